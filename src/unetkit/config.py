@@ -1,0 +1,434 @@
+"""Every choice of a training run, in one file that people read and that makes the same run again.
+
+A choice is taken from the command, else from the configuration file, else from the preset and the
+data. What was chosen stands, complete, in the run folder's config.toml.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import tomli_w
+
+from unetkit import __version__
+from unetkit.augment import (
+    MICROSCOPE_AUGMENTATION,
+    NO_AUGMENTATION,
+    PHOTO_AUGMENTATION,
+    Augmentation,
+)
+from unetkit.data import Classes, Dataset, Survey, choose_classes
+from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
+from unetkit.losses import loss_by_name
+from unetkit.model import UNetConfig, preset_config
+from unetkit.scale import Scale
+from unetkit.spec import Normalization, SplitRule
+
+Kind = TypeVar("Kind")
+Overrides = Mapping[str, Any]
+
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("cosine", "constant")
+PHOTO_SIZE = 128  # pixels a side: what two cores train in minutes
+LARGEST_WHOLE = 256  # sets of one size up to this are seen whole
+LEAST_STEPS_PER_VALIDATION = 20  # a look at the validation part costs about as much as five steps
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """How the weights are found.
+
+    Args:
+        seed: Of initial weights, order, crops and changes of samples.
+        steps: Updates of the weights in all; a multiple of `steps_per_validation`.
+        steps_per_validation: Updates between two looks at the validation part.
+        batch_size: Samples an update.
+        loss: "cross_entropy_dice", "cross_entropy" or "dice".
+        optimizer: "adamw", "adam" or "sgd".
+        learning_rate: The largest one.
+        schedule: "cosine" (after a linear warm-up, down to 0) or "constant".
+        warmup: Share of the steps in which the learning rate rises.
+        weight_decay: Of AdamW.
+        momentum: Of SGD.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+
+    seed: int
+    steps: int
+    steps_per_validation: int
+    batch_size: int
+    loss: str
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    warmup: float = 0.05
+    weight_decay: float = 1e-3
+    momentum: float = 0.99
+
+    def __post_init__(self) -> None:
+        loss_by_name(self.loss)
+        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+            value = getattr(self, name)
+            if value not in accepted:
+                raise ConfigError(
+                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
+                    f"{did_you_mean(str(value), accepted)}"
+                )
+        for name in ("steps", "steps_per_validation", "batch_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; accepted are whole numbers from 1 up; "
+                    "use a larger one"
+                )
+        if not 0 < self.learning_rate < 10 or not 0 <= self.warmup < 1:
+            raise ConfigError(
+                f"learning_rate is {self.learning_rate} and warmup {self.warmup}; accepted are "
+                "rates between 0 and 10 and shares from 0 to below 1; try 0.002 and 0.05"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a preset is trained with, unless told otherwise."""
+
+    training: Mapping[str, Any]
+    normalization: Normalization
+    augment: bool
+    crop_size: int = 256
+    steps: int | None = None
+    epochs: int | None = None
+
+
+RECIPES: dict[str, Recipe] = {
+    "fast": Recipe(
+        training={
+            "batch_size": 16,
+            "loss": "cross_entropy_dice",
+            "optimizer": "adamw",
+            "learning_rate": 2e-3,
+            "schedule": "cosine",
+        },
+        normalization=Normalization(multiply=1 / 127.5, add=-1.0),
+        augment=True,
+        steps=2500,  # about seven minutes on two cores at 128x128
+    ),
+    # As the notebook trains: plain Adam for 20 epochs, nothing augmented, photos divided by 256.
+    "notebook": Recipe(
+        training={
+            "batch_size": 32,
+            "loss": "cross_entropy",
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+        },
+        normalization=Normalization(multiply=1 / 256, add=0.0),
+        augment=False,
+        epochs=20,
+    ),
+    # Ronneberger et al. 2015, section 3: one large tile a step, momentum 0.99.
+    "paper": Recipe(
+        training={
+            "batch_size": 1,
+            "loss": "cross_entropy",
+            "optimizer": "sgd",
+            "learning_rate": 1e-3,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "weight_decay": 0.0,
+        },
+        normalization=Normalization(multiply=1 / 255, add=0.0),
+        augment=True,
+        crop_size=388,
+        epochs=20,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that was chosen for a run."""
+
+    data: str
+    preset: str
+    in_channels: int
+    classes: Classes
+    network: UNetConfig
+    scale: Scale
+    normalization: Normalization
+    split: SplitRule
+    augmentation: Augmentation
+    training: TrainingConfig
+
+
+SECTIONS: dict[str, type] = {
+    "classes": Classes,
+    "network": UNetConfig,
+    "scale": Scale,
+    "normalization": Normalization,
+    "split": SplitRule,
+    "augmentation": Augmentation,
+    "training": TrainingConfig,
+}
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Reads a configuration file, which may leave out whatever it does not decide.
+
+    Raises:
+        DataNotFoundError: The file does not exist.
+        ConfigError: It is not TOML, or has a key that is unknown.
+    """
+    path = Path(path)
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataNotFoundError(
+            f"configuration {path} cannot be read ({error.strerror}); accepted is a TOML file such "
+            "as a run folder's config.toml; check the path"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"configuration {path} is not TOML ({error}); accepted is a file such as a run "
+            "folder's config.toml; correct the line"
+        ) from error
+    check_keys(raw, str(path))
+    return raw
+
+
+def check_keys(raw: Overrides, source: str) -> None:
+    """Refuses keys that no run has, with a suggestion.
+
+    Raises:
+        ConfigError: A key is unknown, or a section is not a table.
+    """
+    known = [entry.name for entry in fields(RunConfig)]
+    for key, value in raw.items():
+        _require_known(key, known, source)
+        if key in SECTIONS:
+            if not isinstance(value, Mapping):
+                raise ConfigError(
+                    f"{key} in {source} is {value!r}; accepted is a table; write [{key}] above its "
+                    "keys"
+                )
+            names = [entry.name for entry in fields(SECTIONS[key])]
+            for inner in value:
+                _require_known(inner, names, f"[{key}] of {source}")
+
+
+def _require_known(key: str, known: list[str], where: str) -> None:
+    if key not in known:
+        raise ConfigError(
+            f"key {key!r} in {where} is unknown; accepted are {', '.join(known)}; "
+            f"{did_you_mean(key, known)}"
+        )
+
+
+def config_from_file(path: str | Path) -> RunConfig:
+    """Reads the complete configuration of a run.
+
+    Raises:
+        DataNotFoundError, ConfigError: As `read_config`, or a key is missing.
+    """
+    raw = read_config(path)
+    missing = [entry.name for entry in fields(RunConfig) if entry.name not in raw]
+    if missing:
+        raise ConfigError(
+            f"{path} lacks {', '.join(missing)}; accepted is a run's complete config.toml; "
+            "train the run again"
+        )
+    sections: dict[str, Any] = {
+        name: build(kind, {}, raw[name], str(path)) for name, kind in SECTIONS.items()
+    }
+    return RunConfig(
+        data=str(raw["data"]),
+        preset=str(raw["preset"]),
+        in_channels=int(raw["in_channels"]),
+        **sections,
+    )
+
+
+def config_to_toml(config: RunConfig) -> str:
+    """The file that `read_config` reads."""
+    header = (
+        f"# Written by unetkit {__version__}. The same run again:\n"
+        "# unetkit train --config config.toml\n\n"
+    )
+    return header + tomli_w.dumps(_without_none(asdict(config)))
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def build(kind: type[Kind], defaults: Any, given: Overrides, source: str) -> Kind:
+    """Makes a section's dataclass from defaults and what is given, checking types.
+
+    Args:
+        defaults: An instance of `kind`, or a mapping.
+
+    Raises:
+        ConfigError: A value has the wrong type, or one that has no default is missing.
+    """
+    values: dict[str, Any] = dict(defaults) if isinstance(defaults, Mapping) else asdict(defaults)
+    values.update(given)
+    checked = {}
+    assert_type = _Types(source)
+    for entry in fields(kind):  # type: ignore[arg-type]
+        if entry.name in values:
+            checked[entry.name] = assert_type(entry.name, values[entry.name], entry.type)
+        elif entry.default is MISSING and entry.default_factory is MISSING:
+            raise ConfigError(
+                f"{entry.name} is missing in {source}; accepted is a complete [{kind.__name__}]; "
+                "add it"
+            )
+    return kind(**checked)
+
+
+class _Types:
+    """Checks that a value from a file is what its field says."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+
+    def __call__(self, name: str, value: Any, kind: Any) -> Any:
+        if isinstance(value, list | tuple):
+            value = tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
+            fits = "tuple" in str(kind) and _inner_fits(value, str(kind))
+        elif kind is float:
+            fits = isinstance(value, int | float) and not isinstance(value, bool)
+        elif kind in (int, str, bool):
+            fits = type(value) is kind
+        else:
+            fits = value is None or type(value) is int  # `int | None`
+        if not fits:
+            wanted = kind.__name__ if isinstance(kind, type) else str(kind)
+            raise ConfigError(
+                f"{name} in {self.source} is {value!r}; accepted is {wanted}; correct it"
+            )
+        return float(value) if kind is float else value
+
+
+def _inner_fits(value: tuple[Any, ...], kind: str) -> bool:
+    if kind.startswith("tuple[str"):
+        return all(isinstance(v, str) for v in value)
+    if kind.startswith("tuple[tuple"):
+        return all(isinstance(v, tuple) and all(type(n) is int for n in v) for v in value)
+    return all(type(v) is int for v in value)
+
+
+def choose_config(
+    dataset: Dataset,
+    found: Survey,
+    overrides: Overrides,
+    *,
+    train_size: int,
+    epochs: int | None = None,
+) -> RunConfig:
+    """Completes what was asked for with what the preset and the data suggest.
+
+    Args:
+        found: A survey of the pairs that training may see.
+        overrides: The keys of a configuration that are decided, as `read_config` returns them.
+        train_size: Number of training pairs.
+        epochs: Passes over the training pairs, in place of `training.steps`.
+
+    Raises:
+        ConfigError: A key or value is not accepted.
+        DataError: The masks' values make no classes.
+    """
+    check_keys(overrides, "the options")
+    preset = overrides.get("preset", "fast")
+    network = build(UNetConfig, preset_config(preset), overrides.get("network", {}), "[network]")
+    recipe = RECIPES[preset]
+    scale = build(
+        Scale, choose_scale(found, network, recipe), overrides.get("scale", {}), "[scale]"
+    )
+    augmentation = NO_AUGMENTATION
+    if recipe.augment:
+        augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
+    split = {"seed": 0, "validation_fraction": 0.15, "test_fraction": 0.2}
+    return RunConfig(
+        data=str(dataset.folder.resolve()),
+        preset=preset,
+        in_channels=overrides.get("in_channels", 1 if found.grey else 3),
+        classes=_classes(dataset, found, overrides.get("classes", {})),
+        network=network,
+        scale=scale,
+        normalization=build(
+            Normalization,
+            recipe.normalization,
+            overrides.get("normalization", {}),
+            "[normalization]",
+        ),
+        split=build(SplitRule, split, overrides.get("split", {}), "[split]"),
+        augmentation=build(
+            Augmentation, augmentation, overrides.get("augmentation", {}), "[augmentation]"
+        ),
+        training=_training(
+            recipe,
+            overrides.get("training", {}),
+            samples_per_epoch(found, scale, train_size),
+            epochs,
+        ),
+    )
+
+
+def _classes(dataset: Dataset, found: Survey, given: Overrides) -> Classes:
+    if "values" in given:
+        return build(Classes, {}, given, "[classes]")
+    chosen = choose_classes(dataset, found, given.get("names"))
+    return build(Classes, chosen, given, "[classes]")
+
+
+def choose_scale(found: Survey, network: UNetConfig, recipe: Recipe) -> Scale:
+    """The scale policy that suits pictures of these sizes.
+
+    Pictures of many sizes are photos: `resize`. Pictures of one size are seen whole if that is
+    small, and else cropped at their own scale: `native`.
+    """
+    sizes = set(found.sizes)
+    step = network.geometry.stride
+    if len(sizes) > 1:
+        return Scale("resize", PHOTO_SIZE, PHOTO_SIZE)
+    height, width = sizes.pop()
+    if max(height, width) <= LARGEST_WHOLE:
+        return Scale("resize", -(-height // step) * step, -(-width // step) * step)
+    return Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
+
+
+def samples_per_epoch(found: Survey, scale: Scale, train_size: int) -> int:
+    """Samples that together cover about every pixel of the training pairs once."""
+    if not scale.is_native:
+        return train_size
+    windows = [
+        max(1.0, height * width * scale.factor**2 / (scale.height * scale.width))
+        for height, width in found.sizes
+    ]
+    return round(train_size * sum(windows) / len(windows))
+
+
+def _training(recipe: Recipe, given: Overrides, samples: int, epochs: int | None) -> TrainingConfig:
+    defaults = {"seed": 0, **recipe.training}
+    batch_size = given.get("batch_size", defaults["batch_size"])
+    steps_per_epoch = -(-samples // max(1, batch_size))
+    epochs_per_validation = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch)
+    per_validation = given.get("steps_per_validation", epochs_per_validation * steps_per_epoch)
+    if epochs is None and recipe.epochs is not None:
+        epochs = recipe.epochs
+    steps = epochs * steps_per_epoch if epochs is not None else recipe.steps
+    steps = given.get("steps", steps)
+    defaults["steps_per_validation"] = per_validation
+    # Whole rounds: the last update is followed by a look at the validation part.
+    values = {**given, "steps": -(-steps // max(1, per_validation)) * per_validation}
+    return build(TrainingConfig, defaults, values, "[training]")

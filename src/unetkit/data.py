@@ -1,0 +1,600 @@
+"""Find pairs of image and mask, read them, look at them before training, and split them.
+
+Pairs are matched by stem, never by order. Masks hold one integer a pixel; `Classes` says which
+class each value is. Official lists are obeyed where a folder has them, so that a test set stays
+one. Pictures are read by the same two functions for training, evaluation and prediction.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
+
+T = TypeVar("T")
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
+MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
+
+# Where images and masks lie within a data folder.
+LAYOUTS = (
+    ("images", "masks"),
+    ("images", "trimaps"),
+    ("images", "annotations/trimaps"),  # Oxford-IIIT Pet as published
+    ("images/original", "images/masks"),  # the TensorFlow notebook's copy of it
+)
+READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
+SHOWN = 5  # names listed in a message before "and N more"
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; black is for backgrounds.
+COLOURS = (
+    (230, 159, 0),
+    (86, 180, 233),
+    (0, 158, 115),
+    (240, 228, 66),
+    (0, 114, 178),
+    (213, 94, 0),
+    (204, 121, 167),
+)
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What the integers of a data set's masks mean.
+
+    Args:
+        names: Name of each class, K of them.
+        values: The value that stands for each class in a mask file, K of them.
+        background: Index of the class that is no object, or None.
+        border: Index of the class between an object and the background, or None.
+        colours: (red, green, blue) of each class, 0 to 255, K of them.
+    """
+
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    background: int | None = None
+    border: int | None = None
+    colours: tuple[tuple[int, int, int], ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if not self.colours:
+            object.__setattr__(self, "colours", _default_colours(len(self.names), self.background))
+        lengths = {len(self.names), len(self.values), len(self.colours)}
+        if len(lengths) != 1 or not 2 <= len(self.names) <= 255:
+            raise ConfigError(
+                f"classes have {len(self.names)} names, {len(self.values)} values and "
+                f"{len(self.colours)} colours; accepted are 2 to 255 of each; "
+                "give one of each a class"
+            )
+        if len(set(self.names)) < len(self.names) or len(set(self.values)) < len(self.values):
+            raise ConfigError(
+                f"class names {list(self.names)} or values {list(self.values)} repeat; each must "
+                "differ; rename one"
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def describe(self) -> str:
+        """One line for people.
+
+        >>> TRIMAP_CLASSES.describe()
+        '1 pet, 2 background, 3 border'
+        """
+        return ", ".join(f"{v} {name}" for v, name in zip(self.values, self.names, strict=True))
+
+
+def _default_colours(count: int, background: int | None) -> tuple[tuple[int, int, int], ...]:
+    palette = iter(COLOURS[i % len(COLOURS)] for i in range(count))
+    return tuple((0, 0, 0) if i == background else next(palette) for i in range(count))
+
+
+# Oxford-IIIT Pet: Parkhi, Vedaldi, Zisserman, Jawahar, "Cats and Dogs", CVPR 2012.
+TRIMAP_CLASSES = Classes(
+    names=("pet", "background", "border"), values=(1, 2, 3), background=1, border=2
+)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One image with its mask, known by the stem that both share."""
+
+    name: str
+    image: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The pairs of a folder.
+
+    Args:
+        folder: The data folder.
+        pairs: Sorted by name.
+        masks_folder: Where the masks lie, relative to `folder`.
+        official: "trainval" or "test" by name, where the folder has the official lists; else empty.
+        groups: Category by name (a breed), for a stratified split; else empty.
+        unpaired: Files that have no counterpart.
+    """
+
+    folder: Path
+    pairs: tuple[Pair, ...]
+    masks_folder: str
+    official: dict[str, str]
+    groups: dict[str, str]
+    unpaired: tuple[Path, ...]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Pairs for training, for choosing the checkpoint, and for the figures that are quoted."""
+
+    train: tuple[Pair, ...]
+    validation: tuple[Pair, ...]
+    test: tuple[Pair, ...]
+
+    @property
+    def parts(self) -> dict[str, tuple[Pair, ...]]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the masks and the image headers of some pairs say.
+
+    Args:
+        sizes: (height, width) of each image, as displayed.
+        values: How many masks hold each value.
+        grey: Whether every image has a single channel.
+    """
+
+    sizes: tuple[tuple[int, int], ...]
+    values: dict[int, int]
+    grey: bool
+
+
+def find_dataset(folder: str | Path) -> Dataset:
+    """Finds the pairs of image and mask in a folder, by stem.
+
+    Raises:
+        DataNotFoundError: The folder, or any of the known pairs of subfolders, does not exist.
+        DataError: No image has a mask, two files share a stem, or two layouts are there at once.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise DataNotFoundError(
+            f"data folder {folder} {what}; accepted is a folder that holds images/ and masks/; "
+            "check the path"
+        )
+    images_folder, masks_folder = _find_layout(folder)
+    images = _files_by_stem(images_folder, IMAGE_SUFFIXES)
+    masks = _files_by_stem(masks_folder, MASK_SUFFIXES)
+    names = sorted(images.keys() & masks.keys())
+    if not names:
+        raise DataError(
+            f"no image in {images_folder} ({_count(images)}) has a mask in {masks_folder} "
+            f"({_count(masks)}); a mask bears its image's name, as in cat.jpg and cat.png; "
+            "rename one or the other"
+        )
+    official, groups = _read_lists(folder)
+    if official:
+        names = [name for name in names if name in official]
+        if not names:
+            raise DataError(
+                f"none of the pairs in {folder} is named in its trainval.txt or test.txt; accepted "
+                "are lists whose lines begin with the image's name; correct or remove the lists"
+            )
+    return Dataset(
+        folder=folder,
+        pairs=tuple(Pair(name, images[name], masks[name]) for name in names),
+        masks_folder=masks_folder.relative_to(folder).as_posix(),
+        official=official,
+        groups=groups,
+        unpaired=tuple(
+            sorted(
+                (images | masks)[name]
+                for name in images.keys() ^ masks.keys()
+                if not official or name in official
+            )
+        ),
+    )
+
+
+def _find_layout(folder: Path) -> tuple[Path, Path]:
+    found = [
+        (folder / images, folder / masks)
+        for images, masks in LAYOUTS
+        if (folder / images).is_dir() and (folder / masks).is_dir()
+    ]
+    if (folder / "images/original").is_dir():
+        found = [pair for pair in found if pair[0] != folder / "images"]
+    if not found:
+        layouts = ", ".join(f"{images}/ with {masks}/" for images, masks in LAYOUTS)
+        raise DataNotFoundError(
+            f"{folder} holds no images with masks; accepted are {layouts}; name a folder that "
+            "holds such a pair of folders"
+        )
+    if len(found) > 1:
+        masks = ", ".join(str(masks) for _, masks in found)
+        raise DataError(
+            f"{folder} holds several folders of masks: {masks}; accepted is one; move the others "
+            "out of the data folder"
+        )
+    return found[0]
+
+
+def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in suffixes or not path.is_file():
+            continue
+        if path.stem in files:
+            raise DataError(
+                f"{files[path.stem]} and {path} share the name {path.stem!r}; accepted is one "
+                "file a name; rename or remove one"
+            )
+        files[path.stem] = path
+    return files
+
+
+def _count(files: dict[str, Path]) -> str:
+    return f"{len(files)} files" + (f", {next(iter(files.values())).name} first" if files else "")
+
+
+def _read_lists(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The published lists: part by name, and category by name, from `NAME CLASS SPECIES BREED`."""
+    parts: dict[str, str] = {}
+    groups: dict[str, str] = {}
+    for part in ("trainval", "test"):
+        path = next(
+            (
+                p
+                for p in (folder / f"annotations/{part}.txt", folder / f"{part}.txt")
+                if p.is_file()
+            ),
+            None,
+        )
+        if path is None:
+            continue
+        for line in path.read_text(encoding="utf-8").splitlines():
+            fields = line.split()
+            if not fields or line.startswith("#"):
+                continue
+            name = fields[0]
+            if parts.setdefault(name, part) != part:
+                raise DataError(
+                    f"{path} names {name!r}, which trainval.txt names too; accepted are lists "
+                    "without a common name; remove it from one of them"
+                )
+            if len(fields) > 1:
+                groups[name] = fields[1]
+    return parts, groups
+
+
+def split_pairs(
+    dataset: Dataset,
+    *,
+    seed: int = 0,
+    validation_fraction: float = 0.15,
+    test_fraction: float = 0.2,
+) -> Split:
+    """Cuts the pairs into train, validation and test; the same cut for the same seed and names.
+
+    With official lists the test list is the test part and validation is cut from trainval.
+    Without, the test part is cut from all, then validation from the rest. Cuts are stratified by
+    category where categories are known.
+
+    Args:
+        validation_fraction: Share of the pairs that are not test pairs, in (0, 1).
+        test_fraction: Share of all pairs, in (0, 1); not used where there are official lists.
+
+    Raises:
+        ConfigError: A fraction is out of range.
+        DataError: Too few pairs for three parts (two, where an official test list exists).
+    """
+    for name, value in (
+        ("validation_fraction", validation_fraction),
+        ("test_fraction", test_fraction),
+    ):
+        if not 0 < value < 1:
+            raise ConfigError(f"{name} is {value}; accepted is a share between 0 and 1; use 0.15")
+    if "trainval" in dataset.official.values():
+        test = tuple(p for p in dataset.pairs if dataset.official[p.name] == "test")
+        rest = tuple(p for p in dataset.pairs if dataset.official[p.name] == "trainval")
+        _require_pairs(dataset, len(rest), 2, "named in its trainval.txt")
+    elif "test" in dataset.official.values():
+        raise DataError(
+            f"{dataset.folder} has a test.txt but no trainval.txt; accepted are both or neither; "
+            "add the list or remove the other"
+        )
+    else:
+        _require_pairs(dataset, len(dataset.pairs), 3, "found")
+        rest, test = _cut(dataset.pairs, test_fraction, seed, dataset.groups)
+    train, validation = _cut(rest, validation_fraction, seed, dataset.groups)
+    return Split(train, validation, test)
+
+
+def _require_pairs(dataset: Dataset, count: int, needed: int, how: str) -> None:
+    if count < needed:
+        raise DataError(
+            f"{dataset.folder} has {count} pairs of image and mask {how}; training, validation and "
+            f"test take at least {needed}; add more pairs"
+        )
+
+
+def _cut(
+    pairs: Sequence[Pair], fraction: float, seed: int, groups: dict[str, str]
+) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
+    # scikit-learn belongs to the `train` extra; what only predicts does without.
+    from sklearn.model_selection import train_test_split
+
+    count = min(len(pairs) - 1, max(1, round(fraction * len(pairs))))
+    labels = [groups.get(pair.name, "") for pair in pairs]
+    sizes = Counter(labels)
+    # A category too small to be in both parts joins the others of its kind.
+    labels = [label if sizes[label] * fraction >= 1 else "rare" for label in labels]
+    kinds = Counter(labels)
+    possible = min(kinds.values()) >= 2 and len(kinds) <= min(count, len(pairs) - count)
+    kept, cut = train_test_split(
+        list(pairs),
+        test_size=count,
+        random_state=seed,
+        stratify=labels if possible and len(kinds) > 1 else None,
+    )
+    return _sorted_by_name(kept), _sorted_by_name(cut)
+
+
+def _sorted_by_name(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    return tuple(sorted(pairs, key=lambda pair: pair.name))
+
+
+def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
+    """Reads a picture, upright as its EXIF tag says, as grey or RGB.
+
+    Args:
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        (H, W, channels) uint8. 16-bit grey keeps its upper 8 bits, whatever its brightest pixel.
+
+    Raises:
+        DataNotFoundError, DataError: The file is absent, no picture, truncated or too large.
+    """
+    if channels not in (1, 3):
+        raise ConfigError(
+            f"channels is {channels}; pictures are read with 1 (grey) or 3 (RGB); choose either"
+        )
+    picture = _open_picture(path)
+    if picture.mode in ("I", "F"):
+        raise DataError(
+            f"{path} has 32-bit pixels ({picture.mode}); accepted are 8 and 16 bits a channel; "
+            "convert it"
+        )
+    if picture.mode.startswith("I;16"):
+        # What is white depends on the type alone: the same grey always means the same light.
+        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    upright = ImageOps.exif_transpose(picture)
+    array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+    return array.reshape(*array.shape[:2], channels)
+
+
+def read_mask_values(path: str | Path) -> np.ndarray:
+    """Reads a mask's own integers, before they become class indices.
+
+    Returns:
+        (H, W) uint8, uint16 or int32.
+
+    Raises:
+        DataNotFoundError, DataError: The file is absent, no picture, truncated, of a lossy format,
+            or has several channels.
+    """
+    picture = _open_picture(path)
+    if picture.format == "JPEG":
+        raise DataError(
+            f"mask {path} is a JPEG, whose compression changes class values; accepted are PNG, "
+            "TIFF and BMP; save the mask in one of these from its source"
+        )
+    if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+        raise DataError(
+            f"mask {path} has {len(picture.getbands())} channels ({picture.mode}); accepted is one "
+            "integer a pixel (grey or palette); convert its colours to class numbers"
+        )
+    array = np.asarray(picture)
+    return array.astype(np.uint8) if array.dtype == bool else array
+
+
+def read_mask(path: str | Path, classes: Classes) -> np.ndarray:
+    """Reads a mask as class indices.
+
+    Returns:
+        (H, W) uint8 in [0, K).
+
+    Raises:
+        DataNotFoundError, DataError: As `read_mask_values`, or a value stands for no class.
+    """
+    values = read_mask_values(path)
+    indices = np.full(values.shape, 255, np.uint8)
+    for index, value in enumerate(classes.values):
+        indices[values == value] = index
+    strange = np.unique(values[indices == 255])
+    if strange.size:
+        row, column = np.argwhere(values == strange[0])[0]
+        raise DataError(
+            f"mask {path} has the value {strange[0]} (at row {row}, column {column}); accepted are "
+            f"{classes.describe()}; correct the mask or the classes"
+        )
+    return indices
+
+
+def read_pair(pair: Pair, classes: Classes, channels: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image, (H, W, channels) uint8, and mask, (H, W) uint8 class indices.
+
+    Raises:
+        DataError: Either cannot be read, or their sizes differ.
+    """
+    image = read_image(pair.image, channels)
+    mask = read_mask(pair.mask, classes)
+    _require_same_size(pair, image.shape[:2], mask.shape)
+    return image, mask
+
+
+def _require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    if image != mask:
+        turned = " (turned as its EXIF tag says)" if image == mask[::-1] else ""
+        raise DataError(
+            f"image {pair.image} is {image[0]}x{image[1]}{turned} and mask {pair.mask} is "
+            f"{mask[0]}x{mask[1]} (height x width); accepted are equal sizes; draw the mask on "
+            "this picture, or remove the pair"
+        )
+
+
+def _open_picture(path: str | Path) -> Image.Image:
+    """Decodes a picture whole, so that damage shows here and nowhere else."""
+    try:
+        picture = Image.open(path)
+        picture.load()
+    except FileNotFoundError as error:
+        raise DataNotFoundError(
+            f"picture {path} does not exist; accepted is an image file; check the path"
+        ) from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is not a picture that can be read; accepted are "
+            f"{', '.join(s.lstrip('.') for s in IMAGE_SUFFIXES)}; replace or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is too large ({error}); accepted are pictures of up to "
+            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into parts"
+        ) from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read whole ({error}); accepted are undamaged pictures; replace or "
+            "remove it"
+        ) from error
+    return picture
+
+
+def survey(pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None) -> Survey:
+    """Reads every mask and every image's header, in parallel.
+
+    Args:
+        on_done: Called after each pair, to show progress.
+
+    Raises:
+        DataError: Some cannot be read, or image and mask differ in size; the first few are named.
+    """
+
+    def look(pair: Pair) -> tuple[tuple[int, int], list[int], bool]:
+        values = read_mask_values(pair.mask)
+        size, grey = _read_header(pair.image)
+        _require_same_size(pair, size, values.shape)
+        return size, np.unique(values).tolist(), grey
+
+    looks = read_in_parallel(look, pairs, on_done)
+    values: Counter[int] = Counter()
+    for _, present, _ in looks:
+        values.update(present)
+    return Survey(
+        sizes=tuple(size for size, _, _ in looks),
+        values=dict(sorted(values.items())),
+        grey=all(grey for _, _, grey in looks),
+    )
+
+
+def read_in_parallel(
+    read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
+) -> list[T]:
+    """Applies `read` to each pair on a few threads; all failures are reported together.
+
+    Raises:
+        DataError: One or more could not be read.
+    """
+    results: list[T] = []
+    failures: list[str] = []
+    with ThreadPoolExecutor(READERS) as pool:
+        for future in [pool.submit(read, pair) for pair in pairs]:
+            try:
+                results.append(future.result())
+            except (DataError, DataNotFoundError) as error:
+                failures.append(str(error))
+            on_done()
+    if failures:
+        more = len(failures) - SHOWN
+        tail = [f"... and {more} more"] if more > 0 else []
+        raise DataError("\n".join(failures[:SHOWN] + tail))
+    return results
+
+
+def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
+    try:
+        with Image.open(path) as picture:
+            width, height = picture.size
+            if picture.getexif().get(0x0112, 1) >= 5:  # EXIF orientations that swap the axes
+                width, height = height, width
+            return (height, width), picture.mode in ("1", "L", "LA", "I;16", "I;16B")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        _open_picture(path)  # names what is wrong with it
+        raise
+
+
+def choose_classes(dataset: Dataset, found: Survey, names: Sequence[str] | None = None) -> Classes:
+    """What the values of the masks mean.
+
+    1, 2 and 3 are a trimap's pet, background and border. 0 and 255 alone are two classes. Else
+    values count up from 0, which is the background.
+
+    Args:
+        found: A survey of the pairs that training may see.
+        names: Names of the classes from value 0 up, which also fixes their number.
+
+    Raises:
+        DataError: The values are none of these.
+    """
+    values = set(found.values)
+    if names:
+        classes = Classes(tuple(names), tuple(range(len(names))), background=0)
+        _require_values(dataset, found, set(classes.values), classes.describe())
+        return classes
+    if values == {1, 2, 3} or (dataset.masks_folder.endswith("trimaps") and values <= {1, 2, 3}):
+        return TRIMAP_CLASSES
+    if values == {0, 255}:
+        return Classes(("background", "foreground"), (0, 255), background=0)
+    if values <= {0}:
+        raise DataError(
+            f"the masks in {dataset.folder / dataset.masks_folder} hold only the value 0; accepted "
+            "are at least two values; check that these are the right masks"
+        )
+    count = max(values) + 1
+    if values != set(range(count)):
+        accepted = "0, 1, 2 ... without a gap, or 0 and 255, or a trimap's 1, 2, 3"
+        consecutive = {v for v in values if set(range(v)) <= values}
+        _require_values(dataset, found, consecutive, accepted)
+    if count > 254:
+        raise DataError(
+            f"the masks in {dataset.folder / dataset.masks_folder} hold {count} values; accepted "
+            "are up to 254 classes; check that they hold classes, not objects"
+        )
+    names = ("background", *(f"class {i}" for i in range(1, count)))
+    return Classes(tuple(names), tuple(range(count)), background=0)
+
+
+def _require_values(dataset: Dataset, found: Survey, accepted: set[int], text: str) -> None:
+    strange = sorted(set(found.values) - accepted)
+    if not strange:
+        return
+    example = next(
+        pair.mask for pair in dataset.pairs if (read_mask_values(pair.mask) == strange[0]).any()
+    )
+    listed = ", ".join(map(str, strange[:10])) + (" ..." if len(strange) > 10 else "")
+    raise DataError(
+        f"masks have values that are no class: {listed} ({strange[0]} in {example}); accepted are "
+        f"{text}; correct the masks, or name all classes from value 0 up with --classes"
+    )

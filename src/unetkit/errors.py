@@ -1,0 +1,64 @@
+"""The exceptions that unetkit raises on purpose.
+
+    UnetkitError
+    ├── ConfigError (ValueError)             an option, a key or a value of a configuration
+    ├── DataError (ValueError)               what a folder, picture, mask or list of pairs holds
+    ├── DataNotFoundError (FileNotFoundError)
+    ├── ModelFileError (ValueError)          a file that is not a unetkit model, or is damaged
+    ├── MissingExtraError (ImportError)      a part that the bare install leaves out
+    ├── OutputExistsError (FileExistsError)  something stands where the result would go
+    └── SizeError (ValueError)               an array's shape, or a size that a network cannot take
+
+Every message has three parts, parted by semicolons: what is wrong, with the file or the name and
+the value seen; what is accepted; what to do. The library raises; only the command line prints.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UnetkitError(Exception):
+    """Base of all errors that a caller may want to catch."""
+
+
+class ConfigError(UnetkitError, ValueError):
+    """An option, a key or a value of a configuration is not accepted."""
+
+
+class DataError(UnetkitError, ValueError):
+    """A folder, picture or mask does not hold what it should."""
+
+
+class DataNotFoundError(UnetkitError, FileNotFoundError):
+    """A file or folder that was named does not exist."""
+
+
+class ModelFileError(UnetkitError, ValueError):
+    """A file is not a unetkit model, or it is damaged."""
+
+
+class MissingExtraError(UnetkitError, ImportError):
+    """A library that belongs to an optional extra is not installed."""
+
+
+class OutputExistsError(UnetkitError, FileExistsError):
+    """Something already stands where a result would be written."""
+
+
+class SizeError(UnetkitError, ValueError):
+    """An array has the wrong shape, or a network cannot take an image of this size."""
+
+
+def did_you_mean(word: str, options: Iterable[str]) -> str:
+    """The options nearest to a mistyped word, as the end of an error sentence.
+
+    >>> did_you_mean("fats", ["fast", "paper"])
+    "did you mean 'fast'?"
+    >>> did_you_mean("xyz", ["fast", "paper"])
+    "choose one of 'fast', 'paper'"
+    """
+    options = sorted(options)
+    near = difflib.get_close_matches(word, options, n=1)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"choose one of {', '.join(map(repr, options))}"

@@ -1,0 +1,257 @@
+"""From a trained Keras network to a file that runs without Keras.
+
+The file takes pixel values from 0 to 255, as they come from the picture: normalisation is part of
+the graph, so that it cannot be forgotten. Whatever else prediction needs is in the metadata. Each
+export is run beside the original before it gets its name.
+"""
+
+import importlib
+import json
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+
+from unetkit import __version__, runfolder
+from unetkit.config import RunConfig, config_from_file
+from unetkit.data import find_dataset, read_image
+from unetkit.datasets import synthetic_pet
+from unetkit.display import Display
+from unetkit.errors import (
+    ConfigError,
+    DataNotFoundError,
+    MissingExtraError,
+    ModelFileError,
+    OutputExistsError,
+    UnetkitError,
+    did_you_mean,
+)
+from unetkit.model import build_unet
+from unetkit.prediction import fit_to_network, write_whole
+from unetkit.scale import image_to_network
+from unetkit.spec import METADATA_KEY, Layer, ModelSpec
+
+FORMATS = ("onnx",)
+OPSET = 17
+CHECK_IMAGES = 4  # real pictures that an export is compared on
+TOLERANCE = 1e-3  # of the largest logit: far above rounding (about 1e-6), far below any mistake
+
+
+def describe_layers(model: keras.Model, input_size: tuple[int, int]) -> tuple[Layer, ...]:
+    """The rows of the network's summary, with sizes for one input size.
+
+    Args:
+        input_size: (height, width).
+    """
+    every = keras.Model(model.input, [layer.output for layer in model.layers])
+    probe = keras.KerasTensor((1, *input_size, model.input.shape[-1]))
+    shapes = [tensor.shape[1:] for tensor in every.compute_output_spec(probe)]
+    return tuple(
+        Layer(layer.name, type(layer).__name__, tuple(shape), layer.count_params())
+        for layer, shape in zip(model.layers, shapes, strict=True)
+    )
+
+
+def export(
+    model: str | Path,
+    *,
+    format: str = "onnx",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Path:
+    """Exports a run's best network to a file that runs without Keras, and checks it.
+
+    The check runs on validation pictures of the run, or, where they are gone, on synthetic ones.
+
+    Args:
+        model: A run folder.
+        format: "onnx".
+        out: The file; by default RUN.onnx in the current folder.
+        overwrite: Whether an existing file may be replaced.
+
+    Raises:
+        DataNotFoundError: `model` is not a run folder with trained weights.
+        OutputExistsError: The file exists.
+        ModelFileError: The weights do not fit, or the file does not agree with the original.
+    """
+    display = display or Display()
+    if format not in FORMATS:
+        raise ConfigError(
+            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}; "
+            f"{did_you_mean(format, FORMATS)}"
+        )
+    run = Path(model)
+    for name in (runfolder.CONFIG, runfolder.WEIGHTS):
+        if not (run / name).is_file():
+            raise DataNotFoundError(
+                f"{run} holds no {name}; accepted is the folder of a training run; check the path"
+            )
+    path = Path(out) if out is not None else Path(f"{run.resolve().name}.onnx")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already; accepted is a new file; name another with --out, or allow it "
+            "with --overwrite"
+        )
+    if not path.parent.is_dir():
+        raise DataNotFoundError(
+            f"folder {path.parent} does not exist; accepted is a file in an existing folder; make "
+            "the folder first"
+        )
+    config = config_from_file(run / runfolder.CONFIG)
+    network = _trained_network(run, config)
+    pictures, what = _reference_pictures(run, config)
+    difference = export_onnx(network, model_spec(config, network), path, pictures)
+    display.say(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
+        f"{difference:.1g} on {len(pictures)} {what} pictures"
+    )
+    return path
+
+
+def _trained_network(run: Path, config: RunConfig) -> keras.Model:
+    network = build_unet(
+        config.network, in_channels=config.in_channels, num_classes=len(config.classes)
+    )
+    try:
+        network.load_weights(run / runfolder.WEIGHTS)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(
+            f"{run / runfolder.WEIGHTS} cannot be loaded ({error}); accepted are the weights of "
+            "the network in config.toml; restore both from the same run"
+        ) from error
+    return network
+
+
+def _reference_pictures(run: Path, config: RunConfig) -> tuple[list[np.ndarray], str]:
+    try:
+        dataset = find_dataset(config.data)
+        validation = json.loads((run / runfolder.SPLIT).read_text(encoding="utf-8"))["validation"]
+        wanted = set(validation[:CHECK_IMAGES])
+        pairs = [pair for pair in dataset.pairs if pair.name in wanted]
+        pictures = [read_image(pair.image, config.in_channels) for pair in pairs]
+    except (UnetkitError, OSError, ValueError, KeyError):
+        pictures = []
+    if pictures:
+        return pictures, "validation"
+    synthetic = [synthetic_pet(i, height=256, width=256)[0] for i in range(CHECK_IMAGES)]
+    return [picture[..., : config.in_channels] for picture in synthetic], "synthetic"
+
+
+def model_spec(config: RunConfig, model: keras.Model) -> ModelSpec:
+    """What a trained network takes along into its file."""
+    geometry, scale = config.network.geometry, config.scale
+    size = geometry.input_size(scale.height), geometry.input_size(scale.width)
+    return ModelSpec(
+        preset=config.preset,
+        in_channels=config.in_channels,
+        classes=config.classes,
+        scale=scale,
+        normalization=config.normalization,
+        geometry=geometry,
+        split=config.split,
+        layers=_describe_layers(model, size),
+    )
+
+
+def _describe_layers(model: keras.Model, input_size: tuple[int, int]) -> tuple[Layer, ...]:
+    """The rows of the network's summary, with sizes for one input size (height, width)."""
+    every = keras.Model(model.input, [layer.output for layer in model.layers])
+    probe = keras.KerasTensor((1, *input_size, model.input.shape[-1]))
+    shapes = [tensor.shape[1:] for tensor in every.compute_output_spec(probe)]
+    return tuple(
+        Layer(layer.name, type(layer).__name__, tuple(shape), layer.count_params())
+        for layer, shape in zip(model.layers, shapes, strict=True)
+    )
+
+
+def export_onnx(
+    model: keras.Model, spec: ModelSpec, path: str | Path, pictures: Sequence[np.ndarray]
+) -> float:
+    """Writes a network with its specification as one ONNX file, and checks it.
+
+    Args:
+        model: A U-Net that takes normalised images.
+        path: The file to write; replaced only once the new one has passed its check.
+        pictures: Real ones for the check, (H, W, C) uint8 each.
+
+    Returns:
+        The largest difference between a logit of the file and of the model on `pictures`.
+
+    Raises:
+        ModelFileError: The difference is larger than rounding explains; nothing is written.
+        MissingExtraError: Keras runs on another backend than TensorFlow.
+    """
+    path = Path(path)
+    network = _convert(model, spec)
+    worst = 0.0
+
+    def write_and_check(part: Path) -> None:
+        nonlocal worst
+        part.write_bytes(network)
+        worst = _largest_difference(model, spec, part, pictures)
+
+    write_whole(path, write_and_check)
+    return worst
+
+
+def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
+    if keras.backend.backend() != "tensorflow":
+        raise MissingExtraError(
+            f"the Keras backend is {keras.backend.backend()}; ONNX files are accepted from "
+            'TensorFlow; pip install "unetkit[train]", set KERAS_BACKEND=tensorflow, and run: '
+            "unetkit export"
+        )
+    # Imported here: both are heavy, and only this function needs them.
+    import tensorflow as tf
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    tf2onnx = importlib.import_module("tf2onnx")
+    importlib.import_module("tf2onnx.convert")
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+
+    multiply, add = spec.normalization.multiply, spec.normalization.add
+    scale = spec.scale
+    sizes: tuple[int | None, int | None] = (None, None)
+    if not scale.is_native:
+        sizes = (
+            spec.geometry.input_size(scale.height),
+            spec.geometry.input_size(scale.width),
+        )
+    signature = [tf.TensorSpec((None, *sizes, spec.in_channels), tf.float32, name="image")]
+
+    @tf.function(input_signature=signature)
+    def predict(image):
+        return tf.identity(model(image * multiply + add, training=False), name="logits")
+
+    proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    proto.producer_name, proto.producer_version = "unetkit", __version__
+    return proto.SerializeToString()
+
+
+def _largest_difference(
+    model: keras.Model, spec: ModelSpec, file: Path, pictures: Sequence[np.ndarray]
+) -> float:
+    session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    worst, largest = 0.0, 0.0
+    for picture in pictures:
+        # A corner of a large frame says as much about rounding as the whole of it.
+        shown = image_to_network(picture, spec.scale)[: spec.scale.height, : spec.scale.width]
+        batch = fit_to_network(shown, spec.geometry)
+        (found,) = session.run(None, {name: batch})
+        expected = keras.ops.convert_to_numpy(model(spec.normalization.apply(batch)))
+        worst = max(worst, float(np.abs(found - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    if not worst <= TOLERANCE * max(1.0, largest):
+        raise ModelFileError(
+            f"the exported network differs from the original by {worst:.2g} in logits of up to "
+            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; report this as a bug"
+        )
+    return worst

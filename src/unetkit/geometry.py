@@ -1,0 +1,164 @@
+"""Which image sizes a U-Net takes, what it returns for them, and how far an output pixel looks.
+
+Everything follows from four facts of the configuration, by walking one interval of output rows
+backwards through the network. Rows and columns behave alike, so one axis is enough. No framework
+is imported: prediction needs these numbers where the network itself is an ONNX file.
+"""
+
+from dataclasses import dataclass
+
+from unetkit.errors import SizeError
+
+Interval = tuple[int, int]  # first and last index, both included
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Size arithmetic of one network, in pixels along either axis.
+
+    Args:
+        stride: Step between input sizes that the network takes.
+        smallest_input: The smallest size it takes; all others are this plus a multiple of `stride`.
+        margin: Input pixels lost on each side by unpadded convolutions; 0 when padded.
+        reach_before: Pixels that an output pixel looks back (up, left) of its own place.
+        reach_after: Pixels that it looks ahead (down, right).
+    """
+
+    stride: int
+    smallest_input: int
+    margin: int
+    reach_before: int
+    reach_after: int
+
+    def output_size(self, size: int) -> int:
+        """Output size for an input size.
+
+        Raises:
+            SizeError: The network does not take this size; the nearest valid ones are named.
+
+        >>> unet_geometry(depth=4, padding="valid").output_size(572)
+        388
+        """
+        if size < self.smallest_input or (size - self.smallest_input) % self.stride:
+            raise SizeError(
+                f"input size {size} does not fit this network; accepted are "
+                f"{self.smallest_input} + {self.stride} k; {self._nearest_valid(size)}"
+            )
+        return size - 2 * self.margin
+
+    def input_size(self, output_size: int) -> int:
+        """Smallest input size whose output covers `output_size` pixels.
+
+        >>> unet_geometry(depth=4, padding="same").input_size(100)
+        112
+        >>> unet_geometry(depth=4, padding="valid").input_size(388)
+        572
+        """
+        missing = output_size + 2 * self.margin - self.smallest_input
+        return self.smallest_input + max(0, -(-missing // self.stride)) * self.stride
+
+    def _nearest_valid(self, size: int) -> str:
+        below = size - (size - self.smallest_input) % self.stride
+        if size < self.smallest_input:
+            return f"the nearest is {self.smallest_input}"
+        return f"the nearest are {below} and {below + self.stride}"
+
+
+def unet_geometry(
+    depth: int,
+    padding: str = "same",
+    stem_stride: int = 1,
+    up_kernel: int = 2,
+    head: bool = False,
+) -> Geometry:
+    """Geometry of a U-Net with two 3x3 convolutions a block and 2x2 max pooling.
+
+    Args:
+        depth: Number of poolings.
+        padding: "same" or "valid" (unpadded).
+        stem_stride: 2 where a strided 3x3 convolution comes first, else 1.
+        up_kernel: Kernel of the stride-2 up-convolutions, 2 or 3.
+        head: Whether one more 3x3 convolution stands before the last 1x1.
+    """
+    walk = _Walk(depth, padding, stem_stride, up_kernel, head)
+    stride = stem_stride * 2**depth
+    smallest_input, margin = (stride, 0) if padding == "same" else walk.unpadded_sizes()
+    spans = [(row, walk.input_interval((row, row))) for row in range(stride)]
+    return Geometry(
+        stride=stride,
+        smallest_input=smallest_input,
+        margin=margin,
+        reach_before=max(row + margin - first for row, (first, _) in spans),
+        reach_after=max(last - row - margin for row, (_, last) in spans),
+    )
+
+
+def skip_crops(depth: int, padding: str) -> list[int]:
+    """Pixels cut from each side of the skip connection of each level, from the top level down.
+
+    >>> skip_crops(depth=4, padding="valid")  # Ronneberger et al. 2015, figure 1
+    [88, 40, 16, 4]
+    """
+    if padding == "same":
+        return [0] * depth
+    crops = [4]  # the block below cuts 2 rows a side, which are 4 once they are up-sampled
+    while len(crops) < depth:
+        crops.append(2 * (crops[-1] + 4))  # as above, and two more blocks cut 2 rows a side each
+    return crops[depth - 1 :: -1]
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """From an interval of output rows to the input rows that it depends on."""
+
+    depth: int
+    padding: str
+    stem_stride: int
+    up_kernel: int
+    head: bool
+
+    def input_interval(self, rows: Interval) -> Interval:
+        if self.head:
+            rows = self._convolution(rows)
+        if self.stem_stride == 1:
+            return self._level(0, rows)
+        first, last = self._level(0, self._up(rows))
+        return 2 * first, 2 * last + 2  # stride 2, padded at the far side only for even sizes
+
+    def _level(self, level: int, rows: Interval) -> Interval:
+        """From a decoder block's output to the input of the encoder block of the same level."""
+        if level == self.depth:
+            return self._block(rows)
+        merged = self._block(rows)
+        first, last = self._level(level + 1, self._up(merged))
+        crop = skip_crops(self.depth, self.padding)[level]
+        encoded = min(2 * first, merged[0] + crop), max(2 * last + 1, merged[1] + crop)
+        return self._block(encoded)
+
+    def _block(self, rows: Interval) -> Interval:
+        return self._convolution(self._convolution(rows))
+
+    def _convolution(self, rows: Interval) -> Interval:
+        before, after = (1, 1) if self.padding == "same" else (0, 2)
+        return rows[0] - before, rows[1] + after
+
+    def _up(self, rows: Interval) -> Interval:
+        # A 3-tap up-convolution adds to output row o the input rows i with 2i <= o <= 2i + 2.
+        overhang = self.up_kernel - 2
+        return (rows[0] - overhang) // 2, rows[1] // 2
+
+    def unpadded_sizes(self) -> tuple[int, int]:
+        """Smallest input with at least one output row, and the rows lost on each side."""
+        bottom = 1
+        while self._sizes(bottom)[1] < 1:
+            bottom += 1
+        smallest, output = self._sizes(bottom)
+        return smallest, (smallest - output) // 2
+
+    def _sizes(self, bottom: int) -> tuple[int, int]:
+        """Input and output size for a lowest feature map of `bottom` rows, 0 where one is empty."""
+        size, output = bottom + 4, bottom
+        for _ in range(self.depth):
+            size = 2 * size + 4
+            output = max(0, 2 * output - 4)
+        return size, output - 2 if self.head else output

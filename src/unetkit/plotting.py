@@ -1,0 +1,125 @@
+"""Pictures and curves of a run, drawn with matplotlib, without a screen.
+
+Classes have the colours of their palette over the picture in grey, so that truth and prediction
+compare at a glance; curves differ in dash as well as in colour.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from unetkit.data import Classes
+from unetkit.prediction import write_whole
+from unetkit.scale import IGNORE
+
+DPI = 110
+BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
+LARGEST_SHOWN = 512  # pixels a side; more than a page shows
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture with its truth and its prediction, to be drawn side by side.
+
+    Args:
+        image: (H, W, C) uint8, grey or RGB.
+        truth: (H, W) uint8 class indices or IGNORE.
+        prediction: (H, W) uint8 class indices.
+        caption: What is said of it.
+    """
+
+    image: np.ndarray
+    truth: np.ndarray
+    prediction: np.ndarray
+    caption: str
+
+
+def draw_cases(path: Path, cases: Sequence[Case], classes: Classes) -> None:
+    """Draws a row for each case: image, truth, prediction."""
+    figure = Figure(figsize=(7.5, 2.5 * len(cases) + 0.6), layout="constrained")
+    rows = figure.subplots(len(cases), 3, squeeze=False)
+    for axes, case in zip(rows, cases, strict=True):
+        image, truth, prediction = (_thin(a) for a in (case.image, case.truth, case.prediction))
+        photo = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+        for cell, picture in zip(
+            axes,
+            (photo, paint(photo, truth, classes), paint(photo, prediction, classes)),
+            strict=True,
+        ):
+            cell.imshow(picture, interpolation="nearest")
+            cell.set_xticks([])
+            cell.set_yticks([])
+        axes[0].set_ylabel(case.caption, fontsize=8)
+    for cell, title in zip(rows[0], ("image", "truth", "prediction"), strict=True):
+        cell.set_title(title, fontsize=10)
+    figure.legend(
+        handles=[
+            Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="grey", label=name)
+            for name, colour in zip(classes.names, classes.colours, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=min(6, len(classes)),
+        frameon=False,
+        fontsize=9,
+    )
+    _save(figure, path)
+
+
+def paint(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
+    """Class colours over a photo in grey; ignored pixels stay grey.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        mask: (H, W) uint8 class indices or IGNORE.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    grey = photo.mean(axis=2, keepdims=True)
+    palette = np.zeros((256, 3), np.float32)
+    palette[: len(classes)] = classes.colours
+    strength = np.where(mask == IGNORE, 0.0, 0.6)[..., None]
+    return np.rint(grey * (1 - strength) + palette[mask] * strength).astype(np.uint8)
+
+
+def draw_curves(path: Path, rows: Sequence[Mapping[str, float]], best_step: int) -> None:
+    """Draws loss, and accuracy and mean IoU of the validation part, against the step."""
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _draw_lines(left, rows, {"loss": "training", "validation_loss": "validation"})
+    left.set_ylabel("loss")
+    names = {"validation_accuracy": "pixel accuracy", "validation_mean_iou": "mean IoU"}
+    _draw_lines(right, rows, names)
+    right.set_ylabel("validation score")
+    right.set_ylim(0, 1)
+    for axes in (left, right):
+        axes.axvline(best_step, color="grey", linewidth=1, linestyle=":", label="kept weights")
+        axes.set_xlabel("step")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize=9)
+    _save(figure, path)
+
+
+def _draw_lines(axes: Axes, rows: Sequence[Mapping[str, float]], names: Mapping[str, str]) -> None:
+    steps = [row["step"] for row in rows]
+    looks = ((BLUE, "-"), (ORANGE, "--"))
+    for (key, label), (colour, dash) in zip(names.items(), looks, strict=True):
+        marker = "o" if len(rows) == 1 else None
+        values = [row[key] for row in rows]
+        axes.plot(steps, values, color=colour, linestyle=dash, marker=marker, label=label)
+
+
+def _thin(array: np.ndarray) -> np.ndarray:
+    """Every n-th pixel, so that a large picture is no larger than a page shows."""
+    step = -(-max(array.shape[:2]) // LARGEST_SHOWN)
+    return array[::step, ::step]
+
+
+def _save(figure: Figure, path: Path) -> None:
+    write_whole(path, lambda part: figure.savefig(part, dpi=DPI, format="png"))

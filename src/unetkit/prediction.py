@@ -1,0 +1,396 @@
+"""From a model file and pictures to masks, through ONNX Runtime.
+
+No training framework is imported here: what only predicts starts in a second and installs small.
+A picture goes through the model's stored scale policy; the probabilities come back at the
+picture's own size, and only then is the most probable class taken.
+"""
+
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from unetkit import runfolder
+from unetkit.data import IMAGE_SUFFIXES, Classes, read_image
+from unetkit.errors import (
+    DataError,
+    DataNotFoundError,
+    ModelFileError,
+    OutputExistsError,
+    SizeError,
+)
+from unetkit.geometry import Geometry
+from unetkit.scale import image_to_network, scores_from_network
+from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
+
+OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
+
+
+class Predictor:
+    """A trained network, ready to segment pictures of any size.
+
+    Args:
+        model: A run folder or an exported .onnx file.
+        threads: Threads of the network; None for one a core.
+
+    Raises:
+        DataNotFoundError: The path does not exist, or the run was not exported.
+        ModelFileError: The file is not a model that unetkit exported.
+
+    Source of the engine: ONNX Runtime.
+    """
+
+    def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
+        self.path = find_model(model)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4  # its errors are raised; its log would say them twice
+        options.intra_op_num_threads = threads or 0
+        try:
+            self._session = onnxruntime.InferenceSession(
+                os.fspath(self.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            raise ModelFileError(
+                f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
+                "is a run folder or an .onnx file that unetkit exported; check the path, or export "
+                "it again"
+            ) from error
+        metadata = self._session.get_modelmeta().custom_metadata_map
+        if METADATA_KEY not in metadata:
+            raise ModelFileError(
+                f"{self.path} was not exported by unetkit: it does not say how pictures reach it; "
+                "accepted is a run folder or an .onnx file from unetkit export; export one"
+            )
+        self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
+        self._require_interface()
+
+    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Segments one picture.
+
+        Args:
+            image: A file, or (H, W, C) or (H, W) uint8 pixel values.
+
+        Returns:
+            (H, W) uint8 class indices, at the picture's size.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be read.
+            SizeError: The array has another type, or channels that the model does not take.
+        """
+        return self.probabilities(image).argmax(-1).astype(np.uint8)
+
+    def probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Probability of each class for each pixel, (H, W, K) float32; arguments as in a call."""
+        pixels = self._pixels(image)
+        scores = self.network_probabilities(pixels)
+        return scores_from_network(scores, self.spec.scale, pixels.shape[:2])
+
+    def network_probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
+        """Probabilities at the network's scale, letterbox bars included, (h, w, K) float32."""
+        shown = image_to_network(self._pixels(image), self.spec.scale)
+        return _softmax(self._logits(shown))
+
+    def _logits(self, shown: np.ndarray) -> np.ndarray:
+        """Runs the network on a picture of any size, mirrored at its edges to a size that fits."""
+        height, width = shown.shape[:2]
+        batch = fit_to_network(shown, self.spec.geometry)
+        (logits,) = self._session.run(None, {self._input: batch})
+        return logits[0, :height, :width]
+
+    def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
+        channels = self.spec.in_channels
+        if not isinstance(image, np.ndarray):
+            return read_image(image, channels)
+        pixels = image[..., None] if image.ndim == 2 else image
+        if pixels.ndim == 3 and pixels.shape[2] == 1 and channels == 3:
+            pixels = np.repeat(pixels, 3, axis=2)
+        if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8:
+            raise SizeError(
+                f"image is {image.shape} {image.dtype}; accepted is (H, W, {channels}) uint8, "
+                "0 to 255; convert it"
+            )
+        if 0 in pixels.shape:
+            raise SizeError(
+                f"image is {image.shape}; accepted are pictures of at least one pixel; check it"
+            )
+        return pixels
+
+    def _require_interface(self) -> None:
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        spec = self.spec
+        if (
+            len(inputs) != 1
+            or len(outputs) != 1
+            or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
+            or inputs[0].shape[-1] != spec.in_channels
+            or outputs[0].shape[-1] != len(spec.classes)
+        ):
+            raise ModelFileError(
+                f"{self.path} takes and gives other arrays than its metadata says; accepted are "
+                "models that unetkit exported; export it again from its run folder"
+            )
+        self._input = inputs[0].name
+
+
+def find_model(model: str | Path) -> Path:
+    """The model file that a run folder or a path names.
+
+    Raises:
+        DataNotFoundError: There is none.
+    """
+    path = Path(model)
+    if path.is_dir():
+        if (path / runfolder.MODEL).is_file():
+            return path / runfolder.MODEL
+        raise DataNotFoundError(
+            f"folder {path} holds no {runfolder.MODEL}; accepted is the folder of a finished run, "
+            f"or an .onnx file; check the path, or run: unetkit export {path}"
+        )
+    if not path.is_file():
+        raise DataNotFoundError(
+            f"model {path} does not exist; accepted is a run folder or an .onnx file; check the "
+            "path"
+        )
+    return path
+
+
+def fit_to_network(shown: np.ndarray, geometry: Geometry) -> np.ndarray:
+    """A picture as a batch of one, mirrored at its edges so that the answer covers all of it.
+
+    Args:
+        shown: (h, w, C) uint8, at the network's scale.
+
+    Returns:
+        (1, h', w', C) float32 pixel values, of a size that the network takes.
+    """
+    paddings = [
+        (geometry.margin, geometry.input_size(size) - size - geometry.margin)
+        for size in shown.shape[:2]
+    ]
+    return mirror_pad(shown, paddings)[None].astype(np.float32)
+
+
+def mirror_pad(image: np.ndarray, paddings: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Continues an image beyond its edges by mirroring, the edge itself not repeated.
+
+    Works for any amount: a picture smaller than the padding is mirrored again and again.
+
+    Args:
+        image: (H, W, C).
+        paddings: (before, after) for rows and for columns.
+
+    >>> mirror_pad(np.arange(3)[:, None, None], [(2, 4), (0, 0)])[:, 0, 0]
+    array([2, 1, 0, 1, 2, 1, 0, 1, 2])
+    """
+    return np.pad(image, [*paddings, (0, 0)], mode="reflect")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def find_images(inputs: Iterable[str | Path]) -> list[Path]:
+    """Expands files, folders and glob patterns to image files.
+
+    Raises:
+        DataNotFoundError: One of them names no image.
+    """
+    found: list[Path] = []
+    for item in inputs:
+        path = Path(item)
+        if path.is_dir():
+            matches = sorted(p for p in path.iterdir() if _is_image(p))
+        elif path.exists():
+            matches = [path]
+        elif any(sign in str(item) for sign in "*?["):
+            anchor = Path(path.anchor)
+            pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
+            matches = sorted(p for p in anchor.glob(pattern) if _is_image(p))
+        else:
+            matches = []
+        if not matches:
+            raise DataNotFoundError(
+                f"{item} names no image; accepted are image files, a folder of them, or a pattern "
+                f"such as 'photos/*.jpg' ({', '.join(IMAGE_SUFFIXES)}); check the path"
+            )
+        found += matches
+    return list(dict.fromkeys(found))
+
+
+def _is_image(path: Path) -> bool:
+    return (
+        path.is_file() and not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
+    )
+
+
+KINDS = {  # kind of output: how its file's name ends
+    "mask": ".png",
+    "overlay": "_overlay.png",
+    "cutout": "_cutout.png",
+    "probabilities": "_probabilities.npz",
+}
+
+
+def predict_files(
+    predictor: Predictor,
+    images: Sequence[Path],
+    out: str | Path,
+    *,
+    kinds: Sequence[str] = ("mask",),
+    overwrite: bool = False,
+    on_done: Callable[[], object] = lambda: None,
+) -> list[Path]:
+    """Segments files and writes what is asked for, named after each image.
+
+    Nothing is written before all names are known to be free.
+
+    Args:
+        kinds: Of "mask" (class indices, PNG with a palette), "overlay" (classes over the photo),
+            "cutout" (the photo, its background transparent), "probabilities" (NPZ).
+        overwrite: Whether results that exist already may be replaced. Images never are.
+        on_done: Called after each image.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputExistsError: A result exists, two images share a name, or a result would replace an
+            image.
+        DataError: An image cannot be read, or a cut-out is asked of a model without background.
+    """
+    out = Path(out)
+    classes = predictor.spec.classes
+    if "cutout" in kinds and classes.background is None:
+        raise DataError(
+            f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
+        )
+    plan = _plan_outputs(images, out, kinds, overwrite)
+    written = []
+    for image, files in plan.items():
+        pixels = read_image(image, predictor.spec.in_channels)
+        photo = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+        probabilities = predictor.probabilities(pixels)
+        mask = probabilities.argmax(-1).astype(np.uint8)
+        out.mkdir(parents=True, exist_ok=True)
+        for kind, file in files.items():
+            if kind == "mask":
+                write_picture(file, palette_picture(mask, classes))
+            elif kind == "overlay":
+                write_picture(file, Image.fromarray(overlay(photo, mask, classes)))
+            elif kind == "cutout":
+                alpha = 1 - probabilities[..., classes.background]
+                write_picture(file, cutout(photo, alpha))
+            else:
+                _write_probabilities(file, probabilities, classes)
+            written.append(file)
+        on_done()
+    return written
+
+
+def _plan_outputs(
+    images: Sequence[Path], out: Path, kinds: Sequence[str], overwrite: bool
+) -> dict[Path, dict[str, Path]]:
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(
+            f"output {out} is a file; accepted is a folder; name another with --out"
+        )
+    plan = {image: {kind: out / (image.stem + KINDS[kind]) for kind in kinds} for image in images}
+    sources = {image.resolve() for image in images}
+    owners: dict[Path, Path] = {}
+    for image, files in plan.items():
+        for file in files.values():
+            if file in owners:
+                raise OutputExistsError(
+                    f"{owners[file]} and {image} would both be written to {file}; accepted are "
+                    "images of different names; predict them into two folders"
+                )
+            if file.resolve() in sources:
+                raise OutputExistsError(
+                    f"{file} is one of the images; results never replace images; name another "
+                    "folder with --out"
+                )
+            if file.exists() and not overwrite:
+                raise OutputExistsError(
+                    f"{file} exists already; accepted is a folder without earlier results; name "
+                    "another with --out, or allow it with --overwrite"
+                )
+            owners[file] = image
+    return plan
+
+
+def palette_picture(mask: np.ndarray, classes: Classes) -> Image.Image:
+    """A mask as a picture whose pixels are class indices, and which any viewer shows in colour."""
+    picture = Image.fromarray(mask)
+    picture.putpalette([value for colour in classes.colours for value in colour])
+    return picture
+
+
+def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
+    """Class colours over a photo; the background stays as it is.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        mask: (H, W) uint8 class indices.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    strengths = np.full(len(classes), OVERLAY_STRENGTH, np.float32)
+    if classes.background is not None:
+        strengths[classes.background] = 0
+    strength = strengths[mask][..., None]
+    colours = np.array(classes.colours, np.float32)[mask]
+    return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
+
+
+def cutout(photo: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """A photo whose opacity is `alpha`.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        alpha: (H, W) float32 in [0, 1].
+    """
+    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.dstack([photo, opacity]))
+
+
+def write_picture(file: Path, picture: Image.Image) -> None:
+    """Writes a picture beside its place and moves it there, so that none is ever half-written."""
+    write_whole(file, lambda part: picture.save(part, format="PNG"))
+
+
+def _write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes) -> None:
+    write_whole(
+        file,
+        lambda part: np.savez_compressed(
+            part, probabilities=probabilities, classes=np.array(classes.names)
+        ),
+    )
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file in the same folder, then gives it its name."""
+    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".part-", suffix=f"-{file.name}")
+    os.close(handle)
+    part = Path(name)
+    try:
+        write(part)
+        part.chmod(0o666 & ~_umask())
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
