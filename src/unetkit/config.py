@@ -88,7 +88,7 @@ class TrainingConfig:
         if not 0 < self.learning_rate < 10 or not 0 <= self.warmup < 1:
             raise ConfigError(
                 f"learning_rate is {self.learning_rate} and warmup {self.warmup}; accepted are "
-                "rates between 0 and 10 and shares from 0 to below 1; try 0.002 and 0.05"
+                "rates between 0 and 10 and shares from 0 to below 1; try 0.003 and 0.05"
             )
 
 
@@ -110,7 +110,7 @@ RECIPES: dict[str, Recipe] = {
             "batch_size": 16,
             "loss": "cross_entropy_dice",
             "optimizer": "adamw",
-            "learning_rate": 2e-3,
+            "learning_rate": 3e-3,
             "schedule": "cosine",
         },
         normalization=Normalization(multiply=1 / 127.5, add=-1.0),

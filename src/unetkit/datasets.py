@@ -454,7 +454,7 @@ def _surface(cones: list[_Cone], shape: tuple[int, int], fur: np.ndarray, scale:
         _lay_cone(i, table[i], *spot, winner[box], depth[box], distance[box])
 
     x0, y0, z0, dx, dy, dz, r0, dr, down, right_, slant, offset, region = table.T[:, winner]
-    x, y = np.asarray(columns - x0), np.asarray(rows - y0)
+    x, y = columns - x0, rows - y0
     along, across = offset + (x * right_ + y * down) * slant, x * down - y * right_
     t = _place(x, y, dx, dy)
     x, y = x - t * dx, y - t * dy
@@ -463,11 +463,11 @@ def _surface(cones: list[_Cone], shape: tuple[int, int], fur: np.ndarray, scale:
     # Blurring rounds the creases where cones meet.
     planar = cv2.GaussianBlur(np.dstack((x / radius, y / radius)), (0, 0), soft * 1.25)
     towards = np.sqrt(np.clip(1 - planar[..., 0] ** 2 - planar[..., 1] ** 2, 0.01, 1))
-    distance = cv2.GaussianBlur(distance, (0, 0), soft)
+    edge = cv2.GaussianBlur(distance, (0, 0), soft)
     # Hairs keep their size in the picture when a portrait brings the animal nearer.
     fine = min(scale, 0.75 * math.sqrt(shape[0] * shape[1]))
     hair = _sample(fur, along * (130 / fine), across * (130 / fine))
-    alpha = np.clip(0.5 - distance + 0.005 * fine * hair, 0, 1)
+    alpha = np.clip(0.5 - edge + 0.005 * fine * hair, 0, 1)
     window, normal = (slice(top, bottom), slice(left, right)), np.dstack((planar, towards))
     return _Surface(window, alpha, depth, normal, along, hair, region.astype(np.uint8))
 
@@ -550,48 +550,58 @@ def _step(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def _coat(coat: str, surface: _Surface, camera: _Camera, rng: np.random.Generator) -> np.ndarray:
     """Colour of the unlit fur, (h, w, 3) float32 in 0 to 255."""
-    main, marking, light = _coat_colours(coat, rng)
+    colours = _coat_colours(coat, rng)
     top, left = surface.window[0].start, surface.window[1].start
     rows, columns = np.nonzero(surface.alpha > 0)
     depth, part = surface.depth[rows, columns], surface.region[rows, columns]
     seen = np.column_stack((columns + left, rows + top, depth)).astype(np.float32)
     points = camera.unproject(seen)
     up = surface.normal[rows, columns] @ camera.rotation[:, 1].astype(np.float32)
-    low = _solid_noise(points, 5, rng)
-    albedo = np.broadcast_to(main, (part.size, 3)).astype(np.float32)
-
-    def blend(colour: np.ndarray, share: np.ndarray) -> None:
-        albedo[:] += (colour - albedo) * share[:, None]
-
-    furry = (part < _NOSE).astype(np.float32)
-    if coat in ("tabby", "brindle"):
-        along = surface.along[rows, columns] / camera.scale
-        wave = np.sin(along * (2 * np.pi / 0.13) + 1.6 * low)
-        plain = np.isin(part, (_CHEST, _MUZZLE, _PAW))
-        blend(marking, 0.75 * _step(wave, 0.1, 0.7) * np.where(plain, 0.15, 1))
-    elif coat == "spotted":
-        blend(marking, 0.9 * _step(_solid_noise(points, 17, rng), 0.35, 0.6))
-    elif coat == "patched":
-        blend(marking, _step(low, 0.05, 0.2))
-        blend(light, _step(_solid_noise(points, 4, rng), 0.25, 0.4))
-    elif coat == "pointed":
-        dark = np.array((0.0, 0.55, 1, 1, 0.0, 0.95, 1, 0.0))
-        blend(marking, np.where(furry > 0, dark[np.minimum(part, 7)], 0).astype(np.float32))
-    elif coat == "saddled":
-        saddle = np.isin(part, (_BODY, _TAIL)) * _step(up + 0.3 * low, -0.15, 0.15)
-        blend(marking, np.maximum(saddle, 0.8 * (part == _EAR)))
-    if coat == "bicolour" or rng.random() < 0.3:
-        white = np.isin(part, (_CHEST, _MUZZLE, _PAW)) * 1.0
-        white = np.maximum(white, (part == _BODY) * _step(-up + 0.25 * low, 0.2, 0.45))
-        white = np.maximum(white, (part == _LEG) * _step(-points[:, 1] + 0.06 * low, -0.2, -0.14))
-        blend(light, white)
-    blend(light, 0.45 * _step(-up, 0.2, 0.9) * furry)
-    albedo *= (1 + 0.1 * low - 0.14 * (part == _EAR))[:, None]
-    _paint_details(albedo, part, marking, rng)
-    # Fur blends from one marking to the next within a few hairs.
+    along = surface.along[rows, columns] / camera.scale
+    noise = _solid_noise(points, 5, rng)
+    albedo = np.tile(colours[0], (part.size, 1))
+    for colour, share in _markings(coat, part, points, up, along, noise, rng):
+        albedo += (colours[colour] - albedo) * share.astype(np.float32)[:, None]
+    albedo *= (1 + 0.1 * noise - 0.14 * (part == _EAR))[:, None]
+    _paint_details(albedo, part, colours[1], rng)
     canvas = np.zeros((*surface.alpha.shape, 3), np.float32)
     canvas[rows, columns] = albedo
+    # Fur blends from one marking to the next within a few hairs.
     return cv2.GaussianBlur(canvas, (0, 0), max(0.005 * camera.scale, 0.4))
+
+
+def _markings(
+    coat: str,
+    part: np.ndarray,
+    points: np.ndarray,
+    up: np.ndarray,
+    along: np.ndarray,
+    noise: np.ndarray,
+    rng: np.random.Generator,
+) -> list[tuple[int, np.ndarray]]:
+    """What is painted on the main colour, in order: 1 marking or 2 light, and where, (N,) to 1."""
+    layers: list[tuple[int, np.ndarray]] = []
+    pale = np.isin(part, (_CHEST, _MUZZLE, _PAW))
+    if coat in ("tabby", "brindle"):
+        wave = np.sin(along * (2 * np.pi / 0.13) + 1.6 * noise)
+        layers.append((1, 0.75 * _step(wave, 0.1, 0.7) * np.where(pale, 0.15, 1)))
+    elif coat == "spotted":
+        layers.append((1, 0.9 * _step(_solid_noise(points, 17, rng), 0.35, 0.6)))
+    elif coat == "patched":
+        layers.append((1, _step(noise, 0.05, 0.2)))
+        layers.append((2, _step(_solid_noise(points, 4, rng), 0.25, 0.4)))
+    elif coat == "pointed":
+        dark = {_LEG: 0.55, _PAW: 1, _TAIL: 1, _MUZZLE: 0.95, _EAR: 1}
+        layers.append((1, np.array([dark.get(i, 0) for i in range(16)])[part]))
+    elif coat == "saddled":
+        back = np.isin(part, (_BODY, _TAIL)) * _step(up + 0.3 * noise, -0.15, 0.15)
+        layers.append((1, np.maximum(back, 0.8 * (part == _EAR))))
+    if coat == "bicolour" or rng.random() < 0.3:
+        belly = (part == _BODY) * _step(0.25 * noise - up, 0.2, 0.45)
+        socks = (part == _LEG) * _step(0.06 * noise - points[:, 1], -0.2, -0.14)
+        layers.append((2, np.maximum.reduce([pale, belly, socks])))
+    layers.append((2, 0.45 * _step(-up, 0.2, 0.9)))
+    return layers
 
 
 def _coat_colours(coat: str, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
@@ -848,11 +858,11 @@ def _garden(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Genera
     canvas[horizon:] = lawn
     length, thick = rng.uniform(0.02, 0.07) * unit, max(int(0.006 * unit), 1)
     for depth in np.sort(rng.random(260)).tolist():
-        column, row = rng.uniform(0, width), horizon + depth * (height + length - horizon)
+        foot, root = horizon + depth * (height + length - horizon), rng.uniform(0, width)
         tall = length * (0.25 + depth)
-        tip = (int(column + rng.normal(0, 0.3) * tall), int(row - tall))
+        tip = (int(root + rng.normal(0, 0.3) * tall), int(foot - tall))
         blade = _shift(lawn, rng.uniform(0.75, 1.25))
-        cv2.line(canvas, (int(column), int(row)), tip, blade, thick, cv2.LINE_AA)
+        cv2.line(canvas, (int(root), int(foot)), tip, blade, thick, cv2.LINE_AA)
 
 
 def _paint_thing(

@@ -1,0 +1,153 @@
+"""The command line as a user meets it: in a process of its own, with its exit codes."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import write_pair
+from PIL import Image
+
+from unetkit import __version__
+from unetkit.model import PRESETS
+
+COMMANDS = ("demo", "evaluate", "export", "info", "predict", "train")
+
+
+def unetkit(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-m", "unetkit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        check=False,
+    )
+
+
+def failure(*arguments, code, cwd=None):
+    done = unetkit(*arguments, cwd=cwd)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_version():
+    assert unetkit("--version").stdout.split() == ["unetkit,", "version", __version__]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    done = unetkit(command, "--help")
+    assert done.returncode == 0
+    assert "--" in done.stdout
+
+
+def test_help_names_every_preset():
+    assert all(preset in unetkit("train", "--help").stdout for preset in PRESETS)
+
+
+def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
+    (tmp_path / "tiny.toml").write_text(
+        "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"
+        "[training]\nsteps = 4\nsteps_per_validation = 2\nbatch_size = 4\n"
+    )
+    done = unetkit("train", pets, "--config", "tiny.toml", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "step 4/4: loss" in done.stdout
+    assert "device" in done.stdout
+
+    done = unetkit("evaluate", "run", "--data", pets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pixel accuracy" in done.stdout
+    figures = json.loads((tmp_path / "run/evaluation-pets/evaluation.json").read_text())
+    assert f"{figures['figures']['original']['summed']['pixel_accuracy']:.4f}" in done.stdout
+
+    assert unetkit("export", "run", "--out", "m.onnx", cwd=tmp_path).returncode == 0
+    photo = next((pets / "images").iterdir())
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    done = unetkit(
+        "predict", "photo.jpg", "--model", "m.onnx", "--out", "masks", "--overlay", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "masks").iterdir()} == {"photo.png", "photo_overlay.png"}
+    assert Image.open(tmp_path / "masks/photo.png").size == Image.open(photo).size
+
+    done = unetkit("info", "m.onnx", "--layers", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"scale +resize: whole picture to 32x48 \(squash\)", done.stdout)
+    assert re.search(r"logits .*Conv2D .*\(32, 48, 3\) .* 51", done.stdout)  # 16 * 3 + 3
+
+
+def test_info_lists_the_notebook_s_summary(run):
+    stdout = unetkit("info", run, "--layers").stdout
+    assert re.search(r"encoder0_conv1 .*Conv2D .*\(16, 24, 4\)", stdout)
+
+
+class TestUsage:
+    def test_an_unknown_command_gets_a_suggestion(self):
+        assert "did you mean 'train'?" in failure("trian", code=2)
+
+    def test_an_unknown_option_gets_a_suggestion(self):
+        assert "Did you mean '--epochs'?" in failure("train", "x", "--epoch", 3, code=2)
+
+    def test_a_size_that_is_none(self, pets):
+        assert "size is '12xx'" in failure("train", pets, "--size", "12xx", code=2)
+
+    def test_a_preset_that_is_none(self, pets):
+        assert "did you mean 'fast'?" in failure("train", pets, "--preset", "fats", code=2)
+
+    def test_predict_asks_for_a_model(self):
+        assert "no model is named" in failure("predict", "x.jpg", code=2)
+
+    def test_train_asks_for_data(self):
+        assert "no data is named" in failure("train", code=2)
+
+
+class TestFailures:
+    def test_data_that_are_not_there(self, tmp_path):
+        text = failure("train", tmp_path / "nowhere", code=1, cwd=tmp_path)
+        assert re.search(r"^unetkit: error: data folder .*nowhere does not exist; accepted", text)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_mask_of_another_size(self, folder, tmp_path):
+        Image.new("L", (3, 3), 1).save(folder / "masks" / "photo_01.png")
+        (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
+        text = failure("train", folder, "--out", tmp_path / "run", code=1)
+        assert "photo_01.jpg is 20x24 and mask" in text
+        assert not (tmp_path / "run").exists()
+
+    def test_a_run_folder_in_use(self, pets, run):
+        assert "is not empty" in failure("train", pets, "--out", run, code=1)
+
+    def test_a_model_that_is_none(self, pets, tmp_path):
+        (tmp_path / "m.onnx").write_text("no model")
+        for command in (["info"], ["evaluate", "--data", pets], ["predict", "x", "--model"]):
+            if command[0] == "predict":
+                write_pair(tmp_path, "x")
+                command[1] = tmp_path / "images"
+            assert "is not a model" in failure(*command, tmp_path / "m.onnx", code=1)
+
+    def test_an_output_folder_that_cannot_be_made(self, run, pets, tmp_path):
+        (tmp_path / "file").write_text("")
+        text = failure(
+            "predict", pets / "images", "--model", run, "--out", tmp_path / "file" / "x", code=1
+        )
+        assert "the system refused" in text
+
+    def test_a_demo_folder_in_use(self, tmp_path):
+        (tmp_path / "unetkit-demo").mkdir()
+        (tmp_path / "unetkit-demo" / "x").write_text("")
+        assert "is not empty" in failure("demo", code=1, cwd=tmp_path)
+
+
+def test_the_demo_leaves_data_run_and_predictions(tmp_path):
+    done = unetkit("demo", "--steps", 20, "--out", "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "synthetic" in done.stdout
+    assert "pixel accuracy" in done.stdout
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "run", "predictions"}
+    assert (tmp_path / "demo/run/evaluation-data/cases.png").is_file()
+    assert len(list((tmp_path / "demo/predictions").iterdir())) == 18

@@ -1,0 +1,127 @@
+"""Figures of a model on a part of a folder, against an independent computation."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import write_pair
+from PIL import Image
+from sklearn.metrics import accuracy_score, jaccard_score
+
+from unetkit import Predictor, evaluate
+from unetkit.data import TRIMAP_CLASSES, find_dataset, read_mask, split_pairs
+from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.scale import resize_mask
+
+
+@pytest.fixture(scope="module")
+def result(run, pets):
+    return evaluate(run, pets)
+
+
+def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
+    predictor = Predictor(run)
+    pairs = split_pairs(find_dataset(pets)).test
+    assert result["pairs"] == len(pairs) > 0
+    truths = {"original": [], "training": []}
+    answers = {"original": [], "training": []}
+    for pair in pairs:
+        truth = read_mask(pair.mask, TRIMAP_CLASSES)
+        truths["original"].append(truth.ravel())
+        answers["original"].append(predictor(pair.image).ravel())
+        truths["training"].append(resize_mask(truth, 32, 48).ravel())
+        answers["training"].append(predictor.network_probabilities(pair.image).argmax(-1).ravel())
+    for resolution in ("original", "training"):
+        truth = np.concatenate(truths[resolution])
+        answer = np.concatenate(answers[resolution])
+        figures = result["figures"][resolution]["summed"]
+        assert figures["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        scores = jaccard_score(truth, answer, labels=[0, 1, 2], average=None)
+        assert list(figures["iou"].values()) == pytest.approx(scores.tolist())
+        foreground = jaccard_score(truth != 1, answer != 1)
+        assert figures["foreground_iou"]["border_as_foreground"] == pytest.approx(foreground)
+        by_image = [
+            accuracy_score(t, a)
+            for t, a in zip(truths[resolution], answers[resolution], strict=True)
+        ]
+        mean = result["figures"][resolution]["mean_over_images"]["pixel_accuracy"]
+        assert mean == pytest.approx(np.mean(by_image))
+
+
+def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
+    written = json.loads((run / "evaluation-pets" / "evaluation.json").read_text())
+    assert (
+        written["figures"]["original"]["confusion"]
+        == np.sum([image["confusion"]["original"] for image in written["images"]], axis=0).tolist()
+    )
+    for image in written["images"]:
+        assert np.sum(image["confusion"]["original"]) == np.prod(image["size"])
+    assert {image["name"] for image in written["images"]} == {
+        pair.name for pair in split_pairs(find_dataset(pets)).test
+    }
+
+
+def test_the_picture_can_be_opened(result, run):
+    picture = np.asarray(Image.open(run / "evaluation-pets" / "cases.png").convert("L"))
+    assert picture.std() > 5
+
+
+def test_results_are_not_replaced_unless_asked(result, run, pets):
+    with pytest.raises(OutputExistsError, match=r"evaluation\.json exists already"):
+        evaluate(run, pets)
+    again = evaluate(run, pets, overwrite=True)
+    assert again["figures"] == result["figures"]
+
+
+def test_an_exported_file_gives_the_same_figures(result, run, pets, tmp_path):
+    shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
+    assert evaluate(tmp_path / "m.onnx", pets)["figures"] == result["figures"]
+    assert (tmp_path / "m-evaluation-pets" / "evaluation.json").is_file()
+
+
+def test_other_parts_can_be_named(run, pets, tmp_path):
+    parts = split_pairs(find_dataset(pets)).parts
+    for part in ("validation", "train"):
+        assert evaluate(run, pets, part=part, out=tmp_path / part)["pairs"] == len(parts[part])
+    assert evaluate(run, pets, part="all", out=tmp_path / "all")["pairs"] == 20
+
+
+def test_an_unknown_part_gets_a_suggestion(run, pets):
+    with pytest.raises(ConfigError, match=r"part 'tests' is unknown; .*did you mean 'test'\?"):
+        evaluate(run, pets, part="tests")
+
+
+def test_a_test_part_that_was_trained_on_is_refused(run, pets, tmp_path):
+    split = json.loads((run / "split.json").read_text())
+    split["train"].append(split["test"][0])
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    (copy / "split.json").write_text(json.dumps(split))
+    with pytest.raises(DataError, match=r"1 of the \d+ test pairs were trained on"):
+        evaluate(copy, pets, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
+    for name in "abcde":
+        write_pair(tmp_path / "data", name, values=(1, 2, 9))
+    with pytest.raises(DataError, match=r"\.png has the value 9 .*accepted are 1 pet"):
+        evaluate(run, tmp_path / "data", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_lists_without_test_pairs_are_told(run, folder, tmp_path):
+    (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
+    with pytest.raises(DataError, match="has no test pairs"):
+        evaluate(run, folder, out=tmp_path / "out")
+
+
+def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):
+    for name in "abcde":
+        write_pair(tmp_path / "data", name, values=(2, 2), masks="trimaps")
+    result = evaluate(run, tmp_path / "data", part="all", out=tmp_path / "out")
+    text = (tmp_path / "out" / "evaluation.json").read_text()
+    assert "NaN" not in text
+    truth_only_background = json.loads(text)["figures"]["original"]["summed"]["iou"]
+    assert truth_only_background.keys() == result["figures"]["original"]["summed"]["iou"].keys()

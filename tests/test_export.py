@@ -1,0 +1,167 @@
+"""Exported files agree with Keras, say what they are, and are whole or absent."""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from conftest import TINY_CONFIG
+
+from unetkit import Predictor, UNetConfig, build_unet, export, train
+from unetkit.data import TRIMAP_CLASSES
+from unetkit.display import Display
+from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
+from unetkit.export import export_onnx
+from unetkit.scale import Scale
+from unetkit.spec import ModelSpec, Normalization, SplitRule
+
+CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
+
+
+NORMALIZATION = Normalization(1 / 255, -0.5)
+
+
+def make_spec(config, scale, normalization=NORMALIZATION):
+    return ModelSpec(
+        preset="fast",
+        in_channels=3,
+        classes=TRIMAP_CLASSES,
+        scale=scale,
+        normalization=normalization,
+        geometry=config.geometry,
+        split=SplitRule(0, 0.15, 0.2),
+        layers=(),
+    )
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (40, 56, 3), dtype=np.uint8) for _ in range(2)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        CONFIG,
+        UNetConfig(
+            filters=(4, 8),
+            normalization="frozen",
+            residual=False,
+            stem_stride=1,
+            up_kernel=3,
+            dropout=0.3,
+        ),
+        UNetConfig(
+            filters=(4, 8),
+            padding="valid",
+            normalization="none",
+            residual=False,
+            stem_stride=1,
+            up_activation="relu",
+            head_filters=0,
+            initializer="gaussian",
+        ),
+    ],
+)
+@pytest.mark.parametrize("policy", ["resize", "native"])
+def test_the_file_agrees_with_keras(tmp_path, pictures, config, policy):
+    model = build_unet(config, in_channels=3, num_classes=3)
+    spec = make_spec(config, Scale(policy, 32, 40))
+    difference = export_onnx(model, spec, tmp_path / "m.onnx", pictures)
+    assert 0 < difference < 1e-4
+    assert Predictor(tmp_path / "m.onnx").spec == spec
+
+
+def test_native_files_take_any_size_and_resizing_ones_a_single_size(tmp_path, pictures):
+    model = build_unet(CONFIG, in_channels=3, num_classes=3)
+    for policy in ("native", "resize"):
+        export_onnx(model, make_spec(CONFIG, Scale(policy, 32, 40)), tmp_path / policy, pictures)
+    shapes = {
+        policy: [d.dim_value for d in graph_input(tmp_path / policy)]
+        for policy in ("native", "resize")
+    }
+    assert shapes == {"native": [0, 0, 0, 3], "resize": [0, 32, 40, 3]}
+
+
+def graph_input(path):
+    return onnx.load(path).graph.input[0].type.tensor_type.shape.dim
+
+
+def test_batch_norm_is_folded_into_the_convolutions(tmp_path, pictures):
+    model = build_unet(CONFIG, in_channels=3, num_classes=3)
+    export_onnx(model, make_spec(CONFIG, Scale("resize", 32, 40)), tmp_path / "m", pictures)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "m").graph.node}
+    assert "Conv" in kinds
+    assert "BatchNormalization" not in kinds
+
+
+def test_a_file_that_disagrees_is_not_written(tmp_path, pictures):
+    model = build_unet(CONFIG, in_channels=3, num_classes=3)
+    spec = make_spec(CONFIG, Scale("resize", 32, 40))
+
+    class Lying(type(spec.normalization)):
+        def apply(self, pixels):
+            return super().apply(pixels) + 1  # Keras sees something else than the file
+
+    lying = make_spec(CONFIG, spec.scale, Lying(1 / 255, -0.5))
+    with pytest.raises(ModelFileError, match="differs from the original by"):
+        export_onnx(model, lying, tmp_path / "m.onnx", pictures)
+    assert list(tmp_path.iterdir()) == []
+
+
+class Listener(Display):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp_path):
+    listener = Listener()
+    path = export(run, out=tmp_path / "m.onnx", display=listener)
+    assert "largest difference from Keras" in listener.lines[0]
+    assert "validation pictures" in listener.lines[0]
+    photo = next((pets / "images").iterdir())
+    assert (Predictor(path)(photo) == Predictor(run)(photo)).all()
+
+
+def test_where_the_data_are_gone_synthetic_pictures_serve_and_it_says_so(pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "data")
+    run = train(tmp_path / "data", out=tmp_path / "run", config=TINY_CONFIG)
+    shutil.rmtree(tmp_path / "data")
+    listener = Listener()
+    export(run, out=tmp_path / "m.onnx", display=listener)
+    assert "4 synthetic pictures" in listener.lines[0]
+
+
+def test_existing_files_are_not_replaced_unless_asked(run, tmp_path):
+    (tmp_path / "m.onnx").write_text("mine")
+    with pytest.raises(OutputExistsError, match=r"m\.onnx exists already; .*--overwrite"):
+        export(run, out=tmp_path / "m.onnx")
+    assert (tmp_path / "m.onnx").read_text() == "mine"
+    export(run, out=tmp_path / "m.onnx", overwrite=True)
+    Predictor(tmp_path / "m.onnx")
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"holds no config\.toml"):
+        export(tmp_path)
+
+
+def test_a_folder_that_does_not_exist(run, tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"deep does not exist; .*make the folder first"):
+        export(run, out=tmp_path / "deep" / "m.onnx")
+
+
+def test_an_unknown_format(run):
+    with pytest.raises(ConfigError, match=r"format 'onx' is unknown; .*did you mean 'onnx'\?"):
+        export(run, format="onx")
+
+
+def test_damaged_weights_are_named(run, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "best.weights.h5").write_bytes(b"damage")
+    with pytest.raises(ModelFileError, match=r"best\.weights\.h5 cannot be loaded"):
+        export(tmp_path / "run", out=tmp_path / "m.onnx")

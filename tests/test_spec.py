@@ -1,0 +1,104 @@
+"""What a model says of itself survives its file, and a stranger's file is not believed."""
+
+import json
+
+import numpy as np
+import pytest
+
+from unetkit.data import TRIMAP_CLASSES
+from unetkit.errors import ModelFileError
+from unetkit.geometry import unet_geometry
+from unetkit.scale import Scale
+from unetkit.spec import Layer, ModelSpec, Normalization, SplitRule, spec_from_json
+
+SPEC = ModelSpec(
+    preset="fast",
+    in_channels=3,
+    classes=TRIMAP_CLASSES,
+    scale=Scale("resize", 128, 96, fit="letterbox"),
+    normalization=Normalization(1 / 127.5, -1.0),
+    geometry=unet_geometry(depth=4, stem_stride=2, head=True),
+    split=SplitRule(7, 0.15, 0.2),
+    layers=(
+        Layer("image", "InputLayer", (128, 96, 3), 0),
+        Layer("stem", "Conv2D", (64, 48, 16), 9),
+    ),
+)
+
+
+def test_a_spec_comes_back_from_json_as_it_was():
+    assert spec_from_json(SPEC.to_json(), "m.onnx") == SPEC
+
+
+def test_parameters_are_the_sum_over_layers():
+    assert SPEC.parameters == 9
+
+
+def test_normalization_is_linear():
+    # 0 * 1/127.5 - 1 = -1; 255 * 1/127.5 - 1 = 1
+    pixels = np.array([0, 255], np.uint8)
+    assert SPEC.normalization.apply(pixels).tolist() == [-1.0, 1.0]
+    assert SPEC.normalization.apply(pixels).dtype == np.float32
+
+
+@pytest.mark.parametrize("text", ["", "[]", "nonsense", "null", "[" * 100_000, "{}"])
+def test_text_that_is_no_specification_is_refused(text):
+    with pytest.raises(ModelFileError, match=r"m\.onnx cannot be used: .*; export it again"):
+        spec_from_json(text, "m.onnx")
+
+
+def test_metadata_of_another_format_says_which():
+    with pytest.raises(ModelFileError, match="of format 99, not 1"):
+        spec_from_json(json.dumps({"format": 99}), "m.onnx")
+
+
+def test_endless_metadata_is_refused_unread():
+    with pytest.raises(ModelFileError, match="its metadata has 2000000 characters"):
+        spec_from_json(" " * 2_000_000, "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("in_channels",), 0),
+        (("in_channels",), "3"),
+        (("in_channels",), True),
+        (("preset",), 5),
+        (("preset",), "x" * 500),
+        (("preset",), "line\nbreak\x1b[31m"),
+        (("scale", "height"), 10**9),
+        (("scale", "policy"), "stretch"),
+        (("scale", "factor"), float("inf")),
+        (("scale", "extra"), 1),
+        (("normalization", "multiply"), None),
+        (("normalization", "multiply"), float("nan")),
+        (("geometry", "stride"), 0),
+        (("geometry", "margin"), -1),
+        (("geometry", "smallest_input"), 0),
+        (("classes", "names"), ["one"]),
+        (("classes", "names"), ["a", "a", "b"]),
+        (("classes", "colours"), [[0, 0], [1, 1, 1], [2, 2, 2]]),
+        (("classes", "colours"), [[0, 0, 256], [1, 1, 1], [2, 2, 2]]),
+        (("classes", "background"), 3),
+        (("split", "seed"), -1),
+        (("split", "seed"), 0.5),
+        (("layers",), [{"name": "a"}]),
+        (("layers",), 3),
+    ],
+)
+def test_a_value_out_of_bounds_is_refused(path, value):
+    raw = json.loads(SPEC.to_json())
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(ModelFileError, match=r"m\.onnx cannot be used"):
+        spec_from_json(json.dumps(raw), "m.onnx")
+
+
+@pytest.mark.parametrize("key", json.loads(SPEC.to_json()).keys())
+def test_a_missing_key_is_refused(key):
+    raw = json.loads(SPEC.to_json())
+    del raw[key]
+    with pytest.raises(ModelFileError, match=r"m\.onnx cannot be used"):
+        spec_from_json(json.dumps(raw), "m.onnx")
