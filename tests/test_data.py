@@ -8,6 +8,7 @@ from PIL import Image
 from unetkit.data import (
     TRIMAP_CLASSES,
     Classes,
+    SplitRule,
     choose_classes,
     find_dataset,
     read_image,
@@ -108,7 +109,7 @@ class TestLists:
     def test_official_lists_decide_the_parts(self, folder):
         names = [f"photo_{i:02d}" for i in range(12)]
         write_lists(folder, [(n, 1) for n in names[:8]], [(n, 1) for n in names[8:]])
-        split = split_pairs(find_dataset(folder))
+        split = split_pairs(find_dataset(folder), SplitRule())
         assert [p.name for p in split.test] == names[8:]
         assert {p.name for p in split.train + split.validation} == set(names[:8])
 
@@ -138,25 +139,25 @@ class TestLists:
     def test_a_test_list_alone_is_refused(self, folder):
         (folder / "test.txt").write_text("photo_00")
         with pytest.raises(DataError, match=r"has a test\.txt but no trainval\.txt"):
-            split_pairs(find_dataset(folder))
+            split_pairs(find_dataset(folder), SplitRule())
 
 
 class TestSplit:
     def test_parts_are_disjoint_and_complete_and_seeded(self, folder):
         found = find_dataset(folder)
-        split = split_pairs(found, seed=3)
+        split = split_pairs(found, SplitRule(seed=3))
         names = [p.name for part in split.parts.values() for p in part]
         assert sorted(names) == [p.name for p in found.pairs]
         assert all(split.parts.values())
-        assert split == split_pairs(found, seed=3)
-        assert split != split_pairs(found, seed=4)
+        assert split == split_pairs(found, SplitRule(seed=3))
+        assert split != split_pairs(found, SplitRule(seed=4))
 
     def test_validation_keeps_the_shares_of_categories(self, tmp_path):
         rows = [(f"n{i:03d}", "cat" if i % 4 else "dog") for i in range(80)]
         for name, _ in rows:
             write_pair(tmp_path, name, size=(4, 4))
         write_lists(tmp_path, rows, [])
-        split = split_pairs(find_dataset(tmp_path), validation_fraction=0.25)
+        split = split_pairs(find_dataset(tmp_path), SplitRule(validation_fraction=0.25))
         groups = dict(rows)
         # 80 pairs, 20 of them dogs: a quarter of each is 15 cats and 5 dogs.
         assert sorted(groups[p.name] for p in split.validation) == ["cat"] * 15 + ["dog"] * 5
@@ -166,22 +167,22 @@ class TestSplit:
         for name, _ in rows:
             write_pair(tmp_path, name, size=(4, 4))
         write_lists(tmp_path, rows, [])
-        split = split_pairs(find_dataset(tmp_path))
+        split = split_pairs(find_dataset(tmp_path), SplitRule())
         assert (len(split.train), len(split.validation)) == (17, 3)
 
     def test_three_pairs_are_enough_and_two_are_not(self, tmp_path):
         for name in "abc":
             write_pair(tmp_path, name)
-        parts = split_pairs(find_dataset(tmp_path)).parts
+        parts = split_pairs(find_dataset(tmp_path), SplitRule()).parts
         assert [len(part) for part in parts.values()] == [1, 1, 1]
         (tmp_path / "images" / "c.jpg").unlink()
         with pytest.raises(DataError, match=r"has 2 pairs .* take at least 3; add more"):
-            split_pairs(find_dataset(tmp_path))
+            split_pairs(find_dataset(tmp_path), SplitRule())
 
     @pytest.mark.parametrize("name", ["validation_fraction", "test_fraction"])
-    def test_fractions_out_of_range_are_refused(self, folder, name):
+    def test_fractions_out_of_range_are_refused(self, name):
         with pytest.raises(ConfigError, match=rf"{name} is 1\.5; accepted is a share"):
-            split_pairs(find_dataset(folder), **{name: 1.5})
+            SplitRule(**{name: 1.5})
 
 
 class TestReading:

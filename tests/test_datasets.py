@@ -76,6 +76,12 @@ class TestOnePicture:
             assert trimap.dtype == np.uint8
             assert set(np.unique(trimap)) == {PET, BACKGROUND, BORDER}
 
+    @pytest.mark.parametrize(("height", "width"), [(16, 8192), (8192, 16)])
+    def test_the_longest_side_that_is_accepted_can_be_drawn(self, height, width):
+        _, trimap = synthetic_pet(0, height=height, width=width)
+        assert trimap.shape == (height, width)
+        assert set(np.unique(trimap)) == {PET, BACKGROUND, BORDER}
+
     def test_the_smallest_pictures_keep_all_three_classes(self):
         for index in range(150):
             _, trimap = synthetic_pet(index, height=16, width=16)
@@ -102,10 +108,23 @@ class TestOnePicture:
         [
             (
                 {"height": 15},
-                "height is 15; accepted are whole numbers from 16; give height=16 or more",
+                "height is 15; accepted are whole numbers from 16 to 8192; give height=16 or more",
             ),
-            ({"width": 0}, "width is 0; accepted are whole numbers from 16; give width=16 or more"),
-            ({"width": 64.0}, "width is 64.0; accepted are whole numbers from 16"),
+            (
+                {"height": 8193},
+                "height is 8193; accepted are whole numbers from 16 to 8192; "
+                "give height=8192 or less",
+            ),
+            (
+                {"width": 100_000},
+                "width is 100000; accepted are whole numbers from 16 to 8192; "
+                "give width=8192 or less",
+            ),
+            (
+                {"width": 0},
+                "width is 0; accepted are whole numbers from 16 to 8192; give width=16 or more",
+            ),
+            ({"width": 64.0}, "width is 64.0; accepted are whole numbers from 16 to 8192"),
             ({"seed": -1}, "seed is -1; accepted are whole numbers from 0; give seed=0 or more"),
             ({"index": -2}, "index is -2; accepted are whole numbers from 0"),
         ],
@@ -270,8 +289,18 @@ class TestTheFolder:
                 {"count": 1},
                 "count is 1; accepted are whole numbers from 2; give count=2 or more",
             ),
-            ({"height": 8}, "height is 8; accepted are whole numbers from 16"),
-            ({"width": 8}, "width is 8; accepted are whole numbers from 16"),
+            ({"height": 8}, "height is 8; accepted are whole numbers from 16 to 8192"),
+            ({"width": 8}, "width is 8; accepted are whole numbers from 16 to 8192"),
+            (
+                {"height": 8193},
+                "height is 8193; accepted are whole numbers from 16 to 8192; "
+                "give height=8192 or less",
+            ),
+            (
+                {"width": 8193},
+                "width is 8193; accepted are whole numbers from 16 to 8192; "
+                "give width=8192 or less",
+            ),
             ({"seed": -1}, "seed is -1; accepted are whole numbers from 0"),
             (
                 {"test_fraction": 1.0},

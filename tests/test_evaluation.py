@@ -10,7 +10,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from unetkit import Predictor, evaluate
-from unetkit.data import TRIMAP_CLASSES, find_dataset, read_mask, split_pairs
+from unetkit.data import TRIMAP_CLASSES, SplitRule, find_dataset, read_mask, split_pairs
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.scale import resize_mask
 
@@ -22,7 +22,7 @@ def result(run, pets):
 
 def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
     predictor = Predictor(run)
-    pairs = split_pairs(find_dataset(pets)).test
+    pairs = split_pairs(find_dataset(pets), SplitRule()).test
     assert result["pairs"] == len(pairs) > 0
     truths = {"original": [], "training": []}
     answers = {"original": [], "training": []}
@@ -58,7 +58,7 @@ def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
     for image in written["images"]:
         assert np.sum(image["confusion"]["original"]) == np.prod(image["size"])
     assert {image["name"] for image in written["images"]} == {
-        pair.name for pair in split_pairs(find_dataset(pets)).test
+        pair.name for pair in split_pairs(find_dataset(pets), SplitRule()).test
     }
 
 
@@ -81,7 +81,7 @@ def test_an_exported_file_gives_the_same_figures(result, run, pets, tmp_path):
 
 
 def test_other_parts_can_be_named(run, pets, tmp_path):
-    parts = split_pairs(find_dataset(pets)).parts
+    parts = split_pairs(find_dataset(pets), SplitRule()).parts
     for part in ("validation", "train"):
         assert evaluate(run, pets, part=part, out=tmp_path / part)["pairs"] == len(parts[part])
     assert evaluate(run, pets, part="all", out=tmp_path / "all")["pairs"] == 20

@@ -31,7 +31,7 @@ def coordinates(size: tuple[int, int], number: int = 0) -> np.ndarray:
 
 
 def labels_at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    return ((7 * rows + 3 * columns) % 5).astype(np.uint8)
+    return ((7 * rows.astype(int) + 3 * columns.astype(int)) % 5).astype(np.uint8)
 
 
 def cache_of(sizes: list[tuple[int, int]]) -> Cache:
@@ -61,6 +61,7 @@ class TestReproducibility:
             lambda: native_sampler(geometry=UNPADDED, seed=4),
             lambda: whole_sampler(augmentation=PHOTO_AUGMENTATION, seed=5),
         ],
+        ids=["native", "unpadded", "whole"],
     )
 
     @SAMPLERS
@@ -159,11 +160,10 @@ class TestBatch:
         assert sampler.input_size == sampler.output_size == (16, 16)
 
     def test_unpadded_network_gets_an_image_that_is_larger_by_its_margin(self):
-        # depth 1: 4 rows of a block and 4 at double size below and 4 of the last: margin 8 + 12...
-        # by output_size: 18 -> 14 -> 7 -> 3 -> 6 -> 2, so that margin = 8
+        # 18 rows, 14 after the first block, 7, 3, 6, 2 after the last: (18 - 2) / 2 a side
         assert UNPADDED.margin == 8
         images, masks = native_sampler(geometry=UNPADDED).batch(0, 4)
-        # the crop's 12 and 16: 2 + 2 k, so 12 and 16 come out of 28 and 32
+        # 12 and 16 are both 2 + 2 k and come out of 12 + 2 * 8 and 16 + 2 * 8
         assert images.shape == (4, 28, 32, 3)
         assert masks.shape == (4, 12, 16)
 

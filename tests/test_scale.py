@@ -160,9 +160,17 @@ class TestToNetwork:
         assert (mask_to_network(mask, Scale("resize", 16, 16)) == 0).all()
 
     def test_shrunk_image_holds_the_mean_of_what_each_pixel_covers(self):
-        # (0 + 100 + 200 + 100) / 4 = 100 and (4 + 8 + 12 + 16) / 4 = 10
-        image = np.array([[0, 100, 4, 8], [200, 100, 12, 16]], np.uint8)[..., None]
+        # 4 columns each: (0 + 100 + 200 + 100) / 4 = 100 and (4 + 8 + 12 + 16) / 4 = 10
+        image = np.array([[0, 100, 200, 100, 4, 8, 12, 16]], np.uint8)[..., None]
         assert image_to_network(image, Scale("resize", 1, 2)).tolist() == [[[100], [10]]]
+        stacked = np.ascontiguousarray(image.swapaxes(0, 1))
+        assert image_to_network(stacked, Scale("resize", 2, 1)).tolist() == [[[100]], [[10]]]
+
+    def test_enlarged_image_is_interpolated_linearly(self):
+        # centres of 4 pixels in 2: -0.25, 0.25, 0.75, 1.25, held at the ends
+        image = np.array([[[0], [100]]], np.uint8)
+        enlarged = image_to_network(image, Scale("resize", 1, 4))
+        assert enlarged[0, :, 0].tolist() == [0, 25, 75, 100]
 
     @given(scale=SCALES, size=SIZES, channels=st.sampled_from([1, 3]))
     @STEADY

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from unetkit.data import TRIMAP_CLASSES
+from unetkit.data import TRIMAP_CLASSES, SplitRule
 from unetkit.errors import ModelFileError
 from unetkit.geometry import unet_geometry
 from unetkit.scale import Scale
-from unetkit.spec import Layer, ModelSpec, Normalization, SplitRule, spec_from_json
+from unetkit.spec import Layer, ModelSpec, Normalization, spec_from_json
 
 SPEC = ModelSpec(
     preset="fast",

@@ -12,7 +12,7 @@ from PIL import Image
 
 from unetkit import Predictor, train
 from unetkit.config import config_from_file
-from unetkit.data import find_dataset, split_pairs
+from unetkit.data import SplitRule, find_dataset, split_pairs
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 
@@ -38,7 +38,7 @@ class Listener(Display):
     def training_step(self, step, total, images, loss):
         self.steps.append((step, total))
 
-    def validated(self, step, total, text):
+    def validated(self, step, total, figures):
         self.validations.append(step)
 
 
@@ -63,7 +63,7 @@ class TestRunFolder:
 
     def test_the_split_file_names_the_parts(self, run, pets):
         written = json.loads((run / "split.json").read_text())
-        split = split_pairs(find_dataset(pets))
+        split = split_pairs(find_dataset(pets), SplitRule())
         for name, pairs in split.parts.items():
             assert written[name] == [pair.name for pair in pairs]
 

@@ -19,12 +19,12 @@ from unetkit.augment import (
     PHOTO_AUGMENTATION,
     Augmentation,
 )
-from unetkit.data import Classes, Dataset, Survey, choose_classes
+from unetkit.data import Classes, Dataset, SplitRule, Survey, choose_classes
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.losses import loss_by_name
 from unetkit.model import UNetConfig, preset_config
 from unetkit.scale import Scale
-from unetkit.spec import Normalization, SplitRule
+from unetkit.spec import Normalization
 
 Kind = TypeVar("Kind")
 Overrides = Mapping[str, Any]
@@ -339,7 +339,8 @@ def choose_config(
 
     Args:
         found: A survey of the pairs that training may see.
-        overrides: The keys of a configuration that are decided, as `read_config` returns them.
+        overrides: The keys of a configuration that are decided, as `read_config` or `check_keys`
+            accept them.
         train_size: Number of training pairs.
         epochs: Passes over the training pairs, in place of `training.steps`.
 
@@ -347,7 +348,6 @@ def choose_config(
         ConfigError: A key or value is not accepted.
         DataError: The masks' values make no classes.
     """
-    check_keys(overrides, "the options")
     preset = overrides.get("preset", "fast")
     network = build(UNetConfig, preset_config(preset), overrides.get("network", {}), "[network]")
     recipe = RECIPES[preset]
@@ -357,7 +357,6 @@ def choose_config(
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
-    split = {"seed": 0, "validation_fraction": 0.15, "test_fraction": 0.2}
     return RunConfig(
         data=str(dataset.folder.resolve()),
         preset=preset,
@@ -371,7 +370,7 @@ def choose_config(
             overrides.get("normalization", {}),
             "[normalization]",
         ),
-        split=build(SplitRule, split, overrides.get("split", {}), "[split]"),
+        split=choose_split(overrides),
         augmentation=build(
             Augmentation, augmentation, overrides.get("augmentation", {}), "[augmentation]"
         ),
@@ -382,6 +381,15 @@ def choose_config(
             epochs,
         ),
     )
+
+
+def choose_split(overrides: Overrides) -> SplitRule:
+    """The rule by which pairs are cut into parts.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+    return build(SplitRule, SplitRule(), overrides.get("split", {}), "[split]")
 
 
 def _classes(dataset: Dataset, found: Survey, given: Overrides) -> Classes:

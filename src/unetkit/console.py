@@ -42,22 +42,34 @@ class ConsoleDisplay(Display):
                 progress = self._start(
                     MofNCompleteColumn(),
                     TextColumn("{task.fields[speed]}"),
-                    TextColumn("{task.fields[figures]}"),
+                    TextColumn("{task.fields[loss]}"),
+                    TextColumn("{task.fields[miou]}"),
                 )
-                self._training = progress.add_task("training", total=total, speed="", figures="")
+                self._training = progress.add_task(
+                    "training", total=total, speed="", loss="", miou=""
+                )
         elif self._progress is not None:
             seconds = time.monotonic() - self._started
             self._progress.update(
-                self._training, completed=step, speed=f"{(step - 1) * images / seconds:.0f} img/s"
+                self._training,
+                completed=step,
+                speed=f"{(step - 1) * images / seconds:.0f} img/s",
+                loss=f"loss {loss:.3f}",
             )
 
-    def validated(self, step: int, total: int, text: str) -> None:
+    def validated(self, step: int, total: int, figures: Mapping[str, float]) -> None:
+        iou, best = figures["validation_mean_iou"], figures["best_mean_iou"]
         if self._progress is not None:
-            self._progress.update(self._training, figures=text)
+            self._progress.update(self._training, miou=f"mIoU {iou:.3f} (best {best:.3f})")
             return
         seconds = time.monotonic() - self._started
         left = seconds / step * (total - step)
-        self.say(f"step {step}/{total}: {text}; {_minutes(seconds)} gone, {_minutes(left)} left")
+        self.say(
+            f"step {step}/{total}: loss {figures['loss']:.3f}, validation loss "
+            f"{figures['validation_loss']:.3f}, accuracy {figures['validation_accuracy']:.3f}, "
+            f"mIoU {iou:.3f} (best {best:.3f}); "
+            f"{_minutes(seconds)} gone, {_minutes(left)} left"
+        )
 
     def finish(self) -> None:
         if self._progress is not None:

@@ -145,6 +145,32 @@ class Split:
 
 
 @dataclass(frozen=True)
+class SplitRule:
+    """How pairs are cut into parts; the same cut for the same rule and names.
+
+    Args:
+        seed: Of the cuts.
+        validation_fraction: Share of the pairs that are not test pairs, in (0, 1).
+        test_fraction: Share of all pairs, in (0, 1); not used where there are official lists.
+
+    Raises:
+        ConfigError: A fraction is out of range.
+    """
+
+    seed: int = 0
+    validation_fraction: float = 0.15
+    test_fraction: float = 0.2
+
+    def __post_init__(self) -> None:
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 < getattr(self, name) < 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; accepted is a share between 0 and 1; use "
+                    "0.15"
+                )
+
+
+@dataclass(frozen=True)
 class Survey:
     """What the masks and the image headers of some pairs say.
 
@@ -278,33 +304,16 @@ def _read_lists(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     return parts, groups
 
 
-def split_pairs(
-    dataset: Dataset,
-    *,
-    seed: int = 0,
-    validation_fraction: float = 0.15,
-    test_fraction: float = 0.2,
-) -> Split:
-    """Cuts the pairs into train, validation and test; the same cut for the same seed and names.
+def split_pairs(dataset: Dataset, rule: SplitRule) -> Split:
+    """Cuts the pairs into train, validation and test.
 
     With official lists the test list is the test part and validation is cut from trainval.
     Without, the test part is cut from all, then validation from the rest. Cuts are stratified by
     category where categories are known.
 
-    Args:
-        validation_fraction: Share of the pairs that are not test pairs, in (0, 1).
-        test_fraction: Share of all pairs, in (0, 1); not used where there are official lists.
-
     Raises:
-        ConfigError: A fraction is out of range.
         DataError: Too few pairs for three parts (two, where an official test list exists).
     """
-    for name, value in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        if not 0 < value < 1:
-            raise ConfigError(f"{name} is {value}; accepted is a share between 0 and 1; use 0.15")
     if "trainval" in dataset.official.values():
         test = tuple(p for p in dataset.pairs if dataset.official[p.name] == "test")
         rest = tuple(p for p in dataset.pairs if dataset.official[p.name] == "trainval")
@@ -316,8 +325,8 @@ def split_pairs(
         )
     else:
         _require_pairs(dataset, len(dataset.pairs), 3, "found")
-        rest, test = _cut(dataset.pairs, test_fraction, seed, dataset.groups)
-    train, validation = _cut(rest, validation_fraction, seed, dataset.groups)
+        rest, test = _cut(dataset.pairs, rule.test_fraction, rule.seed, dataset.groups)
+    train, validation = _cut(rest, rule.validation_fraction, rule.seed, dataset.groups)
     return Split(train, validation, test)
 
 

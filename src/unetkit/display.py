@@ -5,7 +5,7 @@ draws bars on a terminal and prints plain lines into a pipe.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 logger = logging.getLogger("unetkit")
 
@@ -25,9 +25,9 @@ class Display:
     def training_step(self, step: int, total: int, images: int, loss: float) -> None:
         """Another update of the weights: step from 1 to total, images seen in it, its loss."""
 
-    def validated(self, step: int, total: int, text: str) -> None:
-        """A look at the validation part is over; `text` says its figures."""
-        logger.info("step %d of %d: %s", step, total, text)
+    def validated(self, step: int, total: int, figures: Mapping[str, float]) -> None:
+        """A look at the validation part is over: a row of curves.csv, and best_mean_iou."""
+        logger.info("step %d of %d: %s", step, total, dict(figures))
 
     def finish(self) -> None:
         """Whatever is drawn is complete."""

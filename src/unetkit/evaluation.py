@@ -131,12 +131,7 @@ def _choose_pairs(
     if part == "all":
         return dataset.pairs, "every pair, whatever it was used for"
     rule = predictor.spec.split
-    split = split_pairs(
-        dataset,
-        seed=rule.seed,
-        validation_fraction=rule.validation_fraction,
-        test_fraction=rule.test_fraction,
-    )
+    split = split_pairs(dataset, rule)
     pairs = split.parts[part]
     if not pairs:
         raise DataError(

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from unetkit.augment import NO_AUGMENTATION, Augmentation, jitter_colour, random_window, warp
@@ -118,6 +119,7 @@ class Sampler:
     ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Endless training batches from a step on: images float32 and masks uint8."""
         step = first_step
+        cv2.setNumThreads(1)  # these threads are enough; more would take the network's cores
         with ThreadPoolExecutor(PREFETCH) as pool:
             waiting = [pool.submit(self.batch, step + i, batch_size) for i in range(PREFETCH)]
             while True:

@@ -42,7 +42,9 @@ class Case:
 def draw_cases(path: Path, cases: Sequence[Case], classes: Classes) -> None:
     """Draws a row for each case: image, truth, prediction."""
     heights = [case.truth.shape[0] / case.truth.shape[1] for case in cases]
-    figure = Figure(figsize=(7.5, 2.3 * sum(heights) + 0.2 * len(cases) + 0.6), layout="constrained")
+    figure = Figure(
+        figsize=(7.5, 2.3 * sum(heights) + 0.2 * len(cases) + 0.6), layout="constrained"
+    )
     rows = figure.subplots(len(cases), 3, squeeze=False, height_ratios=heights)
     for axes, case in zip(rows, cases, strict=True):
         image, truth, prediction = (_thin(a) for a in (case.image, case.truth, case.prediction))

@@ -6,7 +6,7 @@ picture's own size, and only then is the most probable class taken.
 """
 
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -148,7 +148,8 @@ def find_model(model: str | Path) -> Path:
             return path / runfolder.MODEL
         raise DataNotFoundError(
             f"folder {path} holds no {runfolder.MODEL}; accepted is the folder of a finished run, "
-            f"or an .onnx file; check the path, or run: unetkit export {path}"
+            f"or an .onnx file; check the path, or run: unetkit export {path} --out "
+            f"{path / runfolder.MODEL}"
         )
     if not path.is_file():
         raise DataNotFoundError(
@@ -374,22 +375,13 @@ def _write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file in the same folder, then gives it its name."""
-    handle, name = tempfile.mkstemp(dir=file.parent, prefix=".part-", suffix=f"-{file.name}")
-    os.close(handle)
-    part = Path(name)
+    """Lets `write` fill a hidden file in the same folder, then gives it its name."""
+    part = file.with_name(f".part-{uuid.uuid4().hex}-{file.name}")
     try:
         write(part)
-        part.chmod(0o666 & ~_umask())
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _first_line(error: Exception) -> str:

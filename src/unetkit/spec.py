@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.data import Classes
+from unetkit.data import Classes, SplitRule
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.geometry import Geometry
 from unetkit.scale import Scale
@@ -37,15 +37,6 @@ class Normalization:
         """Normalised pixels, float32, in the same shape."""
         scaled = pixels.astype(np.float32) * np.float32(self.multiply)
         return scaled + np.float32(self.add)
-
-
-@dataclass(frozen=True)
-class SplitRule:
-    """How the pairs of a folder without lists were cut, so that an evaluation cuts them again."""
-
-    seed: int
-    validation_fraction: float
-    test_fraction: float
 
 
 @dataclass(frozen=True)

@@ -9,30 +9,29 @@
 The test part is not read here.
 """
 
-import csv
 import json
 import os
 import platform
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before TensorFlow starts, or it greets
 
-import cv2
 import keras
-import numpy as np
 
 from unetkit import __version__, runfolder
 from unetkit.augment import NO_AUGMENTATION
 from unetkit.config import (
     RunConfig,
     TrainingConfig,
+    check_keys,
     choose_config,
+    choose_split,
     config_to_toml,
     read_config,
 )
@@ -42,14 +41,11 @@ from unetkit.errors import ConfigError, OutputExistsError
 from unetkit.export import CHECK_IMAGES, export_onnx, model_spec
 from unetkit.loading import Cache, Sampler, build_cache
 from unetkit.losses import loss_by_name
-from unetkit.metrics import confusion_matrix, figures
 from unetkit.model import build_unet
-from unetkit.plotting import Case, draw_cases, draw_curves
-from unetkit.prediction import write_whole
+from unetkit.recorder import Recorder
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
 CALIBRATION_SECONDS = 6.0
-VALIDATION_CASES = 4  # shown in the run's picture
 
 
 def train(
@@ -112,7 +108,11 @@ def train(
     try:
         return _train_into(run, dataset, split, chosen, minutes, display)
     except BaseException:
-        if not (run / runfolder.WEIGHTS).exists():
+        display.finish()
+        if (run / runfolder.WEIGHTS).exists():
+            model = run / runfolder.MODEL
+            display.say(f"the best weights so far are kept: unetkit export {run} --out {model}")
+        else:
             shutil.rmtree(run, ignore_errors=True)  # nothing in it is of use yet
         raise
     finally:
@@ -130,6 +130,7 @@ def _overrides(
     """What was asked for, in the shape of a configuration file; arguments win over the file."""
     if config is None or isinstance(config, Mapping):
         values = dict(config or {})
+        check_keys(values, "the options")
     else:
         values = read_config(config)
     values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
@@ -166,7 +167,7 @@ def _look(
     dataset: Dataset, overrides: Mapping[str, Any], epochs: int | None, display: Display
 ) -> tuple[Split, RunConfig]:
     """Splits the pairs, surveys those that training may see, and completes the configuration."""
-    split = split_pairs(dataset, **overrides.get("split", {}))
+    split = split_pairs(dataset, choose_split(overrides))
     seen = split.train + split.validation
     found = survey(seen, display.task("looking at the masks", len(seen)))
     chosen = choose_config(dataset, found, overrides, train_size=len(split.train), epochs=epochs)
@@ -206,7 +207,6 @@ def _train_into(
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
     samplers = _samplers(config, caches)
-    cv2.setNumThreads(1)  # the loader's threads are enough; more would take the network's cores
     if minutes is not None:
         config = _calibrate(config, samplers, minutes, display)
     (run / runfolder.CONFIG).write_text(config_to_toml(config), encoding="utf-8")
@@ -225,8 +225,8 @@ def _train_into(
         f"{config.in_channels} channels in, {len(config.classes)} classes out"
     )
     display.say(f"device    {_device()}")
-    display.say(_describe_training(config.training, len(split.train)))
-    recorder = _Recorder(run, config, samplers["validation"], display)
+    display.say(_describe_training(config, caches["train"]))
+    recorder = Recorder(run, config, samplers["validation"], display)
     recorder.fit(model, samplers["train"])
 
     model.load_weights(run / runfolder.WEIGHTS)
@@ -316,12 +316,14 @@ def _calibrate(
     )
 
 
-def _describe_training(training: TrainingConfig, train_size: int) -> str:
-    epochs = training.steps * training.batch_size / train_size
+def _describe_training(config: RunConfig, cache: Cache) -> str:
+    training = config.training
+    seen = training.steps * training.batch_size * config.scale.height * config.scale.width
+    epochs = seen / sum(mask.size for mask in cache.masks)
     return (
-        f"training  {training.steps} steps of {training.batch_size} samples (the training part "
-        f"{epochs:.0f} times), {training.optimizer} {training.learning_rate:g} "
-        f"{training.schedule}, {training.loss}, seed {training.seed}"
+        f"training  {training.steps} steps of {training.batch_size} samples ({epochs:.1f} epochs), "
+        f"{training.optimizer} {training.learning_rate:g} {training.schedule}, {training.loss}, "
+        f"seed {training.seed}"
     )
 
 
@@ -331,112 +333,6 @@ def _device() -> str:
     return f"{devices} ({os.cpu_count()} cores), Keras {keras.__version__} on {backend}"
 
 
-@dataclass
-class _Best:
-    step: int = 0
-    mean_iou: float = -1.0
-
-
-class _Recorder(keras.callbacks.Callback):
-    """Validates at the end of each round, keeps curves and the best weights, tells the display."""
-
-    def __init__(self, run: Path, config: RunConfig, validation: Sampler, display: Display) -> None:
-        super().__init__()
-        self.run, self.config, self.validation, self.display = run, config, validation, display
-        self.rows: list[dict[str, float]] = []
-        self.best = _Best()
-        self.step = 0
-        self.images_per_second = 0.0
-
-    def fit(self, model: keras.Model, sampler: Sampler) -> None:
-        training = self.config.training
-        batches = sampler.batches(training.batch_size)
-        started = time.monotonic()
-        try:
-            model.fit(
-                batches,
-                steps_per_epoch=training.steps_per_validation,
-                epochs=training.steps // training.steps_per_validation,
-                callbacks=[self],
-                shuffle=False,  # the batches come in their order
-                verbose=0,
-            )
-        finally:
-            batches.close()
-        self.images_per_second = self.step * training.batch_size / (time.monotonic() - started)
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        training = self.config.training
-        self.display.training_step(self.step, training.steps, training.batch_size, logs["loss"])
-
-    def on_epoch_end(self, epoch, logs=None):
-        counts, loss = self._validate(self.model)
-        found = figures(counts, self.config.classes)
-        iou = float(found["mean_iou"])  # type: ignore[arg-type]
-        accuracy = float(found["pixel_accuracy"])  # type: ignore[arg-type]
-        self.rows.append(
-            {
-                "step": self.step,
-                "loss": float(logs["loss"]),
-                "validation_loss": loss,
-                "validation_accuracy": accuracy,
-                "validation_mean_iou": iou,
-            }
-        )
-        if iou > self.best.mean_iou:
-            self.best = _Best(self.step, iou)
-            write_whole(self.run / runfolder.WEIGHTS, self.model.save_weights)
-        self._write_curves()
-        self.display.validated(
-            self.step,
-            self.config.training.steps,
-            f"loss {logs['loss']:.3f}, validation loss {loss:.3f}, accuracy {accuracy:.3f}, "
-            f"mIoU {iou:.3f} (best {self.best.mean_iou:.3f})",
-        )
-
-    def _validate(self, model: keras.Model) -> tuple[np.ndarray, float]:
-        """Confusion matrix and mean loss over the validation part."""
-        num_classes = len(self.config.classes)
-        loss = loss_by_name(self.config.training.loss)
-        counts = np.zeros((num_classes, num_classes), np.int64)
-        losses, sizes = [], []
-        for images, masks in self.validation.fixed_batches(self.config.training.batch_size):
-            logits = model.predict_on_batch(images)
-            counts += confusion_matrix(masks, logits.argmax(-1), num_classes)
-            losses.append(float(keras.ops.convert_to_numpy(loss(masks, logits))))
-            sizes.append(len(images))
-        return counts, float(np.average(losses, weights=sizes))
-
-    def _write_curves(self) -> None:
-        def write(part: Path) -> None:
-            with open(part, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.rows[0].keys())
-                writer.writeheader()
-                writer.writerows(
-                    {k: v if k == "step" else round(v, 6) for k, v in row.items()}
-                    for row in self.rows
-                )
-
-        write_whole(self.run / runfolder.CURVES, write)
-
-    def draw(self, model: keras.Model) -> None:
-        """Draws the curves and some validation pictures with their predictions."""
-        draw_curves(self.run / runfolder.CURVES_PICTURE, self.rows, self.best.step)
-        (self.run / runfolder.PICTURES).mkdir(exist_ok=True)
-        images, masks = next(self.validation.fixed_batches(VALIDATION_CASES))
-        predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
-        margin = self.config.network.geometry.margin
-        normalization = self.config.normalization
-        pixels = (images - normalization.add) / normalization.multiply
-        shown = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
-        cases = [
-            Case(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "validation")
-            for image, mask, prediction in zip(shown, masks, predictions, strict=True)
-        ]
-        draw_cases(self.run / runfolder.PICTURES / "validation.png", cases, self.config.classes)
-
-
 def _export_best(
     run: Path, config: RunConfig, model: keras.Model, pairs: tuple[Pair, ...]
 ) -> float:
@@ -444,7 +340,7 @@ def _export_best(
     return export_onnx(model, model_spec(config, model), run / runfolder.MODEL, pictures)
 
 
-def _write_summary(run: Path, recorder: _Recorder, seconds: float, difference: float) -> None:
+def _write_summary(run: Path, recorder: Recorder, seconds: float, difference: float) -> None:
     summary = {
         "unetkit": __version__,
         "best": asdict(recorder.best),
