@@ -18,6 +18,8 @@ ORDER = [
     "display",
     "geometry",
     "scale",
+    "classes",
+    "pictures",
     "data",
     "augment",
     "pet_surface",
@@ -32,12 +34,12 @@ ORDER = [
     "losses",
     "model",
     "config",
-    "export",
+    "exporting",
     "plotting",
     "evaluation",
     "recorder",
     "training",
-    "demo",
+    "demonstration",
     "console",
     "cli",
 ]
@@ -79,6 +81,10 @@ def test_public_names_exist_and_say_what_they_do():
         if name not in ("PRESETS", "__version__"):
             assert getattr(unetkit, name).__doc__
     assert set(unetkit._HOMES) == set(unetkit.__all__) - {"__version__"}
+
+
+def test_no_module_hides_a_public_name():
+    assert not set(unetkit.__all__) & set(ORDER)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():

@@ -5,19 +5,10 @@ import pytest
 from conftest import write_pair
 from PIL import Image
 
-from unetkit.data import (
-    TRIMAP_CLASSES,
-    Classes,
-    SplitRule,
-    choose_classes,
-    find_dataset,
-    read_image,
-    read_mask,
-    read_pair,
-    split_pairs,
-    survey,
-)
+from unetkit.classes import TRIMAP_CLASSES, Classes
+from unetkit.data import SplitRule, choose_classes, find_dataset, read_pair, split_pairs, survey
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
+from unetkit.pictures import read_image, read_mask
 
 
 def save(path, array, **options):

@@ -10,8 +10,10 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from unetkit import Predictor, evaluate
-from unetkit.data import TRIMAP_CLASSES, SplitRule, find_dataset, read_mask, split_pairs
+from unetkit.classes import TRIMAP_CLASSES
+from unetkit.data import SplitRule, find_dataset, split_pairs
 from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.pictures import read_mask
 from unetkit.scale import resize_mask
 
 

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from unetkit.augment import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION, Augmentation
-from unetkit.data import SHOWN, Classes, Pair
+from unetkit.classes import Classes
+from unetkit.data import SHOWN, Pair
 from unetkit.errors import DataError
 from unetkit.geometry import unet_geometry
 from unetkit.loading import CHUNK, PREFETCH, Cache, Sampler, build_cache

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as oracle
 
-from unetkit.data import TRIMAP_CLASSES, Classes
+from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import ConfigError, SizeError
 from unetkit.metrics import (
     BORDER_POLICIES,

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from unetkit.data import TRIMAP_CLASSES, read_image
+from unetkit.classes import TRIMAP_CLASSES
 from unetkit.errors import (
     DataError,
     DataNotFoundError,
@@ -16,6 +16,7 @@ from unetkit.errors import (
     OutputExistsError,
     SizeError,
 )
+from unetkit.pictures import read_image
 from unetkit.prediction import (
     Predictor,
     cutout,

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from unetkit.data import TRIMAP_CLASSES, SplitRule
+from unetkit.classes import TRIMAP_CLASSES
+from unetkit.data import SplitRule
 from unetkit.errors import ModelFileError
 from unetkit.geometry import unet_geometry
 from unetkit.scale import Scale

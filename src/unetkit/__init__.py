@@ -17,10 +17,10 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unetkit.datasets import synthetic_pet, write_synthetic_pets
-    from unetkit.demo import demo
+    from unetkit.demonstration import demo
     from unetkit.errors import UnetkitError
     from unetkit.evaluation import evaluate
-    from unetkit.export import export
+    from unetkit.exporting import export
     from unetkit.model import PRESETS, UNetConfig, build_unet
     from unetkit.prediction import Predictor
     from unetkit.training import train
@@ -31,9 +31,9 @@ _HOMES = {
     "UNetConfig": "model",
     "UnetkitError": "errors",
     "build_unet": "model",
-    "demo": "demo",
+    "demo": "demonstration",
     "evaluate": "evaluation",
-    "export": "export",
+    "export": "exporting",
     "synthetic_pet": "datasets",
     "train": "training",
     "write_synthetic_pets": "datasets",

@@ -6,6 +6,7 @@ twice. Everything is drawn from the generator that is handed in: who seeds it by
 index) gets the same sample again, whatever the number of workers.
 """
 
+import math
 from dataclasses import dataclass, fields
 
 import cv2
@@ -35,7 +36,7 @@ class Augmentation:
         saturation: Likewise, for colour images.
 
     Raises:
-        ConfigError: A value is negative.
+        ConfigError: A value is negative or no number.
     """
 
     flip_horizontal: bool = False
@@ -52,7 +53,7 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         for entry in fields(self):
-            if getattr(self, entry.name) < 0:
+            if not 0 <= getattr(self, entry.name) < math.inf:
                 raise ConfigError(
                     f"augmentation {entry.name} is {getattr(self, entry.name)}; accepted are "
                     "values from 0 up; use 0 to switch it off"
@@ -171,8 +172,9 @@ def _needed(coordinates: np.ndarray, length: int) -> tuple[int, int]:
     first = int(np.floor(coordinates.min())) - 1
     last = int(np.ceil(coordinates.max())) + 1
     mirrored_first, mirrored_last = 2 * (length - 1) - last, -first
+    # An even start, so that half-way coordinates are rounded as in the whole picture.
     return (
-        max(0, min(first, mirrored_first)) if first >= 0 else 0,
+        max(0, min(first, mirrored_first)) & ~1 if first >= 0 else 0,
         min(length, max(last, mirrored_last) + 1) if last < length else length,
     )
 

@@ -123,7 +123,7 @@ def train(
     **options: Any,
 ) -> None:
     """Train a U-Net on the images and masks of the folder DATA."""
-    display = _display()
+    run_training = _library("train")
     overrides: dict[str, Any] = {}
     if config is not None:
         from unetkit.config import read_config
@@ -133,9 +133,8 @@ def train(
         overrides["classes"] = {"names": [name.strip() for name in classes.split(",")]}
     if batch_size is not None:
         overrides.setdefault("training", {})["batch_size"] = batch_size
-    run = _library("train")(
-        data, size=_parse_size(size), config=overrides, display=display, **options
-    )
+    display = _display()
+    run = run_training(data, size=_parse_size(size), config=overrides, display=display, **options)
     display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
 
 

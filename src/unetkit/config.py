@@ -6,7 +6,7 @@ data. What was chosen stands, complete, in the run folder's config.toml.
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +19,8 @@ from unetkit.augment import (
     PHOTO_AUGMENTATION,
     Augmentation,
 )
-from unetkit.data import Classes, Dataset, SplitRule, Survey, choose_classes
+from unetkit.classes import Classes
+from unetkit.data import Dataset, SplitRule, Survey, choose_classes
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.losses import loss_by_name
 from unetkit.model import UNetConfig, preset_config
@@ -427,16 +428,17 @@ def samples_per_epoch(found: Survey, scale: Scale, train_size: int) -> int:
 
 
 def _training(recipe: Recipe, given: Overrides, samples: int, epochs: int | None) -> TrainingConfig:
-    defaults = {"seed": 0, **recipe.training}
-    batch_size = given.get("batch_size", defaults["batch_size"])
-    steps_per_epoch = -(-samples // max(1, batch_size))
-    epochs_per_validation = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch)
-    per_validation = given.get("steps_per_validation", epochs_per_validation * steps_per_epoch)
-    if epochs is None and recipe.epochs is not None:
+    defaults = {"seed": 0, "steps": 1, "steps_per_validation": 1, **recipe.training}
+    asked = build(TrainingConfig, defaults, given, "[training]")
+    steps_per_epoch = -(-samples // asked.batch_size)
+    per_validation = asked.steps_per_validation
+    if "steps_per_validation" not in given:
+        per_validation = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
+    if epochs is None and recipe.steps is None:
         epochs = recipe.epochs
     steps = epochs * steps_per_epoch if epochs is not None else recipe.steps
-    steps = given.get("steps", steps)
-    defaults["steps_per_validation"] = per_validation
+    if "steps" in given:
+        steps = asked.steps
     # Whole rounds: the last update is followed by a look at the validation part.
-    values = {**given, "steps": -(-steps // max(1, per_validation)) * per_validation}
-    return build(TrainingConfig, defaults, values, "[training]")
+    rounds = -(-(steps or 1) // per_validation)
+    return replace(asked, steps=rounds * per_validation, steps_per_validation=per_validation)

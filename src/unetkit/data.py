@@ -1,26 +1,31 @@
-"""Find pairs of image and mask, read them, look at them before training, and split them.
+"""Find pairs of image and mask, look at them before training, and split them.
 
-Pairs are matched by stem, never by order. Masks hold one integer a pixel; `Classes` says which
-class each value is. Official lists are obeyed where a folder has them, so that a test set stays
-one. Pictures are read by the same two functions for training, evaluation and prediction.
+Pairs are matched by stem, never by order. Official lists are obeyed where a folder has them, so
+that a test set stays one. What the values of the masks mean is chosen here and kept in `classes`;
+single files are read in `pictures`.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
+from unetkit.pictures import (
+    IMAGE_SUFFIXES,
+    MASK_SUFFIXES,
+    read_header,
+    read_image,
+    read_mask,
+    read_mask_values,
+)
 
 T = TypeVar("T")
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp")
-MASK_SUFFIXES = (".png", ".tif", ".tiff", ".bmp")
 
 # Where images and masks lie within a data folder.
 LAYOUTS = (
@@ -31,74 +36,6 @@ LAYOUTS = (
 )
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
 SHOWN = 5  # names listed in a message before "and N more"
-
-# Okabe and Ito's colours, which colour-blind readers can tell apart; black is for backgrounds.
-COLOURS = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What the integers of a data set's masks mean.
-
-    Args:
-        names: Name of each class, K of them.
-        values: The value that stands for each class in a mask file, K of them.
-        background: Index of the class that is no object, or None.
-        border: Index of the class between an object and the background, or None.
-        colours: (red, green, blue) of each class, 0 to 255, K of them.
-    """
-
-    names: tuple[str, ...]
-    values: tuple[int, ...]
-    background: int | None = None
-    border: int | None = None
-    colours: tuple[tuple[int, int, int], ...] = field(default=())
-
-    def __post_init__(self) -> None:
-        if not self.colours:
-            object.__setattr__(self, "colours", _default_colours(len(self.names), self.background))
-        lengths = {len(self.names), len(self.values), len(self.colours)}
-        if len(lengths) != 1 or not 2 <= len(self.names) <= 255:
-            raise ConfigError(
-                f"classes have {len(self.names)} names, {len(self.values)} values and "
-                f"{len(self.colours)} colours; accepted are 2 to 255 of each; "
-                "give one of each a class"
-            )
-        if len(set(self.names)) < len(self.names) or len(set(self.values)) < len(self.values):
-            raise ConfigError(
-                f"class names {list(self.names)} or values {list(self.values)} repeat; each must "
-                "differ; rename one"
-            )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def describe(self) -> str:
-        """One line for people.
-
-        >>> TRIMAP_CLASSES.describe()
-        '1 pet, 2 background, 3 border'
-        """
-        return ", ".join(f"{v} {name}" for v, name in zip(self.values, self.names, strict=True))
-
-
-def _default_colours(count: int, background: int | None) -> tuple[tuple[int, int, int], ...]:
-    palette = iter(COLOURS[i % len(COLOURS)] for i in range(count))
-    return tuple((0, 0, 0) if i == background else next(palette) for i in range(count))
-
-
-# Oxford-IIIT Pet: Parkhi, Vedaldi, Zisserman, Jawahar, "Cats and Dogs", CVPR 2012.
-TRIMAP_CLASSES = Classes(
-    names=("pet", "background", "border"), values=(1, 2, 3), background=1, border=2
-)
 
 
 @dataclass(frozen=True)
@@ -364,84 +301,6 @@ def _sorted_by_name(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
     return tuple(sorted(pairs, key=lambda pair: pair.name))
 
 
-def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
-    """Reads a picture, upright as its EXIF tag says, as grey or RGB.
-
-    Args:
-        channels: 1 for grey, 3 for RGB.
-
-    Returns:
-        (H, W, channels) uint8. 16-bit grey keeps its upper 8 bits, whatever its brightest pixel.
-
-    Raises:
-        DataNotFoundError, DataError: The file is absent, no picture, truncated or too large.
-    """
-    if channels not in (1, 3):
-        raise ConfigError(
-            f"channels is {channels}; pictures are read with 1 (grey) or 3 (RGB); choose either"
-        )
-    picture = _open_picture(path)
-    if picture.mode in ("I", "F"):
-        raise DataError(
-            f"{path} has 32-bit pixels ({picture.mode}); accepted are 8 and 16 bits a channel; "
-            "convert it"
-        )
-    if picture.mode.startswith("I;16"):
-        # What is white depends on the type alone: the same grey always means the same light.
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
-    upright = ImageOps.exif_transpose(picture)
-    array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
-    return array.reshape(*array.shape[:2], channels)
-
-
-def read_mask_values(path: str | Path) -> np.ndarray:
-    """Reads a mask's own integers, before they become class indices.
-
-    Returns:
-        (H, W) uint8, uint16 or int32.
-
-    Raises:
-        DataNotFoundError, DataError: The file is absent, no picture, truncated, of a lossy format,
-            or has several channels.
-    """
-    picture = _open_picture(path)
-    if picture.format == "JPEG":
-        raise DataError(
-            f"mask {path} is a JPEG, whose compression changes class values; accepted are PNG, "
-            "TIFF and BMP; save the mask in one of these from its source"
-        )
-    if picture.mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
-        raise DataError(
-            f"mask {path} has {len(picture.getbands())} channels ({picture.mode}); accepted is one "
-            "integer a pixel (grey or palette); convert its colours to class numbers"
-        )
-    array = np.asarray(picture)
-    return array.astype(np.uint8) if array.dtype == bool else array
-
-
-def read_mask(path: str | Path, classes: Classes) -> np.ndarray:
-    """Reads a mask as class indices.
-
-    Returns:
-        (H, W) uint8 in [0, K).
-
-    Raises:
-        DataNotFoundError, DataError: As `read_mask_values`, or a value stands for no class.
-    """
-    values = read_mask_values(path)
-    indices = np.full(values.shape, 255, np.uint8)
-    for index, value in enumerate(classes.values):
-        indices[values == value] = index
-    strange = np.unique(values[indices == 255])
-    if strange.size:
-        row, column = np.argwhere(values == strange[0])[0]
-        raise DataError(
-            f"mask {path} has the value {strange[0]} (at row {row}, column {column}); accepted are "
-            f"{classes.describe()}; correct the mask or the classes"
-        )
-    return indices
-
-
 def read_pair(pair: Pair, classes: Classes, channels: int) -> tuple[np.ndarray, np.ndarray]:
     """Image, (H, W, channels) uint8, and mask, (H, W) uint8 class indices.
 
@@ -464,33 +323,6 @@ def _require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]
         )
 
 
-def _open_picture(path: str | Path) -> Image.Image:
-    """Decodes a picture whole, so that damage shows here and nowhere else."""
-    try:
-        picture = Image.open(path)
-        picture.load()
-    except FileNotFoundError as error:
-        raise DataNotFoundError(
-            f"picture {path} does not exist; accepted is an image file; check the path"
-        ) from error
-    except UnidentifiedImageError as error:
-        raise DataError(
-            f"{path} is not a picture that can be read; accepted are "
-            f"{', '.join(s.lstrip('.') for s in IMAGE_SUFFIXES)}; replace or remove it"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise DataError(
-            f"{path} is too large ({error}); accepted are pictures of up to "
-            f"{2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; cut it into parts"
-        ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read whole ({error}); accepted are undamaged pictures; replace or "
-            "remove it"
-        ) from error
-    return picture
-
-
 def survey(pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None) -> Survey:
     """Reads every mask and every image's header, in parallel.
 
@@ -503,7 +335,7 @@ def survey(pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None) 
 
     def look(pair: Pair) -> tuple[tuple[int, int], list[int], bool]:
         values = read_mask_values(pair.mask)
-        size, grey = _read_header(pair.image)
+        size, grey = read_header(pair.image)
         _require_same_size(pair, size, values.shape)
         return size, np.unique(values).tolist(), grey
 
@@ -540,18 +372,6 @@ def read_in_parallel(
         tail = [f"... and {more} more"] if more > 0 else []
         raise DataError("\n".join(failures[:SHOWN] + tail))
     return results
-
-
-def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
-    try:
-        with Image.open(path) as picture:
-            width, height = picture.size
-            if picture.getexif().get(0x0112, 1) >= 5:  # EXIF orientations that swap the axes
-                width, height = height, width
-            return (height, width), picture.mode in ("1", "L", "LA", "I;16", "I;16B")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        _open_picture(path)  # names what is wrong with it
-        raise
 
 
 def choose_classes(dataset: Dataset, found: Survey, names: Sequence[str] | None = None) -> Classes:

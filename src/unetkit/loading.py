@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 
 from unetkit.augment import NO_AUGMENTATION, Augmentation, jitter_colour, random_window, warp
-from unetkit.data import Classes, Pair, read_in_parallel, read_pair
+from unetkit.classes import Classes
+from unetkit.data import Pair, read_in_parallel, read_pair
 from unetkit.geometry import Geometry
 from unetkit.scale import Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization

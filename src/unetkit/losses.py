@@ -45,7 +45,7 @@ def dice_loss(mask: KerasTensor, logits: KerasTensor) -> KerasTensor:
         logits: (B, H, W, K) float32.
 
     Returns:
-        A scalar in [0, 1].
+        A scalar in [0, 1]; 1, without a gradient, where every pixel is ignored.
 
     Source: Milletari, Navab, Ahmadi 2016, section 3, without the squares.
     """

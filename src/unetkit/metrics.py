@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from unetkit.data import Classes
+from unetkit.classes import Classes
 from unetkit.errors import ConfigError, SizeError, did_you_mean
 from unetkit.scale import IGNORE
 
@@ -156,7 +156,7 @@ def figures(counts: np.ndarray, classes: Classes) -> dict[str, object]:
     Returns:
         pixel_accuracy, mean_iou, mean_dice; iou and dice by class name; and by border policy
         (or "all" where no border class exists) foreground_iou and foreground_dice. Floats in
-        [0, 1] or nan.
+        [0, 1] or nan. Classes without a background have no foreground figures.
     """
     iou, dice = iou_score(counts), dice_score(counts)
     result: dict[str, object] = {
@@ -182,7 +182,7 @@ def mean_over_images(
     """Mean of each figure over images, each image weighing the same; nan figures are left out.
 
     Args:
-        counts: Confusion matrix of each image.
+        counts: Confusion matrix of each image, at least one.
         measure: From a matrix to figures, which may be nested.
     """
     return _mean_of([measure(matrix) for matrix in counts])

@@ -17,6 +17,8 @@ from keras import KerasTensor, initializers, layers
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.geometry import Geometry, skip_crops, unet_geometry
 
+TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal cut off at two deviations
+
 CHOICES: dict[str, tuple[object, ...]] = {
     "padding": ("same", "valid"),
     "normalization": ("none", "batch", "frozen"),
@@ -76,10 +78,19 @@ class UNetConfig:
             raise ConfigError(
                 f"dropout is {self.dropout}; accepted is a share from 0 to below 1; use 0 for none"
             )
-        if self.padding == "valid" and (self.residual or self.stem_stride == 2):
+        if self.head_filters < 0:
             raise ConfigError(
-                "padding is 'valid' with residual blocks or a strided stem; unpadded networks are "
-                "accepted without either; set residual = false and stem_stride = 1"
+                f"head_filters is {self.head_filters}; accepted are whole numbers from 0 up; use 0 "
+                "for no convolution before the logits"
+            )
+        # Each of them would let an unpadded network see where its input ends.
+        if self.padding == "valid" and (
+            self.residual or self.stem_stride == 2 or self.up_kernel == 3
+        ):
+            raise ConfigError(
+                "padding is 'valid' with residual blocks, a strided stem or 3x3 up-convolutions; "
+                "unpadded networks are accepted without; set residual = false, stem_stride = 1 and "
+                "up_kernel = 2"
             )
 
     @property
@@ -129,10 +140,10 @@ def preset_config(name: str) -> UNetConfig:
     Raises:
         ConfigError: There is no preset of this name.
     """
-    if name not in PRESETS:
+    if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(
             f"preset {name!r} is unknown; accepted are {', '.join(map(repr, PRESETS))}; "
-            f"{did_you_mean(name, PRESETS)}"
+            f"{did_you_mean(str(name), PRESETS)}"
         )
     return PRESETS[name]
 
@@ -278,6 +289,8 @@ def _up_convolution(x: KerasTensor, filters: int, config: UNetConfig, name: str)
 
 
 def _initializer(config: UNetConfig, fan_in: int) -> initializers.Initializer:
-    if config.initializer == "he":
-        return initializers.HeNormal()
-    return initializers.RandomNormal(stddev=(2.0 / fan_in) ** 0.5)  # Ronneberger et al., section 3
+    deviation = (2.0 / fan_in) ** 0.5  # Ronneberger et al., section 3
+    if config.initializer == "gaussian":
+        return initializers.RandomNormal(stddev=deviation)
+    # As Keras's HeNormal, which would mistake a transposed convolution's outputs for its inputs.
+    return initializers.TruncatedNormal(stddev=deviation / TRUNCATED_DEVIATION)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from unetkit.data import Classes
+from unetkit.classes import Classes
 from unetkit.prediction import write_whole
 from unetkit.scale import IGNORE
 

@@ -15,7 +15,7 @@ import onnxruntime
 from PIL import Image
 
 from unetkit import runfolder
-from unetkit.data import IMAGE_SUFFIXES, Classes, read_image
+from unetkit.classes import Classes
 from unetkit.errors import (
     DataError,
     DataNotFoundError,
@@ -24,6 +24,7 @@ from unetkit.errors import (
     SizeError,
 )
 from unetkit.geometry import Geometry
+from unetkit.pictures import IMAGE_SUFFIXES, read_image
 from unetkit.scale import image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
 

@@ -170,9 +170,10 @@ def scores_from_network(scores: np.ndarray, scale: Scale, size: tuple[int, int])
 
 
 def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    if image.shape[:2] == (height, width):
-        return image
-    shrinks = height <= image.shape[0] and width <= image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR  # the mean of what each pixel covers
-    resized = cv2.resize(image, (width, height), interpolation=method)
-    return resized.reshape(height, width, image.shape[2])  # OpenCV drops a single channel
+    """Shrinks by the mean of what each pixel covers, then enlarges linearly, an axis at a time."""
+    shrunk = min(height, image.shape[0]), min(width, image.shape[1])
+    for size, method in ((shrunk, cv2.INTER_AREA), ((height, width), cv2.INTER_LINEAR)):
+        if image.shape[:2] != size:
+            resized = cv2.resize(image, size[::-1], interpolation=method)
+            image = resized.reshape(*size, image.shape[2])  # OpenCV drops a single channel
+    return image

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.data import Classes, SplitRule
+from unetkit.classes import Classes
+from unetkit.data import SplitRule
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.geometry import Geometry
 from unetkit.scale import Scale

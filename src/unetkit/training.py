@@ -35,13 +35,14 @@ from unetkit.config import (
     config_to_toml,
     read_config,
 )
-from unetkit.data import Dataset, Pair, Split, find_dataset, read_image, split_pairs, survey
+from unetkit.data import Dataset, Pair, Split, find_dataset, split_pairs, survey
 from unetkit.display import Display
 from unetkit.errors import ConfigError, OutputExistsError
-from unetkit.export import CHECK_IMAGES, export_onnx, model_spec
+from unetkit.exporting import CHECK_IMAGES, export_onnx, model_spec
 from unetkit.loading import Cache, Sampler, build_cache
 from unetkit.losses import loss_by_name
 from unetkit.model import build_unet
+from unetkit.pictures import read_image
 from unetkit.recorder import Recorder
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches

@@ -18,7 +18,7 @@ import onnxruntime
 
 from unetkit import __version__, runfolder
 from unetkit.config import RunConfig, config_from_file
-from unetkit.data import find_dataset, read_image
+from unetkit.data import find_dataset
 from unetkit.datasets import synthetic_pet
 from unetkit.display import Display
 from unetkit.errors import (
@@ -31,6 +31,7 @@ from unetkit.errors import (
     did_you_mean,
 )
 from unetkit.model import build_unet
+from unetkit.pictures import read_image
 from unetkit.prediction import fit_to_network, write_whole
 from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec

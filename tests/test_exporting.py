@@ -8,10 +8,11 @@ import pytest
 from conftest import TINY_CONFIG
 
 from unetkit import Predictor, UNetConfig, build_unet, export, train
-from unetkit.data import TRIMAP_CLASSES, SplitRule
+from unetkit.classes import TRIMAP_CLASSES
+from unetkit.data import SplitRule
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
-from unetkit.export import export_onnx
+from unetkit.exporting import export_onnx
 from unetkit.scale import Scale
 from unetkit.spec import ModelSpec, Normalization
 
