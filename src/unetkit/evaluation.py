@@ -237,9 +237,9 @@ def _draw_extremes(path: Path, predictor: Predictor, scored: list[Scored]) -> No
     cases = []
     for i, label in chosen.items():
         image, truth = read_pair(order[i].pair, predictor.spec.classes, predictor.spec.in_channels)
-        caption = f"{label}: {order[i].pair.name}\nmean IoU {order[i].mean_iou:.3f}"
+        caption = f"{label}: {order[i].pair.name}, mean IoU {order[i].mean_iou:.3f}"
         cases.append(Case(image, truth, predictor(image), caption))
-    draw_cases(path, cases, predictor.spec.classes)
+    draw_cases(path, cases, predictor.spec.classes, across=CASES)
 
 
 def _plain(value: Any) -> Any:

@@ -18,6 +18,7 @@ from unetkit.prediction import write_whole
 from unetkit.scale import IGNORE
 
 DPI = 110
+PAGE_INCHES = 12.0
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
 LARGEST_SHOWN = 512  # pixels a side; more than a page shows
 
@@ -39,27 +40,21 @@ class Case:
     caption: str
 
 
-def draw_cases(path: Path, cases: Sequence[Case], classes: Classes) -> None:
-    """Draws a row for each case: image, truth, prediction."""
-    heights = [case.truth.shape[0] / case.truth.shape[1] for case in cases]
-    figure = Figure(
-        figsize=(7.5, 2.3 * sum(heights) + 0.2 * len(cases) + 0.6), layout="constrained"
-    )
-    rows = figure.subplots(len(cases), 3, squeeze=False, height_ratios=heights)
-    for axes, case in zip(rows, cases, strict=True):
-        image, truth, prediction = (_thin(a) for a in (case.image, case.truth, case.prediction))
-        photo = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
-        for cell, picture in zip(
-            axes,
-            (photo, paint(photo, truth, classes), paint(photo, prediction, classes)),
-            strict=True,
-        ):
-            cell.imshow(picture, interpolation="nearest")
-            cell.set_xticks([])
-            cell.set_yticks([])
-        axes[0].set_ylabel(case.caption, fontsize=8)
-    for cell, title in zip(rows[0], ("image", "truth", "prediction"), strict=True):
-        cell.set_title(title, fontsize=10)
+def draw_cases(path: Path, cases: Sequence[Case], classes: Classes, *, across: int = 1) -> None:
+    """Draws image, truth and prediction of each case, `across` cases a row."""
+    lines = [cases[start : start + across] for start in range(0, len(cases), across)]
+    heights = [max(case.truth.shape[0] / case.truth.shape[1] for case in line) for line in lines]
+    panel = PAGE_INCHES / (3 * across)
+    inches = panel * sum(heights) + 0.3 * len(lines) + 0.6
+    figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
+    grid = figure.subplots(len(lines), 3 * across, squeeze=False, height_ratios=heights)
+    for cell in grid.flat:
+        cell.axis("off")
+    for line, cells in zip(lines, grid, strict=True):
+        for place, case in enumerate(line):
+            _draw_case(cells[3 * place : 3 * place + 3], case, classes)
+    for place, cell in enumerate(grid[0]):
+        cell.set_title(("image", "truth", "prediction")[place % 3], fontsize=10)
     figure.legend(
         handles=[
             Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="grey", label=name)
@@ -71,6 +66,19 @@ def draw_cases(path: Path, cases: Sequence[Case], classes: Classes) -> None:
         fontsize=9,
     )
     _save(figure, path)
+
+
+def _draw_case(cells: Sequence[Axes], case: Case, classes: Classes) -> None:
+    image, truth, prediction = (_thin(a) for a in (case.image, case.truth, case.prediction))
+    photo = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    pictures = photo, paint(photo, truth, classes), paint(photo, prediction, classes)
+    for cell, picture in zip(cells, pictures, strict=True):
+        cell.axis("on")
+        cell.set_anchor("N")
+        cell.imshow(picture, interpolation="nearest")
+        cell.set_xticks([])
+        cell.set_yticks([])
+    cells[1].set_xlabel(case.caption, fontsize=8)
 
 
 def paint(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
