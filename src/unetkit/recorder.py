@@ -67,7 +67,7 @@ class Recorder(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         counts, loss = self._validate(self.model)
-        found = figures(counts, self.config.classes, across=2)
+        found = figures(counts, self.config.classes)
         iou = float(found["mean_iou"])  # type: ignore[arg-type]
         accuracy = float(found["pixel_accuracy"])  # type: ignore[arg-type]
         self.rows.append(
@@ -91,7 +91,7 @@ class Recorder(keras.callbacks.Callback):
 
     def _validate(self, model: keras.Model) -> tuple[np.ndarray, float]:
         """Confusion matrix and mean loss over the validation part."""
-        num_classes = len(self.config.classes, across=2)
+        num_classes = len(self.config.classes)
         loss = loss_by_name(self.config.training.loss)
         counts = np.zeros((num_classes, num_classes), np.int64)
         losses, sizes = [], []
