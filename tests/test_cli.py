@@ -86,6 +86,12 @@ def test_info_lists_the_notebook_s_summary(run):
     assert re.search(r"encoder0_conv1 .*Conv2D .*\(16, 24, 4\)", stdout)
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(run, tmp_path):
+    shutil.copytree(run, tmp_path / "[old] [/]")
+    stdout = unetkit("info", tmp_path / "[old] [/]").stdout
+    assert "[old] [/]" in stdout.replace("\n", "")
+
+
 class TestUsage:
     def test_an_unknown_command_gets_a_suggestion(self):
         assert "did you mean 'train'?" in failure("trian", code=2)

@@ -1,6 +1,7 @@
 """What is chosen for a run, and the file that makes the same run again."""
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 from conftest import TINY_CONFIG, write_pair
@@ -17,8 +18,9 @@ from unetkit.data import Survey, find_dataset, survey
 from unetkit.errors import ConfigError, DataNotFoundError
 from unetkit.model import PRESETS
 
-PHOTOS = Survey(sizes=((20, 24), (30, 40)), values={1: 2, 2: 2, 3: 2}, grey=False)
-FRAMES = Survey(sizes=((512, 512),) * 4, values={0: 4, 255: 4}, grey=True)
+MASK = Path("m.png")
+PHOTOS = Survey(sizes=((20, 24), (30, 40)), values=dict.fromkeys((1, 2, 3), MASK), grey=False)
+FRAMES = Survey(sizes=((512, 512),) * 4, values=dict.fromkeys((0, 255), MASK), grey=True)
 
 
 @pytest.fixture
@@ -74,8 +76,8 @@ class TestChoices:
             "cross_entropy",
             32,
         )
-        # 100 samples are 4 steps of 32; 20 epochs are 80 steps, looked at every 20
-        assert (training.steps, training.steps_per_validation) == (80, 20)
+        # 20 times 100 samples are 63 steps of 32; 5 epochs of 4 steps are the least between looks
+        assert (training.steps, training.steps_per_validation) == (63, 20)
 
     def test_epochs_are_passes_over_the_training_part(self, dataset):
         training = choose(dataset, PHOTOS, {"training": {"batch_size": 4}}, epochs=3).training
@@ -87,11 +89,16 @@ class TestChoices:
         # 512 * 512 / (256 * 256) = 4 crops a frame, 100 frames: 400 samples are 100 steps of 4
         assert training.steps == 100
 
-    def test_steps_are_whole_rounds(self, dataset):
-        training = choose(
-            dataset, PHOTOS, {"training": {"steps": 31, "steps_per_validation": 10}}
-        ).training
-        assert training.steps == 40
+    def test_few_samples_are_not_seen_more_often_than_asked(self, dataset):
+        training = choose(dataset, PHOTOS, train_size=20, epochs=1).training
+        assert training.steps == 2  # of 16 samples
+
+    def test_steps_are_taken_as_they_are(self, dataset):
+        asked = {"training": {"steps": 31, "steps_per_validation": 10}}
+        assert choose(dataset, PHOTOS, asked).training.steps == 31
+
+    def test_validation_is_not_put_off_for_large_sets(self, dataset):
+        assert choose(dataset, PHOTOS, train_size=100_000).training.steps_per_validation == 200
 
     def test_what_is_asked_for_wins(self, dataset):
         overrides = {
@@ -139,6 +146,20 @@ class TestFile:
         with pytest.raises(ConfigError, match=r"key 'trainin' .*did you mean 'training'\?"):
             read_config(tmp_path / "c.toml")
 
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("in_channels = 2", "in_channels in .* is 2; accepted are 1"),
+            ("in_channels = 3.0", "in_channels in .* is 3.0; accepted is int"),
+            ("data = 5", "data in .* is 5; accepted is str"),
+            ("preset = ['fast']", "preset in .*; accepted is str"),
+        ],
+    )
+    def test_top_level_values_of_the_wrong_kind(self, tmp_path, line, message):
+        (tmp_path / "c.toml").write_text(line)
+        with pytest.raises(ConfigError, match=message):
+            read_config(tmp_path / "c.toml")
+
     def test_a_value_where_a_table_belongs(self, tmp_path):
         (tmp_path / "c.toml").write_text("scale = 3\n")
         with pytest.raises(ConfigError, match=r"scale in .* is 3; accepted is a table"):
@@ -164,7 +185,17 @@ class TestFile:
             ("network", {"padding": "full"}, "padding is 'full'; accepted are 'same', 'valid'"),
             ("scale", {"policy": "crop"}, "policy is 'crop'; accepted are 'resize', 'native'"),
             ("augmentation", {"rotation": -3}, "rotation is -3.0; accepted are values from 0"),
+            ("training", {"seed": -1}, "seed is -1; accepted are whole numbers from 0"),
+            ("training", {"weight_decay": float("nan")}, "weight_decay is nan"),
+            ("training", {"momentum": -5}, "momentum -5.0; accepted are values from 0"),
+            ("split", {"seed": 5_000_000_000}, "seed is 5000000000"),
+            ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
+            ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),
+            ("classes", {"names": 5}, "names in .* is 5; accepted is tuple"),
             ("classes", {"names": ["a", "b"]}, "values that are no class"),
+            ("classes", {"background": 7}, "background is class 7; accepted are indices"),
+            ("classes", {"colours": [[1, 2, 999]] * 3}, "colours are .*; accepted are three whole"),
+            ("classes", {"names": ["a", "b", "c\x00"]}, "unprintable characters"),
         ],
     )
     def test_values_that_are_not_accepted(self, dataset, section, values, message):

@@ -8,7 +8,7 @@ from PIL import Image
 from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.data import SplitRule, choose_classes, find_dataset, read_pair, split_pairs, survey
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
-from unetkit.pictures import read_image, read_mask
+from unetkit.pictures import read_header, read_image, read_mask
 
 
 def save(path, array, **options):
@@ -55,6 +55,11 @@ class TestFinding:
         write_pair(tmp_path, "v1.2 ümläut")
         (tmp_path / "masks" / "._v1.2 ümläut.png").write_bytes(b"junk of another system")
         assert [pair.name for pair in find_dataset(tmp_path).pairs] == ["v1.2 ümläut"]
+
+    def test_composed_and_decomposed_letters_are_one_name(self, tmp_path):
+        save(tmp_path / "images" / "caf\u00e9.png", np.zeros((4, 4, 3), np.uint8))
+        save(tmp_path / "masks" / "cafe\u0301.png", np.ones((4, 4), np.uint8))
+        assert [pair.name for pair in find_dataset(tmp_path).pairs] == ["caf\u00e9"]
 
     def test_a_folder_that_is_not_there(self, tmp_path):
         with pytest.raises(
@@ -116,6 +121,29 @@ class TestLists:
     def test_pairs_in_no_list_are_left_out_and_listed_names_may_be_missing(self, folder):
         write_lists(folder, [("photo_00", 1), ("gone", 1)], [("photo_02", 1)])
         assert [p.name for p in find_dataset(folder).pairs] == ["photo_00", "photo_02"]
+
+    def test_pairs_that_lists_leave_out_are_named(self, folder):
+        write_lists(folder, [("photo_00", 1), ("photo_01", 1)], [("photo_02", 1)])
+        assert find_dataset(folder).unlisted == tuple(f"photo_{i:02d}" for i in range(3, 12))
+
+    def test_lists_of_a_windows_editor_are_read_whole(self, folder):
+        (folder / "trainval.txt").write_text("photo_00\nphoto_01\n", encoding="utf-8-sig")
+        (folder / "test.txt").write_text("photo_02\r\n", encoding="utf-8-sig", newline="")
+        assert len(find_dataset(folder).official) == 3
+
+    def test_lists_in_another_encoding_are_told(self, folder):
+        (folder / "trainval.txt").write_bytes("café".encode("latin-1"))
+        with pytest.raises(DataError, match=r"trainval\.txt is not UTF-8 .* at byte 3"):
+            find_dataset(folder)
+
+    def test_listed_names_may_hold_spaces(self, tmp_path):
+        for name in ("my cat", "my dog", "my old dog"):
+            write_pair(tmp_path, name)
+        (tmp_path / "trainval.txt").write_text("my cat 1 1 1\nmy dog\n")
+        (tmp_path / "test.txt").write_text("my old dog 2 2 1\n")
+        found = find_dataset(tmp_path)
+        assert found.official == {"my cat": "trainval", "my dog": "trainval", "my old dog": "test"}
+        assert found.groups == {"my cat": "1", "my old dog": "2"}
 
     def test_a_name_in_both_lists_is_refused(self, folder):
         write_lists(folder, [("photo_00", 1)], [("photo_00", 1)])
@@ -195,6 +223,21 @@ class TestReading:
         image = read_image(tmp_path / "x.png")
         assert image.shape == (3, 2, 3)
         assert (image[0, 1] == 255).all()  # upper left goes to upper right
+
+    @pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+    def test_header_and_pixels_of_a_turned_picture_agree(self, tmp_path, suffix):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (30, 20)).save(tmp_path / f"x{suffix}", exif=exif)
+        assert read_header(tmp_path / f"x{suffix}")[0] == (30, 20)
+        assert read_image(tmp_path / f"x{suffix}").shape == (30, 20, 3)
+
+    def test_16_bit_pictures_are_turned_too(self, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        save(tmp_path / "x.png", np.zeros((20, 30), np.uint16), exif=exif)
+        assert read_header(tmp_path / "x.png") == ((30, 20), True)
+        assert read_image(tmp_path / "x.png", channels=1).shape == (30, 20, 1)
 
     def test_16_bit_grey_is_scaled_by_its_type_alone(self, tmp_path):
         save(tmp_path / "x.png", np.array([[0, 256, 65535]], np.uint16))
@@ -277,7 +320,11 @@ class TestSurvey:
         write_pair(tmp_path, "b", size=(5, 5), values=(2, 3))
         found = survey(find_dataset(tmp_path).pairs)
         assert found.sizes == ((4, 6), (5, 5))
-        assert found.values == {1: 1, 2: 2, 3: 1}
+        assert {value: path.name for value, path in found.values.items()} == {
+            1: "a.png",
+            2: "a.png",
+            3: "b.png",
+        }
         assert not found.grey
 
     def test_grey_pictures_are_told_by_their_headers(self, tmp_path):
@@ -328,6 +375,16 @@ class TestClasses:
     def test_names_fix_the_number_of_classes(self, tmp_path):
         classes = self.choose(tmp_path, [(0, 2)], names=("sky", "road", "car"))
         assert classes.names == ("sky", "road", "car")
+
+    @pytest.mark.parametrize("values", [(0, 255), (1, 2, 3)])
+    def test_known_kinds_can_be_renamed(self, tmp_path, values):
+        names = ("left", "middle", "right")[: len(values)]
+        classes = self.choose(tmp_path, [values], names=names)
+        assert (classes.names, classes.values) == (names, values)
+
+    def test_many_classes_have_colours_of_their_own(self):
+        classes = Classes(tuple("abcdefghijklmnopqrstuvwxyz"), tuple(range(26)))
+        assert len(set(classes.colours)) == 26
 
     def test_a_gap_is_refused_with_a_file_that_shows_it(self, tmp_path):
         with pytest.raises(DataError, match=r"no class: 128 \(128 in .*m1\.png\).*--classes"):

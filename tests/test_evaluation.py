@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,10 +10,11 @@ from conftest import write_pair
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from unetkit import Predictor, evaluate
+from unetkit import Predictor, evaluate, evaluation
 from unetkit.classes import TRIMAP_CLASSES
-from unetkit.data import SplitRule, find_dataset, split_pairs
-from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.data import Pair, SplitRule, find_dataset, split_pairs
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
+from unetkit.evaluation import Scored
 from unetkit.pictures import read_mask
 from unetkit.scale import resize_mask
 
@@ -94,15 +96,79 @@ def test_an_unknown_part_gets_a_suggestion(run, pets):
         evaluate(run, pets, part="tests")
 
 
-def test_a_test_part_that_was_trained_on_is_refused(run, pets, tmp_path):
-    split = json.loads((run / "split.json").read_text())
-    split["train"].append(split["test"][0])
-    copy = tmp_path / "run"
-    shutil.copytree(run, copy)
-    (copy / "split.json").write_text(json.dumps(split))
-    with pytest.raises(DataError, match=r"1 of the \d+ test pairs were trained on"):
-        evaluate(copy, pets, out=tmp_path / "out")
+def test_listed_test_pairs_that_were_trained_on_are_refused(run, pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "pets")
+    lists = tmp_path / "pets" / "annotations"
+    trained = json.loads((run / "split.json").read_text())["train"][0]
+    text = (lists / "trainval.txt").read_text()
+    line = next(line for line in text.splitlines() if line.startswith(trained))
+    (lists / "trainval.txt").write_text(text.replace(line + "\n", ""))
+    (lists / "test.txt").write_text((lists / "test.txt").read_text() + line + "\n")
+    for model in (run, run / "model.onnx"):
+        with pytest.raises(DataError, match=rf"1 of the 5 pairs .* trained on, {trained} first"):
+            evaluate(model, tmp_path / "pets", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, pets, tmp_path):
+    data = tmp_path / "moved"
+    shutil.copytree(pets, data)
+    (data / "annotations" / "trainval.txt").unlink()
+    (data / "annotations" / "test.txt").unlink()
+    for part, name in (("images", "new.jpg"), ("annotations/trimaps", "new.png")):
+        old = next((data / part).iterdir())
+        shutil.copy(old, data / part / name)
+    split = json.loads((run / "split.json").read_text())
+    result = evaluate(run / "model.onnx", data, out=tmp_path / "out")
+    assert {image["name"] for image in result["images"]} == {*split["test"], "new"}
+    assert result["protocol"]["split"] == (
+        "the 16 pairs whose names training looked at are left out"
+    )
+
+
+def test_a_foreign_folder_is_scored_whole(run, folder, tmp_path):
+    assert evaluate(run, folder, out=tmp_path / "out")["pairs"] == 12
+
+
+def test_parts_of_training_are_known_to_the_run_folder_alone(run, pets, tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"the train part is known to a run folder alone"):
+        evaluate(run / "model.onnx", pets, part="train", out=tmp_path / "out")
+
+
+def test_a_damaged_split_file_is_named(run, pets, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "split.json").write_text("[]")
+    with pytest.raises(DataError, match=r"split\.json is damaged"):
+        evaluate(tmp_path / "run", pets, part="train", out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("count", "labels"),
+    [(1, "b"), (2, "bw"), (3, "bmw"), (5, "bmw"), (6, "bbmmww"), (12, "bbbmmmwww")],
+)
+def test_each_case_is_drawn_once_with_its_rank(monkeypatch, count, labels):
+    drawn = []
+    monkeypatch.setattr(evaluation, "read_pair", lambda pair, *_: (np.zeros((2, 2, 3)), pair))
+    monkeypatch.setattr(
+        evaluation, "draw_cases", lambda path, cases, classes, across: drawn.extend(cases)
+    )
+    scored = [
+        Scored(Pair(f"{i:02d}", None, None), (2, 2), {"original": np.diag([1, 1, i + 1]) + i})
+        for i in range(count)
+    ]
+    predictor = SimpleNamespace(spec=SimpleNamespace(classes=None, in_channels=3))
+    evaluation._draw_extremes(None, _Answering(predictor), scored)
+    assert "".join(case.caption[0] for case in drawn) == labels
+    names = [case.caption.split()[1] for case in drawn]
+    assert len(set(names)) == len(names)
+
+
+class _Answering:
+    def __init__(self, predictor):
+        self.spec = predictor.spec
+
+    def __call__(self, image):
+        return image
 
 
 def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
@@ -115,7 +181,7 @@ def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
 
 def test_lists_without_test_pairs_are_told(run, folder, tmp_path):
     (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
-    with pytest.raises(DataError, match="has no test pairs"):
+    with pytest.raises(DataError, match=r"has no test pairs \(official test list\)"):
         evaluate(run, folder, out=tmp_path / "out")
 
 

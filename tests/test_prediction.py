@@ -113,6 +113,15 @@ class TestPredictor:
         with pytest.raises(ModelFileError, match=r"m\.onnx was not exported by unetkit"):
             Predictor(tmp_path / "m.onnx")
 
+    def test_a_network_that_fails_is_worded(self, run, predictor, tmp_path):
+        model = onnx.load(run / "model.onnx")
+        entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
+        wrong = dataclasses.replace(predictor.spec.scale, height=64)  # the file takes 32 rows only
+        entry.value = dataclasses.replace(predictor.spec, scale=wrong).to_json()
+        onnx.save(model, tmp_path / "m.onnx")
+        with pytest.raises(ModelFileError, match=r"failed on a picture of 64x48"):
+            Predictor(tmp_path / "m.onnx")(np.zeros((9, 9, 3), np.uint8))
+
     def test_metadata_of_another_network_is_told(self, run, predictor, tmp_path):
         model = onnx.load(run / "model.onnx")
         other = dataclasses.replace(predictor.spec, in_channels=1)
@@ -167,7 +176,17 @@ class TestFiles:
     def test_an_image_is_never_replaced(self, predictor, tmp_path):
         Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
         with pytest.raises(OutputExistsError, match=r"a\.png is one of the images"):
-            predict_files(predictor, [tmp_path / "a.png"], tmp_path, overwrite=True)
+            predict_files(predictor, [tmp_path / "a.png"], tmp_path)
+
+    def test_overwriting_beside_the_photos_is_refused(self, predictor, photos):
+        with pytest.raises(OutputExistsError, match="is a folder of the images"):
+            predict_files(predictor, find_images([photos]), photos, overwrite=True)
+
+    def test_a_name_as_long_as_names_can_be_is_written(self, predictor, tmp_path):
+        name = "\u732b" * 80 + ".png"  # 240 of 255 bytes
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+        (mask,) = predict_files(predictor, [tmp_path / name], tmp_path / "out")
+        assert mask.name == name
 
     def test_two_images_of_one_name_are_refused(self, predictor, tmp_path):
         for name in ("a.png", "a.bmp"):

@@ -15,6 +15,7 @@ from unetkit.config import config_from_file
 from unetkit.data import SplitRule, find_dataset, split_pairs
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
+from unetkit.training import _overrides
 
 RUN_FILES = {
     "best.weights.h5",
@@ -93,6 +94,18 @@ class TestTraining:
         for word in ("official lists", "1 pet, 2 background, 3 border", "resize", "device", "seed"):
             assert word in said
 
+    def test_a_last_look_follows_the_last_step(self, pets, tmp_path):
+        listener = Listener()
+        config = tiny(training={"steps": 5, "steps_per_validation": 2})
+        train(pets, out=tmp_path / "run", config=config, display=listener)
+        assert listener.validations == [2, 4, 5]
+
+    def test_another_preset_brings_its_own_recipe(self, run, tmp_path):
+        overrides = _overrides(run / "config.toml", None, "notebook", None, None)
+        assert overrides["preset"] == "notebook"
+        assert not {"network", "normalization", "augmentation", "training"} & overrides.keys()
+        assert "scale" in overrides
+
     def test_its_own_configuration_makes_the_same_run(self, run, tmp_path):
         again = train(config=run / "config.toml", out=tmp_path / "again")
         assert (again / "config.toml").read_bytes() == (run / "config.toml").read_bytes()
@@ -104,7 +117,6 @@ class TestTraining:
         training = config_from_file(run / "config.toml").training
         with open(run / "curves.csv", newline="", encoding="utf-8") as file:
             assert int(list(csv.DictReader(file))[-1]["step"]) == training.steps
-        assert training.steps % 2 == 0
 
     def test_a_grey_set_of_large_frames_trains_on_crops(self, tmp_path):
         rng = np.random.default_rng(0)
@@ -199,6 +211,8 @@ class TestRefusals:
             ({"epochs": 1, "minutes": 1}, "epochs is 1 and minutes 1; accepted is one"),
             ({"minutes": -1}, "minutes is -1; accepted are positive"),
             ({"epochs": 0}, "epochs is 0; accepted are positive"),
+            ({"minutes": float("nan")}, "minutes is nan; accepted are positive"),
+            ({"seed": 1 << 40}, "seed is 1099511627776; accepted are"),
             ({"config": {"sed": 1}}, "key 'sed' in the options is unknown"),
             ({"preset": "notebok"}, "did you mean 'notebook'"),
         ],
@@ -207,6 +221,14 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=message):
             train(pets, out=tmp_path / "run", **options)
         assert not (tmp_path / "run").exists()
+
+    def test_a_folder_that_was_there_stays_when_the_run_fails(self, folder, tmp_path):
+        (folder / "images" / "photo_00.jpg").write_bytes(b"broken")
+        (tmp_path / "run").mkdir()
+        (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
+        with pytest.raises(DataError):
+            train(folder, out=tmp_path / "run", config=TINY_CONFIG)
+        assert list((tmp_path / "run").iterdir()) == []
 
     def test_an_interrupted_run_without_weights_is_removed(self, pets, tmp_path):
         class Interrupting(Listener):

@@ -38,7 +38,17 @@ _HOMES = {
     "train": "training",
     "write_synthetic_pets": "datasets",
 }
-_FROM_TRAIN_EXTRA = ("keras", "tensorflow", "matplotlib", "sklearn", "tomli_w", "tf2onnx")
+_FROM_TRAIN_EXTRA = (
+    "keras",
+    "tensorflow",
+    "matplotlib",
+    "sklearn",
+    "tomli_w",
+    "tf2onnx",
+    "onnx",
+    "jax",
+    "torch",
+)
 
 __all__ = [
     "PRESETS",

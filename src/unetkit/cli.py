@@ -3,6 +3,7 @@
 Each command imports its own part of the library, so that help answers at once.
 """
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -34,9 +35,11 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except UnetkitError as error:
+            _finish(ctx)
             _complain(str(error))
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
+            _finish(ctx)
             name = f" {error.filename}" if error.filename else ""
             _complain(
                 f"the system refused{name}: {error.strerror or error}; free space or change "
@@ -44,8 +47,15 @@ class _Commands(click.Group):
             )
             sys.exit(1)
         except KeyboardInterrupt:
+            _finish(ctx)
             _complain("interrupted")
             sys.exit(130)
+
+
+def _finish(ctx: click.Context) -> None:
+    """Takes down a bar that an error left standing, and shows the cursor again."""
+    if ctx.obj is not None:
+        ctx.obj.finish()
 
 
 def _complain(text: str) -> None:
@@ -56,12 +66,17 @@ def _complain(text: str) -> None:
 @click.version_option(__version__, prog_name="unetkit")
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a pipe may lack the letters of a file's name
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _display() -> Any:
     from unetkit.console import ConsoleDisplay, make_console
 
-    return ConsoleDisplay(make_console())
+    display = ConsoleDisplay(make_console())
+    click.get_current_context().find_root().obj = display
+    return display
 
 
 def _library(name: str) -> Callable[..., Any]:
@@ -109,7 +124,7 @@ def demo(out: str, steps: int | None) -> None:
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part.")
 @click.option("--minutes", type=float, help="Time for training, turned into steps by a trial.")
 @click.option("--size", help="What the network sees: a side, or HEIGHTxWIDTH, in pixels.")
-@click.option("--classes", help="Names of the classes from value 0 up, parted by commas.")
+@click.option("--classes", help="Names of the classes in the order of their values: a,b,c.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples an update.")
 @click.option("--seed", type=click.IntRange(min=0), help="Of split, weights and samples.")
 @click.option("--config", help="A run's config.toml, or a part of one.")

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin
 
 import tomli_w
 
@@ -20,7 +20,7 @@ from unetkit.augment import (
     Augmentation,
 )
 from unetkit.classes import Classes
-from unetkit.data import Dataset, SplitRule, Survey, choose_classes
+from unetkit.data import Dataset, SplitRule, Survey, choose_classes, require_seed
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.losses import loss_by_name
 from unetkit.model import UNetConfig, preset_config
@@ -34,8 +34,11 @@ Overrides = Mapping[str, Any]
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
 PHOTO_SIZE = 128  # pixels a side: what two cores train in minutes
+CHANNELS = (1, 3)
 LARGEST_WHOLE = 256  # sets of one size up to this are seen whole
-LEAST_STEPS_PER_VALIDATION = 20  # a look at the validation part costs about as much as five steps
+# A look at the validation part costs about as much as five steps; but an interrupted run loses what
+# came after the last one.
+LEAST_STEPS_PER_VALIDATION, MOST_STEPS_PER_VALIDATION = 20, 200
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class TrainingConfig:
     """How the weights are found.
 
     Args:
-        seed: Of initial weights, order, crops and changes of samples.
-        steps: Updates of the weights in all; a multiple of `steps_per_validation`.
-        steps_per_validation: Updates between two looks at the validation part.
+        seed: Of initial weights, order, crops and changes of samples, from 0 to 2^32 - 1.
+        steps: Updates of the weights in all.
+        steps_per_validation: Updates between two looks at the validation part; another look follows
+            the last update.
         batch_size: Samples an update.
         loss: "cross_entropy_dice", "cross_entropy" or "dice".
         optimizer: "adamw", "adam" or "sgd".
@@ -72,6 +76,7 @@ class TrainingConfig:
     momentum: float = 0.99
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         loss_by_name(self.loss)
         for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             value = getattr(self, name)
@@ -90,6 +95,11 @@ class TrainingConfig:
             raise ConfigError(
                 f"learning_rate is {self.learning_rate} and warmup {self.warmup}; accepted are "
                 "rates between 0 and 10 and shares from 0 to below 1; try 0.003 and 0.05"
+            )
+        if not 0 <= self.weight_decay < 1 or not 0 <= self.momentum < 1:
+            raise ConfigError(
+                f"weight_decay is {self.weight_decay} and momentum {self.momentum}; accepted are "
+                "values from 0 to below 1; try 0.001 and 0.9"
             )
 
 
@@ -221,6 +231,13 @@ def check_keys(raw: Overrides, source: str) -> None:
             names = [entry.name for entry in fields(SECTIONS[key])]
             for inner in value:
                 _require_known(inner, names, f"[{key}] of {source}")
+        else:
+            _checked(key, value, int if key == "in_channels" else str, source)
+            if key == "in_channels" and value not in CHANNELS:
+                raise ConfigError(
+                    f"in_channels in {source} is {value}; accepted are 1 (grey) and 3 (colour), as "
+                    "pictures are read; choose one"
+                )
 
 
 def _require_known(key: str, known: list[str], where: str) -> None:
@@ -248,9 +265,9 @@ def config_from_file(path: str | Path) -> RunConfig:
         name: build(kind, {}, raw[name], str(path)) for name, kind in SECTIONS.items()
     }
     return RunConfig(
-        data=str(raw["data"]),
-        preset=str(raw["preset"]),
-        in_channels=int(raw["in_channels"]),
+        data=raw["data"],
+        preset=raw["preset"],
+        in_channels=raw["in_channels"],
         **sections,
     )
 
@@ -284,10 +301,9 @@ def build(kind: type[Kind], defaults: Any, given: Overrides, source: str) -> Kin
     values: dict[str, Any] = dict(defaults) if isinstance(defaults, Mapping) else asdict(defaults)
     values.update(given)
     checked = {}
-    assert_type = _Types(source)
     for entry in fields(kind):  # type: ignore[arg-type]
         if entry.name in values:
-            checked[entry.name] = assert_type(entry.name, values[entry.name], entry.type)
+            checked[entry.name] = _checked(entry.name, values[entry.name], entry.type, source)
         elif entry.default is MISSING and entry.default_factory is MISSING:
             raise ConfigError(
                 f"{entry.name} is missing in {source}; accepted is a complete [{kind.__name__}]; "
@@ -296,36 +312,27 @@ def build(kind: type[Kind], defaults: Any, given: Overrides, source: str) -> Kin
     return kind(**checked)
 
 
-class _Types:
-    """Checks that a value from a file is what its field says."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-
-    def __call__(self, name: str, value: Any, kind: Any) -> Any:
-        if isinstance(value, list | tuple):
-            value = tuple(tuple(v) if isinstance(v, list | tuple) else v for v in value)
-            fits = "tuple" in str(kind) and _inner_fits(value, str(kind))
-        elif kind is float:
-            fits = isinstance(value, int | float) and not isinstance(value, bool)
-        elif kind in (int, str, bool):
-            fits = type(value) is kind
-        else:
-            fits = value is None or type(value) is int  # `int | None`
-        if not fits:
-            wanted = kind.__name__ if isinstance(kind, type) else str(kind)
-            raise ConfigError(
-                f"{name} in {self.source} is {value!r}; accepted is {wanted}; correct it"
-            )
-        return float(value) if kind is float else value
+def _checked(name: str, value: Any, kind: Any, source: str) -> Any:
+    """A value from a file as its field's type, if it is one."""
+    if isinstance(value, list):
+        value = tuple(tuple(inner) if isinstance(inner, list) else inner for inner in value)
+    if not _fits(value, kind):
+        wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
+        raise ConfigError(f"{name} in {source} is {value!r}; accepted is {wanted}; correct it")
+    return float(value) if kind is float else value
 
 
-def _inner_fits(value: tuple[Any, ...], kind: str) -> bool:
-    if kind.startswith("tuple[str"):
-        return all(isinstance(v, str) for v in value)
-    if kind.startswith("tuple[tuple"):
-        return all(isinstance(v, tuple) and all(type(n) is int for n in v) for v in value)
-    return all(type(v) is int for v in value)
+def _fits(value: Any, kind: Any) -> bool:
+    if kind is float:
+        return type(value) in (int, float)
+    if get_origin(kind) is tuple:
+        inner = get_args(kind)
+        if inner[-1] is not Ellipsis:
+            return isinstance(value, tuple) and len(value) == len(inner)
+        return isinstance(value, tuple) and all(_fits(v, inner[0]) for v in value)
+    if get_args(kind):  # `int | None`
+        return any(_fits(value, option) for option in get_args(kind))
+    return type(value) is kind
 
 
 def choose_config(
@@ -350,7 +357,7 @@ def choose_config(
         DataError: The masks' values make no classes.
     """
     preset = overrides.get("preset", "fast")
-    network = build(UNetConfig, preset_config(preset), overrides.get("network", {}), "[network]")
+    network = choose_network(overrides)
     recipe = RECIPES[preset]
     scale = build(
         Scale, choose_scale(found, network, recipe), overrides.get("scale", {}), "[scale]"
@@ -384,6 +391,16 @@ def choose_config(
     )
 
 
+def choose_network(overrides: Overrides) -> UNetConfig:
+    """The network that is asked for.
+
+    Raises:
+        ConfigError: An unknown preset, or a value that is not accepted.
+    """
+    preset = preset_config(overrides.get("preset", "fast"))
+    return build(UNetConfig, preset, overrides.get("network", {}), "[network]")
+
+
 def choose_split(overrides: Overrides) -> SplitRule:
     """The rule by which pairs are cut into parts.
 
@@ -396,7 +413,10 @@ def choose_split(overrides: Overrides) -> SplitRule:
 def _classes(dataset: Dataset, found: Survey, given: Overrides) -> Classes:
     if "values" in given:
         return build(Classes, {}, given, "[classes]")
-    chosen = choose_classes(dataset, found, given.get("names"))
+    names = given.get("names")
+    if names is not None:
+        names = _checked("names", names, tuple[str, ...], "[classes]")
+    chosen = choose_classes(dataset, found, names)
     return build(Classes, chosen, given, "[classes]")
 
 
@@ -431,14 +451,15 @@ def _training(recipe: Recipe, given: Overrides, samples: int, epochs: int | None
     defaults = {"seed": 0, "steps": 1, "steps_per_validation": 1, **recipe.training}
     asked = build(TrainingConfig, defaults, given, "[training]")
     steps_per_epoch = -(-samples // asked.batch_size)
-    per_validation = asked.steps_per_validation
-    if "steps_per_validation" not in given:
-        per_validation = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
     if epochs is None and recipe.steps is None:
         epochs = recipe.epochs
-    steps = epochs * steps_per_epoch if epochs is not None else recipe.steps
+    steps = recipe.steps or 1
     if "steps" in given:
         steps = asked.steps
-    # Whole rounds: the last update is followed by a look at the validation part.
-    rounds = -(-(steps or 1) // per_validation)
-    return replace(asked, steps=rounds * per_validation, steps_per_validation=per_validation)
+    elif epochs is not None:
+        steps = -(-epochs * samples // asked.batch_size)
+    per_validation = asked.steps_per_validation
+    if "steps_per_validation" not in given:
+        whole_epochs = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
+        per_validation = min(whole_epochs, MOST_STEPS_PER_VALIDATION)
+    return replace(asked, steps=steps, steps_per_validation=per_validation)

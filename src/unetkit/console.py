@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text  # a name may hold what rich would take for markup
 
 from unetkit.display import Display
 from unetkit.spec import ModelSpec
@@ -98,7 +99,8 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def figures_table(result: Mapping[str, Any]) -> Table:
     """The figures of an evaluation: resolutions as columns, summed and averaged over images."""
-    table = Table(title=f"{result['pairs']} {result['part']} pairs, {result['preset']} network")
+    title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
+    table = Table(title=Text(title))
     table.add_column("figure")
     columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
     for resolution, way in columns:
@@ -106,7 +108,7 @@ def figures_table(result: Mapping[str, Any]) -> Table:
         table.add_column(f"{resolution} resolution,\n{label}", justify="right")
     flat = [_flatten(result["figures"][r][way]) for r, way in columns]
     for name in flat[0]:
-        table.add_row(name, *(_figure(row[name]) for row in flat))
+        table.add_row(Text(name), *(_figure(row[name]) for row in flat))
     return table
 
 
@@ -148,7 +150,7 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
             f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
         ),
     ):
-        table.add_row(name, fact)
+        table.add_row(name, Text(fact))
     return table
 
 
@@ -161,7 +163,7 @@ def layers_table(spec: ModelSpec) -> Table:
     table.add_column("parameters", justify="right")
     for layer in spec.layers:
         shape = ", ".join("?" if n is None else str(n) for n in layer.output_shape)
-        table.add_row(layer.name, layer.kind, f"({shape})", f"{layer.parameters:,}")
+        table.add_row(Text(layer.name), Text(layer.kind), f"({shape})", f"{layer.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{spec.parameters:,}")
     return table

@@ -5,10 +5,11 @@ that a test set stays one. What the values of the masks mean is chosen here and 
 single files are read in `pictures`.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +59,7 @@ class Dataset:
         official: "trainval" or "test" by name, where the folder has the official lists; else empty.
         groups: Category by name (a breed), for a stratified split; else empty.
         unpaired: Files that have no counterpart.
+        unlisted: Pairs that official lists leave out, by name.
     """
 
     folder: Path
@@ -66,6 +68,7 @@ class Dataset:
     official: dict[str, str]
     groups: dict[str, str]
     unpaired: tuple[Path, ...]
+    unlisted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,25 @@ class Split:
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
+def require_seed(seed: int) -> None:
+    """Refuses a seed that not every generator takes.
+
+    Raises:
+        ConfigError: It is negative, or 2^32 or more.
+    """
+    if not 0 <= seed < 1 << 32:
+        raise ConfigError(
+            f"seed is {seed}; accepted are whole numbers from 0 to {(1 << 32) - 1}; use a smaller "
+            "one"
+        )
+
+
 @dataclass(frozen=True)
 class SplitRule:
     """How pairs are cut into parts; the same cut for the same rule and names.
 
     Args:
-        seed: Of the cuts.
+        seed: Of the cuts, from 0 to 2^32 - 1.
         validation_fraction: Share of the pairs that are not test pairs, in (0, 1).
         test_fraction: Share of all pairs, in (0, 1); not used where there are official lists.
 
@@ -99,6 +115,7 @@ class SplitRule:
     test_fraction: float = 0.2
 
     def __post_init__(self) -> None:
+        require_seed(self.seed)
         for name in ("validation_fraction", "test_fraction"):
             if not 0 < getattr(self, name) < 1:
                 raise ConfigError(
@@ -113,12 +130,12 @@ class Survey:
 
     Args:
         sizes: (height, width) of each image, as displayed.
-        values: How many masks hold each value.
+        values: For each value in the masks, one that holds it, in ascending order.
         grey: Whether every image has a single channel.
     """
 
     sizes: tuple[tuple[int, int], ...]
-    values: dict[int, int]
+    values: dict[int, Path]
     grey: bool
 
 
@@ -146,7 +163,8 @@ def find_dataset(folder: str | Path) -> Dataset:
             f"({_count(masks)}); a mask bears its image's name, as in cat.jpg and cat.png; "
             "rename one or the other"
         )
-    official, groups = _read_lists(folder)
+    official, groups = _read_lists(folder, set(names))
+    unlisted = tuple(name for name in names if official and name not in official)
     if official:
         names = [name for name in names if name in official]
         if not names:
@@ -167,6 +185,7 @@ def find_dataset(folder: str | Path) -> Dataset:
                 if not official or name in official
             )
         ),
+        unlisted=unlisted,
     )
 
 
@@ -198,12 +217,14 @@ def _files_by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in suffixes or not path.is_file():
             continue
-        if path.stem in files:
+        # One letter with its accent may be one character or two, as the system that named it likes.
+        name = unicodedata.normalize("NFC", path.stem)
+        if name in files:
             raise DataError(
-                f"{files[path.stem]} and {path} share the name {path.stem!r}; accepted is one "
-                "file a name; rename or remove one"
+                f"{files[name]} and {path} share the name {name!r}; accepted is one file a name; "
+                "rename or remove one"
             )
-        files[path.stem] = path
+        files[name] = path
     return files
 
 
@@ -211,8 +232,11 @@ def _count(files: dict[str, Path]) -> str:
     return f"{len(files)} files" + (f", {next(iter(files.values())).name} first" if files else "")
 
 
-def _read_lists(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The published lists: part by name, and category by name, from `NAME CLASS SPECIES BREED`."""
+def _read_lists(folder: Path, known: set[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The published lists: part by name, and category by name, from `NAME CLASS SPECIES BREED`.
+
+    A line may be a name alone; `known` names may hold spaces.
+    """
     parts: dict[str, str] = {}
     groups: dict[str, str] = {}
     for part in ("trainval", "test"):
@@ -226,10 +250,9 @@ def _read_lists(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
         )
         if path is None:
             continue
-        for line in path.read_text(encoding="utf-8").splitlines():
-            fields = line.split()
-            if not fields or line.startswith("#"):
-                continue
+        for line in _read_lines(path):
+            readings = ([line], line.rsplit(maxsplit=3), line.split())
+            fields = next((f for f in readings if f[0] in known), line.split())
             name = fields[0]
             if parts.setdefault(name, part) != part:
                 raise DataError(
@@ -239,6 +262,18 @@ def _read_lists(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
             if len(fields) > 1:
                 groups[name] = fields[1]
     return parts, groups
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"list {path} is not UTF-8 ({error.reason} at byte {error.start}); accepted is UTF-8 "
+            "text, a name a line; save it as such"
+        ) from error
+    lines = (unicodedata.normalize("NFC", line.strip()) for line in text.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def split_pairs(dataset: Dataset, rule: SplitRule) -> Split:
@@ -340,9 +375,11 @@ def survey(pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None) 
         return size, np.unique(values).tolist(), grey
 
     looks = read_in_parallel(look, pairs, on_done)
-    values: Counter[int] = Counter()
-    for _, present, _ in looks:
-        values.update(present)
+    values = {
+        value: pair.mask
+        for pair, (_, present, _) in zip(reversed(pairs), reversed(looks), strict=True)
+        for value in present
+    }
     return Survey(
         sizes=tuple(size for size, _, _ in looks),
         values=dict(sorted(values.items())),
@@ -361,12 +398,16 @@ def read_in_parallel(
     results: list[T] = []
     failures: list[str] = []
     with ThreadPoolExecutor(READERS) as pool:
-        for future in [pool.submit(read, pair) for pair in pairs]:
-            try:
-                results.append(future.result())
-            except (DataError, DataNotFoundError) as error:
-                failures.append(str(error))
-            on_done()
+        try:
+            for future in [pool.submit(read, pair) for pair in pairs]:
+                try:
+                    results.append(future.result())
+                except (DataError, DataNotFoundError) as error:
+                    failures.append(str(error))
+                on_done()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
+            raise
     if failures:
         more = len(failures) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
@@ -382,20 +423,22 @@ def choose_classes(dataset: Dataset, found: Survey, names: Sequence[str] | None 
 
     Args:
         found: A survey of the pairs that training may see.
-        names: Names of the classes from value 0 up, which also fixes their number.
+        names: Names of the classes in the order of their values. Values count up from 0 to as many
+            as there are names, unless they are a trimap's or 0 and 255.
 
     Raises:
         DataError: The values are none of these.
     """
     values = set(found.values)
+    known = _known_kind(dataset, values)
     if names:
+        if known is not None and len(known) == len(names):
+            return replace(known, names=tuple(names))
         classes = Classes(tuple(names), tuple(range(len(names))), background=0)
-        _require_values(dataset, found, set(classes.values), classes.describe())
+        _require_values(found, set(classes.values), classes.describe())
         return classes
-    if values == {1, 2, 3} or (dataset.masks_folder.endswith("trimaps") and values <= {1, 2, 3}):
-        return TRIMAP_CLASSES
-    if values == {0, 255}:
-        return Classes(("background", "foreground"), (0, 255), background=0)
+    if known is not None:
+        return known
     if values <= {0}:
         raise DataError(
             f"the masks in {dataset.folder / dataset.masks_folder} hold only the value 0; accepted "
@@ -405,7 +448,7 @@ def choose_classes(dataset: Dataset, found: Survey, names: Sequence[str] | None 
     if values != set(range(count)):
         accepted = "0, 1, 2 ... without a gap, or 0 and 255, or a trimap's 1, 2, 3"
         consecutive = {v for v in values if set(range(v)) <= values}
-        _require_values(dataset, found, consecutive, accepted)
+        _require_values(found, consecutive, accepted)
     if count > 254:
         raise DataError(
             f"the masks in {dataset.folder / dataset.masks_folder} hold {count} values; accepted "
@@ -415,15 +458,21 @@ def choose_classes(dataset: Dataset, found: Survey, names: Sequence[str] | None 
     return Classes(tuple(names), tuple(range(count)), background=0)
 
 
-def _require_values(dataset: Dataset, found: Survey, accepted: set[int], text: str) -> None:
+def _known_kind(dataset: Dataset, values: set[int]) -> Classes | None:
+    if values == {1, 2, 3} or (dataset.masks_folder.endswith("trimaps") and values <= {1, 2, 3}):
+        return TRIMAP_CLASSES
+    if values == {0, 255}:
+        return Classes(("background", "foreground"), (0, 255), background=0)
+    return None
+
+
+def _require_values(found: Survey, accepted: set[int], text: str) -> None:
     strange = sorted(set(found.values) - accepted)
     if not strange:
         return
-    example = next(
-        pair.mask for pair in dataset.pairs if (read_mask_values(pair.mask) == strange[0]).any()
-    )
     listed = ", ".join(map(str, strange[:10])) + (" ..." if len(strange) > 10 else "")
     raise DataError(
-        f"masks have values that are no class: {listed} ({strange[0]} in {example}); accepted are "
-        f"{text}; correct the masks, or name all classes from value 0 up with --classes"
+        f"masks have values that are no class: {listed} ({strange[0]} in "
+        f"{found.values[strange[0]]}); accepted are {text}; correct the masks, or name all classes "
+        "from value 0 up with --classes"
     )

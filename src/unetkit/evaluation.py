@@ -16,13 +16,20 @@ from typing import Any
 import numpy as np
 
 from unetkit import __version__, runfolder
-from unetkit.data import Dataset, Pair, find_dataset, read_pair, split_pairs
+from unetkit.data import Dataset, Pair, find_dataset, read_pair
 from unetkit.display import Display
-from unetkit.errors import ConfigError, DataError, OutputExistsError, did_you_mean
+from unetkit.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OutputExistsError,
+    did_you_mean,
+)
 from unetkit.metrics import confusion_matrix, figures, iou_score, mean_over_images, mean_score
 from unetkit.plotting import Case, draw_cases
 from unetkit.prediction import Predictor, write_whole
 from unetkit.scale import mask_to_network, scores_from_network
+from unetkit.spec import name_digest
 
 PARTS = ("test", "validation", "train", "all")
 RESOLUTIONS = ("original", "training")
@@ -57,8 +64,9 @@ def evaluate(
 
     Args:
         model: A run folder or an exported file.
-        data: Folder of pairs. Without official lists it is cut as the training cut its own.
-        part: "test", "validation", "train" or "all".
+        data: Folder of pairs.
+        part: "test" (the official list, or else every pair whose name training did not look at),
+            "all", or, for a run folder, "train" or "validation".
         out: Folder for evaluation.json and cases.png; by default evaluation-DATA within the run
             folder or beside the model's file, with the part's name unless it is "test".
         overwrite: Whether earlier results there may be replaced.
@@ -69,7 +77,7 @@ def evaluate(
         "mean_over_images"), and the confusion matrix of each image.
 
     Raises:
-        DataNotFoundError, DataError: The data cannot be used, or it was trained on.
+        DataNotFoundError, DataError: The data cannot be used, or a listed test pair was trained on.
         ModelFileError: The model cannot be loaded.
         OutputExistsError: Results are there already.
     """
@@ -82,9 +90,12 @@ def evaluate(
     predictor = Predictor(model)
     dataset = find_dataset(data)
     folder = _choose_out(Path(model), dataset, part, out, overwrite)
-    pairs, how = _choose_pairs(predictor, dataset, part)
-    if part == "test":
-        _require_unseen(Path(model), dataset, pairs)
+    pairs, how = _choose_pairs(predictor, Path(model), dataset, part)
+    if not pairs:
+        raise DataError(
+            f"{dataset.folder} has no {part} pairs ({how}); accepted is a folder with some; name "
+            "another folder, or another part with --part"
+        )
     display.say(f"{part} part: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
     on_done = display.task("evaluating", len(pairs))
     scored = []
@@ -126,41 +137,49 @@ def _choose_out(
 
 
 def _choose_pairs(
-    predictor: Predictor, dataset: Dataset, part: str
+    predictor: Predictor, model: Path, dataset: Dataset, part: str
 ) -> tuple[tuple[Pair, ...], str]:
+    """The pairs of a part, and how they were told from the others."""
     if part == "all":
         return dataset.pairs, "every pair, whatever it was used for"
-    rule = predictor.spec.split
-    split = split_pairs(dataset, rule)
-    pairs = split.parts[part]
-    if not pairs:
+    if part == "test":
+        return _test_pairs(predictor, dataset)
+    names = set(_recorded_names(model, part))
+    pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
+    return pairs, f"as training recorded it in {runfolder.SPLIT}"
+
+
+def _test_pairs(predictor: Predictor, dataset: Dataset) -> tuple[tuple[Pair, ...], str]:
+    """The official test list, or every pair that training did not look at."""
+    seen = set(predictor.spec.seen)
+    unseen = tuple(pair for pair in dataset.pairs if name_digest(pair.name) not in seen)
+    if not dataset.official:
+        skipped = len(dataset.pairs) - len(unseen)
+        return unseen, f"the {skipped} pairs whose names training looked at are left out"
+    listed = tuple(pair for pair in dataset.pairs if dataset.official[pair.name] == "test")
+    common = sorted(set(listed) - set(unseen), key=lambda pair: pair.name)
+    if common:
         raise DataError(
-            f"{dataset.folder} has no {part} pairs: none of its pairs stands in test.txt; accepted "
-            "is a folder with some; evaluate another part with --part"
+            f"{len(common)} of the {len(listed)} pairs in the test list of {dataset.folder} were "
+            f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
+            "train with these lists, or name another model"
         )
-    how = "official lists" if dataset.official else f"cut with seed {rule.seed} as in training"
-    return pairs, how
+    return listed, "official test list"
 
 
-def _require_unseen(model: Path, dataset: Dataset, pairs: tuple[Pair, ...]) -> None:
-    """Refuses a test part that holds pairs which the run trained on."""
-    if not (model / runfolder.SPLIT).is_file():
-        return
+def _recorded_names(model: Path, part: str) -> list[str]:
+    path = model / runfolder.SPLIT
+    if not path.is_file():
+        raise DataNotFoundError(
+            f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
+            "name the run folder"
+        )
     try:
-        used = json.loads((model / runfolder.SPLIT).read_text(encoding="utf-8"))
-        source, seen = used["data"], {*used["train"], *used["validation"]}
+        return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))[part]]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f"{model / runfolder.SPLIT} is damaged ({error}); accepted is the file that training "
-            "wrote; evaluate the run's exported file instead"
+            f"{path} is damaged ({error}); accepted is the file that training wrote; restore it"
         ) from error
-    common = [pair.name for pair in pairs if pair.name in seen]
-    if source == str(dataset.folder.resolve()) and common:
-        raise DataError(
-            f"{len(common)} of the {len(pairs)} test pairs were trained on, {common[0]} first: "
-            f"{dataset.folder} has changed since; accepted is a test part that training never "
-            "saw; restore the folder, or add trainval.txt and test.txt to it"
-        )
 
 
 def _score(predictor: Predictor, pair: Pair) -> Scored:
@@ -227,19 +246,23 @@ def _summarise(
 def _draw_extremes(path: Path, predictor: Predictor, scored: list[Scored]) -> None:
     """Draws the best, the median and the worst cases by mean IoU."""
     order = sorted(scored, key=lambda one: one.mean_iou, reverse=True)
-    middle = (len(order) - CASES) // 2
+    count = max(1, min(CASES, len(order) // 3))
+    middle = (len(order) - count) // 2
     wanted = {
-        "best": range(CASES),
-        "median": range(middle, middle + CASES),
-        "worst": range(len(order) - CASES, len(order)),
+        "best": range(count),
+        "worst": range(len(order) - count, len(order)),
+        "median": range(middle, middle + count),
     }
-    chosen = {i: label for label, places in wanted.items() for i in places if 0 <= i < len(order)}
+    chosen: dict[int, str] = {}
+    for label, places in wanted.items():
+        for i in places:
+            chosen.setdefault(i, label)
     cases = []
-    for i, label in chosen.items():
+    for i, label in sorted(chosen.items()):
         image, truth = read_pair(order[i].pair, predictor.spec.classes, predictor.spec.in_channels)
         caption = f"{label}: {order[i].pair.name}, mean IoU {order[i].mean_iou:.3f}"
         cases.append(Case(image, truth, predictor(image), caption))
-    draw_cases(path, cases, predictor.spec.classes, across=CASES)
+    draw_cases(path, cases, predictor.spec.classes, across=count)
 
 
 def _plain(value: Any) -> Any:

@@ -9,7 +9,7 @@ import importlib
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import keras
@@ -34,27 +34,12 @@ from unetkit.model import build_unet
 from unetkit.pictures import read_image
 from unetkit.prediction import fit_to_network, write_whole
 from unetkit.scale import image_to_network
-from unetkit.spec import METADATA_KEY, Layer, ModelSpec
+from unetkit.spec import METADATA_KEY, Layer, ModelSpec, name_digest
 
 FORMATS = ("onnx",)
 OPSET = 17
 CHECK_IMAGES = 4  # real pictures that an export is compared on
 TOLERANCE = 1e-3  # of the largest logit: far above rounding (about 1e-6), far below any mistake
-
-
-def describe_layers(model: keras.Model, input_size: tuple[int, int]) -> tuple[Layer, ...]:
-    """The rows of the network's summary, with sizes for one input size.
-
-    Args:
-        input_size: (height, width).
-    """
-    every = keras.Model(model.input, [layer.output for layer in model.layers])
-    probe = keras.KerasTensor((1, *input_size, model.input.shape[-1]))
-    shapes = [tensor.shape[1:] for tensor in every.compute_output_spec(probe)]
-    return tuple(
-        Layer(layer.name, type(layer).__name__, tuple(shape), layer.count_params())
-        for layer, shape in zip(model.layers, shapes, strict=True)
-    )
 
 
 def export(
@@ -105,8 +90,10 @@ def export(
         )
     config = config_from_file(run / runfolder.CONFIG)
     network = _trained_network(run, config)
-    pictures, what = _reference_pictures(run, config)
-    difference = export_onnx(network, model_spec(config, network), path, pictures)
+    names = _recorded_names(run)
+    pictures, what = _reference_pictures(config, names["validation"])
+    spec = model_spec(config, network, names["train"] + names["validation"])
+    difference = export_onnx(network, spec, path, pictures)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {len(pictures)} {what} pictures"
@@ -128,14 +115,27 @@ def _trained_network(run: Path, config: RunConfig) -> keras.Model:
     return network
 
 
-def _reference_pictures(run: Path, config: RunConfig) -> tuple[list[np.ndarray], str]:
+def _recorded_names(run: Path) -> dict[str, list[str]]:
+    path = run / runfolder.SPLIT
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return {part: [str(name) for name in raw[part]] for part in ("train", "validation")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelFileError(
+            f"{path} is missing or damaged ({error}); accepted is the file that training wrote; "
+            "restore it"
+        ) from error
+
+
+def _reference_pictures(
+    config: RunConfig, validation: Sequence[str]
+) -> tuple[list[np.ndarray], str]:
     try:
         dataset = find_dataset(config.data)
-        validation = json.loads((run / runfolder.SPLIT).read_text(encoding="utf-8"))["validation"]
         wanted = set(validation[:CHECK_IMAGES])
         pairs = [pair for pair in dataset.pairs if pair.name in wanted]
         pictures = [read_image(pair.image, config.in_channels) for pair in pairs]
-    except (UnetkitError, OSError, ValueError, KeyError):
+    except (UnetkitError, OSError):
         pictures = []
     if pictures:
         return pictures, "validation"
@@ -143,8 +143,12 @@ def _reference_pictures(run: Path, config: RunConfig) -> tuple[list[np.ndarray],
     return [picture[..., : config.in_channels] for picture in synthetic], "synthetic"
 
 
-def model_spec(config: RunConfig, model: keras.Model) -> ModelSpec:
-    """What a trained network takes along into its file."""
+def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> ModelSpec:
+    """What a trained network takes along into its file.
+
+    Args:
+        seen: Names of the training and validation pairs.
+    """
     geometry, scale = config.network.geometry, config.scale
     size = geometry.input_size(scale.height), geometry.input_size(scale.width)
     return ModelSpec(
@@ -154,7 +158,7 @@ def model_spec(config: RunConfig, model: keras.Model) -> ModelSpec:
         scale=scale,
         normalization=config.normalization,
         geometry=geometry,
-        split=config.split,
+        seen=tuple(name_digest(name) for name in sorted(seen)),
         layers=_describe_layers(model, size),
     )
 
@@ -210,7 +214,6 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
     # Imported here: both are heavy, and only this function needs them.
     import tensorflow as tf
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     tf2onnx = importlib.import_module("tf2onnx")
     importlib.import_module("tf2onnx.convert")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)

@@ -17,7 +17,7 @@ from unetkit.augment import NO_AUGMENTATION, Augmentation, jitter_colour, random
 from unetkit.classes import Classes
 from unetkit.data import Pair, read_in_parallel, read_pair
 from unetkit.geometry import Geometry
-from unetkit.scale import Scale, image_to_network, mask_to_network
+from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
 
 PREFETCH = 4  # batches that are made ahead of the network
@@ -120,13 +120,17 @@ class Sampler:
     ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
         """Endless training batches from a step on: images float32 and masks uint8."""
         step = first_step
+        threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # these threads are enough; more would take the network's cores
-        with ThreadPoolExecutor(PREFETCH) as pool:
-            waiting = [pool.submit(self.batch, step + i, batch_size) for i in range(PREFETCH)]
-            while True:
-                yield waiting.pop(0).result()
-                step += 1
-                waiting.append(pool.submit(self.batch, step + PREFETCH - 1, batch_size))
+        try:
+            with ThreadPoolExecutor(PREFETCH) as pool:
+                waiting = [pool.submit(self.batch, step + i, batch_size) for i in range(PREFETCH)]
+                while True:
+                    yield waiting.pop(0).result()
+                    step += 1
+                    waiting.append(pool.submit(self.batch, step + PREFETCH - 1, batch_size))
+        finally:
+            cv2.setNumThreads(threads)
 
     def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of one step.
@@ -156,18 +160,14 @@ class Sampler:
     def _random_centre(
         self, rng: np.random.Generator, size: tuple[int, ...]
     ) -> tuple[float, float]:
-        """The picture's middle, or that of a random crop on the pixel grid."""
+        """Middle of the window on a whole picture, or of a random crop on the pixel grid."""
         if not self.scale.is_native:
-            return self._middle(size)
+            return self._centre_of(0, 0)
         corners = [
             int(rng.integers(0, max(0, length - crop) + 1))
             for length, crop in zip(size, self.output_size, strict=True)
         ]
         return self._centre_of(corners[0], corners[1])
-
-    def _middle(self, size: tuple[int, ...]) -> tuple[float, float]:
-        height, width = self.output_size
-        return self._centre_of((size[0] - height) // 2, (size[1] - width) // 2)
 
     def _centre_of(self, row: int, column: int) -> tuple[float, float]:
         """Middle of the output window whose upper left corner is at (row, column)."""
@@ -179,14 +179,23 @@ class Sampler:
         inside = window[:, margin : window.shape[1] - margin, margin : window.shape[2] - margin]
         return warp(mask, inside, is_mask=True)
 
+    def _score_mask(self, mask: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """As `_cut_mask`, but IGNORE beyond the picture's edge: mirrored pixels are no evidence."""
+        cut = self._cut_mask(mask, window)
+        margin = self.geometry.margin
+        rows = window[0, margin : margin + cut.shape[0], :1]
+        columns = window[1, :1, margin : margin + cut.shape[1]]
+        inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+        return np.where(inside, cut, np.uint8(IGNORE))
+
     def fixed_windows(self, limit: int) -> list[tuple[int, tuple[float, float]]]:
         """Windows for validation, the same each time: (index of the picture, centre).
 
-        Whole pictures under `resize`; under `native` a grid that covers each picture, thinned
-        evenly to about `limit` windows.
+        Whole pictures under `resize`, as prediction sees them; under `native` a grid that covers
+        each picture, thinned evenly to `limit` windows.
         """
         if not self.scale.is_native:
-            return [(i, self._middle(mask.shape)) for i, mask in enumerate(self.cache.masks)]
+            return [(i, self._centre_of(0, 0)) for i in range(len(self.cache))]
         height, width = self.output_size
         windows = [
             (i, self._centre_of(row, column))
@@ -194,7 +203,8 @@ class Sampler:
             for row in _grid(mask.shape[0], height)
             for column in _grid(mask.shape[1], width)
         ]
-        return windows[:: -(-len(windows) // limit)]
+        kept = np.linspace(0, len(windows) - 1, min(limit, len(windows))).astype(int)
+        return [windows[i] for i in kept]
 
     def fixed_batches(
         self, batch_size: int, limit: int = 512
@@ -207,7 +217,7 @@ class Sampler:
             for index, centre in windows[start : start + batch_size]:
                 window = random_window(rng, NO_AUGMENTATION, self.input_size, centre)
                 images.append(warp(self.cache.images[index], window, is_mask=False))
-                masks.append(self._cut_mask(self.cache.masks[index], window))
+                masks.append(self._score_mask(self.cache.masks[index], window))
             yield self.normalization.apply(np.stack(images)), np.stack(masks)
 
 

@@ -38,10 +38,10 @@ def read_image(path: str | Path, channels: int = 3) -> np.ndarray:
             f"{path} has 32-bit pixels ({picture.mode}); accepted are 8 and 16 bits a channel; "
             "convert it"
         )
-    if picture.mode.startswith("I;16"):
-        # What is white depends on the type alone: the same grey always means the same light.
-        picture = Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
     upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I;16"):
+        # What is white depends on the type alone: the same grey always means the same light.
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
     array = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
     return array.reshape(*array.shape[:2], channels)
 
@@ -131,7 +131,8 @@ def read_header(path: Path) -> tuple[tuple[int, int], bool]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            if picture.getexif().get(0x0112, 1) >= 5:  # EXIF orientations that swap the axes
+            swapped = picture.getexif().get(0x0112, 1) >= 5  # EXIF orientations that swap the axes
+            if swapped and picture.format != "TIFF":  # of which Pillow has swapped the size already
                 width, height = height, width
             return (height, width), picture.mode in ("1", "L", "LA", "I;16", "I;16B")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):

@@ -99,7 +99,14 @@ class Predictor:
         """Runs the network on a picture of any size, mirrored at its edges to a size that fits."""
         height, width = shown.shape[:2]
         batch = fit_to_network(shown, self.spec.geometry)
-        (logits,) = self._session.run(None, {self._input: batch})
+        try:
+            (logits,) = self._session.run(None, {self._input: batch})
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            raise ModelFileError(
+                f"{self.path} failed on a picture of {height}x{width} at the network's scale "
+                f"({_first_line(error)}); accepted are pictures for which memory suffices; predict "
+                "a smaller one, or export the model again"
+            ) from error
         return logits[0, :height, :width]
 
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
@@ -301,6 +308,12 @@ def _plan_outputs(
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
         )
+    folders = {image.resolve().parent for image in images}
+    if overwrite and out.resolve() in folders:
+        raise OutputExistsError(
+            f"output {out} is a folder of the images, where --overwrite might replace other "
+            "pictures; accepted is another folder; name one with --out"
+        )
     plan = {image: {kind: out / (image.stem + KINDS[kind]) for kind in kinds} for image in images}
     sources = {image.resolve() for image in images}
     owners: dict[Path, Path] = {}
@@ -377,7 +390,8 @@ def _write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a hidden file in the same folder, then gives it its name."""
-    part = file.with_name(f".part-{uuid.uuid4().hex}-{file.name}")
+    # Only the end of the name: a longer one than the file's own may be longer than names can be.
+    part = file.with_name(f".part-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
     try:
         write(part)
         part.replace(file)

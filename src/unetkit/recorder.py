@@ -1,9 +1,10 @@
 """What is kept of a run while it trains: figures, curves, the best weights, pictures.
 
-Keras calls the recorder after each step and each round; it looks at the validation part, writes
+Keras calls the recorder after each step; every so many it looks at the validation part, writes
 what is new whole or not at all, and tells the display.
 """
 
+import contextlib
 import csv
 import time
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ class Best:
 
 
 class Recorder(keras.callbacks.Callback):
-    """Validates at the end of each round, keeps curves and the best weights, tells the display."""
+    """Validates every so many steps, keeps curves and the best weights, tells the display."""
 
     def __init__(self, run: Path, config: RunConfig, validation: Sampler, display: Display) -> None:
         super().__init__()
@@ -50,22 +51,25 @@ class Recorder(keras.callbacks.Callback):
         try:
             model.fit(
                 batches,
-                steps_per_epoch=training.steps_per_validation,
-                epochs=training.steps // training.steps_per_validation,
+                steps_per_epoch=training.steps,
                 callbacks=[self],
                 shuffle=False,  # the batches come in their order
                 verbose=0,
             )
         finally:
-            batches.close()
+            with contextlib.suppress(ValueError):  # Keras may be fetching from it at this moment
+                batches.close()
         self.images_per_second = self.step * training.batch_size / (time.monotonic() - started)
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         training = self.config.training
         self.display.training_step(self.step, training.steps, training.batch_size, logs["loss"])
+        if self.step % training.steps_per_validation == 0 or self.step == training.steps:
+            self._look(logs["loss"])
+            self.model.reset_metrics()  # Keras's loss is a mean since this
 
-    def on_epoch_end(self, epoch, logs=None):
+    def _look(self, training_loss: float) -> None:
         counts, loss = self._validate(self.model)
         found = figures(counts, self.config.classes)
         iou = float(found["mean_iou"])  # type: ignore[arg-type]
@@ -73,7 +77,7 @@ class Recorder(keras.callbacks.Callback):
         self.rows.append(
             {
                 "step": self.step,
-                "loss": float(logs["loss"]),
+                "loss": float(training_loss),
                 "validation_loss": loss,
                 "validation_accuracy": accuracy,
                 "validation_mean_iou": iou,

@@ -5,6 +5,7 @@ reach the network, what its classes are, which sizes it takes, how its test set 
 come from a stranger, so whatever is read back is checked before it is believed.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -13,14 +14,16 @@ from typing import Any
 import numpy as np
 
 from unetkit.classes import Classes
-from unetkit.data import SplitRule
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.geometry import Geometry
 from unetkit.scale import Scale
 
 FORMAT = 1
 METADATA_KEY = "unetkit"
-MAX_METADATA = 1 << 20  # bytes; a real one has a few thousand
+MAX_METADATA = 1 << 24  # characters; a real one has some thousands, and 20 a training pair
+DIGEST_BYTES = (
+    6  # a million names: one chance in 280 million for a new one to look like one of them
+)
 LIMIT = 1 << 16  # of any size in pixels or count in a file
 
 
@@ -29,15 +32,34 @@ class Normalization:
     """From pixel values, 0 to 255, to what the network sees.
 
     input = value * multiply + add
+
+    Raises:
+        ConfigError: A value is no number, or `multiply` is 0.
     """
 
     multiply: float
     add: float
 
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.multiply) and np.isfinite(self.add)) or self.multiply == 0:
+            raise ConfigError(
+                f"normalization is times {self.multiply}, plus {self.add}; accepted are finite "
+                "numbers, and a factor that is not 0; try 1/255 and 0"
+            )
+
     def apply(self, pixels: np.ndarray) -> np.ndarray:
         """Normalised pixels, float32, in the same shape."""
         scaled = pixels.astype(np.float32) * np.float32(self.multiply)
         return scaled + np.float32(self.add)
+
+
+def name_digest(name: str) -> str:
+    """A short stand-in for a pair's name, which does not give the name away.
+
+    >>> name_digest("Abyssinian_1")
+    '57ab768ecbb4'
+    """
+    return hashlib.blake2b(name.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -52,7 +74,11 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that prediction and evaluation need beside the network itself."""
+    """Everything that prediction and evaluation need beside the network itself.
+
+    `seen` holds the digests of the names of all pairs that training or the choice of the weights
+    looked at, so that no later evaluation calls them a test.
+    """
 
     preset: str
     in_channels: int
@@ -60,7 +86,7 @@ class ModelSpec:
     scale: Scale
     normalization: Normalization
     geometry: Geometry
-    split: SplitRule
+    seen: tuple[str, ...]
     layers: tuple[Layer, ...]
 
     @property
@@ -96,7 +122,7 @@ def spec_from_json(text: str, source: str) -> ModelSpec:
             scale=_scale(raw["scale"]),
             normalization=Normalization(**_numbers(Normalization, raw["normalization"])),
             geometry=_geometry(raw["geometry"]),
-            split=_split(raw["split"]),
+            seen=tuple(_digest(text) for text in raw["seen"]),
             layers=tuple(_layer(row) for row in raw["layers"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
@@ -180,10 +206,10 @@ def _geometry(raw: Any) -> Geometry:
     return geometry
 
 
-def _split(raw: Any) -> SplitRule:
-    values = _numbers(SplitRule, raw)
-    fractions = values["validation_fraction"], values["test_fraction"]
-    return SplitRule(_whole(raw["seed"], 0, 2**63), *fractions)
+def _digest(value: Any) -> str:
+    if not isinstance(value, str) or len(value) != 2 * DIGEST_BYTES:
+        raise ValueError(f"{value!r:.60} is no digest")
+    return value
 
 
 def _layer(raw: Any) -> Layer:

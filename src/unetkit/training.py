@@ -9,14 +9,17 @@
 The test part is not read here.
 """
 
+import contextlib
+import itertools
 import json
+import math
 import os
 import platform
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,12 @@ from unetkit.config import (
     TrainingConfig,
     check_keys,
     choose_config,
+    choose_network,
     choose_split,
     config_to_toml,
     read_config,
 )
-from unetkit.data import Dataset, Pair, Split, find_dataset, split_pairs, survey
+from unetkit.data import Dataset, Split, find_dataset, split_pairs, survey
 from unetkit.display import Display
 from unetkit.errors import ConfigError, OutputExistsError
 from unetkit.exporting import CHECK_IMAGES, export_onnx, model_spec
@@ -47,6 +51,20 @@ from unetkit.recorder import Recorder
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
 CALIBRATION_SECONDS = 6.0
+COMPUTING = (
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "pillow",
+    "scikit-learn",
+    "onnx",
+    "onnxruntime",
+    "tf2onnx",
+)
 
 
 def train(
@@ -92,29 +110,31 @@ def train(
             f"epochs is {epochs} and minutes {minutes:g}; accepted is one of them; leave one out"
         )
     for name, value in (("epochs", epochs), ("minutes", minutes)):
-        if value is not None and value <= 0:
+        if value is not None and not 0 < value < math.inf:
             raise ConfigError(
-                f"{name} is {value:g}; accepted are positive values; use a larger one"
+                f"{name} is {value:g}; accepted are positive numbers; use a larger one"
             )
     overrides = _overrides(config, data, preset, size, seed)
-    if (epochs or minutes) and "steps" in overrides.get("training", {}):
-        overrides["training"].pop("steps")
+    if epochs or minutes:
+        overrides.get("training", {}).pop("steps", None)
     if "data" not in overrides:
         raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
+    choose_network(overrides)  # a mistyped preset shows before the data are read
 
     dataset = find_dataset(overrides["data"])
-    run = _choose_out(out, dataset, overrides)
-    split, chosen = _look(dataset, overrides, epochs, display)
-    run.mkdir(parents=True, exist_ok=True)
+    split = split_pairs(dataset, choose_split(overrides))
+    run, is_new = _claim(out, dataset, overrides)
     try:
-        return _train_into(run, dataset, split, chosen, minutes, display)
+        chosen = _look(dataset, split, overrides, epochs, display)
+        return _train_into(run, split, chosen, minutes, display)
     except BaseException:
         display.finish()
+        shutil.rmtree(run / runfolder.CACHE, ignore_errors=True)
         if (run / runfolder.WEIGHTS).exists():
             model = run / runfolder.MODEL
             display.say(f"the best weights so far are kept: unetkit export {run} --out {model}")
         else:
-            shutil.rmtree(run, ignore_errors=True)  # nothing in it is of use yet
+            _discard(run, is_new)
         raise
     finally:
         shutil.rmtree(run / runfolder.CACHE, ignore_errors=True)
@@ -139,7 +159,8 @@ def _overrides(
         values["data"] = str(data)
     if preset is not None:
         if preset != values.get("preset", preset):
-            values.pop("network", None)  # the file's network is the other preset's
+            for section in ("network", "normalization", "augmentation", "training"):
+                values.pop(section, None)  # the file's are the other preset's
         values["preset"] = preset
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
@@ -150,44 +171,66 @@ def _overrides(
     return values
 
 
-def _choose_out(out: str | Path | None, dataset: Dataset, overrides: Mapping[str, Any]) -> Path:
+def _claim(
+    out: str | Path | None, dataset: Dataset, overrides: Mapping[str, Any]
+) -> tuple[Path, bool]:
+    """Makes the run folder, so that no other run takes it; and whether it was not there before."""
     if out is None:
         stem = f"{dataset.folder.resolve().name}-{overrides.get('preset', 'fast')}"
-        candidates = (Path("runs") / f"{stem}{f'-{n}' if n > 1 else ''}" for n in range(1, 10_000))
-        return next(path for path in candidates if not path.exists())
-    run = Path(out)
-    if run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise OutputExistsError(
-            f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
-            "name another with --out"
-        )
-    return run
+        for number in itertools.count(1):
+            run = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            with contextlib.suppress(FileExistsError):
+                run.mkdir(parents=True)
+                return run, True
+    run = Path(out or "")
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError as error:
+        if not run.is_dir() or any(run.iterdir()):
+            raise OutputExistsError(
+                f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
+                "name another with --out"
+            ) from error
+        return run, False
+    return run, True
+
+
+def _discard(run: Path, is_new: bool) -> None:
+    """Removes what a failed run has written: nothing in it is of use yet."""
+    for path in run.iterdir():
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    if is_new:
+        run.rmdir()
 
 
 def _look(
-    dataset: Dataset, overrides: Mapping[str, Any], epochs: int | None, display: Display
-) -> tuple[Split, RunConfig]:
-    """Splits the pairs, surveys those that training may see, and completes the configuration."""
-    split = split_pairs(dataset, choose_split(overrides))
+    dataset: Dataset,
+    split: Split,
+    overrides: Mapping[str, Any],
+    epochs: int | None,
+    display: Display,
+) -> RunConfig:
+    """Surveys the pairs that training may see, completes the configuration, and says so."""
     seen = split.train + split.validation
     found = survey(seen, display.task("looking at the masks", len(seen)))
+    display.finish()
     chosen = choose_config(dataset, found, overrides, train_size=len(split.train), epochs=epochs)
     how = "official lists" if dataset.official else f"seed {chosen.split.seed}"
     counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.parts.items())
     display.say(f"data      {dataset.folder}: {len(dataset.pairs)} pairs; {counts} ({how})")
-    if dataset.unpaired:
-        display.say(
-            f"          {len(dataset.unpaired)} files without a counterpart are left out, "
-            f"{dataset.unpaired[0]} first"
-        )
-    display.say(f"classes   {chosen.classes.describe()} (from the masks' values)")
+    for left_out, why in (
+        (dataset.unpaired, "files have no counterpart"),
+        (dataset.unlisted, "pairs stand in no list"),
+    ):
+        if left_out:
+            display.say(f"          {len(left_out)} {why} and are left out, {left_out[0]} first")
+    display.say(f"classes   {chosen.classes.describe()}")
     display.say(f"scale     {chosen.scale.describe()}")
-    return split, chosen
+    return chosen
 
 
 def _train_into(
     run: Path,
-    dataset: Dataset,
     split: Split,
     config: RunConfig,
     minutes: float | None,
@@ -232,10 +275,13 @@ def _train_into(
 
     model.load_weights(run / runfolder.WEIGHTS)
     seconds = time.monotonic() - started
-    difference = _export_best(run, config, model, split.validation)
-    display.say(
-        f"export    {run / runfolder.MODEL}: largest difference from Keras {difference:.1g}"
-    )
+    difference = None
+    if keras.backend.backend() == "tensorflow":
+        difference = _export_best(run, config, model, split)
+        path = run / runfolder.MODEL
+        display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
+    else:
+        display.say("export    left out: ONNX files are made with KERAS_BACKEND=tensorflow")
     recorder.draw(model)
     _write_summary(run, recorder, seconds, difference)
     return run
@@ -305,16 +351,13 @@ def _calibrate(
     started = time.monotonic()
     for images, _ in samplers["validation"].fixed_batches(config.training.batch_size):
         model.predict_on_batch(images)
-    round_seconds = config.training.steps_per_validation * step_seconds + time.monotonic() - started
-    rounds = max(1, round(60 * minutes / round_seconds))
+    look_seconds = time.monotonic() - started
+    per_validation = config.training.steps_per_validation
+    steps = max(1, round(60 * minutes / (step_seconds + look_seconds / per_validation)))
     display.say(
-        f"timing    {1000 * step_seconds:.0f} ms a step: {minutes:g} minutes are "
-        f"{rounds * config.training.steps_per_validation} steps"
+        f"timing    {1000 * step_seconds:.0f} ms a step: {minutes:g} minutes are {steps} steps"
     )
-    return replace(
-        config,
-        training=replace(config.training, steps=rounds * config.training.steps_per_validation),
-    )
+    return replace(config, training=replace(config.training, steps=steps))
 
 
 def _describe_training(config: RunConfig, cache: Cache) -> str:
@@ -334,14 +377,14 @@ def _device() -> str:
     return f"{devices} ({os.cpu_count()} cores), Keras {keras.__version__} on {backend}"
 
 
-def _export_best(
-    run: Path, config: RunConfig, model: keras.Model, pairs: tuple[Pair, ...]
-) -> float:
-    pictures = [read_image(pair.image, config.in_channels) for pair in pairs[:CHECK_IMAGES]]
-    return export_onnx(model, model_spec(config, model), run / runfolder.MODEL, pictures)
+def _export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+    checked = split.validation[:CHECK_IMAGES]
+    pictures = [read_image(pair.image, config.in_channels) for pair in checked]
+    spec = model_spec(config, model, [pair.name for pair in split.train + split.validation])
+    return export_onnx(model, spec, run / runfolder.MODEL, pictures)
 
 
-def _write_summary(run: Path, recorder: Recorder, seconds: float, difference: float) -> None:
+def _write_summary(run: Path, recorder: Recorder, seconds: float, difference: float | None) -> None:
     summary = {
         "unetkit": __version__,
         "best": asdict(recorder.best),
@@ -351,9 +394,15 @@ def _write_summary(run: Path, recorder: Recorder, seconds: float, difference: fl
         "device": _device(),
         "platform": platform.platform(),
         "python": platform.python_version(),
-        "versions": {
-            name: version(name)
-            for name in ("keras", "numpy", "onnxruntime", "opencv-python-headless", "scikit-learn")
-        },
+        "versions": _versions(),
     }
     (run / runfolder.SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    """Versions of what computes, of what is installed of it."""
+    found = {}
+    for name in COMPUTING:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
