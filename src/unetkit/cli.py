@@ -66,6 +66,7 @@ def _complain(text: str) -> None:
 @click.version_option(__version__, prog_name="unetkit")
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as well
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe may lack the letters of a file's name
             stream.reconfigure(errors="backslashreplace")
