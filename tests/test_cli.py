@@ -86,6 +86,18 @@ def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
     assert re.search(r"logits .*Conv2D .*\(32, 48, 3\) .* 51", done.stdout)  # 16 * 3 + 3
 
 
+def test_options_win_over_another_preset_s_configuration(run, pets, tmp_path):
+    done = unetkit(
+        *("train", pets, "--config", run / "config.toml", "--preset", "notebook"),
+        *("--batch-size", 3, "--epochs", 1, "--size", "16x16", "--out", tmp_path / "run"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "run" / "config.toml").read_text()
+    assert 'optimizer = "adam"' in written
+    assert "batch_size = 3" in written
+
+
 def test_info_lists_the_notebook_s_summary(run):
     stdout = unetkit("info", run, "--layers").stdout
     assert re.search(r"encoder0_conv1 .*Conv2D .*\(16, 24, 4\)", stdout)

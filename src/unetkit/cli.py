@@ -132,6 +132,7 @@ def demo(out: str, steps: int | None) -> None:
 @click.option("--out", help="Run folder to make.  [default: runs/DATA-PRESET]")
 def train(
     data: str | None,
+    preset: str | None,
     size: str | None,
     classes: str | None,
     batch_size: int | None,
@@ -141,10 +142,12 @@ def train(
     """Train a U-Net on the images and masks of the folder DATA."""
     run_training = _library("train")
     overrides: dict[str, Any] = {}
-    if config is not None:
-        from unetkit.config import read_config
+    from unetkit.config import read_config, with_preset
 
+    if config is not None:
         overrides = read_config(config)
+    if preset is not None:
+        overrides = with_preset(overrides, preset)
     if classes is not None:
         overrides["classes"] = {"names": [name.strip() for name in classes.split(",")]}
     if batch_size is not None:

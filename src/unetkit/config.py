@@ -213,6 +213,18 @@ def read_config(path: str | Path) -> dict[str, Any]:
     return raw
 
 
+def with_preset(values: Overrides, preset: str) -> dict[str, Any]:
+    """A configuration's keys under a preset, without what belonged to another one's recipe.
+
+    >>> with_preset({"preset": "fast", "data": "photos", "training": {"loss": "dice"}}, "notebook")
+    {'preset': 'notebook', 'data': 'photos'}
+    """
+    recipe = ("network", "normalization", "augmentation", "training")
+    if values.get("preset", preset) != preset:
+        values = {key: value for key, value in values.items() if key not in recipe}
+    return {**values, "preset": preset}
+
+
 def check_keys(raw: Overrides, source: str) -> None:
     """Refuses keys that no run has, with a suggestion.
 

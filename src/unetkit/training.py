@@ -36,6 +36,7 @@ from unetkit.config import (
     choose_split,
     config_to_toml,
     read_config,
+    with_preset,
 )
 from unetkit.data import Dataset, Split, find_dataset, split_pairs, survey
 from unetkit.display import Display
@@ -156,10 +157,7 @@ def _overrides(
     if data is not None:
         values["data"] = str(data)
     if preset is not None:
-        if preset != values.get("preset", preset):
-            for section in ("network", "normalization", "augmentation", "training"):
-                values.pop(section, None)  # the file's are the other preset's
-        values["preset"] = preset
+        values = with_preset(values, preset)
     if size is not None:
         height, width = (size, size) if isinstance(size, int) else size
         values.setdefault("scale", {}).update(height=height, width=width)
@@ -194,11 +192,13 @@ def _claim(
 
 
 def _discard(run: Path, is_new: bool) -> None:
-    """Removes what a failed run has written: nothing in it is of use yet."""
-    for path in run.iterdir():
-        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
+    """Removes what a failed run has written, as far as the system lets go of it: none is of use."""
     if is_new:
-        run.rmdir()
+        shutil.rmtree(run, ignore_errors=True)
+        return
+    for path in run.iterdir():
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
 def _look(
@@ -248,6 +248,7 @@ def _train_into(
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
+    display.finish()
     samplers = _samplers(config, caches)
     if minutes is not None:
         config = _calibrate(config, samplers, minutes, display)
