@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from unetkit.errors import ConfigError
+from unetkit.errors import ConfigError, SizeError
 from unetkit.losses import cross_entropy_dice
 from unetkit.model import (
     CHOICES,
@@ -511,3 +511,16 @@ class TestRefusals:
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_is_found_by_name(name):
     assert preset_config(name) is PRESETS[name]
+
+
+class TestSizes:
+    @pytest.mark.parametrize("name", TINY)
+    @pytest.mark.parametrize("axis", [0, 1])
+    def test_an_image_that_does_not_fit_is_refused_with_the_nearest_sizes(self, name, axis):
+        geometry = TINY[name].geometry
+        size = [geometry.smallest_input, geometry.smallest_input]
+        size[axis] += 1
+        nearest = f"{geometry.smallest_input} and {geometry.smallest_input + geometry.stride}"
+        message = rf"input size {size[axis]} does not fit this network; .*nearest are {nearest}"
+        with pytest.raises(SizeError, match=message):
+            build_unet(TINY[name], in_channels=1)(np.zeros((1, *size, 1), np.float32))

@@ -9,7 +9,7 @@ what the network says of a pixel depends on the pixels within its reach and on n
 Which sizes fit and how far a pixel looks is computed in `geometry`.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import keras
 from keras import KerasTensor, initializers, layers
@@ -165,6 +165,7 @@ def build_unet(
 
     Raises:
         ConfigError: An unknown preset, or fewer than 1 channel or 2 classes.
+        SizeError: From the model, when it is called with images of a size that it does not take.
 
     Source: Ronneberger, Fischer, Brox, MICCAI 2015.
 
@@ -179,7 +180,7 @@ def build_unet(
             "and 2; count the background as a class"
         )
     image = layers.Input((None, None, in_channels), name="image")
-    x = image  # (B, H, W, C)
+    x = SizeCheck(asdict(config.geometry), name="size_check")(image)  # (B, H, W, C)
     if config.stem_stride == 2:
         x = _convolution(x, config.filters[0], config, "stem", strides=2)  # (B, H/2, W/2, F0)
 
@@ -207,6 +208,30 @@ def build_unet(
     # Glorot, not He: nothing is rectified after the last layer.
     logits = layers.Conv2D(num_classes, 1, name="logits")(x)  # (B, H', W', K)
     return keras.Model(image, logits, name="unet")
+
+
+@keras.saving.register_keras_serializable(package="unetkit")
+class SizeCheck(layers.Layer):
+    """Hands images on unchanged, or says which sizes the network takes.
+
+    Without it a wrong size shows deep in the decoder, as two arrays that cannot be concatenated.
+
+    Args:
+        geometry: The fields of the network's `Geometry`.
+    """
+
+    def __init__(self, geometry: dict[str, int], **keywords) -> None:
+        super().__init__(**keywords)
+        self.geometry = geometry
+
+    def call(self, images):
+        for size in images.shape[1:3]:
+            if size is not None:
+                Geometry(**self.geometry).output_size(size)
+        return images
+
+    def get_config(self) -> dict[str, object]:
+        return {**super().get_config(), "geometry": dict(self.geometry)}
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
