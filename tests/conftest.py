@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -36,6 +37,49 @@ def write_pair(
     Image.fromarray(mask).save(folder / masks / f"{name}.png")
 
 
+def draw_disk(
+    rng: np.random.Generator, size: tuple[int, int] = (48, 64)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Brightness in [0, 1] of a disk on darker ground, and its mask: 0, 1, and 255 on its rim."""
+    centre = rng.integers(16, (size[0] - 15, size[1] - 15))
+    rows, columns = np.indices(size)
+    distance = np.hypot(rows - centre[0], columns - centre[1])
+    brightness = 0.2 + 0.6 * (distance < 12) + rng.uniform(-0.2, 0.2, size)
+    mask = (distance < 12).astype(np.uint8)
+    mask[np.abs(distance - 12) < 2] = 255
+    return brightness, mask
+
+
+def write_disks(
+    data: Path,
+    *,
+    dtype: str = "uint16",
+    low: float = 200.0,
+    high: float = 3000.0,
+    channels: int = 1,
+    count: int = 12,
+) -> Path:
+    """Writes disks as TIFFs whose numbers run from `low` to `high`, a page a channel.
+
+    Every second channel shows the disk dark on brighter ground.
+    """
+    rng = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (data / part).mkdir(parents=True)
+    for i in range(count):
+        brightness, mask = draw_disk(rng)
+        bands = [1 - brightness if k % 2 else brightness for k in range(channels)]
+        numbers = low + (high - low) * np.stack(bands)
+        numbers = np.rint(numbers) if dtype != "float32" else numbers
+        tifffile.imwrite(
+            data / "images" / f"disk_{i:02d}.tif",
+            numbers.astype(dtype)[0] if channels == 1 else numbers.astype(dtype),
+            photometric="minisblack",
+        )
+        Image.fromarray(mask).save(data / "masks" / f"disk_{i:02d}.png")
+    return data
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Twelve pairs of random noise with trimap values, without lists."""
@@ -60,3 +104,18 @@ def run(pets: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from unetkit import train
 
     return train(pets, out=tmp_path_factory.mktemp("runs") / "tiny", config=TINY_CONFIG)
+
+
+@pytest.fixture(scope="session")
+def disks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve disks in 16 bits, of which a fraction is used; 255 in the masks is to be ignored."""
+    return write_disks(tmp_path_factory.mktemp("deep") / "disks")
+
+
+@pytest.fixture(scope="session")
+def disks_run(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder of a tiny network, trained for four steps on the disks."""
+    from unetkit import train
+
+    config = {**TINY_CONFIG, "classes": {"ignore": 255}}
+    return train(disks, out=tmp_path_factory.mktemp("runs") / "disks", config=config)

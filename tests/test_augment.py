@@ -219,6 +219,26 @@ class TestWarp:
             compared = ~tie if is_mask else np.ones_like(tie)
             assert np.array_equal(part[compared], whole.reshape(part.shape)[compared])
 
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    @pytest.mark.parametrize("channels", [2, 5, 129, 256])
+    def test_any_number_of_channels_is_moved_as_each_alone(self, dtype, channels):
+        generator = np.random.default_rng(channels)
+        image = (generator.random((12, 15, channels)) * 250).astype(dtype)
+        window = window_of(MICROSCOPE_AUGMENTATION, (8, 9), 3, middle((12, 15)))
+        warped = warp(image, window, is_mask=False)
+        assert warped.shape == (8, 9, channels)
+        assert warped.dtype == dtype
+        for k in (0, channels // 2, channels - 1):
+            alone = warp(image[..., k : k + 1], window, is_mask=False)
+            # OpenCV interpolates two channels at steps of 1/32 pixel, others at finer ones.
+            np.testing.assert_allclose(warped[..., k : k + 1], alone, atol=250 / 32)
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+    def test_numbers_beyond_8_bits_are_kept(self, dtype):
+        image = np.array([[[1000], [3000]]], dtype)
+        window = np.array([[[0.0, 0.0]], [[0.0, 0.5]]], np.float32)
+        assert warp(image, window, is_mask=False).tolist() == [[[1000], [2000]]]
+
     def test_only_the_part_that_is_needed_is_read(self):
         class Watched(np.ndarray):
             def __getitem__(self, key):
@@ -356,8 +376,9 @@ class TestJitterColour:
             changed += abs(factor[0] - 1) > 0.05
         assert changed > 10
 
-    def test_grey_picture_has_no_saturation(self):
-        image = picture(0, 4, 4, 1)
+    @pytest.mark.parametrize("channels", [1, 2, 4, 5])
+    def test_only_colour_pictures_have_saturation(self, channels):
+        image = picture(0, 4, 4, channels)
         jittered = jitter_colour(np.random.default_rng(0), Augmentation(saturation=0.5), image)
         assert np.array_equal(jittered, image)
 

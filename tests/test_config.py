@@ -1,12 +1,10 @@
 """What is chosen for a run, and the file that makes the same run again."""
 
-import dataclasses
-from pathlib import Path
-
 import pytest
-from conftest import TINY_CONFIG, write_pair
+from conftest import TINY_CONFIG
 
 from unetkit.augment import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
+from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.config import (
     RECIPES,
     choose_config,
@@ -14,13 +12,16 @@ from unetkit.config import (
     config_to_toml,
     read_config,
 )
-from unetkit.data import Survey, find_dataset, survey
 from unetkit.errors import ConfigError, DataNotFoundError
+from unetkit.finding import Sources, find_dataset
 from unetkit.model import PRESETS
+from unetkit.pixels import PixelFormat
 
-MASK = Path("m.png")
-PHOTOS = Survey(sizes=((20, 24), (30, 40)), values=dict.fromkeys((1, 2, 3), MASK), grey=False)
-FRAMES = Survey(sizes=((512, 512),) * 4, values=dict.fromkeys((0, 255), MASK), grey=True)
+# Sizes of the training images, classes and pixels, as an examination of the data finds them.
+PHOTOS = ([(20, 24), (30, 40)] * 50, TRIMAP_CLASSES, PixelFormat())
+CELLS = Classes(("background", "foreground"), (0, 255), background=0)
+FRAMES = ([(512, 512)] * 100, CELLS, PixelFormat(1))
+DEEP = PixelFormat(2, "uint16", (180.0, 170.5), (4000.0, 3900.0), "first")
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def dataset(folder):
 
 
 def choose(dataset, found, overrides=None, **options):
-    return choose_config(dataset, found, overrides or {}, **{"train_size": 100, **options})
+    return choose_config(dataset, *found, overrides or {}, **options)
 
 
 class TestChoices:
@@ -41,7 +42,7 @@ class TestChoices:
             128,
         )
         assert config.augmentation == PHOTO_AUGMENTATION
-        assert config.in_channels == 3
+        assert config.pixels == PixelFormat(3)
 
     def test_large_frames_of_one_size_keep_their_pixels(self, dataset):
         config = choose(dataset, FRAMES)
@@ -51,11 +52,10 @@ class TestChoices:
             256,
         )
         assert config.augmentation == MICROSCOPE_AUGMENTATION
-        assert config.in_channels == 1
+        assert config.pixels == PixelFormat(1)
 
     def test_small_pictures_of_one_size_are_seen_whole(self, dataset):
-        small = dataclasses.replace(PHOTOS, sizes=((100, 130),) * 4)
-        scale = choose(dataset, small).scale
+        scale = choose(dataset, ([(100, 130)] * 4, *PHOTOS[1:])).scale
         # the next multiples of the stride of 32
         assert (scale.policy, scale.height, scale.width) == ("resize", 128, 160)
 
@@ -90,7 +90,8 @@ class TestChoices:
         assert training.steps == 100
 
     def test_few_samples_are_not_seen_more_often_than_asked(self, dataset):
-        training = choose(dataset, PHOTOS, train_size=20, epochs=1).training
+        few = (PHOTOS[0][:20], *PHOTOS[1:])
+        training = choose(dataset, few, epochs=1).training
         assert training.steps == 2  # of 16 samples
 
     def test_steps_are_taken_as_they_are(self, dataset):
@@ -98,7 +99,8 @@ class TestChoices:
         assert choose(dataset, PHOTOS, asked).training.steps == 31
 
     def test_validation_is_not_put_off_for_large_sets(self, dataset):
-        assert choose(dataset, PHOTOS, train_size=100_000).training.steps_per_validation == 200
+        many = (PHOTOS[0] * 1000, *PHOTOS[1:])
+        assert choose(dataset, many).training.steps_per_validation == 200
 
     def test_what_is_asked_for_wins(self, dataset):
         overrides = {
@@ -106,12 +108,18 @@ class TestChoices:
             "training": {"learning_rate": 1, "loss": "dice"},
             "network": {"filters": [4, 8]},
             "classes": {"names": ["a", "b", "c"], "values": [1, 2, 3], "background": 1},
+            "pixels": {"low": [3], "high": [250.0]},
+            "sources": {"masks": "*_seg"},
+            "split": {"group_by": "(dish)"},
         }
         config = choose(dataset, PHOTOS, overrides)
         assert config.scale.fit == "letterbox"
         assert config.training.learning_rate == 1.0
         assert config.network.filters == (4, 8)
         assert config.classes.names == ("a", "b", "c")
+        assert config.pixels == PixelFormat(3, low=(3.0,), high=(250.0,))
+        assert config.sources == Sources(masks="*_seg")
+        assert config.split.group_by == "(dish)"
 
 
 class TestFile:
@@ -149,8 +157,7 @@ class TestFile:
     @pytest.mark.parametrize(
         ("line", "message"),
         [
-            ("in_channels = 2", "in_channels in .* is 2; accepted are 1"),
-            ("in_channels = 3.0", "in_channels in .* is 3.0; accepted is int"),
+            ("in_channels = 3", "key 'in_channels' in .* is unknown; accepted are data, preset"),
             ("data = 5", "data in .* is 5; accepted is str"),
             ("preset = ['fast']", "preset in .*; accepted is str"),
         ],
@@ -167,7 +174,7 @@ class TestFile:
 
     def test_a_part_of_a_configuration_is_not_a_run_s(self, tmp_path):
         (tmp_path / "c.toml").write_text("preset = 'fast'\n")
-        with pytest.raises(ConfigError, match=r"lacks data, in_channels, classes"):
+        with pytest.raises(ConfigError, match=r"lacks data, sources, classes, pixels"):
             config_from_file(tmp_path / "c.toml")
 
     @pytest.mark.parametrize(
@@ -192,21 +199,35 @@ class TestFile:
             ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
             ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),
             ("classes", {"names": 5}, "names in .* is 5; accepted is tuple"),
-            ("classes", {"names": ["a", "b"]}, "values that are no class"),
+            ("classes", {"names": ["a", "b"]}, "have 2 names, 3 values and 3 colours; accepted"),
+            ("classes", {"kind": "class"}, "kind is 'class'; .*did you mean 'classes'"),
+            ("classes", {"ignore": 2}, "2 is both a class and the value to ignore"),
+            ("classes", {"ignore": "255"}, "ignore in .* is '255'; accepted is int"),
+            ("classes", {"threshold": 127}, "threshold is 127 for 3 classes"),
+            ("pixels", {"channels": 0}, "channels is 0; accepted are 1 to 256"),
+            ("pixels", {"channels": 3.0}, "channels in .* is 3.0; accepted is int"),
+            ("pixels", {"dtype": "int16"}, "dtype is 'int16'; accepted are 'uint8', 'uint16'"),
+            ("pixels", {"low": 0}, "low in .* is 0; accepted is tuple"),
+            ("pixels", {"low": [300]}, r"low is \[300\] and high \[255.0\]; accepted is one"),
+            ("pixels", {"high": [1, 2]}, r"high \[1, 2\]; .*3 channels, low below high"),
+            ("sources", {"channel_axis": "middle"}, "channel_axis is 'middle'; accepted are auto"),
+            ("sources", {"skip_bad": 1}, "skip_bad in .* is 1; accepted is bool"),
+            ("sources", {"masks": ["GT"]}, "masks in .*; accepted is str"),
+            ("split", {"group_by": "("}, "group_by is '\\(', which is no regular expression"),
+            ("split", {"test_fraction": 1.0}, "test_fraction 1.0; accepted are shares"),
+            ("split", {"file": 5}, "file in .* is 5; accepted is str"),
             ("classes", {"background": 7}, "background is class 7; accepted are indices"),
             ("classes", {"colours": [[1, 2, 999]] * 3}, "colours are .*; accepted are three whole"),
             ("classes", {"names": ["a", "b", "c\x00"]}, "unprintable characters"),
         ],
     )
     def test_values_that_are_not_accepted(self, dataset, section, values, message):
-        found = survey(dataset.pairs)
-        with pytest.raises(ValueError, match=message):
-            choose(dataset, found, {section: values})
+        with pytest.raises(ConfigError, match=message):
+            choose(dataset, PHOTOS, {section: values})
 
     def test_an_unknown_preset_gets_a_suggestion(self, dataset):
         with pytest.raises(ConfigError, match=r"preset 'fats' is unknown; .*did you mean 'fast'\?"):
             choose(dataset, PHOTOS, {"preset": "fats"})
 
-    def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset, tmp_path):
-        write_pair(tmp_path, "a")
+    def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset):
         assert choose(dataset, PHOTOS, TINY_CONFIG).training.steps == 4

@@ -12,11 +12,13 @@ from sklearn.metrics import accuracy_score, jaccard_score
 
 from unetkit import Predictor, evaluate, evaluation
 from unetkit.classes import TRIMAP_CLASSES
-from unetkit.data import Pair, SplitRule, find_dataset, split_pairs
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation import Scored
-from unetkit.pictures import read_mask
+from unetkit.finding import Pair, find_dataset
+from unetkit.masks import read_mask
+from unetkit.pixels import PixelFormat
 from unetkit.scale import resize_mask
+from unetkit.splits import SplitRule, split_pairs
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +33,7 @@ def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
     truths = {"original": [], "training": []}
     answers = {"original": [], "training": []}
     for pair in pairs:
-        truth = read_mask(pair.mask, TRIMAP_CLASSES)
+        truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
         truths["original"].append(truth.ravel())
         answers["original"].append(predictor(pair.image).ravel())
         truths["training"].append(resize_mask(truth, 32, 48).ravel())
@@ -99,7 +101,7 @@ def test_an_unknown_part_gets_a_suggestion(run, pets):
 def test_listed_test_pairs_that_were_trained_on_are_refused(run, pets, tmp_path):
     shutil.copytree(pets, tmp_path / "pets")
     lists = tmp_path / "pets" / "annotations"
-    trained = json.loads((run / "split.json").read_text())["train"][0]
+    trained = json.loads((run / "split.json").read_text())["train"][0]["name"]
     text = (lists / "trainval.txt").read_text()
     line = next(line for line in text.splitlines() if line.startswith(trained))
     (lists / "trainval.txt").write_text(text.replace(line + "\n", ""))
@@ -120,7 +122,10 @@ def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, p
         shutil.copy(old, data / part / name)
     split = json.loads((run / "split.json").read_text())
     result = evaluate(run / "model.onnx", data, out=tmp_path / "out")
-    assert {image["name"] for image in result["images"]} == {*split["test"], "new"}
+    assert {image["name"] for image in result["images"]} == {
+        "new",
+        *(entry["name"] for entry in split["test"]),
+    }
     assert result["protocol"]["split"] == (
         "the 16 pairs whose names training looked at are left out"
     )
@@ -138,7 +143,7 @@ def test_parts_of_training_are_known_to_the_run_folder_alone(run, pets, tmp_path
 def test_a_damaged_split_file_is_named(run, pets, tmp_path):
     shutil.copytree(run, tmp_path / "run")
     (tmp_path / "run" / "split.json").write_text("[]")
-    with pytest.raises(DataError, match=r"split\.json is damaged"):
+    with pytest.raises(DataError, match=r"split\.json cannot be used \(TypeError"):
         evaluate(tmp_path / "run", pets, part="train", out=tmp_path / "out")
 
 
@@ -156,7 +161,7 @@ def test_each_case_is_drawn_once_with_its_rank(monkeypatch, count, labels):
         Scored(Pair(f"{i:02d}", None, None), (2, 2), {"original": np.diag([1, 1, i + 1]) + i})
         for i in range(count)
     ]
-    predictor = SimpleNamespace(spec=SimpleNamespace(classes=None, in_channels=3))
+    predictor = SimpleNamespace(spec=SimpleNamespace(classes=None, pixels=PixelFormat()))
     evaluation._draw_extremes(None, _Answering(predictor), scored)
     assert "".join(case.caption[0] for case in drawn) == labels
     names = [case.caption.split()[1] for case in drawn]
@@ -179,10 +184,12 @@ def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_lists_without_test_pairs_are_told(run, folder, tmp_path):
-    (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
-    with pytest.raises(DataError, match=r"has no test pairs \(official test list\)"):
-        evaluate(run, folder, out=tmp_path / "out")
+def test_data_without_a_pair_that_training_did_not_look_at_are_told(run, pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "pets")
+    (tmp_path / "pets" / "annotations" / "test.txt").unlink()  # its pairs then stand in no list
+    with pytest.raises(DataError, match=r"has no test pairs \(the 16 pairs whose names training"):
+        evaluate(run, tmp_path / "pets", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):

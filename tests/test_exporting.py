@@ -12,6 +12,7 @@ from unetkit.classes import TRIMAP_CLASSES
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
 from unetkit.exporting import export_onnx
+from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 from unetkit.spec import ModelSpec, Normalization
 
@@ -24,7 +25,7 @@ NORMALIZATION = Normalization(1 / 255, -0.5)
 def make_spec(config, scale, normalization=NORMALIZATION):
     return ModelSpec(
         preset="fast",
-        in_channels=3,
+        pixels=PixelFormat(),
         classes=TRIMAP_CLASSES,
         scale=scale,
         normalization=normalization,

@@ -7,18 +7,22 @@ from itertools import islice
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from unetkit.augment import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION, Augmentation
 from unetkit.classes import Classes
-from unetkit.data import SHOWN, Pair
 from unetkit.errors import DataError
+from unetkit.finding import SHOWN, Pair
 from unetkit.geometry import unet_geometry
 from unetkit.loading import CHUNK, PREFETCH, Cache, Sampler, build_cache
+from unetkit.pixels import PixelFormat
 from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
 
 PLAIN = Normalization(multiply=1.0, add=0.0)
+GREY, COLOUR = PixelFormat(1), PixelFormat(3)
+DEEP = PixelFormat(1, "uint16", (100.0,), (300.0,))
 PADDED = unet_geometry(depth=2)
 UNPADDED = unet_geometry(depth=1, padding="valid")
 CLASSES = Classes(("background", "cell", "rim"), (0, 7, 200), background=0)
@@ -41,12 +45,12 @@ def cache_of(sizes: list[tuple[int, int]]) -> Cache:
 
 
 def native_sampler(geometry=PADDED, **changes) -> Sampler:
-    return Sampler(cache_of(SIZES), Scale("native", 12, 16), geometry, PLAIN, **changes)
+    return Sampler(cache_of(SIZES), Scale("native", 12, 16), geometry, COLOUR, PLAIN, **changes)
 
 
 def whole_sampler(count: int = 7, **changes) -> Sampler:
     cache = cache_of([(16, 20)] * count)
-    return Sampler(cache, Scale("resize", 16, 20), PADDED, PLAIN, **changes)
+    return Sampler(cache, Scale("resize", 16, 20), PADDED, COLOUR, PLAIN, **changes)
 
 
 def assert_equal_batches(one, other) -> None:
@@ -133,7 +137,7 @@ class TestEpochs:
         assert all(not np.array_equal(images[0], image) for image in images[1:])
 
     def test_crops_differ_between_epochs(self):
-        sampler = Sampler(cache_of([(60, 70)]), Scale("native", 12, 16), PADDED, PLAIN)
+        sampler = Sampler(cache_of([(60, 70)]), Scale("native", 12, 16), PADDED, COLOUR, PLAIN)
         corners = {tuple(sampler.batch(step, 1)[0][0, 0, 0, :2]) for step in range(12)}
         assert len(corners) > 6
 
@@ -157,7 +161,7 @@ class TestBatch:
 
     def test_size_is_rounded_up_to_one_that_the_network_takes(self):
         # A stride of 4: 13 needs 16, 16 is valid as it is
-        sampler = Sampler(cache_of(SIZES), Scale("native", 13, 16), PADDED, PLAIN)
+        sampler = Sampler(cache_of(SIZES), Scale("native", 13, 16), PADDED, COLOUR, PLAIN)
         assert sampler.input_size == sampler.output_size == (16, 16)
 
     def test_unpadded_network_gets_an_image_that_is_larger_by_its_margin(self):
@@ -184,14 +188,14 @@ class TestBatch:
                 assert np.array_equal(mask, labels_at(rows, columns))
 
     def test_native_crops_reach_every_corner(self):
-        sampler = Sampler(cache_of([(14, 17)]), Scale("native", 12, 16), PADDED, PLAIN)
+        sampler = Sampler(cache_of([(14, 17)]), Scale("native", 12, 16), PADDED, COLOUR, PLAIN)
         corners = {tuple(sampler.batch(step, 1)[0][0, 0, 0, :2]) for step in range(80)}
         assert corners == {(row, column) for row in range(3) for column in range(2)}
 
     @pytest.mark.parametrize("policy", ["native", "resize"])
     def test_mask_of_an_unpadded_network_is_the_middle_of_its_image(self, policy):
         cache = cache_of([(40, 56)] * 3 if policy == "native" else [(12, 16)] * 3)
-        sampler = Sampler(cache, Scale(policy, 12, 16), UNPADDED, PLAIN)
+        sampler = Sampler(cache, Scale(policy, 12, 16), UNPADDED, COLOUR, PLAIN)
         for step in range(6):
             for image, mask in zip(*sampler.batch(step, 2), strict=True):
                 inner = image[8:-8, 8:-8].astype(int)
@@ -199,7 +203,7 @@ class TestBatch:
 
     def test_image_around_the_middle_is_the_picture_mirrored(self):
         picture = coordinates((12, 16))
-        sampler = Sampler(cache_of([(12, 16)]), Scale("resize", 12, 16), UNPADDED, PLAIN)
+        sampler = Sampler(cache_of([(12, 16)]), Scale("resize", 12, 16), UNPADDED, COLOUR, PLAIN)
         image = sampler.batch(0, 1)[0][0]
         assert np.array_equal(image, np.pad(picture, ((8, 8), (8, 8), (0, 0)), mode="reflect"))
 
@@ -211,7 +215,7 @@ class TestBatch:
         spatial = replace(
             MICROSCOPE_AUGMENTATION, brightness=0.0, contrast=0.0, elastic=2.0, shift=0.1
         )
-        sampler = Sampler(cache, Scale("native", 32, 32), geometry, PLAIN, spatial)
+        sampler = Sampler(cache, Scale("native", 32, 32), geometry, GREY, PLAIN, spatial)
         margin = geometry.margin
         for step in range(5):
             images, masks = sampler.batch(step, 1)
@@ -231,11 +235,95 @@ class TestBatch:
         assert np.array_equal(masks, same_masks)
 
     def test_picture_smaller_than_the_crop_is_mirrored(self):
-        sampler = Sampler(cache_of([(9, 11)]), Scale("native", 12, 16), PADDED, PLAIN)
+        sampler = Sampler(cache_of([(9, 11)]), Scale("native", 12, 16), PADDED, COLOUR, PLAIN)
         images, masks = sampler.batch(0, 1)
         expected = np.pad(coordinates((9, 11)), ((0, 3), (0, 5), (0, 0)), mode="reflect")
         assert np.array_equal(images[0], expected)
         assert np.array_equal(masks[0], labels_at(expected[..., 0], expected[..., 1]))
+
+
+class TestLevels:
+    """Pixels that are not on the common scale yet come there by the format's levels."""
+
+    ROW = np.array([[[50], [100], [200], [300], [400]]])
+    # low 100 and high 300: 50 is cut off to 0, 100 is 0, 200 the middle, 300 is 255, 400 cut off
+    EXPECTED = ((0.0, 0.0, 127.5, 255.0, 255.0),)
+
+    def sampler(self, dtype: str, **changes) -> Sampler:
+        cache = Cache([self.ROW.astype(dtype)], [np.zeros((1, 5), np.uint8)])
+        pixels = PixelFormat(1, dtype, (100.0,), (300.0,))
+        geometry = unet_geometry(depth=0)  # takes any size
+        return Sampler(cache, Scale("resize", 1, 5), geometry, pixels, PLAIN, **changes)
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32"])
+    def test_batches_are_on_the_common_scale(self, dtype):
+        sampler = self.sampler(dtype)
+        for images, _ in (sampler.batch(0, 1), next(iter(sampler.fixed_batches(1)))):
+            assert images.dtype == np.float32
+            np.testing.assert_allclose(images[0, ..., 0], self.EXPECTED, atol=1e-4)
+
+    def test_normalisation_follows_the_levels(self):
+        sampler = self.sampler("uint16")
+        changed = replace(sampler, normalization=Normalization(multiply=1 / 127.5, add=-1.0))
+        expected = np.array(self.EXPECTED) / 127.5 - 1
+        np.testing.assert_allclose(changed.batch(0, 1)[0][0, ..., 0], expected, atol=1e-5)
+        (images, _), *_ = changed.fixed_batches(1)
+        np.testing.assert_allclose(images[0, ..., 0], expected, atol=1e-5)
+
+    def test_each_channel_has_its_own_levels(self):
+        image = np.array([[[100, 7, 0.5]], [[300, 9, 0.75]]], np.float32)
+        pixels = PixelFormat(3, "float32", (100.0, 5.0, 0.0), (300.0, 9.0, 1.0))
+        cache = Cache([image], [np.zeros((2, 1), np.uint8)])
+        geometry = unet_geometry(depth=0)
+        images, _ = Sampler(cache, Scale("resize", 2, 1), geometry, pixels, PLAIN).batch(0, 1)
+        # (7 - 5) / (9 - 5) is the middle, and 0.5 of 1, and 0.75 of 1 is 191.25
+        expected = [[[0, 127.5, 127.5]], [[255, 255, 191.25]]]
+        np.testing.assert_allclose(images[0], expected, atol=1e-3)
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32"])
+    def test_changes_of_brightness_are_a_share_of_the_levels(self, dtype):
+        sampler = self.sampler(dtype, augmentation=Augmentation(brightness=0.2))
+        middles = np.array([sampler.batch(step, 1)[0][0, 0, 2, 0] for step in range(60)])
+        # 127.5 and up to 0.2 * 255 = 51 either way
+        assert 76.4 <= middles.min() < 85
+        assert 170 < middles.max() <= 178.6
+        everything = np.concatenate([sampler.batch(step, 1)[0] for step in range(60)])
+        assert everything.min() >= 0
+        assert everything.max() <= 255
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32"])
+    def test_a_warp_keeps_the_precision_of_the_file(self, dtype):
+        # A ramp of 0.2555 a pixel on the common scale, enlarged: 8 bits would show steps of 1.
+        ramp = np.linspace(100, 300, 1000, dtype=np.float64)[None, :, None]
+        numbers = (ramp * 100).astype(dtype)
+        pixels = PixelFormat(1, dtype, (10_000.0,), (30_000.0,))
+        cache = Cache([numbers], [np.zeros((1, 1000), np.uint8)])
+        sampler = Sampler(
+            cache,
+            Scale("native", 1, 100),
+            unet_geometry(depth=0),
+            pixels,
+            PLAIN,
+            Augmentation(zoom=0.3),
+            seed=1,
+        )
+        images, _ = sampler.batch(0, 4)
+        steps = np.diff(images[:, 0, :, 0], axis=1)
+        assert 0.255 / 1.31 < steps.mean() < 0.256 * 1.31
+        assert np.ptp(steps, axis=1).max() < 0.1
+
+    def test_five_channels_are_moved_together(self):
+        rng = np.random.default_rng(0)
+        base = rng.integers(100, 300, (24, 24, 1), dtype=np.uint16)
+        image = np.concatenate([base + np.uint16(k) for k in range(5)], axis=2)
+        pixels = PixelFormat(5, "uint16", (0.0,), (65535.0,))
+        cache = Cache([image], [np.zeros((24, 24), np.uint8)])
+        still = replace(MICROSCOPE_AUGMENTATION, brightness=0.0, contrast=0.0)
+        sampler = Sampler(cache, Scale("native", 16, 16), PADDED, pixels, PLAIN, still)
+        images, _ = sampler.batch(0, 3)
+        numbers = images * (65535 / 255)
+        assert images.shape == (3, 16, 16, 5)
+        np.testing.assert_allclose(numbers - numbers[..., :1], np.arange(5) + 0 * numbers, atol=1.1)
 
 
 class TestFixedWindows:
@@ -318,12 +406,74 @@ def write_pair(folder, name: str, size: tuple[int, int], channels: int, seed: in
 class TestBuildCache:
     NATIVE = Scale("native", 8, 8)
 
+    def write(self, folder, name: str, image: np.ndarray, mask: np.ndarray, **options) -> Pair:
+        pair = Pair(name, folder / f"{name}.tif", folder / f"{name}_mask.tif")
+        tifffile.imwrite(pair.image, image, photometric="minisblack", **options)
+        tifffile.imwrite(pair.mask, mask, photometric="minisblack")
+        return pair
+
+    @pytest.mark.parametrize("dtype", ["uint16", "float32"])
+    @pytest.mark.parametrize("channels", [1, 5])
+    def test_holds_numbers_of_the_files_own_type(self, tmp_path, dtype, channels):
+        rng = np.random.default_rng(0)
+        bands = (rng.random((channels, 9, 7)) * 60_000).astype(dtype)
+        mask = np.zeros((9, 7), np.uint8)
+        pair = self.write(tmp_path, "deep", bands if channels > 1 else bands[0], mask)
+        pixels = PixelFormat(channels, dtype, (0.0,), (1.0,))
+        cache = build_cache(tmp_path / "cache", [pair, pair], CLASSES, pixels, self.NATIVE)
+        for cached in cache.images:
+            assert isinstance(cached, np.memmap)
+            assert cached.dtype == dtype
+            assert np.array_equal(cached, np.moveaxis(bands, 0, -1))
+
+    def test_an_8_bit_picture_among_deeper_ones_keeps_black_and_white(self, tmp_path):
+        image = np.array([[0, 1, 128, 255]], np.uint8)
+        pair = self.write(tmp_path, "flat", image, np.zeros((1, 4), np.uint8))
+        cache = build_cache(tmp_path / "cache", [pair], CLASSES, DEEP, self.NATIVE)
+        # 65535 / 255 = 257
+        assert cache.images[0][..., 0].tolist() == [[0, 257, 128 * 257, 65535]]
+
+    def test_each_page_of_a_stack_is_a_picture(self, tmp_path):
+        pages = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
+        masks = np.stack([np.full((4, 5), value, np.uint8) for value in CLASSES.values])
+        whole = self.write(tmp_path, "film", pages, masks)
+        pairs = [replace(whole, name=f"film_p{page:03d}", page=page) for page in range(3)]
+        cache = build_cache(tmp_path / "cache", pairs, CLASSES, DEEP, self.NATIVE)
+        for page in range(3):
+            assert np.array_equal(cache.images[page][..., 0], pages[page])
+            assert (cache.masks[page] == page).all()
+
+    @pytest.mark.parametrize("scale", [NATIVE, Scale("resize", 12, 10)])
+    def test_the_value_to_ignore_belongs_to_no_class(self, tmp_path, scale):
+        mask = np.full((10, 12), 7, np.uint8)
+        mask[2:9, 3:9] = 255
+        pair = self.write(tmp_path, "one", np.zeros((10, 12), np.uint8), mask)
+        classes = replace(CLASSES, ignore=255)
+        cache = build_cache(tmp_path / "cache", [pair], classes, GREY, scale)
+        expected = np.where(mask == 255, IGNORE, 1).astype(np.uint8)
+        assert np.array_equal(cache.masks[0], mask_to_network(expected, scale))
+        sampler = Sampler(cache, scale, unet_geometry(depth=1), GREY, PLAIN, PHOTO_AUGMENTATION)
+        seen = [sampler.batch(step, 1)[1] for step in range(5)]
+        seen += [masks for _, masks in sampler.fixed_batches(1)]
+        assert set(np.unique(np.concatenate([masks.ravel() for masks in seen]))) == {1, IGNORE}
+
+    def test_any_value_can_be_the_one_to_ignore(self, tmp_path):
+        mask = np.array([[0, 7, 200, 90]], np.uint8)
+        pair = self.write(tmp_path, "one", np.zeros((1, 4), np.uint8), mask)
+        classes = replace(CLASSES, ignore=90)
+        cache = build_cache(tmp_path / "cache", [pair], classes, GREY, self.NATIVE)
+        assert cache.masks[0].tolist() == [[0, 1, 2, IGNORE]]
+
     @pytest.mark.parametrize("channels", [1, 3])
     def test_holds_the_pictures_as_they_were_written(self, tmp_path, channels):
         sizes = [(5, 7), (1, 1), (8, 3), (13, 11)]
         written = [write_pair(tmp_path, f"p{i}", size, channels) for i, size in enumerate(sizes)]
         cache = build_cache(
-            tmp_path / "new/cache", [pair for pair, _, _ in written], CLASSES, channels, self.NATIVE
+            tmp_path / "new/cache",
+            [pair for pair, _, _ in written],
+            CLASSES,
+            PixelFormat(channels),
+            self.NATIVE,
         )
         assert len(cache) == 4
         for (_, image, indices), cached, mask in zip(
@@ -335,12 +485,12 @@ class TestBuildCache:
 
     def test_grey_picture_is_repeated_where_the_network_takes_colour(self, tmp_path):
         pair, image, _ = write_pair(tmp_path, "grey", (4, 6), channels=1)
-        cache = build_cache(tmp_path / "cache", [pair], CLASSES, 3, self.NATIVE)
+        cache = build_cache(tmp_path / "cache", [pair], CLASSES, COLOUR, self.NATIVE)
         assert np.array_equal(cache.images[0], np.repeat(image, 3, axis=-1))
 
     def test_pictures_lie_in_files_and_cannot_be_changed(self, tmp_path):
         pair, _, _ = write_pair(tmp_path, "one", (4, 6), channels=3)
-        cache = build_cache(tmp_path / "cache", [pair], CLASSES, 3, self.NATIVE)
+        cache = build_cache(tmp_path / "cache", [pair], CLASSES, COLOUR, self.NATIVE)
         assert isinstance(cache.images[0], np.memmap)
         with pytest.raises(ValueError, match="read-only"):
             cache.images[0][0, 0] = 0
@@ -351,7 +501,9 @@ class TestBuildCache:
         written = [
             write_pair(tmp_path, f"p{i}", size, 3) for i, size in enumerate([(5, 7), (31, 9)])
         ]
-        cache = build_cache(tmp_path / "cache", [pair for pair, _, _ in written], CLASSES, 3, scale)
+        cache = build_cache(
+            tmp_path / "cache", [pair for pair, _, _ in written], CLASSES, COLOUR, scale
+        )
         for (_, image, indices), cached, mask in zip(
             written, cache.images, cache.masks, strict=True
         ):
@@ -367,7 +519,7 @@ class TestBuildCache:
             tmp_path / "cache",
             [pair for pair, _, _ in written],
             CLASSES,
-            1,
+            GREY,
             self.NATIVE,
             on_done=lambda: done.append(1),
         )
@@ -380,8 +532,8 @@ class TestBuildCache:
 
     def test_cache_serves_a_sampler(self, tmp_path):
         pair, image, indices = write_pair(tmp_path, "one", (8, 8), channels=3)
-        cache = build_cache(tmp_path / "cache", [pair], CLASSES, 3, self.NATIVE)
-        images, masks = Sampler(cache, self.NATIVE, PADDED, PLAIN).batch(0, 1)
+        cache = build_cache(tmp_path / "cache", [pair], CLASSES, COLOUR, self.NATIVE)
+        images, masks = Sampler(cache, self.NATIVE, PADDED, COLOUR, PLAIN).batch(0, 1)
         assert np.array_equal(images[0], image)
         assert np.array_equal(masks[0], indices)
 
@@ -396,7 +548,11 @@ class TestBuildCache:
         missing = Pair("missing", tmp_path / "missing.png", good.mask)
         with pytest.raises(DataError) as caught:
             build_cache(
-                tmp_path / "cache", [good, cut, other, strange, missing], CLASSES, 3, self.NATIVE
+                tmp_path / "cache",
+                [good, cut, other, strange, missing],
+                CLASSES,
+                COLOUR,
+                self.NATIVE,
             )
         first, second, third, fourth = str(caught.value).split("\n")
         assert re.match(
@@ -416,5 +572,5 @@ class TestBuildCache:
             Pair(f"p{i}", tmp_path / f"p{i}.png", tmp_path / "no.png") for i in range(SHOWN + 3)
         ]
         with pytest.raises(DataError, match=r"\n\.\.\. and 3 more$") as caught:
-            build_cache(tmp_path / "cache", pairs, CLASSES, 3, self.NATIVE)
+            build_cache(tmp_path / "cache", pairs, CLASSES, COLOUR, self.NATIVE)
         assert str(caught.value).count("does not exist") == SHOWN

@@ -16,16 +16,10 @@ from unetkit.errors import (
     OutputExistsError,
     SizeError,
 )
+from unetkit.outputs import cutout, overlay, write_whole
 from unetkit.pictures import read_image
-from unetkit.prediction import (
-    Predictor,
-    cutout,
-    find_images,
-    mirror_pad,
-    overlay,
-    predict_files,
-    write_whole,
-)
+from unetkit.pixels import PixelFormat
+from unetkit.prediction import Predictor, find_images, mirror_pad, predict_files
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +56,7 @@ class TestPredictor:
     def test_a_path_and_its_array_give_the_same(self, predictor, pets):
         path = next((pets / "images").iterdir())
         assert (predictor(path) == predictor(str(path))).all()
-        assert (predictor(path) == predictor(read_image(path))).all()
+        assert (predictor(path) == predictor(read_image(path, PixelFormat()))).all()
 
     def test_grey_arrays_serve_a_colour_network(self, predictor):
         grey = np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8)
@@ -124,7 +118,7 @@ class TestPredictor:
 
     def test_metadata_of_another_network_is_told(self, run, predictor, tmp_path):
         model = onnx.load(run / "model.onnx")
-        other = dataclasses.replace(predictor.spec, in_channels=1)
+        other = dataclasses.replace(predictor.spec, pixels=PixelFormat(1))
         entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
         entry.value = other.to_json()
         onnx.save(model, tmp_path / "m.onnx")

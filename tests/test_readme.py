@@ -26,7 +26,7 @@ def commands():
 
 
 def test_there_are_commands_to_check():
-    assert len(commands()) == 5
+    assert len(commands()) == 6
 
 
 @pytest.mark.parametrize("line", commands())

@@ -130,6 +130,10 @@ class TestResizeMask:
         expected = mask[np.ix_(rows, columns)]
         assert np.array_equal(resize_mask(mask, height, width)[clear], expected[clear])
 
+    def test_ignored_pixels_stay_so_and_reach_no_other(self):
+        mask = np.array([[0, IGNORE, 1, 1]], np.uint8)
+        assert resize_mask(mask, 2, 8).tolist() == [[0, 0, IGNORE, IGNORE, 1, 1, 1, 1]] * 2
+
     @given(mask=masks(), times=st.integers(1, 6))
     @STEADY
     def test_whole_enlargement_and_back_is_exact(self, mask: np.ndarray, times: int):
@@ -186,6 +190,27 @@ class TestToNetwork:
         assert (shown == 77).all()
         assert labels.shape == scale.network_size(size)
         assert set(np.unique(labels)) <= {3, IGNORE}
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    @pytest.mark.parametrize("channels", [1, 2, 5, 130])
+    @pytest.mark.parametrize("size", [(4, 5), (20, 30), (9, 40)])
+    def test_each_channel_is_resized_as_if_alone(self, dtype, channels, size):
+        numbers = np.random.default_rng(0).random((11, 13, channels)) * 250
+        image = numbers.astype(dtype)
+        scale = Scale("resize", *size, fit="letterbox")
+        shown = image_to_network(image, scale)
+        assert shown.shape == (*size, channels)
+        assert shown.dtype == dtype
+        for k in {0, channels // 2, channels - 1}:
+            alone = image_to_network(image[..., k : k + 1], scale)
+            np.testing.assert_allclose(shown[..., k : k + 1], alone, atol=1 if k else 1e-3)
+
+    @pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+    def test_numbers_beyond_8_bits_are_averaged_as_they_are(self, dtype):
+        # (1000 + 3000) / 2 = 2000 and (60000 + 50000) / 2 = 55000
+        image = np.array([[1000, 3000, 60_000, 50_000]], dtype)[..., None]
+        shown = image_to_network(image, Scale("resize", 1, 2))
+        assert shown[..., 0].tolist() == [[2000, 55_000]]
 
     @given(mask=masks(), scale=RESIZES)
     @STEADY

@@ -1,19 +1,21 @@
 """What a model says of itself survives its file, and a stranger's file is not believed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from unetkit.classes import TRIMAP_CLASSES
+from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import ModelFileError
 from unetkit.geometry import unet_geometry
+from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 from unetkit.spec import Layer, ModelSpec, Normalization, spec_from_json
 
 SPEC = ModelSpec(
     preset="fast",
-    in_channels=3,
+    pixels=PixelFormat(3, "uint16", (180.0,), (4000.0,), "first"),
     classes=TRIMAP_CLASSES,
     scale=Scale("resize", 128, 96, fit="letterbox"),
     normalization=Normalization(1 / 127.5, -1.0),
@@ -28,6 +30,30 @@ SPEC = ModelSpec(
 
 def test_a_spec_comes_back_from_json_as_it_was():
     assert spec_from_json(SPEC.to_json(), "m.onnx") == SPEC
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        Classes(("ground", "cell"), (0, 1), background=0, kind="instances"),
+        Classes(("road", "sky"), (0x804080, 0xFFFFFF), kind="colours", ignore=0),
+        Classes(("low", "high"), (0, 255), background=0, threshold=127),
+        Classes(("a", "b"), (0, 65_535), ignore=255, border=1),
+    ],
+    ids=["instances", "colours", "threshold", "ignore"],
+)
+@pytest.mark.parametrize(
+    "pixels",
+    [
+        PixelFormat(),
+        PixelFormat(2, "uint16", (-78.8379, 3.0), (3273.35, 4e3), "first"),
+        PixelFormat(256, "float32", (-1e-30,), (1e30,), "last"),
+    ],
+    ids=["8 bits", "16 bits", "fractions"],
+)
+def test_every_kind_of_masks_and_pixels_comes_back(classes, pixels):
+    spec = replace(SPEC, classes=classes, pixels=pixels)
+    assert spec_from_json(spec.to_json(), "m.onnx") == spec
 
 
 def test_parameters_are_the_sum_over_layers():
@@ -48,7 +74,7 @@ def test_text_that_is_no_specification_is_refused(text):
 
 
 def test_metadata_of_another_format_says_which():
-    with pytest.raises(ModelFileError, match="of format 99, not 1"):
+    with pytest.raises(ModelFileError, match="of format 99, not 2"):
         spec_from_json(json.dumps({"format": 99}), "m.onnx")
 
 
@@ -60,9 +86,22 @@ def test_endless_metadata_is_refused_unread():
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("in_channels",), 0),
-        (("in_channels",), "3"),
-        (("in_channels",), True),
+        (("pixels",), 3),
+        (("pixels", "channels"), 0),
+        (("pixels", "channels"), "3"),
+        (("pixels", "channels"), True),
+        (("pixels", "channels"), 257),
+        (("pixels", "dtype"), "int8"),
+        (("pixels", "dtype"), 16),
+        (("pixels", "low"), 180.0),
+        (("pixels", "low"), ["180"]),
+        (("pixels", "low"), [float("nan")]),
+        (("pixels", "low"), [180, 190]),
+        (("pixels", "high"), [180]),
+        (("pixels", "high"), [float("inf")]),
+        (("pixels", "high"), []),
+        (("pixels", "channel_axis"), "middle"),
+        (("pixels", "extra"), 1),
         (("preset",), 5),
         (("preset",), "x" * 500),
         (("preset",), "line\nbreak\x1b[31m"),
@@ -80,6 +119,15 @@ def test_endless_metadata_is_refused_unread():
         (("classes", "colours"), [[0, 0], [1, 1, 1], [2, 2, 2]]),
         (("classes", "colours"), [[0, 0, 256], [1, 1, 1], [2, 2, 2]]),
         (("classes", "background"), 3),
+        (("classes", "kind"), "polygons"),
+        (("classes", "kind"), None),
+        (("classes", "ignore"), 1),
+        (("classes", "ignore"), -1),
+        (("classes", "ignore"), True),
+        (("classes", "ignore"), 70_000),
+        (("classes", "threshold"), 127),
+        (("classes", "values"), [1, 2, 70_000]),
+        (("classes", "values"), [1, 2, "3"]),
         (("seen",), ["short"]),
         (("seen",), [123456789012]),
         (("layers",), [{"name": "a"}]),

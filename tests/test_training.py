@@ -12,10 +12,12 @@ from PIL import Image
 
 from unetkit import Predictor, train
 from unetkit.config import config_from_file
-from unetkit.data import SplitRule, find_dataset, split_pairs
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
-from unetkit.training import _overrides
+from unetkit.finding import find_dataset
+from unetkit.pixels import PixelFormat
+from unetkit.splits import SplitRule, split_pairs
+from unetkit.training import overrides_from
 
 RUN_FILES = {
     "best.weights.h5",
@@ -66,7 +68,7 @@ class TestRunFolder:
         written = json.loads((run / "split.json").read_text())
         split = split_pairs(find_dataset(pets), SplitRule())
         for name, pairs in split.parts.items():
-            assert written[name] == [pair.name for pair in pairs]
+            assert [entry["name"] for entry in written[name]] == [pair.name for pair in pairs]
 
     def test_pictures_can_be_opened(self, run):
         for path in (run / "curves.png", run / "pictures" / "validation.png"):
@@ -91,7 +93,13 @@ class TestTraining:
         assert listener.steps == [(step, 4) for step in (1, 2, 3, 4)]
         assert listener.validations == [2, 4]
         said = "\n".join(listener.lines)
-        for word in ("official lists", "1 pet, 2 background, 3 border", "resize", "device", "seed"):
+        for word in (
+            "as the data say",
+            "1 pet, 2 background, 3 border",
+            "resize",
+            "device",
+            "seed",
+        ):
             assert word in said
 
     def test_a_last_look_follows_the_last_step(self, pets, tmp_path):
@@ -101,7 +109,7 @@ class TestTraining:
         assert listener.validations == [2, 4, 5]
 
     def test_another_preset_brings_its_own_recipe(self, run, tmp_path):
-        overrides = _overrides(run / "config.toml", None, "notebook", None, None)
+        overrides = overrides_from(run / "config.toml", None, "notebook", None, None)
         assert overrides["preset"] == "notebook"
         assert not {"network", "normalization", "augmentation", "training"} & overrides.keys()
         assert "scale" in overrides
@@ -136,7 +144,7 @@ class TestTraining:
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
         chosen = config_from_file(run / "config.toml")
         assert chosen.scale.policy == "native"
-        assert chosen.in_channels == 1
+        assert chosen.pixels == PixelFormat(1)
         predictor = Predictor(run)
         assert predictor(tmp_path / "data/images/0.png").shape == (300, 260)
 

@@ -16,32 +16,50 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from unetkit.cells import synthetic_cells, write_synthetic_cells
+    from unetkit.crossvalidation import cross_validate
     from unetkit.datasets import synthetic_pet, write_synthetic_pets
     from unetkit.demonstration import demo
     from unetkit.errors import UnetkitError
     from unetkit.evaluation import evaluate
     from unetkit.exporting import export
+    from unetkit.finding import Sources
     from unetkit.model import PRESETS, UNetConfig, build_unet
+    from unetkit.overview import check
+    from unetkit.oxford_pets import download_oxford_pets
     from unetkit.prediction import Predictor
+    from unetkit.splits import SplitRule
     from unetkit.training import train
 
 _HOMES = {
     "PRESETS": "model",
     "Predictor": "prediction",
+    "Sources": "finding",
+    "SplitRule": "splits",
     "UNetConfig": "model",
     "UnetkitError": "errors",
     "build_unet": "model",
+    "check": "overview",
+    "cross_validate": "crossvalidation",
     "demo": "demonstration",
+    "download_oxford_pets": "oxford_pets",
     "evaluate": "evaluation",
     "export": "exporting",
+    "synthetic_cells": "cells",
     "synthetic_pet": "datasets",
     "train": "training",
+    "write_synthetic_cells": "cells",
     "write_synthetic_pets": "datasets",
 }
 _FROM_TRAIN_EXTRA = (
     "keras",
     "tensorflow",
     "matplotlib",
+    "filelock",
+    "pooch",
+    "requests",
+    "urllib3",
+    "skimage",
     "sklearn",
     "tomli_w",
     "tf2onnx",
@@ -53,15 +71,22 @@ _FROM_TRAIN_EXTRA = (
 __all__ = [
     "PRESETS",
     "Predictor",
+    "Sources",
+    "SplitRule",
     "UNetConfig",
     "UnetkitError",
     "__version__",
     "build_unet",
+    "check",
+    "cross_validate",
     "demo",
+    "download_oxford_pets",
     "evaluate",
     "export",
+    "synthetic_cells",
     "synthetic_pet",
     "train",
+    "write_synthetic_cells",
     "write_synthetic_pets",
 ]
 

@@ -13,9 +13,7 @@ import cv2
 import numpy as np
 
 from unetkit.errors import ConfigError
-
-# Rec. 601 luma, as in every greyscale conversion of an 8-bit photo.
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+from unetkit.pixels import LUMA
 
 
 @dataclass(frozen=True)
@@ -148,23 +146,30 @@ def warp(picture: np.ndarray, window: np.ndarray, *, is_mask: bool) -> np.ndarra
     """Looks a window up in an image (linear) or a mask (nearest); beyond the edge it is mirrored.
 
     Args:
-        picture: (H, W, C) or (H, W) uint8. A memory map is read only where the window needs it.
+        picture: (H, W, C) or (H, W) uint8, uint16 or float32. A memory map is read only where the
+            window needs it.
         window: (2, h, w) float32 of rows and columns, as `random_window` returns.
 
     Returns:
-        (h, w, C) or (h, w) uint8.
+        (h, w, C) or (h, w) of the same type.
     """
     first_row, last_row = _needed(window[0], picture.shape[0])
     first_column, last_column = _needed(window[1], picture.shape[1])
     part = np.ascontiguousarray(picture[first_row:last_row, first_column:last_column])
-    warped = cv2.remap(
-        part,
-        window[1] - np.float32(first_column),
-        window[0] - np.float32(first_row),
-        interpolation=cv2.INTER_NEAREST if is_mask else cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_REFLECT_101,
-    )
-    return warped.reshape(*window.shape[1:], *picture.shape[2:])
+    part = part.reshape(*part.shape[:2], -1)
+    # OpenCV looks up no more than 128 channels at once, and up to four alike whatever their number.
+    warped = [
+        cv2.remap(
+            np.ascontiguousarray(part[..., first : first + 4]),
+            window[1] - np.float32(first_column),
+            window[0] - np.float32(first_row),
+            interpolation=cv2.INTER_NEAREST if is_mask else cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REFLECT_101,
+        ).reshape(*window.shape[1:], -1)
+        for first in range(0, part.shape[2], 4)
+    ]
+    whole = warped[0] if len(warped) == 1 else np.concatenate(warped, axis=2)
+    return whole.reshape(*window.shape[1:], *picture.shape[2:])
 
 
 def _needed(coordinates: np.ndarray, length: int) -> tuple[int, int]:
@@ -185,7 +190,7 @@ def jitter_colour(
     """Random brightness, contrast and saturation.
 
     Args:
-        image: (H, W, C) uint8.
+        image: (H, W, C), on the common scale from 0 to 255.
 
     Returns:
         (H, W, C) float32 in [0, 255].

@@ -1,12 +1,26 @@
-"""What the integers of masks mean: names, values in files, colours, special classes."""
+"""What the pixels of masks mean: kind, names, values in files, colours, special classes.
+
+A set of masks has one kind. `classes`: an integer a class. `colours`: a colour a class, whose
+value is 0xRRGGBB. `instances`: an integer an object, 0 between them; to the network they are two
+classes. A small file beside the data may say all this.
+"""
 
 import colorsys
+import json
+import re
+import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from unetkit.errors import ConfigError
+from unetkit.errors import ConfigError, DataError, did_you_mean
 
+KINDS = ("classes", "colours", "instances")
+CLASS_FILES = ("classes.toml", "classes.json")
 LONGEST_NAME = 200
 LARGEST_VALUE = 65535  # of a 16-bit mask
+LARGEST_COLOUR = 0xFFFFFF
 GOLDEN_SECTION = 0.6180339887498949
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; black is for backgrounds.
@@ -26,11 +40,16 @@ class Classes:
     """What the integers of a data set's masks mean.
 
     Args:
-        names: Name of each class, K of them.
-        values: The value that stands for each class in a mask file, K of them.
+        names: Name of each class, K of them. In polygon files they are the labels.
+        values: The value that stands for each class in a mask file, K of them; for "instances"
+            0 and 1, where 1 stands for every object.
         background: Index of the class that is no object, or None.
         border: Index of the class between an object and the background, or None.
-        colours: (red, green, blue) of each class, 0 to 255, K of them.
+        colours: (red, green, blue) of each class as it is shown, 0 to 255, K of them.
+        kind: "classes", "colours" or "instances".
+        ignore: Value of pixels that nobody trains on or scores, or None.
+        threshold: Of two classes, the largest value that stands for the first; None if values
+            stand for themselves.
 
     Raises:
         ConfigError: The numbers of these differ, something repeats, or a value is out of range.
@@ -41,10 +60,18 @@ class Classes:
     background: int | None = None
     border: int | None = None
     colours: tuple[tuple[int, int, int], ...] = field(default=())
+    kind: str = "classes"
+    ignore: int | None = None
+    threshold: int | None = None
 
     def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise ConfigError(
+                f"mask kind is {self.kind!r}; accepted are {', '.join(map(repr, KINDS))}; "
+                f"{did_you_mean(self.kind, KINDS)}"
+            )
         if not self.colours:
-            object.__setattr__(self, "colours", _default_colours(len(self.names), self.background))
+            object.__setattr__(self, "colours", self._shown_colours())
         lengths = {len(self.names), len(self.values), len(self.colours)}
         if len(lengths) != 1 or not 2 <= len(self.names) <= 255:
             raise ConfigError(
@@ -66,10 +93,27 @@ class Classes:
                     f"class name {name!r:.60} is empty, too long or has unprintable characters; "
                     f"accepted are 1 to {LONGEST_NAME} printable ones; rename the class"
                 )
-        if not all(0 <= value <= LARGEST_VALUE for value in self.values):
+        largest = LARGEST_COLOUR if self.kind == "colours" else LARGEST_VALUE
+        special = [value for value in (self.ignore, self.threshold) if value is not None]
+        if not all(0 <= value <= largest for value in (*self.values, *special)):
             raise ConfigError(
-                f"class values are {list(self.values)}; accepted are whole numbers from 0 to "
-                f"{LARGEST_VALUE}; correct them"
+                f"class values are {[*self.values, *special]}; accepted are whole numbers from 0 "
+                f"to {largest}; correct them"
+            )
+        if self.ignore in self.values:
+            raise ConfigError(
+                f"{self.show(self.ignore or 0)} is both a class and the value to ignore; accepted "
+                "is one of them; correct the classes or --ignore"
+            )
+        if self.kind == "instances" and self.values != (0, 1):
+            raise ConfigError(
+                f"instance masks have the values {list(self.values)}; accepted are 0 and 1, for "
+                "background and objects; correct them"
+            )
+        if self.threshold is not None and (self.kind != "classes" or len(self.names) != 2):
+            raise ConfigError(
+                f"threshold is {self.threshold} for {len(self.names)} {self.kind}; accepted are "
+                "thresholds for two classes; leave it out"
             )
         for name in ("background", "border"):
             index = getattr(self, name)
@@ -93,12 +137,25 @@ class Classes:
         >>> TRIMAP_CLASSES.describe()
         '1 pet, 2 background, 3 border'
         """
-        return ", ".join(f"{v} {name}" for v, name in zip(self.values, self.names, strict=True))
+        if self.kind == "instances":
+            text = f"0 {self.names[0]}, every other value one {self.names[1]}"
+        elif self.threshold is not None:
+            text = f"up to {self.threshold} {self.names[0]}, above it {self.names[1]}"
+        else:
+            pairs = zip(self.values, self.names, strict=True)
+            text = ", ".join(f"{self.show(value)} {name}" for value, name in pairs)
+        return text if self.ignore is None else f"{text}; {self.show(self.ignore)} ignored"
 
+    def show(self, value: int) -> str:
+        """A value as people write it."""
+        return f"#{value:06x}" if self.kind == "colours" else str(value)
 
-def _default_colours(count: int, background: int | None) -> tuple[tuple[int, int, int], ...]:
-    palette = iter(_palette_colour(i) for i in range(count))
-    return tuple((0, 0, 0) if i == background else next(palette) for i in range(count))
+    def _shown_colours(self) -> tuple[tuple[int, int, int], ...]:
+        if self.kind == "colours" and all(0 <= v <= LARGEST_COLOUR for v in self.values):
+            return tuple((v >> 16, v >> 8 & 255, v & 255) for v in self.values)
+        palette = iter(_palette_colour(i) for i in range(len(self.names)))
+        indices = range(len(self.names))
+        return tuple((0, 0, 0) if i == self.background else next(palette) for i in indices)
 
 
 def _palette_colour(index: int) -> tuple[int, int, int]:
@@ -114,3 +171,138 @@ def _palette_colour(index: int) -> tuple[int, int, int]:
 TRIMAP_CLASSES = Classes(
     names=("pet", "background", "border"), values=(1, 2, 3), background=1, border=2
 )
+
+
+def find_class_file(folder: Path) -> Path | None:
+    """The file beside the data that says what masks mean, if there is one.
+
+    Raises:
+        DataError: There are two.
+    """
+    found = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
+    if len(found) > 1:
+        raise DataError(f"{found[0]} and {found[1]} both exist; accepted is one; remove the other")
+    return found[0] if found else None
+
+
+def read_class_file(path: Path) -> dict[str, Any]:
+    """Reads what masks mean from a TOML or JSON file.
+
+        kind = "colours"            # or "classes", "instances"; may be left out
+        background = "road side"    # name of a class; may be left out, as may all below
+        border = "edge"
+        ignore = "#ffffff"          # a number, or a colour
+        threshold = 127
+
+        [classes]                   # name = value in the masks, a number or a colour
+        "road side" = "#000000"
+        road = "#804080"
+
+        [colours]                   # how classes are shown
+        road = "#ff0000"
+
+    Returns:
+        Arguments of `Classes`, of those that the file decides.
+
+    Raises:
+        DataError: It cannot be read, or says something else.
+    """
+    raw = _parse(path)
+    known = ("kind", "background", "border", "ignore", "threshold", "classes", "colours")
+    for key in raw:
+        if key not in known:
+            raise _refused(path, f"the key {key!r}", ", ".join(known), did_you_mean(key, known))
+    tables = {name: raw.get(name, {}) for name in ("classes", "colours")}
+    for name, table in tables.items():
+        if not isinstance(table, Mapping):
+            raise _refused(path, f"{name} = {table!r:.60}", "a table", f"write [{name}] above it")
+    names = tuple(map(str, tables["classes"]))
+    found: dict[str, Any] = {}
+    if names:
+        found["names"] = names
+        found["values"] = tuple(parse_value(v, f"{path}") for v in tables["classes"].values())
+    if "kind" in raw:
+        found["kind"] = str(raw["kind"])
+    elif any(_is_colour(value) for value in tables["classes"].values()):
+        found["kind"] = "colours"
+    for key in ("ignore", "threshold"):
+        if key in raw:
+            found[key] = parse_value(raw[key], f"{path}")
+    for key in ("background", "border"):
+        if key in raw:
+            found[key] = _index(path, key, raw[key], names)
+    if "background" not in found and "background" in names:
+        found["background"] = names.index("background")
+    for name in tables["colours"]:
+        if name not in names:
+            accepted = ", ".join(names) or "a colour of a class"
+            raise _refused(path, f"[colours] for {name!r}", accepted, "add it to [classes]")
+    if tables["colours"]:
+        found["colours"] = tuple(_shown(path, name, tables["colours"]) for name in names)
+    return found
+
+
+def _parse(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:  # decoding errors are ValueErrors
+        raise DataError(
+            f"class file {path} cannot be read ({error}); accepted is TOML or JSON in UTF-8; "
+            "correct it"
+        ) from error
+    if not isinstance(raw, Mapping):
+        raise _refused(path, f"a {type(raw).__name__}", "a table", "put the keys into one")
+    return raw
+
+
+def _refused(path: Path, what: str, accepted: str, remedy: str) -> DataError:
+    return DataError(f"class file {path} holds {what}; accepted is {accepted}; {remedy}")
+
+
+def parse_value(value: Any, source: str) -> int:
+    """A mask's value as people write it: a whole number, or a colour such as "#ff8000".
+
+    >>> parse_value("#ff8000", "here") == 0xFF8000, parse_value("255", "here")
+    (True, 255)
+
+    Raises:
+        DataError: It is neither.
+    """
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and _is_colour(value):
+        return int(value[1:], 16)
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value):
+        return int(value)
+    if isinstance(value, list) and _is_colour(value):
+        return value[0] << 16 | value[1] << 8 | value[2]
+    raise DataError(
+        f"{source} holds the value {value!r:.60}; accepted are whole numbers and colours such as "
+        '"#ff8000"; correct it'
+    )
+
+
+def _is_colour(value: Any) -> bool:
+    """Whether it is "#rrggbb", or a list of three numbers from 0 to 255."""
+    if isinstance(value, str):
+        return re.fullmatch("#[0-9a-fA-F]{6}", value) is not None
+    return (
+        isinstance(value, list)
+        and len(value) == 3
+        and all(type(part) is int and 0 <= part <= 255 for part in value)
+    )
+
+
+def _index(path: Path, key: str, name: Any, names: tuple[str, ...]) -> int:
+    if name not in names:
+        accepted = ", ".join(names) or "the name of a class"
+        raise _refused(path, f"{key} = {name!r:.60}", accepted, "name one of the classes")
+    return names.index(name)
+
+
+def _shown(path: Path, name: str, colours: Mapping[str, Any]) -> tuple[int, int, int]:
+    if name not in colours:
+        raise _refused(path, "[colours] without " + repr(name), "a colour for each", "add it")
+    value = parse_value(colours[name], str(path))
+    return value >> 16, value >> 8 & 255, value & 255

@@ -4,10 +4,13 @@ Each command imports its own part of the library, so that help answers at once.
 """
 
 import io
+import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,10 @@ from unetkit import __version__
 from unetkit.errors import ConfigError, UnetkitError, did_you_mean
 
 MODEL_HELP = "A run folder or an exported .onnx file."
+# Options that say what data are, by section of a configuration: option to key.
+CLASS_OPTIONS = {"kind": "kind", "classes": "names", "ignore": "ignore", "threshold": "threshold"}
+SOURCE_OPTIONS = {"images": "images", "masks": "masks", "channel_axis": "channel_axis"}
+SPLIT_OPTIONS = {"group_by": "group_by", "test_fraction": "test_fraction", "split": "file"}
 
 
 class _Commands(click.Group):
@@ -67,15 +74,16 @@ def _complain(text: str) -> None:
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as well
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe may lack the letters of a file's name
             stream.reconfigure(errors="backslashreplace")
 
 
-def _display() -> Any:
+def _display(*, stderr: bool = False) -> Any:
     from unetkit.console import ConsoleDisplay, make_console
 
-    display = ConsoleDisplay(make_console())
+    display = ConsoleDisplay(make_console(stderr=stderr))
     click.get_current_context().find_root().obj = display
     return display
 
@@ -119,28 +127,158 @@ def demo(out: str, steps: int | None) -> None:
     display.say(f"         {result.predictions}")
 
 
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Options that say what a folder's files are: the same for checking and training."""
+    for option in reversed(
+        [
+            click.option("--images", help="Part of the path of images, * for anything."),
+            click.option("--masks", help="Part of the path of masks, such as 'GT/SEG'."),
+            click.option("--kind", help="What masks hold: classes, colours or instances."),
+            click.option("--classes", help="Names of the classes in the order of their values."),
+            click.option("--ignore", help="Value (or colour #rrggbb) that is not scored."),
+            click.option("--threshold", help="Of two classes, the largest value of the first."),
+            click.option("--channel-axis", help="Of TIFFs that do not say: first or last."),
+            click.option("--group-by", help="Pattern in the path of what stays in one part."),
+            click.option("--test-fraction", type=float, help="Share of the test part; 0 for none."),
+            click.option("--split", help="Split file, such as a run's split.json."),
+            click.option("--seed", type=click.IntRange(min=0), help="Of split, weights, samples."),
+        ]
+    ):
+        command = option(command)
+    return command
+
+
+def _data_overrides(options: dict[str, Any]) -> dict[str, Any]:
+    """Takes the data options out of a command's options, in the shape of a configuration."""
+    from unetkit.classes import parse_value
+
+    taken = {name: options.pop(name) for name in (*CLASS_OPTIONS, *SOURCE_OPTIONS, *SPLIT_OPTIONS)}
+    if taken["classes"] is not None:
+        taken["classes"] = tuple(name.strip() for name in taken["classes"].split(","))
+    for name in ("ignore", "threshold"):
+        if taken[name] is not None:
+            taken[name] = parse_value(taken[name], f"--{name}")
+    sections = {}
+    for section, names in (
+        ("classes", CLASS_OPTIONS),
+        ("sources", SOURCE_OPTIONS),
+        ("split", SPLIT_OPTIONS),
+    ):
+        given = {key: taken[name] for name, key in names.items() if taken[name] is not None}
+        if given:
+            sections[section] = given
+    return sections
+
+
+@main.group()
+def data() -> None:
+    """Get data: Oxford-IIIT Pet, or synthetic sets."""
+
+
+@data.command("oxford-pets")
+@click.argument("folder")
+@click.option("--archives", help="Folder where both archives lie already.")
+@click.option("--cache", help="Where downloaded archives are kept.")
+def oxford_pets(folder: str, **options: Any) -> None:
+    """Download, verify and unpack Oxford-IIIT Pet (about 800 MB) into FOLDER."""
+    display = _display()
+    _library("download_oxford_pets")(folder, display=display, **options)
+    display.say(f"next: unetkit check {folder}")
+
+
+@data.command("synthetic-pets")
+@click.argument("folder")
+@click.option("--count", type=click.IntRange(min=2), default=500, show_default=True)
+@click.option("--size", default="128", show_default=True, help="A side, or HEIGHTxWIDTH.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def synthetic_pets(folder: str, count: int, size: str, seed: int) -> None:
+    """Draw pets with trimaps into FOLDER."""
+    height, width = _parse_sides(size)
+    _library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
+    click.echo(f"{count} synthetic pets in {folder}")
+
+
+@data.command("synthetic-cells")
+@click.argument("folder")
+@click.option("--count", type=click.IntRange(min=1), default=40, show_default=True)
+@click.option("--size", default="256", show_default=True, help="A side, or HEIGHTxWIDTH.")
+@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+def synthetic_cells(folder: str, count: int, size: str, bits: str, seed: int) -> None:
+    """Draw touching cells with instance labels into FOLDER."""
+    height, width = _parse_sides(size)
+    write = _library("write_synthetic_cells")
+    write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
+    click.echo(f"{count} pictures of synthetic cells in {folder}")
+
+
+@main.command()
+@click.argument("data")
+@_data_options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@click.option("--pictures", help="Folder for contact sheets with masks laid over.")
+@click.option("--write-split", help="File for the split.")
+def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
+    """Look at the images and masks of DATA before training.
+
+    DATA is a folder or a .csv of pairs. Exit code 1 if something was found that spoils training.
+    """
+    overrides = _data_overrides(options)
+    from unetkit.finding import Sources
+    from unetkit.splits import SplitRule
+
+    rule = overrides.get("split", {}) | ({} if seed is None else {"seed": seed})
+    display = _display(stderr=as_json)
+    try:
+        report = _library("check")(
+            data,
+            sources=Sources(**overrides.get("sources", {})),
+            rule=SplitRule(**rule),
+            classes=overrides.get("classes", {}),
+            display=display,
+            **options,
+        )
+    except UnetkitError as error:
+        if as_json:
+            click.echo(json.dumps({"data": data, "error": str(error)}))
+        raise
+    display.finish()
+    if as_json:
+        click.echo(json.dumps(report, ensure_ascii=False))
+    else:
+        from unetkit.console import findings_table, holdings_table
+
+        display.console.print(holdings_table(report))
+        display.console.print(findings_table(report))
+    if any(finding["level"] == "error" for finding in report["findings"]):
+        sys.exit(1)
+
+
 @main.command()
 @click.argument("data", required=False)
+@_data_options
 @click.option("--preset", help="fast (default), notebook or paper.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part.")
 @click.option("--minutes", type=float, help="Time for training, turned into steps by a trial.")
 @click.option("--size", help="What the network sees: a side, or HEIGHTxWIDTH, in pixels.")
-@click.option("--classes", help="Names of the classes in the order of their values: a,b,c.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Samples an update.")
-@click.option("--seed", type=click.IntRange(min=0), help="Of split, weights and samples.")
+@click.option("--skip-bad", is_flag=True, help="Go on without files that cannot be used.")
+@click.option("--folds", type=click.IntRange(min=2), help="Train and test so many networks.")
 @click.option("--config", help="A run's config.toml, or a part of one.")
 @click.option("--out", help="Run folder to make.  [default: runs/DATA-PRESET]")
 def train(
     data: str | None,
     preset: str | None,
     size: str | None,
-    classes: str | None,
     batch_size: int | None,
+    skip_bad: bool,
+    folds: int | None,
     config: str | None,
     **options: Any,
 ) -> None:
-    """Train a U-Net on the images and masks of the folder DATA."""
-    run_training = _library("train")
+    """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs."""
+    given = _data_overrides(options)
+    run_training = _library("train" if folds is None else "cross_validate")
     overrides: dict[str, Any] = {}
     from unetkit.config import read_config, with_preset
 
@@ -148,13 +286,25 @@ def train(
         overrides = read_config(config)
     if preset is not None:
         overrides = with_preset(overrides, preset)
-    if classes is not None:
-        overrides["classes"] = {"names": [name.strip() for name in classes.split(",")]}
+    if {"kind", "names"} & given.get("classes", {}).keys():
+        overrides.pop("classes", None)  # what a configuration says of other classes is void
+    if skip_bad:
+        given.setdefault("sources", {})["skip_bad"] = True
     if batch_size is not None:
-        overrides.setdefault("training", {})["batch_size"] = batch_size
+        given["training"] = {"batch_size": batch_size}
+    for section, values in given.items():
+        overrides[section] = {**overrides.get(section, {}), **values}
     display = _display()
-    run = run_training(data, size=_parse_size(size), config=overrides, display=display, **options)
-    display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+    options |= {"size": _parse_size(size), "config": overrides, "display": display}
+    if folds is None:
+        run = run_training(data, **options)
+        display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+        return
+    from unetkit.console import figures_table
+
+    name = Path(data or overrides.get("data", "data")).resolve().stem
+    options["out"] = options["out"] or f"runs/{name}-folds"
+    display.console.print(figures_table(run_training(data, folds=folds, **options)))
 
 
 def _parse_size(text: str | None) -> int | tuple[int, int] | None:
@@ -169,17 +319,34 @@ def _parse_size(text: str | None) -> int | tuple[int, int] | None:
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 
+def _parse_sides(text: str) -> tuple[int, int]:
+    size = _parse_size(text)
+    return size if isinstance(size, tuple) else (size or 0, size or 0)
+
+
 @main.command()
 @click.argument("model")
-@click.option("--data", required=True, help="Folder of images and masks.")
+@click.option("--data", required=True, help="Folder or .csv of images and masks.")
+@click.option("--images", help="Part of the path of images, * for anything.")
+@click.option("--masks", help="Part of the path of masks, such as 'GT/SEG'.")
+@click.option("--skip-bad", is_flag=True, help="Go on without pairs that cannot be read.")
 @click.option("--part", default="test", show_default=True, help="test, validation, train or all.")
 @click.option("--out", help="Folder for the results.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
-def evaluate(model: str, **options: Any) -> None:
+def evaluate(
+    model: str, images: str | None, masks: str | None, skip_bad: bool, **options: Any
+) -> None:
     """Score MODEL, a run folder or an exported file, on the test part of a folder."""
-    display = _display()
-    result = _library("evaluate")(model, display=display, **options)
+    given: dict[str, Any] = {"images": images, "masks": masks, "skip_bad": skip_bad or None}
+    given = {name: value for name, value in given.items() if value is not None}
+    run_evaluation = _library("evaluate")
     from unetkit.console import figures_table
+    from unetkit.evaluation import recorded_sources
+
+    # Of what is not said here, what training was told still holds.
+    sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
+    display = _display()
+    result = run_evaluation(model, sources=sources, display=display, **options)
 
     display.console.print(figures_table(result))
 

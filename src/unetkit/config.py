@@ -5,7 +5,7 @@ data. What was chosen stands, complete, in the run folder's config.toml.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
@@ -20,12 +20,14 @@ from unetkit.augment import (
     Augmentation,
 )
 from unetkit.classes import Classes
-from unetkit.data import Dataset, SplitRule, Survey, choose_classes, require_seed
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
+from unetkit.finding import Dataset, Sources
 from unetkit.losses import loss_by_name
 from unetkit.model import UNetConfig, preset_config
+from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 from unetkit.spec import Normalization
+from unetkit.splits import SplitRule, require_seed
 
 Kind = TypeVar("Kind")
 Overrides = Mapping[str, Any]
@@ -34,7 +36,6 @@ Overrides = Mapping[str, Any]
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
 PHOTO_SIZE = 128  # pixels a side: what two cores train in minutes
-CHANNELS = (1, 3)
 LARGEST_WHOLE = 256  # sets of one size up to this are seen whole
 # A look at the validation part costs about as much as five steps; but an interrupted run loses what
 # came after the last one.
@@ -168,8 +169,9 @@ class RunConfig:
 
     data: str
     preset: str
-    in_channels: int
+    sources: Sources
     classes: Classes
+    pixels: PixelFormat
     network: UNetConfig
     scale: Scale
     normalization: Normalization
@@ -179,7 +181,9 @@ class RunConfig:
 
 
 SECTIONS: dict[str, type] = {
+    "sources": Sources,
     "classes": Classes,
+    "pixels": PixelFormat,
     "network": UNetConfig,
     "scale": Scale,
     "normalization": Normalization,
@@ -244,12 +248,7 @@ def check_keys(raw: Overrides, source: str) -> None:
             for inner in value:
                 _require_known(inner, names, f"[{key}] of {source}")
         else:
-            _checked(key, value, int if key == "in_channels" else str, source)
-            if key == "in_channels" and value not in CHANNELS:
-                raise ConfigError(
-                    f"in_channels in {source} is {value}; accepted are 1 (grey) and 3 (colour), as "
-                    "pictures are read; choose one"
-                )
+            _checked(key, value, str, source)
 
 
 def _require_known(key: str, known: list[str], where: str) -> None:
@@ -276,12 +275,7 @@ def config_from_file(path: str | Path) -> RunConfig:
     sections: dict[str, Any] = {
         name: build(kind, {}, raw[name], str(path)) for name, kind in SECTIONS.items()
     }
-    return RunConfig(
-        data=raw["data"],
-        preset=raw["preset"],
-        in_channels=raw["in_channels"],
-        **sections,
-    )
+    return RunConfig(data=raw["data"], preset=raw["preset"], **sections)
 
 
 def config_to_toml(config: RunConfig) -> str:
@@ -349,39 +343,41 @@ def _fits(value: Any, kind: Any) -> bool:
 
 def choose_config(
     dataset: Dataset,
-    found: Survey,
+    sizes: Sequence[tuple[int, int]],
+    classes: Classes,
+    pixels: PixelFormat,
     overrides: Overrides,
     *,
-    train_size: int,
     epochs: int | None = None,
 ) -> RunConfig:
     """Completes what was asked for with what the preset and the data suggest.
 
     Args:
-        found: A survey of the pairs that training may see.
+        sizes: (height, width) of each training image.
+        classes: What the masks mean.
+        pixels: What the images are.
         overrides: The keys of a configuration that are decided, as `read_config` or `check_keys`
             accept them.
-        train_size: Number of training pairs.
         epochs: Passes over the training pairs, in place of `training.steps`.
 
     Raises:
         ConfigError: A key or value is not accepted.
-        DataError: The masks' values make no classes.
     """
     preset = overrides.get("preset", "fast")
     network = choose_network(overrides)
     recipe = RECIPES[preset]
     scale = build(
-        Scale, choose_scale(found, network, recipe), overrides.get("scale", {}), "[scale]"
+        Scale, choose_scale(sizes, network, recipe), overrides.get("scale", {}), "[scale]"
     )
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
     return RunConfig(
-        data=str(dataset.folder.resolve()),
+        data=str(dataset.source.resolve()),
         preset=preset,
-        in_channels=overrides.get("in_channels", 1 if found.grey else 3),
-        classes=_classes(dataset, found, overrides.get("classes", {})),
+        sources=choose_sources(overrides),
+        classes=build(Classes, classes, decided_classes(overrides), "[classes]"),
+        pixels=build(PixelFormat, pixels, overrides.get("pixels", {}), "[pixels]"),
         network=network,
         scale=scale,
         normalization=build(
@@ -397,7 +393,7 @@ def choose_config(
         training=_training(
             recipe,
             overrides.get("training", {}),
-            samples_per_epoch(found, scale, train_size),
+            samples_per_epoch(sizes, scale),
             epochs,
         ),
     )
@@ -419,44 +415,57 @@ def choose_split(overrides: Overrides) -> SplitRule:
     Raises:
         ConfigError: A value is not accepted.
     """
-    return build(SplitRule, SplitRule(), overrides.get("split", {}), "[split]")
+    rule = build(SplitRule, SplitRule(), overrides.get("split", {}), "[split]")
+    # As a whole path, so that a run's configuration makes the same run from any folder.
+    return rule if rule.file is None else replace(rule, file=str(Path(rule.file).resolve()))
 
 
-def _classes(dataset: Dataset, found: Survey, given: Overrides) -> Classes:
-    if "values" in given:
-        return build(Classes, {}, given, "[classes]")
-    names = given.get("names")
-    if names is not None:
-        names = _checked("names", names, tuple[str, ...], "[classes]")
-    chosen = choose_classes(dataset, found, names)
-    return build(Classes, chosen, given, "[classes]")
+def choose_sources(overrides: Overrides) -> Sources:
+    """Which files are images and which masks.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+    return build(Sources, Sources(), overrides.get("sources", {}), "[sources]")
 
 
-def choose_scale(found: Survey, network: UNetConfig, recipe: Recipe) -> Scale:
+def decided_classes(overrides: Overrides) -> dict[str, Any]:
+    """What the configuration says of the classes, as arguments of `Classes`.
+
+    Raises:
+        ConfigError: A value has the wrong type.
+    """
+    types = {entry.name: entry.type for entry in fields(Classes)}
+    return {
+        name: _checked(name, value, types[name], "[classes]")
+        for name, value in overrides.get("classes", {}).items()
+    }
+
+
+def choose_scale(sizes: Sequence[tuple[int, int]], network: UNetConfig, recipe: Recipe) -> Scale:
     """The scale policy that suits pictures of these sizes.
 
     Pictures of many sizes are photos: `resize`. Pictures of one size are seen whole if that is
     small, and else cropped at their own scale: `native`.
     """
-    sizes = set(found.sizes)
     step = network.geometry.stride
-    if len(sizes) > 1:
+    if len(set(sizes)) > 1:
         return Scale("resize", PHOTO_SIZE, PHOTO_SIZE)
-    height, width = sizes.pop()
+    height, width = sizes[0]
     if max(height, width) <= LARGEST_WHOLE:
         return Scale("resize", -(-height // step) * step, -(-width // step) * step)
     return Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
 
 
-def samples_per_epoch(found: Survey, scale: Scale, train_size: int) -> int:
+def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
     """Samples that together cover about every pixel of the training pairs once."""
     if not scale.is_native:
-        return train_size
+        return len(sizes)
     windows = [
         max(1.0, height * width * scale.factor**2 / (scale.height * scale.width))
-        for height, width in found.sizes
+        for height, width in sizes
     ]
-    return round(train_size * sum(windows) / len(windows))
+    return round(sum(windows))
 
 
 def _training(recipe: Recipe, given: Overrides, samples: int, epochs: int | None) -> TrainingConfig:

@@ -13,6 +13,7 @@ from unetkit.display import Display
 from unetkit.spec import ModelSpec
 
 PLAIN_WIDTH = 120  # columns of tables in a pipe
+SIZES_SHOWN = 4
 
 
 class ConsoleDisplay(Display):
@@ -127,6 +128,67 @@ def _figure(value: float | None) -> str:
     return "absent" if value is None or value != value else f"{value:.4f}"
 
 
+def holdings_table(report: Mapping[str, Any]) -> Table:
+    """What a data set holds, a fact a row."""
+    table = Table(title=Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs"))
+    table.title_justify = "left"
+    table.add_column("what")
+    table.add_column("figures")
+    images = report["images"]
+    shown = images["sizes"][:SIZES_SHOWN]
+    sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
+    others = images["num_sizes"] - len(shown)
+    rows = [
+        ("masks in", report["masks"]),
+        ("sizes", sizes + (f" and {others} other sizes" if others else "")),
+        ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
+        ("channels", _tally(images["channels"])),
+        ("pixel values", images["levels"] or "not certain"),
+        ("mask kind", report["kind"] or "not certain"),
+    ]
+    for row in report["classes"]:
+        shares = f"{row['pixels']:.2%} of the pixels, in {row['images']:.1%} of the images"
+        name = row["name"] if row["value"] in (row["name"], "") else f"{row['value']} {row['name']}"
+        rows.append((f"  {name}", shares))
+    for row in report["objects"]:
+        least, middle, most = row["per_image"]
+        low, median, high = row["area"]
+        rows.append(
+            (
+                row["what"],
+                f"{row['count']}, {least} to {most} an image (median {middle:g}); of {low:.0f} to "
+                f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})",
+            )
+        )
+    if report["split"]:
+        rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    return table
+
+
+def _tally(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def findings_table(report: Mapping[str, Any]) -> Table | Text:
+    """What was found, and what to do."""
+    if not report["findings"]:
+        return Text("nothing was found that should be mended")
+    table = Table(show_lines=True)
+    table.add_column("level")
+    table.add_column("what was found")
+    table.add_column("what to do")
+    styles = {"error": "bold red", "warning": "yellow", "note": ""}
+    for finding in report["findings"]:
+        table.add_row(
+            Text(finding["level"], style=styles[finding["level"]]),
+            Text(finding["text"]),
+            Text(finding["remedy"]),
+        )
+    return table
+
+
 def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
     """What a model is, a fact a row."""
     geometry = spec.geometry
@@ -136,14 +198,15 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
         ("file", f"{path} ({size / 1e6:.1f} MB)"),
         ("preset", spec.preset),
         ("parameters", f"{spec.parameters:,}"),
-        ("channels in", str(spec.in_channels)),
+        ("pixels", spec.pixels.describe()),
         ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(spec.classes.names))),
         ("scale", spec.scale.describe()),
         (
-            "pixel values",
-            f"0 to 255, times {spec.normalization.multiply:.6g}, "
+            "normalization",
+            f"levels to 0 and 255, times {spec.normalization.multiply:.6g}, "
             f"plus {spec.normalization.add:g} (inside the file)",
         ),
+        ("masks", f"{spec.classes.kind}: {spec.classes.describe()}"),
         ("network sizes", f"{sizes}, stride {geometry.stride}, margin {geometry.margin}"),
         (
             "reach",

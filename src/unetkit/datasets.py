@@ -18,9 +18,11 @@ Left to others: the animal (`pet_animal`), its shape in pixels (`pet_surface`), 
 validation part, resizing and augmenting.
 """
 
+import contextlib
 import math
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -86,10 +88,10 @@ def synthetic_pet(
     >>> np.unique(trimap)
     array([1, 2, 3], dtype=uint8)
     """
-    _require_within("index", index, 0)
-    _require_within("seed", seed, 0)
-    _require_within("height", height, MIN_SIZE, MAX_SIZE)
-    _require_within("width", width, MIN_SIZE, MAX_SIZE)
+    require_within("index", index, 0)
+    require_within("seed", seed, 0)
+    require_within("height", height, MIN_SIZE, MAX_SIZE)
+    require_within("width", width, MIN_SIZE, MAX_SIZE)
     rng = np.random.default_rng((seed, index))
     animal = draw_animal(rng)
     shape = (height * _SUPERSAMPLING, width * _SUPERSAMPLING)
@@ -184,15 +186,30 @@ def write_synthetic_pets(
         OutputExistsError: `folder` is a file, or has something in it.
     """
     folder = Path(folder)
-    _require_within("count", count, 2)
-    _require_within("height", height, MIN_SIZE, MAX_SIZE)
-    _require_within("width", width, MIN_SIZE, MAX_SIZE)
-    _require_within("seed", seed, 0)
+    require_within("count", count, 2)
+    require_within("height", height, MIN_SIZE, MAX_SIZE)
+    require_within("width", width, MIN_SIZE, MAX_SIZE)
+    require_within("seed", seed, 0)
     if not 0 < test_fraction < 1:
         raise ConfigError(
             f"test_fraction is {test_fraction}; accepted are numbers above 0 and below 1; "
             "give the share of the pictures to keep for the test, such as 0.2"
         )
+    with whole_folder(folder) as unfinished:
+        _write_set(unfinished, count, (height, width), seed, test_fraction)
+    return folder
+
+
+@contextlib.contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Gives an unfinished folder to fill, which becomes `folder` only if nothing is raised.
+
+    Args:
+        folder: Does not exist yet, or is empty; missing parents are made.
+
+    Raises:
+        OutputExistsError: `folder` is a file, or has something in it.
+    """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(
             f"{folder} exists and is not an empty folder; accepted is a new or an empty folder; "
@@ -201,14 +218,13 @@ def write_synthetic_pets(
     folder.parent.mkdir(parents=True, exist_ok=True)
     unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
-        _write_set(unfinished, count, (height, width), seed, test_fraction)
+        yield unfinished
         unfinished.chmod(0o755)
         if folder.exists():
             folder.rmdir()
         unfinished.rename(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return folder
 
 
 def _write_set(
@@ -245,7 +261,8 @@ def _label(index: int, seed: int) -> tuple[str, str]:
     return name, f"{class_id} {_SPECIES_ID[animal.species]} {breed_id}"
 
 
-def _require_within(name: str, value: int, least: int, most: int | None = None) -> None:
+def require_within(name: str, value: int, least: int, most: int | None = None) -> None:
+    """Raises a ConfigError that says the range unless `value` is a whole number within it."""
     whole = isinstance(value, int | np.integer)
     if whole and value >= least and (most is None or value <= most):
         return

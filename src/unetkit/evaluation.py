@@ -7,7 +7,8 @@ not predict again.
 """
 
 import json
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from unetkit import __version__, runfolder
-from unetkit.data import Dataset, Pair, find_dataset, read_pair
 from unetkit.display import Display
 from unetkit.errors import (
     ConfigError,
@@ -25,11 +25,15 @@ from unetkit.errors import (
     OutputExistsError,
     did_you_mean,
 )
+from unetkit.finding import Dataset, Pair, Sources, find_dataset
 from unetkit.metrics import confusion_matrix, figures, iou_score, mean_over_images, mean_score
+from unetkit.outputs import write_text
 from unetkit.plotting import Case, draw_cases
-from unetkit.prediction import Predictor, write_whole
+from unetkit.prediction import Predictor
+from unetkit.reading import read_pair
 from unetkit.scale import mask_to_network, scores_from_network
 from unetkit.spec import name_digest
+from unetkit.splits import read_split_names
 
 PARTS = ("test", "validation", "train", "all")
 RESOLUTIONS = ("original", "training")
@@ -56,17 +60,20 @@ def evaluate(
     data: str | Path,
     *,
     part: str = "test",
+    sources: Sources | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
-    """Scores a model on one part of a folder of pairs.
+    """Scores a model on one part of a folder or table of pairs.
 
     Args:
         model: A run folder or an exported file.
-        data: Folder of pairs.
-        part: "test" (the official list, or else every pair whose name training did not look at),
-            "all", or, for a run folder, "train" or "validation".
+        data: Folder or table of pairs.
+        part: "test" (the official list or folder, or else every pair whose name training did not
+            look at), "all", or, for a run folder, "train" or "validation".
+        sources: Which files are images and which masks; by default as a run folder was trained, on
+            the same data.
         out: Folder for evaluation.json and cases.png; by default evaluation-DATA within the run
             folder or beside the model's file, with the part's name unless it is "test".
         overwrite: Whether earlier results there may be replaced.
@@ -88,25 +95,64 @@ def evaluate(
             f"{did_you_mean(part, PARTS)}"
         )
     predictor = Predictor(model)
-    dataset = find_dataset(data)
+    sources = sources or recorded_sources(Path(model), Path(data))
+    dataset = find_dataset(data, sources)
     folder = _choose_out(Path(model), dataset, part, out, overwrite)
     pairs, how = _choose_pairs(predictor, Path(model), dataset, part)
     if not pairs:
         raise DataError(
-            f"{dataset.folder} has no {part} pairs ({how}); accepted is a folder with some; name "
+            f"{dataset.source} has no {part} pairs ({how}); accepted is a folder with some; name "
             "another folder, or another part with --part"
         )
+    return score_pairs(
+        predictor, dataset, pairs, folder, part=part, how=how, sources=sources, display=display
+    )
+
+
+def score_pairs(
+    predictor: Predictor,
+    dataset: Dataset,
+    pairs: Sequence[Pair],
+    folder: Path,
+    *,
+    part: str,
+    how: str,
+    sources: Sources,
+    display: Display,
+) -> dict[str, Any]:
+    """Scores a model on these pairs of a data set, and writes the results to a folder.
+
+    Args:
+        how: How the pairs were chosen.
+
+    Returns:
+        As `evaluate`.
+
+    Raises:
+        DataError: None can be read; or, unless bad ones are skipped, one cannot.
+    """
     display.say(f"{part} part: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
     on_done = display.task("evaluating", len(pairs))
-    scored = []
+    scored, skipped = [], {}
     for pair in pairs:
-        scored.append(_score(predictor, pair))
+        try:
+            scored.append(_score(predictor, pair))
+        except (DataError, DataNotFoundError) as error:
+            if not sources.skip_bad:
+                raise
+            skipped[pair.name] = str(error)
         on_done()
-    result = _summarise(predictor, dataset, part, how, scored)
+    if not scored:
+        raise DataError(
+            f"none of the {len(pairs)} pairs can be read ({next(iter(skipped.values()))}); "
+            f"accepted are readable pairs; run: unetkit check {dataset.source}"
+        )
+    if skipped:
+        display.say(f"{len(skipped)} pairs cannot be read and are left out, {min(skipped)} first")
+    result = _summarise(predictor, dataset, part, how, scored) | {"skipped": skipped}
     folder.mkdir(parents=True, exist_ok=True)
     _draw_extremes(folder / PICTURE_NAME, predictor, scored)
-    text = json.dumps(_plain(result))
-    write_whole(folder / RESULT_NAME, lambda file: file.write_text(text, encoding="utf-8"))
+    write_text(folder / RESULT_NAME, json.dumps(plain(result)))
     display.finish()
     display.say(f"figures in {folder / RESULT_NAME}, pictures in {folder / PICTURE_NAME}")
     return result
@@ -116,7 +162,7 @@ def _choose_out(
     model: Path, dataset: Dataset, part: str, out: str | Path | None, overwrite: bool
 ) -> Path:
     suffix = "" if part == "test" else f"-{part}"
-    name = f"evaluation-{dataset.folder.resolve().name}{suffix}"
+    name = f"evaluation-{dataset.label}{suffix}"
     if out is not None:
         folder = Path(out)
     elif model.is_dir():
@@ -144,7 +190,12 @@ def _choose_pairs(
         return dataset.pairs, "every pair, whatever it was used for"
     if part == "test":
         return _test_pairs(predictor, dataset)
-    names = set(_recorded_names(model, part))
+    if not (model / runfolder.SPLIT).is_file():
+        raise DataNotFoundError(
+            f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
+            "name the run folder"
+        )
+    names = set(read_split_names(model / runfolder.SPLIT)[part])
     pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
     return pairs, f"as training recorded it in {runfolder.SPLIT}"
 
@@ -153,38 +204,38 @@ def _test_pairs(predictor: Predictor, dataset: Dataset) -> tuple[tuple[Pair, ...
     """The official test list, or every pair that training did not look at."""
     seen = set(predictor.spec.seen)
     unseen = tuple(pair for pair in dataset.pairs if name_digest(pair.name) not in seen)
-    if not dataset.official:
+    if "test" not in dataset.parts.values():
         skipped = len(dataset.pairs) - len(unseen)
         return unseen, f"the {skipped} pairs whose names training looked at are left out"
-    listed = tuple(pair for pair in dataset.pairs if dataset.official[pair.name] == "test")
+    listed = tuple(pair for pair in dataset.pairs if dataset.parts.get(pair.name) == "test")
     common = sorted(set(listed) - set(unseen), key=lambda pair: pair.name)
     if common:
         raise DataError(
-            f"{len(common)} of the {len(listed)} pairs in the test list of {dataset.folder} were "
+            f"{len(common)} of the {len(listed)} pairs in the test list of {dataset.source} were "
             f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
             "train with these lists, or name another model"
         )
-    return listed, "official test list"
+    return listed, "the test part that the data name"
 
 
-def _recorded_names(model: Path, part: str) -> list[str]:
-    path = model / runfolder.SPLIT
-    if not path.is_file():
-        raise DataNotFoundError(
-            f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
-            "name the run folder"
-        )
+def recorded_sources(model: Path, data: Path) -> Sources:
+    """What training was told of which files are images and masks, if this is its data.
+
+    Args:
+        model: A run folder; of other models nothing is known.
+    """
     try:
-        return [str(name) for name in json.loads(path.read_text(encoding="utf-8"))[part]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"{path} is damaged ({error}); accepted is the file that training wrote; restore it"
-        ) from error
+        config = tomllib.loads((model / runfolder.CONFIG).read_text(encoding="utf-8"))
+        if Path(config["data"]) == data.resolve():
+            return Sources(**config["sources"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # a model file alone, or a run that is not whole
+    return Sources()
 
 
 def _score(predictor: Predictor, pair: Pair) -> Scored:
     classes, scale = predictor.spec.classes, predictor.spec.scale
-    image, truth = read_pair(pair, classes, predictor.spec.in_channels)
+    image, truth = read_pair(pair, classes, predictor.spec.pixels)
     scores = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
     resized = scores_from_network(scores, scale, truth.shape)
@@ -216,7 +267,7 @@ def _summarise(
         "unetkit": __version__,
         "model": str(predictor.path.resolve()),
         "preset": spec.preset,
-        "data": str(dataset.folder.resolve()),
+        "data": str(dataset.source.resolve()),
         "part": part,
         "pairs": len(scored),
         "protocol": {
@@ -259,18 +310,19 @@ def _draw_extremes(path: Path, predictor: Predictor, scored: list[Scored]) -> No
             chosen.setdefault(i, label)
     cases = []
     for i, label in sorted(chosen.items()):
-        image, truth = read_pair(order[i].pair, predictor.spec.classes, predictor.spec.in_channels)
+        spec = predictor.spec
+        image, truth = read_pair(order[i].pair, spec.classes, spec.pixels)
         caption = f"{label}: {order[i].pair.name}, mean IoU {order[i].mean_iou:.3f}"
-        cases.append(Case(image, truth, predictor(image), caption))
+        cases.append(Case(spec.pixels.photo(image), truth, predictor(image), caption))
     draw_cases(path, cases, predictor.spec.classes, across=count)
 
 
-def _plain(value: Any) -> Any:
-    """JSON has no nan: a figure that does not exist is null."""
+def plain(value: Any) -> Any:
+    """A result as JSON takes it, which has no nan: a figure that does not exist is null."""
     if isinstance(value, dict):
-        return {key: _plain(inner) for key, inner in value.items()}
+        return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_plain(inner) for inner in value]
+        return [plain(inner) for inner in value]
     if isinstance(value, float) and np.isnan(value):
         return None
     return value

@@ -1,12 +1,11 @@
 """From a trained Keras network to a file that runs without Keras.
 
-The file takes pixel values from 0 to 255, as they come from the picture: normalisation is part of
-the graph, so that it cannot be forgotten. Whatever else prediction needs is in the metadata. Each
+The file takes pixel values as they come from the picture: levels and normalisation are part of the
+graph, so that they cannot be forgotten. Whatever else prediction needs is in the metadata. Each
 export is run beside the original before it gets its name.
 """
 
 import importlib
-import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,6 @@ import onnxruntime
 
 from unetkit import __version__, runfolder
 from unetkit.config import RunConfig, config_from_file
-from unetkit.data import find_dataset
 from unetkit.datasets import synthetic_pet
 from unetkit.display import Display
 from unetkit.errors import (
@@ -30,11 +28,15 @@ from unetkit.errors import (
     UnetkitError,
     did_you_mean,
 )
+from unetkit.finding import find_dataset
 from unetkit.model import build_unet
+from unetkit.outputs import write_whole
 from unetkit.pictures import read_image
-from unetkit.prediction import fit_to_network, write_whole
+from unetkit.pixels import PixelFormat
+from unetkit.prediction import fit_to_network
 from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec, name_digest
+from unetkit.splits import read_split_names
 
 FORMATS = ("onnx",)
 OPSET = 17
@@ -90,7 +92,7 @@ def export(
         )
     config = config_from_file(run / runfolder.CONFIG)
     network = _trained_network(run, config)
-    names = _recorded_names(run)
+    names = read_split_names(run / runfolder.SPLIT)
     pictures, what = _reference_pictures(config, names["validation"])
     spec = model_spec(config, network, names["train"] + names["validation"])
     difference = export_onnx(network, spec, path, pictures)
@@ -103,7 +105,7 @@ def export(
 
 def _trained_network(run: Path, config: RunConfig) -> keras.Model:
     network = build_unet(
-        config.network, in_channels=config.in_channels, num_classes=len(config.classes)
+        config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
     )
     try:
         network.load_weights(run / runfolder.WEIGHTS)
@@ -115,32 +117,30 @@ def _trained_network(run: Path, config: RunConfig) -> keras.Model:
     return network
 
 
-def _recorded_names(run: Path) -> dict[str, list[str]]:
-    path = run / runfolder.SPLIT
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        return {part: [str(name) for name in raw[part]] for part in ("train", "validation")}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelFileError(
-            f"{path} is missing or damaged ({error}); accepted is the file that training wrote; "
-            "restore it"
-        ) from error
-
-
 def _reference_pictures(
     config: RunConfig, validation: Sequence[str]
 ) -> tuple[list[np.ndarray], str]:
     try:
-        dataset = find_dataset(config.data)
+        dataset = find_dataset(config.data, config.sources)
         wanted = set(validation[:CHECK_IMAGES])
         pairs = [pair for pair in dataset.pairs if pair.name in wanted]
-        pictures = [read_image(pair.image, config.in_channels) for pair in pairs]
+        pictures = [read_image(pair.image, config.pixels, pair.page) for pair in pairs]
     except (UnetkitError, OSError):
         pictures = []
     if pictures:
         return pictures, "validation"
-    synthetic = [synthetic_pet(i, height=256, width=256)[0] for i in range(CHECK_IMAGES)]
-    return [picture[..., : config.in_channels] for picture in synthetic], "synthetic"
+    return [_synthetic_picture(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
+
+
+def _synthetic_picture(index: int, format: PixelFormat) -> np.ndarray:
+    """A picture of a model's channels and type, spread over its levels."""
+    picture = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
+    bands = np.take(picture, np.arange(format.channels) % 3, axis=2)
+    multiply, add = format.factors()
+    pixels = (bands - add) / multiply
+    if format.dtype != "float32":  # levels are a little wider than what occurs
+        pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
+    return pixels.astype(format.dtype)
 
 
 def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> ModelSpec:
@@ -153,7 +153,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
     size = geometry.input_size(scale.height), geometry.input_size(scale.width)
     return ModelSpec(
         preset=config.preset,
-        in_channels=config.in_channels,
+        pixels=config.pixels,
         classes=config.classes,
         scale=scale,
         normalization=config.normalization,
@@ -182,7 +182,7 @@ def export_onnx(
     Args:
         model: A U-Net that takes normalised images.
         path: The file to write; replaced only once the new one has passed its check.
-        pictures: Real ones for the check, (H, W, C) uint8 each.
+        pictures: Real ones for the check, (H, W, C) of the model's pixel format each.
 
     Returns:
         The largest difference between a logit of the file and of the model on `pictures`.
@@ -218,6 +218,7 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
     importlib.import_module("tf2onnx.convert")
     logging.getLogger("tf2onnx").setLevel(logging.ERROR)
 
+    levels = None if spec.pixels.is_common_scale else spec.pixels.factors()
     multiply, add = spec.normalization.multiply, spec.normalization.add
     scale = spec.scale
     sizes: tuple[int | None, int | None] = (None, None)
@@ -226,10 +227,12 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
             spec.geometry.input_size(scale.height),
             spec.geometry.input_size(scale.width),
         )
-    signature = [tf.TensorSpec((None, *sizes, spec.in_channels), tf.float32, name="image")]
+    signature = [tf.TensorSpec((None, *sizes, spec.pixels.channels), tf.float32, name="image")]
 
     @tf.function(input_signature=signature)
     def predict(image):
+        if levels is not None:
+            image = tf.clip_by_value(image * levels[0] + levels[1], 0.0, 255.0)
         return tf.identity(model(image * multiply + add, training=False), name="logits")
 
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
@@ -250,7 +253,8 @@ def _largest_difference(
         shown = image_to_network(picture, spec.scale)[: spec.scale.height, : spec.scale.width]
         batch = fit_to_network(shown, spec.geometry)
         (found,) = session.run(None, {name: batch})
-        expected = keras.ops.convert_to_numpy(model(spec.normalization.apply(batch)))
+        shown = spec.normalization.apply(spec.pixels.scaled(batch))
+        expected = keras.ops.convert_to_numpy(model(shown))
         worst = max(worst, float(np.abs(found - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
     if not worst <= TOLERANCE * max(1.0, largest):

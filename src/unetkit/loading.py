@@ -15,8 +15,10 @@ import numpy as np
 
 from unetkit.augment import NO_AUGMENTATION, Augmentation, jitter_colour, random_window, warp
 from unetkit.classes import Classes
-from unetkit.data import Pair, read_in_parallel, read_pair
+from unetkit.finding import Pair
 from unetkit.geometry import Geometry
+from unetkit.pixels import PixelFormat
+from unetkit.reading import read_in_parallel, read_pair
 from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
 
@@ -29,7 +31,7 @@ class Cache:
     """Decoded pairs at the network's scale, memory-mapped.
 
     Args:
-        images: (h_i, w_i, C) uint8 each.
+        images: (h_i, w_i, C) of the pixel format's type each.
         masks: (h_i, w_i) uint8 class indices or IGNORE each.
     """
 
@@ -44,7 +46,7 @@ def build_cache(
     folder: Path,
     pairs: Sequence[Pair],
     classes: Classes,
-    channels: int,
+    pixels: PixelFormat,
     scale: Scale,
     on_done: Callable[[], object] = lambda: None,
 ) -> Cache:
@@ -55,7 +57,7 @@ def build_cache(
     """
 
     def load(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
-        image, mask = read_pair(pair, classes, channels)
+        image, mask = read_pair(pair, classes, pixels)
         return image_to_network(image, scale), mask_to_network(mask, scale)
 
     sizes: list[tuple[int, ...]] = []
@@ -67,13 +69,15 @@ def build_cache(
                 masks.write(mask.tobytes())
                 sizes.append(mask.shape)
     return Cache(
-        _map_arrays(folder / "images.bin", [(*size, channels) for size in sizes]),
-        _map_arrays(folder / "masks.bin", sizes),
+        _map_arrays(
+            folder / "images.bin", pixels.dtype, [(*size, pixels.channels) for size in sizes]
+        ),
+        _map_arrays(folder / "masks.bin", "uint8", sizes),
     )
 
 
-def _map_arrays(path: Path, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-    flat = np.memmap(path, np.uint8, mode="r")
+def _map_arrays(path: Path, dtype: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    flat = np.memmap(path, dtype, mode="r")
     ends = np.cumsum([np.prod(shape) for shape in shapes])
     return [
         flat[end - np.prod(shape) : end].reshape(shape)
@@ -89,7 +93,8 @@ class Sampler:
         cache: The pictures.
         scale: Their scale policy.
         geometry: The network's sizes.
-        normalization: From pixel values to network input.
+        pixels: From the pictures' own numbers to the common scale.
+        normalization: From there to network input.
         augmentation: Changes for training samples.
         seed: Of order, crops and changes.
     """
@@ -97,6 +102,7 @@ class Sampler:
     cache: Cache
     scale: Scale
     geometry: Geometry
+    pixels: PixelFormat
     normalization: Normalization
     augmentation: Augmentation = NO_AUGMENTATION
     seed: int = 0
@@ -154,7 +160,7 @@ class Sampler:
         image, mask = self.cache.images[index], self.cache.masks[index]
         centre = self._random_centre(rng, mask.shape)
         window = random_window(rng, self.augmentation, self.input_size, centre)
-        warped = warp(image, window, is_mask=False)
+        warped = self.pixels.scaled(warp(image, window, is_mask=False))
         return jitter_colour(rng, self.augmentation, warped), self._cut_mask(mask, window)
 
     def _random_centre(
@@ -218,7 +224,8 @@ class Sampler:
                 window = random_window(rng, NO_AUGMENTATION, self.input_size, centre)
                 images.append(warp(self.cache.images[index], window, is_mask=False))
                 masks.append(self._score_mask(self.cache.masks[index], window))
-            yield self.normalization.apply(np.stack(images)), np.stack(masks)
+            shown = self.pixels.scaled(np.stack(images))
+            yield self.normalization.apply(shown), np.stack(masks)
 
 
 def _grid(length: int, step: int) -> list[int]:

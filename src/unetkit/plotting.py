@@ -14,13 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from unetkit.classes import Classes
-from unetkit.prediction import write_whole
+from unetkit.outputs import write_whole
 from unetkit.scale import IGNORE
 
 DPI = 110
 PAGE_INCHES = 12.0
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
 LARGEST_SHOWN = 512  # pixels a side; more than a page shows
+SHEET_ACROSS, SHEET_SIDE = 4, 256  # pairs a row of a contact sheet, pixels a side
+TALLEST = 2.0  # height of a row, in widths
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,61 @@ class Case:
     caption: str
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its mask, for a contact sheet.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) uint8 class indices or IGNORE.
+        caption: What is said of it.
+    """
+
+    image: np.ndarray
+    mask: np.ndarray
+    caption: str
+
+
+def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> None:
+    """Draws a contact sheet: each picture, and the same with its mask laid over."""
+    lines = [
+        samples[start : start + SHEET_ACROSS] for start in range(0, len(samples), SHEET_ACROSS)
+    ]
+    heights = [max(one.mask.shape[0] / one.mask.shape[1] for one in line) for line in lines]
+    heights = [min(height, TALLEST) for height in heights]
+    panel = PAGE_INCHES / (2 * SHEET_ACROSS)
+    inches = panel * sum(heights) + 0.25 * len(lines) + 0.4
+    figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
+    grid = figure.subplots(len(lines), 2 * SHEET_ACROSS, squeeze=False, height_ratios=heights)
+    for cell in grid.flat:
+        cell.axis("off")
+    for line, cells in zip(lines, grid, strict=True):
+        for place, sample in enumerate(line):
+            image, mask = _thin(sample.image, SHEET_SIDE), _thin(sample.mask, SHEET_SIDE)
+            for cell, picture in zip(
+                cells[2 * place : 2 * place + 2], (image, paint(image, mask, classes)), strict=True
+            ):
+                cell.set_anchor("N")
+                cell.imshow(picture, interpolation="nearest")
+            caption = sample.caption if len(sample.caption) < 40 else f"{sample.caption[:38]}..."
+            cells[2 * place].set_title(caption, fontsize=7, loc="left", parse_math=False)
+    _legend(figure, classes)
+    _save(figure, path)
+
+
+def _legend(figure: Figure, classes: Classes) -> None:
+    figure.legend(
+        handles=[
+            Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="grey", label=name)
+            for name, colour in zip(classes.names, classes.colours, strict=True)
+        ],
+        loc="outside lower center",
+        ncols=min(6, len(classes)),
+        frameon=False,
+        fontsize=9,
+    )
+
+
 def draw_cases(path: Path, cases: Sequence[Case], classes: Classes, *, across: int = 1) -> None:
     """Draws image, truth and prediction of each case, `across` cases a row."""
     lines = [cases[start : start + across] for start in range(0, len(cases), across)]
@@ -55,16 +112,7 @@ def draw_cases(path: Path, cases: Sequence[Case], classes: Classes, *, across: i
             _draw_case(cells[3 * place : 3 * place + 3], case, classes)
     for place, cell in enumerate(grid[0]):
         cell.set_title(("image", "truth", "prediction")[place % 3], fontsize=10)
-    figure.legend(
-        handles=[
-            Patch(facecolor="#{:02x}{:02x}{:02x}".format(*colour), edgecolor="grey", label=name)
-            for name, colour in zip(classes.names, classes.colours, strict=True)
-        ],
-        loc="outside lower center",
-        ncols=min(6, len(classes)),
-        frameon=False,
-        fontsize=9,
-    )
+    _legend(figure, classes)
     _save(figure, path)
 
 
@@ -126,9 +174,9 @@ def _draw_lines(axes: Axes, rows: Sequence[Mapping[str, float]], names: Mapping[
         axes.plot(steps, values, color=colour, linestyle=dash, marker=marker, label=label)
 
 
-def _thin(array: np.ndarray) -> np.ndarray:
+def _thin(array: np.ndarray, largest: int = LARGEST_SHOWN) -> np.ndarray:
     """Every n-th pixel, so that a large picture is no larger than a page shows."""
-    step = -(-max(array.shape[:2]) // LARGEST_SHOWN)
+    step = -(-max(array.shape[:2]) // largest)
     return array[::step, ::step]
 
 

@@ -6,8 +6,7 @@ picture's own size, and only then is the most probable class taken.
 """
 
 import os
-import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,6 @@ import onnxruntime
 from PIL import Image
 
 from unetkit import runfolder
-from unetkit.classes import Classes
 from unetkit.errors import (
     DataError,
     DataNotFoundError,
@@ -24,11 +22,11 @@ from unetkit.errors import (
     SizeError,
 )
 from unetkit.geometry import Geometry
-from unetkit.pictures import IMAGE_SUFFIXES, read_image
+from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
+from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture
+from unetkit.pixels import DTYPES
 from unetkit.scale import image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
-
-OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
 
 
 class Predictor:
@@ -73,13 +71,14 @@ class Predictor:
         """Segments one picture.
 
         Args:
-            image: A file, or (H, W, C) or (H, W) uint8 pixel values.
+            image: A file of one picture, or (H, W, C) or (H, W) pixel values: uint8, uint16 or
+                float32, as the model's pictures have them.
 
         Returns:
             (H, W) uint8 class indices, at the picture's size.
 
         Raises:
-            DataNotFoundError, DataError: The file cannot be read.
+            DataNotFoundError, DataError: The file cannot be read, or a pixel is no finite number.
             SizeError: The array has another type, or channels that the model does not take.
         """
         return self.probabilities(image).argmax(-1).astype(np.uint8)
@@ -110,22 +109,25 @@ class Predictor:
         return logits[0, :height, :width]
 
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
-        channels = self.spec.in_channels
+        format = self.spec.pixels
         if not isinstance(image, np.ndarray):
-            return read_image(image, channels)
+            return read_image(image, format)
         pixels = image[..., None] if image.ndim == 2 else image
-        if pixels.ndim == 3 and pixels.shape[2] == 1 and channels == 3:
-            pixels = np.repeat(pixels, 3, axis=2)
-        if pixels.ndim != 3 or pixels.shape[2] != channels or pixels.dtype != np.uint8:
-            raise SizeError(
-                f"image is {image.shape} {image.dtype}; accepted is (H, W, {channels}) uint8, "
-                "0 to 255; convert it"
+        refusal = SizeError(
+            f"image is {image.shape} {image.dtype}; accepted is (H, W, {format.channels}) "
+            f"{format.dtype} of at least one pixel; convert it"
+        )
+        if pixels.ndim != 3 or str(pixels.dtype) not in DTYPES or 0 in pixels.shape:
+            raise refusal
+        if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
+            raise DataError(
+                f"image {image.shape} has pixels that are no finite numbers; accepted are finite "
+                "numbers; fill such pixels before"
             )
-        if 0 in pixels.shape:
-            raise SizeError(
-                f"image is {image.shape}; accepted are pictures of at least one pixel; check it"
-            )
-        return pixels
+        try:
+            return format.accept(pixels, "image")
+        except DataError as error:
+            raise refusal from error
 
     def _require_interface(self) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -134,7 +136,7 @@ class Predictor:
             len(inputs) != 1
             or len(outputs) != 1
             or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
-            or inputs[0].shape[-1] != spec.in_channels
+            or inputs[0].shape[-1] != spec.pixels.channels
             or outputs[0].shape[-1] != len(spec.classes)
         ):
             raise ModelFileError(
@@ -171,7 +173,7 @@ def fit_to_network(shown: np.ndarray, geometry: Geometry) -> np.ndarray:
     """A picture as a batch of one, mirrored at its edges so that the answer covers all of it.
 
     Args:
-        shown: (h, w, C) uint8, at the network's scale.
+        shown: (h, w, C) pixels at the network's scale.
 
     Returns:
         (1, h', w', C) float32 pixel values, of a size that the network takes.
@@ -237,6 +239,7 @@ def _is_image(path: Path) -> bool:
     )
 
 
+TIFF_SUFFIXES = (".tif", ".tiff")
 KINDS = {  # kind of output: how its file's name ends
     "mask": ".png",
     "overlay": "_overlay.png",
@@ -256,13 +259,14 @@ def predict_files(
 ) -> list[Path]:
     """Segments files and writes what is asked for, named after each image.
 
-    Nothing is written before all names are known to be free.
+    A file of several pictures gives results NAME_p000, NAME_p001 and so on. Nothing is written
+    before all names are known to be free.
 
     Args:
         kinds: Of "mask" (class indices, PNG with a palette), "overlay" (classes over the photo),
             "cutout" (the photo, its background transparent), "probabilities" (NPZ).
         overwrite: Whether results that exist already may be replaced. Images never are.
-        on_done: Called after each image.
+        on_done: Called after each file.
 
     Returns:
         The files written.
@@ -278,11 +282,11 @@ def predict_files(
         raise DataError(
             f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
         )
-    plan = _plan_outputs(images, out, kinds, overwrite)
+    plan = _plan_outputs(_pictures_of(images, predictor.spec), out, kinds, overwrite)
     written = []
-    for image, files in plan.items():
-        pixels = read_image(image, predictor.spec.in_channels)
-        photo = pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
+    for (image, page), files in plan.items():
+        pixels = read_image(image, predictor.spec.pixels, page)
+        photo = predictor.spec.pixels.photo(pixels)
         probabilities = predictor.probabilities(pixels)
         mask = probabilities.argmax(-1).astype(np.uint8)
         out.mkdir(parents=True, exist_ok=True)
@@ -295,29 +299,55 @@ def predict_files(
                 alpha = 1 - probabilities[..., classes.background]
                 write_picture(file, cutout(photo, alpha))
             else:
-                _write_probabilities(file, probabilities, classes)
+                write_probabilities(file, probabilities, classes)
             written.append(file)
-        on_done()
+        if not page:
+            on_done()
     return written
 
 
+def _pictures_of(images: Sequence[Path], spec: ModelSpec) -> dict[tuple[Path, int | None], str]:
+    """Each picture as a file and a page, None for the only one, and the name of its results."""
+    pictures: dict[tuple[Path, int | None], str] = {}
+    for image in images:
+        count = count_pictures(image, spec.pixels.channel_axis)
+        if count == 1 or _has_channels_as_pages(image, count, spec):
+            pictures[image, None] = image.stem
+        else:
+            pictures |= {(image, page): f"{image.stem}_p{page:03d}" for page in range(count)}
+    return pictures
+
+
+def _has_channels_as_pages(image: Path, count: int, spec: ModelSpec) -> bool:
+    """Whether a file is a TIFF with a grey page for each channel that the model takes."""
+    if image.suffix.lower() not in TIFF_SUFFIXES or count != spec.pixels.channels:
+        return False
+    return read_picture(image, 0, spec.pixels.channel_axis).bands.shape[2] == 1
+
+
 def _plan_outputs(
-    images: Sequence[Path], out: Path, kinds: Sequence[str], overwrite: bool
-) -> dict[Path, dict[str, Path]]:
+    pictures: Mapping[tuple[Path, int | None], str],
+    out: Path,
+    kinds: Sequence[str],
+    overwrite: bool,
+) -> dict[tuple[Path, int | None], dict[str, Path]]:
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
         )
-    folders = {image.resolve().parent for image in images}
+    sources = {image.resolve() for image, _ in pictures}
+    folders = {image.parent for image in sources}
     if overwrite and out.resolve() in folders:
         raise OutputExistsError(
             f"output {out} is a folder of the images, where --overwrite might replace other "
             "pictures; accepted is another folder; name one with --out"
         )
-    plan = {image: {kind: out / (image.stem + KINDS[kind]) for kind in kinds} for image in images}
-    sources = {image.resolve() for image in images}
+    plan = {
+        picture: {kind: out / (name + KINDS[kind]) for kind in kinds}
+        for picture, name in pictures.items()
+    }
     owners: dict[Path, Path] = {}
-    for image, files in plan.items():
+    for (image, _), files in plan.items():
         for file in files.values():
             if file in owners:
                 raise OutputExistsError(
@@ -336,67 +366,6 @@ def _plan_outputs(
                 )
             owners[file] = image
     return plan
-
-
-def palette_picture(mask: np.ndarray, classes: Classes) -> Image.Image:
-    """A mask as a picture whose pixels are class indices, and which any viewer shows in colour."""
-    picture = Image.fromarray(mask)
-    picture.putpalette([value for colour in classes.colours for value in colour])
-    return picture
-
-
-def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
-    """Class colours over a photo; the background stays as it is.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        mask: (H, W) uint8 class indices.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    strengths = np.full(len(classes), OVERLAY_STRENGTH, np.float32)
-    if classes.background is not None:
-        strengths[classes.background] = 0
-    strength = strengths[mask][..., None]
-    colours = np.array(classes.colours, np.float32)[mask]
-    return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
-
-
-def cutout(photo: np.ndarray, alpha: np.ndarray) -> Image.Image:
-    """A photo whose opacity is `alpha`.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        alpha: (H, W) float32 in [0, 1].
-    """
-    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(np.dstack([photo, opacity]))
-
-
-def write_picture(file: Path, picture: Image.Image) -> None:
-    """Writes a picture beside its place and moves it there, so that none is ever half-written."""
-    write_whole(file, lambda part: picture.save(part, format="PNG"))
-
-
-def _write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes) -> None:
-    write_whole(
-        file,
-        lambda part: np.savez_compressed(
-            part, probabilities=probabilities, classes=np.array(classes.names)
-        ),
-    )
-
-
-def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a hidden file in the same folder, then gives it its name."""
-    # Only the end of the name: a longer one than the file's own may be longer than names can be.
-    part = file.with_name(f".part-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
-    try:
-        write(part)
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _first_line(error: Exception) -> str:

@@ -19,8 +19,8 @@ from unetkit.display import Display
 from unetkit.loading import Sampler
 from unetkit.losses import loss_by_name
 from unetkit.metrics import confusion_matrix, figures
+from unetkit.outputs import write_whole
 from unetkit.plotting import Case, draw_cases, draw_curves
-from unetkit.prediction import write_whole
 
 VALIDATION_CASES = 4  # shown in the run's picture
 
@@ -128,6 +128,7 @@ class Recorder(keras.callbacks.Callback):
         normalization = self.config.normalization
         pixels = (images - normalization.add) / normalization.multiply
         shown = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
+        shown = shown[..., :3] if shown.shape[3] >= 3 else shown[..., :1]
         cases = [
             Case(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "validation")
             for image, mask, prediction in zip(shown, masks, predictions, strict=True)

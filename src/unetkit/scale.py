@@ -107,11 +107,11 @@ def image_to_network(image: np.ndarray, scale: Scale) -> np.ndarray:
     """A picture as the network sees it, before normalisation.
 
     Args:
-        image: (H, W, C) uint8.
+        image: (H, W, C) uint8, uint16 or float32.
 
     Returns:
-        (h, w, C) uint8, h and w as `scale.network_size` has them. Letterbox bars repeat the
-        picture's edge, so that no false contour meets it.
+        (h, w, C) of the same type, h and w as `scale.network_size` has them. Letterbox bars repeat
+        the picture's edge, so that no false contour meets it.
     """
     top, left, height, width = scale.inner_box(image.shape[:2])
     inner = _resize(image, height, width)
@@ -174,6 +174,11 @@ def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     shrunk = min(height, image.shape[0]), min(width, image.shape[1])
     for size, method in ((shrunk, cv2.INTER_AREA), ((height, width), cv2.INTER_LINEAR)):
         if image.shape[:2] != size:
-            resized = cv2.resize(image, size[::-1], interpolation=method)
-            image = resized.reshape(*size, image.shape[2])  # OpenCV drops a single channel
+            # OpenCV takes the mean of no more than four channels at once, and drops a single one.
+            groups = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
+            resized = [
+                cv2.resize(np.ascontiguousarray(group), size[::-1], interpolation=method)
+                for group in groups
+            ]
+            image = np.concatenate([part.reshape(*size, -1) for part in resized], axis=2)
     return image

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from unetkit.classes import Classes
+from unetkit.classes import LARGEST_COLOUR, Classes
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.geometry import Geometry
+from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "unetkit"
 MAX_METADATA = 1 << 24  # characters; a real one has some thousands, and 20 a training pair
 DIGEST_BYTES = (
@@ -29,7 +30,7 @@ LIMIT = 1 << 16  # of any size in pixels or count in a file
 
 @dataclass(frozen=True)
 class Normalization:
-    """From pixel values, 0 to 255, to what the network sees.
+    """From the common scale of pixels, 0 to 255, to what the network sees.
 
     input = value * multiply + add
 
@@ -81,7 +82,7 @@ class ModelSpec:
     """
 
     preset: str
-    in_channels: int
+    pixels: PixelFormat
     classes: Classes
     scale: Scale
     normalization: Normalization
@@ -117,7 +118,7 @@ def spec_from_json(text: str, source: str) -> ModelSpec:
             raise _damaged(source, f"its metadata is of format {found!r}, not {FORMAT}")
         spec = ModelSpec(
             preset=_text(raw["preset"]),
-            in_channels=_whole(raw["in_channels"], 1),
+            pixels=_pixels(raw["pixels"]),
             classes=_classes(raw["classes"]),
             scale=_scale(raw["scale"]),
             normalization=Normalization(**_numbers(Normalization, raw["normalization"])),
@@ -147,12 +148,13 @@ def _keys(kind: type, raw: Any) -> Mapping[str, Any]:
 
 
 def _numbers(kind: type, raw: Any) -> dict[str, float]:
-    values = {}
-    for name, value in _keys(kind, raw).items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-            raise ValueError(f"{name} is {value!r}, not a number")
-        values[name] = float(value)
-    return values
+    return {name: _number(value) for name, value in _keys(kind, raw).items()}
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
+        raise ValueError(f"{value!r:.60} is not a number")
+    return float(value)
 
 
 def _whole(value: Any, least: int = 0, most: int = LIMIT) -> int:
@@ -176,10 +178,28 @@ def _classes(raw: Any) -> Classes:
 
     return Classes(
         names=tuple(_text(name) for name in raw["names"]),
-        values=tuple(_whole(value) for value in raw["values"]),
+        values=tuple(_whole(value, most=LARGEST_COLOUR) for value in raw["values"]),
         background=index(raw["background"]),
         border=index(raw["border"]),
         colours=tuple(_colour(colour) for colour in raw["colours"]),
+        kind=_text(raw["kind"]),
+        ignore=_value(raw["ignore"]),
+        threshold=_value(raw["threshold"]),
+    )
+
+
+def _value(raw: Any) -> int | None:
+    return None if raw is None else _whole(raw, most=LARGEST_COLOUR)
+
+
+def _pixels(raw: Any) -> PixelFormat:
+    raw = _keys(PixelFormat, raw)
+    return PixelFormat(
+        channels=_whole(raw["channels"], 1),
+        dtype=_text(raw["dtype"]),
+        low=tuple(_number(value) for value in raw["low"]),
+        high=tuple(_number(value) for value in raw["high"]),
+        channel_axis=_text(raw["channel_axis"]),
     )
 
 

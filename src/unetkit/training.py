@@ -1,12 +1,12 @@
 """From a folder of pairs to a trained run folder.
 
-    look      survey masks and headers; choose what was not asked for; write config.toml
+    look      every pair once (`checking`); choose what was not asked for; write config.toml
     decode    every pair once, into a memory map at the network's scale
     fit       Keras's fit over batches that are pure functions of (seed, step)
     validate  one confusion matrix over the validation part; the best weights are kept
     export    the best network, checked, as model.onnx
 
-The test part is not read here.
+The test part is looked at, for what is wrong with it; nothing is learnt or chosen from it.
 """
 
 import contextlib
@@ -27,26 +27,31 @@ import keras
 
 from unetkit import __version__, runfolder
 from unetkit.augment import NO_AUGMENTATION
+from unetkit.checking import Examination, examine
 from unetkit.config import (
     RunConfig,
     TrainingConfig,
     check_keys,
     choose_config,
     choose_network,
+    choose_sources,
     choose_split,
     config_to_toml,
+    decided_classes,
     read_config,
     with_preset,
 )
-from unetkit.data import Dataset, Split, find_dataset, split_pairs, survey
 from unetkit.display import Display
-from unetkit.errors import ConfigError, OutputExistsError
+from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.exporting import CHECK_IMAGES, export_onnx, model_spec
+from unetkit.finding import SHOWN, Dataset, find_dataset
 from unetkit.loading import Cache, Sampler, build_cache
 from unetkit.losses import loss_by_name
 from unetkit.model import build_unet
 from unetkit.pictures import read_image
 from unetkit.recorder import Recorder
+from unetkit.scale import IGNORE
+from unetkit.splits import Split, split_to_json
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
 CALIBRATION_SECONDS = 6.0
@@ -59,7 +64,9 @@ COMPUTING = (
     "numpy",
     "opencv-python-headless",
     "pillow",
+    "scikit-image",
     "scikit-learn",
+    "tifffile",
     "onnx",
     "onnxruntime",
     "tf2onnx",
@@ -84,7 +91,7 @@ def train(
     has eight: each is what somebody sets first.)
 
     Args:
-        data: Folder of pairs; may be left out where `config` names it.
+        data: Folder or table of pairs; may be left out where `config` names it.
         out: Run folder to make; by default runs/DATA-PRESET, with a number if that exists.
         preset: "fast" (default), "notebook" or "paper".
         epochs: Passes over the training part.
@@ -113,19 +120,18 @@ def train(
             raise ConfigError(
                 f"{name} is {value:g}; accepted are positive numbers; use a larger one"
             )
-    overrides = _overrides(config, data, preset, size, seed)
+    overrides = overrides_from(config, data, preset, size, seed)
     if epochs or minutes:
         overrides.get("training", {}).pop("steps", None)
     if "data" not in overrides:
         raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
     choose_network(overrides)  # a mistyped preset shows before the data are read
 
-    dataset = find_dataset(overrides["data"])
-    split = split_pairs(dataset, choose_split(overrides))
+    dataset = find_dataset(overrides["data"], choose_sources(overrides))
     run, is_new = _claim(out, dataset, overrides)
     try:
-        chosen = _look(dataset, split, overrides, epochs, display)
-        return _train_into(run, split, chosen, minutes, display)
+        found, chosen = _look(dataset, overrides, epochs, display)
+        return _train_into(run, found, chosen, minutes, display)
     except BaseException:
         display.finish()
         shutil.rmtree(run / runfolder.CACHE, ignore_errors=True)
@@ -140,7 +146,7 @@ def train(
         display.finish()
 
 
-def _overrides(
+def overrides_from(
     config: str | Path | Mapping[str, Any] | None,
     data: str | Path | None,
     preset: str | None,
@@ -172,7 +178,7 @@ def _claim(
 ) -> tuple[Path, bool]:
     """Makes the run folder, so that no other run takes it; and whether it was not there before."""
     if out is None:
-        stem = f"{dataset.folder.resolve().name}-{overrides.get('preset', 'fast')}"
+        stem = f"{dataset.label}-{overrides.get('preset', 'fast')}"
         for number in itertools.count(1):
             run = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
             with contextlib.suppress(FileExistsError):
@@ -202,39 +208,72 @@ def _discard(run: Path, is_new: bool) -> None:
 
 
 def _look(
-    dataset: Dataset,
-    split: Split,
-    overrides: Mapping[str, Any],
-    epochs: int | None,
-    display: Display,
-) -> RunConfig:
-    """Surveys the pairs that training may see, completes the configuration, and says so."""
-    seen = split.train + split.validation
-    found = survey(seen, display.task("looking at the masks", len(seen)))
-    display.finish()
-    chosen = choose_config(dataset, found, overrides, train_size=len(split.train), epochs=epochs)
-    how = "official lists" if dataset.official else f"seed {chosen.split.seed}"
+    dataset: Dataset, overrides: Mapping[str, Any], epochs: int | None, display: Display
+) -> tuple[Examination, RunConfig]:
+    """Examines the pairs, completes the configuration, and says so."""
+    found = examine(
+        dataset,
+        choose_sources(overrides),
+        choose_split(overrides),
+        decided_classes(overrides),
+        display,
+    )
+    check_sound(found, skip_bad=choose_sources(overrides).skip_bad)
+    for finding in found.findings:
+        if finding.level != "note":
+            display.say(f"{finding.level:9} {finding.text}; {finding.remedy}")
+    # No error is left: all three are known.
+    split, classes, pixels = found.split, found.classes, found.format
+    if split is None or classes is None or pixels is None:
+        raise DataError(
+            f"{dataset.source} holds no pair that can be used; accepted are pairs of image and "
+            f"mask; run: unetkit check {dataset.source}"
+        )
+    train = {pair.name for pair in split.train}
+    chosen = choose_config(
+        dataset,
+        [look.size for look in found.good if look.pair.name in train],
+        classes,
+        pixels,
+        overrides,
+        epochs=epochs,
+    )
     counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.parts.items())
-    display.say(f"data      {dataset.folder}: {len(dataset.pairs)} pairs; {counts} ({how})")
-    for left_out, why in (
-        (dataset.unpaired, "files have no counterpart"),
-        (dataset.unlisted, "pairs stand in no list"),
-    ):
-        if left_out:
-            display.say(f"          {len(left_out)} {why} and are left out, {left_out[0]} first")
-    display.say(f"classes   {chosen.classes.describe()}")
+    how = chosen.split.file or ("as the data say" if dataset.parts else f"seed {chosen.split.seed}")
+    display.say(f"data      {dataset.source}: {len(dataset.pairs)} pairs; {counts} ({how})")
+    display.say(f"masks     {chosen.classes.kind}: {chosen.classes.describe()}")
+    display.say(f"images    {chosen.pixels.describe()}")
     display.say(f"scale     {chosen.scale.describe()}")
-    return chosen
+    return found, chosen
+
+
+def check_sound(found: Examination, *, skip_bad: bool) -> None:
+    """Stops a training before it starts, where something would spoil it.
+
+    Raises:
+        DataError: Something would.
+    """
+    errors = [e for e in found.errors if not (skip_bad and e.removable)]
+    if not errors:
+        return
+    lines = [f"{error.text}; {error.remedy}" for error in errors[:SHOWN]]
+    if len(errors) > SHOWN:
+        lines.append(f"... and {len(errors) - SHOWN} more")
+    advice = f"all findings: unetkit check {found.dataset.source}"
+    if all(error.removable for error in errors):
+        advice += "; to go on without these files: --skip-bad"
+    raise DataError("\n".join([*lines, advice]))
 
 
 def _train_into(
     run: Path,
-    split: Split,
+    found: Examination,
     config: RunConfig,
     minutes: float | None,
     display: Display,
 ) -> Path:
     started = time.monotonic()
+    split = found.split or Split((), (), ())
     seen = split.train + split.validation
     on_done = display.task("decoding", len(seen))
     caches = {
@@ -242,30 +281,26 @@ def _train_into(
             run / runfolder.CACHE / name,
             pairs,
             config.classes,
-            config.in_channels,
+            config.pixels,
             config.scale,
             on_done,
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
     display.finish()
+    _require_truth(caches)
     samplers = _samplers(config, caches)
     if minutes is not None:
         config = _calibrate(config, samplers, minutes, display)
     (run / runfolder.CONFIG).write_text(config_to_toml(config), encoding="utf-8")
     (run / runfolder.SPLIT).write_text(
-        json.dumps(
-            {"data": config.data}
-            | {name: [pair.name for pair in pairs] for name, pairs in split.parts.items()},
-            indent=1,
-        ),
-        encoding="utf-8",
+        split_to_json(split, found.dataset, found.digests(), found.left_out()), encoding="utf-8"
     )
     keras.utils.set_random_seed(config.training.seed)
     model = _build(config)
     display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
-        f"{config.in_channels} channels in, {len(config.classes)} classes out"
+        f"{config.pixels.channels} channels in, {len(config.classes)} classes out"
     )
     display.say(f"device    {_device()}")
     display.say(_describe_training(config, caches["train"]))
@@ -286,12 +321,28 @@ def _train_into(
     return run
 
 
+def _require_truth(caches: Mapping[str, Cache]) -> None:
+    """Refuses a part in which every pixel is ignored.
+
+    Raises:
+        DataError: There is one.
+    """
+    for name, cache in caches.items():
+        if all((mask == IGNORE).all() for mask in cache.masks):
+            raise DataError(
+                f"every pixel of the {name} part is ignored ({len(cache)} pairs); accepted are "
+                "parts with pixels of some class; correct the masks or the value to ignore, or cut "
+                "the parts with another --seed"
+            )
+
+
 def _samplers(config: RunConfig, caches: Mapping[str, Cache]) -> dict[str, Sampler]:
     return {
         name: Sampler(
             cache,
             config.scale,
             config.network.geometry,
+            config.pixels,
             config.normalization,
             config.augmentation if name == "train" else NO_AUGMENTATION,
             config.training.seed,
@@ -303,7 +354,7 @@ def _samplers(config: RunConfig, caches: Mapping[str, Cache]) -> dict[str, Sampl
 def _build(config: RunConfig) -> keras.Model:
     """A compiled network, ready to fit."""
     model = build_unet(
-        config.network, in_channels=config.in_channels, num_classes=len(config.classes)
+        config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
     )
     model.compile(
         optimizer=_optimizer(config.training),
@@ -378,7 +429,7 @@ def _device() -> str:
 
 def _export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
     checked = split.validation[:CHECK_IMAGES]
-    pictures = [read_image(pair.image, config.in_channels) for pair in checked]
+    pictures = [read_image(pair.image, config.pixels, pair.page) for pair in checked]
     spec = model_spec(config, model, [pair.name for pair in split.train + split.validation])
     return export_onnx(model, spec, run / runfolder.MODEL, pictures)
 

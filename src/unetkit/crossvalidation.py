@@ -1,0 +1,133 @@
+"""K networks, each tested on the part that it did not see; figures over all parts together."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit import __version__
+from unetkit.checking import examine
+from unetkit.config import choose_sources, choose_split, decided_classes
+from unetkit.display import Display
+from unetkit.errors import ConfigError, OutputExistsError
+from unetkit.evaluation import RESOLUTIONS, plain, score_pairs
+from unetkit.finding import Dataset, Sources, find_dataset
+from unetkit.metrics import figures, mean_over_images
+from unetkit.outputs import write_text
+from unetkit.prediction import Predictor
+from unetkit.splits import Split, make_folds, split_to_json, without
+from unetkit.training import check_sound, overrides_from, train
+
+FOLDS_NAME = "folds.json"
+
+
+def cross_validate(
+    data: str | Path | None = None,
+    *,
+    folds: int = 5,
+    out: str | Path,
+    preset: str | None = None,
+    epochs: int | None = None,
+    minutes: float | None = None,
+    size: int | tuple[int, int] | None = None,
+    seed: int | None = None,
+    config: str | Path | Mapping[str, Any] | None = None,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Trains and tests `folds` networks one by one.
+
+    Where the data name a test part, it takes no part in this.
+
+    Args:
+        data: Folder or table of pairs; may be left out where `config` names it.
+        folds: Number of parts, 2 to 100; each is the test part once.
+        out: Folder to make: split-1.json, fold-1/ and so on, and folds.json.
+        preset: As for `train`, like all below.
+        minutes: For each network.
+
+    Returns:
+        What folds.json holds: figures pooled over all out-of-fold pairs, and of each fold.
+
+    Raises:
+        OutputExistsError: `out` is in use.
+        UnetkitError: As `train` and `evaluate`.
+    """
+    display = display or Display()
+    overrides = overrides_from(config, data, preset, size, seed)
+    if "data" not in overrides:
+        raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
+    sources, rule = choose_sources(overrides), choose_split(overrides)
+    dataset = find_dataset(overrides["data"], sources)
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise OutputExistsError(
+            f"folder {out} exists and is not empty; accepted is a new or an empty folder; name "
+            "another with --out"
+        )
+    found = examine(dataset, sources, rule, decided_classes(overrides), display)
+    check_sound(found, skip_bad=sources.skip_bad)
+    usable = without(dataset, found.skippable())
+    splits = make_folds(usable, rule, folds, found.strata())
+    out.mkdir(parents=True, exist_ok=True)
+    results = []
+    for number, split in enumerate(splits, start=1):
+        display.say(f"fold {number} of {folds}")
+        file = out / f"split-{number}.json"
+        write_text(file, split_to_json(split, dataset, found.digests(), found.left_out()))
+        chosen = {**overrides, "split": {**overrides.get("split", {}), "file": str(file)}}
+        run = train(
+            out=out / f"fold-{number}",
+            epochs=epochs,
+            minutes=minutes,
+            config=chosen,
+            display=display,
+        )
+        results.append(_score_fold(run, usable, split, sources, display))
+    pooled = _pool(results, Predictor(out / "fold-1"), overrides["data"])
+    write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
+    display.say(f"figures over all folds in {out / FOLDS_NAME}")
+    return pooled
+
+
+def _score_fold(
+    run: Path, dataset: Dataset, split: Split, sources: Sources, display: Display
+) -> dict[str, Any]:
+    return score_pairs(
+        Predictor(run),
+        dataset,
+        split.test,
+        run / f"evaluation-{dataset.label}",
+        part="test",
+        how="the fold that this network did not see",
+        sources=sources,
+        display=display,
+    )
+
+
+def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dict[str, Any]:
+    """One confusion matrix over the out-of-fold pairs of all folds, and what follows from it."""
+    classes = predictor.spec.classes
+    images = [image for result in results for image in result["images"]]
+    by_resolution = {}
+    for resolution in RESOLUTIONS:
+        counts = [np.array(image["confusion"][resolution], np.int64) for image in images]
+        total = np.sum(counts, axis=0)
+        by_resolution[resolution] = {
+            "summed": figures(total, classes),
+            "mean_over_images": mean_over_images(counts, lambda one: figures(one, classes)),
+            "confusion": total.tolist(),
+        }
+    return {
+        "unetkit": __version__,
+        "preset": predictor.spec.preset,
+        "data": str(data),
+        "part": "out-of-fold",
+        "pairs": len(images),
+        "folds": [
+            {name: result["figures"][name]["summed"] for name in RESOLUTIONS} for result in results
+        ],
+        "figures": by_resolution,
+        "images": images,
+    }

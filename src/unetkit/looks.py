@@ -1,0 +1,267 @@
+"""Look at every pair once: what its files hold, before it is decided what that means.
+
+A look never fails: what is wrong with a pair is part of it. Nothing of a picture's pixels is kept
+but a thumbnail, and of those with more than 8 bits a sample, so that thousands of looks stay small.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache, partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unetkit.drawings import Drawing, rasterise, rasterise_instances
+from unetkit.errors import DataError, DataNotFoundError
+from unetkit.finding import Pair
+from unetkit.masks import RawMask, find_drawing, read_raw_mask
+from unetkit.pictures import SUFFIXES_OF, pixels_of, read_picture, require_file
+from unetkit.pixels import luma
+from unetkit.reading import in_parallel, require_same_size
+
+THUMBNAIL = 32  # pixels a side
+MIDDLE = 1024  # pixels a side, on the way to a thumbnail
+SAMPLE = 512  # pixels of a picture that levels are found from
+MOST_VALUES = 4096  # different values of a mask that are counted apart
+MOST_REGIONS = 20_000  # of a mask whose sizes are kept
+CHUNK = 1 << 20  # bytes
+NO_PIXELS = np.zeros((0, 1), np.uint16)
+NO_REGIONS = np.zeros((0, 2), np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What a pair's files hold.
+
+    Args:
+        pair: The pair.
+        problem: Why it cannot be used, or "".
+        is_mismatched: Whether that is because image and mask differ in size.
+        image_sha256: Of the image's file, in hexadecimal; "" if it cannot be read.
+        mask_sha256: Of the mask's file.
+        size: (height, width) as displayed.
+        channels: Of the image, without opacity.
+        dtype: Of the image: "uint8", "uint16" or "float32".
+        format: Of the image's file, as its first bytes say.
+        has_odd_suffix: Whether the file's name ends with another format's ending.
+        orientation: EXIF orientation, 1 to 8.
+        has_alpha: Whether the image has opacity, which is left out.
+        largest: Largest number in the image.
+        sample: (n, C) pixels of an image of more than 8 bits, for its levels; else empty.
+        thumbnail: (32, 32) uint8, grey, contrast stretched.
+        is_flat: Whether all pixels of the image are equal.
+        values: Pixels of each value in the mask, 0xRRGGBB for colours, labels for polygons.
+        num_values: Number of different values, also where not all are counted apart.
+        is_colour: Whether the mask has colours.
+        palette: (n, 3) uint8 of a palette mask, or None.
+        is_lossy: Whether the mask is a JPEG.
+        between: Share of a JPEG mask's pixels that are neither nearly black nor nearly white.
+        regions: (n, 2) int64: value and area in pixels of connected regions of one value other than
+            0; for polygons of objects.
+        num_regions: Their number, also where not all are kept.
+        crowd: Pixels of polygons that stand for several objects at once; no single object's.
+    """
+
+    pair: Pair
+    problem: str = ""
+    is_mismatched: bool = False
+    image_sha256: str = ""
+    mask_sha256: str = ""
+    size: tuple[int, int] = (0, 0)
+    channels: int = 0
+    dtype: str = ""
+    format: str = ""
+    has_odd_suffix: bool = False
+    orientation: int = 1
+    has_alpha: bool = False
+    largest: float = 0.0
+    sample: np.ndarray = field(default_factory=lambda: NO_PIXELS)
+    thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    is_flat: bool = False
+    values: dict[int | str, int] = field(default_factory=dict)
+    num_values: int = 0
+    is_colour: bool = False
+    palette: np.ndarray | None = None
+    is_lossy: bool = False
+    between: float = 0.0
+    regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
+    num_regions: int = 0
+    crowd: int = 0
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the mask is a polygon file."""
+        return self.pair.source.is_drawn
+
+
+def look_at(
+    pairs: Sequence[Pair],
+    channel_axis: str = "auto",
+    on_done: Callable[[], object] = lambda: None,
+) -> list[Look]:
+    """Looks at pairs, in parallel.
+
+    Args:
+        on_done: Called after each pair, to show progress.
+    """
+    # One array for all: thousands of small ones, each allocated between the large ones of pictures,
+    # keep the memory of these from being used again (70 kB a pair).
+    thumbnails = np.zeros((len(pairs), THUMBNAIL, THUMBNAIL), np.uint8)
+    looks: list[Look] = []
+    read = partial(look_at_pair, channel_axis=channel_axis)
+    for place, look in zip(thumbnails, in_parallel(read, pairs, on_done), strict=True):
+        if look.thumbnail.size:
+            place[:] = look.thumbnail
+        looks.append(replace(look, thumbnail=place))
+    return looks
+
+
+def look_at_pair(pair: Pair, channel_axis: str = "auto") -> Look:
+    """Reads one pair whole."""
+    look = Look(pair)
+    try:
+        look = replace(look, image_sha256=_sha256(pair.image), mask_sha256=_sha256(pair.mask))
+        look = _look_at_image(look, channel_axis)
+        return _look_at_mask(look)
+    except (DataError, DataNotFoundError) as error:
+        return replace(look, problem=str(error))
+    except OSError as error:  # a file that vanished, or may not be read
+        return replace(
+            look,
+            problem=f"{error.filename or pair.image} cannot be read ({error.strerror}); accepted "
+            "are files that may be read; restore it, or remove the pair",
+        )
+    except MemoryError:
+        return replace(
+            look,
+            problem=f"{pair.image} with {pair.mask} does not fit into memory; accepted are smaller "
+            "pictures; cut them into parts",
+        )
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _digest(path, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
+def _digest(path: Path, stamp: tuple[int, int]) -> str:
+    del stamp  # tells versions apart
+    require_file(path)
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()
+
+
+def _look_at_image(look: Look, channel_axis: str) -> Look:
+    pair = look.pair
+    picture = read_picture(pair.image, pair.page, channel_axis)
+    pixels = pixels_of(picture, str(pair.image))
+    flat = pixels.reshape(-1, pixels.shape[2])
+    step = max(1, len(flat) // SAMPLE)
+    return replace(
+        look,
+        size=picture.size,
+        channels=pixels.shape[2],
+        dtype=str(pixels.dtype),
+        format=picture.format,
+        has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[picture.format],
+        orientation=picture.orientation,
+        has_alpha=picture.alpha is not None,
+        largest=float(pixels.max()),
+        # An odd step, so that a picture's rows are not met at the same columns.
+        sample=NO_PIXELS if pixels.dtype == np.uint8 else flat[:: step | 1].copy(),
+        thumbnail=_thumbnail(pixels),
+        is_flat=bool((pixels == pixels[:1, :1]).all()),
+    )
+
+
+def _thumbnail(pixels: np.ndarray) -> np.ndarray:
+    # By way of a size in between: a large picture in fractions would take four times its room.
+    middle = min(pixels.shape[1], MIDDLE), min(pixels.shape[0], MIDDLE)
+    shown = pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
+    shown = cv2.resize(shown, middle, interpolation=cv2.INTER_AREA)
+    grey = luma(shown) if shown.ndim == 3 else shown
+    small = cv2.resize(
+        grey.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
+    )
+    low, high = small.min(), small.max()
+    return np.rint((small - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
+
+
+def _look_at_mask(look: Look) -> Look:
+    pair = look.pair
+    if look.is_drawn:
+        drawing = find_drawing(pair.source)
+        try:
+            return _look_at_drawing(look, drawing)
+        except DataError as error:
+            other_size = drawing.size not in (None, look.size)
+            return replace(look, problem=str(error), is_mismatched=other_size)
+    raw = read_raw_mask(pair.mask, pair.page)
+    try:
+        require_same_size(pair, look.size, raw.values.shape)
+    except DataError as error:
+        return replace(look, problem=str(error), is_mismatched=True)
+    values, counts = _count_values(raw.values)
+    order = np.argsort(-counts, kind="stable")[:MOST_VALUES]
+    look = replace(
+        look,
+        values={int(values[i]): int(counts[i]) for i in sorted(order)},
+        num_values=len(values),
+        is_colour=raw.is_colour,
+        palette=raw.palette,
+        is_lossy=raw.is_lossy,
+    )
+    if raw.is_lossy:
+        grey = raw.values if not raw.is_colour else raw.values >> 8 & 255
+        return replace(look, between=float(((grey > 16) & (grey < 239)).mean()))
+    if len(values) > MOST_VALUES and raw.is_colour:
+        return look  # a photo rather than a mask: its regions say nothing
+    return _with_regions(look, raw)
+
+
+def _count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Values that occur, ascending, and the pixels of each."""
+    if values.dtype in (np.uint8, np.uint16):
+        counts = np.bincount(values.ravel())
+        present = np.flatnonzero(counts)
+        return present, counts[present]
+    return np.unique(values, return_counts=True)
+
+
+def _with_regions(look: Look, raw: RawMask) -> Look:
+    # scikit-image belongs to the `train` extra; what only predicts does without.
+    from skimage.measure import label
+
+    regions = label(raw.values, background=0, connectivity=2)
+    areas = np.bincount(regions.ravel())[1:]
+    first = np.full(len(areas) + 1, -1, np.int64)
+    flat = regions.ravel()
+    first[flat[::-1]] = np.arange(flat.size - 1, -1, -1)  # the last to be written is the first
+    values = raw.values.ravel()[first[1:]].astype(np.int64)
+    return _keep_regions(look, values, areas)
+
+
+def _keep_regions(look: Look, values: np.ndarray, areas: np.ndarray) -> Look:
+    kept = np.sort(np.argsort(-areas, kind="stable")[:MOST_REGIONS])
+    regions = np.stack([values[kept], areas[kept].astype(np.int64)], axis=1)
+    return replace(look, regions=regions, num_regions=len(areas))
+
+
+def _look_at_drawing(look: Look, drawing: Drawing) -> Look:
+    labels = sorted({shape.label for shape in drawing.shapes})
+    drawn = rasterise(drawing, look.size, {name: i + 1 for i, name in enumerate(labels)})
+    counts = np.bincount(drawn.ravel(), minlength=len(labels) + 1)
+    values: dict[int | str, int] = {0: int(counts[0])}
+    values |= {name: int(counts[i + 1]) for i, name in enumerate(labels)}
+    objects = rasterise_instances(drawing, look.size)
+    areas = np.bincount(objects[objects > 0])[1:]
+    areas = areas[areas > 0]
+    crowd = int((objects < 0).sum())
+    look = replace(look, values=values, num_values=len(values), crowd=crowd)
+    return _keep_regions(look, np.ones(len(areas), np.int64), areas)

@@ -1,0 +1,78 @@
+"""Masks, overlays and cut-outs, and how any result gets into its file: whole or not at all."""
+
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from unetkit.classes import Classes
+
+OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
+
+
+def palette_picture(mask: np.ndarray, classes: Classes) -> Image.Image:
+    """A mask as a picture whose pixels are class indices, and which any viewer shows in colour."""
+    picture = Image.fromarray(mask)
+    picture.putpalette([value for colour in classes.colours for value in colour])
+    return picture
+
+
+def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
+    """Class colours over a photo; the background stays as it is.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        mask: (H, W) uint8 class indices.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    strengths = np.full(len(classes), OVERLAY_STRENGTH, np.float32)
+    if classes.background is not None:
+        strengths[classes.background] = 0
+    strength = strengths[mask][..., None]
+    colours = np.array(classes.colours, np.float32)[mask]
+    return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
+
+
+def cutout(photo: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """A photo whose opacity is `alpha`.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        alpha: (H, W) float32 in [0, 1].
+    """
+    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
+    return Image.fromarray(np.dstack([photo, opacity]))
+
+
+def write_picture(file: Path, picture: Image.Image) -> None:
+    """Writes a picture beside its place and moves it there, so that none is ever half-written."""
+    write_whole(file, lambda part: picture.save(part, format="PNG"))
+
+
+def write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes) -> None:
+    write_whole(
+        file,
+        lambda part: np.savez_compressed(
+            part, probabilities=probabilities, classes=np.array(classes.names)
+        ),
+    )
+
+
+def write_whole(file: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a hidden file in the same folder, then gives it its name."""
+    # Only the end of the name: a longer one than the file's own may be longer than names can be.
+    part = file.with_name(f".part-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
+    try:
+        write(part)
+        part.replace(file)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """Writes text as UTF-8, whole or not at all."""
+    write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))

@@ -1,0 +1,239 @@
+"""`check`: a data set as figures, findings and contact sheets, for people and for programs."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit import __version__
+from unetkit.checking import Examination, class_counts, examine
+from unetkit.display import Display
+from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
+from unetkit.finding import Pair, Sources, find_dataset
+from unetkit.looks import Look
+from unetkit.outputs import write_text
+from unetkit.plotting import Sample, draw_samples
+from unetkit.reading import read_pair
+from unetkit.splits import SplitRule, split_to_json
+
+PER_SHEET = 24  # pairs on a contact sheet
+SHEETS = 3  # of pairs taken evenly from all
+FINDING_SHEETS = 2  # of pairs that findings are about
+PERCENTILES = (5, 50, 95)
+
+
+def check(
+    data: str | Path,
+    *,
+    sources: Sources | None = None,
+    rule: SplitRule | None = None,
+    classes: Mapping[str, Any] | None = None,
+    pictures: str | Path | None = None,
+    write_split: str | Path | None = None,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Looks at a data set before training.
+
+    Args:
+        data: Folder or table of pairs.
+        sources: Which files are images and which masks, where names leave it open.
+        rule: How pairs are split.
+        classes: What masks mean, of what is decided: arguments of `Classes`.
+        pictures: Folder for contact sheets with masks laid over, new or empty.
+        write_split: File for the split.
+        display: Shows progress.
+
+    Returns:
+        What the data set holds, and `findings`: each with a level ("error" spoils training,
+        "warning" may, "note" is good to know), a code, a text, what to do, and names.
+
+    Raises:
+        DataNotFoundError, DataError: There are no pairs, or it is not clear which.
+        OutputExistsError: `pictures` has something in it, or `write_split` exists.
+    """
+    display = display or Display()
+    sources, rule = sources or Sources(), rule or SplitRule()
+    for path in (pictures, write_split):
+        _require_free(path)
+    dataset = find_dataset(data, sources)
+    found = examine(dataset, sources, rule, classes or {}, display)
+    report = {"unetkit": __version__, "data": str(data)} | summarise(found)
+    if pictures is not None:
+        report["pictures"] = [str(path) for path in _draw_sheets(found, Path(pictures), display)]
+    if write_split is not None:
+        if found.split is None:
+            raise DataError(
+                f"{data} cannot be split, so {write_split} is not written; accepted are data "
+                "without errors; mend what the check lists"
+            )
+        text = split_to_json(found.split, dataset, found.digests(), found.left_out())
+        write_text(Path(write_split), text)
+    return report
+
+
+def _require_free(path: str | Path | None) -> None:
+    if path is None:
+        return
+    path = Path(path)
+    if path.is_dir() and not any(path.iterdir()):
+        return
+    if path.exists():
+        raise OutputExistsError(
+            f"{path} exists already; accepted is a new name, or for pictures an empty folder; "
+            "name another"
+        )
+
+
+def summarise(found: Examination) -> dict[str, Any]:
+    """What a data set holds, as plain values."""
+    good, dataset = found.good, found.dataset
+    return {
+        "pairs": len(dataset.pairs),
+        "usable": len(good),
+        "masks": dataset.masks,
+        "images": _about_images(good, found),
+        "kind": found.classes.kind if found.classes else None,
+        "classes": _about_classes(good, found),
+        "objects": _about_objects(good, found),
+        "split": {part: len(pairs) for part, pairs in found.split.parts.items()}
+        if found.split
+        else None,
+        "findings": [asdict(finding) for finding in found.findings],
+    }
+
+
+def _about_images(good: Sequence[Look], found: Examination) -> dict[str, Any]:
+    sizes = Counter(look.size for look in good)
+    by_area = sorted(sizes, key=lambda size: size[0] * size[1])
+    return {
+        "sizes": [{"size": list(size), "images": n} for size, n in sizes.most_common(10)],
+        "num_sizes": len(sizes),
+        "smallest": list(by_area[0]) if by_area else None,
+        "largest": list(by_area[-1]) if by_area else None,
+        "channels": dict(sorted(Counter(look.channels for look in good).items())),
+        "dtypes": dict(sorted(Counter(look.dtype for look in good).items())),
+        "formats": dict(sorted(Counter(look.format for look in good).items())),
+        "rotated": sum(look.orientation != 1 for look in good),
+        "levels": found.format.describe() if found.format else None,
+    }
+
+
+def _about_classes(good: Sequence[Look], found: Examination) -> list[dict[str, Any]]:
+    classes = found.classes
+    if classes is None or not good:
+        return []
+    counts = class_counts(good, classes)
+    total = max(1, int(counts.sum()))
+    rows = [
+        {
+            "name": name,
+            "value": classes.show(value),
+            "pixels": float(counts[:, index].sum() / total),
+            "images": float((counts[:, index] > 0).mean()),
+        }
+        for index, (name, value) in enumerate(zip(classes.names, classes.values, strict=True))
+    ]
+    ignored = counts[:, -1]
+    if classes.ignore is not None or ignored.any():
+        rows.append(
+            {
+                "name": "(ignored)",
+                "value": "" if classes.ignore is None else classes.show(classes.ignore),
+                "pixels": float(ignored.sum() / total),
+                "images": float((ignored > 0).mean()),
+            }
+        )
+    return rows
+
+
+def _about_objects(good: Sequence[Look], found: Examination) -> list[dict[str, Any]]:
+    """Number and areas of objects: of instances, or of connected regions of a class."""
+    classes = found.classes
+    if classes is None or not good:
+        return []
+    if classes.kind == "instances" or any(look.is_drawn for look in good):
+        areas = [_object_areas(look) for look in good]
+        return [_sizes("objects", areas)]
+    if classes.kind == "colours" or classes.threshold is not None:
+        return []
+    return [
+        _sizes(f"regions of {name}", [_areas_of(look, value) for look in good])
+        for index, (name, value) in enumerate(zip(classes.names, classes.values, strict=True))
+        if index not in (classes.background, classes.border)
+    ]
+
+
+def _object_areas(look: Look) -> np.ndarray:
+    if look.is_drawn:
+        return look.regions[:, 1]
+    return np.array([pixels for value, pixels in look.values.items() if value != 0], np.int64)
+
+
+def _areas_of(look: Look, value: int) -> np.ndarray:
+    return look.regions[look.regions[:, 0] == value, 1]
+
+
+def _sizes(what: str, areas: Sequence[np.ndarray]) -> dict[str, Any]:
+    every = np.concatenate(areas) if areas else np.zeros(0)
+    numbers = [len(one) for one in areas]
+    low, middle, high = np.percentile(every, PERCENTILES) if len(every) else (0.0, 0.0, 0.0)
+    return {
+        "what": what,
+        "count": len(every),
+        "per_image": [min(numbers), float(np.median(numbers)), max(numbers)],
+        "area": [float(low), float(middle), float(high)],
+    }
+
+
+def _draw_sheets(found: Examination, folder: Path, display: Display) -> list[Path]:
+    """Contact sheets of pairs taken evenly from all, and of those that findings are about."""
+    if found.classes is None or found.format is None:
+        display.say("no contact sheets: what masks or images mean is not certain yet")
+        return []
+    pairs = [look.pair for look in found.good]
+    places = np.linspace(0, len(pairs) - 1, min(len(pairs), SHEETS * PER_SHEET)).round()
+    sample = [(pairs[i], pairs[i].name) for i in sorted({int(place) for place in places})]
+    codes: dict[str, list[str]] = {}
+    for finding in found.findings:
+        for name in finding.names:
+            codes.setdefault(name, []).append(finding.code)
+    odd = [
+        (pair, f"{pair.name}: {', '.join(codes[pair.name])}")
+        for pair in pairs
+        if pair.name in codes
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (folder / f"{name}_{number + 1}.png", chosen[start : start + PER_SHEET])
+        for name, chosen, most in (("pairs", sample, SHEETS), ("findings", odd, FINDING_SHEETS))
+        for number, start in enumerate(range(0, min(len(chosen), most * PER_SHEET), PER_SHEET))
+    ]
+    on_done = display.task("drawing contact sheets", len(jobs))
+    for path, chosen in jobs:
+        _draw_sheet(path, chosen, found, on_done)
+    display.finish()
+    return [path for path, _ in jobs]
+
+
+def _draw_sheet(
+    path: Path,
+    chosen: Sequence[tuple[Pair, str]],
+    found: Examination,
+    on_done: Callable[[], object],
+) -> None:
+    classes, format = found.classes, found.format
+    samples = []
+    for pair, caption in chosen:
+        if classes is None or format is None:
+            continue
+        try:
+            image, mask = read_pair(pair, classes, format)
+        except (DataError, DataNotFoundError):
+            continue  # it has changed since it was looked at
+        samples.append(Sample(format.photo(image), mask, caption))
+    if samples and classes is not None:
+        draw_samples(path, samples, classes)
+    on_done()

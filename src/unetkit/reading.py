@@ -1,0 +1,87 @@
+"""Read pairs: the one way in which training, evaluation and checking come by their pixels."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from unetkit.classes import Classes
+from unetkit.errors import DataError, DataNotFoundError
+from unetkit.finding import SHOWN, Pair
+from unetkit.masks import read_mask
+from unetkit.pictures import read_image
+from unetkit.pixels import PixelFormat
+
+T = TypeVar("T")
+READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
+
+
+def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.ndarray, np.ndarray]:
+    """Image, (H, W, C) of the format's type, and mask, (H, W) uint8 class indices or IGNORE.
+
+    Raises:
+        DataNotFoundError, DataError: Either cannot be read, or their sizes differ.
+    """
+    image = read_image(pair.image, format, pair.page)
+    mask = read_mask(pair.source, classes, image.shape[:2])
+    require_same_size(pair, image.shape[:2], mask.shape)
+    return image, mask
+
+
+def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
+    """Refuses a mask that is not of its image's size.
+
+    Raises:
+        DataError: It is not.
+    """
+    if image != mask:
+        turned = " (turned as its EXIF tag says)" if image == mask[::-1] else ""
+        raise DataError(
+            f"image {pair.image} is {image[0]}x{image[1]}{turned} and mask {pair.mask} is "
+            f"{mask[0]}x{mask[1]} (height x width); accepted are equal sizes; draw the mask on "
+            "this picture, or remove the pair"
+        )
+
+
+def in_parallel(
+    read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
+) -> Iterator[T]:
+    """Applies `read` to each pair on a few threads, in order, a few ahead of who takes them."""
+    with ThreadPoolExecutor(READERS) as pool:
+        ahead = 4 * READERS
+        waiting = [pool.submit(read, pair) for pair in pairs[:ahead]]
+        try:
+            for number in range(len(pairs)):
+                result = waiting.pop(0).result()
+                if number + ahead < len(pairs):
+                    waiting.append(pool.submit(read, pairs[number + ahead]))
+                on_done()
+                yield result
+        except BaseException:
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
+            raise
+
+
+def read_in_parallel(
+    read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
+) -> list[T]:
+    """As `in_parallel`, all at once; all failures are reported together.
+
+    Raises:
+        DataError: One or more could not be read; the first few are named.
+    """
+
+    def attempt(pair: Pair) -> T | DataError | DataNotFoundError:
+        try:
+            return read(pair)
+        except (DataError, DataNotFoundError) as error:
+            return error
+
+    results = list(in_parallel(attempt, pairs, on_done))
+    failures = [str(one) for one in results if isinstance(one, DataError | DataNotFoundError)]
+    if failures:
+        more = len(failures) - SHOWN
+        tail = [f"... and {more} more"] if more > 0 else []
+        raise DataError("\n".join(failures[:SHOWN] + tail))
+    return results  # type: ignore[return-value]

@@ -1,0 +1,423 @@
+"""Read TIFF files: stacks, many channels, 16 bits and fractions, whatever microscopes write.
+
+A TIFF holds pages; what they are to one another is in its tags or nowhere. Channels are what the
+file calls so (samples of a pixel, or an axis C in OME or ImageJ metadata); other axes make many
+pictures. Where a file says nothing, its pages are many pictures, unless the caller knows better:
+`frame=None` reads them as the channels of one.
+
+tifffile reads the structure and plain numbers. Compressed strips and tiles are unpacked to bytes
+(deflate by Python, LZW and others by the library inside Pillow) and put together here, so that
+every number of channels and every type reads alike. What holds converted colours (JPEG, CMYK) or
+fax lines is left to Pillow whole.
+"""
+
+import ctypes
+import itertools
+import logging
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+from unetkit.errors import DataError, DataNotFoundError
+
+MAX_PIXELS = 178_956_970  # Pillow's own bound: what decodes in about half a gigabyte
+MAX_BYTES = 1 << 31  # of one picture, all channels together
+MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
+FEW = 16  # as many numbers along the last axis are channels, if the others are much longer
+UNCOMPRESSED = 1
+DEFLATE = {8, 32946}
+UNPACKED = {5, 32773, 34925, 50000}  # LZW, PackBits, LZMA, Zstandard: bytes in, bytes out
+HORIZONTAL, FLOATING = 2, 3  # predictors
+ALPHA = {1, 2}  # values of the ExtraSamples tag
+WHITE_IS_ZERO, COLOUR, PALETTE = 0, 2, 3  # photometric interpretations
+ORIENTATION = 274  # the tag
+AS_THEY_ARE = {0, 1, 2, 3, 32803, 34892}  # those whose samples need no conversion: grey, RGB, ...
+
+# Both libraries also print what they then raise, which would reach people's terminals.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+logging.getLogger("tifffile").propagate = False
+with suppress(AttributeError, OSError):  # where it is linked in without names, it keeps printing
+    ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # of Pillow's own copy of libtiff
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a TIFF.
+
+    Args:
+        array: (H, W, C) of any numerical type, as stored, not yet turned upright.
+        palette: (256, 3) uint8, or None.
+        has_alpha: Whether the last channel is opacity.
+        orientation: EXIF orientation, 1 to 8.
+        frames: How many pictures the file holds.
+    """
+
+    array: np.ndarray
+    palette: np.ndarray | None
+    has_alpha: bool
+    orientation: int
+    frames: int
+
+
+def count_frames(path: Path, channel_axis: str = "auto") -> int:
+    """How many pictures a file holds.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    with _opened(path) as tif:
+        return len(_list_frames(tif, path, channel_axis))
+
+
+def read_frame(path: Path, frame: int | None, channel_axis: str = "auto") -> Frame:
+    """Reads one picture.
+
+    Args:
+        frame: Its number from 0; None for the only one, or for all pages as channels.
+
+    Raises:
+        DataError: The file is damaged, too large, or has no such picture.
+    """
+    with _opened(path) as tif:
+        frames = _list_frames(tif, path, channel_axis)
+        if frame is None and len(frames) > 1:
+            if len(frames) > FEW:
+                raise DataError(
+                    f"{path} has {len(frames)} pages; accepted as one picture are up to {FEW}, "
+                    "which are then its channels; name a page, or part the file"
+                )
+            parts = [part for parts in frames for part in parts]
+            frames = [parts]
+        index = frame or 0
+        if not 0 <= index < len(frames):
+            raise DataError(
+                f"{path} has no page {index}; accepted are 0 to {len(frames) - 1}; correct it"
+            )
+        return _read(tif, path, frames[index], len(frames))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Where some channels of a picture are: a page, or a place in an array read as a whole."""
+
+    series: Any
+    page: int | None
+    whole: bool = False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Opens a file; whatever a damaged one makes the library stumble over becomes one error."""
+    try:
+        # Other files that OME metadata may name are none of ours.
+        with tifffile.TiffFile(path, _multifile=False) as tif:
+            yield tif
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataNotFoundError(
+            f"picture {path} does not exist any more; accepted is an image file; restore it"
+        ) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path} does not fit into memory; accepted are smaller pictures; cut it into parts"
+        ) from error
+    except Exception as error:  # tifffile lets through whatever a wrong number leads to
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(
+            f"{path} cannot be read whole ({reason}); accepted are undamaged TIFF files; replace "
+            "or remove it"
+        ) from error
+
+
+def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[_Part]]:
+    """The pictures of a file, each as the parts whose channels make it up."""
+    _require_few_pages(tif, path)
+    series = list(tif.series)
+    if not series:
+        raise DataError(f"{path} holds no picture; accepted is a TIFF with one; replace it")
+    if series[0].kind not in ("generic", "uniform", "shaped"):
+        series = series[:1]  # what follows are thumbnails, labels, overviews
+    frames: list[list[_Part]] = []
+    for one in series:
+        if one.keyframe.is_reduced and frames:
+            continue
+        frames += _frames_of(one, path, channel_axis)
+    if series[0].kind == "generic":  # pages of many kinds, which the library sorts by kind
+        frames.sort(key=lambda parts: parts[0].series.pages[parts[0].page or 0].index)
+    return frames
+
+
+def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:
+    """Refuses too many pages without walking all of them: they may lead in a circle."""
+    try:
+        tif.pages[MAX_PAGES]
+    except IndexError:
+        return
+    raise DataError(
+        f"{path} has more than {MAX_PAGES} pages, or pages in a circle; accepted are fewer; part "
+        "the file, or replace it"
+    )
+
+
+def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
+    axes, shape = series.axes, series.shape
+    if series.dtype is None or 0 in shape:
+        raise DataError(
+            f"{path} has {series.keyframe.bitspersample} bits a sample in the sizes {shape}; "
+            "accepted are whole numbers and fractions, at least one; save it again"
+        )
+    plane = next((end for end in ("SYX", "YXS", "YX") if axes.endswith(end)), None)
+    if plane is None:
+        raise DataError(
+            f"{path} has the axes {axes} of sizes {shape}; accepted are those that end in rows and "
+            "columns; save it in another order"
+        )
+    lead = list(zip(axes, shape, strict=True))[: len(axes) - len(plane)]
+    expected = int(np.prod([size for _, size in lead], dtype=np.int64))
+    if plane == "YX" and len(lead) == 1 and lead[0][0] in "QI":
+        short = shape[2] <= FEW and min(shape[:2]) >= 2 * FEW
+        if channel_axis == "last" or (channel_axis == "auto" and short):
+            return [[_Part(series, None, whole=True)]]
+    is_channel = [
+        letter == "C" or (channel_axis == "first" and len(lead) == 1) for letter, _ in lead
+    ]
+    whole = len(series.pages) != expected  # one page's tags may stand for many
+    pictures: dict[tuple[int, ...], list[_Part]] = {}
+    for page, place in enumerate(itertools.product(*(range(size) for _, size in lead))):
+        key = tuple(i for i, inner in zip(place, is_channel, strict=True) if not inner)
+        pictures.setdefault(key, []).append(_Part(series, page, whole))
+    return list(pictures.values())
+
+
+def _read(tif: tifffile.TiffFile, path: Path, parts: list[_Part], frames: int) -> Frame:
+    keyframe = parts[0].series.keyframe
+    sizes = [part.series.size if part.whole else keyframe.size for part in parts]
+    pixels = keyframe.imagelength * keyframe.imagewidth
+    total = sum(sizes) * keyframe.dtype.itemsize
+    if pixels > MAX_PIXELS or total > MAX_BYTES:
+        raise DataError(
+            f"{path} is too large ({keyframe.imagelength}x{keyframe.imagewidth} pixels, "
+            f"{total:,} bytes); accepted are pictures of up to {MAX_PIXELS:,} pixels and "
+            f"{MAX_BYTES:,} bytes; cut it into parts"
+        )
+    read = [_read_part(tif, path, part) for part in parts]
+    array = read[0][0] if len(read) == 1 else np.concatenate([part for part, _ in read], axis=2)
+    orientation = 1 if read[0][1] else keyframe.tags.valueof(ORIENTATION, default=1)
+    return Frame(
+        array if read[0][1] else _black_is_zero(array, int(keyframe.photometric)),
+        _palette(keyframe),
+        len(parts) == 1 and _has_alpha(keyframe, array.shape[2]),
+        orientation if orientation in range(1, 9) else 1,
+        frames,
+    )
+
+
+def _black_is_zero(array: np.ndarray, photometric: int) -> np.ndarray:
+    if photometric != WHITE_IS_ZERO or array.dtype.kind not in "bu":
+        return array
+    return ~array  # of bits or unsigned numbers: what is missing to the largest one
+
+
+def _palette(keyframe: Any) -> np.ndarray | None:
+    if int(keyframe.photometric) != PALETTE or keyframe.colormap is None:
+        return None
+    return (np.asarray(keyframe.colormap).T >> 8).astype(np.uint8)
+
+
+def _has_alpha(keyframe: Any, channels: int) -> bool:
+    extra = keyframe.extrasamples
+    colours = 3 if int(keyframe.photometric) == COLOUR else 1
+    if not extra:
+        return colours == 3 and channels == 4
+    return channels == colours + 1 and int(extra[-1]) in ALPHA
+
+
+def _read_part(tif: tifffile.TiffFile, path: Path, part: _Part) -> tuple[np.ndarray, bool]:
+    """Some channels, (H, W, c), and whether they are upright and black at 0 already."""
+    series = part.series
+    if not part.whole:
+        return _read_page(tif, path, series.pages[part.page])
+    if part.page is None and len(series.pages) == series.shape[0]:
+        rows = [_read_page(tif, path, page)[0][..., 0] for page in series.pages]
+        return np.stack(rows), False  # (H, W, C), which the file calls pages, rows and columns
+    if int(series.keyframe.compression) != UNCOMPRESSED:
+        raise DataError(
+            f"{path} has compressed volumes; accepted are planes; save it without compression"
+        )
+    array = series.asarray()
+    if part.page is None:
+        return array, False
+    plane = 3 if series.axes.endswith(("SYX", "YXS")) else 2
+    array = array.reshape(-1, *array.shape[array.ndim - plane :])[part.page]
+    return _channels_last(array, series.axes), False
+
+
+def _read_page(tif: tifffile.TiffFile, path: Path, page: Any) -> tuple[np.ndarray, bool]:
+    if page is None:
+        raise DataError(f"{path} lacks a page; accepted are whole files; replace it")
+    keyframe = page.keyframe
+    compression = int(keyframe.compression)
+    _require_data(tif, path, page)
+    if int(keyframe.photometric) not in AS_THEY_ARE:
+        return _read_with_pillow(path, page)
+    if compression == UNCOMPRESSED and keyframe.bitspersample not in (2, 4):
+        return _channels_last(page.asarray(), page.axes), False
+    if compression in {UNCOMPRESSED, *DEFLATE, *UNPACKED}:
+        return _put_together(tif, path, page), False
+    return _read_with_pillow(path, page)
+
+
+def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
+    if axes.endswith("SYX"):
+        return np.moveaxis(array, 0, -1)
+    return array if axes.endswith("S") else array[..., None]
+
+
+def _require_data(tif: tifffile.TiffFile, path: Path, page: Any) -> None:
+    """Refuses a page whose pixels would lie beyond the file's end: they would be read as zeros."""
+    size = tif.filehandle.size
+    parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+    ends = [offset + count for offset, count in parts if count]
+    missing = [offset for offset, count in parts if offset < 8 or offset + count > size]
+    needed = page.keyframe.size * page.keyframe.bitspersample // 8
+    short = int(page.keyframe.compression) == UNCOMPRESSED and sum(page.databytecounts) < needed
+    if missing or short or not ends:
+        raise DataError(
+            f"{path} cannot be read whole ({size} bytes, {max(ends, default=needed)} needed); "
+            "accepted are undamaged TIFF files; replace or remove it"
+        )
+
+
+def _put_together(tif: tifffile.TiffFile, path: Path, page: Any) -> np.ndarray:
+    """A page, (H, W, C), from its strips or tiles.
+
+    Source: TIFF 6.0, sections 3, 10, 14, 15.
+    """
+    keyframe = page.keyframe
+    height, width = keyframe.imagelength, keyframe.imagewidth
+    planes = keyframe.samplesperpixel if keyframe.planarconfig == 2 else 1
+    depth = keyframe.samplesperpixel // planes
+    rows, columns = min(keyframe.rowsperstrip, height), width
+    total = height
+    if keyframe.is_tiled:
+        rows, columns = keyframe.tilelength, keyframe.tilewidth
+        total = -(-height // rows) * -(-width // columns) * rows
+    parts = []
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tif.filehandle.seek(offset)
+        parts.append(tif.filehandle.read(count))
+    row_bytes = -(-columns * depth * keyframe.bitspersample // 8)
+    if total * row_bytes > MAX_BYTES or planes * -(-total // rows) != len(parts):
+        raise DataError(
+            f"{path} cannot be read whole ({len(parts)} parts of {rows}x{columns} pixels for "
+            f"{height}x{width}); accepted are undamaged TIFF files; replace or remove it"
+        )
+    each = len(parts) // planes
+    found = []
+    for plane in range(planes):
+        packed = parts[plane * each : (plane + 1) * each]
+        unpacked = _unpack(packed, keyframe, (total, row_bytes), rows)
+        numbers = _numbers(path, unpacked, keyframe, tif.byteorder, columns, depth)
+        if keyframe.is_tiled:
+            down, across = -(-height // rows), -(-width // columns)
+            numbers = numbers.reshape(down, across, rows, columns, depth).swapaxes(1, 2)
+            numbers = numbers.reshape(down * rows, across * columns, depth)[:height, :width]
+        found.append(numbers)
+    return np.concatenate(found, axis=2)
+
+
+def _unpack(parts: Sequence[bytes], keyframe: Any, shape: tuple[int, int], rows: int) -> np.ndarray:
+    """Bytes of each row, `shape`, of strips of so many rows; never more, whatever they hold."""
+    compression = int(keyframe.compression)
+    if compression in UNPACKED:
+        with Image.open(BytesIO(_grey_tiff(parts, keyframe, shape, rows))) as picture:
+            return np.asarray(picture)
+    found = np.empty(shape, np.uint8)
+    for number, part in enumerate(parts):
+        strip = found[number * rows : (number + 1) * rows].reshape(-1)
+        unpacked = part[: strip.size]
+        if compression in DEFLATE:
+            inflater = zlib.decompressobj()
+            unpacked = inflater.decompress(part, strip.size)
+            inflater.decompress(inflater.unconsumed_tail, 1)  # its checksum, if this is the end
+        if len(unpacked) < strip.size:
+            raise OSError(f"{len(unpacked)} bytes in a strip, {strip.size} needed")
+        strip[:] = np.frombuffer(unpacked, np.uint8)
+    return found
+
+
+def _grey_tiff(parts: Sequence[bytes], keyframe: Any, shape: tuple[int, int], rows: int) -> bytes:
+    """A TIFF whose grey pixels are the bytes of strips, for a library that knows few types."""
+    first = 8 + 2 + 10 * 12 + 4
+    data = first + (8 * len(parts) if len(parts) > 1 else 0)
+    counts = np.array([len(part) for part in parts], "<u4")
+    starts = (data + np.cumsum(counts, dtype="<u8") - counts).astype("<u4")
+    places = (first, first + 4 * len(parts)) if len(parts) > 1 else (starts[0], counts[0])
+    tags = (
+        (256, 1, shape[1]), (257, 1, shape[0]), (258, 1, 8), (259, 1, int(keyframe.compression)),
+        (262, 1, 1), (266, 1, int(keyframe.fillorder)), (273, len(parts), places[0]), (277, 1, 1),
+        (278, 1, rows), (279, len(parts), places[1]),
+    )  # fmt: skip
+    entries = b"".join(struct.pack("<HHLL", tag, 4, count, value) for tag, count, value in tags)
+    header = b"II*\0" + struct.pack("<LH", 8, len(tags)) + entries + bytes(4)
+    lists = starts.tobytes() + counts.tobytes() if len(parts) > 1 else b""
+    return b"".join((header, lists, *parts))
+
+
+def _numbers(
+    path: Path, unpacked: np.ndarray, keyframe: Any, order: str, columns: int, depth: int
+) -> np.ndarray:
+    """Numbers, (rows, columns, depth), from the bytes of each row, with the predictor undone."""
+    bits, predictor = keyframe.bitspersample, int(keyframe.predictor)
+    shape = (len(unpacked), columns, depth)
+    if bits < 8 and predictor == 1 and 8 % bits == 0:
+        shifts = np.arange(8 - bits, -1, -bits, dtype=np.uint8)
+        samples = (unpacked[..., None] >> shifts & (2**bits - 1)).reshape(len(unpacked), -1)
+        samples = samples[:, : columns * depth].reshape(shape)
+        if bits == 1:
+            return samples.astype(bool)
+        white = 255 // (2**bits - 1)  # as in PNG: few bits are coarse steps from black to white
+        return samples if int(keyframe.photometric) == PALETTE else samples * np.uint8(white)
+    if keyframe.dtype is None or keyframe.dtype.itemsize * 8 != bits or predictor > FLOATING:
+        raise DataError(
+            f"{path} has {bits} bits a sample with predictor {predictor}; accepted are 1, 2, 4, 8, "
+            "16, 32 and 64 bits and predictors up to 3; save it again"
+        )
+    if predictor == FLOATING:
+        steps = unpacked.reshape(len(unpacked), -1, depth)
+        sums = np.cumsum(steps, axis=1, dtype=np.uint8).reshape(len(unpacked), bits // 8, -1)
+        whole = np.ascontiguousarray(sums.swapaxes(1, 2)).view(f">u{bits // 8}")
+    else:
+        whole = np.ascontiguousarray(unpacked).view(f"{order}u{bits // 8}")
+    numbers = whole.astype(f"=u{bits // 8}").reshape(shape)
+    if predictor == HORIZONTAL:
+        numbers = np.cumsum(numbers, axis=1, dtype=numbers.dtype)
+    return numbers.view(keyframe.dtype)
+
+
+def _read_with_pillow(path: Path, page: Any) -> tuple[np.ndarray, bool]:
+    """As `_read_page`, for what needs a conversion of colours or a codec of pictures."""
+    with Image.open(path) as picture:
+        picture.seek(page.index)
+        # Pillow converts what it can; of Lab colours it says so.
+        colours = picture.mode in ("CMYK", "YCbCr", "LAB", "HSV")
+        plain = picture.convert("RGB") if colours else picture
+        array = np.asarray(plain)
+    array = array if array.ndim == 3 else array[..., None]
+    if not colours and array.shape[2] != page.keyframe.samplesperpixel:
+        raise DataError(
+            f"{path} has {page.keyframe.samplesperpixel} channels in the compression "
+            f"{page.keyframe.compression.name}, which cannot be read here; accepted are none, "
+            "deflate and LZW; save it with one of these"
+        )
+    return array, True
