@@ -118,7 +118,7 @@ def rows_of(array: np.ndarray) -> bytes:
 def tiff(
     data: bytes, tags: dict[int, int | list[int]] | None = None, order: str = "<", follow: int = 0
 ) -> bytes:
-    """A TIFF of one page as 32-bit numbers, grey unless `tags` say otherwise."""
+    """A TIFF of one page, grey unless `tags` say otherwise; place -1 is where its data begin."""
     entries: dict[int, int | list[int]] = {
         256: W, 257: H, 258: 8, 259: 1, 262: 1, 273: -1, 277: 1, 278: H, 279: len(data)
     }  # fmt: skip
@@ -127,7 +127,7 @@ def tiff(
     table, long = b"", b""
     start = after + sum(4 * len(v) for v in entries.values() if isinstance(v, list) and len(v) > 1)
     for tag, value in sorted(entries.items()):
-        values = [start if v == -1 else v for v in (value if isinstance(value, list) else [value])]
+        values = [v if v >= 0 else start - 1 - v for v in np.atleast_1d(value).tolist()]
         packed = struct.pack(f"{order}{len(values)}L", *values)
         table += struct.pack(order + "HHL", tag, 4, len(values))
         table += packed if len(values) == 1 else struct.pack(order + "L", after + len(long))
@@ -147,6 +147,12 @@ def opencv_bytes(array: np.ndarray, suffix: str, *options: int) -> bytes:
     done, data = cv2.imencode(suffix, array[..., ::-1] if array.shape[2] == 3 else array, options)
     assert done
     return data.tobytes()
+
+
+def exif_block(orientation: int, number: int = 3) -> bytes:
+    """EXIF that says only how the camera was held, in a type of TIFF's by its number."""
+    entry = struct.pack("<HHLL", 0x0112, number, 1, orientation)
+    return b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + bytes(4)
 
 
 def page_chain(pages: int, last: int = 0, odd_page: int | None = None) -> bytes:
@@ -372,8 +378,7 @@ def jpegs() -> dict[str, Kind]:
         return jpeg(encode(PHOTO, "JPEG", quality=95, subsampling=0, exif=content), picture)
 
     def oriented(value: int, picture: np.ndarray = PHOTO, number: int = 3) -> Kind:
-        entry = struct.pack("<HHLL", 0x0112, number, 1, value)
-        return with_exif(b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + bytes(4), picture)
+        return with_exif(exif_block(value, number), picture)
 
     def header(place: int, content: bytes) -> bytes:
         """The frame header holds length, precision, rows, columns, components."""
@@ -475,7 +480,7 @@ def tiffs() -> dict[str, Kind]:
         "TIFF with a strip in its header": from_tags(grey, "", t273=0),
         "TIFF of no rows a strip": from_tags(grey, GREY, t278=0),
         "TIFF of 7 bits a sample": from_tags(grey, "7", t258=7),
-        "TIFF of 65535 bits a sample": from_tags(grey, "65535 bits a sample", t258=65_535),
+        "TIFF of 65535 bits a sample": from_tags(grey, "", t258=65_535),
         "TIFF of no samples": from_tags(grey, GREY, t277=0),
         "TIFF of 65535 samples": from_tags(grey, "", t277=65_535),
         "TIFF of an unknown compression": from_tags(grey, "", t259=9999),
@@ -520,6 +525,14 @@ def tiffs() -> dict[str, Kind]:
         "TIFF of fractions": written(REAL, REAL, photometric="rgb"),
         "TIFF of fractions with nan": written(hole, "row 3, column 4", photometric="rgb"),
         "TIFF of fractions with inf": written(endless, "row 3, column 4", photometric="rgb"),
+        "TIFF of fractions with opacity": written(
+            np.concatenate([REAL, OPACITY], 2).astype(np.float32), REAL,
+            photometric="rgb", extrasamples=[2],
+        ),
+        "TIFF with a palette of one colour": from_tags(
+            INDICES.tobytes(), "palette", t262=3, t320=[0, 0, 0]
+        ),
+        "TIFF without its palette": from_tags(INDICES.tobytes(), "palette", t262=3),
         "TIFF of 64-bit fractions": written(real, real.astype("f4"), photometric="rgb"),
         "TIFF of fractions beyond 32 bits": written(
             np.full((H, W), 1e300), "row 0, column 0"

@@ -28,6 +28,7 @@ ORDER = [
     "masks",
     "layout",
     "listing",
+    "matching",
     "finding",
     "reading",
     "looks",

@@ -8,13 +8,30 @@ import subprocess
 import sys
 
 import pytest
-from conftest import write_pair
+from conftest import write_disks, write_pair
 from PIL import Image
 
 from unetkit import __version__
+from unetkit.cli import main
+from unetkit.config import config_from_file
 from unetkit.model import PRESETS
 
-COMMANDS = ("demo", "evaluate", "export", "info", "predict", "train")
+COMMANDS = (
+    ["check"],
+    ["data", "oxford-pets"],
+    ["data", "synthetic-cells"],
+    ["data", "synthetic-pets"],
+    ["demo"],
+    ["evaluate"],
+    ["export"],
+    ["info"],
+    ["predict"],
+    ["train"],
+)
+TINY = (
+    "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"
+    "[training]\nsteps = 4\nsteps_per_validation = 2\nbatch_size = 4\n"
+)
 
 
 def unetkit(*arguments, cwd=None):
@@ -40,11 +57,20 @@ def test_version():
     assert unetkit("--version").stdout.split() == ["unetkit,", "version", __version__]
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help(command):
-    done = unetkit(command, "--help")
+    done = unetkit(*command, "--help")
     assert done.returncode == 0
     assert "--" in done.stdout
+
+
+def test_no_command_is_forgotten():
+    names = [
+        [name, *inner]
+        for name, command in main.commands.items()
+        for inner in ([[key] for key in command.commands] if name == "data" else [[]])
+    ]
+    assert sorted(names) == sorted(COMMANDS)
 
 
 def test_help_names_every_preset():
@@ -52,10 +78,7 @@ def test_help_names_every_preset():
 
 
 def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
-    (tmp_path / "tiny.toml").write_text(
-        "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"
-        "[training]\nsteps = 4\nsteps_per_validation = 2\nbatch_size = 4\n"
-    )
+    (tmp_path / "tiny.toml").write_text(TINY)
     done = unetkit("train", pets, "--config", "tiny.toml", "--out", "run", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
@@ -98,6 +121,106 @@ def test_options_win_over_another_preset_s_configuration(run, pets, tmp_path):
     assert "batch_size = 3" in written
 
 
+class TestData:
+    """Options that say what data are, on their way from check to train to evaluate."""
+
+    @pytest.fixture
+    def mixed(self, tmp_path):
+        """Disks with two kinds of masks and one broken picture."""
+        data = write_disks(tmp_path / "mixed", count=10)
+        shutil.copytree(data / "masks", data / "labels")
+        (data / "images" / "disk_04.tif").write_bytes(b"II*\0broken")
+        (tmp_path / "tiny.toml").write_text(TINY)
+        return data
+
+    def test_check_lists_what_to_decide(self, mixed, tmp_path):
+        text = failure("check", mixed, code=1)
+        assert "holds several kinds of masks" in text
+        assert "choose with --masks, as in --masks 'labels'" in text
+
+        done = unetkit("check", mixed, "--masks", "masks/", "--json")
+        assert done.returncode == 1
+        report = json.loads(done.stdout)
+        codes = {f["code"] for f in report["findings"] if f["level"] == "error"}
+        assert codes == {"unreadable", "mask-kind"}
+
+        done = unetkit("check", mixed, "--masks", "masks/", "--ignore", 255)
+        assert done.returncode == 1
+        assert "unreadable" in done.stdout or "cannot be read" in done.stdout
+        (mixed / "images" / "disk_04.tif").unlink()
+        done = unetkit(
+            *("check", mixed, "--masks", "masks/", "--ignore", 255, "--json"),
+            *("--write-split", tmp_path / "split.json"),
+        )
+        assert done.returncode == 0, done.stdout
+        assert json.loads((tmp_path / "split.json").read_text())["train"]
+
+    def test_train_and_evaluate_take_the_same_words(self, mixed, tmp_path):
+        words = ["train", mixed, "--config", "tiny.toml", "--out", "run", "--masks", "masks/"]
+        words += ["--ignore", "255", "--classes", "ground, disk", "--channel-axis", "first"]
+        words += ["--group-by", r"(disk_\d\d)", "--test-fraction", "0.3", "--seed", "3"]
+        text = failure(*words, code=1, cwd=tmp_path)
+        assert "1 pairs cannot be read: " in text
+        assert "disk_04.tif" in text
+        assert "to go on without these files: --skip-bad" in text
+        assert not (tmp_path / "run").exists()
+
+        done = unetkit(*words, "--skip-bad", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        config = config_from_file(tmp_path / "run" / "config.toml")
+        assert (config.sources.masks, config.sources.skip_bad) == ("masks/", True)
+        assert (config.classes.names, config.classes.ignore) == (("ground", "disk"), 255)
+        assert config.pixels.channel_axis == "first"
+        assert (config.split.group_by, config.split.test_fraction) == (r"(disk_\d\d)", 0.3)
+        assert (config.split.seed, config.training.seed) == (3, 3)
+        split = json.loads((tmp_path / "run" / "split.json").read_text())
+        assert [entry["name"] for entry in split["skipped"]] == ["disk_04"]
+
+        # What is not said again still holds: the masks that were chosen for training.
+        for part, options in (("test", []), ("validation", ["--skip-bad"])):
+            done = unetkit(
+                *("evaluate", "run", "--data", mixed, "--part", part, *options), cwd=tmp_path
+            )
+            assert done.returncode == 0, done.stderr
+            assert "pixel accuracy" in done.stdout
+        done = unetkit("info", "run", cwd=tmp_path)
+        assert "0 ground, 1 disk; 255 ignored" in done.stdout
+        assert re.search(r"pixels +1 channel, uint16, -?\d", done.stdout)
+
+    def test_a_table_and_a_split_file(self, folder, tmp_path):
+        rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{i}" for i in range(8)]
+        (folder / "t.csv").write_text("\n".join(["image,mask,name", *rows]))
+        parts = {"train": ["0", "1", "2", "3"], "validation": ["4", "5"], "test": ["6"]}
+        (tmp_path / "s.json").write_text(json.dumps(parts))
+        (tmp_path / "tiny.toml").write_text(TINY)
+        done = unetkit(
+            *("train", folder / "t.csv", "--split", "s.json", "--config", "tiny.toml"), cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        split = json.loads((tmp_path / "runs/t-fast/split.json").read_text())
+        assert {part: [e["name"] for e in split[part]] for part in parts} == parts
+
+    def test_cells_are_drawn_in_16_bits_and_checked(self, tmp_path):
+        done = unetkit(
+            *("data", "synthetic-cells", tmp_path / "cells", "--count", 12),
+            *("--size", "48x64", "--bits", 16),
+        )
+        assert done.returncode == 0, done.stderr
+        done = unetkit("check", tmp_path / "cells", "--group-by", r"(dish\d)", "--json")
+        assert done.returncode == 0, done.stdout
+        report = json.loads(done.stdout)
+        assert report["kind"] == "instances"
+        assert report["images"]["dtypes"] == {"uint16": 12}
+
+    def test_folds_are_trained_and_pooled(self, folder, tmp_path):
+        (tmp_path / "tiny.toml").write_text(TINY)
+        done = unetkit("train", folder, "--folds", 2, "--config", "tiny.toml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "12 out-of-fold pairs" in done.stdout
+        made = {path.name for path in (tmp_path / "runs" / "data-folds").iterdir()}
+        assert made == {"folds.json", "fold-1", "fold-2", "split-1.json", "split-2.json"}
+
+
 def test_info_lists_the_notebook_s_summary(run):
     stdout = unetkit("info", run, "--layers").stdout
     assert re.search(r"encoder0_conv1 .*Conv2D .*\(16, 24, 4\)", stdout)
@@ -121,6 +244,23 @@ class TestUsage:
 
     def test_a_preset_that_is_none(self, pets):
         assert "did you mean 'fast'?" in failure("train", pets, "--preset", "fats", code=2)
+
+    def test_a_kind_of_mask_that_is_none(self, folder):
+        assert "did you mean 'classes'?" in failure("train", folder, "--kind", "class", code=2)
+
+    def test_a_channel_axis_that_is_none(self, folder):
+        for command in ("check", "train"):
+            text = failure(command, folder, "--channel-axis", "middle", code=2)
+            assert "channel_axis is 'middle'; accepted are auto, first, last" in text
+
+    def test_a_test_fraction_that_is_none(self, folder):
+        for command in ("check", "train"):
+            text = failure(command, folder, "--test-fraction", 1, code=2)
+            assert "test_fraction 1.0; accepted are shares between 0 and 1" in text
+
+    def test_a_value_to_ignore_that_is_none(self, folder):
+        text = failure("check", folder, "--ignore", "white", code=2)
+        assert "--ignore holds the value 'white'; accepted are whole numbers and colours" in text
 
     def test_predict_asks_for_a_model(self):
         assert "no model is named" in failure("predict", "x.jpg", code=2)

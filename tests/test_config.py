@@ -121,6 +121,18 @@ class TestChoices:
         assert config.sources == Sources(masks="*_seg")
         assert config.split.group_by == "(dish)"
 
+    def test_a_split_file_is_found_from_any_folder(self, dataset, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        config = choose(dataset, PHOTOS, {"split": {"file": "mine.json"}})
+        assert config.split.file == str(tmp_path / "mine.json")
+
+    def test_data_are_found_from_any_folder(self, folder, monkeypatch):
+        (folder / "pairs.csv").write_text("image,mask\nimages/photo_00.jpg,masks/photo_00.png\n")
+        monkeypatch.chdir(folder.parent)
+        for name in ("data", "data/pairs.csv"):
+            config = choose(find_dataset(name), PHOTOS)
+            assert config.data == str(folder.parent / name)
+
 
 class TestFile:
     @pytest.mark.parametrize("preset", PRESETS)
@@ -131,6 +143,45 @@ class TestFile:
         assert config_from_file(path) == config
         # and given as overrides it decides everything, whatever the data look like
         assert choose(dataset, FRAMES, read_config(path)) == config
+
+    def test_everything_that_says_what_data_are_comes_back(self, dataset, tmp_path):
+        classes = Classes(
+            ("ground", "cell"),
+            (0, 1),
+            background=0,
+            kind="instances",
+            colours=((0, 0, 0), (9, 8, 7)),
+        )
+        overrides = {
+            "sources": {
+                "images": "raw",
+                "masks": "*_seg",
+                "channel_axis": "last",
+                "skip_bad": True,
+            },
+            "split": {"group_by": r"(dish\d)", "file": str(tmp_path / "s.json")},
+        }
+        config = choose(dataset, ([(64, 64)], classes, DEEP), overrides)
+        path = tmp_path / "config.toml"
+        path.write_text(config_to_toml(config), encoding="utf-8")
+        assert config_from_file(path) == config
+        assert config.pixels == DEEP
+        assert config.sources == Sources("raw", "*_seg", "last", True)
+
+    @pytest.mark.parametrize(
+        ("kind", "values", "special"),
+        [
+            ("colours", (0x804080, 0xFFFFFF), {"ignore": 0}),
+            ("classes", (0, 7), {"ignore": 255}),
+            ("classes", (0, 255), {"threshold": 127}),
+        ],
+    )
+    def test_every_kind_of_mask_comes_back(self, dataset, tmp_path, kind, values, special):
+        classes = Classes(("a", "b"), values, kind=kind, **special)
+        config = choose(dataset, ([(64, 64)], classes, PixelFormat()))
+        path = tmp_path / "config.toml"
+        path.write_text(config_to_toml(config), encoding="utf-8")
+        assert config_from_file(path).classes == classes
 
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(DataNotFoundError, match=r"none\.toml cannot be read"):

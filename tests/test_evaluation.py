@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import write_pair
+from conftest import TINY_CONFIG, write_disks, write_pair
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from unetkit import Predictor, evaluate, evaluation
+from unetkit import Predictor, Sources, evaluate, evaluation, train
 from unetkit.classes import TRIMAP_CLASSES
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation import Scored
@@ -145,6 +145,153 @@ def test_a_damaged_split_file_is_named(run, pets, tmp_path):
     (tmp_path / "run" / "split.json").write_text("[]")
     with pytest.raises(DataError, match=r"split\.json cannot be used \(TypeError"):
         evaluate(tmp_path / "run", pets, part="train", out=tmp_path / "out")
+
+
+class TestIgnoredPixels:
+    def test_they_are_in_no_figure(self, disks, disks_run, tmp_path):
+        result = evaluate(disks_run, disks, part="all", out=tmp_path / "out")
+        predictor = Predictor(disks_run)
+        truths, answers = [], []
+        for pair in find_dataset(disks).pairs:
+            truth = np.asarray(Image.open(pair.mask))
+            truths.append(truth[truth != 255])
+            answers.append(predictor(pair.image)[truth != 255])
+        truth, answer = np.concatenate(truths), np.concatenate(answers)
+        assert len(truth) < 12 * 48 * 64
+        figures = result["figures"]["original"]
+        assert np.sum(figures["confusion"]) == len(truth)
+        assert figures["summed"]["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        scores = jaccard_score(truth, answer, labels=[0, 1], average=None)
+        assert list(figures["summed"]["iou"].values()) == pytest.approx(scores.tolist())
+        for image, one in zip(result["images"], truths, strict=True):
+            assert np.sum(image["confusion"]["original"]) == len(one)
+
+    def test_a_picture_of_which_nothing_counts_has_no_score(self, disks, disks_run, tmp_path):
+        shutil.copytree(disks, tmp_path / "data")
+        mask = tmp_path / "data" / "masks" / "disk_00.png"
+        Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
+        result = evaluate(disks_run, tmp_path / "data", part="all", out=tmp_path / "out")
+        text = (tmp_path / "out" / "evaluation.json").read_text()
+        assert "NaN" not in text
+        assert json.loads(text)["images"][0]["mean_iou"] is None
+        assert 0 <= result["figures"]["original"]["mean_over_images"]["mean_iou"] <= 1
+        assert (tmp_path / "out" / "cases.png").is_file()
+
+    def test_a_255_that_the_model_knows_nothing_of_is_named(self, run, tmp_path):
+        for name in "abc":
+            write_pair(tmp_path / "data", name, values=(1, 2, 255))
+        with pytest.raises(
+            DataError, match=r"\.png has the value 255 .*name the value with --ignore"
+        ):
+            evaluate(run, tmp_path / "data", out=tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Data with two kinds of masks, and a run that was told which to take."""
+    data = write_disks(tmp_path_factory.mktemp("two") / "data", count=6)
+    shutil.copytree(data / "masks", data / "labels")
+    for path in (data / "labels").iterdir():
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(path)
+    config = {
+        **TINY_CONFIG,
+        "classes": {"ignore": 255},
+        "sources": {"masks": "masks/", "skip_bad": True},
+    }
+    return data, train(data, out=data.parent / "run", config=config)
+
+
+class TestSources:
+    """Which files are images and which masks, where the folder alone leaves it open."""
+
+    def test_a_run_knows_them_for_its_own_data(self, trained, tmp_path):
+        data, run = trained
+        split = json.loads((run / "split.json").read_text())
+        result = evaluate(run, data, out=tmp_path / "out")
+        assert [image["name"] for image in result["images"]] == [split["test"][0]["name"]]
+        # 1 is in masks/ alone; labels/ hold 0
+        assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] > 0
+
+    def test_they_are_known_by_any_path_to_the_data(self, trained, tmp_path, monkeypatch):
+        data, run = trained
+        monkeypatch.chdir(data)
+        assert evaluate(run, ".", out=tmp_path / "out")["pairs"] == 1
+
+    def test_of_other_data_nothing_is_known(self, trained, tmp_path):
+        data, run = trained
+        shutil.copytree(data, tmp_path / "copy")
+        for model, where in ((run, tmp_path / "copy"), (run / "model.onnx", data)):
+            with pytest.raises(DataError, match=r"holds several kinds of masks: .*--masks"):
+                evaluate(model, where, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_what_is_said_wins(self, trained, tmp_path):
+        data, run = trained
+        result = evaluate(run, data, sources=Sources(masks="labels/"), out=tmp_path / "out")
+        assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] == 0
+
+    def test_a_damaged_configuration_says_nothing(self, trained, tmp_path):
+        data, run = trained
+        shutil.copytree(run, tmp_path / "run")
+        for text in ("", "sources = 3", "data = 5", "[sources]\nmask = 1\n", "\x00"):
+            (tmp_path / "run" / "config.toml").write_text(text)
+            with pytest.raises(DataError, match="holds several kinds of masks"):
+                evaluate(tmp_path / "run", data, out=tmp_path / "out")
+
+
+class TestSkipBad:
+    @pytest.fixture
+    def damaged(self, folder):
+        photo = folder / "images" / "photo_03.jpg"
+        photo.write_bytes(photo.read_bytes()[:-200])
+        Image.new("L", (3, 3), 1).save(folder / "masks" / "photo_05.png")
+        return folder
+
+    def test_a_pair_that_cannot_be_read_is_named(self, run, damaged, tmp_path):
+        with pytest.raises(DataError, match=r"photo_03\.jpg cannot be read whole"):
+            evaluate(run, damaged, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_it_is_left_out_if_asked_and_listed(self, run, damaged, tmp_path):
+        result = evaluate(run, damaged, sources=Sources(skip_bad=True), out=tmp_path / "out")
+        assert result["pairs"] == len(result["images"]) == 10
+        assert result["skipped"].keys() == {"photo_03", "photo_05"}
+        assert "cannot be read whole" in result["skipped"]["photo_03"]
+        assert "is 20x24 and mask" in result["skipped"]["photo_05"]
+        written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        assert written["skipped"] == result["skipped"]
+
+    def test_nothing_is_left_out_of_good_data(self, result):
+        assert result["skipped"] == {}
+
+    def test_where_none_can_be_read_there_is_no_result(self, run, folder, tmp_path):
+        for path in (folder / "images").iterdir():
+            path.write_bytes(b"broken")
+        with pytest.raises(DataError, match=r"none of the 12 pairs can be read \(.*unetkit check"):
+            evaluate(run, folder, sources=Sources(skip_bad=True), out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+class TestTables:
+    def test_a_table_is_scored_under_its_own_name(self, run, folder, tmp_path):
+        shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
+        rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,cat{i}" for i in range(3)]
+        (folder / "some.csv").write_text("\n".join(["image,mask,name", *rows]))
+        result = evaluate(tmp_path / "m.onnx", folder / "some.csv")
+        assert [image["name"] for image in result["images"]] == ["cat0", "cat1", "cat2"]
+        assert result["data"] == str(folder / "some.csv")
+        assert (tmp_path / "m-evaluation-some" / "evaluation.json").is_file()
+
+    def test_its_test_part_is_the_test(self, run, folder, tmp_path):
+        rows = [
+            f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{'test' if i < 4 else 'train'}"
+            for i in range(12)
+        ]
+        (folder / "some.csv").write_text("\n".join(["image,mask,part", *rows]))
+        result = evaluate(run, folder / "some.csv", out=tmp_path / "out")
+        names = [image["name"] for image in result["images"]]
+        assert names == [f"images/photo_{i:02d}" for i in range(4)]
+        assert result["protocol"]["split"] == "the test part that the data name"
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 """Exported files agree with Keras, say what they are, and are whole or absent."""
 
 import shutil
+from dataclasses import replace
 
+import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from conftest import TINY_CONFIG
 
@@ -11,7 +14,7 @@ from unetkit import Predictor, UNetConfig, build_unet, export, train
 from unetkit.classes import TRIMAP_CLASSES
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
-from unetkit.exporting import export_onnx
+from unetkit.exporting import _synthetic_picture, export_onnx
 from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 from unetkit.spec import ModelSpec, Normalization
@@ -72,6 +75,63 @@ def test_the_file_agrees_with_keras(tmp_path, pictures, config, policy):
     difference = export_onnx(model, spec, tmp_path / "m.onnx", pictures)
     assert 0 < difference < 1e-4
     assert Predictor(tmp_path / "m.onnx").spec == spec
+
+
+FORMATS = {
+    "uint16": PixelFormat(1, "uint16", (-78.5,), (3000.0,)),
+    "float32": PixelFormat(3, "float32", (-1.25,), (0.75,)),
+    "five channels": PixelFormat(
+        5, "uint16", (0.0, 100.0, 200.0, 300.0, 400.0), (1e3, 2e3, 3e3, 4e3, 65_600.0)
+    ),
+    "8 bits": PixelFormat(3),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_levels_are_part_of_the_file(tmp_path, name):
+    pixels = FORMATS[name]
+    model = build_unet(CONFIG, in_channels=pixels.channels, num_classes=3)
+    spec = replace(make_spec(CONFIG, Scale("resize", 32, 40)), pixels=pixels)
+    rng = np.random.default_rng(0)
+    low, high = min(pixels.low), max(pixels.high)
+    # Raw numbers, a tenth of the range beyond the levels on either side.
+    beyond = 0.1 * (high - low)
+    numbers = rng.uniform(low - beyond, high + beyond, (32, 40, pixels.channels))
+    if pixels.dtype != "float32":
+        numbers = np.clip(np.rint(numbers), 0, np.iinfo(pixels.dtype).max)
+    picture = numbers.astype(pixels.dtype)
+    export_onnx(model, spec, tmp_path / "m.onnx", [picture])
+
+    session = onnxruntime.InferenceSession(tmp_path / "m.onnx")
+    (found,) = session.run(None, {"image": picture[None].astype(np.float32)})
+    # A share of 255, over 255, minus 0.5: what the network is to see.
+    black, white = np.array(pixels.low), np.array(pixels.high)
+    shares = np.clip((picture - black) / (white - black), 0, 1)
+    expected = model((shares[None] - 0.5).astype(np.float32))
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(expected), atol=1e-4)
+    cuts = {"Clip", "Min", "Max"} & {n.op_type for n in onnx.load(tmp_path / "m.onnx").graph.node}
+    assert bool(cuts) == (name != "8 bits")  # what is on the common scale already costs nothing
+
+
+def test_a_file_without_the_levels_is_not_written(tmp_path, monkeypatch):
+    model = build_unet(CONFIG, in_channels=1, num_classes=3)
+    spec = replace(make_spec(CONFIG, Scale("resize", 32, 40)), pixels=FORMATS["uint16"])
+    picture = np.random.default_rng(0).integers(0, 3000, (32, 40, 1), dtype=np.uint16)
+    monkeypatch.setattr(PixelFormat, "scaled", lambda self, pixels: pixels.astype(np.float32))
+    with pytest.raises(ModelFileError, match="differs from the original by"):
+        export_onnx(model, spec, tmp_path / "m.onnx", [picture])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_synthetic_pictures_are_spread_over_the_levels(name):
+    pixels = FORMATS[name]
+    picture = _synthetic_picture(0, pixels)
+    assert picture.shape == (256, 256, pixels.channels)
+    assert picture.dtype == pixels.dtype
+    shown = pixels.scaled(picture)
+    for k in range(pixels.channels):
+        assert np.ptp(shown[..., k]) > 100
 
 
 def test_native_files_take_any_size_and_resizing_ones_a_single_size(tmp_path, pictures):
@@ -135,6 +195,20 @@ def test_where_the_data_are_gone_synthetic_pictures_serve_and_it_says_so(pets, t
     listener = Listener()
     export(run, out=tmp_path / "m.onnx", display=listener)
     assert "4 synthetic pictures" in listener.lines[0]
+
+
+def test_a_run_of_deep_pictures_is_exported_with_or_without_them(disks, disks_run, tmp_path):
+    shutil.copytree(disks_run, tmp_path / "run")
+    config = tmp_path / "run" / "config.toml"
+    listener = Listener()
+    path = export(tmp_path / "run", out=tmp_path / "m.onnx", display=listener)
+    assert "on 2 validation pictures" in listener.lines[-1]
+    picture = next((disks / "images").iterdir())
+    assert (Predictor(path)(picture) == Predictor(disks_run)(picture)).all()
+    assert Predictor(path).spec == Predictor(disks_run).spec
+    config.write_text(config.read_text().replace(str(disks), str(tmp_path / "gone")))
+    export(tmp_path / "run", out=tmp_path / "n.onnx", display=listener)
+    assert "4 synthetic pictures" in listener.lines[-1]
 
 
 def test_existing_files_are_not_replaced_unless_asked(run, tmp_path):

@@ -148,6 +148,26 @@ LAYOUTS = {
         ("p1/1_0", "images/p1/1_0.png", "masks/1_0.png"),
         ("p2/2_0", "images/p2/2_0.png", "masks/2_0.png"),
     ],
+    "patients in one word beside their images": [
+        ("p1/0", "p1/0.png", "p1_masks/0.png"),
+        ("p2/0", "p2/0.png", "p2_masks/0.png"),
+    ],
+    "Potsdam": [
+        (
+            "2_Ortho_RGB/top_2_10_RGB",
+            "2_Ortho_RGB/top_2_10_RGB.tif",
+            "5_Labels_all/top_2_10_label.tif",
+        ),
+    ],
+    "LoveDA": [
+        ("train/Urban/png/0", "Train/Urban/images_png/0.png", "Train/Urban/masks_png/0.png"),
+        ("train/Rural/png/0", "Train/Rural/images_png/0.png", "Train/Rural/masks_png/0.png"),
+        ("validation/Rural/png/1", "Val/Rural/images_png/1.png", "Val/Rural/masks_png/1.png"),
+    ],
+    "GlaS": [
+        ("testA_1", "testA_1.bmp", "testA_1_anno.bmp"),
+        ("train_1", "train_1.bmp", "train_1_anno.bmp"),
+    ],
     "ISIC 2018": [
         (
             "train/isic_2018_task_1_2/ISIC_7",
@@ -602,6 +622,16 @@ class TestWalking:
         assert problem.kind == "folder"
         assert re.search(r"locked cannot be read \(Permission denied\); its files", problem.text)
 
+    def test_a_name_in_another_encoding_is_refused(self, tmp_path):
+        try:
+            lay(tmp_path, os.fsdecode(b"images/caf\xe9.png"))
+        except OSError:
+            pytest.skip("this file system has names in UTF-8 alone")
+        with pytest.raises(
+            DataError, match=r"caf\\udce9\.png', a name that is not UTF-8; accepted"
+        ):
+            find_dataset(tmp_path)
+
     def test_far_too_many_files_are_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr("unetkit.finding.MAX_FILES", 3)
         lay(tmp_path, *(f"images/{i}.png" for i in range(4)))
@@ -773,19 +803,27 @@ class TestLaws:
     @given(
         st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), min_size=1),
         st.sets(st.tuples(st.sampled_from("abc"), st.integers(0, 4)), min_size=1),
-        st.sampled_from(["{0}/{1}", "{1}/{0}", "{0}_{1}", "{1}_{0}", "train/{0}/{1}"]),
+        st.sampled_from(
+            [
+                ("images/{}", "masks/{}"),
+                ("{}/images", "{}/masks"),
+                ("images_{}", "masks_{}"),
+                ("{}_images", "{}_masks"),
+                ("{}", "{}_masks"),
+                ("{}", "masks/{}"),
+                ("train/images/{}", "train/masks/{}"),
+            ]
+        ),
     )
     def test_patients_are_never_mixed(self, images, masks, layout):
-        def paths(role, members):
-            return {f"{layout.format(role, 'p' + p)}/{i}.png": (p, i) for p, i in members}
-
-        files = paths("images", images) | paths("masks", masks)
+        files = {f"{layout[0]}/{i}.png".format(f"p{p}"): (p, i) for p, i in images}
+        files |= {f"{layout[1]}/{i}.png".format(f"p{p}"): (p, i) for p, i in masks}
         with tempfile.TemporaryDirectory() as folder:
             empty_files(folder, files)
             pairs, _ = found_or_refused(folder) or ({}, None)
         # A single folder of each may be of one patient whose name was written in two ways.
         alone = len({p for p, _ in images}) == len({p for p, _ in masks}) == 1
-        if alone and "_" in layout:
+        if alone and "_" in layout[1]:
             return
         assert all(files[image] == files[mask] for image, mask in pairs.values())
         assert {files[image] for image, _ in pairs.values()} == images & masks

@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import onnx
 import pytest
+import tifffile
 from PIL import Image
 
+from unetkit import UNetConfig, build_unet
 from unetkit.classes import TRIMAP_CLASSES
 from unetkit.errors import (
     DataError,
@@ -16,15 +18,59 @@ from unetkit.errors import (
     OutputExistsError,
     SizeError,
 )
+from unetkit.exporting import export_onnx
 from unetkit.outputs import cutout, overlay, write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
 from unetkit.prediction import Predictor, find_images, mirror_pad, predict_files
+from unetkit.scale import Scale
+from unetkit.spec import ModelSpec, Normalization
 
 
 @pytest.fixture(scope="module")
 def predictor(run):
     return Predictor(run)
+
+
+def untrained(folder, pixels: PixelFormat) -> Predictor:
+    """A predictor of a network with random weights that takes such pictures at their own scale."""
+    config = UNetConfig(filters=(4, 8), head_filters=4)
+    spec = ModelSpec(
+        preset="fast",
+        pixels=pixels,
+        classes=TRIMAP_CLASSES,
+        scale=Scale("native", 32, 32),
+        normalization=Normalization(1 / 127.5, -1.0),
+        geometry=config.geometry,
+        seen=(),
+        layers=(),
+    )
+    model = build_unet(config, in_channels=pixels.channels, num_classes=3)
+    picture = np.zeros((32, 32, pixels.channels), pixels.dtype)
+    export_onnx(model, spec, folder / "m.onnx", [picture])
+    return Predictor(folder / "m.onnx")
+
+
+DEEP = PixelFormat(1, "uint16", (200.0,), (3000.0,))
+REAL = PixelFormat(1, "float32", (-1.5,), (2.5,))
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """Takes grey pictures of 16 bits, of which it uses 200 to 3000."""
+    return untrained(tmp_path_factory.mktemp("deep"), DEEP)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Takes grey pictures of fractions."""
+    return untrained(tmp_path_factory.mktemp("real"), REAL)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Takes pictures of three channels in 16 bits."""
+    return untrained(tmp_path_factory.mktemp("three"), PixelFormat(3, "uint16", (0,), (4000,)))
 
 
 @pytest.fixture
@@ -124,6 +170,159 @@ class TestPredictor:
         onnx.save(model, tmp_path / "m.onnx")
         with pytest.raises(ModelFileError, match="other arrays than its metadata says"):
             Predictor(tmp_path / "m.onnx")
+
+
+class TestNumbers:
+    """What becomes of pixels that are not of the model's own type."""
+
+    def test_16_bits_are_taken_as_they_are(self, deep):
+        numbers = np.random.default_rng(0).integers(200, 3000, (40, 48), dtype=np.uint16)
+        assert deep(numbers).shape == (40, 48)
+        assert (deep.probabilities(numbers) == deep.probabilities(numbers[..., None])).all()
+
+    def test_only_what_lies_between_the_levels_counts(self, deep):
+        rng = np.random.default_rng(0)
+        numbers = rng.integers(0, 6000, (40, 48), dtype=np.uint16)
+        cut = np.clip(numbers, 200, 3000)
+        assert not np.array_equal(numbers, cut)
+        np.testing.assert_allclose(deep.probabilities(numbers), deep.probabilities(cut), atol=1e-6)
+        assert not np.allclose(deep.probabilities(cut), deep.probabilities(cut // 2), atol=1e-3)
+
+    def test_8_bits_become_16_so_that_white_stays_white(self, deep):
+        small = np.random.default_rng(0).integers(0, 12, (40, 48), dtype=np.uint8)
+        # 65535 / 255 = 257; 12 * 257 = 3084 is about the upper level
+        assert (
+            deep.probabilities(small) == deep.probabilities(small.astype(np.uint16) * 257)
+        ).all()
+
+    def test_16_bits_become_8_for_a_model_of_photos(self, predictor):
+        small = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        large = small.astype(np.uint16) * 257
+        assert (predictor.probabilities(large) == predictor.probabilities(small)).all()
+        # to the nearest: 128 of 257 are nothing, 129 are one more
+        near = predictor.probabilities(large + np.uint16(128) * (large < 65_000))
+        assert (near == predictor.probabilities(small)).all()
+
+    def test_fractions_are_taken_by_a_model_of_fractions(self, real):
+        numbers = np.random.default_rng(0).uniform(-1.5, 2.5, (40, 48)).astype(np.float32)
+        assert real(numbers).shape == (40, 48)
+        shifted = real.probabilities(numbers + np.float32(0.5))
+        assert not np.allclose(real.probabilities(numbers), shifted, atol=1e-3)
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16, np.int32, bool])
+    def test_a_model_of_whole_numbers_refuses_others(self, deep, dtype):
+        with pytest.raises(SizeError, match=r"image is \(8, 8\) .*accepted is \(H, W, 1\) uint16"):
+            deep(np.zeros((8, 8), dtype))
+
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float64])
+    def test_a_model_of_fractions_refuses_others(self, real, dtype):
+        with pytest.raises(SizeError, match=r"accepted is \(H, W, 1\) float32"):
+            real(np.zeros((8, 8), dtype))
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_what_is_no_number_is_refused(self, real, value):
+        numbers = np.zeros((8, 8), np.float32)
+        numbers[3, 4] = value
+        with pytest.raises(DataError, match="has pixels that are no finite numbers; accepted"):
+            real(numbers)
+
+    def test_files_of_another_type_are_named(self, deep, real, tmp_path):
+        for name, array in (("r.tif", np.zeros((8, 8), np.float32)), ("w.tif", DISK)):
+            tifffile.imwrite(tmp_path / name, array)
+        with pytest.raises(DataError, match=r"r\.tif has float32 pixels; accepted are uint16"):
+            deep(tmp_path / "r.tif")
+        with pytest.raises(DataError, match=r"w\.tif has uint16 pixels; accepted are float32"):
+            real(tmp_path / "w.tif")
+
+    def test_files_and_arrays_give_the_same(self, deep, tmp_path):
+        tifffile.imwrite(tmp_path / "d.tif", DISK)
+        Image.fromarray(DISK).save(tmp_path / "d.png")
+        expected = deep.probabilities(DISK)
+        assert (deep.probabilities(tmp_path / "d.tif") == expected).all()
+        assert (deep.probabilities(tmp_path / "d.png") == expected).all()
+
+
+DISK = np.random.default_rng(7).integers(200, 3000, (24, 28), dtype=np.uint16)
+
+
+def write_pages(path, *pages, **options):
+    """Writes a TIFF whose pages say nothing of one another."""
+    with tifffile.TiffWriter(path) as tif:
+        for page in pages:
+            tif.write(page, contiguous=False, **{"photometric": "minisblack", **options})
+    return path
+
+
+class TestStacks:
+    """Files of several pictures."""
+
+    def test_each_page_has_results_of_its_own(self, deep, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        film = write_pages(tmp_path / "film.tif", *pages)
+        written = predict_files(deep, [film], tmp_path / "out", kinds=("mask", "probabilities"))
+        assert [path.name for path in written] == [
+            f"film_p{page:03d}{end}" for page in range(3) for end in (".png", "_probabilities.npz")
+        ]
+        for page, pixels in enumerate(pages):
+            mask = np.asarray(Image.open(tmp_path / "out" / f"film_p{page:03d}.png"))
+            assert np.array_equal(mask, deep(pixels))
+
+    def test_each_file_is_reported_once(self, deep, tmp_path):
+        film = write_pages(tmp_path / "film.tif", DISK, DISK)
+        single = write_pages(tmp_path / "single.tif", DISK)
+        done = []
+        predict_files(deep, [film, single], tmp_path / "out", on_done=lambda: done.append(1))
+        assert len(done) == 2
+        assert (tmp_path / "out" / "single.png").is_file()
+
+    def test_pages_as_many_as_the_channels_are_the_channels(self, three, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "bands.tif", *pages)
+        (mask,) = predict_files(three, [path], tmp_path / "out")
+        assert mask.name == "bands.png"
+        assert np.array_equal(np.asarray(Image.open(mask)), three(np.dstack(pages)))
+
+    def test_colour_pages_as_many_as_the_channels_are_pictures(self, three, tmp_path):
+        colour = np.dstack([DISK, DISK + 3, DISK + 5])
+        pages = [np.roll(colour, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "film.tif", *pages, photometric="rgb")
+        written = predict_files(three, [path], tmp_path / "out")
+        assert [file.name for file in written] == [f"film_p{page:03d}.png" for page in range(3)]
+        for file, pixels in zip(written, pages, strict=True):
+            assert np.array_equal(np.asarray(Image.open(file)), three(pixels))
+
+    def test_an_animation_is_many_pictures(self, predictor, tmp_path):
+        rng = np.random.default_rng(0)
+        frames = [Image.fromarray(rng.integers(0, 256, (9, 8), dtype=np.uint8)) for _ in range(2)]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        written = predict_files(predictor, [tmp_path / "a.gif"], tmp_path / "out")
+        assert [path.name for path in written] == ["a_p000.png", "a_p001.png"]
+
+    def test_a_page_and_a_picture_of_the_same_name_are_refused(self, deep, tmp_path):
+        film = write_pages(tmp_path / "a.tif", DISK, DISK)
+        other = write_pages(tmp_path / "a_p001.tif", DISK)
+        with pytest.raises(OutputExistsError, match=r"would both be written to .*a_p001\.png"):
+            predict_files(deep, [film, other], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_pages_are_not_replaced_unless_asked(self, deep, tmp_path):
+        film = write_pages(tmp_path / "a.tif", DISK, DISK)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a_p001.png").write_text("mine")
+        with pytest.raises(OutputExistsError, match=r"a_p001\.png exists already"):
+            predict_files(deep, [film], tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_p001.png"]
+
+    def test_overlays_and_cutouts_show_deep_pictures_between_their_levels(self, deep, tmp_path):
+        # 200 is black, 3000 white, and (1000 - 200) / 2800 * 255 = 72.9
+        ramp = np.repeat(np.array([[200, 1000, 3000]], np.uint16), 4, axis=0)
+        path = write_pages(tmp_path / "ramp.tif", ramp)
+        (cut,) = predict_files(deep, [path], tmp_path / "out", kinds=("cutout",))
+        assert np.asarray(Image.open(cut))[0, :, :3].tolist() == [[0] * 3, [73] * 3, [255] * 3]
+        (laid,) = predict_files(deep, [path], tmp_path / "out", kinds=("overlay",))
+        photo = np.repeat(np.array([[[0], [73], [255]]], np.uint8), 4, axis=0).repeat(3, axis=2)
+        expected = overlay(photo, deep(ramp), TRIMAP_CLASSES)
+        assert np.array_equal(np.asarray(Image.open(laid)), expected)
 
 
 class TestFiles:

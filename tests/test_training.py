@@ -1,21 +1,27 @@
 """Training as a whole: what a run folder holds, and what stops a run before it starts."""
 
 import csv
+import hashlib
 import json
 import shutil
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import TINY_CONFIG, write_pair
+from conftest import TINY_CONFIG, write_disks, write_pair
 from PIL import Image
 
-from unetkit import Predictor, train
+from unetkit import Predictor, evaluate, train
 from unetkit.config import config_from_file
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
-from unetkit.finding import find_dataset
+from unetkit.finding import Sources, find_dataset
+from unetkit.loading import Sampler, build_cache
+from unetkit.losses import loss_by_name
 from unetkit.pixels import PixelFormat
+from unetkit.scale import IGNORE
+from unetkit.spec import name_digest
 from unetkit.splits import SplitRule, split_pairs
 from unetkit.training import overrides_from
 
@@ -70,7 +76,21 @@ class TestRunFolder:
         for name, pairs in split.parts.items():
             assert [entry["name"] for entry in written[name]] == [pair.name for pair in pairs]
 
-    def test_pictures_can_be_opened(self, run):
+    def test_the_split_file_has_the_sha256_of_each_file(self, run, pets):
+        written = json.loads((run / "split.json").read_text())
+        assert written["data"] == str(pets.resolve())
+        assert written["skipped"] == []
+        pairs = {pair.name: pair for pair in find_dataset(pets).pairs}
+        entries = [entry for part in ("train", "validation", "test") for entry in written[part]]
+        assert len(entries) == len(pairs) == 20
+        for entry in entries:
+            pair = pairs[entry["name"]]
+            for key, path in (("image_sha256", pair.image), ("mask_sha256", pair.mask)):
+                assert entry[key] == hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @pytest.mark.parametrize("which", ["run", "disks_run"])
+    def test_pictures_can_be_opened(self, which, request):
+        run = request.getfixturevalue(which)
         for path in (run / "curves.png", run / "pictures" / "validation.png"):
             assert np.asarray(Image.open(path).convert("L")).std() > 5
 
@@ -114,7 +134,9 @@ class TestTraining:
         assert not {"network", "normalization", "augmentation", "training"} & overrides.keys()
         assert "scale" in overrides
 
-    def test_its_own_configuration_makes_the_same_run(self, run, tmp_path):
+    @pytest.mark.parametrize("which", ["run", "disks_run"])
+    def test_its_own_configuration_makes_the_same_run(self, which, request, tmp_path):
+        run = request.getfixturevalue(which)
         again = train(config=run / "config.toml", out=tmp_path / "again")
         assert (again / "config.toml").read_bytes() == (run / "config.toml").read_bytes()
         assert (again / "split.json").read_bytes() == (run / "split.json").read_bytes()
@@ -180,6 +202,242 @@ class TestTraining:
         )
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
         assert json.loads((run / "training.json").read_text())["best"]["mean_iou"] > 0.9
+
+
+class TestDeepPictures:
+    """16 bits, fractions and many channels, from the file to the prediction."""
+
+    def test_levels_come_from_all_training_pictures_and_go_into_the_file(self, disks_run):
+        pixels = config_from_file(disks_run / "config.toml").pixels
+        assert (pixels.channels, pixels.dtype) == (1, "uint16")
+        # The disks use 200 to 3000; a tenth of that on either side is 280.
+        assert -120 < pixels.low[0] < 0
+        assert 3200 < pixels.high[0] < 3320
+        assert Predictor(disks_run).spec.pixels == pixels
+
+    @pytest.mark.parametrize(
+        ("dtype", "low", "high", "channels"),
+        [("float32", -1.5, 0.25, 2), ("uint16", 100, 60_000, 5)],
+    )
+    def test_any_type_and_number_of_channels_trains(self, tmp_path, dtype, low, high, channels):
+        data = write_disks(
+            tmp_path / "data", dtype=dtype, low=low, high=high, channels=channels, count=6
+        )
+        config = tiny(classes={"ignore": 255}, training={"steps": 2, "batch_size": 2})
+        run = train(data, out=tmp_path / "run", config=config)
+        pixels = config_from_file(run / "config.toml").pixels
+        assert (pixels.channels, pixels.dtype) == (channels, dtype)
+        assert len(pixels.low) == channels
+        assert all(bottom < low for bottom in pixels.low)
+        assert all(top > high for top in pixels.high)
+        predictor = Predictor(run)
+        assert predictor(data / "images" / "disk_00.tif").shape == (48, 64)
+        assert evaluate(run, data)["pairs"] == 1
+        picture = np.asarray(Image.open(run / "pictures" / "validation.png").convert("L"))
+        assert picture.std() > 5
+
+    def test_a_network_learns_from_16_bits_of_which_few_are_used(self, tmp_path):
+        data = write_disks(tmp_path / "data", low=30, high=60, count=16)
+        config = tiny(
+            classes={"ignore": 255},
+            augmentation={"rotation": 0.0, "zoom": 0.0},
+            training={"steps": 40, "steps_per_validation": 20, "learning_rate": 0.01},
+        )
+        run = train(data, out=tmp_path / "run", config=config)
+        assert json.loads((run / "training.json").read_text())["best"]["mean_iou"] > 0.8
+
+    def test_a_stack_is_as_many_pairs(self, tmp_path):
+        from test_prediction import write_pages
+
+        data = write_disks(tmp_path / "data", count=6)
+        for part in ("images", "masks"):
+            files = sorted((data / part).iterdir())
+            write_pages(data / part / "film.tif", *(np.asarray(Image.open(f)) for f in files))
+            for file in files:
+                file.unlink()
+        run = train(data, out=tmp_path / "run", config=tiny(classes={"ignore": 255}))
+        written = json.loads((run / "split.json").read_text())
+        names = [
+            entry["name"] for part in ("train", "validation", "test") for entry in written[part]
+        ]
+        assert sorted(names) == [f"film_p{page:03d}" for page in range(6)]
+        assert evaluate(run, data)["pairs"] == len(written["test"])
+
+
+class TestIgnoredPixels:
+    """Pixels whose value is named by `classes.ignore` have no part in anything."""
+
+    def test_the_loss_of_a_batch_leaves_them_out(self, disks, disks_run, tmp_path):
+        config = config_from_file(disks_run / "config.toml")
+        pairs = find_dataset(disks).pairs[:4]
+        cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
+        sampler = Sampler(
+            cache,
+            config.scale,
+            config.network.geometry,
+            config.pixels,
+            config.normalization,
+            config.augmentation,
+        )
+        _, masks = sampler.batch(0, 4)
+        counted = masks != IGNORE
+        assert 0 < counted.mean() < 1
+        assert set(np.unique(masks[counted])) == {0, 1}
+        logits = np.random.default_rng(0).normal(size=(*masks.shape, 2)).astype(np.float32)
+        powers = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+        of_truth = np.take_along_axis(powers, (masks == 1)[..., None].astype(int), -1)[..., 0]
+        loss = loss_by_name("cross_entropy")(masks, logits)
+        assert float(loss) == pytest.approx(-np.log(of_truth)[counted].mean(), rel=1e-5)
+
+    def test_validation_counts_leave_them_out(self, disks, disks_run, tmp_path):
+        again = evaluate(disks_run, disks, part="validation", out=tmp_path / "out")
+        figures = again["figures"]["training"]
+        summary = json.loads((disks_run / "training.json").read_text())
+        assert figures["summed"]["mean_iou"] == pytest.approx(summary["best"]["mean_iou"], abs=1e-3)
+        config = config_from_file(disks_run / "config.toml")
+        names = {image["name"] for image in again["images"]}
+        pairs = [pair for pair in find_dataset(disks).pairs if pair.name in names]
+        cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
+        counted = sum(int((mask != IGNORE).sum()) for mask in cache.masks)
+        assert np.sum(figures["confusion"]) == counted < len(pairs) * 32 * 48
+
+    def test_a_255_that_nobody_named_stops_the_run(self, disks, tmp_path):
+        with pytest.raises(DataError, match=r"values that are no class: 255 .*with --ignore"):
+            train(disks, out=tmp_path / "run", config=TINY_CONFIG)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("part", ["train", "validation"])
+    def test_a_part_of_which_nothing_counts_is_refused(self, disks, disks_run, tmp_path, part):
+        shutil.copytree(disks, tmp_path / "data")
+        for entry in json.loads((disks_run / "split.json").read_text())[part]:
+            mask = tmp_path / "data" / "masks" / f"{entry['name']}.png"
+            Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
+        config = tiny(classes={"ignore": 255}, split={"file": str(disks_run / "split.json")})
+        with pytest.raises(DataError, match=rf"every pixel of the {part} part is ignored"):
+            train(tmp_path / "data", out=tmp_path / "run", config=config)
+        assert not (tmp_path / "run").exists()
+
+
+class TestBadPairs:
+    """Files that cannot be used stop a run before it starts, or are left out if asked."""
+
+    @pytest.fixture
+    def damaged(self, folder):
+        """Twelve pairs: a cut-off photo, a mask of another size, a name with two masks."""
+        photo = folder / "images" / "photo_03.jpg"
+        photo.write_bytes(photo.read_bytes()[:-200])
+        Image.new("L", (3, 3), 1).save(folder / "masks" / "photo_05.png")
+        shutil.copy(folder / "masks" / "photo_07.png", folder / "masks" / "photo_07.bmp")
+        return folder
+
+    BAD = ("photo_03", "photo_05", "photo_07")
+
+    def test_all_of_them_are_named_with_what_to_do(self, damaged, tmp_path):
+        with pytest.raises(DataError) as caught:
+            train(damaged, out=tmp_path / "run", config=TINY_CONFIG)
+        *lines, advice = str(caught.value).split("\n")
+        for name in self.BAD:
+            assert sum(name in line for line in lines) == 1
+        assert advice == (
+            f"all findings: unetkit check {damaged}; to go on without these files: --skip-bad"
+        )
+        assert not (tmp_path / "run").exists()
+
+    def test_a_run_goes_on_without_them_and_says_so(self, damaged, tmp_path):
+        listener = Listener()
+        config = tiny(sources={"skip_bad": True})
+        run = train(damaged, out=tmp_path / "run", config=config, display=listener)
+        said = "\n".join(listener.lines)
+        assert all(f"{name}" in said for name in self.BAD)
+        written = json.loads((run / "split.json").read_text())
+        left = {Path(entry["name"]).stem: entry["why"] for entry in written["skipped"]}
+        assert left.keys() == set(self.BAD)
+        assert "cannot be read whole" in left["photo_03"]
+        assert "is 20x24 and mask" in left["photo_05"]
+        assert "2 masks share a name" in left["photo_07"]
+        names = [
+            entry["name"] for part in ("train", "validation", "test") for entry in written[part]
+        ]
+        assert sorted(names) == [
+            f"photo_{i:02d}" for i in range(12) if f"photo_{i:02d}" not in self.BAD
+        ]
+        seen = Predictor(run).spec.seen
+        assert not {name_digest(name) for name in self.BAD} & set(seen)
+        assert config_from_file(run / "config.toml").sources == Sources(skip_bad=True)
+
+    def test_what_cannot_be_left_out_stops_the_run_all_the_same(self, damaged, tmp_path):
+        Image.fromarray(np.full((20, 24), 9, np.uint8)).save(damaged / "masks" / "photo_01.png")
+        with pytest.raises(DataError, match="values that are no class: 1, 2, 3, 9") as caught:
+            train(damaged, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
+        assert "--skip-bad" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    def test_too_few_good_pairs_stop_the_run(self, folder, tmp_path):
+        for i in range(2, 12):
+            (folder / "images" / f"photo_{i:02d}.jpg").write_bytes(b"broken")
+        with pytest.raises(DataError, match="has 2 pairs of image and mask to cut 3 parts from"):
+            train(folder, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
+        assert not (tmp_path / "run").exists()
+
+
+class TestSplits:
+    def write_split(self, path, names, **extra):
+        parts = {"train": names[:6], "validation": names[6:8], "test": names[8:11], **extra}
+        path.write_text(json.dumps(parts))
+        return {name: sorted(parts[name]) for name in ("train", "validation", "test")}
+
+    def names_in(self, run):
+        written = json.loads((run / "split.json").read_text())
+        return {
+            part: sorted(entry["name"] for entry in written[part])
+            for part in ("train", "validation", "test")
+        }
+
+    def test_a_split_file_decides_and_stands_in_the_configuration_as_a_whole_path(
+        self, folder, tmp_path, monkeypatch
+    ):
+        names = [f"photo_{i:02d}" for i in reversed(range(12))]
+        expected = self.write_split(tmp_path / "mine.json", names)
+        monkeypatch.chdir(tmp_path)
+        run = train(folder, out="run", config=tiny(split={"file": "mine.json"}))
+        assert self.names_in(run) == expected
+        assert config_from_file(run / "config.toml").split.file == str(tmp_path / "mine.json")
+        assert len(Predictor(run).spec.seen) == 8
+
+    def test_names_that_are_no_pairs_leave_no_run(self, folder, tmp_path):
+        self.write_split(tmp_path / "s.json", [f"photo_{i:02d}" for i in range(12)], test=["cat"])
+        config = tiny(split={"file": str(tmp_path / "s.json")})
+        with pytest.raises(DataError, match=r"split file .*s\.json names 'cat', no pair of"):
+            train(folder, out=tmp_path / "run", config=config)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_split_file_that_is_not_there_leaves_no_run(self, folder, tmp_path):
+        config = tiny(split={"file": str(tmp_path / "none.json")})
+        with pytest.raises(DataNotFoundError, match=r"split file .*none\.json does not exist"):
+            train(folder, out=tmp_path / "run", config=config)
+        assert not (tmp_path / "run").exists()
+
+
+class TestTables:
+    def test_a_table_of_pairs_is_trained_on_and_scored(self, folder, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        parts = ["train"] * 7 + ["val"] * 2 + ["test"] * 3
+        rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{parts[i]}" for i in range(12)]
+        table = folder / "pairs.csv"
+        table.write_text("\n".join(["image,mask,split", *rows]))
+        run = train(table, config=TINY_CONFIG)
+        assert run.as_posix() == "runs/pairs-fast"
+        written = json.loads((run / "split.json").read_text())
+        assert written["data"] == str(table)
+        counts = {part: len(written[part]) for part in ("train", "validation", "test")}
+        assert counts == {"train": 7, "validation": 2, "test": 3}
+        result = evaluate(run, table)
+        assert {image["name"] for image in result["images"]} == {
+            entry["name"] for entry in written["test"]
+        }
+        assert result["protocol"]["split"] == "the test part that the data name"
+        assert (run / "evaluation-pairs" / "evaluation.json").is_file()
+        assert config_from_file(run / "config.toml").data == str(table)
 
 
 class TestRefusals:

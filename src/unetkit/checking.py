@@ -9,7 +9,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,19 +17,21 @@ import numpy as np
 from unetkit.classes import Classes, find_class_file, read_class_file
 from unetkit.display import Display
 from unetkit.duplicates import find_duplicates
-from unetkit.errors import DataError
+from unetkit.errors import ConfigError, DataError
 from unetkit.finding import SHOWN, Dataset, Problem, Sources
 from unetkit.kinds import as_colour, choose_classes, looks_like_objects
 from unetkit.looks import Look, look_at
 from unetkit.pixels import PixelFormat, choose_format
-from unetkit.splits import Split, SplitRule, split_pairs
+from unetkit.splits import Split, SplitRule, groups_of, split_pairs
 
 LEVELS = ("error", "warning", "note")
 FEW_PAIRS = 12  # with fewer, no figure means much
 TINY_OBJECT = 9  # pixels: an area that is rather a slip of the pen
 RARE = 0.001  # share of pixels below which a class is hard to learn
 DARK = 0.25  # share of the 16-bit range; a viewer shows a picture below it as black
+FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or all
 MANY_EMPTY = 0.5  # share of the masks
+FEW_OBJECTS = 1 / 3  # of the median number; an image with fewer may be annotated in part
 BLURRED = 0.05  # share of a thresholded JPEG mask that is neither nearly black nor nearly white
 
 
@@ -132,6 +134,7 @@ def examine(
     good = found.good
     if good:
         _decide(found, good, sources, rule, classes)
+        found.findings += _about_folders(dataset, rule)
         found.findings += _about_pictures(found, good)
         found.findings += _about_masks(found, good)
         found.findings += _about_duplicates(found, good)
@@ -147,7 +150,7 @@ def _decide(
     given: Mapping[str, Any],
 ) -> None:
     """Classes, split and pixel format, or an error finding for each that cannot be had."""
-    dataset = found.dataset
+    dataset, path = found.dataset, None
     try:
         path = find_class_file(dataset.folder)
         found.classes = choose_classes(
@@ -159,6 +162,11 @@ def _decide(
         )
     except DataError as error:
         found.findings.append(_as_finding("mask-kind", error))
+    except ConfigError as error:
+        if path is None or given:
+            raise
+        # Nobody but the file has said it.
+        found.findings.append(_as_finding("mask-kind", DataError(f"class file {path}: {error}")))
     try:
         found.split = split_pairs(dataset, rule, found.strata(), found.skippable())
     except DataError as error:
@@ -166,9 +174,11 @@ def _decide(
     try:
         seen = found.split.train if found.split else dataset.pairs
         train = {pair.name for pair in seen}
+        sampled = [look for look in good if len(look.sample)]
+        samples = [look.sample for look in sampled if look.pair.name in train]
         found.format = choose_format(
             [(look.channels, look.dtype) for look in good],
-            [look.sample for look in good if look.pair.name in train],
+            samples or [look.sample for look in sampled],
             sources.channel_axis,
         )
     except DataError as error:
@@ -208,7 +218,7 @@ def _about_files(found: Examination) -> list[Finding]:
     """Files that make no pair, and pairs that cannot be used."""
     findings = []
     by_kind: dict[str, list[Problem]] = {}
-    for problem in found.dataset.problems:
+    for problem in dict.fromkeys(found.dataset.problems):  # two images of a name bring two
         by_kind.setdefault(problem.kind, []).append(problem)
     for kind, problems in by_kind.items():
         level, what, remedy = _PROBLEMS[kind]
@@ -255,6 +265,35 @@ def _about_files(found: Examination) -> list[Finding]:
             )
         )
     return findings
+
+
+def _about_folders(dataset: Dataset, rule: SplitRule) -> list[Finding]:
+    """Folders that the split tears apart, where nothing says that it may."""
+    folders = Counter(pair.name.rpartition("/")[0] for pair in dataset.pairs)
+    is_decided = dataset.parts or dataset.groups or rule.group_by or rule.file
+    if is_decided or not 1 < len(folders) < len(dataset.pairs):
+        return []
+    parted = [replace(rule, group_by=pattern) for pattern in FOLDER_PATTERNS]
+    telling = [other.group_by for other in parted if _num_groups(dataset, other) > 1]
+    if not telling:
+        return []
+    return [
+        Finding(
+            "note",
+            "folders",
+            f"pairs lie in {len(folders)} folders ({_listed(sorted(folders))}), whose pictures are "
+            "split among the parts",
+            "if pictures of one folder resemble each other, keep them together with "
+            f"--group-by '{telling[0]}'",
+        )
+    ]
+
+
+def _num_groups(dataset: Dataset, rule: SplitRule) -> int:
+    try:
+        return len(set(groups_of(dataset, rule).values()))
+    except DataError:  # an image that lies in no folder
+        return 0
 
 
 def _about_pictures(found: Examination, good: Sequence[Look]) -> list[Finding]:
@@ -379,7 +418,6 @@ def _about_classes(found: Examination, good: Sequence[Look], counts: np.ndarray)
                     "absent-class",
                     f"class {name!r} occurs in {where}",
                     "add pairs that show it, or leave the class out",
-                    (name,),
                 )
             )
         elif pixels < RARE * total:
@@ -389,7 +427,6 @@ def _about_classes(found: Examination, good: Sequence[Look], counts: np.ndarray)
                     "rare-class",
                     f"class {name!r} covers {pixels / total:.3%} of the pixels",
                     "expect little of it without more pairs that show it",
-                    (name,),
                 )
             )
     return findings
@@ -399,8 +436,9 @@ def _about_objects(classes: Classes, good: Sequence[Look]) -> list[Finding]:
     findings = []
     has_integers = not any(look.is_drawn or look.is_colour for look in good)
     if classes.kind == "instances" and has_integers:
-        pieces = sum(look.num_regions for look in good)
-        labels = sum(len(np.unique(look.regions[:, 0])) for look in good)
+        regions = [_without_ignored(look, classes) for look in good]
+        pieces = sum(map(len, regions))
+        labels = sum(len(np.unique(one[:, 0])) for one in regions)
         if labels and pieces > 1.5 * labels:
             findings.append(
                 Finding(
@@ -411,7 +449,7 @@ def _about_objects(classes: Classes, good: Sequence[Look]) -> list[Finding]:
                 )
             )
     many = classes.kind == "classes" and len(classes) > 2 and classes.border is None
-    if many and has_integers and looks_like_objects(good):
+    if many and has_integers and looks_like_objects(good, classes.ignore):
         findings.append(
             Finding(
                 "warning",
@@ -421,7 +459,9 @@ def _about_objects(classes: Classes, good: Sequence[Look]) -> list[Finding]:
             )
         )
     if classes.kind == "instances":
-        tiny = sum(int((look.regions[:, 1] < TINY_OBJECT).sum()) for look in good)
+        findings += _about_few_objects(classes, good)
+        areas = [_without_ignored(look, classes)[:, 1] for look in good]
+        tiny = sum(int((one < TINY_OBJECT).sum()) for one in areas)
         if tiny:
             findings.append(
                 Finding(
@@ -434,27 +474,59 @@ def _about_objects(classes: Classes, good: Sequence[Look]) -> list[Finding]:
     return findings
 
 
+def _without_ignored(look: Look, classes: Classes) -> np.ndarray:
+    if look.is_drawn or classes.ignore is None:
+        return look.regions
+    return look.regions[look.regions[:, 0] != classes.ignore]
+
+
+def _about_few_objects(classes: Classes, good: Sequence[Look]) -> list[Finding]:
+    """Images with far fewer objects than the others; those with none are empty masks."""
+    numbers = {look.pair.name: len(object_areas(look, classes)) for look in good}
+    median = float(np.median([number for number in numbers.values() if number] or [0]))
+    few = _names(name for name, number in numbers.items() if 0 < number < FEW_OBJECTS * median)
+    if not few:
+        return []
+    text = f"{len(few)} masks have less than a third of the usual {median:g} objects"
+    remedy = "look with --pictures whether all objects are drawn; complete or remove the pairs"
+    return [Finding("note", "few-objects", f"{text}: {_listed(few)}", remedy, few)]
+
+
 def class_counts(looks: Sequence[Look], classes: Classes) -> np.ndarray:
     """Pixels of each class in each mask, (n, K + 1) int64; the last column is ignored pixels."""
     counts = np.zeros((len(looks), len(classes) + 1), np.int64)
     for row, look in zip(counts, looks, strict=True):
         for value, pixels in look.values.items():
             row[_class_of(look, value, classes)] += pixels
+        if classes.kind == "instances":
+            row[1:] += (-look.crowd, look.crowd)
     return counts
+
+
+def object_areas(look: Look, classes: Classes) -> np.ndarray:
+    """Pixels of each object of an instance mask, or of a polygon file."""
+    if look.is_drawn:
+        return look.regions[:, 1]
+    none = (0, classes.ignore)
+    return np.array([n for value, n in look.values.items() if value not in none], np.int64)
 
 
 def _class_of(look: Look, value: int | str, classes: Classes) -> int:
     """Index of the class that a mask's value stands for; -1 for one that is ignored."""
     background = classes.background or 0
-    if classes.kind == "instances":
-        return -1 if value == classes.ignore else int(value != 0)
+    if look.is_drawn and classes.kind == "instances":
+        return int(value != 0)
     if isinstance(value, str):
         return classes.names.index(value) if value in classes.names else 1 - background
     if look.is_drawn:
         return background
+    shown = as_colour(look, value) if classes.kind == "colours" else value
+    if shown == classes.ignore:
+        return -1
+    if classes.kind == "instances":
+        return int(value != 0)
     if classes.threshold is not None:
         return int(value > classes.threshold)
-    shown = as_colour(look, value) if classes.kind == "colours" else value
     return classes.values.index(shown) if shown in classes.values else -1
 
 
@@ -473,7 +545,7 @@ def _about_duplicates(found: Examination, good: Sequence[Look]) -> list[Finding]
         ("nearly the same", [g for g in twice.near if tuple(sorted(g)) not in shown]),
     ):
         names = [_names(good[place].pair.name for place in group) for group in groups]
-        across = [group for group in names if len({part_of.get(name) for name in group}) > 1]
+        across = [g for g in names if len({part_of[name] for name in g if name in part_of}) > 1]
         within = [group for group in names if group not in across]
         code = "duplicate" if "byte" in kind else "near-duplicate"
         for level, some, where, remedy in (

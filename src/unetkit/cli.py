@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from unetkit import __version__
-from unetkit.errors import ConfigError, UnetkitError, did_you_mean
+from unetkit.errors import ConfigError, DataError, UnetkitError, did_you_mean
 
 MODEL_HELP = "A run folder or an exported .onnx file."
 # Options that say what data are, by section of a configuration: option to key.
@@ -157,7 +157,10 @@ def _data_overrides(options: dict[str, Any]) -> dict[str, Any]:
         taken["classes"] = tuple(name.strip() for name in taken["classes"].split(","))
     for name in ("ignore", "threshold"):
         if taken[name] is not None:
-            taken[name] = parse_value(taken[name], f"--{name}")
+            try:
+                taken[name] = parse_value(taken[name], f"--{name}")
+            except DataError as error:  # of an option: a matter of usage
+                raise ConfigError(str(error)) from error
     sections = {}
     for section, names in (
         ("classes", CLASS_OPTIONS),

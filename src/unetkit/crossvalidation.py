@@ -51,6 +51,7 @@ def cross_validate(
         What folds.json holds: figures pooled over all out-of-fold pairs, and of each fold.
 
     Raises:
+        ConfigError: A split file is named.
         OutputExistsError: `out` is in use.
         UnetkitError: As `train` and `evaluate`.
     """
@@ -59,6 +60,11 @@ def cross_validate(
     if "data" not in overrides:
         raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
     sources, rule = choose_sources(overrides), choose_split(overrides)
+    if rule.file is not None:
+        raise ConfigError(
+            f"the split file {rule.file} is named with folds, which are cut anew; accepted is one "
+            "of them; leave out --split, or --folds"
+        )
     dataset = find_dataset(overrides["data"], sources)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -10,6 +10,7 @@ Whatever the user, a file beside the data or the layout says comes first. A valu
 others is never taken for anything.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,8 @@ def choose_classes(
         ConfigError: What is given cannot be.
     """
     given = dict(given)
-    kind = given.pop("kind", None) or kind
+    asked = given.pop("kind", None)
+    kind = asked or kind
     if kind is not None and kind not in KINDS:
         raise ConfigError(
             f"mask kind is {kind!r}; accepted are {', '.join(map(repr, KINDS))}; "
@@ -58,26 +60,24 @@ def choose_classes(
         )
     values = _values_of(looks, given.get("ignore"))
     names = given.pop("names", None)
-    if "values" in given:
-        found = Classes(tuple(names), kind=kind or "classes", **given)
-        _require_known(looks, where, found)
-        return found
-    if "threshold" in given:
-        return Classes(_named(names, ("background", "foreground")), (0, 255), **_with_0(given))
-    if any(look.is_lossy for look in looks):
+    if "threshold" not in given and any(look.is_lossy for look in looks):
         raise _lossy(looks, where)
-    if any(look.is_drawn for look in looks):
-        found = _from_labels(looks, names, kind, given)
-    elif kind == "instances":
-        if any(look.is_colour for look in looks):
-            raise DataError(
-                f"masks in {where} have colours, {_example(looks, 'is_colour')} first; accepted "
-                "for instances is an integer an object; convert colours to numbers, or say --kind "
-                "colours if a colour is a class"
+    if "values" in given:
+        names = map(str, given["values"]) if names is None else names
+        found = Classes(tuple(names), kind=kind or "classes", **given)
+    elif "threshold" in given:
+        if asked not in (None, "classes"):
+            raise ConfigError(
+                f"threshold is {given['threshold']} and kind {asked!r}; accepted are thresholds "
+                "for two classes; leave one of them out"
             )
-        found = Classes(
-            _named(names, ("background", "object")), (0, 1), kind="instances", **_with_0(given)
-        )
+        given = _with_background(given, names)
+        found = Classes(_named(names, ("background", "foreground")), (0, 255), **given)
+    elif any(look.is_drawn for look in looks):
+        found = _from_labels(looks, where, names, kind, given)
+    elif kind == "instances":
+        default = ("background", "object")
+        found = Classes(_named(names, default), (0, 1), **_of_instances(given))
     elif kind == "colours" or (kind is None and any(look.is_colour for look in looks)):
         found = _from_colours(looks, where, names, given)
     else:
@@ -86,9 +86,19 @@ def choose_classes(
     return found
 
 
-def _with_0(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is given, with class 0 for the background: 0 is none, in files of these kinds."""
-    return {"background": 0, **given}
+def _of_instances(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {"background": 0, **given, "kind": "instances"}
+
+
+def _with_background(given: Mapping[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+    """What is given, with the class called background, or else class 0, as the background."""
+    return {"background": 0} | _named_roles(names, "background") | dict(given)
+
+
+def _named_roles(names: Sequence[str] | None, *roles: str) -> dict[str, Any]:
+    """Index of the class that bears a role's name, of those roles that one does."""
+    known = list(names or ())
+    return {role: known.index(role) for role in roles if role in known}
 
 
 def _named(names: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -124,21 +134,31 @@ def _lossy(looks: Sequence[Look], where: str) -> DataError:
 
 
 def _from_labels(
-    looks: Sequence[Look], names: Sequence[str] | None, kind: str | None, given: dict[str, Any]
+    looks: Sequence[Look],
+    where: str,
+    names: Sequence[str] | None,
+    kind: str | None,
+    given: dict[str, Any],
 ) -> Classes:
-    labels = sorted({str(v) for look in looks for v in look.values if not isinstance(v, int)})
+    if kind == "colours":
+        raise DataError(
+            f"masks in {where} are polygon files, which have labels and no colours; accepted kinds "
+            "are classes and instances; correct --kind"
+        )
+    labels = sorted({v for look in looks for v in look.values if isinstance(v, str)})
+    if not set(labels) - {"background"}:
+        raise DataError(
+            f"the polygon files in {where} draw nothing but background; accepted is at least one "
+            "labelled shape; check that these are the right files"
+        )
     if kind == "instances":
         default = ("background", labels[0] if len(labels) == 1 else "object")
-        return Classes(_named(names, default), (0, 1), kind="instances", **_with_0(given))
-    if not labels:
-        raise DataError(
-            "the polygon files draw nothing; accepted is at least one labelled shape; check that "
-            "these are the right files"
-        )
-    classes = tuple(names) if names is not None else ("background", *labels)
-    if names is None and "background" in labels:
-        classes = ("background", *(label for label in labels if label != "background"))
-    return Classes(classes, tuple(range(len(classes))), **_with_0(given))
+        return Classes(_named(names, default), (0, 1), **_of_instances(given))
+    classes = tuple(label for label in labels if label != "background")
+    classes = tuple(names) if names is not None else classes
+    if "background" not in given and "background" not in classes and set(classes) <= set(labels):
+        classes = ("background", *classes)  # where nothing is drawn
+    return Classes(classes, tuple(range(len(classes))), **_with_background(given, classes))
 
 
 def _from_colours(
@@ -157,7 +177,14 @@ def _from_colours(
             "classes.toml beside the data"
         )
     colours = tuple(sorted(shares))
+    if len(colours) < 2:
+        only = ", ".join(f"#{colour:06x}" for colour in colours) or "none but the ignored one"
+        raise DataError(
+            f"the masks in {where} have one colour ({only}); accepted are at least two; check that "
+            "these are the right masks, or list all classes in classes.toml beside the data"
+        )
     default = tuple(f"#{colour:06x}" for colour in colours)
+    given = _named_roles(names, "background") | given
     return Classes(_named(names, default), colours, kind="colours", **given)
 
 
@@ -192,19 +219,24 @@ def _from_integers(
     given: dict[str, Any],
     is_trimap: bool,
 ) -> Classes:
+    _require_grey(looks, where, "classes")
     present = set(values)
     if present == {1, 2, 3} or (is_trimap and present and present <= {1, 2, 3}):
         trimap = _named(names, TRIMAP_CLASSES.names)
-        return Classes(trimap, (1, 2, 3), **{"background": 1, "border": 2, **given})
+        roles = {"background": 1, "border": 2}
+        if names is not None and not is_trimap:  # three classes of other names are no trimap
+            roles = _named_roles(names, "background", "border")
+        return Classes(trimap, (1, 2, 3), **{**roles, **given})
     if present == {0, 255} or (names is not None and len(names) == len(present) == 2):
         default = ("background", "foreground")
-        return Classes(_named(names, default), tuple(sorted(present)), **_with_0(given))
+        given = _with_background(given, names)
+        return Classes(_named(names, default), tuple(sorted(present)), **given)
     if present <= {0}:
         raise DataError(
             f"the masks in {where} hold only the value 0; accepted are at least two values; check "
             "that these are the right masks"
         )
-    if kind is None and names is None and looks_like_objects(looks):
+    if kind is None and names is None and looks_like_objects(looks, given.get("ignore")):
         raise DataError(
             f"masks in {where} look like instances, an integer an object ({_describe(values)}, "
             "nearly every value in one piece), and could be classes; accepted is a decision; say "
@@ -214,12 +246,11 @@ def _from_integers(
     strange = sorted(present - set(range(count))) if names else _beyond_gap(present)
     if strange:
         example = values[strange[0]]
-        advice = "name the value with --ignore if its pixels are not to be scored, "
         raise DataError(
             f"masks in {where} have values that are no class: {_describe(strange)} ({strange[0]} "
             f"in {example}); accepted are 0, 1, 2 ... without a gap, 0 and 255, or a trimap's 1, "
-            f"2, 3; {advice}say --kind instances if values are objects, or list the classes in "
-            "classes.toml beside the data"
+            "2, 3; name the value with --ignore if its pixels are not to be scored, say --kind "
+            "instances if values are objects, or list the classes in classes.toml beside the data"
         )
     if count > MOST_CLASSES:
         raise DataError(
@@ -227,12 +258,14 @@ def _from_integers(
             "say --kind instances if values are objects"
         )
     numbered = ("background", *(f"class {i}" for i in range(1, count)))
-    return Classes(tuple(names or numbered), tuple(range(count)), **_with_0(given))
+    given = _with_background(given, names)
+    return Classes(tuple(names or numbered), tuple(range(count)), **given)
 
 
 def _beyond_gap(present: set[int]) -> list[int]:
     """Values that do not count up from 0 without a gap."""
-    return sorted(value for value in present if not set(range(value)) <= present)
+    gap = next(value for value in itertools.count() if value not in present)
+    return sorted(value for value in present if value > gap)
 
 
 def _describe(values: Sequence[int] | Mapping[int, Path]) -> str:
@@ -240,7 +273,7 @@ def _describe(values: Sequence[int] | Mapping[int, Path]) -> str:
     return listed + (" ..." if len(values) > LISTED else "")
 
 
-def looks_like_objects(looks: Sequence[Look]) -> bool:
+def looks_like_objects(looks: Sequence[Look], ignore: int | None = None) -> bool:
     """Whether masks of integers look as if each value stood for one object.
 
     A class comes in many pieces, or in all pictures; an object's number is one piece, and how many
@@ -250,11 +283,12 @@ def looks_like_objects(looks: Sequence[Look]) -> bool:
     numbers: set[int] = set()
     most = 0
     for look in looks:
-        if not len(look.regions):
+        regions = look.regions[look.regions[:, 0] != (-1 if ignore is None else ignore)]
+        if not len(regions):
             continue
-        present = np.unique(look.regions[:, 0])
+        present = np.unique(regions[:, 0])
         labels += len(present)
-        pieces += look.num_regions
+        pieces += len(regions)
         numbers.add(len(present))
         most = max(most, len(present))
     return labels > 0 and most >= LEAST_OBJECTS and len(numbers) > 1 and labels >= MOSTLY * pieces
@@ -262,10 +296,17 @@ def looks_like_objects(looks: Sequence[Look]) -> bool:
 
 def _require_known(looks: Sequence[Look], where: str, classes: Classes) -> None:
     """Refuses classes that leave some pixel without one."""
+    if classes.kind != "colours":
+        _require_grey(looks, where, classes.kind)
     if classes.kind == "instances" or classes.threshold is not None:
         return
     accepted = {*classes.values, classes.ignore}
     for look in looks:
+        if look.is_drawn and classes.background is None and look.values.get(0):
+            raise DataError(
+                f"{look.pair.mask} in {where} leaves pixels undrawn, and no class is named "
+                f"background; accepted are {classes.describe()}; add a class background"
+            )
         for value in look.values:
             if isinstance(value, str):
                 known = value in classes.names or len(classes) == 2
@@ -273,7 +314,7 @@ def _require_known(looks: Sequence[Look], where: str, classes: Classes) -> None:
                 known = True  # where nothing is drawn
             else:
                 shown = as_colour(look, value) if classes.kind == "colours" else value
-                known = shown in accepted and (classes.kind == "colours" or not look.is_colour)
+                known = shown in accepted
             if not known:
                 what = value if isinstance(value, str) else classes.show(value)
                 raise DataError(
@@ -281,3 +322,13 @@ def _require_known(looks: Sequence[Look], where: str, classes: Classes) -> None:
                     f"{classes.describe()}; correct the masks or the classes, or name the value "
                     "with --ignore"
                 )
+
+
+def _require_grey(looks: Sequence[Look], where: str, kind: str) -> None:
+    """Refuses colours where numbers are meant."""
+    if any(look.is_colour for look in looks):
+        raise DataError(
+            f"masks in {where} have colours, {_example(looks, 'is_colour')} first; accepted for "
+            f"{kind} are whole numbers; convert colours to numbers, or say --kind "
+            "colours if a colour is a class"
+        )

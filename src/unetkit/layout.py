@@ -10,6 +10,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 from pathlib import PurePosixPath
 
@@ -34,7 +35,7 @@ PART_WORDS = {
 }
 _MASK_AFFIXES = (
     "man_seg|man_track|mask|trimap|segmentation|segm|seg|labelids|label|ground_?truth|gt|"
-    "annotation|annot|target|matte|manual|"
+    "annotation|annot|anno|target|matte|manual|"
     "gt(?:fine|coarse)_(?:labelids|labeltrainids|instanceids|color)"
 )
 _IMAGE_AFFIXES = (
@@ -135,6 +136,16 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
         full_pattern="/".join(full_pattern),
         bare_pattern="/".join(bare_pattern),
     )
+
+
+@cache
+def to_words(folder: str) -> str:
+    """A folder's name as it is compared: "p1" and the "p1" of "masks_p1" are one.
+
+    >>> to_words("Slide-07"), to_words("slide 07")
+    ('slide_07', 'slide_07')
+    """
+    return "_".join(_words(folder)) or folder
 
 
 def _starred(folder: str, words: Iterable[str]) -> str:

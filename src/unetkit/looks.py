@@ -25,6 +25,7 @@ THUMBNAIL = 32  # pixels a side
 MIDDLE = 1024  # pixels a side, on the way to a thumbnail
 SAMPLE = 512  # pixels of a picture that levels are found from
 MOST_VALUES = 4096  # different values of a mask that are counted apart
+MOST_COLOURS = 300  # the same of colours; more than classes can be
 MOST_REGIONS = 20_000  # of a mask whose sizes are kept
 CHUNK = 1 << 20  # bytes
 NO_PIXELS = np.zeros((0, 1), np.uint16)
@@ -142,6 +143,7 @@ def look_at_pair(pair: Pair, channel_axis: str = "auto") -> Look:
 
 
 def _sha256(path: Path) -> str:
+    require_file(path)
     state = path.stat()
     return _digest(path, (state.st_mtime_ns, state.st_size))
 
@@ -149,7 +151,6 @@ def _sha256(path: Path) -> str:
 @lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
 def _digest(path: Path, stamp: tuple[int, int]) -> str:
     del stamp  # tells versions apart
-    require_file(path)
     found = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(CHUNK):
@@ -208,7 +209,8 @@ def _look_at_mask(look: Look) -> Look:
     except DataError as error:
         return replace(look, problem=str(error), is_mismatched=True)
     values, counts = _count_values(raw.values)
-    order = np.argsort(-counts, kind="stable")[:MOST_VALUES]
+    most = MOST_COLOURS if raw.is_colour else MOST_VALUES
+    order = np.argsort(-counts, kind="stable")[:most]
     look = replace(
         look,
         values={int(values[i]): int(counts[i]) for i in sorted(order)},
@@ -220,7 +222,7 @@ def _look_at_mask(look: Look) -> Look:
     if raw.is_lossy:
         grey = raw.values if not raw.is_colour else raw.values >> 8 & 255
         return replace(look, between=float(((grey > 16) & (grey < 239)).mean()))
-    if len(values) > MOST_VALUES and raw.is_colour:
+    if raw.is_colour and len(values) > MOST_COLOURS:
         return look  # a photo rather than a mask: its regions say nothing
     return _with_regions(look, raw)
 
@@ -240,11 +242,9 @@ def _with_regions(look: Look, raw: RawMask) -> Look:
 
     regions = label(raw.values, background=0, connectivity=2)
     areas = np.bincount(regions.ravel())[1:]
-    first = np.full(len(areas) + 1, -1, np.int64)
-    flat = regions.ravel()
-    first[flat[::-1]] = np.arange(flat.size - 1, -1, -1)  # the last to be written is the first
-    values = raw.values.ravel()[first[1:]].astype(np.int64)
-    return _keep_regions(look, values, areas)
+    values = np.zeros(len(areas) + 1, np.int64)
+    values[regions] = raw.values  # one value, however often it is written
+    return _keep_regions(look, values[1:], areas)
 
 
 def _keep_regions(look: Look, values: np.ndarray, areas: np.ndarray) -> Look:

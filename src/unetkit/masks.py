@@ -48,7 +48,7 @@ class RawMask:
     Args:
         values: (H, W), integers from 0 up; 0xRRGGBB where `is_colour`.
         is_colour: Whether the three channels differ somewhere.
-        is_lossy: Whether the file's format changes values.
+        is_lossy: Whether the file's compression changes values.
         palette: (n, 3) uint8 of a palette picture, or None.
     """
 
@@ -73,20 +73,20 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> RawMask:
         parts = bands.astype(np.int32)
         colours = parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
         values = colours if is_colour else bands[..., 0]
-        return RawMask(values, is_colour, picture.format == "JPEG", None)
+        return RawMask(values, is_colour, picture.is_lossy, None)
     if bands.shape[2] != 1:
         raise DataError(
             f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
             "a pixel, or 8-bit colours; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
-    return RawMask(values, False, picture.format == "JPEG", picture.palette)
+    return RawMask(values, False, picture.is_lossy, picture.palette)
 
 
 def _require_opaque(picture: Picture, path: str | Path) -> None:
     if picture.alpha is None:
         return
-    full = 1 if picture.alpha.dtype == bool else np.iinfo(picture.alpha.dtype).max
+    full = np.iinfo(picture.alpha.dtype).max if picture.alpha.dtype.kind in "iu" else 1
     if (picture.alpha != full).any():
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
@@ -139,13 +139,13 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
     if raw.is_lossy and classes.threshold is None:
         raise DataError(
-            f"mask {path} is a JPEG, whose compression changes class values; accepted are PNG, "
-            "TIFF, BMP and GIF; save the mask in one of these from its source, or, if it has two "
-            "classes, name the --threshold between them"
+            f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
+            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
+            "has two classes, name the --threshold between them"
         )
     values = raw.values
     if classes.kind == "colours":
-        values = _as_colours(raw)
+        values = _as_colours(raw, path)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
@@ -175,14 +175,18 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
     return indices
 
 
-def _as_colours(raw: RawMask) -> np.ndarray:
+def _as_colours(raw: RawMask, path: Path) -> np.ndarray:
     if raw.is_colour:
         return raw.values
     if raw.palette is None:
-        return np.minimum(raw.values, 255).astype(np.int32) * GREY
+        if raw.values.max() > 255:
+            raise DataError(
+                f"mask {path} has values up to {raw.values.max()}; accepted as colours are 8-bit "
+                "ones; convert it, or say --kind classes"
+            )
+        return raw.values.astype(np.int32) * GREY
     parts = raw.palette.astype(np.int32)
-    colours = parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2]
-    return colours[np.minimum(raw.values, len(colours) - 1)]
+    return (parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2])[raw.values]
 
 
 def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.ndarray:

@@ -9,19 +9,20 @@ from typing import Any
 import numpy as np
 
 from unetkit import __version__
-from unetkit.checking import Examination, class_counts, examine
+from unetkit.checking import Examination, class_counts, examine, object_areas
 from unetkit.display import Display
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.finding import Pair, Sources, find_dataset
 from unetkit.looks import Look
 from unetkit.outputs import write_text
 from unetkit.plotting import Sample, draw_samples
-from unetkit.reading import read_pair
+from unetkit.reading import read_objects, read_pair
 from unetkit.splits import SplitRule, split_to_json
 
 PER_SHEET = 24  # pairs on a contact sheet
 SHEETS = 3  # of pairs taken evenly from all
 FINDING_SHEETS = 2  # of pairs that findings are about
+PER_FINDING = 12  # of these a finding
 PERCENTILES = (5, 50, 95)
 
 
@@ -64,14 +65,18 @@ def check(
     if pictures is not None:
         report["pictures"] = [str(path) for path in _draw_sheets(found, Path(pictures), display)]
     if write_split is not None:
-        if found.split is None:
-            raise DataError(
-                f"{data} cannot be split, so {write_split} is not written; accepted are data "
-                "without errors; mend what the check lists"
-            )
-        text = split_to_json(found.split, dataset, found.digests(), found.left_out())
-        write_text(Path(write_split), text)
+        report["write_split"] = _write_split(found, Path(write_split), display)
     return report
+
+
+def _write_split(found: Examination, path: Path, display: Display) -> str | None:
+    if found.split is None:
+        display.say(f"no {path}: the pairs cannot be split before what was found is mended")
+        return None
+    text = split_to_json(found.split, found.dataset, found.digests(), found.left_out())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+    return str(path)
 
 
 def _require_free(path: str | Path | None) -> None:
@@ -155,8 +160,7 @@ def _about_objects(good: Sequence[Look], found: Examination) -> list[dict[str, A
     if classes is None or not good:
         return []
     if classes.kind == "instances" or any(look.is_drawn for look in good):
-        areas = [_object_areas(look) for look in good]
-        return [_sizes("objects", areas)]
+        return [_sizes("objects", [object_areas(look, classes) for look in good])]
     if classes.kind == "colours" or classes.threshold is not None:
         return []
     return [
@@ -164,12 +168,6 @@ def _about_objects(good: Sequence[Look], found: Examination) -> list[dict[str, A
         for index, (name, value) in enumerate(zip(classes.names, classes.values, strict=True))
         if index not in (classes.background, classes.border)
     ]
-
-
-def _object_areas(look: Look) -> np.ndarray:
-    if look.is_drawn:
-        return look.regions[:, 1]
-    return np.array([pixels for value, pixels in look.values.items() if value != 0], np.int64)
 
 
 def _areas_of(look: Look, value: int) -> np.ndarray:
@@ -196,15 +194,12 @@ def _draw_sheets(found: Examination, folder: Path, display: Display) -> list[Pat
     pairs = [look.pair for look in found.good]
     places = np.linspace(0, len(pairs) - 1, min(len(pairs), SHEETS * PER_SHEET)).round()
     sample = [(pairs[i], pairs[i].name) for i in sorted({int(place) for place in places})]
-    codes: dict[str, list[str]] = {}
+    by_name = {pair.name: pair for pair in pairs}
+    codes: dict[str, list[str]] = {}  # in the order of findings, where duplicates are side by side
     for finding in found.findings:
-        for name in finding.names:
+        for name in [name for name in finding.names if name in by_name][:PER_FINDING]:
             codes.setdefault(name, []).append(finding.code)
-    odd = [
-        (pair, f"{pair.name}: {', '.join(codes[pair.name])}")
-        for pair in pairs
-        if pair.name in codes
-    ]
+    odd = [(by_name[name], f"{name}\n{', '.join(some)}") for name, some in codes.items()]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (folder / f"{name}_{number + 1}.png", chosen[start : start + PER_SHEET])
@@ -231,9 +226,10 @@ def _draw_sheet(
             continue
         try:
             image, mask = read_pair(pair, classes, format)
+            objects = read_objects(pair, mask.shape) if classes.kind == "instances" else None
         except (DataError, DataNotFoundError):
             continue  # it has changed since it was looked at
-        samples.append(Sample(format.photo(image), mask, caption))
+        samples.append(Sample(format.photo(image), mask, caption, objects))
     if samples and classes is not None:
         draw_samples(path, samples, classes)
     on_done()

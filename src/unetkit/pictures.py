@@ -11,7 +11,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -59,6 +59,7 @@ class Picture:
         format: "JPEG", "PNG", "TIFF", "GIF", "BMP" or "WEBP".
         orientation: EXIF orientation as it was, 1 to 8.
         frames: Pictures in the file.
+        is_lossy: Whether the file's compression changes numbers.
     """
 
     bands: np.ndarray
@@ -67,6 +68,7 @@ class Picture:
     format: str
     orientation: int
     frames: int
+    is_lossy: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -103,8 +105,7 @@ def pixels_of(picture: Picture, source: str) -> np.ndarray:
     """
     bands = picture.bands
     if picture.palette is not None:
-        last = len(picture.palette) - 1
-        colours = picture.palette[np.minimum(bands[..., 0], last)]
+        colours = picture.palette[bands[..., 0]]
         grey = np.array_equal(colours[..., :1].repeat(3, axis=2), colours)
         return colours[..., :1] if grey else colours
     if bands.dtype == bool:
@@ -137,8 +138,12 @@ def read_picture(path: str | Path, page: int | None = None, channel_axis: str = 
     format = sniff(path)
     if format == "TIFF":
         frame = tiff.read_frame(path, page, channel_axis)
+        if frame.palette is not None:
+            _require_palette(path, frame.array, frame.palette)
         bands = _turn(frame.array, frame.orientation)
-        picture = Picture(bands, frame.palette, None, format, frame.orientation, frame.frames)
+        picture = Picture(
+            bands, frame.palette, None, format, frame.orientation, frame.frames, frame.is_lossy
+        )
         return _without_alpha(picture) if frame.has_alpha else picture
     with _pillow_errors(path):
         if format == "PNG":
@@ -230,14 +235,11 @@ def _read_with_pillow(path: Path, page: int | None, format: str) -> Picture:
     palette = None
     if plain.mode == "P":
         palette = np.array(plain.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
-        if array.max(initial=0) >= len(palette):
-            raise DataError(
-                f"{path} has the palette index {array.max()}; accepted are 0 to "
-                f"{len(palette) - 1}, as many as its palette has colours; replace or remove it"
-            )
     array = array if array.ndim == 3 else array[..., None]
+    if palette is not None:
+        _require_palette(path, array, palette)
     bands = _turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
-    found = Picture(bands, palette, None, format, orientation, frames)
+    found = Picture(bands, palette, None, format, orientation, frames, _is_lossy(path, format))
     return _without_alpha(found) if plain.mode in ("LA", "RGBA") else found
 
 
@@ -253,6 +255,14 @@ def _require_page(path: Path, page: int | None, frames: int) -> None:
         )
     if page is not None and not 0 <= page < frames:
         raise DataError(f"{path} has no frame {page}; accepted are 0 to {frames - 1}; correct it")
+
+
+def _require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> None:
+    if indices.shape[2] != 1 or indices.dtype.kind != "u" or indices.max() >= len(palette):
+        raise DataError(
+            f"{path} has palette indices up to {indices.max()} in {indices.shape[2]} channels; "
+            f"accepted is one channel from 0 to {len(palette) - 1}, a colour for each; replace it"
+        )
 
 
 def _orientation(picture: Image.Image) -> int:
@@ -281,14 +291,14 @@ def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
 def _without_alpha(picture: Picture) -> Picture:
     """Splits the last channel off: opacity says nothing about what stands there."""
     bands, alpha = picture.bands[..., :-1], picture.bands[..., -1]
-    return Picture(
-        np.ascontiguousarray(bands),
-        None,
-        alpha,
-        picture.format,
-        picture.orientation,
-        picture.frames,
-    )
+    return replace(picture, bands=np.ascontiguousarray(bands), alpha=alpha)
+
+
+def _is_lossy(path: Path, format: str) -> bool:
+    if format != "WEBP":
+        return format == "JPEG"
+    with open(path, "rb") as file:
+        return b"VP8L" not in file.read(64)  # the lossless one of its two codecs
 
 
 def _read_chunks(path: Path) -> list[tuple[bytes, bytes]]:

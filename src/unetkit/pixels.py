@@ -84,8 +84,8 @@ class PixelFormat:
 
     @property
     def is_common_scale(self) -> bool:
-        """Whether pixels are on the scale from 0 to 255 already."""
-        return self.low == (0.0,) and self.high == (255.0,)
+        """Whether pixels are on the scale from 0 to 255 already, and cannot be beyond it."""
+        return (self.dtype, self.low, self.high) == ("uint8", (0.0,), (255.0,))
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
         """`multiply` and `add`, (C,) float32 each, that bring pixels to the common scale."""

@@ -4,6 +4,7 @@ Classes have the colours of their palette over the picture in grey, so that trut
 compare at a glance; curves differ in dash as well as in colour.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,9 @@ DPI = 110
 PAGE_INCHES = 12.0
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
 LARGEST_SHOWN = 512  # pixels a side; more than a page shows
-SHEET_ACROSS, SHEET_SIDE = 4, 256  # pairs a row of a contact sheet, pixels a side
+SHEET_ACROSS = 4  # pairs a row of a contact sheet
+SHEET_DPI = 150
+CAPTION = 46  # letters of a line over such a pair
 TALLEST = 2.0  # height of a row, in widths
 
 
@@ -49,12 +52,14 @@ class Sample:
     Args:
         image: (H, W, 3) uint8.
         mask: (H, W) uint8 class indices or IGNORE.
-        caption: What is said of it.
+        caption: What is said of it, in a line or two.
+        objects: (H, W) integers, one for each object of an instance mask; else None.
     """
 
     image: np.ndarray
     mask: np.ndarray
     caption: str
+    objects: np.ndarray | None = None
 
 
 def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> None:
@@ -65,23 +70,46 @@ def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> Non
     heights = [max(one.mask.shape[0] / one.mask.shape[1] for one in line) for line in lines]
     heights = [min(height, TALLEST) for height in heights]
     panel = PAGE_INCHES / (2 * SHEET_ACROSS)
-    inches = panel * sum(heights) + 0.25 * len(lines) + 0.4
+    text = 0.15 * sum(1 + max(one.caption.count("\n") for one in line) for line in lines)
+    inches = panel * sum(heights) + text + 0.1 * len(lines) + 0.4
     figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
     grid = figure.subplots(len(lines), 2 * SHEET_ACROSS, squeeze=False, height_ratios=heights)
     for cell in grid.flat:
         cell.axis("off")
     for line, cells in zip(lines, grid, strict=True):
         for place, sample in enumerate(line):
-            image, mask = _thin(sample.image, SHEET_SIDE), _thin(sample.mask, SHEET_SIDE)
+            image, mask = _thin(sample.image), _thin(sample.mask)
+            painted = paint(image, mask, classes)
+            if sample.objects is not None:
+                painted = _outline(painted, _thin(sample.objects))
             for cell, picture in zip(
-                cells[2 * place : 2 * place + 2], (image, paint(image, mask, classes)), strict=True
+                cells[2 * place : 2 * place + 2], (image, painted), strict=True
             ):
                 cell.set_anchor("N")
-                cell.imshow(picture, interpolation="nearest")
-            caption = sample.caption if len(sample.caption) < 40 else f"{sample.caption[:38]}..."
+                cell.imshow(picture)  # averages where it shrinks
+            caption = "\n".join(_shorten(one) for one in sample.caption.split("\n"))
             cells[2 * place].set_title(caption, fontsize=7, loc="left", parse_math=False)
     _legend(figure, classes)
-    _save(figure, path)
+    _save(figure, path, SHEET_DPI)
+
+
+def _outline(painted: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Black lines of two pixels where an object meets another."""
+    lines = np.zeros(objects.shape, bool)
+    for one, other in (
+        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
+    ):
+        meet = objects[one] != objects[other]
+        lines[one] |= meet
+        lines[other] |= meet
+    return np.where(lines[..., None], np.uint8(0), painted)
+
+
+def _shorten(text: str) -> str:
+    """Start and end of a text: the names of a set often differ at the end."""
+    half = (CAPTION - 3) // 2
+    return text if len(text) <= CAPTION else f"{text[:half]}...{text[-half:]}"
 
 
 def _legend(figure: Figure, classes: Classes) -> None:
@@ -180,5 +208,7 @@ def _thin(array: np.ndarray, largest: int = LARGEST_SHOWN) -> np.ndarray:
     return array[::step, ::step]
 
 
-def _save(figure: Figure, path: Path) -> None:
-    write_whole(path, lambda part: figure.savefig(part, dpi=DPI, format="png"))
+def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
+        write_whole(path, lambda part: figure.savefig(part, dpi=dpi, format="png"))

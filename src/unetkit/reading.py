@@ -7,9 +7,10 @@ from typing import TypeVar
 import numpy as np
 
 from unetkit.classes import Classes
+from unetkit.drawings import rasterise_instances
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import SHOWN, Pair
-from unetkit.masks import read_mask
+from unetkit.masks import find_drawing, read_mask, read_raw_mask
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
 
@@ -27,6 +28,20 @@ def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.nda
     mask = read_mask(pair.source, classes, image.shape[:2])
     require_same_size(pair, image.shape[:2], mask.shape)
     return image, mask
+
+
+def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) integers of an instance mask: one for each object, 0 or less where there is none.
+
+    Args:
+        size: (height, width) of the image; polygons are drawn at it.
+
+    Raises:
+        DataNotFoundError, DataError: The mask cannot be read.
+    """
+    if pair.source.is_drawn:
+        return rasterise_instances(find_drawing(pair.source), size)
+    return read_raw_mask(pair.mask, pair.page).values
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:

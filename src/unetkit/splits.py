@@ -353,7 +353,7 @@ def read_split_names(path: str | Path) -> dict[str, list[str]]:
     try:
         raw = json.loads(path.read_text(encoding="utf-8-sig"))
         names = {
-            part: [entry if isinstance(entry, str) else entry["name"] for entry in raw[part]]
+            part: [entry if isinstance(entry, str) else entry["name"] for entry in _list(raw, part)]
             for part in PART_NAMES
             if part in raw or part != "test"
         }
@@ -377,6 +377,12 @@ def read_split_names(path: str | Path) -> dict[str, list[str]]:
                     "accepted is each name once; correct it"
                 )
     return names
+
+
+def _list(raw: Any, part: str) -> list[Any]:
+    if not isinstance(raw[part], list):
+        raise TypeError(f"{part} is no list")
+    return raw[part]
 
 
 def read_split(path: str | Path, dataset: Dataset, skipped: Collection[str] = ()) -> Split:

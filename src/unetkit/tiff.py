@@ -37,12 +37,14 @@ UNCOMPRESSED = 1
 DEFLATE = {8, 32946}
 UNPACKED = {5, 32773, 34925, 50000}  # LZW, PackBits, LZMA, Zstandard: bytes in, bytes out
 HORIZONTAL, FLOATING = 2, 3  # predictors
+LOSSY = {6, 7, 33003, 33005, 34712, 34887, 34892, 50001, 50002}  # JPEG, JPEG 2000, LERC, WebP ...
 ALPHA = {1, 2}  # values of the ExtraSamples tag
 WHITE_IS_ZERO, COLOUR, PALETTE = 0, 2, 3  # photometric interpretations
 ORIENTATION = 274  # the tag
 AS_THEY_ARE = {0, 1, 2, 3, 32803, 34892}  # those whose samples need no conversion: grey, RGB, ...
 
-# Both libraries also print what they then raise, which would reach people's terminals.
+# Libraries also print what they then raise, which would reach people's terminals.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
 with suppress(AttributeError, OSError):  # where it is linked in without names, it keeps printing
@@ -59,6 +61,7 @@ class Frame:
         has_alpha: Whether the last channel is opacity.
         orientation: EXIF orientation, 1 to 8.
         frames: How many pictures the file holds.
+        is_lossy: Whether its compression changes numbers.
     """
 
     array: np.ndarray
@@ -66,6 +69,7 @@ class Frame:
     has_alpha: bool
     orientation: int
     frames: int
+    is_lossy: bool
 
 
 def count_frames(path: Path, channel_axis: str = "auto") -> int:
@@ -213,12 +217,16 @@ def _read(tif: tifffile.TiffFile, path: Path, parts: list[_Part], frames: int) -
     read = [_read_part(tif, path, part) for part in parts]
     array = read[0][0] if len(read) == 1 else np.concatenate([part for part, _ in read], axis=2)
     orientation = 1 if read[0][1] else keyframe.tags.valueof(ORIENTATION, default=1)
+    palette = _palette(path, keyframe)
+    if palette is not None and array.dtype == bool:
+        array = array.view(np.uint8)
     return Frame(
         array if read[0][1] else _black_is_zero(array, int(keyframe.photometric)),
-        _palette(keyframe),
+        palette,
         len(parts) == 1 and _has_alpha(keyframe, array.shape[2]),
         orientation if orientation in range(1, 9) else 1,
         frames,
+        int(keyframe.compression) in LOSSY,
     )
 
 
@@ -228,10 +236,16 @@ def _black_is_zero(array: np.ndarray, photometric: int) -> np.ndarray:
     return ~array  # of bits or unsigned numbers: what is missing to the largest one
 
 
-def _palette(keyframe: Any) -> np.ndarray | None:
-    if int(keyframe.photometric) != PALETTE or keyframe.colormap is None:
+def _palette(path: Path, keyframe: Any) -> np.ndarray | None:
+    if int(keyframe.photometric) != PALETTE:
         return None
-    return (np.asarray(keyframe.colormap).T >> 8).astype(np.uint8)
+    colours = np.asarray(() if keyframe.colormap is None else keyframe.colormap)
+    if colours.ndim != 2 or len(colours) != 3:
+        raise DataError(
+            f"{path} has a palette of shape {colours.shape}; accepted are three rows of colours; "
+            "replace it"
+        )
+    return (colours.T >> 8).astype(np.uint8)
 
 
 def _has_alpha(keyframe: Any, channels: int) -> bool:
