@@ -116,13 +116,16 @@ def rows_of(array: np.ndarray) -> bytes:
 
 
 def tiff(
-    data: bytes, tags: dict[int, int | list[int]] | None = None, order: str = "<", follow: int = 0
+    data: bytes,
+    tags: dict[int, int | list[int] | None] | None = None,
+    order: str = "<",
+    follow: int = 0,
 ) -> bytes:
     """A TIFF of one page, grey unless `tags` say otherwise; place -1 is where its data begin."""
-    entries: dict[int, int | list[int]] = {
+    entries: dict[int, int | list[int] | None] = {
         256: W, 257: H, 258: 8, 259: 1, 262: 1, 273: -1, 277: 1, 278: H, 279: len(data)
     }  # fmt: skip
-    entries |= tags or {}
+    entries = {tag: v for tag, v in {**entries, **(tags or {})}.items() if v is not None}
     after = 8 + 2 + 12 * len(entries) + 4
     table, long = b"", b""
     start = after + sum(4 * len(v) for v in entries.values() if isinstance(v, list) and len(v) > 1)

@@ -35,6 +35,8 @@ ORDER = [
     "duplicates",
     "kinds",
     "splits",
+    "findings",
+    "maskfindings",
     "checking",
     "augment",
     "pet_surface",

@@ -10,20 +10,14 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit.checking import (
-    _PROBLEMS,
-    LEVELS,
-    Examination,
-    Finding,
-    class_counts,
-    examine,
-    object_areas,
-)
+from unetkit.checking import Examination, examine
 from unetkit.classes import Classes
 from unetkit.display import Display
 from unetkit.errors import ConfigError
 from unetkit.finding import Pair, Problem, Sources, find_dataset
+from unetkit.findings import LEVELS, PROBLEMS, REMEDIES, Finding
 from unetkit.looks import Look
+from unetkit.maskfindings import class_counts, object_areas
 from unetkit.splits import SplitRule
 
 SIZE = (24, 30)
@@ -127,7 +121,7 @@ def test_masks_without_images_are_found(data):
     image_path(data, 13).unlink()
     finding = only(look_into(data), "unpaired-mask", "warning")
     assert finding.names == (str(mask_path(data, 13)),)
-    assert finding.text.startswith("1 masks have no image: ")
+    assert finding.text.startswith("1 mask has no image: ")
 
 
 def test_two_images_of_one_name_are_found(data):
@@ -168,10 +162,11 @@ def test_folders_that_cannot_be_read_are_found(data):
 
 
 def test_every_kind_of_problem_is_told():
-    for level, what, remedy in _PROBLEMS.values():
+    for kind, (level, one, many) in PROBLEMS.items():
         assert level in LEVELS
-        assert what
-        assert remedy
+        assert one
+        assert many
+        assert REMEDIES[kind.replace(" ", "-")]
 
 
 def test_masks_of_another_size_are_found(data):
@@ -319,7 +314,7 @@ def test_images_of_two_depths_are_found(data):
     deep(2, 65535).save(image_path(data, 2))
     finding = only(look_into(data), "mixed-depth", "warning")
     assert finding.names == ("photo_02",)
-    assert f"1 images of {COUNT} have uint16 pixels" in finding.text
+    assert f"1 image of {COUNT} has uint16 pixels" in finding.text
 
 
 def test_levels_are_known_though_the_only_deep_image_is_for_the_test(data):
@@ -528,7 +523,7 @@ def test_duplicates_across_parts_are_found(data, copy, code, text):
     copy(data, 0, COUNT - 1)
     finding = only(look_into(data), code, "warning")
     assert finding.names == ("photo_00", "photo_13")
-    assert f"1 groups of images are {text}" in finding.text
+    assert f"1 group of images is {text}" in finding.text
     assert "in different parts, so that figures flatter: photo_00 = photo_13" in finding.text
     assert "--group-by" in finding.remedy
 
@@ -539,7 +534,7 @@ def test_duplicates_within_a_part_are_found(data, copy, code, text):
     copy(data, 0, 1)
     finding = only(look_into(data), code, "note")
     assert finding.names == ("photo_00", "photo_01")
-    assert f"1 groups of images are {text}" in finding.text
+    assert f"1 group of images is {text}" in finding.text
 
 
 def test_a_copy_that_no_part_takes_is_in_no_different_part(data, tmp_path):

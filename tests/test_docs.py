@@ -9,10 +9,10 @@ import pytest
 
 from unetkit.classes import read_class_file
 from unetkit.cli import main
+from unetkit.findings import REMEDIES
 
 ROOT = Path(__file__).parent.parent
 DATA_PAGE = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
-CHECKING = (ROOT / "src" / "unetkit" / "checking.py").read_text(encoding="utf-8")
 
 
 def commands():
@@ -24,18 +24,6 @@ def commands():
 def documented_codes():
     rows = re.findall(r"^\| (error|warning|note) \| (.+) \|$", DATA_PAGE, flags=re.MULTILINE)
     return {code for _, cells in rows for code in re.findall(r"`([a-z-]+)`", cells)}
-
-
-def codes_in_the_source():
-    """Finding codes: words with or without hyphens that stand where a code does."""
-    given = re.findall(r'(?:Finding\(\s*"\w+",\s*|note\(\s*|_as_finding\()"([a-z-]+)"', CHECKING)
-    given += re.findall(r'(?:True|False), "([a-z-]+)", "', CHECKING)
-    given += re.findall(r'^    "([a-z ]+)": \(\s*$', CHECKING, flags=re.MULTILINE)
-    given += re.findall(r'^    "([a-z ]+)": \("(?:error|warning)', CHECKING, flags=re.MULTILINE)
-    given += re.findall(r'code = "([a-z-]+)" if', CHECKING)
-    given += re.findall(r'code = "[a-z-]+" if .+ else "([a-z-]+)"', CHECKING)
-    given += re.findall(r'"(few-pairs)"', CHECKING)
-    return {code.replace(" ", "-") for code in given}
 
 
 def test_there_are_commands_to_check():
@@ -55,7 +43,7 @@ def test_commands_are_accepted_by_the_command_line(line):
 
 
 def test_every_finding_is_documented_and_none_is_made_up():
-    assert documented_codes() == codes_in_the_source()
+    assert documented_codes() == REMEDIES.keys()
 
 
 def test_the_class_file_shown_is_read(tmp_path):

@@ -377,7 +377,7 @@ def test_what_spoils_training_ends_with_1(data):
     done = run(data)
     assert done.exit_code == 1
     assert "13 of 14 pairs" in done.stdout
-    assert "1 pairs cannot be read" in " ".join(done.stdout.split())
+    assert "1 pair cannot be read" in " ".join(done.stdout.split())
 
 
 def test_warnings_end_with_0(data):

@@ -112,7 +112,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
     matched = match(data, found, sources, problems)
     pairs, more = _make_pairs(data, found, matched, sources)
     if not pairs:
-        raise _no_pairs(data, found, sources, [*problems, *more])
+        raise _no_pairs(data, files, found, sources, [*problems, *more])
     listing = read_lists(data, files, [pair.name for pair in pairs])
     parts = listing.parts or _folder_parts(pairs)
     unlisted = [pair.name for pair in pairs if parts and pair.name not in parts]
@@ -230,8 +230,19 @@ def _folder_parts(pairs: Sequence[Pair]) -> dict[str, str]:
     return known if set(known.values()) & {"test", "validation"} else {}
 
 
+def _tally(files: Sequence[PurePosixPath]) -> str:
+    """The commonest endings, as they may be of formats that are not read."""
+    endings = Counter(path.suffix.lower() for path in files if path.suffix)
+    listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(SHOWN))
+    return f" (but {listed})" if listed else ""
+
+
 def _no_pairs(
-    folder: Path, found: Found, sources: Sources, problems: Sequence[Problem]
+    folder: Path,
+    files: Sequence[PurePosixPath],
+    found: Found,
+    sources: Sources,
+    problems: Sequence[Problem],
 ) -> Exception:
     images, masks = sorted(found.images), sorted(found.masks)
     reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
@@ -239,9 +250,12 @@ def _no_pairs(
     missing = "images" if not images else "masks"
     if not images or not (masks or found.documents):
         others = found.images.values()
+        pattern = getattr(sources, missing)
+        which = f" whose path holds {pattern!r}" if pattern is not None else ""
         return DataNotFoundError(
-            f"{folder} holds no {missing}{said}; accepted is a folder with {LAYOUTS}; name such a "
-            f"folder, or say with --{missing} where they are{_perhaps(others, others, sources)}"
+            f"{folder} holds no {missing}{which}{said or _tally(files)}; accepted is a folder with "
+            f"{LAYOUTS}; name such a folder, or say with --{missing} where they are"
+            f"{_perhaps(others, others, sources)}"
         )
     if reasons:
         return DataError(

@@ -13,10 +13,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from unetkit.drawings import Drawing, rasterise, rasterise_instances
+from unetkit.drawings import Drawing, rasterise
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import Pair
-from unetkit.masks import RawMask, find_drawing, read_raw_mask
+from unetkit.masks import RawMask, draw_objects, find_drawing, read_raw_mask
 from unetkit.pictures import SUFFIXES_OF, pixels_of, read_picture, require_file
 from unetkit.pixels import luma
 from unetkit.reading import in_parallel, require_same_size
@@ -259,7 +259,7 @@ def _look_at_drawing(look: Look, drawing: Drawing) -> Look:
     counts = np.bincount(drawn.ravel(), minlength=len(labels) + 1)
     values: dict[int | str, int] = {0: int(counts[0])}
     values |= {name: int(counts[i + 1]) for i, name in enumerate(labels)}
-    objects = rasterise_instances(drawing, look.size)
+    objects = draw_objects(drawing, look.size)
     areas = np.bincount(objects[objects > 0])[1:]
     areas = areas[areas > 0]
     crowd = int((objects < 0).sum())

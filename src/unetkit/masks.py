@@ -4,6 +4,7 @@ What a file holds is read as it is; what it means is in `classes`. Nothing is gu
 that stands for no class is refused with its place.
 """
 
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -18,6 +19,7 @@ from unetkit.pictures import IMAGE_SUFFIXES, Picture, read_picture
 from unetkit.scale import IGNORE
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *annotations.ANNOTATION_SUFFIXES)
+BACKGROUND = "background"  # label of a polygon that is no object
 GREY = 0x010101  # times a grey value: its colour
 
 
@@ -193,7 +195,7 @@ def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.nda
     drawing = find_drawing(source)
     background = classes.background or 0
     if classes.kind == "instances":
-        objects = rasterise_instances(drawing, size)
+        objects = draw_objects(drawing, size)
         mask = np.where(objects > 0, np.uint8(1), np.uint8(0))
         mask[objects < 0] = IGNORE
         return mask
@@ -206,13 +208,19 @@ def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.nda
     return np.where(drawn == 0, background, drawn - 1).astype(np.uint8)
 
 
+def draw_objects(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
+    """(H, W) int32: each object's number, 0 where none is drawn or background is, -1 in crowds."""
+    return rasterise_instances(drawing, size, erasing=(BACKGROUND,))
+
+
 @lru_cache(maxsize=4)
 def _drawings(path: Path, stamp: tuple[int, int]) -> dict[str, list[Drawing]]:
     """Drawings of a file by the last part of the image's name; `stamp` tells versions apart."""
     del stamp
     found: dict[str, list[Drawing]] = {}
     for drawing in annotations.read_annotations(path).drawings:
-        found.setdefault(PurePosixPath(drawing.image).name, []).append(drawing)
+        name = unicodedata.normalize("NFC", PurePosixPath(drawing.image).name)
+        found.setdefault(name, []).append(drawing)
     return found
 
 
@@ -230,7 +238,7 @@ def find_drawing(source: MaskSource) -> Drawing:
             "that may be read; restore it"
         ) from error
     found = _drawings(source.path, (state.st_mtime_ns, state.st_size))
-    drawings = found.get(source.image, [])
+    drawings = found.get(unicodedata.normalize("NFC", source.image), [])
     if not drawings and len(found) == 1:
         drawings = next(iter(found.values()))  # the name within a file of one image may be old
     if len(drawings) != 1:

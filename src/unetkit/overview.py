@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from unetkit import __version__
-from unetkit.checking import Examination, class_counts, examine, object_areas
+from unetkit.checking import Examination, examine
 from unetkit.display import Display
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.finding import Pair, Sources, find_dataset
 from unetkit.looks import Look
+from unetkit.maskfindings import class_counts, object_areas
 from unetkit.outputs import write_text
 from unetkit.plotting import Sample, draw_samples
 from unetkit.reading import read_objects, read_pair

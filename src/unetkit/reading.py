@@ -7,10 +7,9 @@ from typing import TypeVar
 import numpy as np
 
 from unetkit.classes import Classes
-from unetkit.drawings import rasterise_instances
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import SHOWN, Pair
-from unetkit.masks import find_drawing, read_mask, read_raw_mask
+from unetkit.masks import draw_objects, find_drawing, read_mask, read_raw_mask
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
 
@@ -40,7 +39,7 @@ def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
         DataNotFoundError, DataError: The mask cannot be read.
     """
     if pair.source.is_drawn:
-        return rasterise_instances(find_drawing(pair.source), size)
+        return draw_objects(find_drawing(pair.source), size)
     return read_raw_mask(pair.mask, pair.page).values
 
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from unetkit.errors import DataError, DataNotFoundError
 
@@ -146,6 +146,11 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
 def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[_Part]]:
     """The pictures of a file, each as the parts whose channels make it up."""
     _require_few_pages(tif, path)
+    if len(tif.pages) and tif.pages.first.dtype is None:
+        raise DataError(
+            f"{path} has {tif.pages.first.bitspersample} bits a sample of an unknown kind; "
+            "accepted are whole numbers and fractions; save it again"
+        )
     series = list(tif.series)
     if not series:
         raise DataError(f"{path} holds no picture; accepted is a TIFF with one; replace it")
@@ -175,10 +180,9 @@ def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:
 
 def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
     axes, shape = series.axes, series.shape
-    if series.dtype is None or 0 in shape:
+    if 0 in shape:
         raise DataError(
-            f"{path} has {series.keyframe.bitspersample} bits a sample in the sizes {shape}; "
-            "accepted are whole numbers and fractions, at least one; save it again"
+            f"{path} has no pixels (sizes {shape}); accepted is one or more; replace it"
         )
     plane = next((end for end in ("SYX", "YXS", "YX") if axes.endswith(end)), None)
     if plane is None:
@@ -306,9 +310,12 @@ def _require_data(tif: tifffile.TiffFile, path: Path, page: Any) -> None:
     needed = page.keyframe.size * page.keyframe.bitspersample // 8
     short = int(page.keyframe.compression) == UNCOMPRESSED and sum(page.databytecounts) < needed
     if missing or short or not ends:
+        what = f"{sum(page.databytecounts)} bytes of pixels, {needed} needed"
+        if missing:
+            what = f"{len(missing)} of {len(parts)} strips or tiles are not among its {size} bytes"
         raise DataError(
-            f"{path} cannot be read whole ({size} bytes, {max(ends, default=needed)} needed); "
-            "accepted are undamaged TIFF files; replace or remove it"
+            f"{path} cannot be read whole ({what}); accepted are undamaged TIFF files; replace or "
+            "remove it"
         )
 
 
@@ -421,17 +428,22 @@ def _numbers(
 
 def _read_with_pillow(path: Path, page: Any) -> tuple[np.ndarray, bool]:
     """As `_read_page`, for what needs a conversion of colours or a codec of pictures."""
-    with Image.open(path) as picture:
-        picture.seek(page.index)
-        # Pillow converts what it can; of Lab colours it says so.
-        colours = picture.mode in ("CMYK", "YCbCr", "LAB", "HSV")
-        plain = picture.convert("RGB") if colours else picture
-        array = np.asarray(plain)
+    keyframe = page.keyframe
+    try:
+        with Image.open(path) as picture:
+            picture.seek(page.index)
+            # Pillow converts what it can; of Lab colours it says so.
+            colours = picture.mode in ("CMYK", "YCbCr", "LAB", "HSV")
+            plain = picture.convert("RGB") if colours else picture
+            array = np.asarray(plain)
+    except UnidentifiedImageError:
+        array, colours = np.empty((0, 0)), False
     array = array if array.ndim == 3 else array[..., None]
-    if not colours and array.shape[2] != page.keyframe.samplesperpixel:
+    if not array.size or (not colours and array.shape[2] != keyframe.samplesperpixel):
+        name = getattr(keyframe.compression, "name", keyframe.compression)
         raise DataError(
-            f"{path} has {page.keyframe.samplesperpixel} channels in the compression "
-            f"{page.keyframe.compression.name}, which cannot be read here; accepted are none, "
-            "deflate and LZW; save it with one of these"
+            f"{path} has {keyframe.samplesperpixel} channels of {keyframe.bitspersample} bits in "
+            f"the compression {name}, which cannot be read here; accepted are none, deflate and "
+            "LZW; save it with one of these"
         )
     return array, True
