@@ -147,7 +147,9 @@ def tifffile_bytes(array: np.ndarray, **options: object) -> bytes:
 
 
 def opencv_bytes(array: np.ndarray, suffix: str, *options: int) -> bytes:
-    done, data = cv2.imencode(suffix, array[..., ::-1] if array.shape[2] == 3 else array, options)
+    """A file as OpenCV writes it, which has blue first."""
+    order = {3: [2, 1, 0], 4: [2, 1, 0, 3]}.get(array.shape[2], [0])
+    done, data = cv2.imencode(suffix, np.ascontiguousarray(array[..., order]), options)
     assert done
     return data.tobytes()
 

@@ -392,7 +392,7 @@ def test_jpeg_masks_are_found(data, width, level):
         Image.fromarray(noise(number, (16, 32))).save(image_path(data, number))
         Image.fromarray(mask).save(mask_path(data, number, ".jpg"), quality=95)
     finding = only(look_into(data, threshold=127), "jpeg-mask", level)
-    assert f"thresholded at 127; {width / 32:.1%} of their pixels" in finding.text
+    assert f"thresholded at 127; {width / 32:.1%} of the pixels" in finding.text
     assert "save masks as PNG" in finding.remedy
 
 

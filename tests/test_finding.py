@@ -497,9 +497,12 @@ class TestAmbiguity:
 
     def test_an_option_that_fits_nothing_says_so(self, tmp_path):
         lay(tmp_path, "images/a.png", "masks/a.png")
-        with pytest.raises(DataNotFoundError, match=r"holds no masks; .* say with --masks"):
+        with pytest.raises(
+            DataNotFoundError,
+            match=r"holds no masks whose path holds 'labels'; .* say with --masks",
+        ):
             find_dataset(tmp_path, Sources(masks="labels"))
-        with pytest.raises(DataNotFoundError, match=r"holds no images; .* say with --images"):
+        with pytest.raises(DataNotFoundError, match=r"no images whose path holds '.*'; .*--images"):
             find_dataset(tmp_path, Sources(images="photos"))
 
     def test_a_word_for_channels_that_is_none(self):
@@ -859,3 +862,14 @@ class TestRealData:
         found = self.find("dic-hela", masks="GT/SEG")
         assert (len(found.pairs), found.kind) == (18, "instances")
         assert len(self.find("dic-hela", masks="ST/SEG").pairs) == 168
+
+
+def test_formats_that_are_not_read_are_named(tmp_path):
+    for name in ("images/a.dcm", "images/b.dcm", "masks/a.nii"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x")
+    with pytest.raises(
+        DataNotFoundError, match=r"holds no images \(but 2 \.dcm, 1 \.nii\); accepted"
+    ):
+        find_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""Pictures come back number for number, upright and without opacity, or are refused with a reason."""
+"""Pictures come back number for number, upright and opaque, or are refused with a reason."""
 
 import hostile
 import numpy as np
@@ -72,10 +72,7 @@ class TestRoundTrips:
     def test_what_is_written_as_png_is_read(self, place, data, dtype, channels):
         shape = data.draw(st.tuples(SIDES, SIDES))
         array = data.draw(arrays.arrays(dtype, (*shape, channels)))
-        blue_first = array[..., [2, 1, 0, 3][:channels]] if channels > 1 else array
-        place.write_bytes(hostile.opencv_bytes(np.ascontiguousarray(blue_first), ".png"))
-        if channels == 3:  # which that function turns by itself
-            place.write_bytes(hostile.opencv_bytes(array, ".png"))
+        place.write_bytes(hostile.opencv_bytes(array, ".png"))
         picture = read_picture(place)
         assert picture.bands.dtype == dtype
         assert np.array_equal(picture.bands, array[..., :3])
@@ -89,7 +86,7 @@ class TestRoundTrips:
         array = PHOTO[..., :channels]
         if format == "GIF":
             array = np.where(array > 99, np.uint8(200), np.uint8(30))  # few colours
-        path = lay(tmp_path, hostile.encode(array, format, **{"lossless": True}))
+        path = lay(tmp_path, hostile.encode(array, format, lossless=True))
         assert np.array_equal(read_image(path, PixelFormat(channels)), array)
 
 
@@ -186,11 +183,9 @@ class TestImages:
         assert np.array_equal(read_image(path, PixelFormat(3)), PHOTO)
         assert np.array_equal(read_picture(path).alpha, hostile.OPACITY[..., 0])
 
-    @pytest.mark.parametrize("mode", ["CMYK", "YCbCr", "LAB", "HSV"])
+    @pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
     def test_other_colour_spaces_become_red_green_and_blue(self, mode, tmp_path):
-        image = Image.new("RGB", (8, 8), (200, 100, 50)).convert(
-            "RGB" if mode in ("LAB", "HSV") else mode
-        )
+        image = Image.new("RGB", (8, 8), (200, 100, 50)).convert(mode)
         path = lay(tmp_path, hostile.encode(image, "TIFF"))
         assert np.abs(read_image(path, PixelFormat(3)).astype(int) - (200, 100, 50)).max() <= 2
 

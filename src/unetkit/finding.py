@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.layout import Place, likely_masks, part_of
 from unetkit.listing import PARTS, TABLE_SUFFIXES, read_lists, read_table
-from unetkit.masks import MaskSource
+from unetkit.masks import MASK_SUFFIXES, MaskSource
 from unetkit.matching import SHOWN, Found, Matched, Problem, Sources, listed, match, sort_out
 from unetkit.pictures import count_pictures
 
@@ -231,8 +231,9 @@ def _folder_parts(pairs: Sequence[Pair]) -> dict[str, str]:
 
 
 def _tally(files: Sequence[PurePosixPath]) -> str:
-    """The commonest endings, as they may be of formats that are not read."""
-    endings = Counter(path.suffix.lower() for path in files if path.suffix)
+    """The commonest endings of formats that are not read here."""
+    suffixes = (path.suffix.lower() for path in files)
+    endings = Counter(suffix for suffix in suffixes if suffix and suffix not in MASK_SUFFIXES)
     listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(SHOWN))
     return f" (but {listed})" if listed else ""
 

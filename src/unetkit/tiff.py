@@ -432,7 +432,7 @@ def _read_with_pillow(path: Path, page: Any) -> tuple[np.ndarray, bool]:
     try:
         with Image.open(path) as picture:
             picture.seek(page.index)
-            # Pillow converts what it can; of Lab colours it says so.
+            # Pillow converts what it can, and says so of the rest.
             colours = picture.mode in ("CMYK", "YCbCr", "LAB", "HSV")
             plain = picture.convert("RGB") if colours else picture
             array = np.asarray(plain)
