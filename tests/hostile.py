@@ -172,6 +172,12 @@ def page_chain(pages: int, last: int = 0, odd_page: int | None = None) -> bytes:
     return bytes(whole) + GREY.tobytes()
 
 
+OME_OF_MANY = (
+    "<?xml version='1.0'?><OME xmlns='http://www.openmicroscopy.org/Schemas/OME/2016-06'><Image "
+    "ID='Image:0'><Pixels ID='Pixels:0' DimensionOrder='XYCZT' Type='uint8' SizeX='32' SizeY='24' "
+    "SizeC='1' SizeZ='100000' SizeT='100000'><Channel ID='Channel:0:0' SamplesPerPixel='1'/>"
+    "<TiffData IFD='0' PlaneCount='1'/></Pixels></Image></OME>"
+)
 PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 PLAIN = {
     "JPEG": encode(PHOTO, "JPEG", quality=95, subsampling=0),
@@ -568,6 +574,15 @@ def tiffs() -> dict[str, Kind]:
         ),
         "TIFF with lying ImageJ metadata": written(
             GREY[..., 0], None, description="ImageJ=1.53\nimages=999999999\nslices=999999999\n"
+        ),
+        "TIFF whose OME metadata claim 10**10 pages": written(
+            GREY[..., 0], "more than", description=OME_OF_MANY, metadata=None
+        ),
+        "TIFF whose shape claims 10**8 pages": written(
+            GREY[..., 0], "more than", description='{"shape": [100000000, 24, 32]}', metadata=None
+        ),
+        "TIFF of ImageJ, cut": file(
+            tifffile_bytes(np.stack([GREY[..., 0]] * 3), imagej=True)[:-99], "", "x.tif"
         ),
         "TIFF with a lying shape": written(
             GREY[..., 0], None, description='{"shape": [99999, 99999, 99999]}', metadata=None

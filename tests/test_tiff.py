@@ -283,6 +283,21 @@ class TestAxes:
         path = self.save(tmp_path, stack, metadata={"axes": axes}, **{kind: True})
         assert np.array_equal(self.read(path), np.moveaxis(stack, 1, -1))
 
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_an_axis_may_be_the_samples_of_the_pages(self, compression, tmp_path):
+        stack = RNG.integers(0, 65536, (5, 3, 40, 50), np.uint16)
+        options = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+        path = self.save(tmp_path, stack, metadata={"axes": "TCYX"}, **options)
+        with tifffile.TiffFile(path) as file:
+            assert len(file.pages) == 5  # of three samples each
+        assert np.array_equal(self.read(path), np.moveaxis(stack, 1, -1))
+
+    def test_of_a_long_stack_one_picture_is_read(self, tmp_path, monkeypatch):
+        stack = RNG.integers(0, 65536, (30, 2, 40, 50), np.uint16)
+        path = self.save(tmp_path, stack, imagej=True, metadata={"axes": "TCYX"})
+        monkeypatch.setattr(tiff, "MAX_BYTES", 2 * 40 * 50 * 2)  # no more than that one
+        assert np.array_equal(read_frame(path, 29).array, np.moveaxis(stack[29], 0, -1))
+
     def test_pages_of_several_sizes_keep_their_order(self, tmp_path):
         sizes = [(40, 50), (60, 70), (40, 50), (60, 70)]
         with tifffile.TiffWriter(tmp_path / "x.tif") as writer:

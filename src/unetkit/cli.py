@@ -5,6 +5,7 @@ Each command imports its own part of the library, so that help answers at once.
 
 import io
 import json
+import logging
 import os
 import sys
 import warnings
@@ -74,6 +75,7 @@ def _complain(text: str) -> None:
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as well
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a pipe may lack the letters of a file's name

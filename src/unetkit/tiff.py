@@ -14,7 +14,10 @@ fax lines is left to Pillow whole.
 import ctypes
 import itertools
 import logging
+import math
+import re
 import struct
+import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -44,6 +47,7 @@ ORIENTATION = 274  # the tag
 AS_THEY_ARE = {0, 1, 2, 3, 32803, 34892}  # those whose samples need no conversion: grey, RGB, ...
 
 # Libraries also print what they then raise, which would reach people's terminals.
+warnings.filterwarnings("ignore", module=r"tifffile\.")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
@@ -167,12 +171,22 @@ def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
 
 
 def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:
-    """Refuses too many pages without walking all of them: they may lead in a circle."""
+    """Refuses too many pages, without walking all of them: they may lead in a circle."""
     try:
         tif.pages[MAX_PAGES]
     except IndexError:
-        return
-    raise DataError(
+        pass
+    else:
+        raise _too_many_pages(path)
+    # What the metadata claim would be listed before anybody looks whether it is there.
+    for pixels in re.findall(r"<(?:\w+:)?Pixels\b[^>]*", tif.ome_metadata or ""):
+        sizes = re.findall(r"\bSize[ZCT]\s*=\s*[\"'](\d{1,18})", pixels)
+        if math.prod(map(int, sizes)) > MAX_PAGES:
+            raise _too_many_pages(path)
+
+
+def _too_many_pages(path: Path) -> DataError:
+    return DataError(
         f"{path} has more than {MAX_PAGES} pages, or pages in a circle; accepted are fewer; part "
         "the file, or replace it"
     )
@@ -191,7 +205,7 @@ def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
             "columns; save it in another order"
         )
     lead = list(zip(axes, shape, strict=True))[: len(axes) - len(plane)]
-    expected = int(np.prod([size for _, size in lead], dtype=np.int64))
+    expected = math.prod(size for _, size in lead)
     if plane == "YX" and len(lead) == 1 and lead[0][0] in "QI":
         short = shape[2] <= FEW and min(shape[:2]) >= 2 * FEW
         if channel_axis == "last" or (channel_axis == "auto" and short):
@@ -199,6 +213,8 @@ def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
     is_channel = [
         letter == "C" or (channel_axis == "first" and len(lead) == 1) for letter, _ in lead
     ]
+    if expected > MAX_PAGES:
+        raise _too_many_pages(path)
     whole = len(series.pages) != expected  # one page's tags may stand for many
     pictures: dict[tuple[int, ...], list[_Part]] = {}
     for page, place in enumerate(itertools.product(*(range(size) for _, size in lead))):
@@ -209,7 +225,7 @@ def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
 
 def _read(tif: tifffile.TiffFile, path: Path, parts: list[_Part], frames: int) -> Frame:
     keyframe = parts[0].series.keyframe
-    sizes = [part.series.size if part.whole else keyframe.size for part in parts]
+    sizes = [int(np.prod(_plane_shape(part))) if part.whole else keyframe.size for part in parts]
     pixels = keyframe.imagelength * keyframe.imagewidth
     total = sum(sizes) * keyframe.dtype.itemsize
     if pixels > MAX_PIXELS or total > MAX_BYTES:
@@ -268,16 +284,27 @@ def _read_part(tif: tifffile.TiffFile, path: Path, part: _Part) -> tuple[np.ndar
     if part.page is None and len(series.pages) == series.shape[0]:
         rows = [_read_page(tif, path, page)[0][..., 0] for page in series.pages]
         return np.stack(rows), False  # (H, W, C), which the file calls pages, rows and columns
-    if int(series.keyframe.compression) != UNCOMPRESSED:
+    shape = _plane_shape(part)
+    if series.dataoffset is not None:  # plane after plane, plain numbers
+        count = int(np.prod(shape))
+        stored = series.dtype.newbyteorder(tif.byteorder)
+        start = series.dataoffset + (part.page or 0) * count * stored.itemsize
+        array = tif.filehandle.read_array(stored, count, start).astype(series.dtype).reshape(shape)
+        return array if part.page is None else _channels_last(array, series.axes), False
+    samples = series.keyframe.samplesperpixel
+    if part.page is None or len(series.pages) * samples * np.prod(shape) != series.size:
         raise DataError(
             f"{path} has compressed volumes; accepted are planes; save it without compression"
         )
-    array = series.asarray()
-    if part.page is None:
-        return array, False
-    plane = 3 if series.axes.endswith(("SYX", "YXS")) else 2
-    array = array.reshape(-1, *array.shape[array.ndim - plane :])[part.page]
-    return _channels_last(array, series.axes), False
+    page, sample = divmod(part.page, samples)  # what the pages call samples, the file calls an axis
+    array, is_upright = _read_page(tif, path, series.pages[page])
+    return array[..., sample : sample + 1], is_upright
+
+
+def _plane_shape(part: _Part) -> tuple[int, ...]:
+    series = part.series
+    has_samples = part.page is None or series.axes.endswith(("SYX", "YXS"))
+    return series.shape[-3:] if has_samples else series.shape[-2:]
 
 
 def _read_page(tif: tifffile.TiffFile, path: Path, page: Any) -> tuple[np.ndarray, bool]:
