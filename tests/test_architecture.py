@@ -20,6 +20,7 @@ ORDER = [
     "scale",
     "classes",
     "pixels",
+    "strips",
     "tiff",
     "pictures",
     "documents",

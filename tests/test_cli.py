@@ -160,7 +160,7 @@ class TestData:
         words += ["--ignore", "255", "--classes", "ground, disk", "--channel-axis", "first"]
         words += ["--group-by", r"(disk_\d\d)", "--test-fraction", "0.3", "--seed", "3"]
         text = failure(*words, code=1, cwd=tmp_path)
-        assert "1 pairs cannot be read: " in text
+        assert "1 pair cannot be read: " in text
         assert "disk_04.tif" in text
         assert "to go on without these files: --skip-bad" in text
         assert not (tmp_path / "run").exists()

@@ -26,6 +26,7 @@ MIDDLE = 1024  # pixels a side, on the way to a thumbnail
 SAMPLE = 512  # pixels of a picture that levels are found from
 MOST_VALUES = 4096  # different values of a mask that are counted apart
 MOST_COLOURS = 300  # the same of colours; more than classes can be
+LARGEST_LABELLED = 1 << 26  # pixels of a mask whose regions are found; it takes 20 bytes each
 MOST_REGIONS = 20_000  # of a mask whose sizes are kept
 CHUNK = 1 << 20  # bytes
 NO_PIXELS = np.zeros((0, 1), np.uint16)
@@ -222,8 +223,9 @@ def _look_at_mask(look: Look) -> Look:
     if raw.is_lossy:
         grey = raw.values if not raw.is_colour else raw.values >> 8 & 255
         return replace(look, between=float(((grey > 16) & (grey < 239)).mean()))
-    if raw.is_colour and len(values) > MOST_COLOURS:
-        return look  # a photo rather than a mask: its regions say nothing
+    is_photo = raw.is_colour and len(values) > MOST_COLOURS  # its regions would say nothing
+    if is_photo or raw.values.size > LARGEST_LABELLED:
+        return look
     return _with_regions(look, raw)
 
 
