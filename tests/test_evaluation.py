@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, jaccard_score
 
 from unetkit import Predictor, Sources, evaluate, evaluation, train
 from unetkit.classes import TRIMAP_CLASSES
+from unetkit.datasets import synthetic_pet
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation import Scored
 from unetkit.finding import Pair, find_dataset
@@ -117,18 +118,35 @@ def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, p
     shutil.copytree(pets, data)
     (data / "annotations" / "trainval.txt").unlink()
     (data / "annotations" / "test.txt").unlink()
-    for part, name in (("images", "new.jpg"), ("annotations/trimaps", "new.png")):
-        old = next((data / part).iterdir())
-        shutil.copy(old, data / part / name)
     split = json.loads((run / "split.json").read_text())
+    seen = split["train"][0]["name"]  # a picture is known by its content, whatever its name
+    shutil.copy(data / "images" / f"{seen}.jpg", data / "images" / "copy.jpg")
+    shutil.copy(
+        data / "annotations" / "trimaps" / f"{seen}.png", data / "annotations/trimaps/copy.png"
+    )
+    image, trimap = synthetic_pet(100, height=48, width=64)
+    Image.fromarray(image).save(data / "images" / "new.jpg")
+    Image.fromarray(trimap).save(data / "annotations" / "trimaps" / "new.png")
     result = evaluate(run / "model.onnx", data, out=tmp_path / "out")
     assert {image["name"] for image in result["images"]} == {
         "new",
         *(entry["name"] for entry in split["test"]),
     }
     assert result["protocol"]["split"] == (
-        "the 16 pairs whose names training looked at are left out"
+        "the 17 pairs whose pictures training looked at are left out"
     )
+
+
+def test_a_table_of_the_same_pictures_under_other_names_holds_no_new_ones(run, pets, tmp_path):
+    names = [entry["name"] for entry in json.loads((run / "split.json").read_text())["train"]]
+    rows = [
+        f"renamed_{i},{pets}/images/{name}.jpg,{pets}/annotations/trimaps/{name}.png"
+        for i, name in enumerate(names)
+    ]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["name,image,mask", *rows]))
+    with pytest.raises(DataError, match="no test pairs"):
+        evaluate(run, table, out=tmp_path / "out")
 
 
 def test_a_foreign_folder_is_scored_whole(run, folder, tmp_path):
@@ -334,7 +352,9 @@ def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
 def test_data_without_a_pair_that_training_did_not_look_at_are_told(run, pets, tmp_path):
     shutil.copytree(pets, tmp_path / "pets")
     (tmp_path / "pets" / "annotations" / "test.txt").unlink()  # its pairs then stand in no list
-    with pytest.raises(DataError, match=r"has no test pairs \(the 16 pairs whose names training"):
+    with pytest.raises(
+        DataError, match=r"has no test pairs \(the 16 pairs whose pictures training"
+    ):
         evaluate(run, tmp_path / "pets", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

@@ -65,17 +65,22 @@ class TestFormat:
         assert format.photo(pixel(300, dtype="uint16")).tolist() == [[[255] * 3]]
 
     def test_factors(self):
-        # 255 / (200 - 100) = 2.55, and 100 must become 0: -100 * 2.55.
-        multiply, add = DEEP.factors()
-        assert (multiply.dtype, add.dtype) == (np.float32, np.float32)
+        # 255 / (200 - 100) = 2.55
+        low, multiply = DEEP.factors()
+        assert (low.dtype, multiply.dtype) == (np.float32, np.float32)
+        assert low.tolist() == [100]
         assert multiply.tolist() == pytest.approx([2.55])
-        assert add.tolist() == pytest.approx([-255])
 
     def test_factors_of_each_channel(self):
-        # 255 / 1 and 255 / 4; -0 * 255 and 1 * 63.75.
-        multiply, add = TWO.factors()
+        # 255 / 1 and 255 / 4.
+        low, multiply = TWO.factors()
+        assert low.tolist() == [0, -1]
         assert multiply.tolist() == [255, 63.75]
-        assert add.tolist() == [0, 63.75]
+
+    def test_fractions_far_from_0_keep_their_differences(self):
+        format = PixelFormat(1, "float32", (1e6,), (1e6 + 10,))
+        values = np.array([[[1e6], [1e6 + 5], [1e6 + 10]]], np.float32)
+        assert format.scaled(values).ravel().tolist() == [0, 127.5, 255]
 
     def test_levels_become_0_and_255_and_the_rest_is_cut_off(self):
         values = np.array([[[50], [100], [150], [200], [65535]]], np.uint16)

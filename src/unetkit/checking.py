@@ -81,10 +81,11 @@ class Examination:
         }
         return self.skippable() | others
 
-    def digests(self) -> dict[str, dict[str, str]]:
-        """SHA-256 of each pair's files, by name."""
+    def digests(self) -> dict[str, dict[str, str | int]]:
+        """SHA-256 of each pair's files, and its page in a stack, by name."""
         return {
             look.pair.name: {"image_sha256": look.image_sha256, "mask_sha256": look.mask_sha256}
+            | ({} if look.pair.page is None else {"page": look.pair.page})
             for look in self.looks
         }
 

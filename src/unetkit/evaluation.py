@@ -30,9 +30,9 @@ from unetkit.metrics import confusion_matrix, figures, iou_score, mean_over_imag
 from unetkit.outputs import write_text
 from unetkit.plotting import Case, draw_cases
 from unetkit.prediction import Predictor
-from unetkit.reading import read_pair
+from unetkit.reading import file_sha256, in_parallel, read_pair
 from unetkit.scale import mask_to_network, scores_from_network
-from unetkit.spec import name_digest
+from unetkit.spec import picture_digest
 from unetkit.splits import read_split_names
 
 PARTS = ("test", "validation", "train", "all")
@@ -70,8 +70,8 @@ def evaluate(
     Args:
         model: A run folder or an exported file.
         data: Folder or table of pairs.
-        part: "test" (the official list or folder, or else every pair whose name training did not
-            look at), "all", or, for a run folder, "train" or "validation".
+        part: "test" (the official list or folder, or else every pair whose picture training did
+            not look at), "all", or, for a run folder, "train" or "validation".
         sources: Which files are images and which masks; by default as a run folder was trained, on
             the same data.
         out: Folder for evaluation.json and cases.png; by default evaluation-DATA within the run
@@ -202,20 +202,28 @@ def _choose_pairs(
 
 def _test_pairs(predictor: Predictor, dataset: Dataset) -> tuple[tuple[Pair, ...], str]:
     """The official test list, or every pair that training did not look at."""
+    has_test = "test" in dataset.parts.values()
+    pairs = [p for p in dataset.pairs if not has_test or dataset.parts.get(p.name) == "test"]
     seen = set(predictor.spec.seen)
-    unseen = tuple(pair for pair in dataset.pairs if name_digest(pair.name) not in seen)
-    if "test" not in dataset.parts.values():
-        skipped = len(dataset.pairs) - len(unseen)
-        return unseen, f"the {skipped} pairs whose names training looked at are left out"
-    listed = tuple(pair for pair in dataset.pairs if dataset.parts.get(pair.name) == "test")
-    common = sorted(set(listed) - set(unseen), key=lambda pair: pair.name)
+    is_seen = list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
+    common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
+    if not has_test:
+        unseen = tuple(pair for pair, known in zip(pairs, is_seen, strict=True) if not known)
+        return unseen, f"the {len(common)} pairs whose pictures training looked at are left out"
     if common:
         raise DataError(
-            f"{len(common)} of the {len(listed)} pairs in the test list of {dataset.source} were "
+            f"{len(common)} of the {len(pairs)} pairs in the test part of {dataset.source} were "
             f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
-            "train with these lists, or name another model"
+            "train with these parts, or name another model"
         )
-    return listed, "the test part that the data name"
+    return tuple(pairs), "the test part that the data name"
+
+
+def _digest_of(pair: Pair) -> str:
+    try:
+        return picture_digest(file_sha256(pair.image), pair.page)
+    except (DataError, OSError):
+        return ""  # whoever reads it says what is wrong with it
 
 
 def recorded_sources(model: Path, data: Path) -> Sources:

@@ -6,6 +6,7 @@ export is run beside the original before it gets its name.
 """
 
 import importlib
+import json
 import logging
 import os
 from collections.abc import Iterable, Sequence
@@ -35,7 +36,7 @@ from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
 from unetkit.prediction import fit_to_network
 from unetkit.scale import image_to_network
-from unetkit.spec import METADATA_KEY, Layer, ModelSpec, name_digest
+from unetkit.spec import METADATA_KEY, Layer, ModelSpec, picture_digest
 from unetkit.splits import read_split_names
 
 FORMATS = ("onnx",)
@@ -94,13 +95,29 @@ def export(
     network = _trained_network(run, config)
     names = read_split_names(run / runfolder.SPLIT)
     pictures, what = _reference_pictures(config, names["validation"])
-    spec = model_spec(config, network, names["train"] + names["validation"])
+    spec = model_spec(config, network, _recorded_digests(run / runfolder.SPLIT))
     difference = export_onnx(network, spec, path, pictures)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {len(pictures)} {what} pictures"
     )
     return path
+
+
+def _recorded_digests(path: Path) -> list[str]:
+    """Digests of the pictures that training looked at, as it recorded them."""
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        return [
+            picture_digest(str(entry["image_sha256"]), entry.get("page"))
+            for part in ("train", "validation")
+            for entry in raw[part]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path} does not hold the hash of each file ({type(error).__name__}: {error}); "
+            "accepted is the file that training wrote; restore it"
+        ) from error
 
 
 def _trained_network(run: Path, config: RunConfig) -> keras.Model:
@@ -136,8 +153,8 @@ def _synthetic_picture(index: int, format: PixelFormat) -> np.ndarray:
     """A picture of a model's channels and type, spread over its levels."""
     picture = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
     bands = np.take(picture, np.arange(format.channels) % 3, axis=2)
-    multiply, add = format.factors()
-    pixels = (bands - add) / multiply
+    low, multiply = format.factors()
+    pixels = bands / multiply + low
     if format.dtype != "float32":  # levels are a little wider than what occurs
         pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
     return pixels.astype(format.dtype)
@@ -147,7 +164,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
     """What a trained network takes along into its file.
 
     Args:
-        seen: Names of the training and validation pairs.
+        seen: Digests of the training and validation pictures.
     """
     geometry, scale = config.network.geometry, config.scale
     size = geometry.input_size(scale.height), geometry.input_size(scale.width)
@@ -158,7 +175,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
         scale=scale,
         normalization=config.normalization,
         geometry=geometry,
-        seen=tuple(name_digest(name) for name in sorted(seen)),
+        seen=tuple(sorted(seen)),
         layers=_describe_layers(model, size),
     )
 
@@ -232,7 +249,7 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
     @tf.function(input_signature=signature)
     def predict(image):
         if levels is not None:
-            image = tf.clip_by_value(image * levels[0] + levels[1], 0.0, 255.0)
+            image = tf.clip_by_value((image - levels[0]) * levels[1], 0.0, 255.0)
         return tf.identity(model(image * multiply + add, training=False), name="logits")
 
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)

@@ -4,11 +4,9 @@ A look never fails: what is wrong with a pair is part of it. Nothing of a pictur
 but a thumbnail, and of those with more than 8 bits a sample, so that thousands of looks stay small.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache, partial
-from pathlib import Path
+from functools import partial
 
 import cv2
 import numpy as np
@@ -17,9 +15,9 @@ from unetkit.drawings import Drawing, rasterise
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import Pair
 from unetkit.masks import RawMask, draw_objects, find_drawing, read_raw_mask
-from unetkit.pictures import SUFFIXES_OF, pixels_of, read_picture, require_file
+from unetkit.pictures import SUFFIXES_OF, pixels_of, read_picture
 from unetkit.pixels import luma
-from unetkit.reading import in_parallel, require_same_size
+from unetkit.reading import file_sha256, in_parallel, require_same_size
 
 THUMBNAIL = 32  # pixels a side
 MIDDLE = 1024  # pixels a side, on the way to a thumbnail
@@ -28,7 +26,6 @@ MOST_VALUES = 4096  # different values of a mask that are counted apart
 MOST_COLOURS = 300  # the same of colours; more than classes can be
 LARGEST_LABELLED = 1 << 26  # pixels of a mask whose regions are found; it takes 20 bytes each
 MOST_REGIONS = 20_000  # of a mask whose sizes are kept
-CHUNK = 1 << 20  # bytes
 NO_PIXELS = np.zeros((0, 1), np.uint16)
 NO_REGIONS = np.zeros((0, 2), np.int64)
 
@@ -124,7 +121,9 @@ def look_at_pair(pair: Pair, channel_axis: str = "auto") -> Look:
     """Reads one pair whole."""
     look = Look(pair)
     try:
-        look = replace(look, image_sha256=_sha256(pair.image), mask_sha256=_sha256(pair.mask))
+        look = replace(
+            look, image_sha256=file_sha256(pair.image), mask_sha256=file_sha256(pair.mask)
+        )
         look = _look_at_image(look, channel_axis)
         return _look_at_mask(look)
     except (DataError, DataNotFoundError) as error:
@@ -141,22 +140,6 @@ def look_at_pair(pair: Pair, channel_axis: str = "auto") -> Look:
             problem=f"{pair.image} with {pair.mask} does not fit into memory; accepted are smaller "
             "pictures; cut them into parts",
         )
-
-
-def _sha256(path: Path) -> str:
-    require_file(path)
-    state = path.stat()
-    return _digest(path, (state.st_mtime_ns, state.st_size))
-
-
-@lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
-def _digest(path: Path, stamp: tuple[int, int]) -> str:
-    del stamp  # tells versions apart
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
 
 
 def _look_at_image(look: Look, channel_axis: str) -> Look:

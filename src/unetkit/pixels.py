@@ -88,10 +88,12 @@ class PixelFormat:
         return (self.dtype, self.low, self.high) == ("uint8", (0.0,), (255.0,))
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """`multiply` and `add`, (C,) float32 each, that bring pixels to the common scale."""
+        """`low` and `multiply`, (C,) float32 each: (pixels - low) * multiply is the common scale.
+
+        In this order, so that numbers far from 0 keep their differences.
+        """
         low, high = self._levels()
-        multiply = 255.0 / (high - low)
-        return multiply.astype(np.float32), (-low * multiply).astype(np.float32)
+        return low.astype(np.float32), (255.0 / (high - low)).astype(np.float32)
 
     def scaled(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels on the common scale; what lies beyond the levels is cut off.
@@ -104,8 +106,8 @@ class PixelFormat:
         """
         if self.is_common_scale:
             return pixels.astype(np.float32)
-        multiply, add = self.factors()
-        return np.clip(pixels.astype(np.float32) * multiply + add, 0, 255)
+        low, multiply = self.factors()
+        return np.clip((pixels.astype(np.float32) - low) * multiply, 0, 255)
 
     def photo(self, pixels: np.ndarray) -> np.ndarray:
         """Pixels for people's eyes, (H, W, 3) uint8: of many channels the first three."""

@@ -1,7 +1,10 @@
 """Read pairs: the one way in which training, evaluation and checking come by their pixels."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -10,10 +13,11 @@ from unetkit.classes import Classes
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import SHOWN, Pair
 from unetkit.masks import draw_objects, find_drawing, read_mask, read_raw_mask
-from unetkit.pictures import read_image
+from unetkit.pictures import read_image, require_file
 from unetkit.pixels import PixelFormat
 
 T = TypeVar("T")
+CHUNK = 1 << 20  # bytes
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
 
 
@@ -99,3 +103,25 @@ def read_in_parallel(
         tail = [f"... and {more} more"] if more > 0 else []
         raise DataError("\n".join(failures[:SHOWN] + tail))
     return results  # type: ignore[return-value]
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal.
+
+    Raises:
+        DataNotFoundError, DataError: It is absent, or no file.
+        OSError: It cannot be read.
+    """
+    require_file(path)
+    state = path.stat()
+    return _digest(path, (state.st_mtime_ns, state.st_size))
+
+
+@lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
+def _digest(path: Path, stamp: tuple[int, int]) -> str:
+    del stamp  # tells versions apart
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()

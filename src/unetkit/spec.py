@@ -54,13 +54,18 @@ class Normalization:
         return scaled + np.float32(self.add)
 
 
-def name_digest(name: str) -> str:
-    """A short stand-in for a pair's name, which does not give the name away.
+def picture_digest(sha256: str, page: int | None) -> str:
+    """A short stand-in for a picture, from its file's content, whatever its name.
 
-    >>> name_digest("Abyssinian_1")
-    '57ab768ecbb4'
+    Args:
+        sha256: Of the file, in hexadecimal.
+        page: Number of the picture in a file of several; None for the only one.
+
+    >>> picture_digest("e3b0", None), picture_digest("e3b0", 7)
+    ('82f75454260d', '8b3e94ef5901')
     """
-    return hashlib.blake2b(name.encode(), digest_size=DIGEST_BYTES).hexdigest()
+    text = f"{sha256}:{page}"
+    return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Layer:
 class ModelSpec:
     """Everything that prediction and evaluation need beside the network itself.
 
-    `seen` holds the digests of the names of all pairs that training or the choice of the weights
-    looked at, so that no later evaluation calls them a test.
+    `seen` holds the digests of all pictures that training or the choice of the weights looked at,
+    so that no later evaluation calls them a test.
     """
 
     preset: str

@@ -327,7 +327,7 @@ def _sorted_by_name(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
 def split_to_json(
     split: Split,
     dataset: Dataset,
-    digests: Mapping[str, Mapping[str, str]] | None = None,
+    digests: Mapping[str, Mapping[str, str | int]] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> str:
     """The file that says which pair was in which part.

@@ -51,6 +51,7 @@ from unetkit.model import build_unet
 from unetkit.pictures import read_image
 from unetkit.recorder import Recorder
 from unetkit.scale import IGNORE
+from unetkit.spec import picture_digest
 from unetkit.splits import Split, split_to_json
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
@@ -311,7 +312,7 @@ def _train_into(
     seconds = time.monotonic() - started
     difference = None
     if keras.backend.backend() == "tensorflow":
-        difference = _export_best(run, config, model, split)
+        difference = _export_best(run, config, model, found)
         path = run / runfolder.MODEL
         display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     else:
@@ -427,10 +428,17 @@ def _device() -> str:
     return f"{devices} ({os.cpu_count()} cores), Keras {keras.__version__} on {backend}"
 
 
-def _export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+def _export_best(run: Path, config: RunConfig, model: keras.Model, found: Examination) -> float:
+    split = found.split or Split((), (), ())
     checked = split.validation[:CHECK_IMAGES]
     pictures = [read_image(pair.image, config.pixels, pair.page) for pair in checked]
-    spec = model_spec(config, model, [pair.name for pair in split.train + split.validation])
+    names = {pair.name for pair in split.train + split.validation}
+    seen = [
+        picture_digest(look.image_sha256, look.pair.page)
+        for look in found.looks
+        if look.pair.name in names
+    ]
+    spec = model_spec(config, model, seen)
     return export_onnx(model, spec, run / runfolder.MODEL, pictures)
 
 
