@@ -10,6 +10,7 @@ from unetkit.config import (
     choose_config,
     config_from_file,
     config_to_toml,
+    decided_classes,
     read_config,
 )
 from unetkit.errors import ConfigError, DataNotFoundError
@@ -156,7 +157,7 @@ class TestFile:
             "sources": {
                 "images": "raw",
                 "masks": "*_seg",
-                "channel_axis": "last",
+                "channel_axis": "first",
                 "skip_bad": True,
             },
             "split": {"group_by": r"(dish\d)", "file": str(tmp_path / "s.json")},
@@ -166,7 +167,7 @@ class TestFile:
         path.write_text(config_to_toml(config), encoding="utf-8")
         assert config_from_file(path) == config
         assert config.pixels == DEEP
-        assert config.sources == Sources("raw", "*_seg", "last", True)
+        assert config.sources == Sources("raw", "*_seg", "first", True)
 
     @pytest.mark.parametrize(
         ("kind", "values", "special"),
@@ -282,3 +283,8 @@ class TestFile:
 
     def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset):
         assert choose(dataset, PHOTOS, TINY_CONFIG).training.steps == 4
+
+
+def test_colours_that_are_no_numbers_are_a_worded_error():
+    with pytest.raises(ConfigError, match=r"colours in \[classes\] is .*; accepted is"):
+        decided_classes({"classes": {"colours": [["a", "b", "c"], ["d", "e", "f"]]}})

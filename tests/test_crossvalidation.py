@@ -195,3 +195,14 @@ def test_the_named_test_part_is_in_no_fold(data, tmp_path, monkeypatch):
     parts = names_of(tmp_path / "out", 1)
     assert not any(n.startswith("photo_3") for members in parts.values() for n in members)
     assert said[-1] == "fold 1 of 3"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"preset": "fats"}, {"epochs": 1, "minutes": 1.0}, {"minutes": -1.0}],
+    ids=["preset", "both lengths", "minutes"],
+)
+def test_what_cannot_be_leaves_no_folder(folder, tmp_path, options):
+    with pytest.raises(ConfigError):
+        cross_validate(folder, folds=2, out=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()

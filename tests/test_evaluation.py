@@ -367,3 +367,16 @@ def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):
     assert "NaN" not in text
     truth_only_background = json.loads(text)["figures"]["original"]["summed"]["iou"]
     assert truth_only_background.keys() == result["figures"]["original"]["summed"]["iou"].keys()
+
+
+def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_path):
+    names = [f"photo_{i:02d}" for i in range(12)]
+    split = {"train": names[:6], "validation": names[6:8], "test": names[8:10]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    config = {**TINY_CONFIG, "split": {"file": str(tmp_path / "split.json")}}
+    run = train(folder, out=tmp_path / "run", config=config)
+    result = evaluate(run, folder)
+    assert [image["name"] for image in result["images"]] == names[8:10]
+    assert "split file" in result["protocol"]["split"]
+    # The exported file alone knows nothing of it: all that training did not look at is a test.
+    assert evaluate(run / "model.onnx", folder, out=tmp_path / "out")["pairs"] == 4

@@ -297,6 +297,8 @@ def train(
         given.setdefault("sources", {})["skip_bad"] = True
     if batch_size is not None:
         given["training"] = {"batch_size": batch_size}
+    if "channel_axis" in given.get("sources", {}) and "pixels" in overrides:
+        given["pixels"] = {"channel_axis": given["sources"]["channel_axis"]}
     for section, values in given.items():
         overrides[section] = {**overrides.get(section, {}), **values}
     display = _display()

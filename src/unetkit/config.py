@@ -334,7 +334,8 @@ def _fits(value: Any, kind: Any) -> bool:
     if get_origin(kind) is tuple:
         inner = get_args(kind)
         if inner[-1] is not Ellipsis:
-            return isinstance(value, tuple) and len(value) == len(inner)
+            is_long = isinstance(value, tuple) and len(value) == len(inner)
+            return is_long and all(map(_fits, value, inner))
         return isinstance(value, tuple) and all(_fits(v, inner[0]) for v in value)
     if get_args(kind):  # `int | None`
         return any(_fits(value, option) for option in get_args(kind))
@@ -377,7 +378,7 @@ def choose_config(
         preset=preset,
         sources=choose_sources(overrides),
         classes=build(Classes, classes, decided_classes(overrides), "[classes]"),
-        pixels=build(PixelFormat, pixels, overrides.get("pixels", {}), "[pixels]"),
+        pixels=_choose_pixels(pixels, overrides),
         network=network,
         scale=scale,
         normalization=build(
@@ -418,6 +419,18 @@ def choose_split(overrides: Overrides) -> SplitRule:
     rule = build(SplitRule, SplitRule(), overrides.get("split", {}), "[split]")
     # As a whole path, so that a run's configuration makes the same run from any folder.
     return rule if rule.file is None else replace(rule, file=str(Path(rule.file).resolve()))
+
+
+def _choose_pixels(pixels: PixelFormat, overrides: Overrides) -> PixelFormat:
+    """The pixel format of the data, but for what is decided; one rule says where channels are."""
+    chosen = build(PixelFormat, pixels, overrides.get("pixels", {}), "[pixels]")
+    axis = choose_sources(overrides).channel_axis
+    if chosen.channel_axis != axis:
+        raise ConfigError(
+            f"channel_axis is {axis!r} in [sources] and {chosen.channel_axis!r} in [pixels]; "
+            "accepted is the same in both; correct one of them"
+        )
+    return chosen
 
 
 def choose_sources(overrides: Overrides) -> Sources:

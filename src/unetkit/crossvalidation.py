@@ -18,7 +18,7 @@ from unetkit.metrics import figures, mean_over_images
 from unetkit.outputs import write_text
 from unetkit.prediction import Predictor
 from unetkit.splits import Split, make_folds, split_to_json, without
-from unetkit.training import check_sound, overrides_from, train
+from unetkit.training import check_length, check_sound, overrides_from, train
 
 FOLDS_NAME = "folds.json"
 
@@ -56,9 +56,8 @@ def cross_validate(
         UnetkitError: As `train` and `evaluate`.
     """
     display = display or Display()
+    check_length(epochs, minutes)
     overrides = overrides_from(config, data, preset, size, seed)
-    if "data" not in overrides:
-        raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
     sources, rule = choose_sources(overrides), choose_split(overrides)
     if rule.file is not None:
         raise ConfigError(
@@ -82,7 +81,8 @@ def cross_validate(
         display.say(f"fold {number} of {folds}")
         file = out / f"split-{number}.json"
         write_text(file, split_to_json(split, dataset, found.digests(), found.left_out()))
-        chosen = {**overrides, "split": {**overrides.get("split", {}), "file": str(file)}}
+        rest = {k: v for k, v in overrides.get("split", {}).items() if k != "test_fraction"}
+        chosen = {**overrides, "split": {**rest, "file": str(file)}}
         run = train(
             out=out / f"fold-{number}",
             epochs=epochs,

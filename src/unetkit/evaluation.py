@@ -70,8 +70,9 @@ def evaluate(
     Args:
         model: A run folder or an exported file.
         data: Folder or table of pairs.
-        part: "test" (the official list or folder, or else every pair whose picture training did
-            not look at), "all", or, for a run folder, "train" or "validation".
+        part: "test" (of the split file that the run was given; else the official list or folder;
+            else every pair whose picture training did not look at), "all", or, for a run folder,
+            "train" or "validation".
         sources: Which files are images and which masks; by default as a run folder was trained, on
             the same data.
         out: Folder for evaluation.json and cases.png; by default evaluation-DATA within the run
@@ -189,7 +190,8 @@ def _choose_pairs(
     if part == "all":
         return dataset.pairs, "every pair, whatever it was used for"
     if part == "test":
-        return _test_pairs(predictor, dataset)
+        chosen = _recorded_test(model, dataset)
+        return chosen or _test_pairs(predictor, dataset)
     if not (model / runfolder.SPLIT).is_file():
         raise DataNotFoundError(
             f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
@@ -226,6 +228,16 @@ def _digest_of(pair: Pair) -> str:
         return ""  # whoever reads it says what is wrong with it
 
 
+def _recorded_test(model: Path, dataset: Dataset) -> tuple[tuple[Pair, ...], str] | None:
+    """The test part of the split file that a run was told to use, if this is its data."""
+    recorded = _recorded_config(model, dataset.source)
+    if "file" not in recorded.get("split", {}):
+        return None
+    names = set(read_split_names(model / runfolder.SPLIT)["test"])
+    pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
+    return pairs, f"as the run's split file says, {recorded['split']['file']}"
+
+
 def recorded_sources(model: Path, data: Path) -> Sources:
     """What training was told of which files are images and masks, if this is its data.
 
@@ -233,12 +245,18 @@ def recorded_sources(model: Path, data: Path) -> Sources:
         model: A run folder; of other models nothing is known.
     """
     try:
+        return Sources(**_recorded_config(model, data).get("sources", {}))
+    except TypeError:  # another version's keys
+        return Sources()
+
+
+def _recorded_config(model: Path, data: Path) -> dict[str, Any]:
+    """The configuration of a run on these data; empty of a model file, or of other data."""
+    try:
         config = tomllib.loads((model / runfolder.CONFIG).read_text(encoding="utf-8"))
-        if Path(config["data"]) == data.resolve():
-            return Sources(**config["sources"])
+        return config if Path(config["data"]) == data.resolve() else {}
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # a model file alone, or a run that is not whole
-    return Sources()
+        return {}  # a model file alone, or a run that is not whole
 
 
 def _score(predictor: Predictor, pair: Pair) -> Scored:

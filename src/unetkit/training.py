@@ -112,22 +112,10 @@ def train(
         OutputExistsError: `out` is in use.
     """
     display = display or Display()
-    if epochs is not None and minutes is not None:
-        raise ConfigError(
-            f"epochs is {epochs} and minutes {minutes:g}; accepted is one of them; leave one out"
-        )
-    for name, value in (("epochs", epochs), ("minutes", minutes)):
-        if value is not None and not 0 < value < math.inf:
-            raise ConfigError(
-                f"{name} is {value:g}; accepted are positive numbers; use a larger one"
-            )
+    check_length(epochs, minutes)
     overrides = overrides_from(config, data, preset, size, seed)
     if epochs or minutes:
         overrides.get("training", {}).pop("steps", None)
-    if "data" not in overrides:
-        raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
-    choose_network(overrides)  # a mistyped preset shows before the data are read
-
     dataset = find_dataset(overrides["data"], choose_sources(overrides))
     run, is_new = _claim(out, dataset, overrides)
     try:
@@ -145,6 +133,23 @@ def train(
     finally:
         shutil.rmtree(run / runfolder.CACHE, ignore_errors=True)
         display.finish()
+
+
+def check_length(epochs: int | None, minutes: float | None) -> None:
+    """Refuses what is no length of a training.
+
+    Raises:
+        ConfigError: Both are given, or one is not above 0.
+    """
+    if epochs is not None and minutes is not None:
+        raise ConfigError(
+            f"epochs is {epochs} and minutes {minutes:g}; accepted is one of them; leave one out"
+        )
+    for name, value in (("epochs", epochs), ("minutes", minutes)):
+        if value is not None and not 0 < value < math.inf:
+            raise ConfigError(
+                f"{name} is {value:g}; accepted are positive numbers; use a larger one"
+            )
 
 
 def overrides_from(
@@ -171,6 +176,9 @@ def overrides_from(
     if seed is not None:
         values.setdefault("split", {})["seed"] = seed
         values.setdefault("training", {})["seed"] = seed
+    if "data" not in values:
+        raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
+    choose_network(values)  # a mistyped preset shows before the data are read
     return values
 
 
@@ -301,7 +309,7 @@ def _train_into(
     model = _build(config)
     display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
-        f"{config.pixels.channels} channels in, {len(config.classes)} classes out"
+        f"channels in: {config.pixels.channels}, classes out: {len(config.classes)}"
     )
     display.say(f"device    {_device()}")
     display.say(_describe_training(config, caches["train"]))
