@@ -151,7 +151,11 @@ def test_files_that_a_table_names_in_vain_are_found(data):
 
 def test_damaged_polygon_files_are_found(data):
     (data / "masks" / "photo_99.json").write_text("{")
-    assert only(look_into(data), "polygons", "error").removable
+    only(look_into(data), "stray", "warning")
+    Image.fromarray(noise(99)).save(image_path(data, 99))
+    found = look_into(data)
+    assert [one.code for one in found.findings] == ["polygons", "unpaired-image"]
+    assert found.errors[0].removable
 
 
 def test_folders_that_cannot_be_read_are_found(data):
@@ -270,8 +274,68 @@ def test_images_that_do_not_go_together_are_found(data):
     tifffile.imwrite(image_path(data, 2, ".tif"), noise(2).astype(np.float32), photometric="rgb")
     found = look_into(data)
     finding = only(found, "image-kind", "error")
-    assert "pictures have float32, uint8 pixels" in finding.text
+    assert (finding.names, finding.removable) == (("photo_02",), True)
+    assert "has float32 pixels, and most others uint8" in finding.text
+    assert list(found.skippable()) == ["photo_02"]
+    assert found.format.dtype == "uint8"
+
+
+def test_images_of_two_kinds_are_found_with_an_example(data):
+    for number in (2, 5):  # of 14: more than a tenth
+        pixels = noise(number, channels=2)
+        image_path(data, number).unlink()
+        tifffile.imwrite(
+            image_path(data, number, ".tif"),
+            pixels,
+            photometric="minisblack",
+            planarconfig="contig",
+        )
+    found = look_into(data)
+    finding = only(found, "image-kind", "error")
+    assert not finding.removable
+    assert "2, 3 channels (2 of 14 2, " in finding.text
+    assert "photo_02.tif first)" in finding.text
     assert found.format is None
+
+
+def test_one_image_of_other_channels_can_be_left_out(data):
+    image_path(data, 2).unlink()
+    pixels = noise(2, channels=2)
+    tifffile.imwrite(
+        image_path(data, 2, ".tif"), pixels, photometric="minisblack", planarconfig="contig"
+    )
+    found = look_into(data)
+    assert only(found, "image-kind", "error").removable
+    assert "photo_02.tif has 2 channels, and most others 3" in found.left_out()["photo_02"]
+    assert found.format.channels == 3
+
+
+def test_one_jpeg_among_the_masks_can_be_left_out(data):
+    mask_path(data, 2).unlink()
+    Image.fromarray(squares(255)).save(mask_path(data, 2, ".jpg"))
+    found = look_into(data)
+    finding = only(found, "mask-kind", "error")
+    assert (finding.names, finding.removable) == (("photo_02",), True)
+    assert "photo_02.jpg is a JPEG, unlike most others" in finding.text
+    assert found.classes.values == (0, 255)
+    assert "photo_02" not in {p.name for part in found.split.parts.values() for p in part}
+
+
+def test_one_coloured_mask_among_numbers_can_be_left_out(data):
+    write_masks(data, squares(1, 2, 1, 2))
+    Image.fromarray(noise(2)).save(mask_path(data, 2))
+    finding = only(look_into(data), "mask-kind", "error")
+    assert (finding.names, finding.removable) == (("photo_02",), True)
+    assert "has colours, and most others have numbers" in finding.text
+
+
+def test_black_masks_among_coloured_ones_are_no_numbers(data):
+    write_masks(data, squares())
+    mask = np.repeat(squares(255)[..., None], 3, axis=2) * np.array([1, 0, 0], np.uint8)
+    Image.fromarray(mask).save(mask_path(data, 2))
+    found = look_into(data)
+    assert found.errors == []
+    assert found.classes.values == (0, 0xFF0000)
 
 
 # Images
@@ -325,6 +389,18 @@ def test_levels_are_known_though_the_only_deep_image_is_for_the_test(data):
     found = look_into(data)
     only(found, "mixed-depth", "warning")
     assert (found.format.dtype, found.format.high > (60_000,)) == ("uint16", True)
+
+
+def test_levels_are_those_of_all_training_images_and_of_no_other(data):
+    write_lists(data)
+    for number in range(COUNT):
+        Image.fromarray(noise(number)[..., 0] // 2).save(image_path(data, number))
+    deep(0, 9_000).save(image_path(data, 0))
+    expected = look_into(data).format
+    # Numbers up to 127 times 257 = 32,639, not 9000; a tenth beyond.
+    assert expected.high[0] == pytest.approx(1.1 * 32_639, rel=0.01)
+    deep(COUNT - 1, 65_535).save(image_path(data, COUNT - 1))  # for the test
+    assert look_into(data).format == expected
 
 
 def test_grey_images_among_coloured_ones_are_found(data):
@@ -391,9 +467,52 @@ def test_jpeg_masks_are_found(data, width, level):
         mask_path(data, number).unlink()
         Image.fromarray(noise(number, (16, 32))).save(image_path(data, number))
         Image.fromarray(mask).save(mask_path(data, number, ".jpg"), quality=95)
-    finding = only(look_into(data, threshold=127), "jpeg-mask", level)
-    assert f"thresholded at 127; {width / 32:.1%} of the pixels" in finding.text
+    finding = only(look_into(data, threshold=127), "thresholded", level)
+    text = f"{COUNT} masks are thresholded at 127 ({COUNT} JPEGs); {width / 32:.1%} of the pixels"
+    assert text in finding.text
     assert "save masks as PNG" in finding.remedy
+
+
+def test_blurred_masks_are_found_in_any_format(data):
+    """72 of 24 x 30 pixels, a tenth, are grey in every second mask."""
+    blurred = squares(255)
+    blurred[-3:, -24:] = 120
+    write_masks(data, blurred, squares(255))
+    finding = only(look_into(data, threshold=127), "thresholded", "note")
+    assert f"{COUNT} masks are thresholded at 127 (0 JPEGs); 5.0% of the pixels" in finding.text
+    assert len(finding.names) == COUNT // 2
+    write_masks(data, squares(255))
+    assert look_into(data, threshold=127).findings == []
+
+
+def test_a_guessed_trimap_is_told(data):
+    trimap = np.where(squares(2) == 2, 2, 1).astype(np.uint8)
+    trimap[-1] = 3
+    write_masks(data, trimap)
+    finding = only(look_into(data), "trimap", "note")
+    assert finding.text == "values 1, 2 and 3 are taken for a trimap's pet, background and border"
+    assert look_into(data, names=("pet", "background", "border")).findings == []
+    (data / "masks").rename(data / "trimaps")
+    assert look_into(data).findings == []
+
+
+def test_a_value_to_ignore_that_occurs_nowhere_is_found(data):
+    finding = only(look_into(data, ignore=254), "ignore-absent", "note")
+    assert finding.text == "the value to ignore, 254, occurs in no mask"
+    Image.fromarray(squares(255, 254)).save(mask_path(data, 3))
+    assert look_into(data, ignore=254).findings == []
+
+
+def test_very_many_labels_are_found(data):
+    for number in range(COUNT):
+        mask_path(data, number).unlink()
+        shapes = [
+            {"label": f"{i}", "points": [[0, 0], [4, 4]], "shape_type": "rectangle"}
+            for i in range(300)
+        ]
+        document = {"shapes": shapes, "imagePath": f"{name_of(number)}.png"}
+        mask_path(data, number, ".json").write_text(json.dumps(document))
+    assert "have 300 labels" in only(look_into(data), "mask-kind", "error").text
 
 
 def test_classes_taken_for_objects_are_found(data):
@@ -543,7 +662,10 @@ def test_a_copy_that_no_part_takes_is_in_no_different_part(data, tmp_path):
     (tmp_path / "split.json").write_text(json.dumps(parts))
     copy_image(data, 0, COUNT - 1)
     found = look_into(data, SplitRule(file=str(tmp_path / "split.json")))
-    assert only(found, "duplicate", "note").names == ("photo_00", "photo_13")
+    assert [(one.code, one.level, one.names) for one in found.findings] == [
+        ("unlisted", "note", ("photo_13",)),
+        ("duplicate", "note", ("photo_00", "photo_13")),
+    ]
 
 
 def test_many_duplicates_are_listed_in_part(data):
@@ -588,10 +710,10 @@ def test_a_threshold_counts_two_classes_and_the_ignored_value():
     assert counts({0: 5, 127: 2, 128: 1, 200: 4}, classes) == [7, 4, 1]
 
 
-def test_labels_are_counted_by_name_or_as_the_other_of_two():
+def test_labels_are_counted_by_name_or_as_what_they_are_renamed_to():
     three = Classes(("wall", "ground", "cell"), (0, 1, 2), background=1)
     assert counts({0: 4, "wall": 3, "cell": 2}, three, DRAWN) == [3, 4, 2, 0]
-    two = Classes(("cell", "ground"), (0, 1), background=1)
+    two = Classes(("cell", "ground"), (0, 1), background=1, labels=("Tumour",))
     assert counts({0: 4, "Tumour": 3}, two, DRAWN) == [3, 4, 0]
 
 

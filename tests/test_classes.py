@@ -91,6 +91,7 @@ class TestClasses:
                 "threshold is 9 for 3 classes; accepted are thresholds for two classes",
             ),
             ({"background": 2}, "background is class 2; accepted are indices from 0 to 1; leave"),
+            ({"labels": ("x",)}, r"labels are \['x'\] for 2 classes; accepted are other labels"),
             ({"border": -1}, "border is class -1; accepted are indices from 0 to 1"),
             ({"colours": ((0, 0, 0), (0, 0, 256))}, "colours are .* three whole numbers from 0 to"),
             ({"colours": ((0, 0, 0), (0, 0))}, "colours are .* a class; correct them"),

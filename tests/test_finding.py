@@ -15,7 +15,7 @@ from PIL import Image
 
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.finding import Pair, Sources, find_dataset
-from unetkit.layout import bare_image_stem, bare_mask_stem
+from unetkit.layout import bare_image_stem, bare_mask_stem, numbered_stem
 
 REAL = Path(__file__).parents[2] / "shared" / "data"
 _buffer = io.BytesIO()
@@ -188,6 +188,28 @@ LAYOUTS = {
     "LabelMe": [("a", "a.jpg", "a.json"), ("b", "b.jpg", "b.json")],
     "LabelMe in folders": [("a", "set/images/a.jpg", "set/labels/a.json")],
     "dots and letters": [("v1.2 ümläut", "images/v1.2 ümläut.jpg", "masks/v1.2 ümläut.png")],
+    "numbers behind the word": [
+        ("s_001", "s_001.png", "s_label_001.png"),
+        ("s_002", "s_002.png", "s_label_002.png"),
+    ],
+    "numbers behind the word in folders": [("s_001", "images/s_001.png", "masks/s_label_001.png")],
+    "a folder a sample": [
+        ("p1", "p1/image.png", "p1/mask.png"),
+        ("p2", "p2/image.png", "p2/mask.png"),
+    ],
+    "a folder a sample of a hospital": [
+        ("a/p1", "a/p1/img.tif", "a/p1/label.png"),
+        ("b/p1", "b/p1/img.tif", "b/p1/label.png"),
+    ],
+    "a folder a sample of a part": [
+        ("train/p1", "train/p1/image.png", "train/p1/mask.png"),
+        ("test/p2", "test/p2/image.png", "test/p2/mask.png"),
+    ],
+    "one sample alone": [("image", "p1/image.png", "p1/mask.png")],
+    "test tubes": [
+        ("test tubes/1", "test tubes/images/1.png", "test tubes/masks/1.png"),
+        ("flasks/1", "flasks/images/1.png", "flasks/masks/1.png"),
+    ],
     "words for masks in stems": [("label_1", "images/label_1.png", "masks/label_1.png")],
 }
 
@@ -243,6 +265,11 @@ class TestLayouts:
         }
         assert found.kind == "instances"
         assert kinds(found) == ["unpaired image"] * 2
+
+    def test_masks_of_german_people_are_no_objects(self, tmp_path):
+        lay(tmp_path, "images/a.png", "german_masks/a.png")
+        found = find_dataset(tmp_path)
+        assert (found.kind, found.masks) == (None, "german_masks")
 
     def test_loose_files_at_the_root_are_no_images_beside_a_folder_of_them(self, tmp_path):
         lay(tmp_path, "images/a.png", "masks/a.png", "logo.png", "preview_mask.png")
@@ -337,7 +364,19 @@ class TestManyImagesAFile:
         (tmp_path / "masks" / "captions.json").write_text(json.dumps(broken))
         found = find_dataset(tmp_path)
         assert list(shown(found)) == ["a"]
-        assert sorted(kinds(found)) == ["polygons", "polygons"]
+        assert kinds(found) == ["stray", "stray"]
+
+    def test_a_damaged_file_counts_where_an_image_has_no_mask(self, tmp_path):
+        lay(tmp_path, "images/a.png", "masks/a.png", "images/b.png")
+        (tmp_path / "masks" / "b.json").write_text("{")
+        assert sorted(kinds(find_dataset(tmp_path))) == ["polygons", "unpaired image"]
+
+    def test_a_log_in_json_lines_is_astray(self, tmp_path):
+        lay(tmp_path, "images/a.png", "masks/a.png")
+        (tmp_path / "log.json").write_text('{"step": 1}\n{"step": 2}\n')
+        found = find_dataset(tmp_path)
+        assert kinds(found) == ["stray"]
+        assert "log.json" in found.problems[0].text
 
     def test_a_damaged_file_alone_is_the_reason_given(self, tmp_path):
         lay(tmp_path, "images/a.png")
@@ -538,6 +577,41 @@ class TestWhatMakesNoPair:
         assert (problem.kind, len(problem.files)) == ("several files", 3)
         assert problem.text.endswith("benign (1)_mask_1.png: 2 masks share a name")
 
+    def test_a_number_that_image_or_mask_may_own_is_ambiguous(self, tmp_path):
+        lay(tmp_path, "images/cat.png", "images/cat_1.png", "masks/cat_mask_1.png")
+        lay(tmp_path, "images/dog.png", "masks/dog_mask.png")
+        found = find_dataset(tmp_path)
+        assert list(shown(found)) == ["dog"]
+        assert set(kinds(found)) == {"several files"}
+        assert found.problems[0].text.endswith("cat_mask_1.png: 2 images share a name")
+
+    @pytest.mark.parametrize(
+        ("masks", "expected"),
+        [
+            (("cat_mask", "cat_mask_1"), {"cat": "cat_mask", "cat_1": "cat_mask_1"}),
+            (("cat_1_mask", "cat_mask_1"), {"cat": "cat_mask_1", "cat_1": "cat_1_mask"}),
+            (("cat_1_mask", "cat_mask", "cat_mask_1"), {}),
+        ],
+    )
+    @pytest.mark.parametrize("layout", ["images/{}.png masks/{}.png", "{}.png {}.png"])
+    def test_the_other_masks_may_tell_whose_a_number_is(self, tmp_path, masks, expected, layout):
+        image, mask = layout.split()
+        lay(tmp_path, *(image.format(name) for name in ("cat", "cat_1", "dog")))
+        lay(tmp_path, *(mask.format(name) for name in (*masks, "dog_mask")))
+        found = {
+            name: PurePosixPath(files[1]).stem
+            for name, files in shown(find_dataset(tmp_path)).items()
+        }
+        assert found == {**expected, "dog": "dog_mask"}
+
+    def test_a_sample_folder_that_lacks_a_file_is_told(self, tmp_path):
+        lay(tmp_path, "p1/image.png", "p1/mask.png", "p2/image.png", "p3/mask.png")
+        found = find_dataset(tmp_path)
+        assert list(shown(found)) == ["p1"]
+        assert kinds(found) == ["unpaired image", "unpaired mask"]
+        assert found.masks == "*/mask"
+        assert shown(find_dataset(tmp_path, Sources(masks="*/mask"))) == shown(found)
+
     def test_a_mask_for_each_object_is_refused(self, tmp_path):
         for i in ("0f", "1c"):
             lay(tmp_path, f"stage1_train/{i}/images/{i}.png")
@@ -704,6 +778,39 @@ class TestListsAndTables:
         lay(tmp_path, "train/images/1.png", "train/masks/1.png", "test/images/2.png")
         assert find_dataset(tmp_path).parts == {}
 
+    @pytest.mark.parametrize("part", ["test", "val"])
+    def test_beside_a_folder_of_test_or_validation_alone_all_is_for_training(self, tmp_path, part):
+        lay(tmp_path, "images/1.png", "masks/1.png", f"{part}/images/1.png", f"{part}/masks/1.png")
+        found = find_dataset(tmp_path)
+        whole = "validation" if part == "val" else part
+        assert found.parts == {"1": "train", f"{whole}/1": whole}
+        assert found.unlisted == ()
+
+    def test_beside_folders_of_train_and_test_the_rest_is_in_no_part(self, tmp_path):
+        for part in ("train/", "test/", ""):
+            lay(tmp_path, f"{part}images/1.png", f"{part}masks/1.png")
+        assert find_dataset(tmp_path).unlisted == ("1",)
+
+    def test_beside_a_test_list_alone_all_is_for_training(self, tmp_path):
+        lay(tmp_path, *(f"{f}/{i}.png" for f in ("images", "masks") for i in "abc"))
+        (tmp_path / "test.txt").write_text("c\n")
+        found = find_dataset(tmp_path)
+        assert found.parts == {"a": "train", "b": "train", "c": "test"}
+        assert found.unlisted == ()
+
+    @pytest.mark.parametrize("option", ["images", "masks"])
+    def test_options_for_a_folder_are_refused_with_a_table(self, tmp_path, option):
+        lay(tmp_path, "x/1.png", "y/1.png")
+        table = tmp_path / "pairs.csv"
+        table.write_text("image,mask\nx/1.png,y/1.png\n")
+        with pytest.raises(
+            ConfigError,
+            match=rf"--{option} is 'y/', but .*pairs\.csv is a table, .*"
+            "; accepted with a table are neither --images nor --masks; leave them out",
+        ):
+            find_dataset(table, Sources(**{option: "y/"}))
+        assert len(find_dataset(table, Sources(channel_axis="last", skip_bad=True)).pairs) == 1
+
     def test_a_table_decides_everything(self, tmp_path):
         lay(tmp_path, "x/1.png", "y/one.png", "x/2.png", "y/two.png")
         stack(tmp_path / "x" / "3.tif", 2)
@@ -783,7 +890,9 @@ class TestLaws:
             pairs, left = result
             for image, mask in pairs.values():
                 stem, other = PurePosixPath(image).stem, PurePosixPath(mask).stem
-                assert {stem, bare_image_stem(stem)} & {other, bare_mask_stem(other)}
+                assert {stem, bare_image_stem(stem)} & {
+                    *(other, bare_mask_stem(other), numbered_stem(other))
+                }
             used = {path for pair in pairs.values() for path in pair}
             assert len(used) == 2 * len(pairs)
             assert {str(Path(folder, path)) for path in paths - used} == left

@@ -60,6 +60,23 @@ def test_a_folder_of_trimaps_may_lack_a_value(tmp_path):
     assert choose(look(tmp_path, [[1, 2, 2]]), is_trimap=True) == TRIMAP_CLASSES
 
 
+def test_one_two_and_three_are_no_trimap_where_a_mask_lacks_one(tmp_path):
+    looks = look(tmp_path, [[1, 2, 3]], [[1, 2, 2]])
+    with pytest.raises(DataError, match=r"1\.png has only 1, 2: a trimap's .* say --classes with"):
+        choose(looks)
+    assert choose(looks, names=("a", "b", "c")).values == (1, 2, 3)
+    assert choose(looks, is_trimap=True) == TRIMAP_CLASSES
+
+
+@pytest.mark.parametrize("is_trimap", [True, False])
+def test_the_border_of_a_trimap_may_be_ignored(tmp_path, is_trimap):
+    looks = look(tmp_path, [[1, 2, 3]])
+    classes = choose(looks, is_trimap=is_trimap, ignore=3)
+    assert (classes.names, classes.values) == (("pet", "background"), (1, 2))
+    assert (classes.background, classes.border, classes.ignore) == (1, None, 3)
+    assert choose(looks, is_trimap=is_trimap, ignore=3, names=("pet", "background")) == classes
+
+
 def test_names_of_trimap_folders_keep_their_roles(tmp_path):
     classes = choose(look(tmp_path, [[1, 2, 3]]), is_trimap=True, names=("dog", "lawn", "rim"))
     assert classes.names == ("dog", "lawn", "rim")
@@ -458,12 +475,54 @@ def test_another_name_than_the_labels_is_that_of_the_background(tmp_path):
 
 
 def test_of_two_names_the_second_fits_any_label(tmp_path):
-    assert choose(drawn(tmp_path, "Tumour"), names=("background", "cell")).names[1] == "cell"
+    classes = choose(drawn(tmp_path, "Tumour"), names=("background", "cell"))
+    assert (classes.names[1], classes.labels) == ("cell", ("Tumour",))
+    assert choose(drawn(tmp_path, "cell"), names=("background", "cell")).labels == ()
 
 
 def test_a_label_that_is_no_class_is_refused(tmp_path):
-    with pytest.raises(DataError, match="has mast, which is no class; accepted are 0 background"):
+    message = r"no class: mast \(mast in .*0\.json\); accepted are background, cell, wall; name"
+    with pytest.raises(DataError, match=message):
         choose(drawn(tmp_path, "cell", "mast"), names=("background", "cell", "wall"))
+
+
+@pytest.mark.parametrize(("write", "suffix"), FORMATS)
+def test_two_classes_swallow_no_foreign_labels(tmp_path, write, suffix):
+    looks = look_at_drawn(tmp_path, write(("car", "tree", "person")), suffix)
+    with pytest.raises(DataError, match=r"no class: person, tree \(person in") as error:
+        choose(looks, names=("background", "car"))
+    assert str(error.value).endswith(
+        "accepted are background, car; name every label with --classes, rename labels in the "
+        "files where they mean the same, or say --kind instances if every shape is an object"
+    )
+    with pytest.raises(DataError, match="no class: car, person, tree"):
+        choose(looks, threshold=127)
+
+
+def test_a_decided_set_of_labels_takes_no_other(tmp_path):
+    with pytest.raises(DataError, match="no class: Tumour"):
+        choose(drawn(tmp_path, "Tumour"), names=("background", "cell"), labels=("Zelle",))
+
+
+def test_a_drawn_background_is_nobody_elses_object(tmp_path):
+    with pytest.raises(DataError, match="no class: background"):
+        choose(drawn(tmp_path, "cell", "background"), names=("void", "cell"), background=0)
+
+
+def test_polygon_files_and_pictures_do_not_mix(tmp_path):
+    (tmp_path / "drawn").mkdir()
+    looks = drawn(tmp_path / "drawn", "cell") + look(tmp_path, [[0, 255]])
+    message = r"for 1 of 2 images, as in .*0\.json, and pictures for 1, as .*0\.png, .* --masks, or"
+    with pytest.raises(DataError, match=message):
+        choose(looks)
+    given = {"names": ("background", "cell"), "values": (0, 255), "background": 0}
+    assert choose(looks, **given).values == (0, 255)
+
+
+def test_very_many_labels_are_a_fault_of_the_data(tmp_path):
+    labels = [f"label {number}" for number in range(254)]
+    with pytest.raises(DataError, match="have 254 labels, 'label 0' first; accepted are up to 254"):
+        choose(drawn(tmp_path, *labels))
 
 
 @pytest.mark.parametrize("labels", [(), ("background",)])

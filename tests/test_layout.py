@@ -14,9 +14,11 @@ from unetkit.layout import (
     bare_mask_stem,
     common_start,
     likely_masks,
+    numbered_stem,
     part_of,
     place_of,
     stem_by,
+    stem_role,
     without_parts,
 )
 
@@ -98,10 +100,22 @@ class TestParts:
             ("trainval", "trainval"),
             ("trainers", ""),
             ("contest", ""),
+            ("test_set", "test"),
+            ("test_a", "test"),
+            ("val_images_v2", "validation"),
+            ("test_images_2", "test"),
+            ("ISIC2018_Task1-2_Validation_Input", "validation"),
+            ("test tubes", ""),
+            ("images of test tubes", ""),
+            ("training wheels", ""),
         ],
     )
     def test_words_for_parts(self, folder, part):
         assert places(f"{folder}/a.png")[0].part == part
+
+    def test_a_word_that_is_no_part_stays_in_the_key(self):
+        assert places("test tubes/a.png")[0].full == ("test tubes",)
+        assert places("test tubes masks 1/a.png")[0].full == ("test_tubes_1",)
 
     def test_part_and_role_leave_no_key(self):
         for path in ("train/images/a.png", "images/train/a.png", "train_images/a.png"):
@@ -110,6 +124,7 @@ class TestParts:
     def test_polygon_files_tell_a_part_by_folder_or_name(self):
         for path in ("valid/_annotations.coco.json", "annotations/instances_val2017.json"):
             assert part_of(PurePosixPath(path)) == "validation"
+        assert part_of(PurePosixPath("person_keypoints_train2017.json")) == "train"
         assert part_of(PurePosixPath("annotations/instances_default.json")) == ""
 
     def test_polygon_files_of_all_parts_have_one_pattern(self):
@@ -176,6 +191,40 @@ class TestStems:
     )
     def test_additions_of_masks(self, stem, bare, affix):
         assert (bare_mask_stem(stem), affix_of(stem)) == (bare, affix)
+
+    @pytest.mark.parametrize(
+        ("stem", "numbered"),
+        [
+            ("cat_mask_1", "cat_1"),
+            ("cat_mask1", "cat_1"),
+            ("cat-mask 07", "cat 07"),
+            ("s_label_001", "s_001"),
+            ("7gt2", "72"),
+            ("cat_mask", ""),
+            ("cat_1_mask", ""),
+            ("cat_1", ""),
+            ("mask_1", ""),
+        ],
+    )
+    def test_numbers_of_masks_may_be_those_of_images(self, stem, numbered):
+        assert numbered_stem(stem) == numbered
+
+    @pytest.mark.parametrize(
+        ("stem", "role"),
+        [
+            ("image", "image"),
+            ("IMG", "image"),
+            ("mask", "mask"),
+            ("Ground Truth", "mask"),
+            ("image_1", ""),
+            ("cat_mask", ""),
+            ("cat", ""),
+            ("train", ""),
+            ("_", ""),
+        ],
+    )
+    def test_stems_that_are_words_for_roles(self, stem, role):
+        assert stem_role(stem) == role
 
     @pytest.mark.parametrize(
         ("stem", "bare"),

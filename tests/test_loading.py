@@ -15,7 +15,7 @@ from unetkit.classes import Classes
 from unetkit.errors import DataError
 from unetkit.finding import SHOWN, Pair
 from unetkit.geometry import unet_geometry
-from unetkit.loading import CHUNK, PREFETCH, Cache, Sampler, build_cache
+from unetkit.loading import PREFETCH, Cache, Sampler, build_cache
 from unetkit.pixels import PixelFormat
 from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
@@ -511,8 +511,8 @@ class TestBuildCache:
             assert np.array_equal(mask, mask_to_network(indices, scale))
             assert (mask == IGNORE).any() == (fit == "letterbox")
 
-    def test_order_is_kept_over_several_chunks_and_each_pair_is_reported(self, tmp_path):
-        sizes = [(1 + i % 3, 1 + i % 5) for i in range(CHUNK + 6)]
+    def test_order_is_kept_and_each_pair_is_reported(self, tmp_path):
+        sizes = [(1 + i % 3, 1 + i % 5) for i in range(70)]
         written = [write_pair(tmp_path, f"p{i}", size, 1, seed=i) for i, size in enumerate(sizes)]
         done = []
         cache = build_cache(
@@ -523,7 +523,7 @@ class TestBuildCache:
             self.NATIVE,
             on_done=lambda: done.append(1),
         )
-        assert len(done) == len(cache) == CHUNK + 6
+        assert len(done) == len(cache) == 70
         for (_, image, indices), cached, mask in zip(
             written, cache.images, cache.masks, strict=True
         ):

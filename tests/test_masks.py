@@ -296,14 +296,21 @@ class TestDrawings:
         ]
 
     @pytest.mark.parametrize(("background", "inside", "outside"), [(0, 1, 0), (1, 0, 1)])
-    def test_of_two_classes_any_label_is_the_object(self, background, inside, outside, tmp_path):
-        classes = Classes(names=("a", "b"), values=(0, 1), background=background)
+    def test_of_two_classes_a_further_label_is_the_object(
+        self, background, inside, outside, tmp_path
+    ):
+        classes = Classes(("a", "b"), (0, 1), background=background, labels=("whatever",))
         mask = read_mask(labelme(tmp_path, ("whatever", 0, 0, 2, 4)), classes, (4, 4))
         assert mask.tolist() == [[inside, inside, outside, outside]] * 4
 
     def test_objects_of_instances(self, tmp_path):
         mask = read_mask(labelme(tmp_path, ("c", 0, 0, 1, 4), ("c", 3, 0, 4, 4)), CELLS, (4, 4))
         assert mask.tolist() == [[1, 0, 0, 1]] * 4
+
+    def test_two_classes_have_no_room_for_other_labels(self, tmp_path):
+        classes = Classes(names=("a", "b"), values=(0, 1), background=0)
+        with pytest.raises(DataError, match="label 'tree' is no class; accepted are 'a', 'b'"):
+            read_mask(labelme(tmp_path, ("b", 0, 0, 2, 4), ("tree", 2, 0, 4, 4)), classes, (4, 4))
 
     def test_a_label_that_is_no_class(self, tmp_path):
         with pytest.raises(DataError, match="'horse'"):

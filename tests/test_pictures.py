@@ -216,7 +216,10 @@ class TestLoss:
             ("PNG", {}, False),
             ("WEBP", {"lossless": True}, False),
             ("WEBP", {"lossless": True, "exif": hostile.exif_block(1)}, False),
+            ("WEBP", {"lossless": True, "icc_profile": bytes(501)}, False),  # an odd length
             ("WEBP", {"quality": 90}, True),
+            ("WEBP", {"quality": 90, "icc_profile": bytes(501)}, True),
+            ("WEBP", {"quality": 90, "icc_profile": b"VP8L" * 9}, True),
             ("WEBP", {"quality": 90, "exif": hostile.exif_block(1)}, True),
             ("TIFF", {"compression": "jpeg"}, True),
             ("TIFF", {"compression": "tiff_lzw"}, False),
@@ -225,6 +228,13 @@ class TestLoss:
     def test_it_is_known_from_the_file(self, format, options, lossy, tmp_path):
         path = lay(tmp_path, hostile.encode(PHOTO, format, **options))
         assert read_picture(path).is_lossy is lossy
+
+    @pytest.mark.parametrize("lossless", [True, False])
+    def test_frames_of_an_animation_have_compressions_of_their_own(self, lossless, tmp_path):
+        options = {"save_all": True, "append_images": [Image.fromarray(PHOTO // 2)]}
+        options |= {"lossless": lossless, "icc_profile": bytes(501)}
+        path = lay(tmp_path, hostile.encode(PHOTO, "WEBP", **options))
+        assert read_picture(path, 1).is_lossy is not lossless
 
 
 class TestFrames:

@@ -1,5 +1,7 @@
 """Numbers of pixels against hand arithmetic: levels, types, channels, and how a set decides."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from unetkit.errors import ConfigError, DataError
-from unetkit.pixels import LUMA, MAX_CHANNELS, PixelFormat, choose_format, luma
+from unetkit.pixels import LUMA, MAX_CHANNELS, PixelFormat, choose_format, luma, odd_pictures
 
 DEEP = PixelFormat(1, "uint16", (100.0,), (200.0,))
 TWO = PixelFormat(2, "float32", (0.0, -1.0), (1.0, 3.0))
@@ -220,6 +222,17 @@ class TestChoice:
         found = choose_format([(1, "float32")], [np.full((9, 1), 7, np.float32)])
         assert (found.low, found.high) == ((6.5,), (7.5,))
 
+    def test_levels_far_from_zero_stay_apart(self):
+        values = np.linspace(1e7, 1e7 + 3, 1001)[:, None].astype(np.float32)
+        found = choose_format([(1, "float32")], [values])
+        # 1e7 to 1e7 + 3, widened by a tenth of 3
+        assert (found.low, found.high) == ((9_999_999.7,), (10_000_003.3,))
+
+    @pytest.mark.parametrize("number", [0, 1e7, 1e30, -1e30, 1e-30])
+    def test_a_set_without_contrast_has_levels_whatever_its_number(self, number):
+        found = choose_format([(1, "float32")], [np.full((9, 1), number, np.float32)])
+        assert found.low[0] < number < found.high[0]
+
     def test_grey_and_colour_go_together_as_colour(self):
         samples = [np.zeros((9, 1), np.uint8), np.zeros((9, 3), np.uint8)]
         assert choose_format([(1, "uint8"), (3, "uint8")], samples) == PixelFormat(3)
@@ -239,6 +252,22 @@ class TestChoice:
         )
         with pytest.raises(DataError, match=message):
             choose_format([(1, "uint8"), (3, "uint8"), (2, "uint8")], [])
+
+    def test_a_picture_of_the_rarest_kind_is_named(self):
+        files = [Path("a.png"), Path("b.png"), Path("c.tif")]
+        with pytest.raises(DataError, match=r"have 2, 3 channels \(1 of 3 2, c\.tif first\); acc"):
+            choose_format([(3, "uint8")] * 2 + [(2, "uint8")], [], files=files)
+        with pytest.raises(DataError, match=r"uint8 pixels \(1 of 3 float32, c\.tif first\); acc"):
+            choose_format([(3, "uint8")] * 2 + [(3, "float32")], [], files=files)
+
+    def test_a_few_pictures_that_do_not_fit_are_odd(self):
+        usual = [(3, "uint8")] * 19
+        assert odd_pictures([*usual, (1, "uint16")]) == {}
+        assert odd_pictures([*usual, (5, "uint8")]) == {19: "5 channels, and most others 3"}
+        assert odd_pictures([*usual, (3, "float32")]) == {
+            19: "float32 pixels, and most others uint8"
+        }
+        assert odd_pictures([*usual[:9], (5, "uint8")]) == {}  # a tenth are not few
 
     @pytest.mark.parametrize("other", ["uint8", "uint16"])
     def test_fractions_and_whole_numbers_do_not_mix(self, other):

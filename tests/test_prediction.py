@@ -73,6 +73,12 @@ def three(tmp_path_factory):
     return untrained(tmp_path_factory.mktemp("three"), PixelFormat(3, "uint16", (0,), (4000,)))
 
 
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Takes pictures of five channels in 16 bits."""
+    return untrained(tmp_path_factory.mktemp("five"), PixelFormat(5, "uint16", (0,), (4000,)))
+
+
 @pytest.fixture
 def photos(pets, tmp_path):
     folder = tmp_path / "photos"
@@ -275,12 +281,36 @@ class TestStacks:
         assert len(done) == 2
         assert (tmp_path / "out" / "single.png").is_file()
 
-    def test_pages_as_many_as_the_channels_are_the_channels(self, three, tmp_path):
+    @pytest.mark.parametrize("name", ["bands.tif", "bands.png"])  # the content counts
+    def test_pages_as_many_as_the_channels_are_the_channels(self, five, name, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(5)]
+        path = write_pages(tmp_path / name, *pages)
+        (mask,) = predict_files(five, [path], tmp_path / "out")
+        assert mask.name == "bands.png"
+        assert np.array_equal(np.asarray(Image.open(mask)), five(np.dstack(pages)))
+        assert np.array_equal(five(path), five(np.dstack(pages)))
+
+    def test_grey_pages_are_pictures_to_a_model_of_colours(self, three, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "film.tif", *pages)
+        written = predict_files(three, [path], tmp_path / "out")
+        assert [file.name for file in written] == [f"film_p{page:03d}.png" for page in range(3)]
+        for file, pixels in zip(written, pages, strict=True):
+            assert np.array_equal(np.asarray(Image.open(file)), three(pixels))
+
+    def test_grey_pages_are_channels_where_the_model_has_them_first(self, tmp_path):
+        model = untrained(tmp_path, PixelFormat(3, "uint16", (0,), (4000,), "first"))
         pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
         path = write_pages(tmp_path / "bands.tif", *pages)
-        (mask,) = predict_files(three, [path], tmp_path / "out")
-        assert mask.name == "bands.png"
-        assert np.array_equal(np.asarray(Image.open(mask)), three(np.dstack(pages)))
+        (mask,) = predict_files(model, [path], tmp_path / "out")
+        assert np.array_equal(np.asarray(Image.open(mask)), model(np.dstack(pages)))
+
+    def test_pages_that_are_pictures_are_not_one(self, three, tmp_path):
+        path = write_pages(tmp_path / "film.tif", DISK, DISK, DISK)
+        with pytest.raises(
+            DataError, match=r"film\.tif holds 3 pictures; accepted is a file of one"
+        ):
+            three(path)
 
     def test_colour_pages_as_many_as_the_channels_are_pictures(self, three, tmp_path):
         colour = np.dstack([DISK, DISK + 3, DISK + 5])

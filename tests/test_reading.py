@@ -2,16 +2,20 @@
 
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from unetkit import annotations
 from unetkit.classes import Classes
 from unetkit.errors import DataError
 from unetkit.finding import Pair
+from unetkit.masks import find_drawing
 from unetkit.pixels import PixelFormat
 from unetkit.reading import (
+    AHEAD,
     READERS,
     in_parallel,
     read_in_parallel,
@@ -98,9 +102,29 @@ def test_only_a_few_pairs_are_read_ahead():
     started = []
     results = in_parallel(lambda pair: started.append(pair.name), pairs_named(*"abcdefgh" * 20))
     next(results)
-    assert len(started) <= 4 * READERS + 1
+    assert len(started) <= AHEAD + 1
     results.close()
-    assert len(started) <= 4 * READERS + 1
+    assert len(started) <= AHEAD + 1
+
+
+def test_a_polygon_file_of_many_images_is_read_once(tmp_path, monkeypatch):
+    reads = []
+    whole = annotations.read_annotations
+
+    def slowly(path):
+        reads.append(path)
+        time.sleep(0.05)  # long enough for all threads to come
+        return whole(path)
+
+    monkeypatch.setattr(annotations, "read_annotations", slowly)
+    box = [[0, 0], [1, 0], [1, 2], [0, 2]]
+    shape = {"label": "cell", "points": box, "shape_type": "polygon"}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
+    pairs = [Pair("a", tmp_path / "a.png", path)] * 8
+    found = list(in_parallel(lambda pair: find_drawing(pair.source), pairs))
+    assert len(found) == 8
+    assert reads == [path]
 
 
 def test_nothing_is_read_of_no_pairs():
@@ -124,11 +148,30 @@ def test_all_failures_are_told_together(tmp_path):
         return pair.name
 
     with pytest.raises(DataError) as error:
-        read_in_parallel(read, pairs_named(*names))
+        list(read_in_parallel(read, pairs_named(*names)))
     lines = str(error.value).splitlines()
     assert len(lines) == 6
     assert lines[-1] == "... and 2 more"  # 7 failures, 5 of them shown
-    assert read_in_parallel(read, pairs_named("3", "3")) == ["3", "3"]
+    assert list(read_in_parallel(read, pairs_named("3", "3"))) == ["3", "3"]
+
+
+def test_results_come_before_all_is_read_and_none_after_a_failure():
+    started = []
+
+    def read(pair):
+        started.append(pair.name)
+        if pair.name == "20":
+            raise DataError("20 is bad")
+        return pair.name
+
+    names = [str(number) for number in range(50)]
+    results = read_in_parallel(read, pairs_named(*names))
+    assert next(results) == "0"
+    assert len(started) <= AHEAD + 1
+    found = []
+    with pytest.raises(DataError, match=r"\A20 is bad\Z"):
+        found.extend(results)  # keeps what comes before the error
+    assert len(started) == 50  # there might have been more failures
 
 
 def test_a_few_failures_are_told_whole():
@@ -136,4 +179,4 @@ def test_a_few_failures_are_told_whole():
         raise DataError(f"{pair.name} is bad")
 
     with pytest.raises(DataError, match=r"\Aa is bad\Z"):
-        read_in_parallel(read, pairs_named("a"))
+        list(read_in_parallel(read, pairs_named("a")))

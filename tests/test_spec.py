@@ -39,8 +39,9 @@ def test_a_spec_comes_back_from_json_as_it_was():
         Classes(("road", "sky"), (0x804080, 0xFFFFFF), kind="colours", ignore=0),
         Classes(("low", "high"), (0, 255), background=0, threshold=127),
         Classes(("a", "b"), (0, 65_535), ignore=255, border=1),
+        Classes(("ground", "cell"), (0, 1), background=0, labels=("Tumour",)),
     ],
-    ids=["instances", "colours", "threshold", "ignore"],
+    ids=["instances", "colours", "threshold", "ignore", "labels"],
 )
 @pytest.mark.parametrize(
     "pixels",

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.finding import Dataset, Pair
+from unetkit.findings import about_split
 from unetkit.splits import (
     SplitRule,
     groups_of,
@@ -218,6 +219,29 @@ class TestGroups:
         assert sum(map(len, homes)) == len(set(members))
         assert split == split_pairs(found, rule, strata)
 
+    @pytest.mark.parametrize("fraction", [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    @pytest.mark.parametrize("groups", [10, 20])
+    def test_whole_groups_reach_the_share(self, fraction, groups):
+        found = dataset([f"g{group:02d}_{i}" for group in range(groups) for i in range(3)])
+        splits = [
+            split_pairs(found, SplitRule(seed, 0.2, fraction, group_by=r"g(\d+)_"))
+            for seed in (0, 1, 0)
+        ]
+        assert {len(split.test) for split in splits} == {round(3 * groups * fraction)}
+        assert splits[0] == splits[2] != splits[1]
+
+    def test_a_large_share_leaves_a_group_for_each_other_part(self):
+        found = dataset([f"g{group}_{i}" for group in range(10) for i in range(3)])
+        split = split_pairs(found, SplitRule(test_fraction=0.95, group_by=r"g(\d+)_"))
+        assert [len(part) for part in split.parts.values()] == [3, 3, 24]
+
+    def test_groups_of_many_sizes_come_near_the_share(self):
+        # 1 + 2 + ... + 10 = 55 pairs: 0.4 of them are 22, which some of the groups make up.
+        found = dataset([f"g{group:02d}_{i}" for group in range(1, 11) for i in range(group)])
+        for seed in range(5):
+            rule = SplitRule(seed, test_fraction=0.4, group_by=r"g(\d+)_")
+            assert abs(len(split_pairs(found, rule).test) - 22) <= 3
+
     def test_a_column_of_groups_counts_and_the_rest_stand_alone(self):
         found = numbered(12, groups={f"n{i:03d}": "film" for i in range(6)})
         split = split_pairs(found, SplitRule(test_fraction=0.1, validation_fraction=0.1))
@@ -375,10 +399,45 @@ class TestFiles:
         split = read_split(path, dataset(["a", "b", "c", "d"]))
         assert parts_of(split) == {"train": ["a", "b"], "validation": ["c"], "test": []}
 
-    def test_a_file_decides_over_lists_and_groups(self, tmp_path):
+    def test_a_file_decides_over_lists(self, tmp_path):
         path = write(tmp_path, {"train": ["a"], "validation": ["b"], "test": ["c"]})
-        found = dataset(["a", "b", "c"], parts={"a": "test"}, groups=dict.fromkeys("abc", "g"))
+        found = dataset(["a", "b", "c"], parts={"a": "test"})
         assert names_of(split_pairs(found, SplitRule(file=str(path))).train) == ["a"]
+
+    @pytest.mark.parametrize("group_by", [None, r"(\d)_"])
+    def test_a_file_that_tears_a_group_is_refused(self, tmp_path, group_by):
+        path = write(
+            tmp_path, {"train": ["p1_a", "p2_a"], "validation": ["p3_a"], "test": ["p2_b"]}
+        )
+        names = ["p1_a", "p2_a", "p2_b", "p3_a"]
+        groups = {} if group_by else {name: name[1] for name in names}
+        expected = r"split\.json names pairs of the group '2' for train and for test, 'p2_b' among"
+        with pytest.raises(DataError, match=expected):
+            split_pairs(dataset(names, groups=groups), SplitRule(group_by=group_by, file=str(path)))
+
+    def test_a_file_of_whole_groups_is_obeyed(self, tmp_path):
+        path = write(tmp_path, {"train": ["p1_a", "p1_b"], "validation": ["p2_a"]})
+        found = dataset(["other", "p1_a", "p1_b", "p2_a", "p2_b"])  # two are not in the file
+        split = split_pairs(found, SplitRule(group_by=r"p(\d)", file=str(path)))
+        assert parts_of(split) == {"train": ["p1_a", "p1_b"], "validation": ["p2_a"], "test": []}
+
+    def test_pairs_that_a_file_leaves_out_are_told(self, tmp_path):
+        path = write(tmp_path, {"train": ["a"], "validation": ["b"]})
+        found = dataset(["a", "b", "bad", "c"])
+        split = read_split(path, found)
+        (finding,) = about_split(found, split, {"bad"})
+        assert (finding.level, finding.code, finding.names) == ("note", "unlisted", ("c",))
+        assert finding.text == "1 pair stands in no part of the split file: c"
+        assert about_split(found, split, {"bad", "c"}) == about_split(found, None, ()) == []
+
+    def test_a_test_fraction_beside_a_file_is_refused(self):
+        with pytest.raises(
+            ConfigError,
+            match=r"test_fraction is 0\.4 beside the split file s\.json, which decides the parts; "
+            "accepted is one of them; leave out --test-fraction or --split",
+        ):
+            SplitRule(test_fraction=0.4, file="s.json")
+        assert SplitRule(file="s.json").test_fraction == 0.2
 
     def test_skipped_pairs_are_left_out(self, tmp_path):
         path = write(tmp_path, {"train": ["a", "d"], "validation": ["b"], "test": ["c"]})

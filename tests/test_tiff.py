@@ -1,6 +1,9 @@
 """TIFF files of every inner form, against arrays; and which pages and axes are what."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from pathlib import Path
 
 import hostile
 import numpy as np
@@ -196,6 +199,16 @@ class TestOpacity:
         assert frame.has_alpha is has_alpha
         assert np.array_equal(frame.array, array)
 
+    @pytest.mark.parametrize("axis", ["first", "last"])
+    def test_it_is_a_channel_where_people_say_where_channels_are(self, axis, tmp_path):
+        array = RNG.integers(0, 256, (24, 32, 4), np.uint8)
+        path = tmp_path / "x.tif"
+        tifffile.imwrite(path, array, photometric="rgb")  # calls infrared opacity
+        assert read_picture(path).alpha is not None
+        picture = read_picture(path, None, axis)
+        assert picture.alpha is None
+        assert np.array_equal(picture.bands, array)
+
     def test_it_is_split_off(self, tmp_path):
         array = RNG.integers(0, 256, (24, 32, 4), np.uint8)
         path = tmp_path / "x.tif"
@@ -203,6 +216,95 @@ class TestOpacity:
         picture = read_picture(path)
         assert np.array_equal(picture.bands, array[..., :3])
         assert np.array_equal(picture.alpha, array[..., 3])
+
+
+def write_stack(path, *pages):
+    with tifffile.TiffWriter(path) as tif:
+        for page in pages:
+            tif.write(page, contiguous=False, metadata=None)
+    return path
+
+
+class TestStacks:
+    """What is remembered of a stack from one page to the next."""
+
+    @pytest.fixture(autouse=True)
+    def listings(self, monkeypatch):
+        """The files whose pages were listed."""
+        tiff.forget_stacks()
+        found = []
+        whole = tiff._list_frames
+
+        def listed(tif, path, axis):
+            found.append(path.name)
+            return whole(tif, path, axis)
+
+        monkeypatch.setattr(tiff, "_list_frames", listed)
+        yield found
+        tiff.forget_stacks()
+
+    def test_its_pages_are_listed_once(self, listings, tmp_path):
+        path = write_stack(tmp_path / "x.tif", *(LARGE + i for i in range(9)))
+        assert count_frames(path) == 9
+        for i in (3, 0, 8, 3):
+            assert np.array_equal(read_frame(path, i).array[..., 0], LARGE + i)
+        assert listings == ["x.tif"]
+
+    def test_each_understanding_of_its_axes_is_another(self, tmp_path):
+        path = write_stack(tmp_path / "x.tif", *(LARGE + i for i in range(5)))
+        for _ in range(2):
+            assert count_frames(path) == 5
+            assert count_frames(path, "first") == 1
+            assert read_frame(path, None).array.shape == (40, 50, 5)
+
+    def test_a_changed_file_is_read_anew(self, listings, tmp_path):
+        path = write_stack(tmp_path / "x.tif", LARGE, LARGE + 1)
+        assert np.array_equal(read_frame(path, 1).array[..., 0], LARGE + 1)
+        write_stack(tmp_path / "new.tif", LARGE + 5, LARGE + 6, LARGE + 7)
+        (tmp_path / "new.tif").replace(path)
+        assert np.array_equal(read_frame(path, 1).array[..., 0], LARGE + 6)
+        assert count_frames(path) == 3
+        assert listings == ["x.tif"] * 2
+
+    def test_a_file_that_is_gone_is_told(self, tmp_path):
+        path = write_stack(tmp_path / "x.tif", LARGE, LARGE)
+        read_frame(path, 0)
+        path.unlink()
+        with pytest.raises(DataNotFoundError, match=r"x\.tif does not exist any more"):
+            read_frame(path, 1)
+
+    def test_no_file_stays_open(self, tmp_path):
+        path = write_stack(tmp_path / "x.tif", LARGE, LARGE)
+        read_frame(path, 1)
+        with pytest.raises(DataError, match="has no page 7"):
+            read_frame(path, 7)
+        count_frames(path)
+        assert all(file.tif.filehandle.closed for file in tiff._stacks)
+        folder = Path("/proc/self/fd")
+        if folder.is_dir():
+            assert str(path) not in [os.path.realpath(link) for link in folder.iterdir()]
+
+    def test_few_are_remembered_and_single_pictures_not(self, tmp_path):
+        for i in range(tiff.REMEMBERED + 3):
+            read_frame(write_stack(tmp_path / f"{i}.tif", LARGE, LARGE), 1)
+            read_frame(write_stack(tmp_path / f"single_{i}.tif", LARGE), 0)
+        assert [file.key[0].name for file in tiff._stacks] == [
+            f"{i}.tif" for i in range(3, tiff.REMEMBERED + 3)
+        ]
+        tiff.forget_stacks()
+        assert not tiff._stacks
+
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_threads_do_not_get_in_each_other_s_way(self, compression, listings, tmp_path):
+        path = tmp_path / "x.tif"
+        with tifffile.TiffWriter(path) as tif:
+            for i in range(60):
+                tif.write(LARGE + np.uint8(i), contiguous=False, compression=compression)
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda i: read_frame(path, i % 60).array, range(240)))
+        for i, array in enumerate(found):
+            assert np.array_equal(array[..., 0], LARGE + np.uint8(i % 60))
+        assert len(listings) <= 4
 
 
 class TestAxes:

@@ -7,8 +7,8 @@
 `train` runs the same examination and stops where it finds something that spoils training.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unetkit.classes import Classes, find_class_file, read_class_file
@@ -22,12 +22,15 @@ from unetkit.findings import (
     about_files,
     about_folders,
     about_pictures,
+    about_split,
     finding_of,
+    number_of,
 )
-from unetkit.kinds import choose_classes
+from unetkit.kinds import choose_classes, odd_masks
 from unetkit.looks import Look, look_at
 from unetkit.maskfindings import about_masks
-from unetkit.pixels import PixelFormat, choose_format
+from unetkit.matching import listed
+from unetkit.pixels import PixelFormat, choose_format, odd_pictures
 from unetkit.splits import Split, SplitRule, split_pairs
 
 
@@ -107,35 +110,40 @@ def examine(
     display.finish()
     found = Examination(dataset, looks)
     found.findings += about_files(dataset, looks)
-    good = found.good
-    if good:
-        _decide(found, good, sources, rule, classes)
+    if found.good:
+        is_told = _decide(found, sources, rule, classes)
+        good = found.good
         found.findings += about_folders(dataset, rule)
+        found.findings += about_split(dataset, found.split, found.skippable())
         found.findings += about_pictures(good, found.format)
         if found.classes is not None:
-            found.findings += about_masks(good, found.classes, found.split)
+            found.findings += about_masks(good, found.classes, found.split, is_told)
         found.findings += about_duplicates(good, found.split)
     found.findings.sort(key=lambda finding: LEVELS.index(finding.level))
     return found
 
 
 def _decide(
-    found: Examination,
-    good: Sequence[Look],
-    sources: Sources,
-    rule: SplitRule,
-    given: Mapping[str, Any],
-) -> None:
-    """Classes, split and pixel format, or an error finding for each that cannot be had."""
-    dataset, path = found.dataset, None
+    found: Examination, sources: Sources, rule: SplitRule, given: Mapping[str, Any]
+) -> bool:
+    """Classes, split and pixel format, or an error finding for each that cannot be had.
+
+    Returns:
+        Whether somebody has named the classes, or the layout says that masks are trimaps.
+    """
+    dataset = found.dataset
+    path, said = None, dict(given)
+    is_trimap = "trimap" in dataset.masks
     try:
         path = find_class_file(dataset.folder)
+        said = (read_class_file(path) if path else {}) | said
+        _set_odd_aside(found, said)
         found.classes = choose_classes(
-            good,
+            found.good,
             f"{dataset.source} ({dataset.masks})",
-            (read_class_file(path) if path else {}) | dict(given),
+            said,
             kind=dataset.kind,
-            is_trimap="trimap" in dataset.masks,
+            is_trimap=is_trimap,
         )
     except DataError as error:
         found.findings.append(finding_of("mask-kind", error))
@@ -144,6 +152,38 @@ def _decide(
             raise
         # Nobody but the file has said it.
         found.findings.append(finding_of("mask-kind", DataError(f"class file {path}: {error}")))
+    _cut_and_choose_format(found, sources, rule)
+    return is_trimap or not said.keys().isdisjoint(("names", "values"))
+
+
+def _set_odd_aside(found: Examination, given: Mapping[str, Any]) -> None:
+    """Makes bad pairs of the few whose image or mask is of another kind than the rest."""
+    places = [place for place, look in enumerate(found.looks) if not look.problem]
+    good = found.good
+    pictures = {
+        place: f"image {good[place].pair.image} has {what}; accepted are pictures that go "
+        "together; convert it, or leave the pair out"
+        for place, what in odd_pictures([(look.channels, look.dtype) for look in good]).items()
+    }
+    masks = odd_masks(good, given, found.dataset.kind)
+    end = "of another kind than the rest"
+    for code, odd, one, many in (
+        ("image-kind", pictures, f"image is {end}", f"images are {end}"),
+        ("mask-kind", masks, f"mask is {end}", f"masks are {end}"),
+    ):
+        if not odd:
+            continue
+        names = tuple(good[place].pair.name for place in odd)
+        what, _, remedy = next(iter(odd.values())).rpartition("; ")
+        text = f"{number_of(odd, one, many)} ({listed(names)}): {what}"
+        found.findings.append(Finding("error", code, text, names, remedy, removable=True))
+        for place, problem in odd.items():
+            look = found.looks[places[place]]
+            found.looks[places[place]] = replace(look, problem=look.problem or problem)
+
+
+def _cut_and_choose_format(found: Examination, sources: Sources, rule: SplitRule) -> None:
+    dataset, good = found.dataset, found.good
     try:
         found.split = split_pairs(dataset, rule, found.strata(), found.skippable())
     except DataError as error:
@@ -151,12 +191,11 @@ def _decide(
     try:
         seen = found.split.train if found.split else dataset.pairs
         train = {pair.name for pair in seen}
-        sampled = [look for look in good if len(look.sample)]
-        samples = [look.sample for look in sampled if look.pair.name in train]
         found.format = choose_format(
             [(look.channels, look.dtype) for look in good],
-            samples or [look.sample for look in sampled],
+            [look.sample for look in good if look.pair.name in train],
             sources.channel_axis,
+            [look.pair.image for look in good],
         )
     except DataError as error:
         found.findings.append(finding_of("image-kind", error))

@@ -50,6 +50,8 @@ class Classes:
         ignore: Value of pixels that nobody trains on or scores, or None.
         threshold: Of two classes, the largest value that stands for the first; None if values
             stand for themselves.
+        labels: Further labels in polygon files of the one class beside the background, where it is
+            called something else here.
 
     Raises:
         ConfigError: The numbers of these differ, something repeats, or a value is out of range.
@@ -63,6 +65,7 @@ class Classes:
     kind: str = "classes"
     ignore: int | None = None
     threshold: int | None = None
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -122,6 +125,11 @@ class Classes:
                     f"{name} is class {index}; accepted are indices from 0 to "
                     f"{len(self.names) - 1}; leave it out where there is none"
                 )
+        if self.labels and (len(self.names) != 2 or self.background is None):
+            raise ConfigError(
+                f"labels are {list(self.labels)} for {len(self.names)} classes; accepted are other "
+                "labels for the one class beside a background; leave them out"
+            )
         if not all(len(c) == 3 and all(0 <= part <= 255 for part in c) for c in self.colours):
             raise ConfigError(
                 f"colours are {list(self.colours)}; accepted are three whole numbers from 0 to 255 "
@@ -149,6 +157,15 @@ class Classes:
     def show(self, value: int) -> str:
         """A value as people write it."""
         return f"#{value:06x}" if self.kind == "colours" else str(value)
+
+    def indices_of_labels(self) -> dict[str, int]:
+        """Index of the class that each label of a polygon file stands for.
+
+        >>> Classes(("ground", "cell"), (0, 1), background=0, labels=("Zelle",)).indices_of_labels()
+        {'Zelle': 1, 'ground': 0, 'cell': 1}
+        """
+        indices = {name: index for index, name in enumerate(self.names)}
+        return dict.fromkeys(self.labels, 1 - (self.background or 0)) | indices
 
     def _shown_colours(self) -> tuple[tuple[int, int, int], ...]:
         if self.kind == "colours" and all(0 <= v <= LARGEST_COLOUR for v in self.values):

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from unetkit.errors import DataError, DataNotFoundError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.layout import Place, likely_masks, part_of
-from unetkit.listing import PARTS, TABLE_SUFFIXES, read_lists, read_table
+from unetkit.listing import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.masks import MASK_SUFFIXES, MaskSource
 from unetkit.matching import SHOWN, Found, Matched, Problem, Sources, listed, match, sort_out
 from unetkit.pictures import count_pictures
@@ -98,6 +98,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
     Raises:
         DataNotFoundError: The path does not exist, or holds no images or no masks.
         DataError: No image has a mask, or several sources of masks compete.
+        ConfigError: `sources` chooses files, but the data is a table.
     """
     data, sources = Path(data), sources or Sources()
     if data.is_file() and data.suffix.lower() in TABLE_SUFFIXES:
@@ -110,11 +111,13 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
     files, problems = _walk(data)
     found = sort_out(data, files, sources, problems)
     matched = match(data, found, sources, problems)
-    pairs, more = _make_pairs(data, found, matched, sources)
+    pairs, own_parts, more = _make_pairs(data, found, matched, sources)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
     listing = read_lists(data, files, [pair.name for pair in pairs])
-    parts = listing.parts or _folder_parts(pairs)
+    parts = listing.parts or _folder_parts(own_parts)
+    if parts and not {"train", "trainval"} & set(parts.values()):
+        parts = dict.fromkeys((pair.name for pair in pairs), "train") | parts
     unlisted = [pair.name for pair in pairs if parts and pair.name not in parts]
     return Dataset(
         source=data,
@@ -122,9 +125,24 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         masks=" and ".join(sorted(matched)),
         parts={pair.name: parts[pair.name] for pair in pairs if pair.name in parts},
         categories=listing.categories,
-        kind="instances" if all("man_" in pattern for pattern in matched) else None,
-        problems=(*problems, *more),
+        kind="instances" if all(map(_holds_objects, matched)) else None,
+        problems=_with_strays([*problems, *more]),
         unlisted=tuple(unlisted),
+    )
+
+
+def _holds_objects(pattern: str) -> bool:
+    """Whether masks are those of the Cell Tracking Challenge, a number an object."""
+    return pattern.rsplit("/", 1)[-1].startswith(("man_seg", "man_track"))
+
+
+def _with_strays(problems: Sequence[Problem]) -> tuple[Problem, ...]:
+    """Problems, where a polygon file that cannot be read is none of them if no image lacks one."""
+    if any(problem.kind == "unpaired image" for problem in problems):
+        return tuple(problems)
+    return tuple(
+        replace(problem, kind="stray") if problem.kind == "polygons" else problem
+        for problem in problems
     )
 
 
@@ -161,10 +179,11 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
 
 def _make_pairs(
     folder: Path, found: Found, matched: Matched, sources: Sources
-) -> tuple[list[Pair], list[Problem]]:
-    """Pairs of one image and one mask; whatever is more or less becomes a problem."""
+) -> tuple[list[Pair], dict[str, str], list[Problem]]:
+    """Pairs of one image and one mask, and their folders' parts; what is left is a problem."""
     problems: list[Problem] = []
     pairs: list[Pair] = []
+    parts: dict[str, str] = {}
     owners: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     masks_of: dict[PurePosixPath, list[PurePosixPath]] = {}
     for images in matched.values():
@@ -184,14 +203,16 @@ def _make_pairs(
         place, mask = found.images[image], masks[0]
         part = place.part or (part_of(mask) if mask not in found.masks else found.masks[mask].part)
         name = "/".join(word for word in (part, *place.full, place.stem) if word)
-        pairs += _unfold(Pair(name, folder / image, folder / mask), sources, problems)
+        unfolded = _unfold(Pair(name, folder / image, folder / mask), sources, problems)
+        pairs += unfolded
+        parts |= {pair.name: part for pair in unfolded if part}
     used = set(masks_of) | set(owners)
     for kind, places in (("unpaired image", found.images), ("unpaired mask", found.masks)):
         for path in places:
             if path not in used:
                 text = f"{folder / path} has no {'mask' if 'image' in kind else 'image'}"
                 problems.append(Problem(kind, text, (folder / path,)))
-    return _without_namesakes(pairs, problems), problems
+    return _without_namesakes(pairs, problems), parts, problems
 
 
 def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[Pair]:
@@ -223,11 +244,9 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
     return []
 
 
-def _folder_parts(pairs: Sequence[Pair]) -> dict[str, str]:
+def _folder_parts(parts: dict[str, str]) -> dict[str, str]:
     """Parts by name where folders say which pairs are not for training."""
-    parts = {pair.name: pair.name.split("/")[0] for pair in pairs if "/" in pair.name}
-    known = {name: part for name, part in parts.items() if part in PARTS}
-    return known if set(known.values()) & {"test", "validation"} else {}
+    return parts if set(parts.values()) & {"test", "validation"} else {}
 
 
 def _tally(files: Sequence[PurePosixPath]) -> str:
@@ -302,6 +321,13 @@ def _count(paths: Sequence[PurePosixPath]) -> str:
 
 def _from_table(path: Path, sources: Sources) -> Dataset:
     """The pairs that a table lists."""
+    for option, pattern in (("--images", sources.images), ("--masks", sources.masks)):
+        if pattern is not None:
+            raise ConfigError(
+                f"{option} is {pattern!r}, but {path} is a table, which names each image and its "
+                "mask; accepted with a table are neither --images nor --masks; leave them out, or "
+                "name the folder in place of the table"
+            )
     rows = read_table(path)
     problems: list[Problem] = []
     pairs: list[Pair] = []

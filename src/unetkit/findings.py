@@ -5,14 +5,15 @@ Each kind of finding has a short code, for programs, and one remedy. Those about
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
 from unetkit.duplicates import find_duplicates
 from unetkit.errors import DataError
-from unetkit.finding import SHOWN, Dataset, Problem
+from unetkit.finding import Dataset
 from unetkit.looks import Look
+from unetkit.matching import SHOWN, Problem, listed
 from unetkit.pixels import PixelFormat
 from unetkit.splits import Split, SplitRule, groups_of
 
@@ -31,6 +32,7 @@ REMEDIES = {
     "missing": "correct the paths in the table",
     "folder": "change their permissions",
     "polygons": "correct or remove them",
+    "stray": "nothing, if they hold no polygons; else correct them",
     "unlisted": "add them to a list if they are to be used",
     "few-pairs": "add pairs: with so few, no figure means much",
     "folders": "",
@@ -45,7 +47,9 @@ REMEDIES = {
     "pairs",
     "absent-class": "add pairs that show it, or leave the class out",
     "rare-class": "expect little of it without more pairs that show it",
-    "jpeg-mask": "save masks as PNG from their source, if there is one",
+    "thresholded": "save masks as PNG from their source, if there is one",
+    "trimap": "name the classes with --classes, if they mean something else",
+    "ignore-absent": "correct --ignore, or leave it out",
     "suspect-kind": "",
     "few-objects": "look with --pictures whether all objects are drawn; complete or remove the "
     "pairs",
@@ -69,6 +73,11 @@ PROBLEMS = {
     "missing": ("error", "file of the table does not exist", "files of the table do not exist"),
     "folder": ("warning", "folder cannot be read", "folders cannot be read"),
     "polygons": ("error", "polygon file cannot be read", "polygon files cannot be read"),
+    "stray": (
+        "warning",
+        "file that looks like polygons cannot be read",
+        "files that look like polygons cannot be read",
+    ),
 }
 
 
@@ -112,12 +121,6 @@ def number_of(items: Sized | int, one: str, many: str) -> str:
     return f"{count} {one if count == 1 else many}"
 
 
-def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
-
-
 def about_files(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
     """Files that make no pair, and pairs that cannot be used."""
     findings = []
@@ -154,6 +157,21 @@ def about_files(dataset: Dataset, looks: Sequence[Look]) -> list[Finding]:
         text = f"{number_of(usable, 'pair', 'pairs')} can be used"
         findings.append(Finding(level, "few-pairs", text))
     return findings
+
+
+def about_split(dataset: Dataset, split: Split | None, skipped: Collection[str]) -> list[Finding]:
+    """Pairs that a split file leaves out.
+
+    Args:
+        skipped: Names of pairs that cannot be used.
+    """
+    parts = split.parts.values() if split else ()
+    known = {pair.name for pairs in parts for pair in pairs} | set(skipped)
+    left = tuple(pair.name for pair in dataset.pairs if pair.name not in known)
+    if split is None or not left:
+        return []
+    text = f"{number_of(left, 'pair stands', 'pairs stand')} in no part of the split file: "
+    return [Finding("note", "unlisted", text + listed(left), left)]
 
 
 def about_folders(dataset: Dataset, rule: SplitRule) -> list[Finding]:

@@ -2,7 +2,7 @@
 
     labels of polygons           a class each, and what nothing is drawn on
     colours                      a class each, if they are few
-    1, 2, 3                      a trimap: pet, background, border
+    1, 2, 3 in every mask        a trimap: pet, background, border
     0 and 255                    background and foreground
     0, 1, 2 ... without a gap    a class each, 0 the background, unless they look like objects
 
@@ -12,6 +12,7 @@ others is never taken for anything.
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,14 @@ import numpy as np
 from unetkit.classes import KINDS, TRIMAP_CLASSES, Classes
 from unetkit.errors import ConfigError, DataError, did_you_mean
 from unetkit.looks import Look
+from unetkit.masks import BACKGROUND
 
 MOST_CLASSES = 254
 FEW_COLOURS = 32  # more are no classes but shades
 LISTED = 10  # values named in a message
 MOSTLY = 0.9  # share of labels in one piece above which masks look like objects
 LEAST_OBJECTS = 3
+MINORITY = 0.1  # share of the masks below which another kind is a slip
 
 
 def choose_classes(
@@ -58,7 +61,8 @@ def choose_classes(
             f"mask kind is {kind!r}; accepted are {', '.join(map(repr, KINDS))}; "
             f"{did_you_mean(str(kind), KINDS)}"
         )
-    values = _values_of(looks, given.get("ignore"))
+    if "values" not in given:
+        _require_one_sort(looks, where)
     names = given.pop("names", None)
     if "threshold" not in given and any(look.is_lossy for look in looks):
         raise _lossy(looks, where)
@@ -81,9 +85,39 @@ def choose_classes(
     elif kind == "colours" or (kind is None and any(look.is_colour for look in looks)):
         found = _from_colours(looks, where, names, given)
     else:
-        found = _from_integers(looks, where, values, names, kind, given, is_trimap)
+        found = _from_integers(looks, where, names, kind, given, is_trimap)
+    if "labels" not in given:
+        found = _with_renamed_label(looks, found)
     _require_known(looks, where, found)
     return found
+
+
+def _require_one_sort(looks: Sequence[Look], where: str) -> None:
+    """Refuses polygon files beside pictures, whose numbers have no labels."""
+    drawn = [look.pair.mask for look in looks if look.is_drawn]
+    pictures = [look.pair.mask for look in looks if not look.is_drawn]
+    if drawn and pictures:
+        raise DataError(
+            f"masks in {where} are polygons for {len(drawn)} of {len(looks)} images, as in "
+            f"{drawn[0]}, and pictures for {len(pictures)}, as {pictures[0]}, and nothing says "
+            "which label is which number; accepted is one of both; choose it with --masks, or "
+            "give each class its name and value in classes.toml beside the data"
+        )
+
+
+def _labels_of(looks: Sequence[Look]) -> list[str]:
+    """Labels of all polygon files but the background's, in order."""
+    labels = {value for look in looks for value in look.values if isinstance(value, str)}
+    return sorted(labels - {BACKGROUND})
+
+
+def _with_renamed_label(looks: Sequence[Look], classes: Classes) -> Classes:
+    """Two classes may call the only label that there is what they like; of several, none."""
+    labels = _labels_of(looks)
+    is_renamed = len(labels) == 1 and labels[0] not in classes.names
+    if not is_renamed or len(classes) != 2 or classes.background is None:
+        return classes
+    return classes if classes.kind == "instances" else replace(classes, labels=tuple(labels))
 
 
 def _of_instances(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,8 +179,8 @@ def _from_labels(
             f"masks in {where} are polygon files, which have labels and no colours; accepted kinds "
             "are classes and instances; correct --kind"
         )
-    labels = sorted({v for look in looks for v in look.values if isinstance(v, str)})
-    if not set(labels) - {"background"}:
+    labels = _labels_of(looks)
+    if not labels:
         raise DataError(
             f"the polygon files in {where} draw nothing but background; accepted is at least one "
             "labelled shape; check that these are the right files"
@@ -154,11 +188,22 @@ def _from_labels(
     if kind == "instances":
         default = ("background", labels[0] if len(labels) == 1 else "object")
         return Classes(_named(names, default), (0, 1), **_of_instances(given))
-    classes = tuple(label for label in labels if label != "background")
-    classes = tuple(names) if names is not None else classes
-    if "background" not in given and "background" not in classes and set(classes) <= set(labels):
-        classes = ("background", *classes)  # where nothing is drawn
+    if names is None:
+        _require_few(labels, where)
+    classes = tuple(labels if names is None else names)
+    if "background" not in given and BACKGROUND not in classes and set(classes) <= set(labels):
+        classes = (BACKGROUND, *classes)  # where nothing is drawn
     return Classes(classes, tuple(range(len(classes))), **_with_background(given, classes))
+
+
+def _require_few(labels: Sequence[str], where: str) -> None:
+    """Refuses more labels than classes can be, as a fault of the data."""
+    if len(labels) >= MOST_CLASSES:
+        raise DataError(
+            f"the polygon files in {where} have {len(labels)} labels, {labels[0]!r} first; "
+            f"accepted are up to {MOST_CLASSES} classes with the background; say --kind instances "
+            "if every shape is an object, or rename labels that mean the same"
+        )
 
 
 def _from_colours(
@@ -200,6 +245,48 @@ def colour_shares(looks: Sequence[Look]) -> dict[int, float]:
     return {colour: count / total for colour, count in counts.items()}
 
 
+def odd_masks(looks: Sequence[Look], given: Mapping[str, Any], kind: str | None) -> dict[int, str]:
+    """Places of the few masks of another kind than the rest, and why each cannot be used.
+
+    Args:
+        looks: At pairs that can be read.
+        given: As for `choose_classes`.
+        kind: Kind that the layout tells.
+    """
+    masks = [place for place, look in enumerate(looks) if not look.is_drawn]
+    found: dict[int, str] = {}
+    if "threshold" not in given:
+        for place in _few([p for p in masks if looks[p].is_lossy], masks):
+            found[place] = (
+                f"mask {looks[place].pair.mask} is a JPEG, unlike most others, whose compression "
+                "changes class values; accepted are PNG, TIFF, BMP and GIF; save it so from its "
+                "source, or leave the pair out"
+            )
+    if _are_numbers(looks, given, kind):
+        for place in _few([p for p in masks if looks[p].is_colour], masks):
+            found.setdefault(
+                place,
+                f"mask {looks[place].pair.mask} has colours, and most others have numbers; "
+                "accepted is one kind in all masks; convert it to numbers, or leave the pair out",
+            )
+    return found
+
+
+def _few(places: Sequence[int], of: Sequence[int]) -> Sequence[int]:
+    """These places, if they are a small part of all."""
+    return places if len(places) < MINORITY * len(of) else ()
+
+
+def _are_numbers(looks: Sequence[Look], given: Mapping[str, Any], kind: str | None) -> bool:
+    """Whether masks without colours are numbers, and no black and white beside colours."""
+    kind = given.get("kind") or kind
+    if kind is not None or "threshold" in given or "values" in given:
+        return kind != "colours"
+    grey = [look for look in looks if not (look.is_drawn or look.is_colour or look.is_lossy)]
+    values = {value for look in grey if look.palette is None for value in look.values}
+    return not values <= {0, 255}
+
+
 def as_colour(look: Look, value: int) -> int:
     """The colour 0xRRGGBB that a value of a mask is shown in."""
     if look.is_colour:
@@ -213,20 +300,17 @@ def as_colour(look: Look, value: int) -> int:
 def _from_integers(
     looks: Sequence[Look],
     where: str,
-    values: Mapping[int, Path],
     names: Sequence[str] | None,
     kind: str | None,
     given: dict[str, Any],
     is_trimap: bool,
 ) -> Classes:
     _require_grey(looks, where, "classes")
+    values = _values_of(looks, given.get("ignore"))
     present = set(values)
-    if present == {1, 2, 3} or (is_trimap and present and present <= {1, 2, 3}):
-        trimap = _named(names, TRIMAP_CLASSES.names)
-        roles = {"background": 1, "border": 2}
-        if names is not None and not is_trimap:  # three classes of other names are no trimap
-            roles = _named_roles(names, "background", "border")
-        return Classes(trimap, (1, 2, 3), **{**roles, **given})
+    every = {value for look in looks for value in look.values}
+    if every == {1, 2, 3} or (is_trimap and present and every <= {1, 2, 3}):
+        return _from_trimap(looks, where, names, given, is_trimap)
     if present == {0, 255} or (names is not None and len(names) == len(present) == 2):
         default = ("background", "foreground")
         given = _with_background(given, names)
@@ -260,6 +344,30 @@ def _from_integers(
     numbered = ("background", *(f"class {i}" for i in range(1, count)))
     given = _with_background(given, names)
     return Classes(tuple(names or numbered), tuple(range(count)), **given)
+
+
+def _from_trimap(
+    looks: Sequence[Look],
+    where: str,
+    names: Sequence[str] | None,
+    given: dict[str, Any],
+    is_trimap: bool,
+) -> Classes:
+    few = next((look for look in looks if len(look.values) < len(TRIMAP_CLASSES)), None)
+    if names is None and not is_trimap and few is not None:
+        raise DataError(
+            f"masks in {where} have the values 1, 2 and 3, and {few.pair.mask} has only "
+            f"{_describe(_values_of([few], None))}: a trimap's pet, background and border, or "
+            "three classes; accepted are masks that each have all three, or lie in a folder "
+            "trimaps; say --classes with three names in the order of the values, such as "
+            "--classes pet,background,border, or list the classes in classes.toml beside the data"
+        )
+    kept = [i for i, value in enumerate(TRIMAP_CLASSES.values) if value != given.get("ignore")]
+    default = tuple(TRIMAP_CLASSES.names[i] for i in kept)
+    # Three classes of other names are no trimap.
+    roles = _named_roles(default if names is None or is_trimap else names, "background", "border")
+    values = tuple(TRIMAP_CLASSES.values[i] for i in kept)
+    return Classes(_named(names, default), values, **{**roles, **given})
 
 
 def _beyond_gap(present: set[int]) -> list[int]:
@@ -298,6 +406,8 @@ def _require_known(looks: Sequence[Look], where: str, classes: Classes) -> None:
     """Refuses classes that leave some pixel without one."""
     if classes.kind != "colours":
         _require_grey(looks, where, classes.kind)
+    if classes.kind != "instances":
+        _require_labels(looks, where, classes)
     if classes.kind == "instances" or classes.threshold is not None:
         return
     accepted = {*classes.values, classes.ignore}
@@ -308,20 +418,34 @@ def _require_known(looks: Sequence[Look], where: str, classes: Classes) -> None:
                 f"background; accepted are {classes.describe()}; add a class background"
             )
         for value in look.values:
-            if isinstance(value, str):
-                known = value in classes.names or len(classes) == 2
-            elif look.is_drawn:
-                known = True  # where nothing is drawn
-            else:
-                shown = as_colour(look, value) if classes.kind == "colours" else value
-                known = shown in accepted
-            if not known:
-                what = value if isinstance(value, str) else classes.show(value)
+            if look.is_drawn or isinstance(value, str):
+                continue
+            shown = as_colour(look, value) if classes.kind == "colours" else value
+            if shown not in accepted:
                 raise DataError(
-                    f"mask {look.pair.mask} in {where} has {what}, which is no class; accepted are "
-                    f"{classes.describe()}; correct the masks or the classes, or name the value "
-                    "with --ignore"
+                    f"mask {look.pair.mask} in {where} has {classes.show(value)}, which is no "
+                    f"class; accepted are {classes.describe()}; correct the masks or the classes, "
+                    "or name the value with --ignore"
                 )
+
+
+def _require_labels(looks: Sequence[Look], where: str, classes: Classes) -> None:
+    """Refuses labels that are no class, all at once."""
+    known = classes.indices_of_labels()
+    strange: dict[str, Path] = {}
+    for look in looks:
+        for value in look.values:
+            if isinstance(value, str) and value not in known:
+                strange.setdefault(value, look.pair.mask)
+    if strange:
+        labels = sorted(strange)
+        listed = ", ".join(labels[:LISTED]) + (" ..." if len(labels) > LISTED else "")
+        raise DataError(
+            f"polygon files in {where} have labels that are no class: {listed} ({labels[0]} in "
+            f"{strange[labels[0]]}); accepted are {', '.join(known)}; name every label with "
+            "--classes, rename labels in the files where they mean the same, or say --kind "
+            "instances if every shape is an object"
+        )
 
 
 def _require_grey(looks: Sequence[Look], where: str, kind: str) -> None:

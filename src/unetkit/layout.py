@@ -27,12 +27,18 @@ MASK_WORDS = frozenset((
     "targets", "gtfine", "gtcoarse", "labelstr", "labelsts", "matte", "mattes", "manual",
 ))
 # fmt: on
-PART_WORDS = {
-    **dict.fromkeys(("train", "training", "imagestr", "labelstr"), "train"),
+PART_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing", "imagests", "labelsts"), "test"),
+    **dict.fromkeys(("test", "testing"), "test"),
     "trainval": "trainval",
 }
+PART_WORDS = {
+    **PART_NAMES,
+    **dict.fromkeys(("imagestr", "labelstr"), "train"),
+    **dict.fromkeys(("imagests", "labelsts"), "test"),
+}
+_SET_WORDS = frozenset(("stage", "set", "data", "dataset"))  # stage1_train, test_set
 _MASK_AFFIXES = (
     "man_seg|man_track|mask|trimap|segmentation|segm|seg|labelids|label|ground_?truth|gt|"
     "annotation|annot|anno|target|matte|manual|"
@@ -45,7 +51,9 @@ _IMAGE_AFFIXES = (
 # may be numbered.
 _MASK_PREFIX = re.compile(rf"^(?:{_MASK_AFFIXES})s?(?:[-_ .]+|(?=\d))", re.IGNORECASE)
 _MASK_SUFFIX = re.compile(
-    rf"(?P<text>(?:[-_ .]+|(?<=\d))(?:{_MASK_AFFIXES})s?)(?:[-_ ]?\d{{1,3}})?$", re.IGNORECASE
+    rf"(?P<text>(?P<gap>[-_ .]+|(?<=\d))(?:{_MASK_AFFIXES})s?)"
+    r"(?:(?P<space>[-_ ]?)(?P<number>\d{1,3}))?$",
+    re.IGNORECASE,
 )
 _IMAGE_PREFIX = re.compile(
     rf"^(?:(?:{_IMAGE_AFFIXES})s?(?:[-_ .]+|(?=\d))|t(?=\d+$))", re.IGNORECASE
@@ -57,7 +65,8 @@ _IMAGE_SUFFIX = re.compile(
 _WHOLE = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[^\W\d_]+\d*|\d+")
 _ROLE_WORDS = IMAGE_WORDS | MASK_WORDS
-_PARTS = "trainval|training|train|validation|valid|val|testing|test"
+_PARTS = "|".join(sorted(PART_NAMES, key=len, reverse=True))
+_NO_KEYS = _ROLE_WORDS | {"ground", "st", "tra"}
 _ROLES = "|".join(sorted(_ROLE_WORDS, key=len, reverse=True))
 _COMPOUND = re.compile(rf"({_PARTS})({_ROLES})|({_ROLES})({_PARTS})")
 
@@ -111,19 +120,19 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
         words = _words(folder)
         found = _role(words)
         role = found or role  # the innermost folder decides
-        parts = [PART_WORDS[word] for word in words if word in PART_WORDS]
-        part = parts[-1] if parts else part
-        if not found and not parts:
+        own = _part(words)
+        part = own or part
+        if not found and not own:
             full.append(folder)
             bare.append(folder)
             full_pattern.append("*")
             bare_pattern.append("*")
             continue
-        rest = [word for word in words if _is_free(word)]
+        rest = [word for word in words if _is_free(word) or not (own or word in _NO_KEYS)]
         if rest:
             full.append("_".join(rest))
         if found:
-            of_parts = [word for word in words if word in PART_WORDS and word not in _ROLE_WORDS]
+            of_parts = [word for word in words if own and word in PART_NAMES]
             full_pattern.append(_starred(folder, [*rest, *of_parts]))
             bare_pattern.append(_starred(folder, of_parts))
     return Place(
@@ -179,10 +188,26 @@ def _role(words: list[str]) -> str:
     return "image" if any(word in IMAGE_WORDS for word in words) else ""
 
 
+def _part(words: list[str]) -> str:
+    """The part that a folder is: its whole name says so, or its end, as in "x_training_masks".
+
+    Numbers and single letters may stand beside: "train2017", "test_a", "test_images_v2".
+
+    >>> _part(["train", "2017"]), _part(["isic", "training", "input"]), _part(["test", "tubes"])
+    ('train', 'train', '')
+    """
+    parts = [word for word in words if word in PART_WORDS]
+    if not parts:
+        return ""
+    known = PART_WORDS.keys() | _NO_KEYS | _SET_WORDS
+    ending = words[words.index(parts[-1]) + 1 :]
+    is_whole = all(word in known or word.isdecimal() or len(word) == 1 for word in words)
+    is_end = bool(ending) and all(word in _NO_KEYS for word in ending)
+    return PART_WORDS[parts[-1]] if is_whole or is_end else ""
+
+
 def _is_free(word: str) -> bool:
-    return (
-        word not in _ROLE_WORDS and word not in PART_WORDS and word not in ("ground", "st", "tra")
-    )
+    return word not in _NO_KEYS and word not in PART_WORDS
 
 
 def common_start(folders: Iterable[tuple[str, ...]]) -> int:
@@ -200,7 +225,8 @@ def part_of(path: PurePosixPath) -> str:
     >>> part_of(PurePosixPath("annotations/instances_val2017.json"))
     'validation'
     """
-    return place_of(path.with_suffix("") / "image").part
+    named = [PART_WORDS[word] for word in _words(path.stem) if word in PART_WORDS]
+    return named[-1] if named else place_of(path).part
 
 
 def without_parts(path: PurePosixPath) -> str:
@@ -223,6 +249,30 @@ def bare_mask_stem(stem: str) -> str:
     ('002', 'cat', 'masked')
     """
     return _stripped(stem, _MASK_PREFIX, _MASK_SUFFIX)
+
+
+def numbered_stem(stem: str) -> str:
+    """A numbered mask's stem without what says that it is a mask; "" of one without a number.
+
+    The number may be the image's, or that of one mask of several.
+
+    >>> numbered_stem("cat_mask_1"), numbered_stem("cat_mask1"), numbered_stem("cat_mask")
+    ('cat_1', 'cat_1', '')
+    """
+    tail = _MASK_SUFFIX.search(stem)
+    if tail is None or not tail["number"]:
+        return ""
+    return f"{stem[: tail.start()]}{tail['space'] or tail['gap']}{tail['number']}"
+
+
+def stem_role(stem: str) -> str:
+    """The role of a file whose stem is no name but a word for it: "image.png" in "p1/".
+
+    >>> stem_role("image"), stem_role("Ground_Truth"), stem_role("cat_mask"), stem_role("mask_1")
+    ('image', 'mask', '', '')
+    """
+    words = _words(stem)
+    return _role(words) if all(word in _ROLE_WORDS or word == "ground" for word in words) else ""
 
 
 def bare_image_stem(stem: str) -> str:

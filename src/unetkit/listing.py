@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from unetkit.errors import DataError, did_you_mean
-from unetkit.layout import place_of
+from unetkit.layout import PART_NAMES, place_of
 from unetkit.pictures import IMAGE_SUFFIXES
 
-PARTS = ("train", "validation", "trainval", "test")
 LIST_NAMES = {
     "trainval.txt": "trainval",
     "train.txt": "train",
@@ -30,16 +29,6 @@ COLUMNS = {
     "name": ("name", "id"),
     "part": ("part", "split", "subset", "set"),
     "group": ("group",),
-}
-PART_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "validation",
-    "valid": "validation",
-    "validation": "validation",
-    "test": "test",
-    "testing": "test",
-    "trainval": "trainval",
 }
 
 

@@ -23,7 +23,6 @@ from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
 
 PREFETCH = 4  # batches that are made ahead of the network
-CHUNK = 64  # pictures decoded at a time: what the cache's making holds in memory
 
 
 @dataclass(frozen=True)
@@ -63,11 +62,10 @@ def build_cache(
     sizes: list[tuple[int, ...]] = []
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "images.bin", "wb") as images, open(folder / "masks.bin", "wb") as masks:
-        for start in range(0, len(pairs), CHUNK):
-            for image, mask in read_in_parallel(load, pairs[start : start + CHUNK], on_done):
-                images.write(image.tobytes())
-                masks.write(mask.tobytes())
-                sizes.append(mask.shape)
+        for image, mask in read_in_parallel(load, pairs, on_done):
+            images.write(image.tobytes())
+            masks.write(mask.tobytes())
+            sizes.append(mask.shape)
     return Cache(
         _map_arrays(
             folder / "images.bin", pixels.dtype, [(*size, pixels.channels) for size in sizes]

@@ -1,7 +1,7 @@
 """Look at every pair once: what its files hold, before it is decided what that means.
 
 A look never fails: what is wrong with a pair is part of it. Nothing of a picture's pixels is kept
-but a thumbnail, and of those with more than 8 bits a sample, so that thousands of looks stay small.
+but a thumbnail and a sample, so that thousands of looks stay small.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class Look:
         orientation: EXIF orientation, 1 to 8.
         has_alpha: Whether the image has opacity, which is left out.
         largest: Largest number in the image.
-        sample: (n, C) pixels of an image of more than 8 bits, for its levels; else empty.
+        sample: (n, C) some of the image's pixels, for the levels of a set.
         thumbnail: (32, 32) uint8, grey, contrast stretched.
         is_flat: Whether all pixels of the image are equal.
         values: Pixels of each value in the mask, 0xRRGGBB for colours, labels for polygons.
@@ -56,7 +56,6 @@ class Look:
         is_colour: Whether the mask has colours.
         palette: (n, 3) uint8 of a palette mask, or None.
         is_lossy: Whether the mask is a JPEG.
-        between: Share of a JPEG mask's pixels that are neither nearly black nor nearly white.
         regions: (n, 2) int64: value and area in pixels of connected regions of one value other than
             0; for polygons of objects.
         num_regions: Their number, also where not all are kept.
@@ -84,7 +83,6 @@ class Look:
     is_colour: bool = False
     palette: np.ndarray | None = None
     is_lossy: bool = False
-    between: float = 0.0
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
     num_regions: int = 0
     crowd: int = 0
@@ -108,12 +106,18 @@ def look_at(
     # One array for all: thousands of small ones, each allocated between the large ones of pictures,
     # keep the memory of these from being used again (70 kB a pair).
     thumbnails = np.zeros((len(pairs), THUMBNAIL, THUMBNAIL), np.uint8)
+    samples = np.zeros((len(pairs), 2 * SAMPLE, 3), np.uint8)  # of the usual pictures
     looks: list[Look] = []
     read = partial(look_at_pair, channel_axis=channel_axis)
-    for place, look in zip(thumbnails, in_parallel(read, pairs, on_done), strict=True):
+    found = in_parallel(read, pairs, on_done)
+    for thumbnail, room, look in zip(thumbnails, samples, found, strict=True):
         if look.thumbnail.size:
-            place[:] = look.thumbnail
-        looks.append(replace(look, thumbnail=place))
+            thumbnail[:] = look.thumbnail
+        sample = look.sample
+        if sample.dtype == np.uint8 and sample.shape[1] <= room.shape[1]:
+            sample = room[: sample.shape[0], : sample.shape[1]]
+            sample[:] = look.sample
+        looks.append(replace(look, thumbnail=thumbnail, sample=sample))
     return looks
 
 
@@ -158,8 +162,9 @@ def _look_at_image(look: Look, channel_axis: str) -> Look:
         orientation=picture.orientation,
         has_alpha=picture.alpha is not None,
         largest=float(pixels.max()),
-        # An odd step, so that a picture's rows are not met at the same columns.
-        sample=NO_PIXELS if pixels.dtype == np.uint8 else flat[:: step | 1].copy(),
+        # An odd step, so that a picture's rows are not met at the same columns. A copy: a view
+        # would keep the whole picture.
+        sample=flat[:: step | 1].copy(),
         thumbnail=_thumbnail(pixels),
         is_flat=bool((pixels == pixels[:1, :1]).all()),
     )
@@ -203,12 +208,9 @@ def _look_at_mask(look: Look) -> Look:
         palette=raw.palette,
         is_lossy=raw.is_lossy,
     )
-    if raw.is_lossy:
-        grey = raw.values if not raw.is_colour else raw.values >> 8 & 255
-        return replace(look, between=float(((grey > 16) & (grey < 239)).mean()))
-    is_photo = raw.is_colour and len(values) > MOST_COLOURS  # its regions would say nothing
+    is_photo = raw.is_lossy or (raw.is_colour and len(values) > MOST_COLOURS)
     if is_photo or raw.values.size > LARGEST_LABELLED:
-        return look
+        return look  # its regions would say nothing, or take too much room
     return _with_regions(look, raw)
 
 

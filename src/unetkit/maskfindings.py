@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unetkit.classes import Classes
+from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.findings import Finding, listed, number_of
 from unetkit.kinds import as_colour, looks_like_objects
 from unetkit.looks import Look
@@ -15,32 +15,68 @@ TINY_OBJECT = 9  # pixels: an area that is rather a slip of the pen
 RARE = 0.001  # share of pixels below which a class is hard to learn
 MANY_EMPTY = 0.5  # share of the masks
 FEW_OBJECTS = 1 / 3  # of the median number; an image with fewer may be annotated in part
-BLURRED = 0.05  # share of a thresholded JPEG mask that is neither nearly black nor nearly white
+BLURRED = 0.05  # share of thresholded masks that is neither nearly black nor nearly white
+NEARLY_BLACK, NEARLY_WHITE = 16, 239
 SPLIT_OBJECTS = 1.5  # pieces an object above which its numbers are rather classes
 
 
-def about_masks(good: Sequence[Look], classes: Classes, split: Split | None) -> list[Finding]:
+def about_masks(
+    good: Sequence[Look], classes: Classes, split: Split | None, is_told: bool = True
+) -> list[Finding]:
     """What is odd about the masks.
 
     Args:
         good: Looks at pairs that can be read.
+        is_told: Whether somebody has named the classes, or the layout says that they are trimaps.
     """
     counts = class_counts(good, classes)
     findings = _about_empty(good, classes, counts) + _about_classes(good, classes, split, counts)
-    lossy = [look for look in good if look.is_lossy]
-    if lossy:
-        between = sum(look.between for look in lossy) / len(lossy)
-        findings.append(
-            Finding(
-                "warning" if between > BLURRED else "note",
-                "jpeg-mask",
-                f"{number_of(lossy, 'mask is a JPEG', 'masks are JPEGs')}, thresholded at "
-                f"{classes.threshold}; {between:.1%} of the pixels were neither nearly black nor "
-                "nearly white",
-                tuple(look.pair.name for look in lossy),
-            )
-        )
+    trimap = set(zip(TRIMAP_CLASSES.values, TRIMAP_CLASSES.names, strict=True))
+    if not is_told and set(zip(classes.values, classes.names, strict=True)) <= trimap:
+        text = "values 1, 2 and 3 are taken for a trimap's pet, background and border"
+        findings.append(Finding("note", "trimap", text))
+    findings += _about_threshold(classes, good) + _about_ignored(classes, good)
     return findings + _about_kind(classes, good) + _about_objects(classes, good)
+
+
+def _about_threshold(classes: Classes, good: Sequence[Look]) -> list[Finding]:
+    """How much of thresholded masks lies between black and white."""
+    if classes.threshold is None:
+        return []
+    shares = {look.pair.name: _between(look, classes) for look in good if not look.is_drawn}
+    lossy = [look.pair.name for look in good if look.is_lossy]
+    blurred = tuple(name for name, share in shares.items() if share or name in lossy)
+    if not blurred:
+        return []
+    between = sum(shares.values()) / len(shares)
+    text = f"{number_of(shares, 'mask is', 'masks are')} thresholded at {classes.threshold} "
+    text += f"({number_of(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels were neither "
+    text += "nearly black nor nearly white"
+    return [Finding("warning" if between > BLURRED else "note", "thresholded", text, blurred)]
+
+
+def _between(look: Look, classes: Classes) -> float:
+    """Share of an 8-bit mask's pixels that are neither nearly black nor nearly white."""
+    counts = {int(value): n for value, n in look.values.items() if value != classes.ignore}
+    if len(counts) <= 2 or max(counts) > 255:
+        return 0.0
+    grey = sum(n for value, n in counts.items() if NEARLY_BLACK < value < NEARLY_WHITE)
+    return grey / sum(counts.values())
+
+
+def _about_ignored(classes: Classes, good: Sequence[Look]) -> list[Finding]:
+    """A value to ignore that is in no mask."""
+    ignored = classes.ignore
+    if ignored is None or any(look.num_values > len(look.values) for look in good):
+        return []  # not all values are known
+    for look in good:
+        for value in look.values:
+            if not look.is_drawn and isinstance(value, int):
+                shown = as_colour(look, value) if classes.kind == "colours" else value
+                if shown == ignored:
+                    return []
+    text = f"the value to ignore, {classes.show(ignored)}, occurs in no mask"
+    return [Finding("note", "ignore-absent", text)]
 
 
 def _about_empty(good: Sequence[Look], classes: Classes, counts: np.ndarray) -> list[Finding]:
@@ -144,7 +180,7 @@ def _class_of(look: Look, value: int | str, classes: Classes) -> int:
     if look.is_drawn and classes.kind == "instances":
         return int(value not in (0, BACKGROUND))
     if isinstance(value, str):
-        return classes.names.index(value) if value in classes.names else 1 - background
+        return classes.indices_of_labels().get(value, -1)
     if look.is_drawn:
         return background
     shown = as_colour(look, value) if classes.kind == "colours" else value

@@ -4,6 +4,7 @@ What a file holds is read as it is; what it means is in `classes`. Nothing is gu
 that stands for no class is refused with its place.
 """
 
+import threading
 import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
@@ -200,10 +201,7 @@ def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.nda
         mask[objects < 0] = IGNORE
         return mask
     # Drawn one higher, so that what nothing is drawn on can be told from the first class.
-    values = {name: index + 1 for index, name in enumerate(classes.names)}
-    if len(classes) == 2:  # whatever a single class of objects is called
-        labels = {shape.label for shape in drawing.shapes} - values.keys()
-        values |= dict.fromkeys(labels, 2 - background)
+    values = {label: index + 1 for label, index in classes.indices_of_labels().items()}
     drawn = rasterise(drawing, size, values)
     return np.where(drawn == 0, background, drawn - 1).astype(np.uint8)
 
@@ -211,6 +209,9 @@ def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.nda
 def draw_objects(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
     """(H, W) int32: each object's number, 0 where none is drawn or background is, -1 in crowds."""
     return rasterise_instances(drawing, size, erasing=(BACKGROUND,))
+
+
+_reading = threading.Lock()
 
 
 @lru_cache(maxsize=4)
@@ -237,7 +238,8 @@ def find_drawing(source: MaskSource) -> Drawing:
             f"polygon file {source.path} cannot be read ({error.strerror}); accepted is a file "
             "that may be read; restore it"
         ) from error
-    found = _drawings(source.path, (state.st_mtime_ns, state.st_size))
+    with _reading:  # the file of many images is read once, not by each thread that comes first
+        found = _drawings(source.path, (state.st_mtime_ns, state.st_size))
     drawings = found.get(unicodedata.normalize("NFC", source.image), [])
     if not drawings and len(found) == 1:
         drawings = next(iter(found.values()))  # the name within a file of one image may be old

@@ -8,7 +8,7 @@ Several kinds of masks for one image are refused with the pattern of each, as `-
 
 import fnmatch
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -23,9 +23,11 @@ from unetkit.layout import (
     bare_image_stem,
     bare_mask_stem,
     common_start,
+    numbered_stem,
     part_of,
     place_of,
     stem_by,
+    stem_role,
     to_words,
     without_parts,
 )
@@ -69,8 +71,8 @@ class Problem:
     """Files that make no pair, and why.
 
     Args:
-        kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder" or
-            "polygons".
+        kind: "unpaired image", "unpaired mask", "several files", "pages", "missing",
+            "folder", "polygons", or "stray" for polygons that no image needs.
         text: What is wrong, with the files' names.
         files: The files.
     """
@@ -122,6 +124,7 @@ def sort_out(
             found.masks |= beside
     drawn = {path: place_of(path, skip) for path in polygons}
     found.masks |= drawn if sources.masks is None else _chosen(drawn, sources.masks)
+    _name_by_folder(found)
     return found
 
 
@@ -183,12 +186,51 @@ def _take_beside(images: dict[PurePosixPath, Place]) -> dict[PurePosixPath, Plac
         if bare_mask_stem(place.stem) == place.stem
         for stem in (place.stem, bare_image_stem(place.stem))
     }
+    samples = _sample_folders(images.values(), images.values())
     taken = {}
     for path, place in list(images.items()):
-        bare = bare_mask_stem(place.stem)
-        if bare != place.stem and (path.parent, bare) in partners:
+        bare, numbered = bare_mask_stem(place.stem), numbered_stem(place.stem)
+        is_named = bare != place.stem and (path.parent, bare) in partners
+        is_numbered = bool(numbered) and (path.parent, numbered) in partners
+        # Where folders are samples, a "mask.png" without its image is a mask too.
+        is_sample = bool(samples) and not place.role and stem_role(place.stem) == "mask"
+        if is_named or is_numbered or is_sample:
             taken[path] = images.pop(path)
     return taken
+
+
+def _sample_folders(images: Iterable[Place], masks: Iterable[Place]) -> set[PurePosixPath]:
+    """Folders of one sample each: one file called "image", or a word for it, and one "mask"."""
+    counts = [
+        Counter(
+            place.path.parent
+            for place in places
+            if not place.role and stem_role(place.stem) == role
+        )
+        for places, role in ((images, "image"), (masks, "mask"))
+    ]
+    return {parent for parent in counts[0] if counts[0][parent] == counts[1][parent] == 1}
+
+
+def _name_by_folder(found: Found) -> None:
+    """Gives the image and the mask of a sample's folder the folder's name as their stem."""
+    samples = _sample_folders(found.images.values(), found.masks.values())
+    images = [place for place in found.images.values() if stem_role(place.stem) == "image"]
+    stems = {place.path.parent: place.stem for place in images if place.path.parent in samples}
+    for places, role in ((found.images, "image"), (found.masks, "mask")):
+        for path, place in list(places.items()):
+            if path.parent not in samples or stem_role(place.stem) != role:
+                continue
+            # A folder that tells a part, or that all files lie in, is no name.
+            is_named = place.full[-1:] == (unicodedata.normalize("NFC", path.parent.name),)
+            places[path] = replace(
+                place,
+                stem=place.full[-1] if is_named else stems[path.parent],
+                full=place.full[:-1] if is_named else place.full,
+                bare=place.bare[:-1] if is_named else place.bare,
+                full_pattern="/".join(part for part in (place.full_pattern, place.stem) if part),
+                bare_pattern="/".join(part for part in (place.bare_pattern, place.stem) if part),
+            )
 
 
 # For each pattern of masks: the images that a mask names, and the masks that do.
@@ -198,6 +240,10 @@ Matched = dict[str, dict[PurePosixPath, list[PurePosixPath]]]
 _Ways = tuple[tuple[str, str], ...]
 _LITERAL: _Ways = (("full", "full"), ("full", "bare"), ("bare", "full"))
 _LENIENT: _Ways = (("bare", "bare"), ("loose", "loose"))
+
+
+# A mask, the images that it names, and its pattern.
+_Hit = tuple[Place, list[Place], str]
 
 
 class _Outer(NamedTuple):
@@ -261,6 +307,7 @@ def _match_places(found: Found, sources: Sources) -> Matched:
                 continue
             for way in ways:
                 hits = [(mask, *_find(mask, way, index, outer, sources)) for mask in masks]
+                hits = _settle_numbers(hits)
                 for mask, images, pattern in hits:
                     for image in images:
                         matched[pattern][image.path].append(mask.path)
@@ -268,6 +315,17 @@ def _match_places(found: Found, sources: Sources) -> Matched:
                     del waiting[parent]
                     break
     return matched
+
+
+def _settle_numbers(hits: list[_Hit]) -> list[_Hit]:
+    """Gives "cat_mask_1" to "cat_1", or to "cat", where the other one has a mask of its own."""
+    owned = {images[0].path for _, images, _ in hits if len(images) == 1}
+    settled = []
+    for mask, images, pattern in hits:
+        if numbered_stem(mask.stem) and len(images) > 1:
+            images = [image for image in images if image.path not in owned] or images
+        settled.append((mask, images, pattern))
+    return settled
 
 
 def _image_keys(place: Place, ways: _Ways) -> dict[tuple[str, ...], None]:
@@ -306,19 +364,27 @@ def _find(
     flavour, own = way
     is_drawn = mask.path.suffix.lower() in annotations.ANNOTATION_SUFFIXES
     ending = "*" + mask.path.suffix if is_drawn else ""
-    stems = {
-        mask.given: (sources.masks or "").rsplit("/", 1)[-1],
-        mask.stem: ending,
-        bare_mask_stem(mask.stem): affix_of(mask.stem) or ending,
-    }
-    for stem, affix in stems.items():
+
+    def named(stem: str) -> list[Place]:
         for which in ("stem", "bare stem") if stem else ():
             images = index.get((flavour, which, stem, *_folders(mask, own)), [])
             if flavour == "loose":
                 images = [image for image in images if _may_belong(image, mask, outer)]
             if images:
-                folders = mask.bare_pattern if own == "bare" else mask.full_pattern
-                return images, "/".join(part for part in (folders, affix) if part) or "*"
+                return images
+        return []
+
+    stems = {
+        (mask.given,): (sources.masks or "").rsplit("/", 1)[-1],
+        (mask.stem,): ending,
+        # "cat_mask_1" may be of "cat" or of "cat_1": `_settle_numbers`.
+        (bare_mask_stem(mask.stem), numbered_stem(mask.stem)): affix_of(mask.stem) or ending,
+    }
+    for readings, affix in stems.items():
+        images = list({image.path: image for stem in readings for image in named(stem)}.values())
+        if images:
+            folders = mask.bare_pattern if own == "bare" else mask.full_pattern
+            return images, "/".join(part for part in (folders, affix) if part) or "*"
     return [], ""
 
 
@@ -393,7 +459,7 @@ def _require_one_kind(folder: Path, matched: Matched) -> None:
                 )
 
 
-def listed(files: Sequence[Path]) -> str:
-    """The first of some files, and how many more there are."""
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
-    return ", ".join(map(str, files[:SHOWN])) + more
+def listed(items: Sequence[object]) -> str:
+    """The first of some files or names, and how many more there are."""
+    more = f" and {len(items) - SHOWN} more" if len(items) > SHOWN else ""
+    return ", ".join(map(str, items[:SHOWN])) + more

@@ -295,10 +295,21 @@ def _without_alpha(picture: Picture) -> Picture:
 
 
 def _is_lossy(path: Path, format: str) -> bool:
+    """Whether a compression changes numbers.
+
+    Source: RFC 9649, section 2: the chunks of a WebP.
+    """
     if format != "WEBP":
         return format == "JPEG"
     with open(path, "rb") as file:
-        return b"VP8L" not in file.read(64)  # the lossless one of its two codecs
+        file.seek(12)
+        while len(head := file.read(8)) == 8:
+            kind, length = struct.unpack("<4sL", head)
+            if kind == b"VP8 ":  # the other codec, VP8L, is the one without loss
+                return True
+            # A frame of an animation has 16 bytes of its own, and then chunks like all others.
+            file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
+    return False
 
 
 def _read_chunks(path: Path) -> list[tuple[bytes, bytes]]:

@@ -6,8 +6,11 @@ network. A model's `PixelFormat`, stored with it, says how they reach one common
 training part; never from the single picture, whose brightest pixel means nothing.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import floor, log10
+from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +21,9 @@ CHANNEL_AXES = ("auto", "first", "last")
 MAX_CHANNELS = 256
 TAIL = 0.1  # per cent of the pixels beyond the levels, on either side
 ROOM = 0.1  # by which the levels are widened, as a share of their distance
+FLAT_ROOM = 1e-6  # the same of pictures without contrast, as a share of their number
+MINORITY = 0.1  # share of the pictures below which another kind is a slip
+DIGITS = 6  # of the distance of the levels, that are kept
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in every greyscale conversion
 
 
@@ -165,13 +171,17 @@ def luma(pixels: np.ndarray) -> np.ndarray:
 
 
 def choose_format(
-    kinds: Sequence[tuple[int, str]], samples: Sequence[np.ndarray], channel_axis: str = "auto"
+    kinds: Sequence[tuple[int, str]],
+    samples: Sequence[np.ndarray],
+    channel_axis: str = "auto",
+    files: Sequence[Path] = (),
 ) -> PixelFormat:
     """The format that suits a set of pictures.
 
     Args:
         kinds: (channels, dtype) of each picture.
         samples: (n_i, C) pixels of each picture of the training part.
+        files: The pictures, to name one in an error.
 
     Raises:
         DataError: They have nothing in common.
@@ -180,13 +190,15 @@ def choose_format(
     dtypes = {dtype for _, dtype in kinds}
     if len(channels) > 1 and channels != {1, 3}:
         raise DataError(
-            f"pictures have {', '.join(map(str, sorted(channels)))} channels; accepted is one "
+            f"pictures have {', '.join(map(str, sorted(channels)))} channels"
+            f"{_rarest([count for count, _ in kinds], files)}; accepted is one "
             "number for all (grey and colour go together); part them, or say with --channel-axis "
             "where their channels are"
         )
     if len(dtypes) > 1 and "float32" in dtypes:
         raise DataError(
-            f"pictures have {', '.join(sorted(dtypes))} pixels; accepted are whole numbers or "
+            f"pictures have {', '.join(sorted(dtypes))} pixels"
+            f"{_rarest([dtype for _, dtype in kinds], files)}; accepted are whole numbers or "
             "fractions, not both; convert some"
         )
     count = max(channels)
@@ -196,11 +208,49 @@ def choose_format(
     whole = PixelFormat(count, dtype, (0.0,), (65535.0,), channel_axis)
     pixels = np.concatenate([whole.accept(sample[None], "a picture")[0] for sample in samples])
     low, high = np.percentile(pixels.astype(np.float64), (TAIL, 100 - TAIL), axis=0)
-    room = np.where(high > low, ROOM * (high - low), 0.5)
-    return PixelFormat(
-        count,
-        dtype,
-        tuple(float(f"{v:.6g}") for v in low - room),
-        tuple(float(f"{v:.6g}") for v in high + room),
-        channel_axis,
-    )
+    room = np.where(high > low, ROOM * (high - low), np.maximum(0.5, FLAT_ROOM * np.abs(high)))
+    levels = [_rounded(*pair) for pair in zip(low - room, high + room, strict=True)]
+    lows, highs = zip(*levels, strict=True)
+    return PixelFormat(count, dtype, lows, highs, channel_axis)
+
+
+def odd_pictures(kinds: Sequence[tuple[int, str]]) -> dict[int, str]:
+    """Places of the few pictures that do not fit the others, and what each has.
+
+    Args:
+        kinds: (channels, dtype) of each picture.
+
+    >>> odd_pictures([(3, "uint8")] * 11 + [(2, "uint8"), (1, "uint8")])
+    {11: '2 channels, and most others 3'}
+    """
+    found: dict[int, str] = {}
+    # Grey goes together with colour, and 8 bits with 16.
+    for place in _outside([3 if channels == 1 else channels for channels, _ in kinds]):
+        usual = Counter(channels for channels, _ in kinds).most_common(1)[0][0]
+        found[place] = f"{kinds[place][0]} channels, and most others {usual}"
+    for place in _outside([dtype == "float32" for _, dtype in kinds]):
+        kind = Counter(dtype for _, dtype in kinds).most_common(1)[0][0]
+        found.setdefault(place, f"{kinds[place][1]} pixels, and most others {kind}")
+    return found
+
+
+def _outside(sorts: Sequence[int | bool]) -> list[int]:
+    """Places of what is not of the usual sort, if that is a small part of all."""
+    usual = Counter(sorts).most_common(1)[0][0]
+    others = [place for place, sort in enumerate(sorts) if sort != usual]
+    return others if len(others) < MINORITY * len(sorts) else []
+
+
+def _rounded(low: float, high: float) -> tuple[float, float]:
+    """Levels without the digits that mean nothing beside their distance."""
+    digits = DIGITS - 1 - floor(log10(high - low))
+    return round(float(low), digits), round(float(high), digits)
+
+
+def _rarest(kinds: Sequence[int] | Sequence[str], files: Sequence[Path]) -> str:
+    """An example of the rarest kind, and how many there are of it."""
+    if not files:
+        return ""
+    rarest, count = Counter[int | str](kinds).most_common()[-1]
+    example = files[list(kinds).index(rarest)]
+    return f" ({count} of {len(kinds)} {rarest}, {example} first)"

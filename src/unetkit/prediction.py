@@ -23,7 +23,7 @@ from unetkit.errors import (
 )
 from unetkit.geometry import Geometry
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
-from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture
+from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
 from unetkit.pixels import DTYPES
 from unetkit.scale import image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
@@ -111,6 +111,7 @@ class Predictor:
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
         format = self.spec.pixels
         if not isinstance(image, np.ndarray):
+            self._require_one_picture(Path(image))
             return read_image(image, format)
         pixels = image[..., None] if image.ndim == 2 else image
         refusal = SizeError(
@@ -128,6 +129,15 @@ class Predictor:
             return format.accept(pixels, "image")
         except DataError as error:
             raise refusal from error
+
+    def _require_one_picture(self, image: Path) -> None:
+        """Refuses pages that would be read as channels, though they are none to this model."""
+        if sniff(image) == "TIFF" and not _is_one_picture(image, self.spec):
+            raise DataError(
+                f"{image} holds {count_pictures(image, self.spec.pixels.channel_axis)} pictures; "
+                "accepted is a file of one; predict all of its pages with predict_files, or pass "
+                "one as an array"
+            )
 
     def _require_interface(self) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -239,7 +249,6 @@ def _is_image(path: Path) -> bool:
     )
 
 
-TIFF_SUFFIXES = (".tif", ".tiff")
 KINDS = {  # kind of output: how its file's name ends
     "mask": ".png",
     "overlay": "_overlay.png",
@@ -310,19 +319,28 @@ def _pictures_of(images: Sequence[Path], spec: ModelSpec) -> dict[tuple[Path, in
     """Each picture as a file and a page, None for the only one, and the name of its results."""
     pictures: dict[tuple[Path, int | None], str] = {}
     for image in images:
-        count = count_pictures(image, spec.pixels.channel_axis)
-        if count == 1 or _has_channels_as_pages(image, count, spec):
+        if _is_one_picture(image, spec):
             pictures[image, None] = image.stem
         else:
+            count = count_pictures(image, spec.pixels.channel_axis)
             pictures |= {(image, page): f"{image.stem}_p{page:03d}" for page in range(count)}
     return pictures
 
 
-def _has_channels_as_pages(image: Path, count: int, spec: ModelSpec) -> bool:
-    """Whether a file is a TIFF with a grey page for each channel that the model takes."""
-    if image.suffix.lower() not in TIFF_SUFFIXES or count != spec.pixels.channels:
+def _is_one_picture(image: Path, spec: ModelSpec) -> bool:
+    """Whether a file holds one picture, or is a TIFF with a grey page for each of its channels.
+
+    Models of grey and colour know no such pages, unless they say that channels come first: a grey
+    page is a picture that they take.
+    """
+    format = spec.pixels
+    count = count_pictures(image, format.channel_axis)
+    if count == 1:
+        return True
+    is_photo = format.channels in (1, 3) and format.channel_axis != "first"
+    if is_photo or count != format.channels or sniff(image) != "TIFF":
         return False
-    return read_picture(image, 0, spec.pixels.channel_axis).bands.shape[2] == 1
+    return read_picture(image, 0, format.channel_axis).bands.shape[2] == 1
 
 
 def _plan_outputs(

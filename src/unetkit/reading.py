@@ -15,10 +15,12 @@ from unetkit.finding import SHOWN, Pair
 from unetkit.masks import draw_objects, find_drawing, read_mask, read_raw_mask
 from unetkit.pictures import read_image, require_file
 from unetkit.pixels import PixelFormat
+from unetkit.tiff import forget_stacks
 
 T = TypeVar("T")
 CHUNK = 1 << 20  # bytes
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
+AHEAD = READERS + 2  # pairs: all of them may be large
 
 
 def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.ndarray, np.ndarray]:
@@ -67,24 +69,25 @@ def in_parallel(
 ) -> Iterator[T]:
     """Applies `read` to each pair on a few threads, in order, a few ahead of who takes them."""
     with ThreadPoolExecutor(READERS) as pool:
-        ahead = 4 * READERS
-        waiting = [pool.submit(read, pair) for pair in pairs[:ahead]]
+        waiting = [pool.submit(read, pair) for pair in pairs[:AHEAD]]
         try:
             for number in range(len(pairs)):
                 result = waiting.pop(0).result()
-                if number + ahead < len(pairs):
-                    waiting.append(pool.submit(read, pairs[number + ahead]))
+                if number + AHEAD < len(pairs):
+                    waiting.append(pool.submit(read, pairs[number + AHEAD]))
                 on_done()
                 yield result
         except BaseException:
             pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
             raise
+        finally:
+            forget_stacks()
 
 
 def read_in_parallel(
     read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
-) -> list[T]:
-    """As `in_parallel`, all at once; all failures are reported together.
+) -> Iterator[T]:
+    """As `in_parallel`, but failures are reported together at the end; nothing follows the first.
 
     Raises:
         DataError: One or more could not be read; the first few are named.
@@ -96,13 +99,16 @@ def read_in_parallel(
         except (DataError, DataNotFoundError) as error:
             return error
 
-    results = list(in_parallel(attempt, pairs, on_done))
-    failures = [str(one) for one in results if isinstance(one, DataError | DataNotFoundError)]
+    failures: list[str] = []
+    for result in in_parallel(attempt, pairs, on_done):
+        if isinstance(result, DataError | DataNotFoundError):
+            failures.append(str(result))
+        elif not failures:
+            yield result
     if failures:
         more = len(failures) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
         raise DataError("\n".join(failures[:SHOWN] + tail))
-    return results  # type: ignore[return-value]
 
 
 def file_sha256(path: Path) -> str:

@@ -190,6 +190,7 @@ def _classes(raw: Any) -> Classes:
         kind=_text(raw["kind"]),
         ignore=_value(raw["ignore"]),
         threshold=_value(raw["threshold"]),
+        labels=tuple(_text(label) for label in raw["labels"]),
     )
 
 

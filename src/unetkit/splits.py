@@ -19,6 +19,7 @@ from unetkit.finding import Dataset, Pair
 
 PART_NAMES = ("train", "validation", "test")
 MOST_FOLDS = 100
+USUAL_FOLDS = 10  # of groups, from which a share is put together
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,11 @@ class SplitRule:
             folders name a test part.
         group_by: Regular expression that is searched in each image's path within the data folder;
             pairs for which it finds the same text (of its brackets, if it has any) stay together.
-        file: A split file, which decides instead of all this.
+        file: A split file, which decides instead of seed and fractions; groups must be whole.
 
     Raises:
-        ConfigError: A fraction is out of range, or the expression is none.
+        ConfigError: A fraction is out of range, the expression is none, or a test_fraction is
+            chosen beside a file.
     """
 
     seed: int = 0
@@ -77,6 +79,11 @@ class SplitRule:
                 f"validation_fraction is {self.validation_fraction} and test_fraction "
                 f"{self.test_fraction}; accepted are shares between 0 and 1 (a test_fraction of 0 "
                 "leaves no test part); use 0.15 and 0.2"
+            )
+        if self.file is not None and self.test_fraction != type(self).test_fraction:
+            raise ConfigError(
+                f"test_fraction is {self.test_fraction} beside the split file {self.file}, which "
+                "decides the parts; accepted is one of them; leave out --test-fraction or --split"
             )
         if self.group_by is not None:
             try:
@@ -136,19 +143,25 @@ def split_pairs(
         skipped: Names of pairs that are left out.
 
     Raises:
-        DataError: Too few pairs or groups for the parts, or lists that tear a group apart.
+        DataError: Too few pairs or groups for the parts, or lists or a file that tear a group
+            apart.
     """
     if rule.file is not None:
-        return read_split(rule.file, dataset, skipped)
+        split = read_split(rule.file, dataset, skipped)
+        parts = {pair.name: part for part, pairs in split.parts.items() for pair in pairs}
+        used = replace(dataset, pairs=tuple(p for p in dataset.pairs if p.name in parts))
+        _require_whole_groups(f"split file {rule.file}", parts, groups_of(used, rule))
+        return split
     dataset = without(dataset, skipped)
     labels = dataset.categories or dict(strata or {})
     groups = groups_of(dataset, rule)
     given = _given_parts(dataset)
-    _require_whole_groups(dataset, groups)
+    _require_whole_groups(str(dataset.source), _parts_by_name(dataset), groups)
     rest, test, validation = given["train"], given["test"], given["validation"]
     if not test and rule.test_fraction and "trainval" not in dataset.parts.values():
         _require_pairs(dataset, len(rest), 2 if validation else 3)
-        rest, test = _cut(dataset, rest, rule.test_fraction, rule.seed, labels, groups)
+        least = 1 if validation else 2
+        rest, test = _cut(dataset, rest, rule.test_fraction, rule.seed, labels, groups, least)
     if not validation:
         _require_pairs(dataset, len(rest), 2)
         rest, validation = _cut(dataset, rest, rule.validation_fraction, rule.seed, labels, groups)
@@ -169,17 +182,24 @@ def _given_parts(dataset: Dataset) -> dict[str, tuple[Pair, ...]]:
     return {name: tuple(pairs) for name, pairs in found.items()}
 
 
-def _require_whole_groups(dataset: Dataset, groups: Mapping[str, str]) -> None:
-    """Refuses lists, folders or a column that put one group into several parts."""
+def _parts_by_name(dataset: Dataset) -> dict[str, str]:
+    """The given part of each pair; empty where none is given."""
+    if not dataset.parts:
+        return {}
+    parts = {pair.name: dataset.parts.get(pair.name, "train") for pair in dataset.pairs}
+    return {name: "train" if part == "trainval" else part for name, part in parts.items()}
+
+
+def _require_whole_groups(source: str, parts: Mapping[str, str], groups: Mapping[str, str]) -> None:
+    """Refuses lists, folders, a column or a file that put one group into several parts."""
     owner: dict[str, str] = {}
-    for pair in dataset.pairs if dataset.parts and groups else ():
-        part = dataset.parts.get(pair.name, "train").replace("trainval", "train")
-        group = groups[pair.name]
+    for name, part in parts.items() if groups else ():
+        group = groups[name]
         if owner.setdefault(group, part) != part:
             raise DataError(
-                f"{dataset.source} names pairs of the group {group!r} for {owner[group]} and for "
-                f"{part}, {pair.name!r} among them; accepted are groups within one part; correct "
-                "the lists or folders, or group by something else"
+                f"{source} names pairs of the group {group!r} for {owner[group]} and for "
+                f"{part}, {name!r} among them; accepted are groups within one part; correct "
+                "the lists, folders or file, or group by something else"
             )
 
 
@@ -198,10 +218,11 @@ def _cut(
     seed: int,
     labels: Mapping[str, str],
     groups: Mapping[str, str],
+    least: int = 1,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Kept pairs, and those cut off."""
+    """Kept pairs, of at least so many groups, and those cut off."""
     if groups:
-        return _cut_groups(dataset, pairs, fraction, seed, labels, groups)
+        return _cut_groups(dataset, pairs, fraction, seed, labels, groups, least)
     # scikit-learn belongs to the `train` extra; what only predicts does without.
     from sklearn.model_selection import train_test_split
 
@@ -232,8 +253,9 @@ def _cut_groups(
     seed: int,
     labels: Mapping[str, str],
     groups: Mapping[str, str],
+    least: int,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """As `_cut`, whole groups at a time: the fold whose size comes nearest to the fraction."""
+    """As `_cut`, whole groups at a time: the folds whose size comes nearest to the fraction."""
     of_pair = [groups[pair.name] for pair in pairs]
     count = len(set(of_pair))
     if count < 2:
@@ -242,13 +264,39 @@ def _cut_groups(
             "accepted is a group for each of train, validation and test; group by something finer, "
             "or go without a test part with --test-fraction 0"
         )
-    folds = min(count, max(2, round(1 / fraction)))
+    least = min(least, count - 1)
+    folds = _number_of_folds(count, fraction, least)
     cuts = _grouped_folds(pairs, folds, seed, _strata(pairs, labels, fraction), of_pair)
-    wanted = fraction * len(pairs)
-    cut = min(cuts, key=lambda places: (abs(len(places) - wanted), places))
-    chosen = set(cut)
+    chosen = set(_nearest_union(cuts, fraction * len(pairs), folds - least))
     kept = (pair for i, pair in enumerate(pairs) if i not in chosen)
-    return _sorted_by_name(kept), _sorted_by_name(pairs[i] for i in cut)
+    return _sorted_by_name(kept), _sorted_by_name(pairs[i] for i in chosen)
+
+
+def _number_of_folds(groups: int, fraction: float, least: int) -> int:
+    """The smallest number of folds some of which come nearest to a share, `least` being left.
+
+    >>> [_number_of_folds(12, fraction, 2) for fraction in (0.15, 0.2, 0.4, 0.5)]
+    [7, 5, 5, 4]
+    """
+    most = min(groups, max(USUAL_FOLDS, round(1 / fraction)))
+    choices = [(n, k) for n in range(least + 1, most + 1) for k in range(1, n - least + 1)]
+    return min(choices, key=lambda choice: (abs(choice[1] / choice[0] - fraction), choice))[0]
+
+
+def _nearest_union(cuts: Sequence[Sequence[int]], wanted: float, most: int) -> list[int]:
+    """Places of the folds, at most so many, whose pairs are together nearest to the number wanted.
+
+    >>> _nearest_union([[0, 1, 2], [3], [4, 5]], 5, 2), _nearest_union([[0], [1, 2, 3]], 2.4, 2)
+    ([0, 1, 2, 4, 5], [1, 2, 3])
+    """
+    unions: dict[int, tuple[int, ...]] = {0: ()}  # by size, of the fewest folds
+    for number, places in enumerate(cuts):
+        for size, folds in list(unions.items()):
+            union, larger = (*folds, number), size + len(places)
+            if size < wanted and len(union) <= most and len(union) < len(unions.get(larger, cuts)):
+                unions[larger] = union
+    size = min(unions.keys() - {0}, key=lambda size: (abs(size - wanted), size))
+    return [place for number in unions[size] for place in cuts[number]]
 
 
 def _grouped_folds(
@@ -284,7 +332,7 @@ def make_folds(
     pairs = [pair for pair in dataset.pairs if dataset.parts.get(pair.name) != "test"]
     labels = dataset.categories or dict(strata or {})
     groups = groups_of(dataset, rule)
-    _require_whole_groups(dataset, groups)
+    _require_whole_groups(str(dataset.source), _parts_by_name(dataset), groups)
     units = len({groups[pair.name] for pair in pairs}) if groups else len(pairs)
     needed = max(folds, 4 if folds == 2 else 3)  # two are left beside each fold
     if units < needed:

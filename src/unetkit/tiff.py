@@ -7,6 +7,9 @@ pictures. Where a file says nothing, its pages are many pictures, unless the cal
 
 tifffile reads the structure and plain numbers; compressed parts are unpacked in `strips`;
 what holds converted colours (JPEG, CMYK) or fax lines is left to Pillow whole.
+
+Where the pages of a stack are takes long to find, so it is remembered for the next page; the file
+itself is closed after each.
 """
 
 import ctypes
@@ -14,10 +17,11 @@ import itertools
 import logging
 import math
 import re
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,7 @@ LOSSY = {6, 7, 33003, 33005, 34712, 34887, 34892, 50001, 50002}  # JPEG, JPEG 20
 ALPHA = {1, 2}  # values of the ExtraSamples tag
 WHITE_IS_ZERO, COLOUR = 0, 2  # photometric interpretations
 ORIENTATION = 274  # the tag
+REMEMBERED = 8  # stacks: of images and of masks, for each of four readers
 AS_THEY_ARE = {0, 1, 2, 3, 32803, 34892}  # those whose samples need no conversion: grey, RGB, ...
 
 # Libraries also print what they then raise, which would reach people's terminals.
@@ -73,8 +78,8 @@ def count_frames(path: Path, channel_axis: str = "auto") -> int:
     Raises:
         DataError: It cannot be read.
     """
-    with _opened(path) as tif:
-        return len(_list_frames(tif, path, channel_axis))
+    with _opened(path, channel_axis) as file:
+        return len(file.frames)
 
 
 def read_frame(path: Path, frame: int | None, channel_axis: str = "auto") -> Frame:
@@ -82,12 +87,14 @@ def read_frame(path: Path, frame: int | None, channel_axis: str = "auto") -> Fra
 
     Args:
         frame: Its number from 0; None for the only one, or for all pages as channels.
+        channel_axis: "auto" for what the file says, or "first" or "last" where it says nothing;
+            these two also keep a last channel that the file calls opacity.
 
     Raises:
         DataError: The file is damaged, too large, or has no such picture.
     """
-    with _opened(path) as tif:
-        frames = _list_frames(tif, path, channel_axis)
+    with _opened(path, channel_axis) as file:
+        frames = file.frames
         if frame is None and len(frames) > 1:
             if len(frames) > FEW:
                 raise DataError(
@@ -101,7 +108,14 @@ def read_frame(path: Path, frame: int | None, channel_axis: str = "auto") -> Fra
             raise DataError(
                 f"{path} has no page {index}; accepted are 0 to {len(frames) - 1}; correct it"
             )
-        return _read(tif, path, frames[index], len(frames))
+        found = _read(file.tif, path, frames[index], len(frames))
+        return found if channel_axis == "auto" else replace(found, has_alpha=False)
+
+
+def forget_stacks() -> None:
+    """Frees what is remembered of the stacks read last; no file is open."""
+    with _lock:
+        _stacks.clear()
 
 
 @dataclass(frozen=True)
@@ -113,13 +127,41 @@ class _Part:
     whole: bool = False
 
 
+@dataclass(frozen=True, eq=False)
+class _File:
+    """A file and where its pictures are; for one thread at a time.
+
+    Args:
+        key: The path, the version of the file, and how its axes were understood.
+        tif: Closed when nobody reads from it.
+        frames: The parts of each picture.
+    """
+
+    key: tuple[object, ...]
+    tif: tifffile.TiffFile
+    frames: list[list[_Part]]
+
+
+_stacks: list[_File] = []  # those that nobody reads from now, the latest last
+_lock = threading.Lock()
+
+
 @contextmanager
-def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
+def _opened(path: Path, channel_axis: str) -> Iterator[_File]:
     """Opens a file; whatever a damaged one makes the library stumble over becomes one error."""
     try:
-        # Other files that OME metadata may name are none of ours.
-        with tifffile.TiffFile(path, _multifile=False) as tif:
-            yield tif
+        state = path.stat()
+        version = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
+        key = (path, version, channel_axis)
+        file = _recall(key)
+        if file is None:
+            # Other files that OME metadata may name are none of ours.
+            with tifffile.TiffFile(path, _multifile=False) as tif:
+                file = _File(key, tif, _list_frames(tif, path, channel_axis))
+        file.tif.filehandle.open()
+        with file.tif:
+            yield file
+        _remember(file)
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -136,6 +178,21 @@ def _opened(path: Path) -> Iterator[tifffile.TiffFile]:
             f"{path} cannot be read whole ({reason}); accepted are undamaged TIFF files; replace "
             "or remove it"
         ) from error
+
+
+def _recall(key: tuple[object, ...]) -> _File | None:
+    with _lock:
+        for place, file in enumerate(_stacks):
+            if file.key == key:
+                return _stacks.pop(place)
+    return None
+
+
+def _remember(file: _File) -> None:
+    if len(file.frames) > 1:
+        with _lock:
+            _stacks.append(file)
+            del _stacks[:-REMEMBERED]
 
 
 def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[_Part]]:
