@@ -735,6 +735,8 @@ def check_image(image: np.ndarray, channels: int) -> None:
 
 def peak_mib() -> int:
     """Most memory that this process has held; `ru_maxrss` counts that of the one it came from."""
+    import resource
+
     status = Path("/proc/self/status")
     if status.is_file():
         lines = status.read_text().splitlines()
