@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -737,7 +738,7 @@ class TestStacks:
         assert re.search(r"b\.tif has 3 pages and its mask .* has 2", found.problems[0].text)
 
     def test_pages_may_be_channels_of_one_image(self, tmp_path):
-        stack(tmp_path / "images" / "b.tif", 3)
+        stack(tmp_path / "images" / "b.tif", 4)
         lay(tmp_path, "masks/b.png")
         (pair,) = find_dataset(tmp_path).pairs
         assert pair.page is None
@@ -982,3 +983,18 @@ def test_formats_that_are_not_read_are_named(tmp_path):
         DataNotFoundError, match=r"holds no images \(but 2 \.dcm, 1 \.nii\); accepted"
     ):
         find_dataset(tmp_path)
+
+
+def test_three_pages_with_one_mask_are_not_guessed(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    for name, pages in (("a", 3), ("b", 5)):
+        tifffile.imwrite(tmp_path / f"images/{name}.tif", np.zeros((pages, 40, 44), np.uint8))
+        tifffile.imwrite(tmp_path / f"masks/{name}.tif", np.zeros((40, 44), np.uint8))
+    found = find_dataset(tmp_path)
+    assert [(pair.name, pair.page) for pair in found.pairs] == [("b", None)]
+    (problem,) = found.problems
+    assert "has 3 pages and its mask" in problem.text
+    assert "--channel-axis first" in problem.text
+    decided = find_dataset(tmp_path, Sources(channel_axis="first"))
+    assert [(pair.name, pair.page) for pair in decided.pairs] == [("a", None), ("b", None)]

@@ -19,10 +19,10 @@ from unetkit.layout import Place, likely_masks, part_of
 from unetkit.listing import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.masks import MASK_SUFFIXES, MaskSource
 from unetkit.matching import SHOWN, Found, Matched, Problem, Sources, listed, match, sort_out
-from unetkit.pictures import count_pictures
+from unetkit.pictures import count_pictures, sniff
 
 MAX_FILES = 5_000_000
-TIFF_SUFFIXES = (".tif", ".tiff")
+COLOURS = 3  # pages of which a colour model takes each for a picture
 LAYOUTS = (
     "images/ with masks/, labels/, annotations/ or trimaps/; masks beside the images, as in "
     "cat.jpg and cat_mask.png; or a .csv of pairs"
@@ -229,17 +229,24 @@ def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[P
 
 
 def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]:
-    """One pair for each page of a stack; a TIFF with one mask may have its channels as pages."""
+    """One pair for each page of a stack; a TIFF with one mask may have its channels as pages.
+
+    Three pages could be three pictures to a colour model, so that alone is not guessed.
+    """
     try:
         pages = count_pictures(pair.image, sources.channel_axis)
         masks = 1 if pair.source.is_drawn else count_pictures(pair.mask)
     except (DataError, DataNotFoundError):
         return [pair]  # whoever reads it says what is wrong with it
-    if pages == masks == 1 or (masks == 1 and pair.image.suffix.lower() in TIFF_SUFFIXES):
+    if pages == masks == 1:
+        return [pair]
+    if masks == 1 and pages != COLOURS and sniff(pair.image) == "TIFF":
         return [pair]
     if pages == masks:
         return [replace(pair, name=f"{pair.name}_p{i:03d}", page=i) for i in range(pages)]
     text = f"{pair.image} has {pages} pages and its mask {pair.mask} has {masks}"
+    if (pages, masks) == (COLOURS, 1):
+        text += " (say --channel-axis first if they are the channels of one picture)"
     problems.append(Problem("pages", text, (pair.image, pair.mask)))
     return []
 
