@@ -989,7 +989,8 @@ def test_three_pages_with_one_mask_are_not_guessed(tmp_path):
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     for name, pages in (("a", 3), ("b", 5)):
-        tifffile.imwrite(tmp_path / f"images/{name}.tif", np.zeros((pages, 40, 44), np.uint8))
+        image = np.zeros((pages, 40, 44), np.uint8)
+        tifffile.imwrite(tmp_path / f"images/{name}.tif", image, photometric="minisblack")
         tifffile.imwrite(tmp_path / f"masks/{name}.tif", np.zeros((40, 44), np.uint8))
     found = find_dataset(tmp_path)
     assert [(pair.name, pair.page) for pair in found.pairs] == [("b", None)]
