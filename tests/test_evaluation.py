@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,14 +9,15 @@ from conftest import TINY_CONFIG, write_disks, write_pair
 from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
-from unetkit import Predictor, Sources, evaluate, evaluation, train
+import unetkit
+from unetkit import Predictor, Sources, evaluate, train
+from unetkit.boundaries import boundary_counts, distance_counts
+from unetkit.calibration import confidence_counts
 from unetkit.classes import TRIMAP_CLASSES
 from unetkit.datasets import synthetic_pet
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
-from unetkit.evaluation import Scored
-from unetkit.finding import Pair, find_dataset
+from unetkit.finding import find_dataset
 from unetkit.masks import read_mask
-from unetkit.pixels import PixelFormat
 from unetkit.scale import resize_mask
 from unetkit.splits import SplitRule, split_pairs
 
@@ -72,6 +72,38 @@ def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
 def test_the_picture_can_be_opened(result, run):
     picture = np.asarray(Image.open(run / "evaluation-pets" / "cases.png").convert("L"))
     assert picture.std() > 5
+
+
+def test_the_counts_of_each_image_are_kept(result, run, pets):
+    predictor = Predictor(run)
+    pair = split_pairs(find_dataset(pets), SplitRule()).test[0]
+    truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
+    probabilities = predictor.probabilities(pair.image)
+    image = result["images"][0]
+    assert image["name"] == pair.name
+    assert image["group"] == find_dataset(pets).categories[pair.name]
+    assert np.array(image["confidence"]) == pytest.approx(
+        confidence_counts(truth, probabilities), abs=1e-3
+    )
+    answer = probabilities.argmax(-1).astype(np.uint8)
+    assert image["boundary"] == boundary_counts(truth, answer, 3).tolist()
+    assert image["distance"] == distance_counts(truth, answer).tolist()
+
+
+def test_the_evaluation_says_with_what_it_was_made(result):
+    assert result["unetkit"] == unetkit.__version__
+    assert result["versions"].keys() >= {"numpy", "onnxruntime"}
+    assert result["command"] is None  # from Python
+    assert result["listed"] == result["pairs"]
+
+
+def test_report_and_cases_lie_beside_the_figures(result, run):
+    folder = run / "evaluation-pets"
+    assert (folder / "report.html").is_file()
+    kept = {f"cases/{path.name}" for path in (folder / "cases").iterdir()}
+    named = {case[kind] for case in result["cases"] for kind in ("image", "truth", "prediction")}
+    assert kept == named
+    assert [case["label"] for case in result["cases"]] == ["best", "median", "worst", "worst"]
 
 
 def test_results_are_not_replaced_unless_asked(result, run, pets):
@@ -310,35 +342,6 @@ class TestTables:
         names = [image["name"] for image in result["images"]]
         assert names == [f"images/photo_{i:02d}" for i in range(4)]
         assert result["protocol"]["split"] == "the test part that the data name"
-
-
-@pytest.mark.parametrize(
-    ("count", "labels"),
-    [(1, "b"), (2, "bw"), (3, "bmw"), (5, "bmw"), (6, "bbmmww"), (12, "bbbmmmwww")],
-)
-def test_each_case_is_drawn_once_with_its_rank(monkeypatch, count, labels):
-    drawn = []
-    monkeypatch.setattr(evaluation, "read_pair", lambda pair, *_: (np.zeros((2, 2, 3)), pair))
-    monkeypatch.setattr(
-        evaluation, "draw_cases", lambda path, cases, classes, across: drawn.extend(cases)
-    )
-    scored = [
-        Scored(Pair(f"{i:02d}", None, None), (2, 2), {"original": np.diag([1, 1, i + 1]) + i})
-        for i in range(count)
-    ]
-    predictor = SimpleNamespace(spec=SimpleNamespace(classes=None, pixels=PixelFormat()))
-    evaluation._draw_extremes(None, _Answering(predictor), scored)
-    assert "".join(case.caption[0] for case in drawn) == labels
-    names = [case.caption.split()[1] for case in drawn]
-    assert len(set(names)) == len(names)
-
-
-class _Answering:
-    def __init__(self, predictor):
-        self.spec = predictor.spec
-
-    def __call__(self, image):
-        return image
 
 
 def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn import metrics as oracle
 
+from unetkit.bootstrap import flatten
 from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import ConfigError, SizeError
 from unetkit.metrics import (
@@ -181,8 +182,18 @@ class TestScores:
         iou = iou_score(counts)
         assert np.allclose(dice_score(counts), 2 * iou / (1 + iou), equal_nan=True)
 
+    def test_many_matrices_at_once_give_what_each_gives(self):
+        many = np.random.default_rng(0).integers(0, 9, (4, 5, 3, 3))
+        many[0, 0] = 0
+        many[1, 1, 2] = many[1, 1, :, 2] = 0  # the last class is absent
+        together = flatten(figures(many, TRIMAP_CLASSES))
+        for place in np.ndindex(4, 5):
+            for path, value in flatten(figures(many[place], TRIMAP_CLASSES)).items():
+                assert isinstance(value, float)
+                assert np.allclose(together[path][place], value, equal_nan=True)
+
     @pytest.mark.parametrize("measure", [pixel_accuracy, iou_score, dice_score])
-    @pytest.mark.parametrize("shape", [(2, 3), (4,), (2, 2, 2)])
+    @pytest.mark.parametrize("shape", [(2, 3), (4,), (2, 2, 3)])
     def test_matrix_that_is_not_square_is_refused(self, measure, shape):
         message = (
             f"confusion matrix has shape {shape}; accepted is (K, K), rows truth and columns "

@@ -17,6 +17,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from unetkit.cells import synthetic_cells, write_synthetic_cells
+    from unetkit.comparison import compare
     from unetkit.crossvalidation import cross_validate
     from unetkit.datasets import synthetic_pet, write_synthetic_pets
     from unetkit.demonstration import demo
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from unetkit.overview import check
     from unetkit.oxford_pets import download_oxford_pets
     from unetkit.prediction import Predictor
+    from unetkit.reporting import report
     from unetkit.splits import SplitRule
     from unetkit.training import train
+    from unetkit.unet_drawing import draw_unet
 
 _HOMES = {
     "PRESETS": "model",
@@ -40,11 +43,14 @@ _HOMES = {
     "UnetkitError": "errors",
     "build_unet": "model",
     "check": "overview",
+    "compare": "comparison",
     "cross_validate": "crossvalidation",
     "demo": "demonstration",
     "download_oxford_pets": "oxford_pets",
+    "draw_unet": "unet_drawing",
     "evaluate": "evaluation",
     "export": "exporting",
+    "report": "reporting",
     "synthetic_cells": "cells",
     "synthetic_pet": "datasets",
     "train": "training",
@@ -54,6 +60,7 @@ _HOMES = {
 _FROM_TRAIN_EXTRA = (
     "keras",
     "tensorflow",
+    "jinja2",
     "matplotlib",
     "filelock",
     "pooch",
@@ -78,11 +85,14 @@ __all__ = [
     "__version__",
     "build_unet",
     "check",
+    "compare",
     "cross_validate",
     "demo",
     "download_oxford_pets",
+    "draw_unet",
     "evaluate",
     "export",
+    "report",
     "synthetic_cells",
     "synthetic_pet",
     "train",

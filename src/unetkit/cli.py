@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ def demo(out: str, steps: int | None) -> None:
     from unetkit.console import figures_table
 
     display.console.print(figures_table(result.figures))
-    display.say(f"look at  {result.run / 'evaluation-data' / 'cases.png'}")
+    display.say(f"look at  {result.run / 'evaluation-data' / 'report.html'}")
     display.say(f"         {result.run / 'curves.png'}")
     display.say(f"         {result.predictions}")
 
@@ -348,14 +349,53 @@ def evaluate(
     given = {name: value for name, value in given.items() if value is not None}
     run_evaluation = _library("evaluate")
     from unetkit.console import figures_table
-    from unetkit.evaluation import recorded_sources
+    from unetkit.selection import recorded_sources
 
     # Of what is not said here, what training was told still holds.
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
     display = _display()
     result = run_evaluation(model, sources=sources, display=display, **options)
-
     display.console.print(figures_table(result))
+    if result["intervals"]:
+        low, high = result["intervals"]["original"]["summed"]["mean_iou"]
+        display.say(f"mean IoU over all pixels, 95 % interval over images: {low:.4f} to {high:.4f}")
+
+
+@main.command()
+@click.argument("run")
+@click.option(
+    "--out", help="The file, of one evaluation.  [default: report.html beside its figures]"
+)
+@click.option("--overwrite", is_flag=True, help="Replace the file that --out names.")
+def report(run: str, **options: Any) -> None:
+    """Write the report of each evaluation of RUN, one HTML file that needs nothing else.
+
+    RUN is a run folder, or the folder of one evaluation.
+    """
+    for path in _library("report")(run, **options):
+        click.echo(path)
+
+
+@main.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def compare(runs: tuple[str, ...], as_json: bool) -> None:
+    """Say whether evaluated runs differ, on the images that all were scored on.
+
+    Each run is compared with the first.
+    """
+    result = _library("compare")(runs)
+    if as_json:
+        from unetkit.summary import plain
+
+        click.echo(json.dumps(plain(result), ensure_ascii=False))
+        return
+    from unetkit.console import comparison_table
+
+    display = _display()
+    display.console.print(comparison_table(result))
+    for sentence in result["conclusions"]:
+        display.say(sentence)
 
 
 @main.command()
@@ -365,9 +405,15 @@ def evaluate(
 @click.option("--overlay", is_flag=True, help="Also write the classes laid over the photo.")
 @click.option("--cutout", is_flag=True, help="Also write the photo with transparent background.")
 @click.option("--probabilities", is_flag=True, help="Also write class probabilities (NPZ).")
+@click.option("--show", is_flag=True, help="Draw each result in the terminal.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
 def predict(
-    images: tuple[str, ...], model: str | None, out: str, overwrite: bool, **kinds: bool
+    images: tuple[str, ...],
+    model: str | None,
+    out: str,
+    show: bool,
+    overwrite: bool,
+    **kinds: bool,
 ) -> None:
     """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'."""
     if model is None:
@@ -377,6 +423,10 @@ def predict(
     from unetkit.prediction import Predictor, find_images, predict_files
 
     display = _display()
+    if show:
+        from unetkit.console import draw_result, require_colours
+
+        require_colours(display.console)
     files = find_images(images)
     predictor = Predictor(model)
     written = predict_files(
@@ -386,6 +436,7 @@ def predict(
         kinds=("mask", *(name for name, wanted in kinds.items() if wanted)),
         overwrite=overwrite,
         on_done=display.task("predicting", len(files)),
+        on_result=partial(draw_result, display.console, predictor.spec.classes) if show else None,
     )
     display.finish()
     display.say(f"{len(files)} images, {len(written)} files in {out}")

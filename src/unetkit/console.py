@@ -4,16 +4,26 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text  # a name may hold what rich would take for markup
+from rich_pixels import Pixels
 
+from unetkit.bootstrap import flatten
+from unetkit.classes import Classes
 from unetkit.display import Display
+from unetkit.errors import ConfigError
+from unetkit.metrics import figure_name
+from unetkit.outputs import overlay
 from unetkit.spec import ModelSpec
 
 PLAIN_WIDTH = 120  # columns of tables in a pipe
 SIZES_SHOWN = 4
+GAP = 2  # columns between two pictures
+SHOWN_OF_HEIGHT = 0.7  # of the terminal's height, at most
 
 
 class ConsoleDisplay(Display):
@@ -98,6 +108,46 @@ def make_console(*, stderr: bool = False) -> Console:
     return console
 
 
+def require_colours(console: Console) -> None:
+    """Refuses to draw where pictures would come out as noise.
+
+    Raises:
+        ConfigError: The output is no terminal, or one of fewer than 256 colours.
+    """
+    if not console.is_terminal or console.color_system not in ("256", "truecolor", "windows"):
+        where = f"has {console.color_system or 'no'} colours" if console.is_terminal else "is none"
+        raise ConfigError(
+            f"--show draws in a terminal, and this output {where}; accepted are terminals of 256 "
+            "colours or more; leave it out, and write pictures with --overlay"
+        )
+
+
+def draw_result(
+    console: Console, classes: Classes, name: str, photo: np.ndarray, mask: np.ndarray
+) -> None:
+    """Draws a photo and its classes side by side, two pixels a letter.
+
+    Args:
+        photo: (H, W, 3) uint8.
+        mask: (H, W) uint8 class indices.
+    """
+    height, width = mask.shape
+    columns = (console.width - GAP) // 2
+    shrink = min(columns / width, SHOWN_OF_HEIGHT * 2 * console.height / height)
+    size = max(1, round(width * shrink)), max(2, round(height * shrink))
+    sheet = Image.new("RGBA", (2 * size[0] + GAP, size[1]))
+    for place, picture in enumerate((photo, overlay(photo, mask, classes))):
+        shown = Image.fromarray(picture).resize(size, Image.Resampling.BOX)
+        sheet.paste(shown, (place * (size[0] + GAP), 0))
+    console.print(Text(f"{name}: {', '.join(_shares(mask, classes))}"))
+    console.print(Pixels.from_image(sheet))
+
+
+def _shares(mask: np.ndarray, classes: Classes) -> list[str]:
+    counts = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
+    return [f"{n} {share:.0%}" for n, share in zip(classes.names, counts, strict=True) if share]
+
+
 def figures_table(result: Mapping[str, Any]) -> Table:
     """The figures of an evaluation: resolutions as columns, summed and averaged over images."""
     title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
@@ -107,25 +157,43 @@ def figures_table(result: Mapping[str, Any]) -> Table:
     for resolution, way in columns:
         label = "over all pixels" if way == "summed" else "mean over images"
         table.add_column(f"{resolution} resolution,\n{label}", justify="right")
-    flat = [_flatten(result["figures"][r][way]) for r, way in columns]
-    for name in flat[0]:
-        table.add_row(Text(name), *(_figure(row[name]) for row in flat))
+    flat = [flatten(result["figures"][r][way]) for r, way in columns]
+    for path in flat[0]:
+        name = ": ".join(map(figure_name, path))
+        table.add_row(Text(name), *(_figure(row[path]) for row in flat))
     return table
-
-
-def _flatten(values: Mapping[str, Any]) -> dict[str, float]:
-    flat: dict[str, float] = {}
-    for name, value in values.items():
-        label = name.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
-        if isinstance(value, Mapping):
-            flat |= {f"{label}: {k.replace('_', ' ')}": v for k, v in value.items()}
-        else:
-            flat[label] = value
-    return flat
 
 
 def _figure(value: float | None) -> str:
     return "absent" if value is None or value != value else f"{value:.4f}"
+
+
+def comparison_table(result: Mapping[str, Any]) -> Table:
+    """Runs as columns, figures as rows; of later runs also the difference from the first."""
+    first, *others = result["runs"]
+    left_out = f"; {result['left_out']} not scored by all" if result["left_out"] else ""
+    table = Table(title=Text(f"{result['images']} {result['part']} images{left_out}"))
+    table.add_column("over all pixels,\nmasks' resolution")
+    table.add_column(Text(first["run"]), justify="right")
+    for run in others:
+        table.add_column(Text(run["run"]), justify="right")
+        table.add_column(Text(f"{run['run']}\nminus {first['run']}"), justify="right")
+    for name, found in first["figures"].items():
+        cells = [_with_interval(found)]
+        for run, row in zip(others, result["differences"], strict=True):
+            cells += [
+                _with_interval(run["figures"][name]),
+                _with_interval(row["figures"][name], "+"),
+            ]
+        table.add_row(Text(figure_name(name)), *cells)
+    return table
+
+
+def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
+    value, (low, high) = found["value"], found["interval"]
+    if value != value:
+        return "absent"
+    return f"{value:{sign}.4f}\n{low:{sign}.4f} to {high:{sign}.4f}"
 
 
 def holdings_table(report: Mapping[str, Any]) -> Table:

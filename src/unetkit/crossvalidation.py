@@ -5,19 +5,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from unetkit import __version__
 from unetkit.checking import examine
 from unetkit.config import choose_sources, choose_split, decided_classes
 from unetkit.display import Display
 from unetkit.errors import ConfigError, OutputExistsError
-from unetkit.evaluation import RESOLUTIONS, plain, score_pairs
+from unetkit.evaluation import score_pairs
 from unetkit.finding import Dataset, Sources, find_dataset
-from unetkit.metrics import figures, mean_over_images
 from unetkit.outputs import write_text
 from unetkit.prediction import Predictor
+from unetkit.provenance import provenance
 from unetkit.splits import Split, make_folds, split_to_json, without
+from unetkit.summary import RESOLUTIONS, plain, summarise
 from unetkit.training import check_length, check_sound, overrides_from, train
 
 FOLDS_NAME = "folds.json"
@@ -113,20 +111,10 @@ def _score_fold(
 
 
 def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dict[str, Any]:
-    """One confusion matrix over the out-of-fold pairs of all folds, and what follows from it."""
-    classes = predictor.spec.classes
+    """The out-of-fold pairs of all folds as one set, and what follows from it."""
     images = [image for result in results for image in result["images"]]
-    by_resolution = {}
-    for resolution in RESOLUTIONS:
-        counts = [np.array(image["confusion"][resolution], np.int64) for image in images]
-        total = np.sum(counts, axis=0)
-        by_resolution[resolution] = {
-            "summed": figures(total, classes),
-            "mean_over_images": mean_over_images(counts, lambda one: figures(one, classes)),
-            "confusion": total.tolist(),
-        }
     return {
-        "unetkit": __version__,
+        **provenance(),
         "preset": predictor.spec.preset,
         "data": str(data),
         "part": "out-of-fold",
@@ -134,6 +122,6 @@ def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dic
         "folds": [
             {name: result["figures"][name]["summed"] for name in RESOLUTIONS} for result in results
         ],
-        "figures": by_resolution,
+        **summarise(images, predictor.spec.classes),
         "images": images,
     }

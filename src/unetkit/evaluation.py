@@ -2,57 +2,71 @@
 
 The network answers at its own scale; it is scored at the masks' original resolution, where people
 use it, and at the training resolution, as the notebook did. Both stand side by side under their
-names, next to the protocol. The matrix of each image is kept, so that intervals and reports need
-not predict again.
+names, next to the protocol. The counts of each image are kept, so that intervals, comparisons and
+reports need not predict again.
 """
 
 import json
-import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from unetkit import __version__, runfolder
+from unetkit.bootstrap import COVERAGE, RESAMPLES
+from unetkit.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
+from unetkit.calibration import confidence_counts
+from unetkit.cases import FOLDER, PICTURE, choose_cases, write_cases
 from unetkit.display import Display
-from unetkit.errors import (
-    ConfigError,
-    DataError,
-    DataNotFoundError,
-    OutputExistsError,
-    did_you_mean,
-)
+from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.finding import Dataset, Pair, Sources, find_dataset
-from unetkit.metrics import confusion_matrix, figures, iou_score, mean_over_images, mean_score
+from unetkit.metrics import confusion_matrix, iou_score, mean_score
 from unetkit.outputs import write_text
-from unetkit.plotting import Case, draw_cases
+from unetkit.plotting import Case
 from unetkit.prediction import Predictor
-from unetkit.reading import file_sha256, in_parallel, read_pair
+from unetkit.provenance import provenance
+from unetkit.reading import read_pair
+from unetkit.reporting import REPORT_NAME, RESULT_NAME, write_reports
 from unetkit.scale import mask_to_network, scores_from_network
-from unetkit.spec import picture_digest
-from unetkit.splits import read_split_names
-
-PARTS = ("test", "validation", "train", "all")
-RESOLUTIONS = ("original", "training")
-RESULT_NAME = "evaluation.json"
-PICTURE_NAME = "cases.png"
-CASES = 3  # best, median and worst pictures drawn of each
+from unetkit.selection import choose_pairs, recorded_groups, recorded_sources, require_part
+from unetkit.summary import classes_to_json, plain, summarise
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One picture's confusion matrices, (K, K) int64, by resolution."""
+    """What is counted of one picture.
+
+    Args:
+        counts: Confusion matrices, (K, K) int64, by resolution.
+        confidence: As `confidence_counts`; like all below at the mask's resolution.
+        boundary: As `boundary_counts`.
+        distance: As `distance_counts`.
+    """
 
     pair: Pair
     size: tuple[int, int]
     counts: dict[str, np.ndarray]
+    confidence: np.ndarray
+    boundary: np.ndarray
+    distance: np.ndarray
 
     @property
     def mean_iou(self) -> float:
         return mean_score(iou_score(self.counts["original"]))
+
+    def record(self, group: str | None) -> dict[str, Any]:
+        """As evaluation.json keeps it."""
+        return {
+            "name": self.pair.name,
+            "size": list(self.size),
+            "group": group,
+            "mean_iou": self.mean_iou,
+            "confusion": {name: matrix.tolist() for name, matrix in self.counts.items()},
+            "confidence": self.confidence.round(3).tolist(),
+            "boundary": self.boundary.tolist(),
+            "distance": self.distance.tolist(),
+        }
 
 
 def evaluate(
@@ -75,14 +89,16 @@ def evaluate(
             "train" or "validation".
         sources: Which files are images and which masks; by default as a run folder was trained, on
             the same data.
-        out: Folder for evaluation.json and cases.png; by default evaluation-DATA within the run
-            folder or beside the model's file, with the part's name unless it is "test".
+        out: Folder for evaluation.json, report.html, cases.png and cases/; by default
+            evaluation-DATA within the run folder or beside the model's file, with the part's name
+            unless it is "test".
         overwrite: Whether earlier results there may be replaced.
         display: Shows progress.
 
     Returns:
         What evaluation.json holds: the protocol, figures by resolution ("summed" over the set and
-        "mean_over_images"), and the confusion matrix of each image.
+        "mean_over_images"), boundary IoU, calibration, intervals of all of them, and the counts of
+        each image.
 
     Raises:
         DataNotFoundError, DataError: The data cannot be used, or a listed test pair was trained on.
@@ -90,16 +106,12 @@ def evaluate(
         OutputExistsError: Results are there already.
     """
     display = display or Display()
-    if part not in PARTS:
-        raise ConfigError(
-            f"part {part!r} is unknown; accepted are {', '.join(PARTS)}; "
-            f"{did_you_mean(part, PARTS)}"
-        )
+    require_part(part)
     predictor = Predictor(model)
     sources = sources or recorded_sources(Path(model), Path(data))
     dataset = find_dataset(data, sources)
     folder = _choose_out(Path(model), dataset, part, out, overwrite)
-    pairs, how = _choose_pairs(predictor, Path(model), dataset, part)
+    pairs, how = choose_pairs(predictor.spec, Path(model), dataset, part)
     if not pairs:
         raise DataError(
             f"{dataset.source} has no {part} pairs ({how}); accepted is a folder with some; name "
@@ -150,12 +162,19 @@ def score_pairs(
         )
     if skipped:
         display.say(f"{len(skipped)} pairs cannot be read and are left out, {min(skipped)} first")
-    result = _summarise(predictor, dataset, part, how, scored) | {"skipped": skipped}
-    folder.mkdir(parents=True, exist_ok=True)
-    _draw_extremes(folder / PICTURE_NAME, predictor, scored)
+    groups = recorded_groups(predictor.path.parent, dataset)
+    records = [one.record(groups.get(one.pair.name)) for one in scored]
+    result = {
+        **_describe(predictor, dataset, part, how, len(scored)),
+        **summarise(records, predictor.spec.classes),
+        "images": records,
+        "skipped": skipped,
+        "cases": _keep_cases(folder, predictor, scored),
+    }
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
+    (report,) = write_reports(folder)
     display.finish()
-    display.say(f"figures in {folder / RESULT_NAME}, pictures in {folder / PICTURE_NAME}")
+    display.say(f"figures in {folder / RESULT_NAME}, the report in {report}")
     return result
 
 
@@ -174,7 +193,7 @@ def _choose_out(
         raise OutputExistsError(
             f"output {folder} is a file; accepted is a folder; name another with --out"
         )
-    for file in (folder / RESULT_NAME, folder / PICTURE_NAME):
+    for file in (folder / name for name in (RESULT_NAME, PICTURE, REPORT_NAME, FOLDER)):
         if file.exists() and not overwrite:
             raise OutputExistsError(
                 f"{file} exists already; accepted is a folder without earlier results; name "
@@ -183,119 +202,41 @@ def _choose_out(
     return folder
 
 
-def _choose_pairs(
-    predictor: Predictor, model: Path, dataset: Dataset, part: str
-) -> tuple[tuple[Pair, ...], str]:
-    """The pairs of a part, and how they were told from the others."""
-    if part == "all":
-        return dataset.pairs, "every pair, whatever it was used for"
-    if part == "test":
-        chosen = _recorded_test(model, dataset)
-        return chosen or _test_pairs(predictor, dataset)
-    if not (model / runfolder.SPLIT).is_file():
-        raise DataNotFoundError(
-            f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
-            "name the run folder"
-        )
-    names = set(read_split_names(model / runfolder.SPLIT)[part])
-    pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
-    return pairs, f"as training recorded it in {runfolder.SPLIT}"
-
-
-def _test_pairs(predictor: Predictor, dataset: Dataset) -> tuple[tuple[Pair, ...], str]:
-    """The official test list, or every pair that training did not look at."""
-    has_test = "test" in dataset.parts.values()
-    pairs = [p for p in dataset.pairs if not has_test or dataset.parts.get(p.name) == "test"]
-    seen = set(predictor.spec.seen)
-    is_seen = list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
-    common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
-    if not has_test:
-        unseen = tuple(pair for pair, known in zip(pairs, is_seen, strict=True) if not known)
-        return unseen, f"the {len(common)} pairs whose pictures training looked at are left out"
-    if common:
-        raise DataError(
-            f"{len(common)} of the {len(pairs)} pairs in the test part of {dataset.source} were "
-            f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
-            "train with these parts, or name another model"
-        )
-    return tuple(pairs), "the test part that the data name"
-
-
-def _digest_of(pair: Pair) -> str:
-    try:
-        return picture_digest(file_sha256(pair.image), pair.page)
-    except (DataError, OSError):
-        return ""  # whoever reads it says what is wrong with it
-
-
-def _recorded_test(model: Path, dataset: Dataset) -> tuple[tuple[Pair, ...], str] | None:
-    """The test part of the split file that a run was told to use, if this is its data."""
-    recorded = _recorded_config(model, dataset.source)
-    if "file" not in recorded.get("split", {}):
-        return None
-    names = set(read_split_names(model / runfolder.SPLIT)["test"])
-    pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
-    return pairs, f"as the run's split file says, {recorded['split']['file']}"
-
-
-def recorded_sources(model: Path, data: Path) -> Sources:
-    """What training was told of which files are images and masks, if this is its data.
-
-    Args:
-        model: A run folder; of other models nothing is known.
-    """
-    try:
-        return Sources(**_recorded_config(model, data).get("sources", {}))
-    except TypeError:  # another version's keys
-        return Sources()
-
-
-def _recorded_config(model: Path, data: Path) -> dict[str, Any]:
-    """The configuration of a run on these data; empty of a model file, or of other data."""
-    try:
-        config = tomllib.loads((model / runfolder.CONFIG).read_text(encoding="utf-8"))
-        return config if Path(config["data"]) == data.resolve() else {}
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}  # a model file alone, or a run that is not whole
-
-
 def _score(predictor: Predictor, pair: Pair) -> Scored:
     classes, scale = predictor.spec.classes, predictor.spec.scale
     image, truth = read_pair(pair, classes, predictor.spec.pixels)
     scores = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
     resized = scores_from_network(scores, scale, truth.shape)
+    prediction = resized.argmax(-1).astype(np.uint8)
     return Scored(
         pair,
         truth.shape,
         {
-            "original": confusion_matrix(truth, resized.argmax(-1), len(classes)),
+            "original": confusion_matrix(truth, prediction, len(classes)),
             "training": confusion_matrix(small_truth, scores.argmax(-1), len(classes)),
         },
+        confidence_counts(truth, resized),
+        boundary_counts(truth, prediction, len(classes)),
+        distance_counts(truth, prediction),
     )
 
 
-def _summarise(
-    predictor: Predictor, dataset: Dataset, part: str, how: str, scored: list[Scored]
+def _describe(
+    predictor: Predictor, dataset: Dataset, part: str, how: str, pairs: int
 ) -> dict[str, Any]:
+    """What was scored, with what, and how."""
     spec = predictor.spec
-    measure: Callable[[np.ndarray], dict[str, Any]] = partial(figures, classes=spec.classes)
-    figures_by_resolution = {}
-    for resolution in RESOLUTIONS:
-        counts = [one.counts[resolution] for one in scored]
-        total = np.sum(counts, axis=0)
-        figures_by_resolution[resolution] = {
-            "summed": measure(total),
-            "mean_over_images": mean_over_images(counts, measure),
-            "confusion": total.tolist(),
-        }
     return {
-        "unetkit": __version__,
+        **provenance(),
         "model": str(predictor.path.resolve()),
         "preset": spec.preset,
+        "parameters": spec.parameters,
+        "scale": spec.scale.describe(),
         "data": str(dataset.source.resolve()),
         "part": part,
-        "pairs": len(scored),
+        "pairs": pairs,
+        "listed": dataset.listed.get(part),
         "protocol": {
             "split": how,
             "original": "probabilities resized linearly to the mask's size, then the most "
@@ -305,50 +246,25 @@ def _summarise(
             "summed": "one confusion matrix summed over all pixels of the part",
             "mean_over_images": "mean of each image's figure; classes absent from an image's "
             "truth and prediction are left out",
+            "boundary_iou": f"boundaries {WIDTH_OF_DIAGONAL:.0%} of the image's diagonal wide, "
+            "at the mask's size, summed over the part",
+            "intervals": f"{COVERAGE:.0%} bootstrap over images, percentiles of {RESAMPLES} draws",
         },
-        "classes": list(spec.classes.names),
-        "figures": figures_by_resolution,
-        "images": [
-            {
-                "name": one.pair.name,
-                "size": list(one.size),
-                "mean_iou": one.mean_iou,
-                "confusion": {name: matrix.tolist() for name, matrix in one.counts.items()},
-            }
-            for one in scored
-        ],
+        "classes": classes_to_json(spec.classes),
     }
 
 
-def _draw_extremes(path: Path, predictor: Predictor, scored: list[Scored]) -> None:
-    """Draws the best, the median and the worst cases by mean IoU."""
-    order = sorted(scored, key=lambda one: one.mean_iou, reverse=True)
-    count = max(1, min(CASES, len(order) // 3))
-    middle = (len(order) - count) // 2
-    wanted = {
-        "best": range(count),
-        "worst": range(len(order) - count, len(order)),
-        "median": range(middle, middle + count),
-    }
-    chosen: dict[int, str] = {}
-    for label, places in wanted.items():
-        for i in places:
-            chosen.setdefault(i, label)
-    cases = []
-    for i, label in sorted(chosen.items()):
-        spec = predictor.spec
-        image, truth = read_pair(order[i].pair, spec.classes, spec.pixels)
-        caption = f"{label}: {order[i].pair.name}, mean IoU {order[i].mean_iou:.3f}"
+def _keep_cases(
+    folder: Path, predictor: Predictor, scored: Sequence[Scored]
+) -> list[dict[str, Any]]:
+    """Predicts the worst, the median and the best pictures once more, and keeps them."""
+    places = choose_cases([one.mean_iou for one in scored])
+    spec, cases = predictor.spec, []
+    for place in places:
+        one = scored[place.index]
+        image, truth = read_pair(one.pair, spec.classes, spec.pixels)
+        caption = f"{place.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
         cases.append(Case(spec.pixels.photo(image), truth, predictor(image), caption))
-    draw_cases(path, cases, predictor.spec.classes, across=count)
-
-
-def plain(value: Any) -> Any:
-    """A result as JSON takes it, which has no nan: a figure that does not exist is null."""
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value
+    rows = write_cases(folder, places, cases, spec.classes)
+    names = [scored[place.index].pair.name for place in places]
+    return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]

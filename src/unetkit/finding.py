@@ -65,6 +65,7 @@ class Dataset:
         kind: Kind of mask, where the layout alone tells; else None.
         problems: What makes no pair.
         unlisted: Pairs that official lists leave out, by name.
+        listed: How many pictures official lists name for each part, here or not; else empty.
     """
 
     source: Path
@@ -76,6 +77,7 @@ class Dataset:
     kind: str | None = None
     problems: tuple[Problem, ...] = ()
     unlisted: tuple[str, ...] = ()
+    listed: dict[str, int] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -128,6 +130,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         kind="instances" if all(map(_holds_objects, matched)) else None,
         problems=_with_strays([*problems, *more]),
         unlisted=tuple(unlisted),
+        listed=dict(Counter(listing.parts.values())),
     )
 
 

@@ -44,7 +44,7 @@ class Sources:
 
     Args:
         images: A part of the path of images, with * for anything; None to go by names.
-        masks: The same for masks, such as "GT/SEG" or "*_labels.png". In the last part of either,
+        masks: The same for masks, such as `GT/SEG` or `*_labels.png`. In the last part of either,
             what stands for * is the stem that image and mask share.
         channel_axis: Where a TIFF that does not say keeps its channels: "auto", "first", "last".
         skip_bad: Whether to go on without files that make no pair and pairs that cannot be read.

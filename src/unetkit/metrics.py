@@ -5,7 +5,8 @@ the same whatever its picture. A class that neither occurs nor is predicted has 
 1 and not 0, and means leave it out. The mean over images stands beside where a caller asks for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -52,16 +53,20 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
     return counts.reshape(num_classes, num_classes)
 
 
-def pixel_accuracy(counts: np.ndarray) -> float:
+def pixel_accuracy(counts: np.ndarray) -> Any:
     """Share of pixels that are right; nan without pixels.
 
         accuracy = sum_k counts_kk / sum counts
+
+    Args:
+        counts: Confusion matrix, (..., K, K), as for `iou_score`.
 
     >>> pixel_accuracy(np.array([[2, 0], [1, 1]]))
     0.75
     """
     _require_square(counts)
-    return float(_divide(np.trace(counts), counts.sum()))
+    hits = np.trace(counts, axis1=-2, axis2=-1)
+    return _scalar(_divide(hits, counts.sum((-2, -1))))
 
 
 def iou_score(counts: np.ndarray) -> np.ndarray:
@@ -70,10 +75,11 @@ def iou_score(counts: np.ndarray) -> np.ndarray:
         iou_k = tp_k / (tp_k + fp_k + fn_k)
 
     Args:
-        counts: Confusion matrix, (K, K) int64, rows truth, columns prediction, in pixels.
+        counts: Confusion matrix, (K, K) int64, rows truth, columns prediction, in pixels; or many
+            of them, (..., K, K).
 
     Returns:
-        (K,) float64 in [0, 1]; nan for a class absent from truth and prediction.
+        (..., K) float64 in [0, 1]; nan for a class absent from truth and prediction.
 
     Raises:
         SizeError: `counts` is not square.
@@ -84,8 +90,8 @@ def iou_score(counts: np.ndarray) -> np.ndarray:
     array([0.66666667, 0.5       ])
     """
     _require_square(counts)
-    hits = np.diag(counts)
-    return _divide(hits, counts.sum(0) + counts.sum(1) - hits)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _divide(hits, counts.sum(-2) + counts.sum(-1) - hits)
 
 
 def dice_score(counts: np.ndarray) -> np.ndarray:
@@ -101,17 +107,18 @@ def dice_score(counts: np.ndarray) -> np.ndarray:
     array([0.8       , 0.66666667])
     """
     _require_square(counts)
-    return _divide(2 * np.diag(counts), counts.sum(0) + counts.sum(1))
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _divide(2 * hits, counts.sum(-2) + counts.sum(-1))
 
 
-def mean_score(scores: np.ndarray) -> float:
-    """Mean over the classes that have a score; nan if none has.
+def mean_score(scores: np.ndarray) -> Any:
+    """Mean over the classes that have a score, the last axis; nan if none has.
 
     >>> mean_score(np.array([0.5, np.nan, 1.0]))
     0.75
     """
-    present = scores[~np.isnan(scores)]
-    return float(present.mean()) if present.size else float("nan")
+    present = ~np.isnan(scores)
+    return _scalar(_divide(np.where(present, scores, 0).sum(-1), present.sum(-1)))
 
 
 def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.ndarray:
@@ -122,11 +129,11 @@ def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.n
     is foreground.
 
     Args:
-        counts: (K, K) int64.
+        counts: (..., K, K).
         policy: One of BORDER_POLICIES; without a border class all three agree.
 
     Returns:
-        (2, 2) int64; index 0 background, 1 foreground.
+        (..., 2, 2); index 0 background, 1 foreground.
 
     Raises:
         ConfigError: Unknown policy, or the classes have no background.
@@ -153,27 +160,45 @@ def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.n
 def figures(counts: np.ndarray, classes: Classes) -> dict[str, object]:
     """Every figure that follows from one confusion matrix, by name.
 
+    Args:
+        counts: (K, K), or many matrices, (..., K, K).
+
     Returns:
         pixel_accuracy, mean_iou, mean_dice; iou and dice by class name; and by border policy
         (or "all" where no border class exists) foreground_iou and foreground_dice. Floats in
-        [0, 1] or nan. Classes without a background have no foreground figures.
+        [0, 1] or nan, or arrays (...) of them. Classes without a background have no foreground
+        figures.
     """
     iou, dice = iou_score(counts), dice_score(counts)
     result: dict[str, object] = {
         "pixel_accuracy": pixel_accuracy(counts),
         "mean_iou": mean_score(iou),
         "mean_dice": mean_score(dice),
-        "iou": dict(zip(classes.names, iou.tolist(), strict=True)),
-        "dice": dict(zip(classes.names, dice.tolist(), strict=True)),
+        "iou": by_name(iou, classes.names),
+        "dice": by_name(dice, classes.names),
     }
     if classes.background is not None:
         policies = BORDER_POLICIES if classes.border is not None else BORDER_POLICIES[:1]
         pairs = {policy: foreground_counts(counts, classes, policy) for policy in policies}
         if classes.border is None:
             pairs = {"all": pairs[BORDER_POLICIES[0]]}
-        result["foreground_iou"] = {k: float(iou_score(v)[1]) for k, v in pairs.items()}
-        result["foreground_dice"] = {k: float(dice_score(v)[1]) for k, v in pairs.items()}
+        result["foreground_iou"] = {k: _scalar(iou_score(v)[..., 1]) for k, v in pairs.items()}
+        result["foreground_dice"] = {k: _scalar(dice_score(v)[..., 1]) for k, v in pairs.items()}
     return result
+
+
+def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Scores, (..., K), each under the name of its class: floats, or arrays (...)."""
+    return {name: _scalar(scores[..., k]) for k, name in enumerate(names)}
+
+
+def figure_name(key: str) -> str:
+    """A figure's key as people write it.
+
+    >>> figure_name("mean_iou"), figure_name("foreground_dice")
+    ('mean IoU', 'foreground Dice')
+    """
+    return key.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
 
 
 def mean_over_images(
@@ -204,8 +229,13 @@ def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
 
 
+def _scalar(value: Any) -> Any:
+    """A Python float of one value; arrays of many stay."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
 def _require_square(counts: np.ndarray) -> None:
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+    if counts.ndim < 2 or counts.shape[-2] != counts.shape[-1]:
         raise SizeError(
             f"confusion matrix has shape {counts.shape}; accepted is (K, K), rows truth and "
             "columns prediction; use confusion_matrix"

@@ -155,6 +155,30 @@ def _about_classes(good: Sequence[Look], found: Examination) -> list[dict[str, A
     return rows
 
 
+def class_shares(found: Examination) -> dict[str, dict[str, Any]]:
+    """Number of images and share of each class's pixels, by part of the split.
+
+    Returns:
+        By part "images" and "classes", shares of the pixels that count by name; of a part without
+        pixels no shares.
+    """
+    split, classes = found.split, found.classes
+    if split is None or classes is None:
+        return {}
+    looks = {look.pair.name: look for look in found.good}
+    shares = {}
+    for part, pairs in split.parts.items():
+        members = [looks[pair.name] for pair in pairs if pair.name in looks]
+        counts = class_counts(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
+        total = int(counts.sum())
+        named = zip(classes.names, counts.tolist(), strict=True)
+        shares[part] = {
+            "images": len(pairs),
+            "classes": {name: count / total for name, count in named} if total else {},
+        }
+    return shares
+
+
 def _about_objects(good: Sequence[Look], found: Examination) -> list[dict[str, Any]]:
     """Number and areas of objects: of instances, or of connected regions of a class."""
     classes = found.classes

@@ -265,6 +265,7 @@ def predict_files(
     kinds: Sequence[str] = ("mask",),
     overwrite: bool = False,
     on_done: Callable[[], object] = lambda: None,
+    on_result: Callable[[str, np.ndarray, np.ndarray], object] | None = None,
 ) -> list[Path]:
     """Segments files and writes what is asked for, named after each image.
 
@@ -276,6 +277,7 @@ def predict_files(
             "cutout" (the photo, its background transparent), "probabilities" (NPZ).
         overwrite: Whether results that exist already may be replaced. Images never are.
         on_done: Called after each file.
+        on_result: Called with the name, the photo, (H, W, 3) uint8, and the mask of each picture.
 
     Returns:
         The files written.
@@ -310,6 +312,8 @@ def predict_files(
             else:
                 write_probabilities(file, probabilities, classes)
             written.append(file)
+        if on_result is not None:
+            on_result(image.name if page is None else f"{image.name}, page {page}", photo, mask)
         if not page:
             on_done()
     return written

@@ -14,18 +14,16 @@ import itertools
 import json
 import math
 import os
-import platform
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import keras
 
-from unetkit import __version__, runfolder
+from unetkit import runfolder
 from unetkit.augment import NO_AUGMENTATION
 from unetkit.checking import Examination, examine
 from unetkit.config import (
@@ -48,7 +46,9 @@ from unetkit.finding import SHOWN, Dataset, find_dataset
 from unetkit.loading import Cache, Sampler, build_cache
 from unetkit.losses import loss_by_name
 from unetkit.model import build_unet
+from unetkit.overview import class_shares
 from unetkit.pictures import read_image
+from unetkit.provenance import provenance
 from unetkit.recorder import Recorder
 from unetkit.scale import IGNORE
 from unetkit.spec import picture_digest
@@ -56,22 +56,6 @@ from unetkit.splits import Split, split_to_json
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
 CALIBRATION_SECONDS = 6.0
-COMPUTING = (
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "jax",
-    "torch",
-    "numpy",
-    "opencv-python-headless",
-    "pillow",
-    "scikit-image",
-    "scikit-learn",
-    "tifffile",
-    "onnx",
-    "onnxruntime",
-    "tf2onnx",
-)
 
 
 def train(
@@ -326,7 +310,7 @@ def _train_into(
     else:
         display.say("export    left out: ONNX files are made with KERAS_BACKEND=tensorflow")
     recorder.draw(model)
-    _write_summary(run, recorder, seconds, difference)
+    _write_summary(run, recorder, found, seconds, difference)
     return run
 
 
@@ -450,25 +434,24 @@ def _export_best(run: Path, config: RunConfig, model: keras.Model, found: Examin
     return export_onnx(model, spec, run / runfolder.MODEL, pictures)
 
 
-def _write_summary(run: Path, recorder: Recorder, seconds: float, difference: float | None) -> None:
+def _write_summary(
+    run: Path,
+    recorder: Recorder,
+    found: Examination,
+    seconds: float,
+    difference: float | None,
+) -> None:
     summary = {
-        "unetkit": __version__,
+        **provenance(),
         "best": asdict(recorder.best),
         "training_seconds": round(seconds, 1),
         "images_per_second": round(recorder.images_per_second, 1),
         "export_difference": difference,
         "device": _device(),
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "versions": _versions(),
+        "parts": class_shares(found),
+        "findings": [
+            {"level": f.level, "code": f.code, "text": f.text, "remedy": f.remedy}
+            for f in found.findings
+        ],
     }
     (run / runfolder.SUMMARY).write_text(json.dumps(summary, indent=1), encoding="utf-8")
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what computes, of what is installed of it."""
-    found = {}
-    for name in COMPUTING:
-        with contextlib.suppress(PackageNotFoundError):
-            found[name] = version(name)
-    return found

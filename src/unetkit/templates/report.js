@@ -1,0 +1,66 @@
+"use strict";
+// A case seen closely: four pictures side by side that move and grow together.
+const dialog = document.querySelector("dialog");
+const stage = dialog.querySelector(".panels");
+let whole, view;
+
+function show(next) {
+  const size = Math.min(whole.width, Math.max(whole.width / 40, next.width));
+  const shrink = size / whole.width;
+  view = {width: size, height: whole.height * shrink};
+  view.x = Math.min(whole.width - view.width, Math.max(0, next.x));
+  view.y = Math.min(whole.height - view.height, Math.max(0, next.y));
+  for (const picture of stage.querySelectorAll("svg")) {
+    picture.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+  }
+}
+
+function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2) {
+  show({width: view.width / factor, x: x - (x - view.x) / factor, y: y - (y - view.y) / factor});
+}
+
+function place(event) { // of the pointer, in the picture's pixels
+  const picture = event.target.closest("svg");
+  if (!picture) return null;
+  const matrix = picture.getScreenCTM().inverse();
+  return new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
+}
+
+for (const panel of document.querySelectorAll(".case .panel")) {
+  panel.addEventListener("click", () => {
+    const one = panel.closest(".case");
+    stage.replaceChildren(...[...one.querySelectorAll(".panel")].map((each) => {
+      const copy = each.cloneNode(true);
+      copy.querySelectorAll("[id]").forEach((named) => named.removeAttribute("id"));
+      copy.removeAttribute("title");
+      return copy;
+    }));
+    dialog.querySelector("span").textContent = one.querySelector("figcaption").textContent;
+    const box = panel.querySelector("svg").viewBox.baseVal;
+    whole = {width: box.width, height: box.height};
+    show({width: whole.width, x: 0, y: 0});
+    dialog.showModal();
+  });
+}
+for (const button of dialog.querySelectorAll("[data-zoom]")) {
+  button.addEventListener("click", () => zoom(Number(button.dataset.zoom) || 1e-9));
+}
+dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
+stage.addEventListener("wheel", (event) => {
+  const at = place(event);
+  if (!at) return;
+  event.preventDefault();
+  zoom(event.deltaY < 0 ? 1.25 : 0.8, at.x, at.y);
+}, {passive: false});
+let held = null;
+stage.addEventListener("pointerdown", (event) => {
+  held = place(event);
+  if (held) stage.setPointerCapture(event.pointerId);
+});
+stage.addEventListener("pointermove", (event) => {
+  const picture = stage.querySelector("svg");
+  if (!held || !picture) return;
+  const scale = picture.getScreenCTM().a;
+  show({width: view.width, x: view.x - event.movementX / scale, y: view.y - event.movementY / scale});
+});
+stage.addEventListener("pointerup", () => { held = null; });

@@ -1,0 +1,145 @@
+"""A headless Chromium, spoken to over a pipe in its own protocol: no driver, no port, no network.
+
+Only what the tests of pages need: open a file, run a script in it, take a picture, and say what the
+page asked for and complained of.
+"""
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--hide-scrollbars",
+    "--remote-debugging-pipe",
+)
+
+
+class Browser:
+    """One page of one browser.
+
+    After `open`, `requests` holds the addresses that the page asked for, `data:` apart, and
+    `complaints` what the console and the page's scripts said.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        out_read, self._out = os.pipe()
+        self._in, in_write = os.pipe()
+
+        def place_pipes() -> None:
+            # Chromium reads from 3 and writes to 4; through higher numbers, lest one hide another.
+            read, write = os.dup2(out_read, 63), os.dup2(in_write, 64)
+            os.dup2(read, 3)
+            os.dup2(write, 4)
+
+        self._process = subprocess.Popen(
+            [str(CHROMIUM), *FLAGS, f"--user-data-dir={folder}"],
+            preexec_fn=place_pipes,
+            close_fds=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(out_read)
+        os.close(in_write)
+        self._buffer, self._number, self._session = b"", 0, None
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        target = self._call("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
+        self._session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            self._call(f"{domain}.enable")
+
+    def open(self, page: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
+        self.requests.clear()
+        self.complaints.clear()
+        self._call(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._call("Emulation.setEmulatedMedia", features=[scheme])
+        self._call("Page.navigate", url=page.resolve().as_uri())
+        self._wait_for("Page.loadEventFired")
+
+    def run(self, script: str) -> Any:
+        """The value of an expression in the page; a promise is waited for."""
+        result = self._call(
+            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
+        )
+        if "exceptionDetails" in result:
+            raise RuntimeError(result["exceptionDetails"]["exception"]["description"])
+        return result["result"].get("value")
+
+    def screenshot(self, file: Path, *, whole: bool = True) -> None:
+        clip = self._clip() if whole else {}
+        shot = self._call("Page.captureScreenshot", captureBeyondViewport=whole, **clip)
+        file.write_bytes(base64.b64decode(shot["data"]))
+
+    def pdf(self, file: Path) -> None:
+        page = self._call("Page.printToPDF", printBackground=False, preferCSSPageSize=True)
+        file.write_bytes(base64.b64decode(page["data"]))
+
+    def close(self) -> None:
+        self._process.terminate()
+        self._process.wait()
+        os.close(self._out)
+        os.close(self._in)
+
+    def _clip(self) -> dict[str, Any]:
+        size = self._call("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {**size, "scale": 1}}
+
+    def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session is not None:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self._next()
+            if answer.get("id") == self._number:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']['message']}")
+                return answer["result"]
+
+    def _wait_for(self, event: str) -> None:
+        while self._next().get("method") != event:
+            pass
+
+    def _next(self) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            read = os.read(self._in, 1 << 20)
+            if not read:
+                raise RuntimeError("the browser has gone")
+            self._buffer += read
+        line, self._buffer = self._buffer.split(b"\0", 1)
+        message: dict[str, Any] = json.loads(line)
+        self._note(message.get("method"), message.get("params", {}))
+        return message
+
+    def _note(self, event: str | None, said: dict[str, Any]) -> None:
+        if event == "Network.requestWillBeSent":
+            url = said["request"]["url"]
+            if not url.startswith("data:"):
+                self.requests.append(url)
+        elif event == "Runtime.consoleAPICalled":
+            self.complaints.append(json.dumps(said["args"]))
+        elif event == "Runtime.exceptionThrown":
+            self.complaints.append(json.dumps(said["exceptionDetails"]))
+        elif event == "Log.entryAdded":
+            self.complaints.append(json.dumps(said["entry"]))

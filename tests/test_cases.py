@@ -1,0 +1,87 @@
+"""Which pictures are worth looking at, and what is kept of them."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from unetkit.cases import LARGEST_KEPT, TYPICAL, WORST, choose_cases, write_cases
+from unetkit.classes import TRIMAP_CLASSES
+from unetkit.plotting import Case
+from unetkit.scale import IGNORE
+
+
+def labels(places):
+    return "".join(place.label[0] for place in places)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(1, "b"), (2, "bw"), (3, "bmw"), (5, "bmww"), (9, "bbbmmmwww"), (60, "bbbmmm" + "w" * 20)],
+)
+def test_best_median_and_worst_are_chosen(count, expected):
+    places = choose_cases(np.linspace(0.1, 0.9, count).tolist())
+    assert labels(places) == expected
+    assert places[0].index == count - 1  # the best
+    if "w" in expected:
+        assert next(p for p in places if p.stem == "worst-01").index == 0
+
+
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), min_size=1, max_size=80))
+def test_none_is_chosen_twice_nor_one_without_a_score(scores):
+    places = choose_cases(scores)
+    indices = [place.index for place in places]
+    assert len(set(indices)) == len(indices)
+    assert not any(np.isnan(scores[i]) for i in indices)
+    assert len(places) <= WORST + 2 * TYPICAL
+    assert bool(places) == any(not np.isnan(score) for score in scores)
+    by_label = {label: [scores[p.index] for p in places if p.label[0] == label] for label in "bmw"}
+    if by_label["w"]:
+        assert max(by_label["w"]) <= min(by_label["b"])
+
+
+def case(size, seed=0):
+    rng = np.random.default_rng(seed)
+    truth, prediction = rng.integers(0, 3, (2, *size), dtype=np.uint8)
+    truth[0, 0] = IGNORE
+    return Case(rng.integers(0, 256, (*size, 3), dtype=np.uint8), truth, prediction, "caption")
+
+
+def test_what_is_kept_are_the_class_indices(tmp_path):
+    cases = [case((30, 40), seed) for seed in range(3)]
+    rows = write_cases(tmp_path, choose_cases([0.3, 0.2, 0.1]), cases, TRIMAP_CLASSES)
+    for row, one in zip(rows, cases, strict=True):
+        with Image.open(tmp_path / row["truth"]) as truth:
+            assert (np.asarray(truth) == one.truth).all()
+            assert truth.convert("RGBA").getpixel((0, 0))[3] == 0  # ignored: transparent
+        with Image.open(tmp_path / row["prediction"]) as prediction:
+            assert (np.asarray(prediction) == one.prediction).all()
+        with Image.open(tmp_path / row["image"]) as image:
+            assert image.size == (40, 30)
+    assert (tmp_path / "cases.png").is_file()
+
+
+def test_large_pictures_shrink_and_keep_their_labels(tmp_path):
+    (row,) = write_cases(tmp_path, choose_cases([0.3]), [case((700, 1400))], TRIMAP_CLASSES)
+    assert row["size"] == [LARGEST_KEPT // 2, LARGEST_KEPT]
+    with Image.open(tmp_path / row["truth"]) as truth:
+        assert set(np.unique(truth)) <= {0, 1, 2, IGNORE}
+
+
+def test_cases_of_an_earlier_evaluation_go(tmp_path):
+    write_cases(tmp_path, choose_cases([0.3, 0.2]), [case((8, 8))] * 2, TRIMAP_CLASSES)
+    write_cases(tmp_path, choose_cases([0.3]), [case((8, 8))], TRIMAP_CLASSES)
+    assert len(list((tmp_path / "cases").iterdir())) == 3
+
+
+def test_the_sheet_shows_as_many_of_the_worst_as_of_the_best(monkeypatch, tmp_path):
+    drawn = []
+    monkeypatch.setattr(
+        "unetkit.cases.draw_cases",
+        lambda path, cases, classes, across: drawn.append((cases, across)),
+    )
+    places = choose_cases(np.linspace(0, 1, 30).tolist())
+    write_cases(tmp_path, places, [case((4, 4))] * len(places), TRIMAP_CLASSES)
+    ((cases, across),) = drawn
+    assert (len(cases), across) == (9, 3)
