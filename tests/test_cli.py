@@ -18,6 +18,7 @@ from unetkit.model import PRESETS
 
 COMMANDS = (
     ["check"],
+    ["compare"],
     ["data", "oxford-pets"],
     ["data", "synthetic-cells"],
     ["data", "synthetic-pets"],
@@ -26,6 +27,7 @@ COMMANDS = (
     ["export"],
     ["info"],
     ["predict"],
+    ["report"],
     ["train"],
 )
 TINY = (
@@ -90,6 +92,24 @@ def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
     assert "pixel accuracy" in done.stdout
     figures = json.loads((tmp_path / "run/evaluation-pets/evaluation.json").read_text())
     assert f"{figures['figures']['original']['summed']['pixel_accuracy']:.4f}" in done.stdout
+    assert figures["command"] == f"unetkit evaluate run --data {pets}"
+    low, high = figures["intervals"]["original"]["summed"]["mean_iou"]
+    assert f"95 % interval over images: {low:.4f} to {high:.4f}" in done.stdout
+
+    page = tmp_path / "run/evaluation-pets/report.html"
+    assert "unetkit train" in page.read_text()
+    page.unlink()
+    done = unetkit("report", "run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "run/evaluation-pets/report.html\n"
+    assert page.is_file()
+
+    done = unetkit("compare", "run", "run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "these images cannot tell the two apart" in done.stdout
+    assert "+0.0000 to +0.0000" in done.stdout
+    done = unetkit("compare", "run", "run", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["images"] == 4
 
     done = unetkit("export", "run", "--out", "m.onnx", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -281,6 +281,22 @@ class TestStacks:
         assert len(done) == 2
         assert (tmp_path / "out" / "single.png").is_file()
 
+    def test_each_picture_is_handed_on_with_its_mask(self, deep, tmp_path):
+        film = write_pages(tmp_path / "film.tif", DISK, np.roll(DISK, 5, axis=1))
+        single = write_pages(tmp_path / "single.tif", DISK)
+        seen = []
+        predict_files(
+            deep, [film, single], tmp_path / "out", on_result=lambda *result: seen.append(result)
+        )
+        assert [name for name, _, _ in seen] == [
+            "film.tif, page 0",
+            "film.tif, page 1",
+            "single.tif",
+        ]
+        for _, photo, mask in seen:
+            assert (photo.shape, photo.dtype) == ((*mask.shape, 3), np.uint8)
+        assert np.array_equal(seen[2][2], deep(DISK))
+
     @pytest.mark.parametrize("name", ["bands.tif", "bands.png"])  # the content counts
     def test_pages_as_many_as_the_channels_are_the_channels(self, five, name, tmp_path):
         pages = [np.roll(DISK, 5 * k, axis=1) for k in range(5)]

@@ -70,6 +70,20 @@ class TestRunFolder:
             float(best["validation_mean_iou"]), abs=1e-6
         )
 
+    def test_the_summary_says_with_what_it_was_made_and_from_what(self, run, pets):
+        summary = json.loads((run / "training.json").read_text())
+        assert summary["command"] is None  # from Python
+        assert summary["versions"].keys() >= {"keras", "numpy", "onnx"}
+        split = split_pairs(find_dataset(pets), SplitRule())
+        for name, pairs in split.parts.items():
+            held = summary["parts"][name]
+            assert held["images"] == len(pairs)
+            masks = [np.asarray(Image.open(pair.mask)).ravel() for pair in pairs]
+            values = np.bincount(np.concatenate(masks), minlength=4)[1:]
+            shares = dict(zip(("pet", "background", "border"), values / values.sum(), strict=True))
+            assert held["classes"] == pytest.approx(shares)
+        assert all(finding["level"] != "error" for finding in summary["findings"])
+
     def test_the_split_file_names_the_parts(self, run, pets):
         written = json.loads((run / "split.json").read_text())
         split = split_pairs(find_dataset(pets), SplitRule())

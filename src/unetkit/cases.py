@@ -96,8 +96,7 @@ def write_cases(
             folder / names["image"], partial(photo.save, format="JPEG", quality=JPEG_QUALITY)
         )
         for kind, mask in (("truth", case.truth), ("prediction", case.prediction)):
-            picture = palette_picture(resize_mask(mask, *size), classes)
-            picture.putpalette(picture.getpalette() + [0] * 3 * (256 - len(classes)))
+            picture = _indexed(resize_mask(mask, *size), classes)
             write_whole(
                 folder / names[kind], partial(picture.save, format="PNG", transparency=IGNORE)
             )
@@ -114,6 +113,13 @@ def _draw_some(
     shown = [case for place, case in zip(places, cases, strict=True) if place.number <= across]
     if shown:
         draw_cases(path, shown, classes, across=across)
+
+
+def _indexed(mask: np.ndarray, classes: Classes) -> Image.Image:
+    picture = palette_picture(mask, classes)
+    # With a palette as short as the classes, Pillow writes too few bits to hold IGNORE.
+    picture.putpalette((picture.getpalette() or []) + [0] * 3 * (256 - len(classes)))
+    return picture
 
 
 def _kept_size(size: tuple[int, ...]) -> tuple[int, int]:
