@@ -78,6 +78,28 @@ def test_means_over_images_leave_out_images_without_the_figure(counts):
     assert draws["iou", "pet"].mean() == pytest.approx(expected, abs=0.01)
 
 
+def test_draws_without_a_class_are_no_draws_of_the_mean_over_classes():
+    counts = np.zeros((30, 3, 3))
+    counts[:, 1, 1] = 90
+    counts[:, 1, 0] = 10
+    counts[:, 0, 0] = 40
+    counts[:2, 2] = (0, 30, 10)  # the border in two images, badly: 13 % of draws have neither
+    draws = draws_of_figures(counts, measure)
+    lost = np.isnan(draws["iou", "border"])
+    assert 0.05 < lost.mean() < 0.25
+    assert (np.isnan(draws["mean_iou",]) == lost).all()
+    whole = measure(counts.sum(0))["mean_iou"]
+    low, high = interval(draws["mean_iou",])
+    assert low <= whole <= high < whole + 0.05  # not the mean of the two good classes
+
+
+def test_a_figure_that_rests_on_one_image_has_no_interval(counts):
+    counts[1:, 2] = counts[1:, :, 2] = 0
+    for draws in (draws_of_figures(counts, measure), draws_of_means(counts, measure)):
+        assert np.isnan(interval(draws["iou", "border"])).all()
+        assert not np.isnan(interval(draws["iou", "pet"])).any()
+
+
 def test_a_figure_that_never_exists_has_no_interval():
     counts = np.zeros((5, 3, 3))
     counts[:, 1, 1] = 7

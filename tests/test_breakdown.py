@@ -34,18 +34,28 @@ def test_images_of_one_size_are_not_divided():
     assert by_size([record() for _ in range(5)]) == []
 
 
-def test_shares_of_a_class_have_a_row_for_images_without_it():
-    records = [record(cells=0, hits=0), *(record(cells=10 * i, hits=5 * i) for i in range(1, 7))]
-    tables = by_share(records, CLASSES)
-    assert list(tables) == ["cell"]  # the background is no object
-    assert [row.label for row in tables["cell"]] == [
-        "absent",
-        "10.0% to 20.0%",
-        "30.0% to 40.0%",
-        "50.0% to 60.0%",
+def test_shares_of_a_class_leave_images_without_it_apart():
+    records = [
+        record(cells=0, hits=0),
+        {**record(), "confusion": {"original": [[98, 2], [0, 0]]}},  # a false alarm
+        *(record(cells=10 * i, hits=5 * i) for i in range(1, 7)),
     ]
-    assert np.isnan(tables["cell"][0].value)  # neither there nor predicted
-    assert [row.value for row in tables["cell"][1:]] == [0.5, 0.5, 0.5]
+    (share,) = by_share(records, CLASSES)  # the background is no object
+    assert (share.name, share.without, share.false_alarms) == ("cell", 2, 1)
+    assert [row.label for row in share.rows] == ["10 to 20 %", "30 to 40 %", "50 to 60 %"]
+    assert [row.value for row in share.rows] == [0.5, 0.5, 0.5]
+
+
+def test_of_many_classes_the_worst_are_shown():
+    names = tuple(f"class{i}" for i in range(12))
+    classes = Classes(names, tuple(range(12)), background=0)
+    rng = np.random.default_rng(0)
+    records = []
+    for _ in range(9):
+        confusion = np.diag(rng.integers(50, 90, 12)) + 1
+        confusion[3:9, 0] += 200  # these are missed
+        records.append({**record(), "confusion": {"original": confusion.tolist()}})
+    assert [share.name for share in by_share(records, classes)] == list(names[3:9])
 
 
 def test_groups_come_the_worst_first():

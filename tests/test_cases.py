@@ -1,13 +1,24 @@
 """Which pictures are worth looking at, and what is kept of them."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from unetkit.cases import LARGEST_KEPT, TYPICAL, WORST, choose_cases, write_cases
+from unetkit.cases import (
+    LARGEST_KEPT,
+    TYPICAL,
+    WORST,
+    choose_cases,
+    put_in_place,
+    require_own,
+    write_cases,
+)
 from unetkit.classes import TRIMAP_CLASSES
+from unetkit.errors import OutputExistsError
 from unetkit.plotting import Case
 from unetkit.scale import IGNORE
 
@@ -50,29 +61,64 @@ def case(size, seed=0):
 
 def test_what_is_kept_are_the_class_indices(tmp_path):
     cases = [case((30, 40), seed) for seed in range(3)]
-    rows = write_cases(tmp_path, choose_cases([0.3, 0.2, 0.1]), cases, TRIMAP_CLASSES)
+    made = tmp_path / "new"
+    rows = write_cases(made, choose_cases([0.3, 0.2, 0.1]), cases, TRIMAP_CLASSES)
     for row, one in zip(rows, cases, strict=True):
-        with Image.open(tmp_path / row["truth"]) as truth:
+        with Image.open(made / row["truth"]) as truth:
             assert (np.asarray(truth) == one.truth).all()
             assert truth.convert("RGBA").getpixel((0, 0))[3] == 0  # ignored: transparent
-        with Image.open(tmp_path / row["prediction"]) as prediction:
+        with Image.open(made / row["prediction"]) as prediction:
             assert (np.asarray(prediction) == one.prediction).all()
-        with Image.open(tmp_path / row["image"]) as image:
+        with Image.open(made / row["image"]) as image:
             assert image.size == (40, 30)
-    assert (tmp_path / "cases.png").is_file()
+    assert (made / "cases.png").is_file()
 
 
 def test_large_pictures_shrink_and_keep_their_labels(tmp_path):
-    (row,) = write_cases(tmp_path, choose_cases([0.3]), [case((700, 1400))], TRIMAP_CLASSES)
+    made = tmp_path / "new"
+    (row,) = write_cases(made, choose_cases([0.3]), [case((700, 1400))], TRIMAP_CLASSES)
     assert row["size"] == [LARGEST_KEPT // 2, LARGEST_KEPT]
-    with Image.open(tmp_path / row["truth"]) as truth:
+    with Image.open(made / row["truth"]) as truth:
         assert set(np.unique(truth)) <= {0, 1, 2, IGNORE}
+    with Image.open(made / row["image"]) as image:
+        assert image.size == (LARGEST_KEPT, LARGEST_KEPT // 2)
+
+
+def test_large_cases_are_not_all_in_memory(tmp_path):
+    alive = []
+
+    def cases():
+        for seed in range(4):
+            one = case((900, 900), seed)
+            alive.append(weakref.ref(one))
+            yield one
+            del one
+            assert sum(ref() is not None for ref in alive) <= 1
+
+    write_cases(tmp_path / "new", choose_cases([0.1, 0.2, 0.3, 0.4, 0.5]), cases(), TRIMAP_CLASSES)
 
 
 def test_cases_of_an_earlier_evaluation_go(tmp_path):
-    write_cases(tmp_path, choose_cases([0.3, 0.2]), [case((8, 8))] * 2, TRIMAP_CLASSES)
-    write_cases(tmp_path, choose_cases([0.3]), [case((8, 8))], TRIMAP_CLASSES)
+    for count in (2, 1):
+        write_cases(
+            tmp_path / "new",
+            choose_cases([0.3, 0.2][:count]),
+            [case((8, 8))] * count,
+            TRIMAP_CLASSES,
+        )
+        put_in_place(tmp_path / "new", tmp_path)
     assert len(list((tmp_path / "cases").iterdir())) == 3
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_folder_with_other_files_is_refused(tmp_path):
+    require_own(tmp_path)
+    (tmp_path / "cases").mkdir()
+    (tmp_path / "cases" / "worst-01-image.jpg").touch()
+    require_own(tmp_path)
+    (tmp_path / "cases" / "patient-7").mkdir()
+    with pytest.raises(OutputExistsError, match=r"patient-7 is not of an evaluation.*--out"):
+        require_own(tmp_path)
 
 
 def test_the_sheet_shows_as_many_of_the_worst_as_of_the_best(monkeypatch, tmp_path):
@@ -82,6 +128,6 @@ def test_the_sheet_shows_as_many_of_the_worst_as_of_the_best(monkeypatch, tmp_pa
         lambda path, cases, classes, across: drawn.append((cases, across)),
     )
     places = choose_cases(np.linspace(0, 1, 30).tolist())
-    write_cases(tmp_path, places, [case((4, 4))] * len(places), TRIMAP_CLASSES)
+    write_cases(tmp_path / "new", places, [case((4, 4))] * len(places), TRIMAP_CLASSES)
     ((cases, across),) = drawn
     assert (len(cases), across) == (9, 3)

@@ -1,6 +1,7 @@
 """Two runs on the same images: differences, their intervals, and what is said of them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -43,13 +44,22 @@ def records(skill, seed=0, count=IMAGES, noise=0.02):
 
 
 def write_run(folder, rows, *, part="test", name="evaluation-pets", classes=TRIMAP_CLASSES):
+    texts = ("unetkit", "date", "platform", "python", "model", "preset", "scale", "data")
     result = {
+        **dict.fromkeys(texts, "x"),
+        **dict.fromkeys(("command", "listed", "seen", "run")),
+        **{key: {} for key in ("protocol", "versions", "skipped")},
         "part": part,
+        "pairs": len(rows),
+        "parameters": 3,
         "classes": classes_to_json(classes),
         **summarise(rows, TRIMAP_CLASSES),
         "images": rows,
         "cases": [],
     }
+    if classes.names != TRIMAP_CLASSES.names:
+        text = json.dumps(plain(result)).replace('"pet"', f'"{classes.names[0]}"')
+        result = json.loads(text)
     (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / name / "evaluation.json").write_text(json.dumps(plain(result)))
     return folder
@@ -105,6 +115,43 @@ def test_a_run_does_not_differ_from_itself(one):
     assert result["differences"][0]["figures"]["mean_iou"] == {"value": 0, "interval": [0, 0]}
 
 
+def test_equal_scores_are_called_so(one):
+    (sentence,) = compare([one, one])["conclusions"]
+    assert sentence.endswith("have the very same scores.")
+
+
+def test_few_images_decide_nothing(tmp_path):
+    runs = [write_run(tmp_path / str(skill), records(skill, count=12)) for skill in (0.8, 0.4)]
+    (sentence,) = compare(runs)["conclusions"]
+    assert "12 images are too few to tell two runs apart, whatever the interval says" in sentence
+
+
+def test_few_groups_decide_nothing(tmp_path):
+    runs = []
+    for skill in (0.8, 0.4):
+        rows = [{**row, "group": f"film {i % 3}"} for i, row in enumerate(records(skill))]
+        runs.append(write_run(tmp_path / str(skill), rows))
+    assert "images of 3 groups are too few" in compare(runs)["conclusions"][0]
+
+
+def test_a_part_that_training_looked_at_is_named(tmp_path):
+    runs = [
+        write_run(tmp_path / str(skill), records(skill), part="validation") for skill in (0.8, 0.6)
+    ]
+    assert "This is the validation part, though" in compare(runs)["conclusions"][0]
+
+
+def test_images_without_a_score_decide_nothing(tmp_path):
+    empty = [
+        {**row, "confusion": dict.fromkeys(("original", "training"), np.zeros((3, 3)).tolist())}
+        for row in records(0.8)
+    ]
+    runs = [write_run(tmp_path / name, empty) for name in "ab"]
+    assert compare(runs)["conclusions"] == [
+        "Of b and a nothing can be said: these images give no mean IoU."
+    ]
+
+
 def test_a_worse_run_is_called_so(one, tmp_path):
     worse = write_run(tmp_path / "worse", records(0.6))
     (sentence,) = compare([one, worse])["conclusions"]
@@ -154,12 +201,25 @@ class TestRefusals:
             compare([one, tmp_path / "new"])
 
     def test_other_classes(self, one, tmp_path):
-        from dataclasses import replace
-
         classes = replace(TRIMAP_CLASSES, names=("cat", "background", "border"))
         other = write_run(tmp_path / "other", records(0.8), classes=classes)
         with pytest.raises(DataError, match=r"one has the classes .* and other \['cat'"):
             compare([one, other])
+
+    def test_other_parts(self, one, tmp_path):
+        other = write_run(
+            tmp_path / "other", records(0.8), part="train", name="evaluation-pets-train"
+        )
+        with pytest.raises(
+            DataError, match=r"different parts \(test, train\); accepted is the same"
+        ):
+            compare([one, other])
+
+    def test_a_path_that_does_not_exist(self, one, tmp_path):
+        with pytest.raises(
+            DataNotFoundError, match=r"run .*none does not exist; .* check the path"
+        ):
+            compare([one, tmp_path / "none"])
 
     def test_other_images(self, one, tmp_path):
         rows = [{**row, "name": f"x{row['name']}"} for row in records(0.8)]
@@ -184,5 +244,7 @@ class TestRefusals:
     def test_a_damaged_evaluation(self, one, tmp_path):
         other = write_run(tmp_path / "other", records(0.8))
         (other / "evaluation-pets" / "evaluation.json").write_text("{}")
-        with pytest.raises(DataError, match=r"evaluation\.json cannot be used \(KeyError"):
+        with pytest.raises(
+            DataError, match=r"evaluation\.json cannot be used \('classes' is missing"
+        ):
             compare([one, other])

@@ -53,6 +53,7 @@ class TestShow:
             (Console(file=io.StringIO()), "this output is none"),
             (terminal(colours="standard"), "has standard colours"),
             (terminal(colours=None), "has no colours"),
+            (terminal(colours="windows"), "has windows colours"),
         ],
     )
     def test_where_it_cannot_be_drawn_files_are_named(self, console, words):

@@ -1,66 +1,62 @@
-"""What the README shows is true: its code runs, its commands parse, its tree is complete."""
+"""What the README shows is true: it runs, its tree is complete, and it stays short."""
 
 import re
-import shlex
-import shutil
-from pathlib import Path
+import tomllib
 
-import click
-import pytest
+import snippets
+from snippets import README, ROOT
 from test_architecture import ORDER
 
 import unetkit
-from unetkit.cli import main
+from unetkit.model import build_unet
 
-ROOT = Path(__file__).parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+TEXT = README.read_text(encoding="utf-8")
+BLOCKS = snippets.read_blocks(README)
 
 
-def commands():
-    lines = "\n".join(blocks("bash")).replace("&&", "\n").splitlines()
-    return [line.strip() for line in lines if line.strip().startswith("unetkit")]
+def test_it_runs_from_top_to_bottom(pets, run, tmp_path, monkeypatch):
+    snippets.run_page(README, tmp_path, {"pets": pets, "run": run}, monkeypatch)
 
 
-def test_there_are_commands_to_check():
-    assert len(commands()) == 6
+def test_the_two_commands_are_those_of_a_machine_with_nothing_but_python():
+    lines = [" ".join(block.text.split()) for block in BLOCKS if block.language == "bash"]
+    assert lines[:2] == [
+        'pip install ".[train]" && unetkit demo',
+        'pip install ".[test]" && pytest',
+    ]
 
 
-@pytest.mark.parametrize("line", commands())
-def test_commands_are_accepted_by_the_command_line(line):
-    name, *arguments = shlex.split(line)[1:]
-    command = main.commands[name]
-    with click.Context(command) as context:
-        command.parse_args(context, arguments)
+def test_ten_lines_of_python_and_four_of_command_line_are_enough():
+    (python,) = (block.text for block in BLOCKS if block.language == "python")
+    assert len([line for line in python.splitlines() if line]) <= 10
+    shell = [snippets.commands_of(block) for block in BLOCKS if block.language == "bash"]
+    own = [words for commands in shell[2:] for words in commands]
+    assert [words[1] for words in own] == ["check", "train", "evaluate", "predict"]
 
 
-def test_the_python_code_runs(run, pets, tmp_path, monkeypatch):
-    (code,) = blocks("python")
-    shutil.copytree(pets, tmp_path / "photos")
-    shutil.copytree(run, tmp_path / "run", ignore=shutil.ignore_patterns("evaluation-*"))
-    (tmp_path / "new").mkdir()
-    shutil.copy(next((pets / "images").iterdir()), tmp_path / "new" / "cat.jpg")
-    monkeypatch.chdir(tmp_path)
-    # Twenty minutes of training are replaced by a run that is there already.
-    monkeypatch.setattr(unetkit, "train", lambda data, minutes: Path("run"), raising=False)
-    names: dict = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert names["mask"].shape == names["probabilities"].shape[:2]
-    assert names["network"].count_params() == 8_643_779
+def test_the_tree_lists_every_module_in_six_words_or_fewer():
+    rows = re.findall(r"^ {6}(\w+)\.py +(.+)$", TEXT, flags=re.MULTILINE)
+    assert [name for name, _ in rows] == ORDER
+    assert all(len(words.split()) <= 6 for _, words in rows)
 
 
-def test_the_tree_lists_every_module():
-    listed = re.findall(r"^ {6}(\w+)\.py ", README, flags=re.MULTILINE)
-    assert listed == ORDER
+def test_what_it_points_to_is_there():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", TEXT)
+    assert len(links) >= 12
+    assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
-def test_pictures_exist():
-    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
-    assert pictures
-    assert all((ROOT / picture).is_file() for picture in pictures)
+def test_the_numbers_of_parameters_are_those_of_the_networks():
+    for name, channels, classes in (("paper", 1, 2), ("notebook", 3, 3)):
+        network = build_unet(name, in_channels=channels, num_classes=classes)
+        assert f"{network.count_params():,}" in TEXT
+
+
+def test_what_must_be_installed_is_what_the_project_says():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert f"Python {project['requires-python'].removeprefix('>=')} or later" in TEXT
+    extras = set(re.findall(r'"\.\[(\w+)\]"', TEXT))
+    assert extras <= project["optional-dependencies"].keys()
 
 
 def test_the_changelog_and_the_citation_name_this_version():

@@ -3,7 +3,9 @@
 import json
 import re
 import shutil
+import warnings
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from browser import CHROMIUM, Browser
 from PIL import Image
 
 from unetkit import evaluate, report
-from unetkit.charts import histogram_chart, reliability_chart
+from unetkit.breakdown import Row
+from unetkit.charts import group_chart, histogram_chart, reliability_chart
 from unetkit.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.reporting import ADDED, MISSED, MIXED, error_map
@@ -113,15 +116,38 @@ def test_all_charts_are_there_with_a_name_for_those_who_do_not_see_them(page):
 
 
 def test_charts_take_their_colours_from_the_page():
-    svg = reliability_chart([[100, 95, 90]] * 15) + histogram_chart([0.2, 0.5])
+    charts = (
+        reliability_chart({"bins": [[100, 95, 90]] * 15, "error": 0.05}),
+        histogram_chart([0.2]),
+    )
+    svg = "".join(chart.svg for chart in charts)
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
     assert {"ink", "muted", "grid", "first", "second"} == set(
         re.findall(r"var\(--(\w+)\)", svg)
     ) - {"sans"}
 
 
+def test_a_name_cannot_break_a_chart():
+    rows = [Row("'DejaVu Sans' \"#0a0b01 <b>", 3, 0.5, 0.4, 0.6), Row("猫", 2, 0.5, 0.4, 0.6)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        svg = group_chart(rows).svg
+    text = "".join(ElementTree.fromstring(svg).itertext())
+    assert "'DejaVu Sans' \"#0a0b01 <b> (3)" in text
+    assert "猫 (2)" in text
+
+
+def test_the_numbers_of_each_chart_can_be_read(page, evaluated):
+    result = json.loads((evaluated / "evaluation-pets-all" / "evaluation.json").read_text())
+    charts = page.count('<figure class="chart">')
+    assert charts == page.count("<details><summary>numbers</summary>") >= 8
+    near = result["distance"]["0"]
+    low, high = result["intervals"]["distance"]["0"]
+    assert f"0 {near:.3f} {low:.3f} to {high:.3f}" in re.sub(r"\s+", " ", said(page))
+
+
 def test_cautions_stand_in_it(page):
-    assert "images that it was trained on are among these" in said(page)
+    assert "Training looked at 16 of these 20 images" in said(page)
 
 
 def test_cases_are_shown_from_the_worst(page, evaluated):
@@ -186,31 +212,66 @@ class TestCommand:
             report(evaluated, out=out)
         report(evaluated, out=out, overwrite=True)
 
-    def test_without_the_run_folder_it_says_so(self, evaluated, tmp_path):
+    def test_an_evaluation_takes_its_training_along(self, evaluated, tmp_path, page):
         shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "alone")
         (written,) = report(tmp_path / "alone")
-        assert "Only the model's file is at hand" in said(written.read_text())
+        assert said(written.read_text()) == said(page)
+
+    def test_a_model_s_file_alone_has_none(self, evaluated, pets, tmp_path):
+        shutil.copy(evaluated / "model.onnx", tmp_path / "m.onnx")
+        evaluate(tmp_path / "m.onnx", pets, out=evaluated / "evaluation-other")  # beside a run
+        text = said((evaluated / "evaluation-other" / "report.html").read_text())
+        shutil.rmtree(evaluated / "evaluation-other")
+        assert "evaluated as a file alone, without its run folder" in text
+        assert "Trained for" not in text
+
+    def test_a_run_of_another_version_is_as_good_as_none(self, evaluated, pets, tmp_path):
+        shutil.copytree(evaluated, tmp_path / "run")
+        (tmp_path / "run" / "training.json").write_text("{}")
+        result = evaluate(tmp_path / "run", pets, out=tmp_path / "out")
+        assert result["run"] is None
+        assert (tmp_path / "out" / "report.html").is_file()
 
     def test_a_run_that_was_not_evaluated_is_told_what_to_do(self, run, tmp_path):
         (tmp_path / "run").mkdir()
         with pytest.raises(DataNotFoundError, match=r"holds no evaluation; .*unetkit evaluate"):
             report(tmp_path / "run")
 
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"classes": {"names": ["a"]}}'])
-    def test_a_damaged_evaluation_is_named(self, tmp_path, text):
-        (tmp_path / "evaluation.json").write_text(text)
-        with pytest.raises(DataError, match=r"evaluation\.json cannot be used \(.*--overwrite"):
-            report(tmp_path)
+    def test_a_folder_is_no_file(self, evaluated, tmp_path):
+        with pytest.raises(OutputExistsError, match=r"is a folder; accepted is the name of a file"):
+            report(evaluated, out=tmp_path, overwrite=True)
 
-    @pytest.mark.parametrize("name", ["../secret.png", "cases/../../secret.png", "cases/no.png", 3])
+    def test_pictures_of_another_evaluation_s_size_are_refused(self, evaluated, tmp_path):
+        shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
+        for name, picture in (
+            ("best-01-truth.png", Image.new("P", (3, 3))),
+            ("best-01-truth.png", Image.new("RGB", (64, 48))),
+            ("best-01-image.jpg", Image.new("RGB", (3, 3))),
+        ):
+            file = tmp_path / "run" / "cases" / name
+            kept = file.read_bytes()
+            picture.save(file)
+            with pytest.raises(DataError, match=rf"names the picture 'cases/{name}', which cannot"):
+                report(tmp_path / "run")
+            file.write_bytes(kept)
+
+    @pytest.mark.parametrize("name", ["../secret.png", "cases/../secret.png", "cases/no.png", 3])
     def test_pictures_from_elsewhere_are_not_taken_in(self, evaluated, tmp_path, name):
         shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
-        Image.new("L", (4, 4)).save(tmp_path / "secret.png")
+        Image.new("P", (64, 48)).save(tmp_path / "run" / "secret.png")
         file = tmp_path / "run" / "evaluation.json"
         result = json.loads(file.read_text())
         result["cases"][0]["truth"] = name
         file.write_text(json.dumps(result))
-        with pytest.raises(DataError, match=r"names the picture .* which is not there"):
+        with pytest.raises(DataError, match=r"names the picture .* which cannot be shown"):
+            report(tmp_path / "run")
+
+    def test_links_to_elsewhere_are_not_followed(self, evaluated, tmp_path):
+        shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
+        secret = tmp_path / "worst-01-truth.png"
+        shutil.move(tmp_path / "run" / "cases" / "worst-01-truth.png", secret)
+        (tmp_path / "run" / "cases" / "worst-01-truth.png").symlink_to(secret)
+        with pytest.raises(DataError, match=r"names the picture 'cases/worst-01-truth\.png'"):
             report(tmp_path / "run")
 
     def test_of_one_image_there_are_no_intervals(self, run, folder, tmp_path):
@@ -280,6 +341,32 @@ class TestInABrowser:
         browser.run("document.querySelector('dialog [data-close]').click()")
         assert not browser.run("document.querySelector('dialog').open")
         assert browser.complaints == []
+
+    def test_a_case_can_be_explored_with_the_keyboard(self, browser):
+        browser.open(self.file)
+        browser.run("document.querySelector('.case .panel').click()")
+        press = """for (const key of {}) document.querySelector("dialog").dispatchEvent(
+            new KeyboardEvent("keydown", {{key, bubbles: true}}))"""
+        browser.run(press.format('["+", "+", "ArrowRight", "ArrowDown"]'))
+        box = browser.run("document.querySelector('dialog svg').getAttribute('viewBox')").split()
+        # 64 / 2.25 wide, from the middle an eighth to the right
+        assert float(box[2]) == pytest.approx(64 / 2.25)
+        assert float(box[0]) == pytest.approx((64 - 64 / 2.25) / 2 + 64 / 2.25 / 8)
+        browser.run(press.format('["-", "-", "-"]'))
+        assert (
+            browser.run("document.querySelector('dialog svg').getAttribute('viewBox')")
+            == "0 0 64 48"
+        )
+
+    def test_long_names_fit_a_phone(self, browser, evaluated, tmp_path):
+        shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
+        file = tmp_path / "run" / "evaluation.json"
+        name = "Photoreceptor_inner_segment_left_of_the_fovea"
+        text = file.read_text().replace('"pet"', f'"{name}"')
+        file.write_text(text.replace("synthetic_", "synthetic_" * 6))
+        (page,) = report(tmp_path / "run")
+        browser.open(page, width=390, height=800)
+        assert browser.run("document.documentElement.scrollWidth") == 390
 
     def test_it_can_be_printed(self, browser, tmp_path):
         browser.open(self.file)

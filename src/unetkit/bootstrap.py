@@ -68,9 +68,23 @@ def draws_of_figures(
         measure: From summed counts, many at once, to figures.
 
     Returns:
-        (RESAMPLES,) float64 by the figure's path of names.
+        (RESAMPLES,) float64 by the figure's path of names. A figure that rests on one picture alone
+        is nan throughout. Means over classes are nan in draws from which a class has vanished: they
+        would be means of something else.
     """
-    return flatten(measure(resampled_sums(counts)))
+    whole, each = flatten(measure(counts.sum(0))), flatten(measure(counts))
+    draws = flatten(measure(resampled_sums(counts)))
+    single = [path for path in draws if np.count_nonzero(~np.isnan(each[path])) < 2]
+    vanished = np.zeros(RESAMPLES, bool)
+    for path, values in draws.items():
+        if not np.isnan(whole[path]):
+            vanished |= np.isnan(values)
+    for path in draws:
+        if path in single:
+            draws[path] = np.full(RESAMPLES, np.nan)
+        elif len(path) == 1 and path[0].startswith("mean"):
+            draws[path] = np.where(vanished, np.nan, draws[path])
+    return draws
 
 
 def draws_of_means(
@@ -82,6 +96,7 @@ def draws_of_means(
     sums = resampled_sums(np.nan_to_num(table))
     numbers = resampled_sums(~np.isnan(table))
     means = np.divide(sums, numbers, out=np.full(sums.shape, np.nan), where=numbers > 0)
+    means[:, np.count_nonzero(~np.isnan(table), axis=0) < 2] = np.nan  # of one picture alone
     return dict(zip(columns, means.T, strict=True))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from unetkit.classes import Classes
+from unetkit.metrics import iou_score
 from unetkit.summary import Record, mean_iou_of, stacked
 
 BINS = 3
@@ -40,6 +41,23 @@ class Row:
     high: float
 
 
+@dataclass(frozen=True)
+class Share:
+    """How one class fares by the share of a picture that it fills.
+
+    Args:
+        name: Of the class.
+        rows: IoU of the class in pictures that have little, more and much of it.
+        without: How many pictures have none of it.
+        false_alarms: In how many of these it is predicted somewhere.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    without: int
+    false_alarms: int
+
+
 def by_size(records: Sequence[Record]) -> list[Row]:
     """Mean IoU of small, middling and large pictures; empty where all are of one size."""
     sides = np.array([np.sqrt(np.prod(record["size"])) for record in records])
@@ -50,30 +68,47 @@ def by_size(records: Sequence[Record]) -> list[Row]:
     return rows if len(rows) > 1 else []
 
 
-def by_share(records: Sequence[Record], classes: Classes) -> dict[str, list[Row]]:
-    """IoU of each class, background apart, by the share of a picture that it fills."""
+def by_share(records: Sequence[Record], classes: Classes) -> list[Share]:
+    """Each class, background apart, by the share of a picture that it fills.
+
+    Of many classes the MOST_CLASSES with the lowest IoU; a class that fills the same share of every
+    picture is left out.
+    """
     counts = stacked(records, "confusion", "original")
-    truth = counts.sum(2)  # (N, K)
+    truth, predicted = counts.sum(2), counts.sum(1)  # (N, K)
     shares = truth / np.maximum(truth.sum(1, keepdims=True), 1)
-    tables: dict[str, list[Row]] = {}
-    for index, name in enumerate(classes.names):
-        if index == classes.background or len(tables) == MOST_CLASSES:
-            continue
+    scores = iou_score(counts.sum(0))
+    order = np.argsort(np.nan_to_num(scores, nan=2.0)).tolist()
+    wanted = sorted([k for k in order if k != classes.background][:MOST_CLASSES])
+    found = []
+    for index in wanted:
         present = np.flatnonzero(truth[:, index])
-        rows = [
-            _row(f"{low:.1%} to {high:.1%}", [records[i] for i in present[members].tolist()], index)
+        rows = tuple(
+            _row(_range(low, high), [records[i] for i in present[members].tolist()], index)
             for low, high, members in _bins(shares[present, index])
-        ]
-        absent = [records[i] for i in np.flatnonzero(truth[:, index] == 0).tolist()]
-        if absent:
-            rows.insert(0, _row("absent", absent, index))
+        )
         if len(rows) > 1:
-            tables[name] = rows
-    return tables
+            absent = truth[:, index] == 0
+            alarms = absent & (predicted[:, index] > 0)
+            name = classes.names[index]
+            found.append(Share(name, rows, int(absent.sum()), int(alarms.sum())))
+    return found
+
+
+def _range(low: float, high: float) -> str:
+    """Two shares with as many digits as tell them apart.
+
+    >>> _range(0.1, 0.253), _range(0.00021, 0.00036)
+    ('10 to 25 %', '0.021 to 0.036 %')
+    """
+    return f"{100 * low:.2g} to {100 * high:.2g} %"
 
 
 def by_group(records: Sequence[Record]) -> list[Row]:
-    """Mean IoU of each group, the worst first; empty where pictures have no groups in common."""
+    """Mean IoU of each group, the worst first; empty where pictures have no groups in common.
+
+    Of many groups the MOST_GROUPS that are worst.
+    """
     members: dict[str, list[Record]] = defaultdict(list)
     for record, group in zip(records, group_names(records), strict=True):
         members[group].append(record)

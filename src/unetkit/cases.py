@@ -4,10 +4,10 @@ What is kept is small and needs neither the data nor the model: the picture as i
 truth and prediction as palette PNGs of class indices, all at one size.
 """
 
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from unetkit.classes import Classes
-from unetkit.outputs import palette_picture, write_whole
+from unetkit.errors import OutputExistsError
+from unetkit.outputs import palette_picture
 from unetkit.plotting import Case, draw_cases
 from unetkit.scale import IGNORE, resize_mask
 
@@ -25,6 +26,7 @@ TYPICAL = 3  # of the best and of the median
 LARGEST_KEPT = 640  # pixels a side
 JPEG_QUALITY = 88
 FOLDER = "cases"
+CASE_FILE = re.compile(r"(best|median|worst)-\d+-(image\.jpg|(truth|prediction)\.png)")
 PICTURE = "cases.png"
 
 
@@ -74,45 +76,72 @@ def choose_cases(scores: Sequence[float]) -> list[Place]:
 
 
 def write_cases(
-    folder: Path, places: Sequence[Place], cases: Sequence[Case], classes: Classes
+    folder: Path, places: Sequence[Place], cases: Iterable[Case], classes: Classes
 ) -> list[dict[str, Any]]:
-    """Writes the pictures of each case into `folder`/cases, and some of them as one cases.png.
+    """Writes the pictures of each case into `folder`, and some of them as one cases.png.
+
+    Cases are taken one by one and shrunk at once, so that large ones need not all be in memory.
+
+    Args:
+        folder: New or empty; see `put_in_place`.
 
     Returns:
-        Where each lies: label, number, and file names within the folder.
+        Where each lies: label, number, (height, width), and file names as they will be.
     """
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)  # of an evaluation that is replaced
     (folder / FOLDER).mkdir(parents=True)
-    rows = []
+    rows, kept = [], []
     for place, case in zip(places, cases, strict=True):
+        small = _shrink(case)
         names = {
             "image": f"{FOLDER}/{place.stem}-image.jpg",
             "truth": f"{FOLDER}/{place.stem}-truth.png",
             "prediction": f"{FOLDER}/{place.stem}-prediction.png",
         }
-        size = _kept_size(case.truth.shape)
-        photo = Image.fromarray(_shrink(case.image, size))
-        write_whole(
-            folder / names["image"], partial(photo.save, format="JPEG", quality=JPEG_QUALITY)
+        Image.fromarray(small.image).save(folder / names["image"], quality=JPEG_QUALITY)
+        for kind, mask in (("truth", small.truth), ("prediction", small.prediction)):
+            _indexed(mask, classes).save(folder / names[kind], transparency=IGNORE)
+        rows.append(
+            {
+                "label": place.label,
+                "number": place.number,
+                "size": list(small.truth.shape),
+                **names,
+            }
         )
-        for kind, mask in (("truth", case.truth), ("prediction", case.prediction)):
-            picture = _indexed(resize_mask(mask, *size), classes)
-            write_whole(
-                folder / names[kind], partial(picture.save, format="PNG", transparency=IGNORE)
-            )
-        rows.append({"label": place.label, "number": place.number, "size": list(size), **names})
-    _draw_some(folder / PICTURE, places, cases, classes)
+        kept.append(small)
+    # As many of the worst as of the best, a row of each.
+    across = sum(place.label == "best" for place in places)
+    shown = [case for place, case in zip(places, kept, strict=True) if place.number <= across]
+    if shown:
+        draw_cases(folder / PICTURE, shown, classes, across=across)
     return rows
 
 
-def _draw_some(
-    path: Path, places: Sequence[Place], cases: Sequence[Case], classes: Classes
-) -> None:
-    """As many of the worst as of the best, a row of each."""
-    across = sum(place.label == "best" for place in places)
-    shown = [case for place, case in zip(places, cases, strict=True) if place.number <= across]
-    if shown:
-        draw_cases(path, shown, classes, across=across)
+def put_in_place(made: Path, folder: Path) -> None:
+    """Moves what `write_cases` wrote into an evaluation's folder, in place of earlier cases."""
+    shutil.rmtree(folder / FOLDER, ignore_errors=True)
+    for path in list(made.iterdir()):
+        path.replace(folder / path.name)
+    made.rmdir()
+
+
+def require_own(folder: Path) -> None:
+    """Refuses a folder whose cases/ holds something else, which would be lost.
+
+    Raises:
+        OutputExistsError: It does.
+    """
+    if not (folder / FOLDER).exists():
+        return
+    if (folder / FOLDER).is_dir():
+        foreign = [p for p in (folder / FOLDER).iterdir() if not CASE_FILE.fullmatch(p.name)]
+    else:
+        foreign = [folder / FOLDER]
+    if foreign:
+        raise OutputExistsError(
+            f"{foreign[0]} is not of an evaluation, whose pictures go to {folder / FOLDER}; "
+            "accepted is a folder without other files there; name another with --out"
+        )
 
 
 def _indexed(mask: np.ndarray, classes: Classes) -> Image.Image:
@@ -122,12 +151,13 @@ def _indexed(mask: np.ndarray, classes: Classes) -> Image.Image:
     return picture
 
 
-def _kept_size(size: tuple[int, ...]) -> tuple[int, int]:
-    shrink = min(1.0, LARGEST_KEPT / max(size))
-    return max(1, round(size[0] * shrink)), max(1, round(size[1] * shrink))
-
-
-def _shrink(photo: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if photo.shape[:2] == size:
-        return photo
-    return cv2.resize(photo, size[::-1], interpolation=cv2.INTER_AREA)
+def _shrink(case: Case) -> Case:
+    """The same case, with sides of at most LARGEST_KEPT pixels."""
+    size = case.truth.shape
+    shrink = LARGEST_KEPT / max(size)
+    if shrink >= 1:
+        return case
+    height, width = (max(1, round(side * shrink)) for side in size)
+    image = cv2.resize(case.image, (width, height), interpolation=cv2.INTER_AREA)
+    truth, prediction = (resize_mask(m, height, width) for m in (case.truth, case.prediction))
+    return Case(image, truth, prediction, case.caption)

@@ -5,9 +5,11 @@ right for what they are of.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from unetkit.breakdown import constant_answer
 from unetkit.classes import Classes
@@ -15,7 +17,8 @@ from unetkit.classes import Classes
 FEW_IMAGES = 30  # with fewer, percentiles of resampled images are rough
 FEW_CHOSEN_ON = 20  # images that the weights were chosen on
 FEW_GROUPS = 5
-WIDE = 0.02  # of an interval of mean IoU: most changes to a recipe bring less
+WIDE = 0.02  # of an interval of mean IoU
+FEW_WITH_CLASS = 10  # images in which a class occurs
 RARE = 0.002  # share of the pixels
 POOR_CALIBRATION = 0.05
 LITTLE = 1.1  # times the constant answer's mean IoU
@@ -24,7 +27,6 @@ SHIFT = 2.0  # between a class's shares in two parts
 SEEN_PARTS = {
     "validation": "the weights were chosen on these images, so the figures flatter the network",
     "train": "the network was trained on these images, so the figures say how well it remembers",
-    "all": "images that it was trained on are among these, so the figures flatter the network",
 }
 
 
@@ -41,27 +43,20 @@ class Caution:
     advice: str
 
 
-def find_cautions(
-    result: Mapping[str, Any],
-    classes: Classes,
-    training: Mapping[str, Any] | None,
-    rows: Sequence[Mapping[str, float]],
-) -> list[Caution]:
+def find_cautions(result: Mapping[str, Any], classes: Classes) -> list[Caution]:
     """All cautions about an evaluation, the gravest kinds first.
 
     Args:
-        result: As evaluation.json has it.
-        training: As training.json has it; None where the run folder is not at hand.
-        rows: Of the training curves; empty likewise.
+        result: As `read_evaluation` returns it.
     """
     return [
         *_about_part(result),
-        *_about_duplicates(training),
+        *_about_findings(result),
         *_about_constant_answer(result, classes),
         *_about_number(result),
-        *_about_classes(result, classes, training),
+        *_about_classes(result, classes),
         *_about_calibration(result),
-        *_about_training(training, rows),
+        *_about_training(result["run"]),
     ]
 
 
@@ -70,6 +65,11 @@ def _about_part(result: Mapping[str, Any]) -> Iterator[Caution]:
     if part in SEEN_PARTS:
         yield Caution(
             f"This is the {part} part: {SEEN_PARTS[part]}.", "Quote figures of a test part."
+        )
+    if result["seen"]:
+        yield Caution(
+            f"Training looked at {result['seen']:,} of these {_images(count)}.",
+            "The figures flatter the network: quote those of a test part.",
         )
     if (result["listed"] or 0) > count + len(result["skipped"]):
         yield Caution(
@@ -84,8 +84,10 @@ def _about_part(result: Mapping[str, Any]) -> Iterator[Caution]:
         )
 
 
-def _about_duplicates(training: Mapping[str, Any] | None) -> Iterator[Caution]:
-    for finding in (training or {}).get("findings", ()):
+def _about_findings(result: Mapping[str, Any]) -> Iterator[Caution]:
+    """What was found of these data before training; of other data nothing is known."""
+    run = result["run"]
+    for finding in run["findings"] if run and run["data"] == result["data"] else ():
         if finding["code"] in ("duplicate", "near-duplicate") and finding["level"] == "warning":
             yield Caution(
                 f"Found before training: {finding['text']}.",
@@ -101,8 +103,9 @@ def _about_duplicates(training: Mapping[str, Any] | None) -> Iterator[Caution]:
 def _about_constant_answer(result: Mapping[str, Any], classes: Classes) -> Iterator[Caution]:
     figures = result["figures"]["original"]
     constant = constant_answer(figures["confusion"], classes)
-    iou = figures["summed"]["mean_iou"] or 0.0
-    if iou <= constant["mean_iou"] * LITTLE:
+    iou = figures["summed"]["mean_iou"]
+    occurring = sum(any(row) for row in figures["confusion"])
+    if iou is not None and occurring > 1 and iou <= constant["mean_iou"] * LITTLE:
         yield Caution(
             f"The answer “{constant['class']}” for every pixel has a mean IoU of "
             f"{constant['mean_iou']:.3f}, and the network {iou:.3f}.",
@@ -124,8 +127,8 @@ def _about_number(result: Mapping[str, Any]) -> Iterator[Caution]:
         if low is not None and high - low > WIDE:
             yield Caution(
                 f"The interval of mean IoU is {high - low:.3f} wide, from {low:.3f} to {high:.3f}.",
-                "Another run's score within it is neither better nor worse. unetkit compare takes "
-                "two runs image by image and can tell smaller differences.",
+                "By itself another run's score within it says nothing. unetkit compare takes two "
+                "runs image by image, and can tell smaller differences.",
             )
     groups = Counter(image["group"] for image in result["images"] if image["group"] is not None)
     if 0 < len(groups) < FEW_GROUPS and count > 2 * len(groups):
@@ -137,24 +140,34 @@ def _about_number(result: Mapping[str, Any]) -> Iterator[Caution]:
         )
 
 
-def _about_classes(
-    result: Mapping[str, Any], classes: Classes, training: Mapping[str, Any] | None
-) -> Iterator[Caution]:
-    truth = [sum(row) for row in result["figures"]["original"]["confusion"]]
-    total = max(1, sum(truth))
-    learnt = (training or {}).get("parts", {}).get("train", {}).get("classes", {})
-    for name, pixels in zip(classes.names, truth, strict=True):
-        share, before = pixels / total, learnt.get(name)
-        if not pixels:
+def _about_classes(result: Mapping[str, Any], classes: Classes) -> Iterator[Caution]:
+    truth = np.sum([image["confusion"]["original"] for image in result["images"]], axis=2)
+    total = max(1, int(truth.sum()))
+    parts = result["run"]["parts"] if result["run"] else {}
+    learnt = parts.get("train", {}).get("classes", {})
+    for index, name in enumerate(classes.names):
+        share, before = truth[:, index].sum() / total, learnt.get(name)
+        images = int(np.count_nonzero(truth[:, index]))
+        if not images:
             yield Caution(
                 f"No pixel of this part is {name}.",
                 "Its IoU is 0 if it is predicted anywhere, and else does not exist; the mean is "
                 "over the other classes.",
             )
+        elif images < FEW_WITH_CLASS and images < result["pairs"]:
+            yield Caution(
+                f"{name} occurs in {_images(images)}.",
+                "Its IoU hangs on few images and weighs as much in the mean as any other.",
+            )
         elif share < RARE:
             yield Caution(
                 f"{name} fills {share:.2%} of the pixels.",
                 "Its IoU hangs on few pixels and weighs as much in the mean as any other.",
+            )
+        elif before == 0:
+            yield Caution(
+                f"{name} fills {share:.1%} of the pixels here and does not occur in training.",
+                "The network cannot know it: add images that show it.",
             )
         elif before and not 1 / SHIFT < share / before < SHIFT:
             yield Caution(
@@ -173,21 +186,20 @@ def _about_calibration(result: Mapping[str, Any]) -> Iterator[Caution]:
         )
 
 
-def _about_training(
-    training: Mapping[str, Any] | None, rows: Sequence[Mapping[str, float]]
-) -> Iterator[Caution]:
-    if training is None:
+def _about_training(run: Mapping[str, Any] | None) -> Iterator[Caution]:
+    if run is None:
         yield Caution(
-            "Only the model's file is at hand, not its run folder.",
+            "The model was evaluated as a file alone, without its run folder.",
             "What it was trained on, and how, is not in this report; evaluate the run folder.",
         )
         return
-    chosen_on = training.get("parts", {}).get("validation", {}).get("images")
+    chosen_on = run["parts"].get("validation", {}).get("images")
     if chosen_on is not None and chosen_on < FEW_CHOSEN_ON:
         yield Caution(
             f"The weights were chosen on {_images(chosen_on)}.",
             "With so few the choice is partly luck; another split may choose other weights.",
         )
+    rows = run["curves"]
     if not rows:
         return
     least = min(rows, key=lambda row: row["validation_loss"])
@@ -198,7 +210,7 @@ def _about_training(
             "The network began to learn its images by heart: more images or more augmentation "
             "would help more than more steps.",
         )
-    if len(rows) > 2 and training["best"]["step"] == rows[-1]["step"]:
+    if len(rows) > 2 and run["best_step"] == rows[-1]["step"]:
         yield Caution(
             "The weights of the last look were the best.", "Longer training may do better still."
         )

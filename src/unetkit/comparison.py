@@ -16,10 +16,11 @@ from unetkit.bootstrap import COVERAGE, RESAMPLES, draws_of_figures, flatten, in
 from unetkit.classes import Classes
 from unetkit.errors import ConfigError, DataError
 from unetkit.metrics import figures
-from unetkit.reporting import find_evaluations, read_evaluation
+from unetkit.results import find_evaluations, read_evaluation
 from unetkit.summary import Record, boundary_figures, stacked
 
 FEWEST = 2  # images; of one nothing can be drawn
+FEW_IMAGES, FEW_GROUPS = 30, 5  # below, intervals are too narrow to conclude from: see docs/log.md
 DECIDES = "mean_iou"  # the figure that conclusions speak of
 
 
@@ -55,6 +56,12 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
                 f"{names[0]} has the classes {list(classes.names)} and {name} "
                 f"{list(other.names)}; accepted are runs with the same classes; compare others"
             )
+    parts = [result["part"] for result, _ in results]
+    if len(set(parts)) > 1:
+        raise DataError(
+            f"{', '.join(names)} were scored on different parts ({', '.join(parts)}); accepted is "
+            "the same part of the same data; name the folders of such evaluations"
+        )
     images = [result["images"] for result, _ in results]
     common = _common_images(images, names)
     scored = [_figures_and_draws(records, classes) for records in common]
@@ -66,7 +73,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     return {
         "images": len(common[0]),
         "left_out": len({image["name"] for some in images for image in some}) - len(common[0]),
-        "part": results[0][0]["part"],
+        "part": parts[0],
         "coverage": COVERAGE,
         "resamples": RESAMPLES,
         "runs": [
@@ -81,13 +88,16 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
             for name, folder, one in zip(names, folders, scored, strict=True)
         ],
         "differences": differences,
-        "conclusions": [_conclude(row, len(common[0])) for row in differences],
+        "conclusions": [_conclude(row, common[0], parts[0]) for row in differences],
     }
 
 
 def _same_evaluation(paths: Sequence[Path]) -> list[Path]:
     """The evaluation of each run that is called alike in all; of several the one of a test part."""
-    found = [{folder.name: folder for folder in find_evaluations(path)} for path in paths]
+    found = [
+        {str(folder.relative_to(path)): folder for folder in find_evaluations(path)}
+        for path in paths
+    ]
     if all(len(one) == 1 for one in found):
         return [next(iter(one.values())) for one in found]
     shared = [name for name in found[0] if all(name in one for one in found)]
@@ -166,22 +176,34 @@ def _differences(
     }
 
 
-def _conclude(row: Mapping[str, Any], count: int) -> str:
+def _conclude(row: Mapping[str, Any], records: Sequence[Record], part: str) -> str:
     """What can be said of a difference, and what not."""
     found = row["figures"][DECIDES]
     value, (low, high) = found["value"], found["interval"]
+    run, against, count = row["run"], row["against"], len(records)
+    if np.isnan(value) or np.isnan(low):
+        return f"Of {run} and {against} nothing can be said: these images give no mean IoU."
+    if value == low == high == 0:
+        return f"On these {count} images {run} and {against} have the very same scores."
     measured = (
-        f"On these {count} images {row['run']} has a mean IoU {abs(value):.4f} "
-        f"{'above' if value >= 0 else 'below'} that of {row['against']} "
+        f"On these {count} images {run} has a mean IoU {abs(value):.4f} "
+        f"{'above' if value >= 0 else 'below'} that of {against} "
         f"({COVERAGE:.0%} interval of the difference {low:+.4f} to {high:+.4f})"
     )
+    groups = {record["group"] for record in records} - {None}
+    if count < FEW_IMAGES or 0 < len(groups) < FEW_GROUPS:
+        few = f"{count} images" if count < FEW_IMAGES else f"images of {len(groups)} groups"
+        return f"{measured}: {few} are too few to tell two runs apart, whatever the interval says."
     if low <= 0 <= high:
         return (
             f"{measured}: that may be chance, these images cannot tell the two apart. More images "
             "might."
         )
-    better, worse = (row["run"], row["against"]) if value > 0 else (row["against"], row["run"])
-    return (
+    better, worse = (run, against) if value > 0 else (against, run)
+    sentence = (
         f"{measured}: {better} is better than {worse} on images of this kind. Whether its recipe "
         "is better than the other takes more than one training of each."
     )
+    if part in ("train", "validation", "all"):
+        sentence += f" This is the {part} part, though, which training has looked at."
+    return sentence

@@ -114,7 +114,7 @@ def require_colours(console: Console) -> None:
     Raises:
         ConfigError: The output is no terminal, or one of fewer than 256 colours.
     """
-    if not console.is_terminal or console.color_system not in ("256", "truecolor", "windows"):
+    if not console.is_terminal or console.color_system not in ("256", "truecolor"):
         where = f"has {console.color_system or 'no'} colours" if console.is_terminal else "is none"
         raise ConfigError(
             f"--show draws in a terminal, and this output {where}; accepted are terminals of 256 "
@@ -159,8 +159,7 @@ def figures_table(result: Mapping[str, Any]) -> Table:
         table.add_column(f"{resolution} resolution,\n{label}", justify="right")
     flat = [flatten(result["figures"][r][way]) for r, way in columns]
     for path in flat[0]:
-        name = ": ".join(map(figure_name, path))
-        table.add_row(Text(name), *(_figure(row[path]) for row in flat))
+        table.add_row(Text(figure_name(path)), *(_figure(row[path]) for row in flat))
     return table
 
 
@@ -185,7 +184,7 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
                 _with_interval(run["figures"][name]),
                 _with_interval(row["figures"][name], "+"),
             ]
-        table.add_row(Text(figure_name(name)), *cells)
+        table.add_row(Text(figure_name(name.split(": "))), *cells)
     return table
 
 

@@ -7,7 +7,8 @@ reports need not predict again.
 """
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,14 @@ import numpy as np
 from unetkit.bootstrap import COVERAGE, RESAMPLES
 from unetkit.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.calibration import confidence_counts
-from unetkit.cases import FOLDER, PICTURE, choose_cases, write_cases
+from unetkit.cases import (
+    FOLDER,
+    PICTURE,
+    choose_cases,
+    put_in_place,
+    require_own,
+    write_cases,
+)
 from unetkit.display import Display
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.finding import Dataset, Pair, Sources, find_dataset
@@ -27,9 +35,16 @@ from unetkit.plotting import Case
 from unetkit.prediction import Predictor
 from unetkit.provenance import provenance
 from unetkit.reading import read_pair
-from unetkit.reporting import REPORT_NAME, RESULT_NAME, write_reports
+from unetkit.reporting import REPORT_NAME, write_report
+from unetkit.results import RESULT_NAME, run_record
 from unetkit.scale import mask_to_network, scores_from_network
-from unetkit.selection import choose_pairs, recorded_groups, recorded_sources, require_part
+from unetkit.selection import (
+    choose_pairs,
+    count_seen,
+    recorded_groups,
+    recorded_sources,
+    require_part,
+)
 from unetkit.summary import classes_to_json, plain, summarise
 
 
@@ -169,10 +184,15 @@ def score_pairs(
         **summarise(records, predictor.spec.classes),
         "images": records,
         "skipped": skipped,
-        "cases": _keep_cases(folder, predictor, scored),
     }
+    if part == "all":
+        result["seen"] = count_seen(predictor.spec, [one.pair for one in scored])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as made:
+        result["cases"] = _keep_cases(Path(made) / "new", predictor, scored)
+        put_in_place(Path(made) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
-    (report,) = write_reports(folder)
+    report = write_report(folder, folder / REPORT_NAME)
     display.finish()
     display.say(f"figures in {folder / RESULT_NAME}, the report in {report}")
     return result
@@ -189,6 +209,7 @@ def _choose_out(
         folder = model / name
     else:
         folder = model.with_name(f"{model.stem}-{name}")
+    require_own(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(
             f"output {folder} is a file; accepted is a folder; name another with --out"
@@ -236,7 +257,9 @@ def _describe(
         "data": str(dataset.source.resolve()),
         "part": part,
         "pairs": pairs,
-        "listed": dataset.listed.get(part),
+        "listed": dataset.listed.get(part) if part == "test" else None,
+        "seen": None,
+        "run": run_record(predictor.path),
         "protocol": {
             "split": how,
             "original": "probabilities resized linearly to the mask's size, then the most "
@@ -259,12 +282,15 @@ def _keep_cases(
 ) -> list[dict[str, Any]]:
     """Predicts the worst, the median and the best pictures once more, and keeps them."""
     places = choose_cases([one.mean_iou for one in scored])
-    spec, cases = predictor.spec, []
-    for place in places:
-        one = scored[place.index]
-        image, truth = read_pair(one.pair, spec.classes, spec.pixels)
-        caption = f"{place.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
-        cases.append(Case(spec.pixels.photo(image), truth, predictor(image), caption))
-    rows = write_cases(folder, places, cases, spec.classes)
+    spec = predictor.spec
+
+    def cases() -> Iterator[Case]:
+        for place in places:
+            one = scored[place.index]
+            image, truth = read_pair(one.pair, spec.classes, spec.pixels)
+            caption = f"{place.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
+            yield Case(spec.pixels.photo(image), truth, predictor(image), caption)
+
+    rows = write_cases(folder, places, cases(), spec.classes)
     names = [scored[place.index].pair.name for place in places]
     return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]

@@ -192,13 +192,16 @@ def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     return {name: _scalar(scores[..., k]) for k, name in enumerate(names)}
 
 
-def figure_name(key: str) -> str:
-    """A figure's key as people write it.
+def figure_name(path: Sequence[str]) -> str:
+    """A figure, by its path of names, as people write it; names of classes stay as they are.
 
-    >>> figure_name("mean_iou"), figure_name("foreground_dice")
-    ('mean IoU', 'foreground Dice')
+    >>> figure_name(("mean_iou",)), figure_name(("iou", "serious_case"))
+    ('mean IoU', 'IoU: serious_case')
     """
-    return key.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
+    key, *names = path
+    first = key.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
+    shown = [name.replace("_", " ") if name in BORDER_POLICIES else name for name in names]
+    return ": ".join([first, *shown])
 
 
 def mean_over_images(

@@ -1,15 +1,11 @@
 """`report`: an evaluation as one page for people: everything in one file, nothing from outside.
 
-The page is made from what lies in the evaluation's folder and in the run folder around it, so it
-can be made anew anywhere, without the data or the model.
+The page is made from what lies in the evaluation's folder alone, so it can be made anew anywhere,
+without the data, the model or the run.
 """
 
 import base64
-import csv
 import io
-import json
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,31 +14,34 @@ import jinja2
 import numpy as np
 from PIL import Image
 
-from unetkit import runfolder
 from unetkit.bootstrap import flatten
 from unetkit.breakdown import by_group, by_share, by_size, constant_answer
+from unetkit.cases import CASE_FILE, FOLDER, JPEG_QUALITY, LARGEST_KEPT
 from unetkit.cautions import find_cautions
 from unetkit.charts import (
+    Chart,
     distance_chart,
+    group_chart,
     histogram_chart,
     loss_chart,
     reliability_chart,
-    rows_chart,
     score_chart,
+    share_chart,
+    size_chart,
 )
 from unetkit.classes import Classes
-from unetkit.errors import DataError, DataNotFoundError, OutputExistsError, UnetkitError
+from unetkit.errors import DataError, OutputExistsError
 from unetkit.metrics import figure_name
-from unetkit.outputs import write_text
+from unetkit.outputs import palette_picture, write_text
+from unetkit.results import RESULT_NAME, find_evaluations, read_evaluation
 from unetkit.scale import IGNORE
-from unetkit.summary import classes_from_json
 
-RESULT_NAME = "evaluation.json"
 REPORT_NAME = "report.html"
-CASE_FILE = re.compile(r"cases/[\w-]+\.(jpg|png)")
-# Of the error map: what is wrong, and its colour (Okabe and Ito; light, dark, in between).
+BACKGROUND_OPACITY = 90  # of 255: what is background stays to be seen
+# Of the error map: what is wrong, and its colour: no class has it by default, and all are apart in
+# lightness too, over a photo made faint.
 MISSED, ADDED, MIXED = 1, 2, 3
-ERROR_COLOURS = {MISSED: (240, 228, 66), ADDED: (0, 60, 110), MIXED: (213, 94, 0)}
+ERROR_COLOURS = {MISSED: (243, 118, 104), ADDED: (0, 48, 96), MIXED: (84, 116, 60)}
 ERROR_NAMES = {
     MISSED: "missed: background predicted where there is an object",
     ADDED: "added: an object predicted where there is background",
@@ -66,11 +65,11 @@ def report(
     Raises:
         DataNotFoundError: There is no evaluation.
         DataError: It was written by another version, or is damaged.
-        OutputExistsError: `out` exists, or would be the report of several.
+        OutputExistsError: `out` exists, is a folder, or would be the report of several.
     """
     folders = find_evaluations(path)
     if out is None:
-        return [written for folder in folders for written in write_reports(folder)]
+        return [write_report(folder, folder / REPORT_NAME) for folder in folders]
     out = Path(out)
     if len(folders) > 1:
         raise OutputExistsError(
@@ -82,54 +81,20 @@ def report(
             f"{out} exists already; accepted is a new name; name another with --out, or allow it "
             "with --overwrite"
         )
-    return write_reports(folders[0], out)
+    if out.is_dir():
+        raise OutputExistsError(
+            f"{out} is a folder; accepted is the name of a file; add one, such as "
+            f"{out / REPORT_NAME}"
+        )
+    return [write_report(folders[0], out)]
 
 
-def write_reports(folder: Path, out: Path | None = None) -> list[Path]:
-    """Writes the report of one evaluation's folder."""
+def write_report(folder: Path, out: Path) -> Path:
+    """Writes the report of one evaluation's folder to a file."""
     page = render(folder)
-    out = out or folder / REPORT_NAME
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, page)
-    return [out]
-
-
-def find_evaluations(path: str | Path) -> list[Path]:
-    """The folders of a run's evaluations, or this folder if it is one.
-
-    Raises:
-        DataNotFoundError: There is none.
-    """
-    path = Path(path)
-    if (path / RESULT_NAME).is_file():
-        return [path]
-    found = sorted(file.parent for file in path.glob(f"*/{RESULT_NAME}"))
-    if not found:
-        raise DataNotFoundError(
-            f"{path} holds no evaluation; accepted is a run folder that was evaluated, or the "
-            f"folder of an evaluation; run: unetkit evaluate {path} --data DATA"
-        )
-    return found
-
-
-def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
-    """What evaluation.json holds, and its classes.
-
-    Raises:
-        DataError: It was written by another version, or is damaged.
-    """
-    file = folder / RESULT_NAME
-    try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        classes = classes_from_json(result["classes"])
-        for key in ("figures", "intervals", "boundary_iou", "calibration", "distance", "cases"):
-            result[key]
-        return result, classes
-    except (OSError, ValueError, KeyError, TypeError, UnetkitError) as error:
-        raise DataError(
-            f"{file} cannot be used ({type(error).__name__}: {error}); accepted is what this "
-            "version of unetkit evaluate wrote; evaluate again with --overwrite"
-        ) from error
+    return out
 
 
 def render(folder: Path) -> str:
@@ -139,10 +104,6 @@ def render(folder: Path) -> str:
         DataError: As `read_evaluation`, or a picture is missing.
     """
     result, classes = read_evaluation(folder)
-    run = folder.parent if (folder.parent / runfolder.SUMMARY).is_file() else None
-    training = _read_json(run / runfolder.SUMMARY) if run else None
-    config = _read_config(run / runfolder.CONFIG) if run else None
-    curves = _read_curves(run / runfolder.CURVES) if run else []
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("unetkit"),
         autoescape=True,
@@ -155,14 +116,13 @@ def render(folder: Path) -> str:
     environment.filters["colour"] = lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb)
     return environment.get_template("report.html").render(
         result={**result, "data_name": Path(result["data"]).name},
+        run=result["run"],
         classes=classes,
         headline=_headline(result, classes),
-        cautions=find_cautions(result, classes, training, curves),
+        cautions=find_cautions(result, classes),
         rows=_class_rows(result, classes),
         table=_figure_rows(result),
-        training=training,
-        config=config,
-        charts=_charts(result, classes, training, curves),
+        charts=_charts(result, classes),
         cases=[_case(folder, row, result, classes) for row in result["cases"]],
         errors=[(ERROR_COLOURS[kind], ERROR_NAMES[kind]) for kind in _kinds_of_error(classes)],
     )
@@ -189,36 +149,32 @@ def _headline(result: Mapping[str, Any], classes: Classes) -> list[dict[str, Any
     pair = result["intervals"].get("calibration", {}).get("error")
     cards.append(("calibration_error", calibration["error"], pair, "0 is best"))
     return [
-        {"name": figure_name(key), "value": value, "bounds": pair, "note": note}
+        {"name": figure_name((key,)), "value": value, "bounds": pair, "note": note}
         for key, value, pair, note in cards
     ]
 
 
-def _charts(
-    result: Mapping[str, Any],
-    classes: Classes,
-    training: Mapping[str, Any] | None,
-    curves: Sequence[Mapping[str, float]],
-) -> dict[str, Any]:
-    images = result["images"]
+def _charts(result: Mapping[str, Any], classes: Classes) -> dict[str, list[Chart]]:
+    """The diagrams of each section that has any."""
+    found: dict[str, list[Chart]] = {"trust": [], "where": [], "training": []}
+    images, bounds = result["images"], result["intervals"]
     scores = [image["mean_iou"] for image in images if image["mean_iou"] is not None]
-    kept = training["best"]["step"] if training else 0
-    sizes, groups = by_size(images), by_group(images)
-    return {
-        "loss": loss_chart(curves, kept) if curves else None,
-        "score": score_chart(curves, kept) if curves else None,
-        "reliability": reliability_chart(result["calibration"]["bins"]) if scores else None,
-        "distance": distance_chart(result["distance"], result["intervals"].get("distance", {}))
-        if any(value is not None for value in result["distance"].values())
-        else None,
-        "histogram": histogram_chart(scores) if len(scores) > 1 else None,
-        "size": rows_chart(sizes, "mean IoU by size of the image", "mean IoU") if sizes else None,
-        "group": rows_chart(groups, "mean IoU by group", "mean IoU") if groups else None,
-        "share": {
-            name: rows_chart(rows, f"IoU of {name} by its share of the image", f"IoU of {name}")
-            for name, rows in by_share(images, classes).items()
-        },
-    }
+    if scores:
+        found["trust"].append(reliability_chart(result["calibration"]))
+    if any(value is not None for value in result["distance"].values()):
+        found["trust"].append(distance_chart(result["distance"], bounds.get("distance", {})))
+    if len(scores) > 1:
+        found["trust"].append(histogram_chart(scores))
+    if rows := by_size(images):
+        found["where"].append(size_chart(rows))
+    for share in by_share(images, classes):
+        found["where"].append(share_chart(share, len(classes)))
+    if groups := by_group(images):
+        found["where"].append(group_chart(groups))
+    if result["run"] and result["run"]["curves"]:
+        curves, kept = result["run"]["curves"], result["run"]["best_step"]
+        found["training"] += [loss_chart(curves, kept), score_chart(curves, kept)]
+    return found
 
 
 def _figure_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -228,7 +184,7 @@ def _figure_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = [flatten(result["intervals"].get(r, {}).get(way, {})) for r, way in columns]
     return [
         {
-            "name": ": ".join(figure_name(part) for part in path),
+            "name": figure_name(path),
             "cells": [(v[path], p.get(path)) for v, p in zip(values, pairs, strict=True)],
         }
         for path in values[0]
@@ -292,14 +248,17 @@ def _case(
     folder: Path, row: Mapping[str, Any], result: Mapping[str, Any], classes: Classes
 ) -> dict[str, Any]:
     """A case's pictures as data within the page."""
-    files = {kind: _case_file(folder, row[kind]) for kind in ("image", "truth", "prediction")}
-    truth, prediction = (_read_mask(files[kind]) for kind in ("truth", "prediction"))
-    height, width = truth.shape
-    errors = Image.fromarray(error_map(truth, prediction, classes))
-    colours = [(0, 0, 0)] + [ERROR_COLOURS[kind] for kind in (MISSED, ADDED, MIXED)]
-    errors.putpalette([value for colour in colours for value in colour])
-    png = io.BytesIO()
-    errors.save(png, "PNG", transparency=0)
+    size = (int(row["size"][0]), int(row["size"][1]))
+    with _open_case(folder, row["image"], size) as photo:
+        image = _data("jpeg", photo, quality=JPEG_QUALITY)
+    masks = {}
+    for kind in ("truth", "prediction"):
+        with _open_case(folder, row[kind], size) as picture:
+            masks[kind] = np.asarray(picture)
+    errors = Image.fromarray(error_map(masks["truth"], masks["prediction"], classes))
+    errors.putpalette(
+        [value for colour in ((0, 0, 0), *ERROR_COLOURS.values()) for value in colour]
+    )
     record = next(image for image in result["images"] if image["name"] == row["name"])
     return {
         "name": row["name"],
@@ -307,60 +266,59 @@ def _case(
         "number": row["number"],
         "mean_iou": record["mean_iou"],
         "full_size": record["size"],
-        "height": height,
-        "width": width,
-        "image": _data("jpeg", files["image"].read_bytes()),
-        "truth": _data("png", files["truth"].read_bytes()),
-        "prediction": _data("png", files["prediction"].read_bytes()),
-        "errors": _data("png", png.getvalue()),
+        "height": size[0],
+        "width": size[1],
+        "image": image,
+        **{kind: _class_layer(mask, classes) for kind, mask in masks.items()},
+        "errors": _data("png", errors, transparency=0),
     }
 
 
-def _case_file(folder: Path, name: Any) -> Path:
-    if not isinstance(name, str) or not CASE_FILE.fullmatch(name) or not (folder / name).is_file():
+def _class_layer(mask: np.ndarray, classes: Classes) -> str:
+    """A mask to be laid over its photo: the background barely, ignored pixels not at all."""
+    picture = palette_picture(np.where(mask == IGNORE, len(classes), mask), classes)
+    opacity = [255] * len(classes) + [0]
+    if classes.background is not None:
+        opacity[classes.background] = BACKGROUND_OPACITY
+    picture.putpalette([*(picture.getpalette() or []), 0, 0, 0])
+    return _data("png", picture, transparency=bytes(opacity))
+
+
+def _open_case(folder: Path, name: Any, size: tuple[int, int]) -> Image.Image:
+    """A picture that an evaluation kept, and nothing else.
+
+    Raises:
+        DataError: It is absent, from elsewhere, or no such picture.
+    """
+    file = folder / FOLDER / str(name).removeprefix(f"{FOLDER}/")
+    try:
+        inside = (folder / FOLDER).resolve()
+        if CASE_FILE.fullmatch(file.name) and file.resolve().parent == inside:
+            picture = Image.open(file, formats=("JPEG", "PNG"))
+            modes = ("RGB",) if picture.format == "JPEG" else ("P",)
+            if picture.size == size[::-1] and picture.mode in modes and max(size) <= LARGEST_KEPT:
+                picture.load()
+                return picture
+        raise ValueError("no picture of this size that an evaluation kept")
+    except (OSError, ValueError, SyntaxError) as error:
         raise DataError(
-            f"{folder / RESULT_NAME} names the picture {name!r:.80}, which is not there; accepted "
-            "are the pictures that unetkit evaluate kept in cases/; evaluate again with --overwrite"
-        )
-    return folder / name
+            f"{folder / RESULT_NAME} names the picture {name!r:.80}, which cannot be shown "
+            f"({error}); accepted are the pictures that unetkit evaluate kept in {FOLDER}/; "
+            "evaluate again with --overwrite"
+        ) from error
 
 
-def _read_mask(file: Path) -> np.ndarray:
-    with Image.open(file) as picture:
-        return np.asarray(picture)
+def _data(format: str, picture: Image.Image, **options: Any) -> str:
+    written = io.BytesIO()
+    picture.save(written, format, **options)
+    return f"data:image/{format};base64,{base64.b64encode(written.getvalue()).decode()}"
 
 
-def _data(kind: str, content: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+def _figure(value: float | None) -> str:
+    return "absent" if value is None else f"{value:.3f}"
 
 
-def _read_json(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _read_config(file: Path) -> dict[str, Any] | None:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def _read_curves(file: Path) -> list[dict[str, float]]:
-    try:
-        with open(file, newline="", encoding="utf-8") as lines:
-            return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
-    except (OSError, ValueError, TypeError):
-        return []
-
-
-def _figure(value: float | None, places: int = 3) -> str:
-    return "none" if value is None else f"{value:.{places}f}"
-
-
-def _bounds(pair: Sequence[float | None] | None, places: int = 3) -> str:
+def _bounds(pair: Sequence[float | None] | None) -> str:
     if not pair or pair[0] is None or pair[1] is None:
         return ""
-    return f"{pair[0]:.{places}f} to {pair[1]:.{places}f}"
+    return f"{pair[0]:.3f} to {pair[1]:.3f}"

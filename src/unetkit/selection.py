@@ -5,6 +5,7 @@ training did not look at. A listed test pair that was trained on is refused.
 """
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,7 @@ def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], st
     """The official test list, or every pair that training did not look at."""
     has_test = "test" in dataset.parts.values()
     pairs = [p for p in dataset.pairs if not has_test or dataset.parts.get(p.name) == "test"]
-    seen = set(spec.seen)
-    is_seen = list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
+    is_seen = _is_seen(spec, pairs)
     common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
     if not has_test:
         unseen = tuple(pair for pair, known in zip(pairs, is_seen, strict=True) if not known)
@@ -75,6 +75,16 @@ def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], st
             "train with these parts, or name another model"
         )
     return tuple(pairs), "the test part that the data name"
+
+
+def count_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> int:
+    """How many of the pairs have a picture that training looked at."""
+    return sum(_is_seen(spec, pairs))
+
+
+def _is_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> list[bool]:
+    seen = set(spec.seen)
+    return list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
 
 
 def _digest_of(pair: Pair) -> str:
@@ -119,7 +129,7 @@ def recorded_groups(model: Path, dataset: Dataset) -> dict[str, str]:
     """What each pair belongs to, by name: its category, or what a split keeps together; or empty.
 
     Args:
-        model: A run folder, whose rule holds if this is its data, or a model file.
+        model: The folder of the model; if it is a run of these data, its rule holds.
     """
     if dataset.categories:
         return dict(dataset.categories)

@@ -118,15 +118,17 @@ def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[fl
         Value, low and high; the interval is nan of one picture.
     """
 
-    def score(totals: np.ndarray) -> Any:
-        scores = iou_score(totals)
-        return mean_score(scores if index is None else scores[..., [index]])
+    def scores(counts: np.ndarray) -> dict[str, Any]:
+        ious = iou_score(counts)
+        by_class = {str(k): ious[..., k] for k in range(ious.shape[-1])}
+        return {"mean": mean_score(ious), **by_class}
 
+    name = "mean" if index is None else str(index)
     counts = stacked(records, "confusion", "original")
-    value = score(counts.sum(0))
+    value = float(scores(counts.sum(0))[name])
     if len(records) < 2:
         return value, float("nan"), float("nan")
-    return value, *interval(score(resampled_sums(counts)))
+    return value, *interval(draws_of_figures(counts, scores)[name,])
 
 
 def plain(value: Any) -> Any:
@@ -156,10 +158,16 @@ def classes_from_json(raw: Mapping[str, Any]) -> Classes:
     Raises:
         KeyError, TypeError, ConfigError: It is something else.
     """
+    names = raw["names"]
+    special = [raw[name] for name in ("background", "border")]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"names of classes are {names!r:.80}")
+    if not all(type(index) in (int, type(None)) for index in special):
+        raise TypeError(f"background and border are {special!r:.80}")
     return Classes(
-        names=tuple(raw["names"]),
-        values=tuple(range(len(raw["names"]))),
-        background=raw["background"],
-        border=raw["border"],
+        names=tuple(names),
+        values=tuple(range(len(names))),
+        background=special[0],
+        border=special[1],
         colours=tuple((int(r), int(g), int(b)) for r, g, b in raw["colours"]),
     )

@@ -30,9 +30,10 @@ for (const panel of document.querySelectorAll(".case .panel")) {
   panel.addEventListener("click", () => {
     const one = panel.closest(".case");
     stage.replaceChildren(...[...one.querySelectorAll(".panel")].map((each) => {
-      const copy = each.cloneNode(true);
+      const copy = document.createElement("div"); // there is nothing to press in it
+      copy.className = each.className;
+      copy.append(...[...each.childNodes].map((inner) => inner.cloneNode(true)));
       copy.querySelectorAll("[id]").forEach((named) => named.removeAttribute("id"));
-      copy.removeAttribute("title");
       return copy;
     }));
     dialog.querySelector("span").textContent = one.querySelector("figcaption").textContent;
@@ -63,4 +64,18 @@ stage.addEventListener("pointermove", (event) => {
   const scale = picture.getScreenCTM().a;
   show({width: view.width, x: view.x - event.movementX / scale, y: view.y - event.movementY / scale});
 });
-stage.addEventListener("pointerup", () => { held = null; });
+for (const end of ["pointerup", "pointercancel"]) {
+  stage.addEventListener(end, () => { held = null; });
+}
+const keys = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
+dialog.addEventListener("keydown", (event) => {
+  if (event.key === "+" || event.key === "-") {
+    zoom(event.key === "+" ? 1.5 : 1 / 1.5);
+  } else if (event.key in keys) {
+    const [right, down] = keys[event.key];
+    show({width: view.width, x: view.x + right * view.width / 8, y: view.y + down * view.height / 8});
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
