@@ -42,8 +42,9 @@ def cross_validate(
         data: Folder or table of pairs; may be left out where `config` names it.
         folds: Number of parts, 2 to 100; each is the test part once.
         out: Folder to make: split-1.json, fold-1/ and so on, and folds.json.
-        preset: As for `train`, like all below.
-        minutes: For each network.
+        preset: As for `train`, like size, seed, config and display.
+        epochs: For each network, as for `train`.
+        minutes: For each network, as for `train`.
 
     Returns:
         What folds.json holds: figures pooled over all out-of-fold pairs, and of each fold.

@@ -42,6 +42,10 @@ def demo(
     Args:
         out: Folder to make; it will hold data/, run/ and predictions/.
         steps: Updates of the weights.
+        display: Shows progress.
+
+    Returns:
+        The run folder, the figures and the folder of predictions.
 
     Raises:
         OutputExistsError: `out` is in use.

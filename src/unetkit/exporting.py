@@ -62,6 +62,10 @@ def export(
         format: "onnx".
         out: The file; by default RUN.onnx in the current folder.
         overwrite: Whether an existing file may be replaced.
+        display: Shows progress.
+
+    Returns:
+        The file.
 
     Raises:
         DataNotFoundError: `model` is not a run folder with trained weights.

@@ -72,8 +72,7 @@ def train(
 ) -> Path:
     """Trains a U-Net on a folder of images and masks.
 
-    What is not asked for is chosen from the preset and the data. (Nine arguments where the house
-    has eight: each is what somebody sets first.)
+    What is not asked for is chosen from the preset and the data.
 
     Args:
         data: Folder or table of pairs; may be left out where `config` names it.
