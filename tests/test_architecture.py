@@ -16,6 +16,7 @@ ORDER = [
     "errors",
     "runfolder",
     "provenance",
+    "runtime",
     "display",
     "geometry",
     "scale",

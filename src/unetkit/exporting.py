@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import onnxruntime
 
 from unetkit import __version__, runfolder
 from unetkit.config import RunConfig, config_from_file
@@ -35,6 +34,7 @@ from unetkit.outputs import write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
 from unetkit.prediction import fit_to_network
+from unetkit.runtime import onnxruntime
 from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec, picture_digest
 from unetkit.splits import read_split_names

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from unetkit import runfolder
@@ -25,6 +24,7 @@ from unetkit.geometry import Geometry
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
 from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
 from unetkit.pixels import DTYPES
+from unetkit.runtime import onnxruntime
 from unetkit.scale import image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
 
