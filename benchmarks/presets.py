@@ -51,7 +51,7 @@ def main() -> None:
 
 def row(preset: str, asked: float, taken: float, run: Path, figures: dict) -> str:
     training = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["training"]
-    summary = json.loads((run / "training.json").read_text(encoding="utf-8"))
+    summary = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     scores = [
         f"{figures[r]['summed']['pixel_accuracy']:.4f}, {figures[r]['summed']['mean_iou']:.4f}"
         for r in ("training", "original")

@@ -71,7 +71,7 @@ class Box:
 
 
 BOXES = {
-    "command": Box(0, 0, 360, "parse, call, print", "cli console display"),
+    "command": Box(0, 0, 360, "parse, call, print", "cli options tables console display"),
     "jobs": Box(400, 0, 360, "whole jobs", "demonstration crossvalidation", needs_keras=True),
     "make": Box(
         0,
@@ -94,8 +94,15 @@ BOXES = {
     "sheets": Box(540, 375, 220, "findings, contact sheets"),
     "sample": Box(0, 472, 230, "cut samples", "loading augment scale geometry"),
     "network": Box(265, 472, 230, "the network", "model losses unet_drawing", needs_keras=True),
-    "train": Box(530, 472, 230, "train", "training config recorder", needs_keras=True),
-    "export": Box(530, 568, 230, "export, checked", "exporting", needs_keras=True),
+    "train": Box(
+        530,
+        472,
+        230,
+        "train",
+        "training trainer recorder config optimizers finetuning",
+        needs_keras=True,
+    ),
+    "export": Box(530, 568, 230, "export, checked", "exporting importing", needs_keras=True),
     "run": Box(245, 577, 220, "a run folder, model.onnx"),
     "predict": Box(0, 664, 230, "predict", "prediction spec outputs"),
     "evaluate": Box(

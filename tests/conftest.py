@@ -9,6 +9,8 @@ import tifffile
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Tests share one process: TensorFlow has computed in it before most of them train.
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 TINY_CONFIG = {
     "network": {"filters": [4, 8, 8], "head_filters": 4},

@@ -42,6 +42,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "docs/photos.md": ("photos", "new"),
     "docs/report.md": ("pets", "run"),
     "docs/scale.md": ("run",),
+    "docs/training.md": ("photos",),
     "docs/troubleshooting.md": ("photos", "run", "new"),
 }
 # Programs that pages name and that are not run here, and why.

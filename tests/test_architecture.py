@@ -17,6 +17,8 @@ ORDER = [
     "runfolder",
     "provenance",
     "runtime",
+    "backend",
+    "pace",
     "display",
     "geometry",
     "scale",
@@ -61,14 +63,21 @@ ORDER = [
     "breakdown",
     "spec",
     "outputs",
+    "checkpoints",
+    "manifest",
     "prediction",
     "loading",
     "losses",
     "model",
     "unet_drawing",
     "config",
+    "optimizers",
     "exporting",
+    "importing",
+    "finetuning",
     "plotting",
+    "growth",
+    "tensorboard",
     "overview",
     "charts",
     "cautions",
@@ -76,16 +85,25 @@ ORDER = [
     "reporting",
     "selection",
     "evaluation",
+    "alarms",
+    "progress",
     "recorder",
+    "trainer",
     "training",
     "crossvalidation",
     "demonstration",
+    "runs",
+    "verification",
+    "runtables",
+    "tables",
     "console",
+    "options",
     "cli",
 ]
 TRAINING_LIBRARIES = (
     "keras",
     "tensorflow",
+    "imageio",
     "jinja2",
     "matplotlib",
     "skimage",
@@ -97,6 +115,8 @@ TRAINING_LIBRARIES = (
     "requests",
     "urllib3",
     "filelock",
+    "h5py",
+    "psutil",
 )
 
 
@@ -181,3 +201,20 @@ except unetkit.UnetkitError as error:
     print(error)
 """
     assert 'pip install "unetkit[train]"' in run_python(code)
+
+
+def test_a_backend_that_is_wanted_and_absent_is_refused(tmp_path):
+    (tmp_path / "jax.py").write_text("raise ModuleNotFoundError('no jax', name='jax')")
+    code = f"""
+import os, sys
+os.environ["KERAS_BACKEND"] = "jax"
+sys.path.insert(0, {str(tmp_path)!r})
+import unetkit
+try:
+    unetkit.train
+except unetkit.UnetkitError as error:
+    print(error)
+"""
+    said = run_python(code)
+    assert "the Keras backend is jax" in said
+    assert "KERAS_BACKEND=tensorflow" in said

@@ -28,7 +28,9 @@ COMMANDS = (
     ["info"],
     ["predict"],
     ["report"],
+    ["runs"],
     ["train"],
+    ["verify"],
 )
 TINY = (
     "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"

@@ -74,7 +74,7 @@ class TestChoices:
         training = config.training
         assert (training.optimizer, training.loss, training.batch_size) == (
             "adam",
-            "cross_entropy",
+            {"cross_entropy": 1.0},
             32,
         )
         # 20 times 100 samples are 63 steps of 32; 5 epochs of 4 steps are the least between looks

@@ -15,7 +15,7 @@ from unetkit.classes import Classes
 from unetkit.errors import DataError
 from unetkit.finding import SHOWN, Pair
 from unetkit.geometry import unet_geometry
-from unetkit.loading import PREFETCH, Cache, Sampler, build_cache
+from unetkit.loading import LOADER_THREADS, Cache, Sampler, build_cache
 from unetkit.pixels import PixelFormat
 from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
@@ -72,7 +72,7 @@ class TestReproducibility:
     @SAMPLERS
     def test_batches_are_those_of_their_steps(self, make):
         sampler = make()
-        count = 2 * PREFETCH + 3
+        count = 2 * LOADER_THREADS + 3
         for step, batch in enumerate(islice(sampler.batches(3), count)):
             assert_equal_batches(batch, sampler.batch(step, 3))
 

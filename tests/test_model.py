@@ -10,7 +10,7 @@ import tensorflow as tf
 from keras import layers
 
 from unetkit.errors import ConfigError, SizeError
-from unetkit.losses import cross_entropy_dice
+from unetkit.losses import cross_entropy
 from unetkit.model import (
     CHOICES,
     PRESETS,
@@ -276,7 +276,7 @@ def fitted():
     keras.utils.set_random_seed(0)
     config = replace(PRESETS["notebook"], filters=(4, 5, 6), head_filters=4, dropout=0.0)
     model = build_unet(config, in_channels=3, num_classes=3)
-    model.compile(keras.optimizers.SGD(0.05), cross_entropy_dice)
+    model.compile(keras.optimizers.SGD(0.05), cross_entropy)
     masks = np.random.default_rng(0).integers(0, 3, (4, 16, 16)).astype(np.uint8)
     model.fit(pixels(4, 16, 16, 3) + 2, masks, batch_size=2, epochs=2, verbose=0)
     return model
@@ -344,7 +344,7 @@ class TestFastPreset:
     def test_statistics_are_learnt(self):
         keras.utils.set_random_seed(0)
         model = build_unet(replace(TINY["fast"], filters=(2, 3)), in_channels=1, num_classes=2)
-        model.compile("sgd", cross_entropy_dice)
+        model.compile("sgd", cross_entropy)
         masks = np.random.default_rng(0).integers(0, 2, (4, 8, 8)).astype(np.uint8)
         model.fit(pixels(4, 8, 8, 1) + 2, masks, batch_size=2, verbose=0)
         for layer in layers_of(model, layers.BatchNormalization):

@@ -227,7 +227,7 @@ class TestCommand:
 
     def test_a_run_of_another_version_is_as_good_as_none(self, evaluated, pets, tmp_path):
         shutil.copytree(evaluated, tmp_path / "run")
-        (tmp_path / "run" / "training.json").write_text("{}")
+        (tmp_path / "run" / "manifest.json").write_text("{}")
         result = evaluate(tmp_path / "run", pets, out=tmp_path / "out")
         assert result["run"] is None
         assert (tmp_path / "out" / "report.html").is_file()

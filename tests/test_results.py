@@ -2,12 +2,14 @@
 
 import copy
 import json
+import tomllib
 
 import pytest
+import tomli_w
 from test_comparison import records, write_run
 
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.results import find_evaluations, read_evaluation, run_record
+from unetkit.results import find_evaluations, loss_text, read_evaluation, run_record
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +108,7 @@ class TestRunRecord:
         record = run_record(run / "model.onnx")
         assert record["data"] == str(pets)
         assert record["recipe"]["steps"] == 4
+        assert record["recipe"]["loss"] == "cross_entropy + dice"
         assert [row["step"] for row in record["curves"]] == [2, 4]
         assert record["parts"]["train"]["images"] > 0
 
@@ -115,17 +118,35 @@ class TestRunRecord:
     @pytest.mark.parametrize(
         ("name", "text"),
         [
-            ("training.json", "[]"),
-            ("training.json", "{}"),
+            ("manifest.json", "[]"),
+            ("manifest.json", "{}"),
             ("curves.csv", "a,b\n1,2\n"),
             ("curves.csv", "step,loss\n1,1e308\n"),
+            ("manifest.json", "[" * 99999),
             ("config.toml", 'data = "x"\n[training]\nsteps = "x"\n'),
             ("config.toml", "["),
         ],
     )
     def test_a_run_that_cannot_be_read_is_none(self, run, tmp_path, name, text):
-        for file in ("training.json", "curves.csv", "config.toml"):
+        for file in ("manifest.json", "curves.csv", "config.toml"):
             (tmp_path / file).write_bytes((run / file).read_bytes())
         assert run_record(tmp_path / "model.onnx") is not None
         (tmp_path / name).write_text(text)
         assert run_record(tmp_path / "model.onnx") is None
+
+    @pytest.mark.parametrize("loss", ['"dice"', "[1.0]", '{dice = "1"}', "{dice = nan}"])
+    def test_a_loss_that_is_no_table_of_numbers_is_none(self, run, tmp_path, loss):
+        for file in ("manifest.json", "curves.csv", "config.toml"):
+            (tmp_path / file).write_bytes((run / file).read_bytes())
+        config = tomllib.loads((run / "config.toml").read_text())
+        config["training"]["loss"] = tomllib.loads(f"loss = {loss}")["loss"]
+        (tmp_path / "config.toml").write_text(tomli_w.dumps(config))
+        assert run_record(tmp_path / "model.onnx") is None
+
+
+def test_a_loss_is_told_as_a_sum():
+    assert loss_text({"dice": 1}) == "dice"
+    assert loss_text({"cross_entropy": 1.0, "focal": 0.25}) == "cross_entropy + 0.25 focal"
+    for wrong in ("dice", ["dice"], {"dice": None}, {"dice": True}, {"dice": float("inf")}):
+        with pytest.raises((TypeError, ValueError), match=r"loss|dice"):
+            loss_text(wrong)

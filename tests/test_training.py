@@ -18,7 +18,7 @@ from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.finding import Sources, find_dataset
 from unetkit.loading import Sampler, build_cache
-from unetkit.losses import loss_by_name
+from unetkit.losses import LOSSES
 from unetkit.pixels import PixelFormat
 from unetkit.scale import IGNORE
 from unetkit.spec import picture_digest
@@ -27,13 +27,15 @@ from unetkit.training import overrides_from
 
 RUN_FILES = {
     "best.weights.h5",
+    "checkpoints",
     "config.toml",
     "curves.csv",
     "curves.png",
+    "log.txt",
+    "manifest.json",
     "model.onnx",
     "pictures",
     "split.json",
-    "training.json",
 }
 
 
@@ -44,11 +46,13 @@ class Listener(Display):
     def say(self, text):
         self.lines.append(text)
 
-    def training_step(self, step, total, images, loss):
-        self.steps.append((step, total))
+    warn = say
 
-    def validated(self, step, total, figures):
-        self.validations.append(step)
+    def training_step(self, report):
+        self.steps.append((report.step, report.steps))
+
+    def validated(self, report, figures):
+        self.validations.append(report.step)
 
 
 def tiny(**sections):
@@ -64,14 +68,14 @@ class TestRunFolder:
             rows = list(csv.DictReader(file))
         assert [row["step"] for row in rows] == ["2", "4"]
         best = max(rows, key=lambda row: float(row["validation_mean_iou"]))
-        summary = json.loads((run / "training.json").read_text())
+        summary = json.loads((run / "manifest.json").read_text())
         assert summary["best"]["step"] == int(best["step"])
         assert summary["best"]["mean_iou"] == pytest.approx(
             float(best["validation_mean_iou"]), abs=1e-6
         )
 
     def test_the_summary_says_with_what_it_was_made_and_from_what(self, run, pets):
-        summary = json.loads((run / "training.json").read_text())
+        summary = json.loads((run / "manifest.json").read_text())
         assert summary["command"] is None  # from Python
         assert summary["versions"].keys() >= {"keras", "numpy", "onnx"}
         split = split_pairs(find_dataset(pets), SplitRule())
@@ -215,7 +219,7 @@ class TestTraining:
             training={"steps": 80, "steps_per_validation": 20, "learning_rate": 0.01},
         )
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
-        assert json.loads((run / "training.json").read_text())["best"]["mean_iou"] > 0.9
+        assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.9
 
 
 class TestDeepPictures:
@@ -258,7 +262,7 @@ class TestDeepPictures:
             training={"steps": 40, "steps_per_validation": 20, "learning_rate": 0.01},
         )
         run = train(data, out=tmp_path / "run", config=config)
-        assert json.loads((run / "training.json").read_text())["best"]["mean_iou"] > 0.8
+        assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.8
 
     def test_a_stack_is_as_many_pairs(self, tmp_path):
         from test_prediction import write_pages
@@ -300,13 +304,13 @@ class TestIgnoredPixels:
         logits = np.random.default_rng(0).normal(size=(*masks.shape, 2)).astype(np.float32)
         powers = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
         of_truth = np.take_along_axis(powers, (masks == 1)[..., None].astype(int), -1)[..., 0]
-        loss = loss_by_name("cross_entropy")(masks, logits)
+        loss = LOSSES["cross_entropy"](masks, logits)
         assert float(loss) == pytest.approx(-np.log(of_truth)[counted].mean(), rel=1e-5)
 
     def test_validation_counts_leave_them_out(self, disks, disks_run, tmp_path):
         again = evaluate(disks_run, disks, part="validation", out=tmp_path / "out")
         figures = again["figures"]["training"]
-        summary = json.loads((disks_run / "training.json").read_text())
+        summary = json.loads((disks_run / "manifest.json").read_text())
         assert figures["summed"]["mean_iou"] == pytest.approx(summary["best"]["mean_iou"], abs=1e-3)
         config = config_from_file(disks_run / "config.toml")
         names = {image["name"] for image in again["images"]}
@@ -516,7 +520,7 @@ class TestRefusals:
 
     def test_an_interrupted_run_without_weights_is_removed(self, pets, tmp_path):
         class Interrupting(Listener):
-            def training_step(self, step, total, images, loss):
+            def training_step(self, report):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
@@ -525,14 +529,14 @@ class TestRefusals:
 
     def test_an_interrupted_run_keeps_its_best_weights(self, pets, tmp_path):
         class Interrupting(Listener):
-            def training_step(self, step, total, images, loss):
-                if step == 3:
+            def training_step(self, report):
+                if report.step == 3:
                     raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             train(pets, out=tmp_path / "run", config=TINY_CONFIG, display=Interrupting())
         kept = {path.name for path in (tmp_path / "run").iterdir()}
-        assert kept == {"best.weights.h5", "config.toml", "curves.csv", "split.json"}
+        assert kept == RUN_FILES - {"curves.png", "model.onnx"}
 
     def test_the_default_run_folder_is_numbered(self, pets, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -10,10 +10,15 @@ The names below are the public ones. Each is imported when it is first used, so 
 package costs nothing, and predicting never starts a training framework.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# TensorFlow leaves oneDNN's kernels off on CPUs without AVX-512, where they train `fast` 1.5 times
+# as fast (docs/log.md, 2026-11-25). It looks only once, when it is loaded.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
     from unetkit.cells import synthetic_cells, write_synthetic_cells
@@ -30,9 +35,11 @@ if TYPE_CHECKING:
     from unetkit.oxford_pets import download_oxford_pets
     from unetkit.prediction import Predictor
     from unetkit.reporting import report
+    from unetkit.runs import list_runs
     from unetkit.splits import SplitRule
-    from unetkit.training import train
+    from unetkit.training import resume, train
     from unetkit.unet_drawing import draw_unet
+    from unetkit.verification import verify
 
 _HOMES = {
     "PRESETS": "model",
@@ -50,10 +57,13 @@ _HOMES = {
     "draw_unet": "unet_drawing",
     "evaluate": "evaluation",
     "export": "exporting",
+    "list_runs": "runs",
     "report": "reporting",
+    "resume": "training",
     "synthetic_cells": "cells",
     "synthetic_pet": "datasets",
     "train": "training",
+    "verify": "verification",
     "write_synthetic_cells": "cells",
     "write_synthetic_pets": "datasets",
 }
@@ -63,17 +73,19 @@ _FROM_TRAIN_EXTRA = (
     "jinja2",
     "matplotlib",
     "filelock",
+    "h5py",
+    "psutil",
     "pooch",
     "requests",
     "urllib3",
     "skimage",
     "sklearn",
     "tomli_w",
+    "imageio",
     "tf2onnx",
     "onnx",
-    "jax",
-    "torch",
 )
+_BACKENDS = ("jax", "torch")
 
 __all__ = [
     "PRESETS",
@@ -92,10 +104,13 @@ __all__ = [
     "draw_unet",
     "evaluate",
     "export",
+    "list_runs",
     "report",
+    "resume",
     "synthetic_cells",
     "synthetic_pet",
     "train",
+    "verify",
     "write_synthetic_cells",
     "write_synthetic_pets",
 ]
@@ -107,10 +122,17 @@ def __getattr__(name: str) -> Any:
     try:
         return getattr(import_module(f"unetkit.{_HOMES[name]}"), name)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in _FROM_TRAIN_EXTRA:
+        missing = (error.name or "").split(".")[0]
+        if missing not in _FROM_TRAIN_EXTRA and missing not in _BACKENDS:
             raise
         from unetkit.errors import MissingExtraError
 
+        if missing in _BACKENDS:
+            raise MissingExtraError(
+                f"the Keras backend is {missing} (KERAS_BACKEND, or ~/.keras/keras.json), which is "
+                "not installed; accepted is one that is; install it, or set "
+                "KERAS_BACKEND=tensorflow"
+            ) from error
         raise MissingExtraError(
             f"unetkit.{name} needs {error.name}, which is not installed; the bare install "
             'predicts only; pip install "unetkit[train]"'

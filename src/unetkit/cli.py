@@ -19,13 +19,18 @@ from typing import Any
 import click
 
 from unetkit import __version__
-from unetkit.errors import ConfigError, DataError, UnetkitError, did_you_mean
+from unetkit.errors import ConfigError, UnetkitError, did_you_mean
+from unetkit.options import (
+    data_options,
+    data_overrides,
+    parse_sides,
+    parse_size,
+    refuse_beside_resume,
+    training_options,
+    training_overrides,
+)
 
 MODEL_HELP = "A run folder or an exported .onnx file."
-# Options that say what data are, by section of a configuration: option to key.
-CLASS_OPTIONS = {"kind": "kind", "classes": "names", "ignore": "ignore", "threshold": "threshold"}
-SOURCE_OPTIONS = {"images": "images", "masks": "masks", "channel_axis": "channel_axis"}
-SPLIT_OPTIONS = {"group_by": "group_by", "test_fraction": "test_fraction", "split": "file"}
 
 
 class _Commands(click.Group):
@@ -122,58 +127,12 @@ def demo(out: str, steps: int | None) -> None:
     display = _display()
     options = {} if steps is None else {"steps": steps}
     result = _library("demo")(out, display=display, **options)
-    from unetkit.console import figures_table
+    from unetkit.tables import figures_table
 
     display.console.print(figures_table(result.figures))
     display.say(f"look at  {result.run / 'evaluation-data' / 'report.html'}")
     display.say(f"         {result.run / 'curves.png'}")
     display.say(f"         {result.predictions}")
-
-
-def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what a folder's files are: the same for checking and training."""
-    for option in reversed(
-        [
-            click.option("--images", help="Part of the path of images, * for anything."),
-            click.option("--masks", help="Part of the path of masks, such as 'GT/SEG'."),
-            click.option("--kind", help="What masks hold: classes, colours or instances."),
-            click.option("--classes", help="Names of the classes in the order of their values."),
-            click.option("--ignore", help="Value (or colour #rrggbb) that is not scored."),
-            click.option("--threshold", help="Of two classes, the largest value of the first."),
-            click.option("--channel-axis", help="Of TIFFs that do not say: first or last."),
-            click.option("--group-by", help="Pattern in the path of what stays in one part."),
-            click.option("--test-fraction", type=float, help="Share of the test part; 0 for none."),
-            click.option("--split", help="Split file, such as a run's split.json."),
-            click.option("--seed", type=click.IntRange(min=0), help="Of split, weights, samples."),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def _data_overrides(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the data options out of a command's options, in the shape of a configuration."""
-    from unetkit.classes import parse_value
-
-    taken = {name: options.pop(name) for name in (*CLASS_OPTIONS, *SOURCE_OPTIONS, *SPLIT_OPTIONS)}
-    if taken["classes"] is not None:
-        taken["classes"] = tuple(name.strip() for name in taken["classes"].split(","))
-    for name in ("ignore", "threshold"):
-        if taken[name] is not None:
-            try:
-                taken[name] = parse_value(taken[name], f"--{name}")
-            except DataError as error:  # of an option: a matter of usage
-                raise ConfigError(str(error)) from error
-    sections = {}
-    for section, names in (
-        ("classes", CLASS_OPTIONS),
-        ("sources", SOURCE_OPTIONS),
-        ("split", SPLIT_OPTIONS),
-    ):
-        given = {key: taken[name] for name, key in names.items() if taken[name] is not None}
-        if given:
-            sections[section] = given
-    return sections
 
 
 @main.group()
@@ -199,7 +158,7 @@ def oxford_pets(folder: str, **options: Any) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def synthetic_pets(folder: str, count: int, size: str, seed: int) -> None:
     """Draw pets with trimaps into FOLDER."""
-    height, width = _parse_sides(size)
+    height, width = parse_sides(size)
     _library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
     click.echo(f"{count} synthetic pets in {folder}")
 
@@ -212,7 +171,7 @@ def synthetic_pets(folder: str, count: int, size: str, seed: int) -> None:
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 def synthetic_cells(folder: str, count: int, size: str, bits: str, seed: int) -> None:
     """Draw touching cells with instance labels into FOLDER."""
-    height, width = _parse_sides(size)
+    height, width = parse_sides(size)
     write = _library("write_synthetic_cells")
     write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
     click.echo(f"{count} pictures of synthetic cells in {folder}")
@@ -220,7 +179,7 @@ def synthetic_cells(folder: str, count: int, size: str, bits: str, seed: int) ->
 
 @main.command()
 @click.argument("data")
-@_data_options
+@data_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
 @click.option("--pictures", help="Folder for contact sheets with masks laid over.")
 @click.option("--write-split", help="File for the split.")
@@ -229,7 +188,7 @@ def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
 
     DATA is a folder or a .csv of pairs. Exit code 1 if something was found that spoils training.
     """
-    overrides = _data_overrides(options)
+    overrides = data_overrides(options)
     from unetkit.finding import Sources
     from unetkit.splits import SplitRule
 
@@ -252,7 +211,7 @@ def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        from unetkit.console import findings_table, holdings_table
+        from unetkit.tables import findings_table, holdings_table
 
         display.console.print(holdings_table(report))
         display.console.print(findings_table(report))
@@ -262,28 +221,40 @@ def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
 
 @main.command()
 @click.argument("data", required=False)
-@_data_options
-@click.option("--preset", help="fast (default), notebook or paper.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training part.")
-@click.option("--minutes", type=float, help="Time for training, turned into steps by a trial.")
-@click.option("--size", help="What the network sees: a side, or HEIGHTxWIDTH, in pixels.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Samples an update.")
+@data_options
+@training_options
 @click.option("--skip-bad", is_flag=True, help="Go on without files that cannot be used.")
 @click.option("--folds", type=click.IntRange(min=2), help="Train and test so many networks.")
 @click.option("--config", help="A run's config.toml, or a part of one.")
 @click.option("--out", help="Run folder to make.  [default: runs/DATA-PRESET]")
+@click.option("--resume", help="Go on with this run folder, as it was begun.")
+@click.option("--device", help="cpu, gpu, or one of several as in gpu:1.")
+@click.option("--tensorboard", is_flag=True, help="Write figures for TensorBoard, too.")
+@click.pass_context
 def train(
+    ctx: click.Context,
     data: str | None,
     preset: str | None,
     size: str | None,
-    batch_size: int | None,
     skip_bad: bool,
     folds: int | None,
     config: str | None,
+    resume: str | None,
     **options: Any,
 ) -> None:
-    """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs."""
-    given = _data_overrides(options)
+    """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs.
+
+    Ctrl-C finishes the step and saves; --resume goes on from there.
+    """
+    session = {name: options.pop(name) for name in ("device", "tensorboard")}
+    if resume is not None:
+        refuse_beside_resume(ctx)
+        display = _display()
+        run = _library("resume")(resume, display=display, **session)
+        display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+        return
+    given = data_overrides(options)
+    training = training_overrides(options)
     run_training = _library("train" if folds is None else "cross_validate")
     overrides: dict[str, Any] = {}
     from unetkit.config import read_config, with_preset
@@ -296,40 +267,23 @@ def train(
         overrides.pop("classes", None)  # what a configuration says of other classes is void
     if skip_bad:
         given.setdefault("sources", {})["skip_bad"] = True
-    if batch_size is not None:
-        given["training"] = {"batch_size": batch_size}
+    if training:
+        given["training"] = training
     if "channel_axis" in given.get("sources", {}) and "pixels" in overrides:
         given["pixels"] = {"channel_axis": given["sources"]["channel_axis"]}
     for section, values in given.items():
         overrides[section] = {**overrides.get(section, {}), **values}
     display = _display()
-    options |= {"size": _parse_size(size), "config": overrides, "display": display}
+    options |= {"size": parse_size(size), "config": overrides, "display": display, **session}
     if folds is None:
         run = run_training(data, **options)
         display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
         return
-    from unetkit.console import figures_table
+    from unetkit.tables import figures_table
 
     name = Path(data or overrides.get("data", "data")).resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
     display.console.print(figures_table(run_training(data, folds=folds, **options)))
-
-
-def _parse_size(text: str | None) -> int | tuple[int, int] | None:
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise ConfigError(
-            f"size is {text!r}; accepted are a side, as in 128, or a height and a width, as in "
-            "96x128; correct it"
-        )
-    return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
-
-
-def _parse_sides(text: str) -> tuple[int, int]:
-    size = _parse_size(text)
-    return size if isinstance(size, tuple) else (size or 0, size or 0)
 
 
 @main.command()
@@ -348,8 +302,8 @@ def evaluate(
     given: dict[str, Any] = {"images": images, "masks": masks, "skip_bad": skip_bad or None}
     given = {name: value for name, value in given.items() if value is not None}
     run_evaluation = _library("evaluate")
-    from unetkit.console import figures_table
     from unetkit.selection import recorded_sources
+    from unetkit.tables import figures_table
 
     # Of what is not said here, what training was told still holds.
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
@@ -390,7 +344,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
 
         click.echo(json.dumps(plain(result), ensure_ascii=False))
         return
-    from unetkit.console import comparison_table
+    from unetkit.tables import comparison_table
 
     display = _display()
     display.console.print(comparison_table(result))
@@ -457,8 +411,9 @@ def export(model: str, **options: Any) -> None:
 @click.option("--layers", is_flag=True, help="List the layers with output shapes and parameters.")
 def info(model: str, layers: bool) -> None:
     """Say what MODEL, a run folder or an exported file, is."""
-    from unetkit.console import describe_model, layers_table, make_console
+    from unetkit.console import make_console
     from unetkit.prediction import Predictor
+    from unetkit.tables import describe_model, layers_table
 
     predictor = Predictor(model)
     console = make_console()
@@ -466,3 +421,47 @@ def info(model: str, layers: bool) -> None:
     console.print(describe_model(predictor.spec, str(predictor.path), size))
     if layers:
         console.print(layers_table(predictor.spec))
+
+
+@main.command()
+@click.argument("run")
+@click.option("--data", help="Where its data lie now, if not where they were.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def verify(run: str, data: str | None, as_json: bool) -> None:
+    """Say whether RUN could be repeated here: its data, versions, machine and files.
+
+    Exit code 1 if something that matters is not as it was.
+    """
+    display = _display(stderr=as_json)
+    result = _library("verify")(run, data, display=display)
+    display.finish()
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        from unetkit.runtables import printable, verification_table
+
+        display.console.print(verification_table(result))
+        for sentence in result["conclusions"]:
+            display.say(printable(sentence))
+    if not result["same"]:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("folder", default="runs")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+def runs(folder: str, as_json: bool) -> None:
+    """List every run below FOLDER ("runs" if left out), the newest first."""
+    found = _library("list_runs")(folder)
+    if as_json:
+        click.echo(json.dumps(found, ensure_ascii=False))
+        return
+    display = _display()
+    if not found:
+        display.say(f"no run below {folder}; to make one: unetkit train DATA")
+        return
+    from unetkit.runtables import problems_of, runs_table
+
+    display.console.print(runs_table(found))
+    for problem in problems_of(found):
+        display.say(problem)

@@ -4,6 +4,7 @@ A choice is taken from the command, else from the configuration file, else from 
 data. What was chosen stands, complete, in the run folder's config.toml.
 """
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -22,7 +23,7 @@ from unetkit.augment import (
 from unetkit.classes import Classes
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.finding import Dataset, Sources
-from unetkit.losses import loss_by_name
+from unetkit.losses import combined_loss
 from unetkit.model import UNetConfig, preset_config
 from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
@@ -35,6 +36,7 @@ Overrides = Mapping[str, Any]
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 PHOTO_SIZE = 128  # pixels a side: what two cores train in minutes
 LARGEST_WHOLE = 256  # sets of one size up to this are seen whole
 # A look at the validation part costs about as much as five steps; but an interrupted run loses what
@@ -51,14 +53,26 @@ class TrainingConfig:
         steps: Updates of the weights in all.
         steps_per_validation: Updates between two looks at the validation part; another look follows
             the last update.
-        batch_size: Samples an update.
-        loss: "cross_entropy_dice", "cross_entropy" or "dice".
+        batch_size: Samples that the network sees at once.
+        accumulation: Batches whose gradients make an update together.
+        loss: Weights of the losses that are summed, by name: "cross_entropy", "dice", "tversky",
+            "focal", "boundary".
+        class_weights: How much each class counts in the losses; empty for all alike.
         optimizer: "adamw", "adam" or "sgd".
         learning_rate: The largest one.
         schedule: "cosine" (after a linear warm-up, down to 0) or "constant".
         warmup: Share of the steps in which the learning rate rises.
         weight_decay: Of AdamW.
         momentum: Of SGD.
+        clip_norm: Largest norm of all gradients together; larger ones are scaled down. 0 for none.
+        averaging: Decay, an update, of the averaged weights that are scored beside the last ones;
+            0 for none.
+        patience: Looks without a gain in mean IoU after which training stops; 0 for none.
+        start: Run folder or model file whose weights training begins with.
+        freeze: Beginnings of the names of layers that stay as they are.
+        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        deterministic: Whether the same run gives the same bytes again on the same machine.
+        checkpoint_minutes: Between two looks a checkpoint is written after so many minutes.
 
     Raises:
         ConfigError: A value is not accepted.
@@ -68,25 +82,39 @@ class TrainingConfig:
     steps: int
     steps_per_validation: int
     batch_size: int
-    loss: str
+    loss: Mapping[str, float]
     optimizer: str
     learning_rate: float
     schedule: str
+    accumulation: int = 1
+    class_weights: tuple[float, ...] = ()
     warmup: float = 0.05
     weight_decay: float = 1e-3
     momentum: float = 0.99
+    clip_norm: float = 0.0
+    averaging: float = 0.0
+    patience: int = 0
+    start: str | None = None
+    freeze: tuple[str, ...] = ()
+    precision: str = "float32"
+    deterministic: bool = True
+    checkpoint_minutes: float = 5.0
 
     def __post_init__(self) -> None:
         require_seed(self.seed)
-        loss_by_name(self.loss)
-        for name, accepted in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
+        combined_loss(self.loss, self.class_weights)
+        for name, accepted in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
             value = getattr(self, name)
             if value not in accepted:
                 raise ConfigError(
                     f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
                     f"{did_you_mean(str(value), accepted)}"
                 )
-        for name in ("steps", "steps_per_validation", "batch_size"):
+        for name in ("steps", "steps_per_validation", "batch_size", "accumulation"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; accepted are whole numbers from 1 up; "
@@ -102,6 +130,17 @@ class TrainingConfig:
                 f"weight_decay is {self.weight_decay} and momentum {self.momentum}; accepted are "
                 "values from 0 to below 1; try 0.001 and 0.9"
             )
+        if not 0 <= self.averaging < 1:
+            raise ConfigError(
+                f"averaging is {self.averaging}; accepted are values from 0 to below 1; try 0.99, "
+                "or 0 for none"
+            )
+        for name in ("clip_norm", "patience", "checkpoint_minutes"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; accepted are numbers from 0 up; use 0 for "
+                    "none"
+                )
 
 
 @dataclass(frozen=True)
@@ -120,7 +159,7 @@ RECIPES: dict[str, Recipe] = {
     "fast": Recipe(
         training={
             "batch_size": 16,
-            "loss": "cross_entropy_dice",
+            "loss": {"cross_entropy": 1.0, "dice": 1.0},
             "optimizer": "adamw",
             "learning_rate": 3e-3,
             "schedule": "cosine",
@@ -133,7 +172,7 @@ RECIPES: dict[str, Recipe] = {
     "notebook": Recipe(
         training={
             "batch_size": 32,
-            "loss": "cross_entropy",
+            "loss": {"cross_entropy": 1.0},
             "optimizer": "adam",
             "learning_rate": 1e-3,
             "schedule": "constant",
@@ -148,7 +187,7 @@ RECIPES: dict[str, Recipe] = {
     "paper": Recipe(
         training={
             "batch_size": 1,
-            "loss": "cross_entropy",
+            "loss": {"cross_entropy": 1.0},
             "optimizer": "sgd",
             "learning_rate": 1e-3,
             "schedule": "constant",
@@ -220,7 +259,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
 def with_preset(values: Overrides, preset: str) -> dict[str, Any]:
     """A configuration's keys under a preset, without what belonged to another one's recipe.
 
-    >>> with_preset({"preset": "fast", "data": "photos", "training": {"loss": "dice"}}, "notebook")
+    >>> with_preset({"preset": "fast", "data": "photos", "training": {"steps": 9}}, "notebook")
     {'preset': 'notebook', 'data': 'photos'}
     """
     recipe = ("network", "normalization", "augmentation", "training")
@@ -331,6 +370,10 @@ def _checked(name: str, value: Any, kind: Any, source: str) -> Any:
 def _fits(value: Any, kind: Any) -> bool:
     if kind is float:
         return type(value) in (int, float)
+    if get_origin(kind) is Mapping:
+        return isinstance(value, Mapping) and all(
+            _fits(v, get_args(kind)[1]) for v in value.values()
+        )
     if get_origin(kind) is tuple:
         inner = get_args(kind)
         if inner[-1] is not Ellipsis:
@@ -373,11 +416,20 @@ def choose_config(
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
+    chosen_classes = build(Classes, classes, decided_classes(overrides), "[classes]")
+    samples = samples_per_epoch(sizes, scale)
+    training = _training(recipe, overrides.get("training", {}), samples, epochs)
+    if training.class_weights and len(training.class_weights) != len(chosen_classes):
+        raise ConfigError(
+            f"class_weights are {len(training.class_weights)} and classes {len(chosen_classes)} "
+            f"({', '.join(chosen_classes.names)}); accepted is a weight for each class; correct "
+            "them, or leave them to --class-weights auto"
+        )
     return RunConfig(
         data=str(dataset.source.resolve()),
         preset=preset,
         sources=choose_sources(overrides),
-        classes=build(Classes, classes, decided_classes(overrides), "[classes]"),
+        classes=chosen_classes,
         pixels=_choose_pixels(pixels, overrides),
         network=network,
         scale=scale,
@@ -391,12 +443,7 @@ def choose_config(
         augmentation=build(
             Augmentation, augmentation, overrides.get("augmentation", {}), "[augmentation]"
         ),
-        training=_training(
-            recipe,
-            overrides.get("training", {}),
-            samples_per_epoch(sizes, scale),
-            epochs,
-        ),
+        training=training,
     )
 
 
@@ -483,15 +530,18 @@ def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
 
 def _training(recipe: Recipe, given: Overrides, samples: int, epochs: int | None) -> TrainingConfig:
     defaults = {"seed": 0, "steps": 1, "steps_per_validation": 1, **recipe.training}
+    if isinstance(given.get("loss"), str):
+        given = {**given, "loss": {given["loss"]: 1.0}}
     asked = build(TrainingConfig, defaults, given, "[training]")
-    steps_per_epoch = -(-samples // asked.batch_size)
+    samples_per_step = asked.batch_size * asked.accumulation
+    steps_per_epoch = -(-samples // samples_per_step)
     if epochs is None and recipe.steps is None:
         epochs = recipe.epochs
     steps = recipe.steps or 1
     if "steps" in given:
         steps = asked.steps
     elif epochs is not None:
-        steps = -(-epochs * samples // asked.batch_size)
+        steps = -(-epochs * samples // samples_per_step)
     per_validation = asked.steps_per_validation
     if "steps_per_validation" not in given:
         whole_epochs = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch

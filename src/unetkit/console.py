@@ -1,103 +1,286 @@
-"""How the command line shows things: bars on a terminal, plain lines into a pipe, tables."""
+"""How the command line shows things: a line that moves, plain lines into a pipe, tables."""
 
+import html
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.segment import Segment
 from rich.text import Text  # a name may hold what rich would take for markup
 from rich_pixels import Pixels
 
-from unetkit.bootstrap import flatten
 from unetkit.classes import Classes
-from unetkit.display import Display
+from unetkit.display import (
+    Display,
+    StepReport,
+    clock_text,
+    describe,
+    speed_text,
+    warning_line,
+)
 from unetkit.errors import ConfigError
-from unetkit.metrics import figure_name
 from unetkit.outputs import overlay
-from unetkit.spec import ModelSpec
+from unetkit.pace import BRAKE, Pace
 
 PLAIN_WIDTH = 120  # columns of tables in a pipe
-SIZES_SHOWN = 4
 GAP = 2  # columns between two pictures
 SHOWN_OF_HEIGHT = 0.7  # of the terminal's height, at most
+LEAST_BAR, MOST_BAR = 8, 40  # columns
+BETWEEN = 2  # columns between two fields of a line
+TERMINAL_PAUSE, NOTEBOOK_PAUSE = 0.1, 0.5  # seconds between two drawings
+SILENCE_SECONDS = 60.0  # the longest in a pipe
+
+
+@dataclass(frozen=True)
+class ProgressLine:
+    """How far something is, on one line of whatever width there is.
+
+    Args:
+        done: Parts done.
+        total: Parts in all.
+        fields: What is shown, by name, from left to right; "bar" is the place of the bar.
+        ranking: The same names, the most important first.
+    """
+
+    done: int
+    total: int
+    fields: Mapping[str, Text]
+    ranking: tuple[str, ...]
+
+    def fitted(self, width: int) -> dict[str, Text]:
+        """Fields that fit into so many columns; the least important are left out first.
+
+        Where not even two fit, a percentage stands for the numbers. Room that is left goes to the
+        bar.
+        """
+        fields = {"share": Text(f"{self.done / max(1, self.total):.0%}"), **self.fields}
+        known = [name for name in self.ranking if name in fields]
+        choices = [known[:count] for count in range(len(known), 1, -1)]
+        choices += [["share", *known[1:2]], ["share"]]
+        needed = [sum(fields[n].cell_len + BETWEEN for n in names) - BETWEEN for names in choices]
+        place = next((i for i, columns in enumerate(needed) if columns <= width), -1)
+        chosen, room = choices[place], width - needed[place]
+        if "bar" not in chosen and room >= LEAST_BAR + BETWEEN:
+            chosen, room = [*chosen, "bar"], room - LEAST_BAR - BETWEEN
+        fields["bar"] = Text(" " * min(MOST_BAR, LEAST_BAR + room))
+        return {name: text for name, text in fields.items() if name in chosen}
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        gap = Segment(" " * BETWEEN)
+        for place, (name, text) in enumerate(self.fitted(options.max_width).items()):
+            if place:
+                yield gap
+            if name == "bar":
+                bar = ProgressBar(self.total, self.done, text.cell_len)
+                drawn = list(console.render(bar, options))
+                yield from Segment.adjust_line_length(drawn, text.cell_len)
+            else:
+                yield from text.render(console)
+        yield Segment.line()
+
+    @property
+    def texts(self) -> list[str]:
+        """All fields, the bar left out."""
+        return [text.plain.strip() for name, text in self.fields.items() if name != "bar"]
+
+    def to_html(self) -> str:
+        """For notebooks, whose pages break lines where they must."""
+        return (
+            '<div style="font-family:monospace;white-space:pre-wrap">'
+            f'<progress value="{self.done}" max="{self.total}"></progress>'
+            f"  {html.escape('  '.join(self.texts))}</div>"
+        )
+
+
+def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLine:
+    """Where a training stands; what is not known yet is left out.
+
+    Args:
+        report: Of the last update.
+        scores: Figures of the last look, or none.
+    """
+
+    def labelled(label: str, value: str, style: str = "") -> Text:
+        return Text.assemble((f"{label} ", "dim"), (value, style))
+
+    def named(value: str, name: str, style: str = "") -> Text:
+        return Text.assemble((value, style), (f" {name}", "dim"))
+
+    fields = {
+        "name": Text("training"),
+        "bar": Text(" " * LEAST_BAR),
+        "step": Text(f"{report.step:{len(str(report.steps))}}/{report.steps}"),
+    }
+    if report.images_per_second is not None:
+        fields["speed"] = named(f"{speed_text(report.images_per_second):>3}", "img/s")
+    share = report.waiting_share
+    waits = share is not None and share > BRAKE
+    if share is not None:
+        fields["waiting"] = labelled("waiting", f"{share:3.0%}", "yellow" if waits else "")
+    fields["loss"] = labelled("loss", f"{report.loss:.3f}")
+    for key, name, style in (
+        ("validation_mean_iou", "mIoU", "green"),
+        ("averaged_mean_iou", "averaged", "green"),
+        ("best_mean_iou", "best", "bold green"),
+    ):
+        if key in scores:
+            fields[name] = labelled(name, f"{scores[key]:.3f}", style)
+    fields["gone"] = named(clock_text(report.seconds_gone), "gone")
+    if report.seconds_left is not None and report.step < report.steps:
+        fields["left"] = named(clock_text(report.seconds_left), "left", "cyan")
+    time_shown = "left" if "left" in fields else "gone"
+    rest = ("speed", "waiting", "gone", "averaged", "name")
+    first = ("step", time_shown, "mIoU", "loss", "best", *(("waiting",) if waits else ()), "bar")
+    ranking = first + tuple(name for name in rest if name not in first)
+    return ProgressLine(report.step, report.steps, fields, ranking)
+
+
+def task_line(name: str, pace: Pace) -> ProgressLine:
+    """How far a task is, as timed."""
+    fields = {
+        "name": Text(name),
+        "bar": Text(" " * LEAST_BAR),
+        "step": Text(f"{pace.done}/{pace.steps}"),
+    }
+    if pace.done >= pace.steps:
+        fields["time"] = Text(f"{clock_text(pace.seconds_gone)} gone")
+    elif pace.seconds_left is not None:
+        fields["time"] = Text(f"{clock_text(pace.seconds_left)} left", "cyan")
+    return ProgressLine(pace.done, pace.steps, fields, ("step", "bar", "time", "name"))
 
 
 class ConsoleDisplay(Display):
-    """Draws one bar at a time on a terminal; without one it prints a line for each event."""
+    """Draws one line that moves on a terminal or in a notebook; into a pipe it prints lines.
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
-        self._progress: Progress | None = None
-        self._training: Any = None
-        self._started = 0.0
+    Args:
+        console: Where to; by default standard output, or the notebook that this runs in.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = make_console() if console is None else console
+        self._drawing: _TerminalDrawing | _NotebookDrawing | None = None
+        self._line: Callable[[], ProgressLine] | None = None  # not drawn yet
+        self._shown: object = None  # what the line is of
+        self._drawn_at = 0.0
+        self._scores: Mapping[str, float] = {}
+        self._gone = self._printed_gone = 0.0
 
     def say(self, text: str) -> None:
+        # Broken by the terminal, if need be, rather than by us: a command stays one when copied.
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        self.console.print(
+            Text(warning_line(text), "yellow"),
+            highlight=False,
+            soft_wrap=not self.console.is_interactive,
+        )
 
     def task(self, name: str, total: int) -> Callable[[], None]:
         self.finish()
-        if not self.console.is_terminal:
-            return lambda: None
-        progress = self._start(TextColumn("{task.completed}/{task.total}"))
-        task = progress.add_task(name, total=total)
-        return lambda: progress.advance(task)
+        pace = Pace(total, total + 1)
 
-    def training_step(self, step: int, total: int, images: int, loss: float) -> None:
-        if step == 1:
-            self.finish()
-            self._started = time.monotonic()
-            if self.console.is_terminal:
-                progress = self._start(
-                    MofNCompleteColumn(),
-                    TextColumn("{task.fields[speed]}"),
-                    TextColumn("{task.fields[loss]}"),
-                    TextColumn("{task.fields[miou]}"),
-                )
-                self._training = progress.add_task(
-                    "training", total=total, speed="", loss="", miou=""
-                )
-        elif self._progress is not None:
-            seconds = time.monotonic() - self._started
-            self._progress.update(
-                self._training,
-                completed=step,
-                speed=f"{(step - 1) * images / seconds:.0f} img/s",
-                loss=f"loss {loss:.3f}",
-            )
+        def advance() -> None:
+            pace.step(1, 0.0)
+            if self._shown is pace:
+                self._draw(lambda: task_line(name, pace))
 
-    def validated(self, step: int, total: int, figures: Mapping[str, float]) -> None:
-        iou, best = figures["validation_mean_iou"], figures["best_mean_iou"]
-        if self._progress is not None:
-            self._progress.update(self._training, miou=f"mIoU {iou:.3f} (best {best:.3f})")
+        if self._draws:
+            self._shown = pace
+            self._draw(lambda: task_line(name, pace))
+        return advance
+
+    def training_step(self, report: StepReport) -> None:
+        if self._draws:
+            self._draw_training(report)
             return
-        seconds = time.monotonic() - self._started
-        left = seconds / step * (total - step)
-        self.say(
-            f"step {step}/{total}: loss {figures['loss']:.3f}, validation loss "
-            f"{figures['validation_loss']:.3f}, accuracy {figures['validation_accuracy']:.3f}, "
-            f"mIoU {iou:.3f} (best {best:.3f}); "
-            f"{_minutes(seconds)} gone, {_minutes(left)} left"
-        )
+        # The next update comes after about as long as this one took.
+        soon = 2 * report.seconds_gone - self._gone - self._printed_gone
+        if not 0 <= soon < SILENCE_SECONDS:
+            self._print(report, self._scores)
+        self._gone = report.seconds_gone
+
+    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
+        self._scores = {k: v for k, v in figures.items() if k.endswith("mean_iou")}
+        if self._draws:
+            self._draw_training(report, at_once=True)
+        else:
+            self._print(report, figures)
 
     def finish(self) -> None:
-        if self._progress is not None:
-            self._progress.stop()
-            self._progress = None
+        if self._drawing is not None:
+            if self._line is not None:
+                self._drawing.draw(self._line())
+            self._drawing.close()
+        self._drawing = self._line = self._shown = None
+        self._scores, self._drawn_at, self._gone, self._printed_gone = {}, 0.0, 0.0, 0.0
 
-    def _start(self, *columns: Any) -> Progress:
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            *columns,
-            TimeRemainingColumn(),
-            console=self.console,
-        )
-        self._progress.start()
-        return self._progress
+    @property
+    def _draws(self) -> bool:
+        return self.console.is_interactive or self.console.is_jupyter
+
+    def _print(self, report: StepReport, figures: Mapping[str, float]) -> None:
+        self.say(describe(report, figures))
+        self._gone = self._printed_gone = report.seconds_gone
+
+    def _draw_training(self, report: StepReport, *, at_once: bool = False) -> None:
+        if self._shown != "training":
+            self.finish()
+            self._shown = "training"
+        self._draw(lambda: training_line(report, self._scores), at_once=at_once)
+
+    def _draw(self, line: Callable[[], ProgressLine], *, at_once: bool = False) -> None:
+        """Draws a line, or keeps it for later if another was drawn a moment ago."""
+        pause = NOTEBOOK_PAUSE if self.console.is_jupyter else TERMINAL_PAUSE
+        if not at_once and self._drawing and time.monotonic() - self._drawn_at < pause:
+            self._line = line
+            return
+        if self._drawing is None:
+            in_notebook = self.console.is_jupyter
+            self._drawing = _NotebookDrawing() if in_notebook else _TerminalDrawing(self.console)
+        self._drawing.draw(line())
+        self._line, self._drawn_at = None, time.monotonic()
+
+
+class _TerminalDrawing:
+    """One line at the bottom, above which other lines may be printed."""
+
+    def __init__(self, console: Console) -> None:
+        # One line, not two: the terminal that a notebook gives its ! commands cannot go up.
+        self._live = Live(console=console, auto_refresh=False)
+
+    def draw(self, line: ProgressLine) -> None:
+        self._live.update(line)
+        self._live.start()
+        self._live.refresh()
+
+    def close(self) -> None:
+        self._live.stop()
+
+
+class _NotebookDrawing:
+    """One output of a cell that is replaced; rich itself would need ipywidgets for that."""
+
+    def __init__(self) -> None:
+        self._handle: Any = None
+
+    def draw(self, line: ProgressLine) -> None:
+        from IPython.display import display
+
+        output = {"text/plain": "  ".join(line.texts), "text/html": line.to_html()}
+        if self._handle is None:
+            self._handle = display(output, raw=True, display_id=True)
+        else:
+            self._handle.update(output, raw=True)
+
+    def close(self) -> None:
+        """The last line stays."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
@@ -105,6 +288,8 @@ def make_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     if not console.is_terminal:
         console = Console(stderr=stderr, width=PLAIN_WIDTH)
+    # FORCE_COLOR may ask for colours in a pipe; a line that moves has no place in one.
+    console.is_interactive = console.is_interactive and console.file.isatty()
     return console
 
 
@@ -146,158 +331,3 @@ def draw_result(
 def _shares(mask: np.ndarray, classes: Classes) -> list[str]:
     counts = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
     return [f"{n} {share:.0%}" for n, share in zip(classes.names, counts, strict=True) if share]
-
-
-def figures_table(result: Mapping[str, Any]) -> Table:
-    """The figures of an evaluation: resolutions as columns, summed and averaged over images."""
-    title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
-    table = Table(title=Text(title))
-    table.add_column("figure")
-    columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
-    for resolution, way in columns:
-        label = "over all pixels" if way == "summed" else "mean over images"
-        table.add_column(f"{resolution} resolution,\n{label}", justify="right")
-    flat = [flatten(result["figures"][r][way]) for r, way in columns]
-    for path in flat[0]:
-        table.add_row(Text(figure_name(path)), *(_figure(row[path]) for row in flat))
-    return table
-
-
-def _figure(value: float | None) -> str:
-    return "absent" if value is None or value != value else f"{value:.4f}"
-
-
-def comparison_table(result: Mapping[str, Any]) -> Table:
-    """Runs as columns, figures as rows; of later runs also the difference from the first."""
-    first, *others = result["runs"]
-    left_out = f"; {result['left_out']} not scored by all" if result["left_out"] else ""
-    table = Table(title=Text(f"{result['images']} {result['part']} images{left_out}"))
-    table.add_column("over all pixels,\nmasks' resolution")
-    table.add_column(Text(first["run"]), justify="right")
-    for run in others:
-        table.add_column(Text(run["run"]), justify="right")
-        table.add_column(Text(f"{run['run']}\nminus {first['run']}"), justify="right")
-    for name, found in first["figures"].items():
-        cells = [_with_interval(found)]
-        for run, row in zip(others, result["differences"], strict=True):
-            cells += [
-                _with_interval(run["figures"][name]),
-                _with_interval(row["figures"][name], "+"),
-            ]
-        table.add_row(Text(figure_name(name.split(": "))), *cells)
-    return table
-
-
-def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
-    value, (low, high) = found["value"], found["interval"]
-    if value != value:
-        return "absent"
-    return f"{value:{sign}.4f}\n{low:{sign}.4f} to {high:{sign}.4f}"
-
-
-def holdings_table(report: Mapping[str, Any]) -> Table:
-    """What a data set holds, a fact a row."""
-    table = Table(title=Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs"))
-    table.title_justify = "left"
-    table.add_column("what")
-    table.add_column("figures")
-    images = report["images"]
-    shown = images["sizes"][:SIZES_SHOWN]
-    sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
-    others = images["num_sizes"] - len(shown)
-    rows = [
-        ("masks in", report["masks"]),
-        ("sizes", sizes + (f" and {others} other sizes" if others else "")),
-        ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
-        ("channels", _tally(images["channels"])),
-        ("pixel values", images["levels"] or "not certain"),
-        ("mask kind", report["kind"] or "not certain"),
-    ]
-    for row in report["classes"]:
-        shares = f"{row['pixels']:.2%} of the pixels, in {row['images']:.1%} of the images"
-        name = row["name"] if row["value"] in (row["name"], "") else f"{row['value']} {row['name']}"
-        rows.append((f"  {name}", shares))
-    for row in report["objects"]:
-        least, middle, most = row["per_image"]
-        low, median, high = row["area"]
-        rows.append(
-            (
-                row["what"],
-                f"{row['count']}, {least} to {most} an image (median {middle:g}); of {low:.0f} to "
-                f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})",
-            )
-        )
-    if report["split"]:
-        rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
-    for name, text in rows:
-        table.add_row(Text(name), Text(text))
-    return table
-
-
-def _tally(counts: Mapping[Any, int]) -> str:
-    return ", ".join(f"{name} ({count})" for name, count in counts.items())
-
-
-def findings_table(report: Mapping[str, Any]) -> Table | Text:
-    """What was found, and what to do."""
-    if not report["findings"]:
-        return Text("nothing was found that should be mended")
-    table = Table(show_lines=True)
-    table.add_column("level")
-    table.add_column("what was found")
-    table.add_column("what to do")
-    styles = {"error": "bold red", "warning": "yellow", "note": ""}
-    for finding in report["findings"]:
-        table.add_row(
-            Text(finding["level"], style=styles[finding["level"]]),
-            Text(finding["text"]),
-            Text(finding["remedy"]),
-        )
-    return table
-
-
-def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
-    """What a model is, a fact a row."""
-    geometry = spec.geometry
-    table = Table(show_header=False, box=None)
-    sizes = f"{geometry.smallest_input} + {geometry.stride} k"
-    for name, fact in (
-        ("file", f"{path} ({size / 1e6:.1f} MB)"),
-        ("preset", spec.preset),
-        ("parameters", f"{spec.parameters:,}"),
-        ("pixels", spec.pixels.describe()),
-        ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(spec.classes.names))),
-        ("scale", spec.scale.describe()),
-        (
-            "normalization",
-            f"levels to 0 and 255, times {spec.normalization.multiply:.6g}, "
-            f"plus {spec.normalization.add:g} (inside the file)",
-        ),
-        ("masks", f"{spec.classes.kind}: {spec.classes.describe()}"),
-        ("network sizes", f"{sizes}, stride {geometry.stride}, margin {geometry.margin}"),
-        (
-            "reach",
-            f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
-        ),
-    ):
-        table.add_row(name, Text(fact))
-    return table
-
-
-def layers_table(spec: ModelSpec) -> Table:
-    """The network's summary: a layer a row."""
-    table = Table()
-    table.add_column("layer")
-    table.add_column("type")
-    table.add_column("output shape")
-    table.add_column("parameters", justify="right")
-    for layer in spec.layers:
-        shape = ", ".join("?" if n is None else str(n) for n in layer.output_shape)
-        table.add_row(Text(layer.name), Text(layer.kind), f"({shape})", f"{layer.parameters:,}")
-    table.add_section()
-    table.add_row("total", "", "", f"{spec.parameters:,}")
-    return table
-
-
-def _minutes(seconds: float) -> str:
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

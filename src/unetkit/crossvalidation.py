@@ -32,6 +32,8 @@ def cross_validate(
     size: int | tuple[int, int] | None = None,
     seed: int | None = None,
     config: str | Path | Mapping[str, Any] | None = None,
+    device: str | None = None,
+    tensorboard: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Trains and tests `folds` networks one by one.
@@ -42,7 +44,7 @@ def cross_validate(
         data: Folder or table of pairs; may be left out where `config` names it.
         folds: Number of parts, 2 to 100; each is the test part once.
         out: Folder to make: split-1.json, fold-1/ and so on, and folds.json.
-        preset: As for `train`, like size, seed, config and display.
+        preset: As for `train`, like size, seed, config, device, tensorboard and display.
         epochs: For each network, as for `train`.
         minutes: For each network, as for `train`.
 
@@ -87,6 +89,8 @@ def cross_validate(
             epochs=epochs,
             minutes=minutes,
             config=chosen,
+            device=device,
+            tensorboard=tensorboard,
             display=display,
         )
         results.append(_score_fold(run, usable, split, sources, display))

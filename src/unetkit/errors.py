@@ -4,6 +4,7 @@
     ├── ConfigError (ValueError)             an option, a key or a value of a configuration
     ├── DataError (ValueError)               what a folder, picture, mask or list of pairs holds
     ├── DataNotFoundError (FileNotFoundError)
+    ├── DivergedError (ArithmeticError)       a loss or gradient that is no finite number
     ├── ModelFileError (ValueError)          a file that is not a unetkit model, or is damaged
     ├── MissingExtraError (ImportError)      a part that the bare install leaves out
     ├── OutputExistsError (FileExistsError)  something stands where the result would go
@@ -31,6 +32,10 @@ class DataError(UnetkitError, ValueError):
 
 class DataNotFoundError(UnetkitError, FileNotFoundError):
     """A file or folder that was named does not exist."""
+
+
+class DivergedError(UnetkitError, ArithmeticError):
+    """Training came to a loss or a gradient that is not finite."""
 
 
 class ModelFileError(UnetkitError, ValueError):

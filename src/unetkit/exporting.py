@@ -29,6 +29,7 @@ from unetkit.errors import (
     did_you_mean,
 )
 from unetkit.finding import find_dataset
+from unetkit.manifest import read_manifest
 from unetkit.model import build_unet
 from unetkit.outputs import write_whole
 from unetkit.pictures import read_image
@@ -96,10 +97,10 @@ def export(
             "the folder first"
         )
     config = config_from_file(run / runfolder.CONFIG)
-    network = _trained_network(run, config)
+    network = trained_network(run, config)
     names = read_split_names(run / runfolder.SPLIT)
     pictures, what = _reference_pictures(config, names["validation"])
-    spec = model_spec(config, network, _recorded_digests(run / runfolder.SPLIT))
+    spec = model_spec(config, network, seen_pictures(run))
     difference = export_onnx(network, spec, path, pictures)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
@@ -108,11 +109,16 @@ def export(
     return path
 
 
-def _recorded_digests(path: Path) -> list[str]:
-    """Digests of the pictures that training looked at, as it recorded them."""
+def seen_pictures(run: Path) -> list[str]:
+    """Digests of the pictures that a run looked at, and of those that its start had looked at.
+
+    Raises:
+        ModelFileError, DataError: What the run recorded is damaged.
+    """
+    path = run / runfolder.SPLIT
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
-        return [
+        own = [
             picture_digest(str(entry["image_sha256"]), entry.get("page"))
             for part in ("train", "validation")
             for entry in raw[part]
@@ -122,9 +128,16 @@ def _recorded_digests(path: Path) -> list[str]:
             f"{path} does not hold the hash of each file ({type(error).__name__}: {error}); "
             "accepted is the file that training wrote; restore it"
         ) from error
+    before = read_manifest(run).get("seen_before") or []
+    return sorted({*own, *before})
 
 
-def _trained_network(run: Path, config: RunConfig) -> keras.Model:
+def trained_network(run: Path, config: RunConfig) -> keras.Model:
+    """A run's network with its best weights, in single precision.
+
+    Raises:
+        ModelFileError: The weights do not fit it.
+    """
     network = build_unet(
         config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
     )

@@ -22,7 +22,7 @@ from unetkit.reading import read_in_parallel, read_pair
 from unetkit.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.spec import Normalization
 
-PREFETCH = 4  # batches that are made ahead of the network
+LOADER_THREADS = 4  # each makes one batch ahead of the network
 
 
 @dataclass(frozen=True)
@@ -127,12 +127,14 @@ class Sampler:
         threads = cv2.getNumThreads()
         cv2.setNumThreads(1)  # these threads are enough; more would take the network's cores
         try:
-            with ThreadPoolExecutor(PREFETCH) as pool:
-                waiting = [pool.submit(self.batch, step + i, batch_size) for i in range(PREFETCH)]
+            with ThreadPoolExecutor(LOADER_THREADS) as pool:
+                waiting = [
+                    pool.submit(self.batch, step + i, batch_size) for i in range(LOADER_THREADS)
+                ]
                 while True:
                     yield waiting.pop(0).result()
                     step += 1
-                    waiting.append(pool.submit(self.batch, step + PREFETCH - 1, batch_size))
+                    waiting.append(pool.submit(self.batch, step + LOADER_THREADS - 1, batch_size))
         finally:
             cv2.setNumThreads(threads)
 
@@ -142,13 +144,21 @@ class Sampler:
         Returns:
             Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8.
         """
+        samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
+        images, masks = zip(*samples, strict=True)
+        return self.normalization.apply(np.stack(images)), np.stack(masks)
+
+    def indices(self, step: int, batch_size: int) -> list[int]:
+        """Which of the cache's pictures are in the batch of one step."""
+        return [index for _, index in self._members(step, batch_size)]
+
+    def _members(self, step: int, batch_size: int) -> list[tuple[int, int]]:
+        """(epoch, index) of each sample of a batch."""
         first, last = step * batch_size, (step + 1) * batch_size - 1
         epochs = range(first // len(self.cache), last // len(self.cache) + 1)
         order = {epoch: self._order(epoch) for epoch in epochs}
         places = [divmod(position, len(self.cache)) for position in range(first, last + 1)]
-        samples = [self._sample(epoch, int(order[epoch][place])) for epoch, place in places]
-        images, masks = zip(*samples, strict=True)
-        return self.normalization.apply(np.stack(images)), np.stack(masks)
+        return [(epoch, int(order[epoch][place])) for epoch, place in places]
 
     def _order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.cache))

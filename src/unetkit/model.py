@@ -205,8 +205,9 @@ def build_unet(
         x = _up_convolution(x, config.filters[0], config, "head_up")  # (B, H, W, F0)
     if config.head_filters:
         x = _convolution(x, config.head_filters, config, "head")
-    # Glorot, not He: nothing is rectified after the last layer.
-    logits = layers.Conv2D(num_classes, 1, name="logits")(x)  # (B, H', W', K)
+    # Glorot, not He: nothing is rectified after the last layer. Whole precision also where the rest
+    # has half of it: the loss needs it.
+    logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)  # (B, H', W', K)
     return keras.Model(image, logits, name="unet")
 
 

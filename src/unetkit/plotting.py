@@ -125,13 +125,17 @@ def _legend(figure: Figure, classes: Classes) -> None:
     )
 
 
-def draw_cases(path: Path, cases: Sequence[Case], classes: Classes, *, across: int = 1) -> None:
-    """Draws image, truth and prediction of each case, `across` cases a row."""
+def draw_cases(
+    path: Path, cases: Sequence[Case], classes: Classes, *, across: int = 1, title: str = ""
+) -> None:
+    """Draws image, truth and prediction of each case, `across` cases a row, under a title."""
     lines = [cases[start : start + across] for start in range(0, len(cases), across)]
     heights = [max(case.truth.shape[0] / case.truth.shape[1] for case in line) for line in lines]
     panel = PAGE_INCHES / (3 * across)
-    inches = panel * sum(heights) + 0.3 * len(lines) + 0.6
+    inches = panel * sum(heights) + 0.3 * len(lines) + 0.6 + 0.3 * bool(title)
     figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
+    if title:
+        figure.suptitle(title, fontsize=11, x=0.005, ha="left")
     grid = figure.subplots(len(lines), 3 * across, squeeze=False, height_ratios=heights)
     for cell in grid.flat:
         cell.axis("off")

@@ -1,127 +1,150 @@
-"""What is kept of a run while it trains: figures, curves, the best weights, pictures.
+"""Looks at the validation part while a network trains: figures, curves, the best weights, pictures.
 
-Keras calls the recorder after each step; every so many it looks at the validation part, writes
-what is new whole or not at all, and tells the display.
+Where weights are averaged, both are scored, and the better ones kept. Whatever is written is
+written whole or not at all.
 """
 
-import contextlib
 import csv
-import time
-from dataclasses import dataclass
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from unetkit import runfolder
+from unetkit.alarms import Look, raise_alarms
 from unetkit.config import RunConfig
-from unetkit.display import Display
+from unetkit.growth import animate, frame_steps
 from unetkit.loading import Sampler
-from unetkit.losses import loss_by_name
+from unetkit.losses import combined_loss
 from unetkit.metrics import confusion_matrix, figures
 from unetkit.outputs import write_whole
 from unetkit.plotting import Case, draw_cases, draw_curves
+from unetkit.progress import Best, Progress
 
-VALIDATION_CASES = 4  # shown in the run's picture
-
-
-@dataclass
-class Best:
-    """The step whose weights are kept, and their mean IoU on the validation part."""
-
-    step: int = 0
-    mean_iou: float = -1.0
+VALIDATION_CASES = 4  # shown in the run's pictures
 
 
-class Recorder(keras.callbacks.Callback):
-    """Validates every so many steps, keeps curves and the best weights, tells the display."""
+class Recorder:
+    """Scores a network on the validation part, and keeps what is worth keeping.
 
-    def __init__(self, run: Path, config: RunConfig, validation: Sampler, display: Display) -> None:
-        super().__init__()
-        self.run, self.config, self.validation, self.display = run, config, validation, display
-        self.rows: list[dict[str, float]] = []
-        self.best = Best()
-        self.step = 0
-        self.images_per_second = 0.0
+    Args:
+        run: Run folder.
+        config: Its configuration.
+        validation: Samples of the validation part.
+        progress: What has been found so far; is brought up to date.
+    """
 
-    def fit(self, model: keras.Model, sampler: Sampler) -> None:
-        training = self.config.training
-        batches = sampler.batches(training.batch_size)
-        started = time.monotonic()
-        try:
-            model.fit(
-                batches,
-                steps_per_epoch=training.steps,
-                callbacks=[self],
-                shuffle=False,  # the batches come in their order
-                verbose=0,
-            )
-        finally:
-            with contextlib.suppress(ValueError):  # Keras may be fetching from it at this moment
-                batches.close()
-        self.images_per_second = self.step * training.batch_size / (time.monotonic() - started)
+    def __init__(
+        self, run: Path, config: RunConfig, validation: Sampler, progress: Progress
+    ) -> None:
+        self.run, self.config, self.validation, self.progress = run, config, validation, progress
+        self.best_weights: list[np.ndarray] = []  # all variables of the network at the best look
+        training = config.training
+        every = training.steps_per_validation
+        looks = -(-training.steps // every)
+        self._drawn = {min(look * every, training.steps) for look in frame_steps(looks)}
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.step += 1
-        training = self.config.training
-        self.display.training_step(self.step, training.steps, training.batch_size, logs["loss"])
-        if self.step % training.steps_per_validation == 0 or self.step == training.steps:
-            self._look(logs["loss"])
-            self.model.reset_metrics()  # Keras's loss is a mean since this
+    def look(self, model: keras.Model) -> dict[str, str]:
+        """Scores the network, keeps it if it is the best so far, and writes curves and pictures.
 
-    def _look(self, training_loss: float) -> None:
-        counts, loss = self._validate(self.model)
-        found = figures(counts, self.config.classes)
-        iou = float(found["mean_iou"])  # type: ignore[arg-type]
-        accuracy = float(found["pixel_accuracy"])  # type: ignore[arg-type]
-        self.rows.append(
-            {
-                "step": self.step,
-                "loss": float(training_loss),
-                "validation_loss": loss,
-                "validation_accuracy": accuracy,
-                "validation_mean_iou": iou,
-            }
+        Returns:
+            Alarms that were not raised before, by code.
+        """
+        progress, training = self.progress, self.config.training
+        counts, row = self._score(model)
+        self._keep_if_best(model, row["validation_mean_iou"], averaged=False)
+        if training.averaging:
+            with averaged_weights(model):
+                _, other = self._score(model)
+                row["averaged_mean_iou"] = other["validation_mean_iou"]
+                self._keep_if_best(model, row["averaged_mean_iou"], averaged=True)
+        progress.rows.append(
+            {"step": progress.step, "loss": float(np.mean(progress.losses)), **row}
         )
-        if iou > self.best.mean_iou:
-            self.best = Best(self.step, iou)
-            write_whole(self.run / runfolder.WEIGHTS, self.model.save_weights)
+        progress.losses = []
+        progress.looks_without_gain += 1
+        if progress.best.step == progress.step:
+            progress.looks_without_gain = 0
         self._write_curves()
-        self.display.validated(
-            self.step,
-            self.config.training.steps,
-            {**self.rows[-1], "best_mean_iou": self.best.mean_iou},
+        if progress.step in self._drawn:
+            self._draw_cases(model, self.picture_of(progress.step))
+        found = raise_alarms(
+            Look(
+                progress.step,
+                training.steps,
+                counts,
+                progress.best.mean_iou,
+                float(np.mean(progress.first_losses)),
+                [row["loss"] for row in progress.rows],
+            ),
+            self.config.classes,
         )
+        new = {code: text for code, text in found.items() if code not in progress.warnings}
+        progress.warnings.update(new)
+        return new
+
+    def _score(self, model: keras.Model) -> tuple[np.ndarray, dict[str, float]]:
+        """Confusion matrix and figures over the validation part."""
+        counts, loss = self._validate(model)
+        found = figures(counts, self.config.classes)
+        return counts, {
+            "validation_loss": loss,
+            "validation_accuracy": float(found["pixel_accuracy"]),  # type: ignore[arg-type]
+            "validation_mean_iou": float(found["mean_iou"]),  # type: ignore[arg-type]
+        }
 
     def _validate(self, model: keras.Model) -> tuple[np.ndarray, float]:
-        """Confusion matrix and mean loss over the validation part."""
         num_classes = len(self.config.classes)
-        loss = loss_by_name(self.config.training.loss)
+        training = self.config.training
+        loss = combined_loss(training.loss, training.class_weights)
         counts = np.zeros((num_classes, num_classes), np.int64)
         losses, sizes = [], []
-        for images, masks in self.validation.fixed_batches(self.config.training.batch_size):
+        for images, masks in self.validation.fixed_batches(training.batch_size):
             logits = model.predict_on_batch(images)
             counts += confusion_matrix(masks, logits.argmax(-1), num_classes)
             losses.append(float(keras.ops.convert_to_numpy(loss(masks, logits))))
             sizes.append(len(images))
         return counts, float(np.average(losses, weights=sizes))
 
+    def _keep_if_best(self, model: keras.Model, mean_iou: float, *, averaged: bool) -> None:
+        if mean_iou > self.progress.best.mean_iou:
+            self.progress.best = Best(self.progress.step, mean_iou, averaged)
+            self.best_weights = values_of(model)
+
+    def write_best(self, model: keras.Model) -> None:
+        """Writes the best weights so far, through the network, which is left with its own."""
+        with holding(model, self.best_weights):
+            write_whole(self.run / runfolder.WEIGHTS, model.save_weights)
+
     def _write_curves(self) -> None:
         def write(part: Path) -> None:
             with open(part, "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.rows[0].keys())
+                writer = csv.DictWriter(file, self.progress.rows[0].keys())
                 writer.writeheader()
                 writer.writerows(
                     {k: v if k == "step" else round(v, 6) for k, v in row.items()}
-                    for row in self.rows
+                    for row in self.progress.rows
                 )
 
         write_whole(self.run / runfolder.CURVES, write)
 
     def draw(self, model: keras.Model) -> None:
-        """Draws the curves and some validation pictures with their predictions."""
-        draw_curves(self.run / runfolder.CURVES_PICTURE, self.rows, self.best.step)
-        (self.run / runfolder.PICTURES).mkdir(exist_ok=True)
+        """Draws the curves, validation pictures with their predictions, and how these grew."""
+        draw_curves(
+            self.run / runfolder.CURVES_PICTURE, self.progress.rows, self.progress.best.step
+        )
+        folder = self.run / runfolder.PICTURES
+        self._draw_cases(model, folder / "validation.png")
+        animate(sorted(folder.glob("step-*.png")), folder / "progress.gif")
+
+    def picture_of(self, step: int) -> Path:
+        """Where the validation cases after a step are drawn, if they are."""
+        return self.run / runfolder.PICTURES / f"step-{step:06d}.png"
+
+    def _draw_cases(self, model: keras.Model, path: Path) -> None:
+        path.parent.mkdir(exist_ok=True)
         images, masks = next(self.validation.fixed_batches(VALIDATION_CASES))
         predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
         margin = self.config.network.geometry.margin
@@ -130,8 +153,51 @@ class Recorder(keras.callbacks.Callback):
         shown = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
         shown = shown[..., :3] if shown.shape[3] >= 3 else shown[..., :1]
         cases = [
-            Case(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "validation")
+            Case(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "")
             for image, mask, prediction in zip(shown, masks, predictions, strict=True)
         ]
-        path = self.run / runfolder.PICTURES / "validation.png"
-        draw_cases(path, cases, self.config.classes, across=2)
+        progress = self.progress
+        title = f"step {progress.step:,} of {self.config.training.steps:,}"
+        if path.name.startswith("step-"):
+            title += f", mean IoU {progress.rows[-1]['validation_mean_iou']:.3f}"
+        else:
+            title = f"weights of step {progress.best.step:,}, mean IoU {progress.best.mean_iou:.3f}"
+        draw_cases(path, cases, self.config.classes, across=2, title=title)
+
+
+def values_of(model: keras.Model) -> list[np.ndarray]:
+    """Copies of all variables of a network: weights, statistics, states of random generators."""
+    return [copy_of(variable) for variable in model.variables]
+
+
+def copy_of(variable: keras.Variable) -> np.ndarray:
+    """A variable's value, which stays as it is when the variable changes."""
+    return np.array(variable.numpy())
+
+
+@contextmanager
+def holding(model: keras.Model, values: list[np.ndarray]) -> Generator[None, None, None]:
+    """The network with these values, as `values_of` gave them, and afterwards with its own."""
+    own = values_of(model)
+    assign(model, values)
+    try:
+        yield
+    finally:
+        assign(model, own)
+
+
+@contextmanager
+def averaged_weights(model: keras.Model) -> Generator[None, None, None]:
+    """The network with the averages of its weights, and afterwards with its own."""
+    own = values_of(model)
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    try:
+        yield
+    finally:
+        assign(model, own)
+
+
+def assign(model: keras.Model, values: list[np.ndarray]) -> None:
+    """Sets all variables of a network."""
+    for variable, value in zip(model.variables, values, strict=True):
+        variable.assign(value)

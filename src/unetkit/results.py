@@ -91,7 +91,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
     if model.name != runfolder.MODEL:
         return None
     try:
-        training = json.loads((run / runfolder.SUMMARY).read_text(encoding="utf-8"))
+        training = json.loads((run / runfolder.MANIFEST).read_text(encoding="utf-8"))
         config = tomllib.loads((run / runfolder.CONFIG).read_text(encoding="utf-8"))
         with open(run / runfolder.CURVES, newline="", encoding="utf-8") as lines:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
@@ -114,16 +114,34 @@ def run_record(model: Path) -> dict[str, Any] | None:
                     "optimizer",
                     "learning_rate",
                     "schedule",
-                    "loss",
                     "seed",
                 )
-            },
+            }
+            | {"loss": loss_text(recipe["loss"])},
             "curves": rows,
         }
         _check_run(record)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record
+
+
+def loss_text(weights: Mapping[str, float]) -> str:
+    """The sum that training makes small, from the weight of each loss.
+
+    Raises:
+        TypeError, ValueError: It is no table of numbers.
+
+    >>> loss_text({"cross_entropy": 1.0, "dice": 0.5})
+    'cross_entropy + 0.5 dice'
+    """
+    for name, weight in _table(weights, "loss").items():
+        if weight is None:
+            raise ValueError(f"the weight of {name} is missing")
+        _like(weight, 0.0, f"weight of {name}")
+    return " + ".join(
+        name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items()
+    )
 
 
 def _check(result: Mapping[str, Any], classes: Classes) -> None:

@@ -1,0 +1,136 @@
+"""The framework under Keras: its device, its threads, its repeatability, its word for no memory.
+
+TensorFlow runs operations that do not wait for each other on several threads, and sums whatever
+comes first, first: the same training ends in other bytes. With one such thread, and its own
+deterministic kernels, the bytes are the same again (benchmarks/determinism.py has the price). The
+number of threads can be set only before TensorFlow computes anything.
+"""
+
+import contextlib
+import importlib
+import os
+from typing import Any
+
+import keras
+
+from unetkit.errors import ConfigError
+
+CPU = "cpu"
+VARIABLES = (
+    "TF_ENABLE_ONEDNN_OPTS",
+    "ONEDNN_MAX_CPU_ISA",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "OMP_NUM_THREADS",
+    "XLA_FLAGS",
+    "TF_XLA_FLAGS",
+)
+# What frameworks say when memory ends, but for MemoryError: the names of their errors' types, and
+# the words in those that serve for everything.
+OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError", "OutOfMemoryError")
+OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "not enough memory")
+
+
+def make_repeatable() -> str | None:
+    """Makes everything that follows give the same bytes each time on this machine.
+
+    Returns:
+        What stands against it, as a sentence; None if nothing does.
+    """
+    backend = keras.backend.backend()
+    if backend == "torch":
+        torch = importlib.import_module("torch")
+        torch.use_deterministic_algorithms(True)
+    if backend != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    tf.config.experimental.enable_op_determinism()
+    try:
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # it has computed already
+        if inter_op_threads() != 1:
+            return (
+                "TensorFlow has computed before in this process, with several threads: the same "
+                "bytes cannot be promised; start training in a process of its own, or set "
+                "TF_NUM_INTEROP_THREADS=1"
+            )
+    return None
+
+
+def inter_op_threads() -> int:
+    """Threads for operations that do not wait for each other; 0 where the framework decides."""
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    import tensorflow as tf
+
+    number: int = tf.config.threading.get_inter_op_parallelism_threads()
+    if number == 0:
+        with contextlib.suppress(ValueError):
+            number = int(os.environ.get("TF_NUM_INTEROP_THREADS", "0"))
+    return number
+
+
+def intra_op_threads() -> int:
+    """Threads within an operation; 0 where the framework decides."""
+    if keras.backend.backend() != "tensorflow":
+        return 0
+    import tensorflow as tf
+
+    number: int = tf.config.threading.get_intra_op_parallelism_threads()
+    return number
+
+
+def variables_that_matter() -> dict[str, str]:
+    """Environment variables that are set and change what a framework computes, to the last bit."""
+    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+
+
+def choose_device(wanted: str | None) -> str:
+    """The device to train on: the first accelerator there is, else the processor.
+
+    Args:
+        wanted: "cpu", "gpu", "tpu", or one of several as in "gpu:1"; None for the best there is.
+
+    Raises:
+        ConfigError: What is wanted is not there.
+    """
+    list_devices = keras.distribution.list_devices
+    accelerators = [*list_devices("gpu"), *list_devices("tpu")]
+    devices = [*accelerators, *(list_devices(CPU) or ["cpu:0"])]
+    if wanted is None:
+        return devices[0]
+    fitting = [name for name in devices if name == wanted or name.partition(":")[0] == wanted]
+    if not fitting:
+        raise ConfigError(
+            f"device {wanted!r} is not there for Keras on {keras.backend.backend()}; accepted are "
+            f"{', '.join(devices)}; name one of them, or install what drives the other"
+        )
+    return fitting[0]
+
+
+def describe_device(device: str) -> str:
+    """The device, and what computes on it."""
+    cores = f" ({os.cpu_count()} cores)" if device.startswith(CPU) else ""
+    return f"{device}{cores}, Keras {keras.__version__} on {keras.backend.backend()}"
+
+
+def fastest_precision(device: str) -> str:
+    """The Keras dtype policy that trains fastest without harm: mixed on accelerators only."""
+    if device.startswith("tpu"):
+        return "mixed_bfloat16"
+    return "mixed_float16" if device.startswith("gpu") else "float32"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of a framework says that memory did not suffice."""
+    if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY_TYPES:
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in OUT_OF_MEMORY_WORDS
+    )
+
+
+def on_device(device: str) -> Any:
+    """A context in which Keras computes on this device."""
+    return keras.device(device)

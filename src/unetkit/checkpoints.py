@@ -1,0 +1,103 @@
+"""Checkpoints: everything from which a run goes on as if nothing had happened.
+
+Each is one NumPy archive: arrays by name, and whatever else there is as JSON. Every array in it
+has a checksum, so a damaged file is known when it is read. It is written beside its place, brought
+to the disk, and renamed; the last two are kept.
+"""
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from unetkit.errors import ModelFileError
+from unetkit.outputs import write_whole
+
+KEPT = 2
+STATE = "state"  # the member that holds JSON
+PATTERN = "step-*.npz"
+DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    Args:
+        path: The file.
+        arrays: Any NumPy arrays by name.
+        state: JSON.
+    """
+
+    path: Path
+    arrays: dict[str, np.ndarray]
+    state: dict[str, Any]
+
+
+def write_checkpoint(
+    folder: Path, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
+) -> Path:
+    """Writes the checkpoint of a step, and removes all but the last two."""
+    folder.mkdir(exist_ok=True)
+    path = folder / f"step-{step:08d}.npz"
+    members: dict[str, Any] = {STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays}
+
+    def write(part: Path) -> None:
+        with open(part, "wb") as file:
+            np.savez(file, **members)
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_whole(path, write)
+    for old in checkpoint_files(folder)[KEPT:]:
+        old.unlink()
+    return path
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the newest first."""
+    return sorted(folder.glob(PATTERN), reverse=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Reads one file.
+
+    Raises:
+        ModelFileError: It is damaged.
+    """
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        state = json.loads(arrays.pop(STATE).tobytes())
+    except DAMAGE as error:
+        raise ModelFileError(
+            f"checkpoint {path} is damaged ({type(error).__name__}: {error}); accepted is a file "
+            "as training wrote it; remove it, and the one before is used"
+        ) from error
+    return Checkpoint(path, arrays, state)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
+    """The newest checkpoint that is whole, and the damaged ones that are newer.
+
+    Raises:
+        ModelFileError: There are files, and every one is damaged.
+    """
+    damaged: list[Path] = []
+    for path in checkpoint_files(folder):
+        try:
+            return read_checkpoint(path), damaged
+        except ModelFileError:
+            damaged.append(path)
+    if damaged:
+        raise ModelFileError(
+            f"every checkpoint in {folder} is damaged ({', '.join(p.name for p in damaged)}); "
+            "accepted is one that is whole; train the run again from its configuration"
+        )
+    return None, []

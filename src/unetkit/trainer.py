@@ -1,0 +1,319 @@
+"""The training loop: updates, looks at the validation part, checkpoints; and what may go wrong.
+
+A loop of our own rather than Keras's, for what has to happen between two updates: an interruption
+finishes the step and saves, a loss that is no number stops before anything is kept, and each wait
+for data is timed. The network, the optimiser and the step itself are Keras's.
+"""
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import keras
+import numpy as np
+
+from unetkit import runfolder
+from unetkit.backend import is_out_of_memory
+from unetkit.checkpoints import Checkpoint, write_checkpoint
+from unetkit.config import RunConfig
+from unetkit.display import Display, StepReport
+from unetkit.errors import DivergedError, ModelFileError
+from unetkit.loading import Sampler
+from unetkit.manifest import update_manifest
+from unetkit.optimizers import gradient_norm
+from unetkit.pace import Pace
+from unetkit.progress import Progress
+from unetkit.recorder import Recorder, assign, copy_of, values_of
+from unetkit.tensorboard import TensorBoardLog
+
+FIRST_LOSSES = 5  # updates whose loss says where the training loss began
+MOST_FILES = 5  # named in an error
+
+
+class OutOfMemoryError(Exception):
+    """A step did not fit into memory; nothing is lost, and a smaller batch may fit."""
+
+
+class Trainer:
+    """Trains one network from where it stands to the end.
+
+    Args:
+        run: Run folder.
+        config: Its configuration.
+        model: The compiled network.
+        samplers: "train" and "validation".
+        files: Paths of the training images, in the order of the sampler's cache.
+        display: Shows progress.
+        callbacks: Keras callbacks; an epoch is what lies between two looks.
+        look_seconds: What a look is expected to take.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        config: RunConfig,
+        model: keras.Model,
+        samplers: dict[str, Sampler],
+        files: Sequence[Path],
+        display: Display,
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+        look_seconds: float = 0.0,
+    ) -> None:
+        self.run, self.config, self.model, self.display = run, config, model, display
+        self.sampler, self.files = samplers["train"], files
+        self.look_seconds = look_seconds
+        self.progress = Progress()
+        self.log: TensorBoardLog | None = None
+        self.recorder = Recorder(run, config, samplers["validation"], self.progress)
+        self.callbacks = keras.callbacks.CallbackList(
+            list(callbacks), add_history=False, add_progbar=False, model=model
+        )
+        model.optimizer.build(model.trainable_variables)
+
+    @property
+    def images_per_second(self) -> float:
+        """Over the whole run, looks included."""
+        training = self.config.training
+        images = self.progress.step * training.batch_size * training.accumulation
+        return images / max(self.progress.seconds, 1e-9)
+
+    def fit(self) -> None:
+        """Trains to the end.
+
+        Raises:
+            DivergedError: A loss or gradient is no finite number.
+            OutOfMemoryError: A step does not fit into memory.
+            KeyboardInterrupt: After the step in which it was asked for, and a checkpoint.
+        """
+        training, progress = self.config.training, self.progress
+        pace = Pace(
+            training.steps,
+            training.steps_per_validation,
+            done=progress.step,
+            look_seconds=self.look_seconds,
+        )
+        saved = time.monotonic()
+        batches = self.sampler.batches(
+            training.batch_size, first_step=progress.step * training.accumulation
+        )
+        self.callbacks.on_train_begin()
+        try:
+            with _interruptions(self.display) as asked:
+                while progress.step < training.steps and not progress.is_over:
+                    report = self._update(batches, pace)
+                    is_look = (
+                        progress.step % training.steps_per_validation == 0
+                        or progress.step == training.steps
+                    )
+                    if is_look:
+                        self._look(report, pace)
+                    minutes = (time.monotonic() - saved) / 60
+                    if not is_look and (asked.is_set() or minutes >= training.checkpoint_minutes):
+                        self.save()
+                    if is_look or minutes >= training.checkpoint_minutes:
+                        saved = time.monotonic()
+                    if asked.is_set():
+                        raise KeyboardInterrupt
+        finally:
+            with contextlib.suppress(ValueError):
+                batches.close()
+            self.callbacks.on_train_end()
+            if self.log is not None:
+                self.log.close()
+
+    def _update(self, batches: Generator[Any, None, None], pace: Pace) -> StepReport:
+        """One update of the weights, of one batch or of several together."""
+        training, progress = self.config.training, self.progress
+        started = time.monotonic()
+        losses, images_seen, waited = [], 0, 0.0
+        self.callbacks.on_train_batch_begin(progress.step)
+        for part in range(training.accumulation):
+            asked = time.monotonic()
+            images, masks = next(batches)
+            waited += time.monotonic() - asked
+            try:
+                logs = self.model.train_on_batch(images, masks, return_dict=True)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise OutOfMemoryError(str(error)) from error
+                raise
+            loss = float(logs["loss"])
+            self._require_finite(loss, progress.step * training.accumulation + part)
+            losses.append(loss)
+            images_seen += len(images)
+        progress.step += 1
+        loss = float(np.mean(losses))
+        progress.losses.append(loss)
+        if len(progress.first_losses) < FIRST_LOSSES:
+            progress.first_losses.append(loss)
+        self.callbacks.on_train_batch_end(progress.step - 1, {"loss": loss})
+        progress.seconds += time.monotonic() - started
+        progress.waited_seconds += waited
+        pace.step(images_seen, waited)
+        advice = pace.advice
+        if advice is not None and "waiting" not in progress.warnings:
+            progress.warnings["waiting"] = advice
+            self.display.warn(advice)
+        report = self._report(pace, loss)
+        self.display.training_step(report)
+        return report
+
+    def _report(self, pace: Pace, loss: float) -> StepReport:
+        return StepReport(
+            step=self.progress.step,
+            steps=self.config.training.steps,
+            images_per_second=pace.images_per_second,
+            loss=loss,
+            waiting_share=pace.waiting_share,
+            seconds_gone=pace.seconds_gone,
+            seconds_left=pace.seconds_left,
+        )
+
+    def _require_finite(self, loss: float, batch: int) -> None:
+        norm = gradient_norm(self.model.optimizer)
+        if np.isfinite(loss) and np.isfinite(norm):
+            return
+        indices = self.sampler.indices(batch, self.config.training.batch_size)
+        named = [str(self.files[i]) for i in indices]
+        more = f" and {len(named) - MOST_FILES} more" if len(named) > MOST_FILES else ""
+        what = f"the loss is {loss:g}" if not np.isfinite(loss) else f"the gradient is {norm:g}"
+        raise DivergedError(
+            f"{what} at step {self.progress.step + 1}, in the batch of "
+            f"{', '.join(named[:MOST_FILES])}{more}; accepted are finite numbers; look at these "
+            "files and their masks, and try a tenth of --learning-rate, or --clip-norm 1"
+        )
+
+    def _look(self, report: StepReport, pace: Pace) -> None:
+        """Scores, keeps, warns, saves; says whether training is over before its time."""
+        progress, training = self.progress, self.config.training
+        started = time.monotonic()
+        best = progress.best.step
+        for text in self.recorder.look(self.model).values():
+            self.display.warn(text)
+        if progress.best.step != best:
+            self.recorder.write_best(self.model)
+        row = progress.rows[-1]
+        self.callbacks.on_epoch_end(len(progress.rows) - 1, row)
+        if self.log is not None:
+            self._tell_tensorboard(self.log, row)
+        if training.patience and progress.looks_without_gain >= training.patience:
+            progress.is_over = True
+            self.display.say(
+                f"stopped   at step {progress.step}: no gain in mean IoU in the last "
+                f"{training.patience} looks (--patience)"
+            )
+        if getattr(self.model, "stop_training", False):  # a callback asks for it
+            progress.is_over = True
+        self.save()
+        seconds = time.monotonic() - started
+        progress.seconds += seconds
+        pace.look(seconds)
+        self.display.validated(
+            self._report(pace, report.loss), {**row, "best_mean_iou": progress.best.mean_iou}
+        )
+
+    def _tell_tensorboard(self, log: TensorBoardLog, row: dict[str, float]) -> None:
+        step = self.progress.step
+        log.row(step, {name: value for name, value in row.items() if name != "step"})
+        picture = self.recorder.picture_of(step)
+        if picture.exists():
+            log.picture(step, picture)
+
+    def save(self) -> None:
+        """Writes a checkpoint of this moment."""
+        arrays = {f"model/{i}": value for i, value in enumerate(values_of(self.model))}
+        arrays |= {
+            f"optimizer/{name}": copy_of(variable)
+            for name, variable in _named(self.model.optimizer).items()
+        }
+        arrays |= {f"best/{i}": value for i, value in enumerate(self.recorder.best_weights)}
+        state = {
+            "accumulation": self.config.training.accumulation,
+            "progress": self.progress.to_json(),
+        }
+        write_checkpoint(self.run / runfolder.CHECKPOINTS, self.progress.step, arrays, state)
+        update_manifest(self.run, **self.summary())
+
+    def summary(self) -> dict[str, Any]:
+        """How the run has gone so far, for its manifest."""
+        progress = self.progress
+        return {
+            "best": asdict(progress.best),
+            "steps_done": progress.step,
+            "training_seconds": round(progress.seconds, 1),
+            "images_per_second": round(self.images_per_second, 1),
+            "waiting_share": round(progress.waited_seconds / max(progress.seconds, 1e-9), 4),
+            "warnings": list(progress.warnings.values()),
+        }
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Takes everything up again as `save` left it.
+
+        Raises:
+            ModelFileError: The checkpoint is of another network or version.
+        """
+        arrays = checkpoint.arrays
+        try:
+            progress = Progress.from_json(checkpoint.state["progress"])
+            ratio = self.config.training.accumulation / checkpoint.state["accumulation"]
+            count = len(self.model.variables)
+            assign(self.model, [arrays[f"model/{i}"] for i in range(count)])
+            for name, variable in _named(self.model.optimizer).items():
+                if "gradient_accumulator" in name:  # empty between two updates
+                    continue
+                value = arrays[f"optimizer/{name}"]
+                variable.assign(value * int(ratio) if "iteration" in name else value)
+            if progress.best.step:
+                self.recorder.best_weights = [arrays[f"best/{i}"] for i in range(count)]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"checkpoint {checkpoint.path} does not fit the network in the run's configuration "
+                f"({type(error).__name__}: {error}); accepted is what the same version of unetkit "
+                "wrote for it; train the run again from its configuration"
+            ) from error
+        vars(self.progress).update(vars(progress))
+        if progress.best.step:
+            self.recorder.write_best(self.model)
+
+
+def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
+    """An optimiser's variables by names that do not depend on what was built before."""
+    named: dict[str, Any] = {}
+    for variable in optimizer.variables:
+        name = variable.path.split("/")[-1]
+        while name in named:
+            name += "+"
+        named[name] = variable
+    return named
+
+
+@contextlib.contextmanager
+def _interruptions(display: Display) -> Generator[threading.Event, None, None]:
+    """Turns the first Ctrl-C, or SIGTERM, into a request; the second interrupts at once."""
+    # Said by another thread: a handler may come while this one is printing.
+    saying = threading.Thread(
+        target=display.say, args=["finishing this step and saving; once more to stop at once"]
+    )
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+        saying.start()
+
+    kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
