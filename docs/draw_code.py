@@ -99,7 +99,7 @@ BOXES = {
         472,
         230,
         "train",
-        "training trainer recorder config optimizers finetuning",
+        "training choosing trainer recorder config optimizers finetuning",
         needs_keras=True,
     ),
     "export": Box(530, 568, 230, "export, checked", "exporting importing", needs_keras=True),

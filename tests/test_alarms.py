@@ -19,6 +19,7 @@ def look(**changes):
         "best_mean_iou": 0.7,
         "first_loss": 1.1,
         "losses": [0.9, 0.6, 0.5],
+        "validation_loss": 0.6,
     }
     return Look(**{**values, **changes})
 
@@ -73,10 +74,16 @@ class TestConstantAnswer:
 
 class TestRisingLoss:
     def test_every_look_above_the_start(self):
-        text = alarms(losses=[1.2, 1.3, 4.0])["rising-loss"]
-        assert "began at 1.100 and has been above it since, 4.000 now" in text
+        text = alarms(losses=[1.3, 1.4, 4.0])["rising-loss"]
+        assert "began at 1.100 and has been well above it since, 4.000 now" in text
         assert "a tenth of --learning-rate" in text
 
-    @pytest.mark.parametrize("losses", [[1.2], [1.2, 1.0, 4.0], [1.0, 0.9]])
+    @pytest.mark.parametrize("losses", [[1.3], [1.3, 1.2, 4.0], [1.0, 0.9]])
     def test_one_look_below_it_or_too_few(self, losses):
         assert "rising-loss" not in alarms(losses=losses)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_validation_loss_that_is_no_number(loss):
+    text = alarms(validation_loss=loss)["validation-loss"]
+    assert f"the validation loss is {loss:g} after 500 steps" in text

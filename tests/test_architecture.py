@@ -79,6 +79,7 @@ ORDER = [
     "growth",
     "tensorboard",
     "overview",
+    "choosing",
     "charts",
     "cautions",
     "cases",

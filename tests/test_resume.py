@@ -50,7 +50,8 @@ def fingerprint(run: Path) -> dict[str, str]:
     progress = newest.state["progress"]
     found = {name: hashlib.sha256(a.tobytes()).hexdigest() for name, a in newest.arrays.items()}
     found["progress"] = json.dumps(
-        {k: v for k, v in progress.items() if not k.endswith("seconds")}, sort_keys=True
+        {k: v for k, v in progress.items() if k != "warnings" and not k.endswith("seconds")},
+        sort_keys=True,
     )
     for file in ("curves.csv", "split.json", "config.toml"):
         found[file] = hashlib.sha256((run / file).read_bytes()).hexdigest()

@@ -1,6 +1,9 @@
 """The training loop: what stops it, what it warns of, what it does when memory ends."""
 
 import json
+import os
+import signal
+import threading
 
 import keras
 import numpy as np
@@ -13,6 +16,7 @@ from unetkit.config import config_from_file
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DivergedError
 from unetkit.recorder import Recorder
+from unetkit.trainer import interruptions
 
 TINY = {
     **TINY_CONFIG,
@@ -283,3 +287,44 @@ class TestReports:
         assert 0 <= last.waiting_share <= 1
         assert listener.looks[-1][0].seconds_left == 0
         assert {"loss", "validation_mean_iou", "best_mean_iou"} <= listener.looks[0][1].keys()
+
+
+class TestInterruptions:
+    """One request finishes the step, a second one stops at once."""
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_the_first_is_a_request_and_the_second_stops(self, number):
+        before = signal.getsignal(number)
+        listener = Listener()
+        with interruptions(listener) as asked:
+            assert not asked.is_set()
+            os.kill(os.getpid(), number)
+            assert asked.wait(5)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), number)
+        assert signal.getsignal(number) is before
+        assert listener.lines == ["finishing this step and saving; once more to stop at once"]
+
+    def test_another_thread_than_the_main_one_asks_for_nothing(self):
+        found = []
+
+        def run():
+            with interruptions(Listener()) as asked:
+                found.append(asked.is_set())
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+        assert found == [False]
+
+    def test_sigterm_ends_a_training_with_a_checkpoint(self, pets, tmp_path):
+        class Terminating(Listener):
+            def training_step(self, report):
+                if report.step == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+
+        with pytest.raises(KeyboardInterrupt):
+            train(pets, out=tmp_path / "run", config=tiny(steps=8), display=Terminating())
+        names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
+        assert "step-00000003.npz" in names
+        assert manifest(tmp_path / "run")["state"] == "interrupted"

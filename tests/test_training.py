@@ -13,6 +13,7 @@ from conftest import TINY_CONFIG, write_disks, write_pair
 from PIL import Image
 
 from unetkit import Predictor, evaluate, train
+from unetkit.choosing import overrides_from
 from unetkit.config import config_from_file
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
@@ -23,7 +24,6 @@ from unetkit.pixels import PixelFormat
 from unetkit.scale import IGNORE
 from unetkit.spec import picture_digest
 from unetkit.splits import SplitRule, split_pairs
-from unetkit.training import overrides_from
 
 RUN_FILES = {
     "best.weights.h5",
@@ -536,7 +536,7 @@ class TestRefusals:
         with pytest.raises(KeyboardInterrupt):
             train(pets, out=tmp_path / "run", config=TINY_CONFIG, display=Interrupting())
         kept = {path.name for path in (tmp_path / "run").iterdir()}
-        assert kept == RUN_FILES - {"curves.png", "model.onnx"}
+        assert kept == RUN_FILES - {"model.onnx"}
 
     def test_the_default_run_folder_is_numbered(self, pets, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ Each alarm is a function of what a look at the validation part found. None stops
 stop one (a loss that is no number) is the trainer's matter.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ DOMINANT = 0.99  # share of all predictions
 EARLY = 0.1  # of the run, in which a network may still say the same of every pixel
 THIRD = 1 / 3
 ROUNDING = 1e-9
+CLEARLY = 1.1  # times the first loss, for the noise of single batches
 LOOKS_RISING = 2  # looks whose training loss lies above the first steps' before it means something
 
 
@@ -30,6 +32,7 @@ class Look:
         best_mean_iou: The best so far on the validation part.
         first_loss: Mean training loss of the first updates.
         losses: Mean training loss between looks, one a look.
+        validation_loss: Of this look.
     """
 
     step: int
@@ -38,6 +41,7 @@ class Look:
     best_mean_iou: float
     first_loss: float
     losses: Sequence[float]
+    validation_loss: float
 
 
 def raise_alarms(look: Look, classes: Classes) -> dict[str, str]:
@@ -75,11 +79,21 @@ def _constant(look: Look, classes: Classes) -> str | None:
 
 
 def _rising(look: Look, classes: Classes) -> str | None:
-    if len(look.losses) < LOOKS_RISING or min(look.losses) <= look.first_loss:
+    if len(look.losses) < LOOKS_RISING or min(look.losses) <= CLEARLY * look.first_loss:
         return None
     return (
-        f"the training loss began at {look.first_loss:.3f} and has been above it since, "
+        f"the training loss began at {look.first_loss:.3f} and has been well above it since, "
         f"{look.losses[-1]:.3f} now: the learning rate only ever raises it; try a tenth of "
+        "--learning-rate, or --clip-norm 1"
+    )
+
+
+def _not_finite(look: Look, classes: Classes) -> str | None:
+    if math.isfinite(look.validation_loss):
+        return None
+    return (
+        f"the validation loss is {look.validation_loss:g} after {look.step} steps, though the "
+        "training loss is finite: the statistics of BatchNorm are off; try a tenth of "
         "--learning-rate, or --clip-norm 1"
     )
 
@@ -88,4 +102,5 @@ ALARMS: dict[str, Callable[[Look, Classes], str | None]] = {
     "one-class": _one_class,
     "constant": _constant,
     "rising-loss": _rising,
+    "validation-loss": _not_finite,
 }

@@ -2,12 +2,11 @@
 
 TensorFlow runs operations that do not wait for each other on several threads, and sums whatever
 comes first, first: the same training ends in other bytes. With one such thread, and its own
-deterministic kernels, the bytes are the same again (benchmarks/determinism.py has the price). The
+deterministic kernels, the bytes are the same again (benchmarks/repeatability.py has the price). The
 number of threads can be set only before TensorFlow computes anything.
 """
 
 import contextlib
-import importlib
 import os
 from typing import Any
 
@@ -38,11 +37,11 @@ def make_repeatable() -> str | None:
         What stands against it, as a sentence; None if nothing does.
     """
     backend = keras.backend.backend()
-    if backend == "torch":
-        torch = importlib.import_module("torch")
-        torch.use_deterministic_algorithms(True)
     if backend != "tensorflow":
-        return None
+        return (
+            f"the Keras backend is {backend}, for which the same bytes are not promised; set "
+            "KERAS_BACKEND=tensorflow where they matter"
+        )
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
@@ -126,7 +125,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error of a framework says that memory did not suffice."""
     if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY_TYPES:
         return True
-    return isinstance(error, RuntimeError) and any(
+    is_framework = type(error).__module__.startswith(("tensorflow", "jax", "torch"))
+    return (isinstance(error, RuntimeError) or is_framework) and any(
         words in str(error) for words in OUT_OF_MEMORY_WORDS
     )
 

@@ -5,6 +5,8 @@ has a checksum, so a damaged file is known when it is read. It is written beside
 to the disk, and renamed; the last two are kept.
 """
 
+import contextlib
+import io
 import json
 import os
 import zlib
@@ -55,9 +57,20 @@ def write_checkpoint(
             os.fsync(file.fileno())
 
     write_whole(path, write)
+    _flush_names(folder)
     for old in checkpoint_files(folder)[KEPT:]:
         old.unlink()
     return path
+
+
+def _flush_names(folder: Path) -> None:
+    """Brings a rename to the disk, where the system has a way to: before the old file goes."""
+    with contextlib.suppress(OSError, AttributeError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -70,9 +83,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         ModelFileError: It is damaged.
+        OSError: The system cannot read it.
     """
+    content = io.BytesIO(path.read_bytes())
     try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+        with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         state = json.loads(arrays.pop(STATE).tobytes())
     except DAMAGE as error:

@@ -39,8 +39,8 @@ SCHEDULES = ("cosine", "constant")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 PHOTO_SIZE = 128  # pixels a side: what two cores train in minutes
 LARGEST_WHOLE = 256  # sets of one size up to this are seen whole
-# A look at the validation part costs about as much as five steps; but an interrupted run loses what
-# came after the last one.
+# A look at the validation part costs about as much as five steps; but the best weights are found
+# only by looking.
 LEAST_STEPS_PER_VALIDATION, MOST_STEPS_PER_VALIDATION = 20, 200
 
 
@@ -70,7 +70,8 @@ class TrainingConfig:
         patience: Looks without a gain in mean IoU after which training stops; 0 for none.
         start: Run folder or model file whose weights training begins with.
         freeze: Beginnings of the names of layers that stay as they are.
-        precision: "float32", "mixed_bfloat16" or "mixed_float16".
+        precision: "float32", "mixed_bfloat16" or "mixed_float16"; in the last, as usual, a batch
+            whose gradient overflows half precision is skipped.
         deterministic: Whether the same run gives the same bytes again on the same machine.
         checkpoint_minutes: Between two looks a checkpoint is written after so many minutes.
 
@@ -135,11 +136,14 @@ class TrainingConfig:
                 f"averaging is {self.averaging}; accepted are values from 0 to below 1; try 0.99, "
                 "or 0 for none"
             )
-        for name in ("clip_norm", "patience", "checkpoint_minutes"):
+        for name, zero in (
+            ("clip_norm", "for none"),
+            ("patience", "for none"),
+            ("checkpoint_minutes", "for one after every step"),
+        ):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(
-                    f"{name} is {getattr(self, name)}; accepted are numbers from 0 up; use 0 for "
-                    "none"
+                    f"{name} is {getattr(self, name)}; accepted are numbers from 0 up; use 0 {zero}"
                 )
 
 

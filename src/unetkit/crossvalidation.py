@@ -5,18 +5,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from unetkit.checking import examine
+from unetkit.checking import Examination, examine
+from unetkit.choosing import check_length, check_sound, overrides_from
 from unetkit.config import choose_sources, choose_split, decided_classes
 from unetkit.display import Display
 from unetkit.errors import ConfigError, OutputExistsError
 from unetkit.evaluation import score_pairs
 from unetkit.finding import Dataset, Sources, find_dataset
+from unetkit.finetuning import read_origin
 from unetkit.outputs import write_text
 from unetkit.prediction import Predictor
 from unetkit.provenance import provenance
+from unetkit.spec import picture_digest
 from unetkit.splits import Split, make_folds, split_to_json, without
 from unetkit.summary import RESOLUTIONS, plain, summarise
-from unetkit.training import check_length, check_sound, overrides_from, train
+from unetkit.training import train
 
 FOLDS_NAME = "folds.json"
 
@@ -75,6 +78,7 @@ def cross_validate(
     found = examine(dataset, sources, rule, decided_classes(overrides), display)
     check_sound(found, skip_bad=sources.skip_bad)
     usable = without(dataset, found.skippable())
+    _require_fresh_start(overrides, found)
     splits = make_folds(usable, rule, folds, found.strata())
     out.mkdir(parents=True, exist_ok=True)
     results = []
@@ -98,6 +102,28 @@ def cross_validate(
     write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
     display.say(f"figures over all folds in {out / FOLDS_NAME}")
     return pooled
+
+
+def _require_fresh_start(overrides: Mapping[str, Any], found: Examination) -> None:
+    """Refuses to begin with weights that have seen these pictures: no fold would be unseen.
+
+    Raises:
+        ConfigError: They have.
+    """
+    start = overrides.get("training", {}).get("start")
+    if start is None:
+        return
+    seen = set(read_origin(Path(start)).seen())
+    known = [
+        look.pair.name
+        for look in found.good
+        if picture_digest(look.image_sha256, look.pair.page) in seen
+    ]
+    if known:
+        raise ConfigError(
+            f"{start} was trained on {len(known)} of these pictures, {known[0]} first; accepted "
+            "for folds is a start that has seen none; leave out --from, or name another"
+        )
 
 
 def _score_fold(

@@ -5,6 +5,7 @@ draws on a terminal or in a notebook and prints plain lines into a pipe. `Logged
 file what another one shows.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -83,12 +84,12 @@ class LoggedDisplay(Display):
         self.display, self.path = display, path
 
     def say(self, text: str) -> None:
-        self._write(text)
         self.display.say(text)
+        self._write(text)
 
     def warn(self, text: str) -> None:
-        self._write(warning_line(text))
         self.display.warn(text)
+        self._write(warning_line(text))
 
     def task(self, name: str, total: int) -> Callable[[], None]:
         return self.display.task(name, total)
@@ -97,15 +98,19 @@ class LoggedDisplay(Display):
         self.display.training_step(report)
 
     def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self._write(describe(report, figures))
         self.display.validated(report, figures)
+        self._write(describe(report, figures))
 
     def finish(self) -> None:
         self.display.finish()
 
     def _write(self, text: str) -> None:
         # Opened anew for each line: what was said before the process is killed is on the disk.
-        with open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file:
+        # A disk that is full is told by what matters more than this file.
+        with (
+            contextlib.suppress(OSError),
+            open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
+        ):
             for line in text.splitlines():
                 file.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
 

@@ -156,11 +156,11 @@ def parse_sides(text: str) -> tuple[int, int]:
 def refuse_beside_resume(ctx: click.Context) -> None:
     """A run goes on as it was begun: no other choice has a meaning beside --resume."""
     allowed = ("resume", "device", "tensorboard")
-    for name, value in ctx.params.items():
+    for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
-            option = next(p.opts[0] for p in ctx.command.params if p.name == name)
+            option = next(p.opts[0] for p in ctx.command.params if p.name == name)  # or argument
             raise ConfigError(
-                f"{option} {value} is given with --resume; accepted beside it are --device and "
+                f"{option} is given with --resume; accepted beside it are --device and "
                 "--tensorboard: a run goes on as it was begun; leave it out, or train anew"
             )

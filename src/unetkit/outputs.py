@@ -1,5 +1,6 @@
 """Masks, overlays and cut-outs, and how any result gets into its file: whole or not at all."""
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -74,5 +75,12 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text as UTF-8, whole or not at all."""
-    write_whole(file, lambda part: part.write_text(text, encoding="utf-8"))
+    """Writes text as UTF-8, whole or not at all, and brings it to the disk."""
+
+    def write(part: Path) -> None:
+        with open(part, "w", encoding="utf-8") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+
+    write_whole(file, write)

@@ -24,6 +24,7 @@ from unetkit.plotting import Case, draw_cases, draw_curves
 from unetkit.progress import Best, Progress
 
 VALIDATION_CASES = 4  # shown in the run's pictures
+PICTURES = 12  # looks at which they are drawn, at most
 
 
 class Recorder:
@@ -44,13 +45,13 @@ class Recorder:
         training = config.training
         every = training.steps_per_validation
         looks = -(-training.steps // every)
-        self._drawn = {min(look * every, training.steps) for look in frame_steps(looks)}
+        self._drawn = {min(look * every, training.steps) for look in frame_steps(looks, PICTURES)}
 
     def look(self, model: keras.Model) -> dict[str, str]:
         """Scores the network, keeps it if it is the best so far, and writes curves and pictures.
 
         Returns:
-            Alarms that were not raised before, by code.
+            Alarms, by code.
         """
         progress, training = self.progress, self.config.training
         counts, row = self._score(model)
@@ -70,7 +71,8 @@ class Recorder:
         self._write_curves()
         if progress.step in self._drawn:
             self._draw_cases(model, self.picture_of(progress.step))
-        found = raise_alarms(
+            self._draw_curves()
+        return raise_alarms(
             Look(
                 progress.step,
                 training.steps,
@@ -78,12 +80,10 @@ class Recorder:
                 progress.best.mean_iou,
                 float(np.mean(progress.first_losses)),
                 [row["loss"] for row in progress.rows],
+                row["validation_loss"],
             ),
             self.config.classes,
         )
-        new = {code: text for code, text in found.items() if code not in progress.warnings}
-        progress.warnings.update(new)
-        return new
 
     def _score(self, model: keras.Model) -> tuple[np.ndarray, dict[str, float]]:
         """Confusion matrix and figures over the validation part."""
@@ -132,16 +132,18 @@ class Recorder:
 
     def draw(self, model: keras.Model) -> None:
         """Draws the curves, validation pictures with their predictions, and how these grew."""
-        draw_curves(
-            self.run / runfolder.CURVES_PICTURE, self.progress.rows, self.progress.best.step
-        )
+        self._draw_curves()
         folder = self.run / runfolder.PICTURES
         self._draw_cases(model, folder / "validation.png")
         animate(sorted(folder.glob("step-*.png")), folder / "progress.gif")
 
+    def _draw_curves(self) -> None:
+        path = self.run / runfolder.CURVES_PICTURE
+        draw_curves(path, self.progress.rows, self.progress.best.step)
+
     def picture_of(self, step: int) -> Path:
         """Where the validation cases after a step are drawn, if they are."""
-        return self.run / runfolder.PICTURES / f"step-{step:06d}.png"
+        return self.run / runfolder.PICTURES / f"step-{step:08d}.png"
 
     def _draw_cases(self, model: keras.Model, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)

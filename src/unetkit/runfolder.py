@@ -1,4 +1,4 @@
-"""What a run folder holds, by name.
+"""What a run folder holds, by name, and who may write it.
 
 config.toml        every choice; given back with --config it makes the same run
 split.json         the data folder, and the names and file hashes in each part
@@ -13,6 +13,15 @@ evaluation-DATA/   figures on a test part, their report, the cases it shows
 tensorboard/       the figures once more, where that was asked for
 """
 
+import contextlib
+import itertools
+import os
+import shutil
+from collections.abc import Generator
+from pathlib import Path
+
+from unetkit.errors import OutputExistsError
+
 CONFIG = "config.toml"
 SPLIT = "split.json"
 MANIFEST = "manifest.json"
@@ -25,3 +34,79 @@ MODEL = "model.onnx"
 PICTURES = "pictures"
 TENSORBOARD = "tensorboard"
 CACHE = "cache"  # while it trains
+LOCK = ".lock"  # while it trains
+EVERYTHING = (
+    *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_PICTURE, WEIGHTS, MODEL),
+    *(CHECKPOINTS, PICTURES, TENSORBOARD, CACHE, LOCK),
+)
+NOTHING_YET = {LOG, CACHE, LOCK}  # what a process leaves that is killed before it trains
+
+
+def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
+    """Makes a run folder.
+
+    Args:
+        out: The folder; None for runs/STEM, with a number if that exists.
+
+    Returns:
+        The folder, and whether it was not there before.
+
+    Raises:
+        OutputExistsError: It holds something.
+    """
+    if out is None:
+        for number in itertools.count(1):
+            run = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            with contextlib.suppress(FileExistsError):
+                run.mkdir(parents=True)
+                return run, True
+    run = Path(out or "")
+    try:
+        run.mkdir(parents=True)
+    except FileExistsError as error:
+        if not run.is_dir() or set(os.listdir(run)) - NOTHING_YET:
+            raise OutputExistsError(
+                f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
+                "name another with --out"
+            ) from error
+        return run, False
+    return run, True
+
+
+@contextlib.contextmanager
+def held(run: Path) -> Generator[None, None, None]:
+    """Keeps other processes from training in the same folder at the same time.
+
+    Raises:
+        OutputExistsError: One does.
+    """
+    from filelock import FileLock, Timeout  # of the train extra
+
+    lock = FileLock(run / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise OutputExistsError(
+            f"another process trains in {run}; accepted is a folder that nobody writes to; wait "
+            "until it ends, or stop it"
+        ) from error
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            (run / LOCK).unlink(missing_ok=True)
+        lock.release()
+
+
+def discard(run: Path, is_new: bool) -> None:
+    """Removes what a failed run has written, as far as the system lets go of it: none is of use."""
+    if is_new:
+        shutil.rmtree(run, ignore_errors=True)
+        return
+    for name in EVERYTHING:
+        path = run / name
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)

@@ -47,8 +47,7 @@ def choose_pairs(
     if part == "all":
         return dataset.pairs, "every pair, whatever it was used for"
     if part == "test":
-        chosen = _recorded_test(model, dataset)
-        return chosen or _test_pairs(spec, dataset)
+        return _recorded_test(spec, model, dataset) or _test_pairs(spec, dataset)
     if not (model / runfolder.SPLIT).is_file():
         raise DataNotFoundError(
             f"{model} holds no {runfolder.SPLIT}; the {part} part is known to a run folder alone; "
@@ -68,13 +67,18 @@ def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], st
     if not has_test:
         unseen = tuple(pair for pair, known in zip(pairs, is_seen, strict=True) if not known)
         return unseen, f"the {len(common)} pairs whose pictures training looked at are left out"
+    _require_unseen(dataset, pairs, is_seen)
+    return tuple(pairs), "the test part that the data name"
+
+
+def _require_unseen(dataset: Dataset, pairs: Sequence[Pair], is_seen: Sequence[bool]) -> None:
+    common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
     if common:
         raise DataError(
             f"{len(common)} of the {len(pairs)} pairs in the test part of {dataset.source} were "
             f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
             "train with these parts, or name another model"
         )
-    return tuple(pairs), "the test part that the data name"
 
 
 def count_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> int:
@@ -94,13 +98,16 @@ def _digest_of(pair: Pair) -> str:
         return ""  # whoever reads it says what is wrong with it
 
 
-def _recorded_test(model: Path, dataset: Dataset) -> tuple[tuple[Pair, ...], str] | None:
+def _recorded_test(
+    spec: ModelSpec, model: Path, dataset: Dataset
+) -> tuple[tuple[Pair, ...], str] | None:
     """The test part of the split file that a run was told to use, if this is its data."""
     recorded = recorded_config(model, dataset.source)
     if "file" not in recorded.get("split", {}):
         return None
     names = set(read_split_names(model / runfolder.SPLIT)["test"])
     pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
+    _require_unseen(dataset, pairs, _is_seen(spec, pairs))
     return pairs, f"as the run's split file says, {recorded['split']['file']}"
 
 

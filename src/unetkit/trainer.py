@@ -33,11 +33,25 @@ from unetkit.recorder import Recorder, assign, copy_of, values_of
 from unetkit.tensorboard import TensorBoardLog
 
 FIRST_LOSSES = 5  # updates whose loss says where the training loss began
-MOST_FILES = 5  # named in an error
 
 
 class OutOfMemoryError(Exception):
-    """A step did not fit into memory; nothing is lost, and a smaller batch may fit."""
+    """Something did not fit into memory; nothing is lost, and a smaller batch may fit."""
+
+
+@contextlib.contextmanager
+def watching_memory() -> Generator[None, None, None]:
+    """Gives every framework's way to say that memory ended one name.
+
+    Raises:
+        OutOfMemoryError: It did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(str(error)) from error
+        raise
 
 
 class Trainer:
@@ -67,12 +81,16 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.model, self.display = run, config, model, display
         self.sampler, self.files = samplers["train"], files
-        self.look_seconds = look_seconds
+        self.look_seconds, self.started = look_seconds, time.monotonic()
+        self.sessions: list[dict[str, Any]] = []  # of the manifest; the last is this one
         self.progress = Progress()
         self.log: TensorBoardLog | None = None
         self.recorder = Recorder(run, config, samplers["validation"], self.progress)
         self.callbacks = keras.callbacks.CallbackList(
-            list(callbacks), add_history=False, add_progbar=False, model=model
+            list(callbacks),
+            model=model,
+            epochs=-(-config.training.steps // config.training.steps_per_validation),
+            steps=config.training.steps_per_validation,
         )
         model.optimizer.build(model.trainable_variables)
 
@@ -103,13 +121,15 @@ class Trainer:
             training.batch_size, first_step=progress.step * training.accumulation
         )
         self.callbacks.on_train_begin()
+        self.callbacks.on_epoch_begin(len(progress.rows))
         try:
-            with _interruptions(self.display) as asked:
+            with interruptions(self.display) as asked:
                 while progress.step < training.steps and not progress.is_over:
                     report = self._update(batches, pace)
                     is_look = (
                         progress.step % training.steps_per_validation == 0
                         or progress.step == training.steps
+                        or getattr(self.model, "stop_training", False)  # a callback asks for it
                     )
                     if is_look:
                         self._look(report, pace)
@@ -121,7 +141,7 @@ class Trainer:
                     if asked.is_set():
                         raise KeyboardInterrupt
         finally:
-            with contextlib.suppress(ValueError):
+            with contextlib.suppress(ValueError):  # it may be running, when interrupted twice
                 batches.close()
             self.callbacks.on_train_end()
             if self.log is not None:
@@ -137,12 +157,8 @@ class Trainer:
             asked = time.monotonic()
             images, masks = next(batches)
             waited += time.monotonic() - asked
-            try:
+            with watching_memory():
                 logs = self.model.train_on_batch(images, masks, return_dict=True)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise OutOfMemoryError(str(error)) from error
-                raise
             loss = float(logs["loss"])
             self._require_finite(loss, progress.step * training.accumulation + part)
             losses.append(loss)
@@ -156,10 +172,8 @@ class Trainer:
         progress.seconds += time.monotonic() - started
         progress.waited_seconds += waited
         pace.step(images_seen, waited)
-        advice = pace.advice
-        if advice is not None and "waiting" not in progress.warnings:
-            progress.warnings["waiting"] = advice
-            self.display.warn(advice)
+        if pace.advice is not None:
+            self.note("waiting", pace.advice)
         report = self._report(pace, loss)
         self.display.training_step(report)
         return report
@@ -180,26 +194,28 @@ class Trainer:
         if np.isfinite(loss) and np.isfinite(norm):
             return
         indices = self.sampler.indices(batch, self.config.training.batch_size)
-        named = [str(self.files[i]) for i in indices]
-        more = f" and {len(named) - MOST_FILES} more" if len(named) > MOST_FILES else ""
+        named = ", ".join(str(self.files[i]) for i in indices)
         what = f"the loss is {loss:g}" if not np.isfinite(loss) else f"the gradient is {norm:g}"
         raise DivergedError(
-            f"{what} at step {self.progress.step + 1}, in the batch of "
-            f"{', '.join(named[:MOST_FILES])}{more}; accepted are finite numbers; look at these "
-            "files and their masks, and try a tenth of --learning-rate, or --clip-norm 1"
+            f"{what} at step {self.progress.step + 1}, in the batch of {named}; accepted are "
+            "finite numbers; look at these files and their masks, and try a tenth of "
+            "--learning-rate, or --clip-norm 1"
         )
 
     def _look(self, report: StepReport, pace: Pace) -> None:
-        """Scores, keeps, warns, saves; says whether training is over before its time."""
+        """Scores, keeps, warns, saves, and finds out whether training is over before its time."""
         progress, training = self.progress, self.config.training
         started = time.monotonic()
         best = progress.best.step
-        for text in self.recorder.look(self.model).values():
-            self.display.warn(text)
+        with watching_memory():
+            alarms = self.recorder.look(self.model)
+        for code, text in alarms.items():
+            self.note(code, text)
         if progress.best.step != best:
             self.recorder.write_best(self.model)
         row = progress.rows[-1]
         self.callbacks.on_epoch_end(len(progress.rows) - 1, row)
+        self.callbacks.on_epoch_begin(len(progress.rows))
         if self.log is not None:
             self._tell_tensorboard(self.log, row)
         if training.patience and progress.looks_without_gain >= training.patience:
@@ -208,8 +224,7 @@ class Trainer:
                 f"stopped   at step {progress.step}: no gain in mean IoU in the last "
                 f"{training.patience} looks (--patience)"
             )
-        if getattr(self.model, "stop_training", False):  # a callback asks for it
-            progress.is_over = True
+        progress.is_over |= getattr(self.model, "stop_training", False)
         self.save()
         seconds = time.monotonic() - started
         progress.seconds += seconds
@@ -240,10 +255,27 @@ class Trainer:
         write_checkpoint(self.run / runfolder.CHECKPOINTS, self.progress.step, arrays, state)
         update_manifest(self.run, **self.summary())
 
+    def note(self, code: str, text: str) -> None:
+        """Warns of something, once in a run, and keeps it."""
+        if code not in self.progress.warnings:
+            self.progress.warnings[code] = text
+            self.display.warn(text)
+
     def summary(self) -> dict[str, Any]:
         """How the run has gone so far, for its manifest."""
         progress = self.progress
         return {
+            "sessions": [
+                *self.sessions[:-1],
+                *(
+                    {
+                        **session,
+                        "to_step": progress.step,
+                        "seconds": round(time.monotonic() - self.started, 1),
+                    }
+                    for session in self.sessions[-1:]
+                ),
+            ],
             "best": asdict(progress.best),
             "steps_done": progress.step,
             "training_seconds": round(progress.seconds, 1),
@@ -261,14 +293,18 @@ class Trainer:
         arrays = checkpoint.arrays
         try:
             progress = Progress.from_json(checkpoint.state["progress"])
-            ratio = self.config.training.accumulation / checkpoint.state["accumulation"]
+            accumulation = self.config.training.accumulation
+            is_same = accumulation == checkpoint.state["accumulation"]
             count = len(self.model.variables)
             assign(self.model, [arrays[f"model/{i}"] for i in range(count)])
             for name, variable in _named(self.model.optimizer).items():
-                if "gradient_accumulator" in name:  # empty between two updates
-                    continue
-                value = arrays[f"optimizer/{name}"]
-                variable.assign(value * int(ratio) if "iteration" in name else value)
+                # Where memory has halved the batch since, counters are of other batches.
+                if is_same:
+                    variable.assign(arrays[f"optimizer/{name}"])
+                elif "iteration" in name:
+                    variable.assign(progress.step * accumulation)
+                elif "gradient_accumulator" not in name:
+                    variable.assign(arrays[f"optimizer/{name}"])
             if progress.best.step:
                 self.recorder.best_weights = [arrays[f"best/{i}"] for i in range(count)]
         except (KeyError, TypeError, ValueError) as error:
@@ -294,7 +330,7 @@ def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _interruptions(display: Display) -> Generator[threading.Event, None, None]:
+def interruptions(display: Display) -> Generator[threading.Event, None, None]:
     """Turns the first Ctrl-C, or SIGTERM, into a request; the second interrupts at once."""
     # Said by another thread: a handler may come while this one is printing.
     saying = threading.Thread(
@@ -311,7 +347,10 @@ def _interruptions(display: Display) -> Generator[threading.Event, None, None]:
         asked.set()
         saying.start()
 
-    kept = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {
+        number: signal.signal(number, handle) or signal.SIG_DFL
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield asked
     finally:

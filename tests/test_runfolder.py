@@ -1,0 +1,66 @@
+"""Run folders: whose they are, and what is left of a failed one."""
+
+import subprocess
+import sys
+
+import pytest
+
+from unetkit import runfolder
+from unetkit.errors import OutputExistsError
+
+
+def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
+    code = f"""
+from pathlib import Path
+from unetkit import runfolder
+try:
+    with runfolder.held(Path({str(tmp_path)!r})):
+        print("held")
+except runfolder.OutputExistsError as error:
+    print(error)
+"""
+    with runfolder.held(tmp_path):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith(f"another process trains in {tmp_path}; accepted is a folder")
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert again.stdout == "held\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_before_it_trained_is_taken_over(tmp_path):
+    run = tmp_path / "run"
+    (run / "cache").mkdir(parents=True)
+    (run / "log.txt").write_text("12:00:00  data\n")
+    (run / ".lock").touch()
+    assert runfolder.claim(run, "x") == (run, False)
+
+
+@pytest.mark.parametrize("name", ["config.toml", "mine.txt"])
+def test_anything_else_is_left_alone(tmp_path, name):
+    (tmp_path / name).write_text("keep")
+    with pytest.raises(OutputExistsError, match="exists and is not empty"):
+        runfolder.claim(tmp_path, "x")
+    assert (tmp_path / name).read_text() == "keep"
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "run").write_text("")
+    with pytest.raises(OutputExistsError, match="accepted is a new or an empty folder"):
+        runfolder.claim(tmp_path / "run", "x")
+
+
+def test_a_new_folder_goes_as_a_whole(tmp_path):
+    run, is_new = runfolder.claim(tmp_path / "run", "x")
+    (run / "config.toml").write_text("")
+    runfolder.discard(run, is_new)
+    assert not run.exists()
+
+
+def test_of_an_older_folder_only_what_a_run_writes_goes(tmp_path):
+    for folder in ("pictures", "checkpoints", "tensorboard", "cache"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").write_text("")
+    for file in ("config.toml", "log.txt", "mine.txt"):
+        (tmp_path / file).write_text("")
+    runfolder.discard(tmp_path, False)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
