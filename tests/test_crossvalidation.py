@@ -143,6 +143,15 @@ def test_a_folder_in_use_is_refused(data, tmp_path, untrained):
             cross_validate(data, folds=2, out=out, config=CONFIG)
 
 
+def test_folds_do_not_begin_with_weights_that_have_seen_them(pets, run, tmp_path, untrained):
+    config = {"training": {"start": str(run)}}
+    with pytest.raises(
+        ConfigError, match=r"was trained on 16 of these pictures, .* leave out --from"
+    ):
+        cross_validate(pets, folds=2, out=tmp_path / "folds", config=config)
+    assert not (tmp_path / "folds").exists()
+
+
 def test_data_must_be_named(tmp_path, untrained):
     with pytest.raises(ConfigError, match="no data is named"):
         cross_validate(folds=2, out=tmp_path / "folds")

@@ -383,3 +383,14 @@ def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_pat
     assert "split file" in result["protocol"]["split"]
     # The exported file alone knows nothing of it: all that training did not look at is a test.
     assert evaluate(run / "model.onnx", folder, out=tmp_path / "out")["pairs"] == 4
+
+    # Whoever begins with these weights cannot be tested on what they have seen.
+    turned = {"train": names[6:12], "validation": names[4:6], "test": names[:4]}
+    (tmp_path / "turned.json").write_text(json.dumps(turned))
+    config = {
+        "split": {"file": str(tmp_path / "turned.json")},
+        "training": {**TINY_CONFIG["training"], "start": str(run)},
+    }
+    again = train(folder, out=tmp_path / "again", config=config)
+    with pytest.raises(DataError, match=r"4 of the 4 pairs in the test part of .* were trained on"):
+        evaluate(again, folder)

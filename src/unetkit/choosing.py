@@ -130,7 +130,8 @@ def survey(
     check_sound(found, skip_bad=choose_sources(overrides).skip_bad)
     for finding in found.findings:
         if finding.level != "note":
-            display.warn(f"{finding.level:9} {finding.text}; {finding.remedy}")
+            left_out = "left out: " if finding.level == "error" else ""
+            display.warn(f"{left_out}{finding.text}; {finding.remedy}")
     # No error is left: all three are known.
     split, classes, pixels = found.split, found.classes, found.format
     if split is None or classes is None or pixels is None:

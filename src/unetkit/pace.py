@@ -10,7 +10,7 @@ from collections.abc import Callable
 WARM_UP_STEPS = 3
 HALF_LIFE = 0.1  # of the run: what lies so far back counts half
 LEAST_HALF_LIFE = 10  # updates; fewer would let one slow one shake the estimate
-LOOKS_HALF_LIFE = 3
+LOOKS_HALF_LIFE = 4  # some draw pictures, and take longer than those between
 LEAST_STEPS = 2  # timed, before anything is said
 BRAKE = 0.2  # share of the time spent waiting, above which data are what holds a training up
 BRAKE_STEPS, BRAKE_SECONDS = 20, 20.0  # timed, before that is said

@@ -319,10 +319,16 @@ class Trainer:
 
 
 def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """An optimiser's variables by names that do not depend on what was built before."""
+    """An optimiser's variables by names that do not depend on what was built before.
+
+    The norm of the last gradient is none of them: nothing follows from it, and the order in which
+    TensorFlow adds it up shows in its last bit.
+    """
     named: dict[str, Any] = {}
     for variable in optimizer.variables:
         name = variable.path.split("/")[-1]
+        if name == "gradient_norm":
+            continue
         while name in named:
             name += "+"
         named[name] = variable
