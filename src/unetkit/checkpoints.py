@@ -24,6 +24,7 @@ from unetkit.outputs import write_whole
 KEPT = 2
 STATE = "state"  # the member that holds JSON
 PATTERN = "step-*.npz"
+# What NumPy and zipfile raise on an archive that is cut off or changed.
 DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
 
 

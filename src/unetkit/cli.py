@@ -123,7 +123,7 @@ def _quiet_stderr() -> Iterator[None]:
 @click.option("--out", default="unetkit-demo", show_default=True, help="Folder to make.")
 @click.option("--steps", type=click.IntRange(min=1), help="Updates of the weights.")
 def demo(out: str, steps: int | None) -> None:
-    """Train, evaluate and predict on built-in synthetic pets, in about two minutes."""
+    """Train, evaluate and predict on built-in synthetic pets, in some minutes."""
     display = _display()
     options = {} if steps is None else {"steps": steps}
     result = _library("demo")(out, display=display, **options)

@@ -15,7 +15,7 @@ from unetkit.prediction import Predictor, predict_files
 from unetkit.training import train
 
 PAIRS = 500
-STEPS = 720  # about two minutes on two cores
+STEPS = 720  # two to eight minutes on two cores, by the processor
 PREDICTED = 6
 
 

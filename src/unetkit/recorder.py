@@ -159,11 +159,10 @@ class Recorder:
             for image, mask, prediction in zip(shown, masks, predictions, strict=True)
         ]
         progress = self.progress
-        title = f"step {progress.step:,} of {self.config.training.steps:,}"
-        if path.name.startswith("step-"):
-            title += f", mean IoU {progress.rows[-1]['validation_mean_iou']:.3f}"
-        else:
-            title = f"weights of step {progress.best.step:,}, mean IoU {progress.best.mean_iou:.3f}"
+        title = f"weights of step {progress.best.step:,}, mean IoU {progress.best.mean_iou:.3f}"
+        if path == self.picture_of(progress.step):
+            iou = progress.rows[-1]["validation_mean_iou"]
+            title = f"step {progress.step:,} of {self.config.training.steps:,}, mean IoU {iou:.3f}"
         draw_cases(path, cases, self.config.classes, across=2, title=title)
 
 

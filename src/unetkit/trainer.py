@@ -81,7 +81,8 @@ class Trainer:
     ) -> None:
         self.run, self.config, self.model, self.display = run, config, model, display
         self.sampler, self.files = samplers["train"], files
-        self.look_seconds, self.started = look_seconds, time.monotonic()
+        self.look_seconds = look_seconds
+        self.started = self.saved = time.monotonic()
         self.sessions: list[dict[str, Any]] = []  # of the manifest; the last is this one
         self.progress = Progress()
         self.log: TensorBoardLog | None = None
@@ -116,7 +117,6 @@ class Trainer:
             done=progress.step,
             look_seconds=self.look_seconds,
         )
-        saved = time.monotonic()
         batches = self.sampler.batches(
             training.batch_size, first_step=progress.step * training.accumulation
         )
@@ -131,13 +131,11 @@ class Trainer:
                         or progress.step == training.steps
                         or getattr(self.model, "stop_training", False)  # a callback asks for it
                     )
+                    minutes = (time.monotonic() - self.saved) / 60
                     if is_look:
                         self._look(report, pace)
-                    minutes = (time.monotonic() - saved) / 60
-                    if not is_look and (asked.is_set() or minutes >= training.checkpoint_minutes):
+                    elif asked.is_set() or minutes >= training.checkpoint_minutes:
                         self.save()
-                    if is_look or minutes >= training.checkpoint_minutes:
-                        saved = time.monotonic()
                     if asked.is_set():
                         raise KeyboardInterrupt
         finally:
@@ -254,6 +252,7 @@ class Trainer:
         }
         write_checkpoint(self.run / runfolder.CHECKPOINTS, self.progress.step, arrays, state)
         update_manifest(self.run, **self.summary())
+        self.saved = time.monotonic()
 
     def note(self, code: str, text: str) -> None:
         """Warns of something, once in a run, and keeps it."""
@@ -264,18 +263,10 @@ class Trainer:
     def summary(self) -> dict[str, Any]:
         """How the run has gone so far, for its manifest."""
         progress = self.progress
+        *earlier, this = self.sessions
+        seconds = round(time.monotonic() - self.started, 1)
         return {
-            "sessions": [
-                *self.sessions[:-1],
-                *(
-                    {
-                        **session,
-                        "to_step": progress.step,
-                        "seconds": round(time.monotonic() - self.started, 1),
-                    }
-                    for session in self.sessions[-1:]
-                ),
-            ],
+            "sessions": [*earlier, {**this, "to_step": progress.step, "seconds": seconds}],
             "best": asdict(progress.best),
             "steps_done": progress.step,
             "training_seconds": round(progress.seconds, 1),

@@ -257,7 +257,7 @@ def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
         state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
         with contextlib.suppress(DataError, OSError):
             update_manifest(run, state=state)
-    if isinstance(error, DivergedError):
+    if isinstance(error, DivergedError) and (run / runfolder.WEIGHTS).exists():
         display.say(f"kept      the best weights before it: unetkit export {run}")
     elif not isinstance(error, UnetkitError):
         display.say(f"saved     go on with: unetkit train --resume {run}")
