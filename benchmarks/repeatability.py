@@ -1,6 +1,7 @@
 """What repeatable training and checkpoints cost, and whether the bytes are really the same.
 
     python benchmarks/repeatability.py [--preset fast] [--size 128] [--batch-size 16] [--repeats 5]
+        [--clip-norm 0.1]
 
 Each setting trains the same steps on the same batch in processes of their own, in turn, so that a
 machine that gets busier gets busier for all. Printed: the hashes of the final weights, images a
@@ -31,7 +32,9 @@ SETTINGS = {
 WARM_UP = 3
 
 
-def train(settings: list[str], preset: str, size: int, batch_size: int, steps: int) -> dict:
+def train(
+    settings: list[str], preset: str, size: int, batch_size: int, steps: int, clip_norm: float
+) -> dict:
     """Trains in this process; seconds a step, a hash, and the time of a checkpoint."""
     import keras
     import numpy as np
@@ -50,7 +53,7 @@ def train(settings: list[str], preset: str, size: int, batch_size: int, steps: i
     keras.utils.set_random_seed(0)
     model = build_unet(preset, in_channels=3, num_classes=3)
     loss = combined_loss({"cross_entropy": 1.0, "dice": 1.0})
-    model.compile(keras.optimizers.AdamW(1e-3), loss, jit_compile=False)
+    model.compile(keras.optimizers.AdamW(1e-3, global_clipnorm=clip_norm), loss, jit_compile=False)
     rng = np.random.default_rng(0)
     images = rng.random((batch_size, size, size, 3)).astype(np.float32)
     masks = rng.integers(0, 3, (batch_size, size, size)).astype(np.uint8)
@@ -84,10 +87,11 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--clip-norm", type=float, help="largest norm of the gradient")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--setting", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    sizes = (options.preset, options.size, options.batch_size, options.steps)
+    sizes = (options.preset, options.size, options.batch_size, options.steps, options.clip_norm)
     if options.setting is not None:
         print(json.dumps(train(options.setting.split(), *sizes)))
         return

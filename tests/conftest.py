@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 
 TINY_CONFIG = {
-    "network": {"filters": [4, 8, 8], "head_filters": 4},
+    "network": {"filters": [4, 8], "head_filters": 4},
     "scale": {"policy": "resize", "height": 32, "width": 48},
     "training": {"steps": 4, "steps_per_validation": 2, "batch_size": 4},
 }

@@ -48,6 +48,21 @@ def test_no_memory_is_told_from_other_errors(error, expected):
     assert backend.is_out_of_memory(error) is expected
 
 
+def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=dump")
+    for _ in range(2):
+        assert backend.make_repeatable() is None
+        assert backend.variables_that_matter()["XLA_FLAGS"] == (
+            "--xla_dump_to=dump --xla_gpu_deterministic_ops=true"
+        )
+
+
+def test_of_other_frameworks_the_same_bytes_are_not_promised(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "torch")
+    assert "the Keras backend is torch" in backend.make_repeatable()
+
+
 def in_a_process(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.strip()

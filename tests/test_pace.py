@@ -23,6 +23,8 @@ def simulate(
     look_seconds=lambda look: 1.0,
     waited=0.0,
     images=16,
+    drawn_at=(),
+    drawing_seconds=lambda look: 3.0,
 ):
     """A training of which time is known: (steps done, seconds gone, seconds left) after each step.
 
@@ -30,7 +32,7 @@ def simulate(
         The rows as an array, seconds in all, and the pace.
     """
     clock = Clock()
-    pace = Pace(steps, every, done=done, clock=clock)
+    pace = Pace(steps, every, done=done, clock=clock, drawn_at=drawn_at)
     rows, looks = [], 0
     for step in range(done + 1, steps + 1):
         clock.now += step_seconds(step)
@@ -39,8 +41,9 @@ def simulate(
         rows.append((step, pace.seconds_gone, np.nan if left is None else left))
         if step % every == 0 or step == steps:
             seconds = look_seconds(looks)
-            clock.now += seconds
-            pace.look(seconds)
+            drawing = drawing_seconds(looks) if step in drawn_at else 0.0
+            clock.now += seconds + drawing
+            pace.look(seconds + drawing, drawing)
             looks += 1
     assert pace.seconds_left == 0
     return np.array(rows), pace.seconds_gone, pace
@@ -92,6 +95,16 @@ class TestTimeLeft:
     def test_looks_count_however_much_they_cost(self, cost):
         rows, total, _ = simulate(every=36, look_seconds=lambda look: cost)  # 20 looks
         assert errors_after(0.1, rows, total).max() < 1e-9
+
+    def test_looks_that_draw_count_as_many_times_as_they_come(self):
+        rows, total, _ = simulate(every=20, drawn_at={20, 40, 200, 380, 560, 720})
+        assert errors_after(0.1, rows, total).max() < 1e-9
+
+    def test_a_first_picture_that_takes_long_stands_until_the_next(self):
+        rows, total, _ = simulate(
+            every=20, drawn_at={20, 80, 400, 720}, drawing_seconds=lambda look: 9.0 - 6 * (look > 0)
+        )
+        assert errors_after(0.13, rows, total).max() < 1e-9
 
     def test_a_step_that_varies_is_averaged(self):
         found = []

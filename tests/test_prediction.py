@@ -22,7 +22,7 @@ from unetkit.exporting import export_onnx
 from unetkit.outputs import cutout, overlay, write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
-from unetkit.prediction import Predictor, find_images, mirror_pad, predict_files
+from unetkit.prediction import Predictor, find_images, predict_files
 from unetkit.scale import Scale
 from unetkit.spec import ModelSpec, Normalization
 
@@ -165,7 +165,7 @@ class TestPredictor:
         wrong = dataclasses.replace(predictor.spec.scale, height=64)  # the file takes 32 rows only
         entry.value = dataclasses.replace(predictor.spec, scale=wrong).to_json()
         onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(ModelFileError, match=r"failed on a picture of 64x48"):
+        with pytest.raises(ModelFileError, match=r"failed on 64x48 pixels"):
             Predictor(tmp_path / "m.onnx")(np.zeros((9, 9, 3), np.uint8))
 
     def test_metadata_of_another_network_is_told(self, run, predictor, tmp_path):
@@ -470,16 +470,6 @@ class TestPictures:
         photo = np.full((1, 2, 3), 7, np.uint8)
         result = np.asarray(cutout(photo, np.array([[0.0, 1.0]], np.float32)))
         assert result.tolist() == [[[7, 7, 7, 0], [7, 7, 7, 255]]]
-
-    def test_mirroring_goes_on_beyond_a_small_picture(self):
-        image = np.arange(4).reshape(2, 2, 1)
-        padded = mirror_pad(image, [(3, 3), (0, 1)])[..., 0]
-        # rows 0 1 mirrored without repeating: 1 0 1 | 0 1 | 0 1 0
-        assert padded[:, 0].tolist() == [2, 0, 2, 0, 2, 0, 2, 0]
-        assert padded[3].tolist() == [0, 1, 0]
-
-    def test_a_picture_of_one_pixel_can_be_mirrored(self):
-        assert (mirror_pad(np.full((1, 1, 1), 5), [(2, 2), (2, 2)]) == 5).all()
 
     def test_a_failed_write_leaves_no_file(self, tmp_path):
         def fail(part):

@@ -75,7 +75,7 @@ def test_text_that_is_no_specification_is_refused(text):
 
 
 def test_metadata_of_another_format_says_which():
-    with pytest.raises(ModelFileError, match="of format 99, not 2"):
+    with pytest.raises(ModelFileError, match="of format 99, not 3"):
         spec_from_json(json.dumps({"format": 99}), "m.onnx")
 
 

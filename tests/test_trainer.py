@@ -201,9 +201,7 @@ class TestChoices:
 
         monkeypatch.setattr(Recorder, "_score", scored)
         kept = []
-        monkeypatch.setattr(
-            Recorder, "write_best", lambda self, model: kept.append(self.progress.best)
-        )
+        monkeypatch.setattr(Recorder, "write_best", lambda self: kept.append(self.progress.best))
         with pytest.raises(Exception, match=r"best\.weights\.h5"):  # none was written
             train(pets, out=tmp_path / "run", config=tiny(averaging=0.5))
         assert [(best.step, best.mean_iou, best.averaged) for best in kept] == [

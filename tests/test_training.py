@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -112,6 +113,11 @@ class TestRunFolder:
         for path in (run / "curves.png", run / "pictures" / "validation.png"):
             assert np.asarray(Image.open(path).convert("L")).std() > 5
 
+    def test_the_best_weights_are_without_what_the_optimiser_remembers(self, run):
+        with h5py.File(run / "best.weights.h5") as file:
+            assert "layers" in file
+            assert "optimizer" not in file
+
     def test_the_exported_network_has_the_best_weights(self, run, pets):
         from unetkit import build_unet
 
@@ -160,7 +166,7 @@ class TestTraining:
         assert (again / "split.json").read_bytes() == (run / "split.json").read_bytes()
 
     def test_minutes_become_steps_that_stand_in_the_file(self, pets, tmp_path, monkeypatch):
-        monkeypatch.setattr("unetkit.training.CALIBRATION_SECONDS", 0.01)
+        monkeypatch.setattr("unetkit.building.CALIBRATION_SECONDS", 0.01)
         run = train(pets, out=tmp_path / "run", minutes=0.01, config=TINY_CONFIG)
         training = config_from_file(run / "config.toml").training
         with open(run / "curves.csv", newline="", encoding="utf-8") as file:
@@ -260,6 +266,7 @@ class TestDeepPictures:
             classes={"ignore": 255},
             augmentation={"rotation": 0.0, "zoom": 0.0},
             training={"steps": 40, "steps_per_validation": 20, "learning_rate": 0.01},
+            network={"filters": [4, 8, 8]},
         )
         run = train(data, out=tmp_path / "run", config=config)
         assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.8

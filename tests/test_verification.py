@@ -245,6 +245,7 @@ class TestEnvironment:
             ({"platform": "Plan9-4"}, "system", "only figures within the noise between seeds"),
             ({"backend": "jax"}, "backend", "only figures within the noise between seeds"),
             ({"device": "gpu:7, Keras"}, "device", "only figures within the noise between seeds"),
+            ({"device": "cpu:0 (99 cores), Keras"}, "device", "only figures within the noise"),
             ({"machine": {"processor": "Z80"}}, "processor", "only figures within the noise"),
             ({"threads": {"inter_op": 1, "intra_op": 9}}, "intra-op threads", "only figures with"),
             ({"threads": {"inter_op": 0, "intra_op": 0}}, "inter-op threads", "only figures with"),

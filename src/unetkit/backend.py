@@ -2,12 +2,13 @@
 
 TensorFlow runs operations that do not wait for each other on several threads, and sums whatever
 comes first, first: the same training ends in other bytes. With one such thread, and its own
-deterministic kernels, the bytes are the same again (benchmarks/repeatability.py has the price). The
-number of threads can be set only before TensorFlow computes anything.
+deterministic kernels, the bytes are the same again (benchmarks/repeatability.py has the price). On
+GPUs XLA, which computes for JAX, has to be told so, too. Both listen only before they compute.
 """
 
 import contextlib
 import os
+from collections.abc import Generator
 from typing import Any
 
 import keras
@@ -24,6 +25,7 @@ VARIABLES = (
     "XLA_FLAGS",
     "TF_XLA_FLAGS",
 )
+DETERMINISTIC_XLA = "--xla_gpu_deterministic_ops=true"
 # What frameworks say when memory ends, but for MemoryError: the names of their errors' types, and
 # the words in those that serve for everything.
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError", "OutOfMemoryError")
@@ -37,6 +39,10 @@ def make_repeatable() -> str | None:
         What stands against it, as a sentence; None if nothing does.
     """
     backend = keras.backend.backend()
+    if backend == "jax":
+        flags = os.environ.get("XLA_FLAGS", "").split()
+        os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys([*flags, DETERMINISTIC_XLA]))
+        return None
     if backend != "tensorflow":
         return (
             f"the Keras backend is {backend}, for which the same bytes are not promised; set "
@@ -94,9 +100,7 @@ def choose_device(wanted: str | None) -> str:
     Raises:
         ConfigError: What is wanted is not there.
     """
-    list_devices = keras.distribution.list_devices
-    accelerators = [*list_devices("gpu"), *list_devices("tpu")]
-    devices = [*accelerators, *(list_devices(CPU) or ["cpu:0"])]
+    devices = [*_devices("gpu"), *_devices("tpu"), *(_devices(CPU) or ["cpu:0"])]
     if wanted is None:
         return devices[0]
     fitting = [name for name in devices if name == wanted or name.partition(":")[0] == wanted]
@@ -108,10 +112,42 @@ def choose_device(wanted: str | None) -> str:
     return fitting[0]
 
 
+def _devices(kind: str) -> list[str]:
+    """Devices of a kind, as "gpu:0"."""
+    if keras.backend.backend() == "torch":  # for which Keras lists none
+        import torch
+
+        return [f"gpu:{i}" for i in range(torch.cuda.device_count())] if kind == "gpu" else []
+    try:
+        return list(keras.distribution.list_devices(kind))
+    except RuntimeError:  # JAX knows no such kind on this machine
+        return []
+
+
 def describe_device(device: str) -> str:
     """The device, and what computes on it."""
-    cores = f" ({os.cpu_count()} cores)" if device.startswith(CPU) else ""
-    return f"{device}{cores}, Keras {keras.__version__} on {keras.backend.backend()}"
+    model = f"{os.cpu_count()} cores" if device.startswith(CPU) else _model_of(device)
+    framework = f"Keras {keras.__version__} on {keras.backend.backend()}"
+    return f"{device} ({model}), {framework}" if model else f"{device}, {framework}"
+
+
+def _model_of(device: str) -> str:
+    """What the maker calls an accelerator; nothing where the framework does not say."""
+    kind, _, number = device.partition(":")
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return str(jax.devices(kind)[int(number)].device_kind)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return str(torch.cuda.get_device_name(int(number)))
+    import tensorflow as tf
+
+    details = tf.config.experimental.get_device_details(
+        tf.config.list_physical_devices(kind.upper())[int(number)]
+    )
+    return str(details.get("device_name", ""))
 
 
 def fastest_precision(device: str) -> str:
@@ -129,6 +165,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return (isinstance(error, RuntimeError) or is_framework) and any(
         words in str(error) for words in OUT_OF_MEMORY_WORDS
     )
+
+
+class OutOfMemoryError(Exception):
+    """Something did not fit into memory; nothing is lost, and a smaller batch may fit."""
+
+
+@contextlib.contextmanager
+def watching_memory() -> Generator[None, None, None]:
+    """Gives every framework's way to say that memory ended one name.
+
+    Raises:
+        OutOfMemoryError: It did.
+    """
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise OutOfMemoryError(str(error)) from error
+        raise
 
 
 def on_device(device: str) -> Any:

@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from unetkit import __version__, runfolder
+from unetkit.building import build_network
 from unetkit.config import RunConfig, config_from_file
 from unetkit.datasets import synthetic_pet
 from unetkit.display import Display
@@ -30,15 +31,14 @@ from unetkit.errors import (
 )
 from unetkit.finding import find_dataset
 from unetkit.manifest import read_manifest
-from unetkit.model import build_unet
 from unetkit.outputs import write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
-from unetkit.prediction import fit_to_network
 from unetkit.runtime import onnxruntime
 from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec, picture_digest
 from unetkit.splits import read_split_names
+from unetkit.tiling import cut, read_tile
 
 FORMATS = ("onnx",)
 OPSET = 17
@@ -138,9 +138,7 @@ def trained_network(run: Path, config: RunConfig) -> keras.Model:
     Raises:
         ModelFileError: The weights do not fit it.
     """
-    network = build_unet(
-        config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
-    )
+    network = build_network(config)
     try:
         network.load_weights(run / runfolder.WEIGHTS)
     except (OSError, ValueError, KeyError) as error:
@@ -285,7 +283,8 @@ def _largest_difference(
     for picture in pictures:
         # A corner of a large frame says as much about rounding as the whole of it.
         shown = image_to_network(picture, spec.scale)[: spec.scale.height, : spec.scale.width]
-        batch = fit_to_network(shown, spec.geometry)
+        ((rows, columns),) = cut(shown.shape[:2], spec.geometry)
+        batch = read_tile(shown, rows, columns)[None].astype(np.float32)
         (found,) = session.run(None, {name: batch})
         shown = spec.normalization.apply(spec.pixels.scaled(batch))
         expected = keras.ops.convert_to_numpy(model(shown))

@@ -15,7 +15,7 @@ from keras import layers
 
 from unetkit import runfolder
 from unetkit.config import RunConfig, config_from_file
-from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, did_you_mean
+from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.exporting import seen_pictures, trained_network
 from unetkit.importing import read_exported, rebuild
 from unetkit.model import PRESETS, UNetConfig
@@ -272,56 +272,3 @@ def _differences(origin: Origin, config: RunConfig) -> list[str]:
 
 def _line(normalization: Normalization) -> str:
     return f"value x {normalization.multiply:.4g} {normalization.add:+.4g}"
-
-
-def freeze(model: keras.Model, parts: Sequence[str]) -> int:
-    """Lets layers stay as they are: they learn no more, and their BatchNorm keeps its statistics.
-
-    To be called before the network is compiled.
-
-    Args:
-        model: A U-Net.
-        parts: Beginnings of layers' names, at whole words: "encoder" (all levels), "encoder0",
-            "stem", "decoder2_up".
-
-    Returns:
-        The number of parameters that would have learnt.
-
-    Raises:
-        ConfigError: A part names no layer, or nothing would be left to learn.
-    """
-    weighted = [layer for layer in model.layers if layer.weights]
-    before = _learning(model)
-    for part in parts:
-        named = [layer for layer in weighted if _begins(layer.name, part)]
-        if not named:
-            accepted = list(dict.fromkeys(layer.name.split("_")[0] for layer in weighted))
-            raise ConfigError(
-                f"freeze has {part!r}, which begins no layer's name; accepted are "
-                f"{', '.join(accepted)}, 'encoder' or 'decoder' for all of their levels, and whole "
-                f"names of layers; {did_you_mean(part, accepted)}"
-            )
-        for layer in named:
-            layer.trainable = False
-    if not _learning(model):
-        raise ConfigError(
-            f"freeze is {list(parts)}, and nothing would learn; accepted is to freeze some layers; "
-            f"leave out one, {HEAD!r} at least"
-        )
-    return before - _learning(model)
-
-
-def _begins(name: str, part: str) -> bool:
-    """Whether a name begins with whole words: "encoder1" begins encoder1_conv1, not encoder10.
-
-    >>> _begins("encoder1_conv1", "encoder1"), _begins("encoder10_conv1", "encoder1")
-    (True, False)
-    """
-    rest = name.removeprefix(part)
-    if not part or rest == name:
-        return False
-    return not rest or rest[0] == "_" or (rest[0].isdigit() and not part[-1].isdigit())
-
-
-def _learning(model: keras.Model) -> int:
-    return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)

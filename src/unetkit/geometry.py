@@ -22,6 +22,9 @@ class Geometry:
         margin: Input pixels lost on each side by unpadded convolutions; 0 when padded.
         reach_before: Pixels that an output pixel looks back (up, left) of its own place.
         reach_after: Pixels that it looks ahead (down, right).
+        tile_before: Pixels before a tile, on the stride's grid, that its answer depends on; 0 where
+            unpadded, since there the margin is all of it.
+        tile_after: Pixels after it likewise.
     """
 
     stride: int
@@ -29,6 +32,8 @@ class Geometry:
     margin: int
     reach_before: int
     reach_after: int
+    tile_before: int
+    tile_after: int
 
     def output_size(self, size: int) -> int:
         """Output size for an input size.
@@ -57,8 +62,18 @@ class Geometry:
         missing = output_size + 2 * self.margin - self.smallest_input
         return self.smallest_input + max(0, -(-missing // self.stride)) * self.stride
 
+    def valid_size(self, most: int) -> int:
+        """Largest input size up to `most` that the network takes; 0 if there is none.
+
+        >>> unet_geometry(depth=4, padding="valid").valid_size(600)
+        588
+        """
+        if most < self.smallest_input:
+            return 0
+        return most - (most - self.smallest_input) % self.stride
+
     def _nearest_valid(self, size: int) -> str:
-        below = size - (size - self.smallest_input) % self.stride
+        below = self.valid_size(size)
         if size < self.smallest_input:
             return f"the nearest is {self.smallest_input}"
         return f"the nearest are {below} and {below + self.stride}"
@@ -84,12 +99,15 @@ def unet_geometry(
     stride = stem_stride * 2**depth
     smallest_input, margin = (stride, 0) if padding == "same" else walk.unpadded_sizes()
     spans = [(row, walk.input_interval((row, row))) for row in range(stride)]
+    first, last = walk.input_interval((0, stride - 1))
     return Geometry(
         stride=stride,
         smallest_input=smallest_input,
         margin=margin,
         reach_before=max(row + margin - first for row, (first, _) in spans),
         reach_after=max(last - row - margin for row, (_, last) in spans),
+        tile_before=-first if padding == "same" else 0,
+        tile_after=last - (stride - 1) if padding == "same" else 0,
     )
 
 

@@ -226,10 +226,14 @@ class SizeCheck(layers.Layer):
         self.geometry = geometry
 
     def call(self, images):
-        for size in images.shape[1:3]:
+        self.compute_output_shape(images.shape)
+        return images
+
+    def compute_output_shape(self, input_shape):
+        for size in input_shape[1:3]:
             if size is not None:
                 Geometry(**self.geometry).output_size(size)
-        return images
+        return input_shape
 
     def get_config(self) -> dict[str, object]:
         return {**super().get_config(), "geometry": dict(self.geometry)}

@@ -1,16 +1,17 @@
 """How fast a training goes, how much of it is waiting, and how long it still takes.
 
-Updates and looks at the validation part are timed apart, since both are still to come. The first
-updates also trace the graph and the first look traces another, so neither is a sign of the rest.
+Updates, looks at the validation part and the pictures that some looks draw are timed apart, since
+of each it is known how many are still to come. The first updates also trace the graph, and so does
+the first look, so neither is a sign of the rest.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 WARM_UP_STEPS = 3
 HALF_LIFE = 0.1  # of the run: what lies so far back counts half
 LEAST_HALF_LIFE = 10  # updates; fewer would let one slow one shake the estimate
-LOOKS_HALF_LIFE = 4  # some draw pictures, and take longer than those between
+LOOKS_HALF_LIFE = 4
 LEAST_STEPS = 2  # timed, before anything is said
 BRAKE = 0.2  # share of the time spent waiting, above which data are what holds a training up
 BRAKE_STEPS, BRAKE_SECONDS = 20, 20.0  # timed, before that is said
@@ -20,13 +21,21 @@ class _Mean:
     """Mean that forgets: of all values while these are few, later of the recent ones.
 
     m_n = m_(n-1) + (x_n - m_(n-1)) max(1 / n, 1 - 2^(-1 / half_life))
+
+    Args:
+        half_life: Values after which one counts half.
+        value: Until there is one.
+        warm_up: Values that stand only until the next comes.
     """
 
-    def __init__(self, half_life: float) -> None:
-        self.value, self._count, self._least = 0.0, 0, 1 - 2 ** (-1 / half_life)
+    def __init__(self, half_life: float, value: float = 0.0, warm_up: int = 0) -> None:
+        self.value, self._count, self._least = value, -warm_up, 1 - 2 ** (-1 / half_life)
 
     def add(self, value: float) -> None:
         self._count += 1
+        if self._count <= 0:
+            self.value = value
+            return
         self.value += (value - self.value) * max(1 / self._count, self._least)
 
 
@@ -39,6 +48,7 @@ class Pace:
         done: Updates of earlier sessions.
         clock: Seconds, from whenever.
         look_seconds: What a look is expected to take until one was timed.
+        drawn_at: Updates after which a look draws pictures.
     """
 
     def __init__(
@@ -48,16 +58,17 @@ class Pace:
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
         look_seconds: float = 0.0,
+        drawn_at: Collection[int] = (),
     ) -> None:
-        self.steps, self.done = steps, done
+        self.steps, self.done, self._drawn_at = steps, done, drawn_at
         self._steps_per_validation, self._looked_at = steps_per_validation, done
         self._clock, self._started = clock, clock()
         self._mark = self._started  # where what is timed next begins
         self._warm_up, self._timed, self._timed_seconds = WARM_UP_STEPS, 0, 0.0
         half_life = max(LEAST_HALF_LIFE, HALF_LIFE * (steps - done))
         self._seconds, self._waited, self._images = (_Mean(half_life) for _ in range(3))
-        self._look_seconds, self._looks = look_seconds, _Mean(LOOKS_HALF_LIFE)
-        self._num_looks = 0
+        self._looks = _Mean(LOOKS_HALF_LIFE, look_seconds, warm_up=1)
+        self._drawings = _Mean(LOOKS_HALF_LIFE, warm_up=1)
 
     def step(self, images: int, waited_seconds: float) -> None:
         """Another update is done, of so many images; it waited so long for them."""
@@ -72,14 +83,18 @@ class Pace:
         self._waited.add(min(waited_seconds, seconds))
         self._images.add(images)
 
-    def look(self, seconds: float) -> None:
-        """A look is done, which took so long; what else was done since the update counts to it."""
+    def look(self, seconds: float, drawing_seconds: float = 0.0) -> None:
+        """A look is done, which took so long; what else was done since the update counts to it.
+
+        Args:
+            seconds: In all.
+            drawing_seconds: Of these, for pictures.
+        """
         seconds = max(seconds, self._lap())
         self._looked_at = self.done
-        self._num_looks += 1
-        if self._num_looks > 1:
-            self._looks.add(seconds)
-        self._look_seconds = seconds if self._num_looks == 1 else self._looks.value
+        self._looks.add(seconds - drawing_seconds)
+        if self.done in self._drawn_at:
+            self._drawings.add(drawing_seconds)
 
     def _lap(self) -> float:
         now = self._clock()
@@ -111,7 +126,12 @@ class Pace:
         steps_left, looks_left = self.steps - self.done, self._looks_left()
         if steps_left and self._timed < LEAST_STEPS:
             return None
-        return steps_left * self._seconds.value + looks_left * self._look_seconds
+        drawings_left = sum(step > self._looked_at for step in self._drawn_at)
+        return (
+            steps_left * self._seconds.value
+            + looks_left * self._looks.value
+            + drawings_left * self._drawings.value
+        )
 
     def _looks_left(self) -> int:
         """Looks after the steps that are done, and the one that is due now."""

@@ -20,13 +20,16 @@ from unetkit.errors import (
     OutputExistsError,
     SizeError,
 )
-from unetkit.geometry import Geometry
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
 from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
 from unetkit.pixels import DTYPES
 from unetkit.runtime import onnxruntime
-from unetkit.scale import image_to_network, scores_from_network
+from unetkit.scale import MAX_SIDE, image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
+from unetkit.tiling import Span, apply_tiles, choose_tiles, cut, read_tile
+
+# Of three layers of 32 channels, as the `notebook` preset has them at once, 400 MB.
+TILE_PIXELS = 1 << 20
 
 
 class Predictor:
@@ -35,15 +38,20 @@ class Predictor:
     Args:
         model: A run folder or an exported .onnx file.
         threads: Threads of the network; None for one a core.
+        tile_pixels: That the network is shown at once, at the most. Of `native` models,
+            larger pictures go through it in tiles, and the answer is the same.
 
     Raises:
         DataNotFoundError: The path does not exist, or the run was not exported.
         ModelFileError: The file is not a model that unetkit exported.
+        SizeError: `tile_pixels` are fewer than the smallest tile has.
 
     Source of the engine: ONNX Runtime.
     """
 
-    def __init__(self, model: str | Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path, *, threads: int | None = None, tile_pixels: int = TILE_PIXELS
+    ) -> None:
         self.path = find_model(model)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised; its log would say them twice
@@ -66,6 +74,8 @@ class Predictor:
             )
         self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
         self._require_interface()
+        self._tile_pixels = tile_pixels
+        choose_tiles((MAX_SIDE, MAX_SIDE), self.spec.geometry, tile_pixels)  # or it is too few
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Segments one picture.
@@ -95,18 +105,43 @@ class Predictor:
         return _softmax(self._logits(shown))
 
     def _logits(self, shown: np.ndarray) -> np.ndarray:
-        """Runs the network on a picture of any size, mirrored at its edges to a size that fits."""
-        height, width = shown.shape[:2]
-        batch = fit_to_network(shown, self.spec.geometry)
+        """Runs the network on a picture of any size, in tiles where it is large.
+
+        Args:
+            shown: (h, w, C) pixels at the network's scale.
+
+        Returns:
+            (h, w, K) float32, as one run over the whole picture would give them.
+        """
+        size, geometry = (shown.shape[0], shown.shape[1]), self.spec.geometry
+        if self.spec.scale.is_native:
+            tiling = choose_tiles(size, geometry, self._tile_pixels)
+        else:  # all pictures are of one size, and the file takes no other
+            tiling = cut(size, geometry)
+        logits = np.empty((*size, len(self.spec.classes)), np.float32)
+
+        def read(rows: Span, columns: Span) -> np.ndarray:
+            return read_tile(shown, rows, columns)
+
+        def write(rows: Span, columns: Span, answer: np.ndarray) -> None:
+            logits[slice(*rows.kept), slice(*columns.kept)] = answer
+
+        apply_tiles(tiling, read, self._run, write)
+        return logits
+
+    def _run(self, tile: np.ndarray) -> np.ndarray:
+        """One run of the network, over (h, w, C) pixels of a size that it takes."""
+        batch = tile[None].astype(np.float32)
         try:
             (logits,) = self._session.run(None, {self._input: batch})
         except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            height, width = tile.shape[:2]
             raise ModelFileError(
-                f"{self.path} failed on a picture of {height}x{width} at the network's scale "
-                f"({_first_line(error)}); accepted are pictures for which memory suffices; predict "
-                "a smaller one, or export the model again"
+                f"{self.path} failed on {height}x{width} pixels at the network's scale "
+                f"({_first_line(error)}); accepted are tiles for which memory suffices; allow "
+                "fewer tile_pixels, or export the model again"
             ) from error
-        return logits[0, :height, :width]
+        return logits[0]
 
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
         format = self.spec.pixels
@@ -177,37 +212,6 @@ def find_model(model: str | Path) -> Path:
             "path"
         )
     return path
-
-
-def fit_to_network(shown: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """A picture as a batch of one, mirrored at its edges so that the answer covers all of it.
-
-    Args:
-        shown: (h, w, C) pixels at the network's scale.
-
-    Returns:
-        (1, h', w', C) float32 pixel values, of a size that the network takes.
-    """
-    paddings = [
-        (geometry.margin, geometry.input_size(size) - size - geometry.margin)
-        for size in shown.shape[:2]
-    ]
-    return mirror_pad(shown, paddings)[None].astype(np.float32)
-
-
-def mirror_pad(image: np.ndarray, paddings: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Continues an image beyond its edges by mirroring, the edge itself not repeated.
-
-    Works for any amount: a picture smaller than the padding is mirrored again and again.
-
-    Args:
-        image: (H, W, C).
-        paddings: (before, after) for rows and for columns.
-
-    >>> mirror_pad(np.arange(3)[:, None, None], [(2, 4), (0, 0)])[:, 0, 0]
-    array([2, 1, 0, 1, 2, 1, 0, 1, 2])
-    """
-    return np.pad(image, [*paddings, (0, 0)], mode="reflect")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ written whole or not at all.
 """
 
 import csv
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 
 from unetkit import runfolder
 from unetkit.alarms import Look, raise_alarms
+from unetkit.building import build_network
 from unetkit.config import RunConfig
 from unetkit.growth import animate, frame_steps
 from unetkit.loading import Sampler
@@ -41,11 +43,14 @@ class Recorder:
         self, run: Path, config: RunConfig, validation: Sampler, progress: Progress
     ) -> None:
         self.run, self.config, self.validation, self.progress = run, config, validation, progress
+        self.drawing_seconds = 0.0  # of the last look, for pictures
         self.best_weights: list[np.ndarray] = []  # all variables of the network at the best look
+        # Of the network that trains, Keras would write what its optimiser remembers, too.
+        self._bare: keras.Model | None = None
         training = config.training
         every = training.steps_per_validation
         looks = -(-training.steps // every)
-        self._drawn = {min(look * every, training.steps) for look in frame_steps(looks, PICTURES)}
+        self.drawn_at = {min(look * every, training.steps) for look in frame_steps(looks, PICTURES)}
 
     def look(self, model: keras.Model) -> dict[str, str]:
         """Scores the network, keeps it if it is the best so far, and writes curves and pictures.
@@ -69,9 +74,12 @@ class Recorder:
         if progress.best.step == progress.step:
             progress.looks_without_gain = 0
         self._write_curves()
-        if progress.step in self._drawn:
+        self.drawing_seconds = 0.0
+        if progress.step in self.drawn_at:
+            started = time.monotonic()
             self._draw_cases(model, self.picture_of(progress.step))
             self._draw_curves()
+            self.drawing_seconds = time.monotonic() - started
         return raise_alarms(
             Look(
                 progress.step,
@@ -113,10 +121,12 @@ class Recorder:
             self.progress.best = Best(self.progress.step, mean_iou, averaged)
             self.best_weights = values_of(model)
 
-    def write_best(self, model: keras.Model) -> None:
-        """Writes the best weights so far, through the network, which is left with its own."""
-        with holding(model, self.best_weights):
-            write_whole(self.run / runfolder.WEIGHTS, model.save_weights)
+    def write_best(self) -> None:
+        """Writes the best weights so far."""
+        if self._bare is None:
+            self._bare = build_network(self.config)
+        assign(self._bare, self.best_weights)
+        write_whole(self.run / runfolder.WEIGHTS, self._bare.save_weights)
 
     def _write_curves(self) -> None:
         def write(part: Path) -> None:
@@ -177,21 +187,11 @@ def copy_of(variable: keras.Variable) -> np.ndarray:
 
 
 @contextmanager
-def holding(model: keras.Model, values: list[np.ndarray]) -> Generator[None, None, None]:
-    """The network with these values, as `values_of` gave them, and afterwards with its own."""
-    own = values_of(model)
-    assign(model, values)
-    try:
-        yield
-    finally:
-        assign(model, own)
-
-
-@contextmanager
 def averaged_weights(model: keras.Model) -> Generator[None, None, None]:
     """The network with the averages of its weights, and afterwards with its own."""
     own = values_of(model)
     model.optimizer.finalize_variable_values(model.trainable_variables)
+    assign(model, values_of(model))  # JAX shares the averages' memory, and gives it away
     try:
         yield
     finally:

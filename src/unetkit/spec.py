@@ -19,7 +19,7 @@ from unetkit.geometry import Geometry
 from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
 
-FORMAT = 2
+FORMAT = 3
 METADATA_KEY = "unetkit"
 MAX_METADATA = 1 << 24  # characters; a real one has some thousands, and 20 a training pair
 DIGEST_BYTES = (

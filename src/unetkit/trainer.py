@@ -19,7 +19,7 @@ import keras
 import numpy as np
 
 from unetkit import runfolder
-from unetkit.backend import is_out_of_memory
+from unetkit.backend import watching_memory
 from unetkit.checkpoints import Checkpoint, write_checkpoint
 from unetkit.config import RunConfig
 from unetkit.display import Display, StepReport
@@ -33,25 +33,6 @@ from unetkit.recorder import Recorder, assign, copy_of, values_of
 from unetkit.tensorboard import TensorBoardLog
 
 FIRST_LOSSES = 5  # updates whose loss says where the training loss began
-
-
-class OutOfMemoryError(Exception):
-    """Something did not fit into memory; nothing is lost, and a smaller batch may fit."""
-
-
-@contextlib.contextmanager
-def watching_memory() -> Generator[None, None, None]:
-    """Gives every framework's way to say that memory ended one name.
-
-    Raises:
-        OutOfMemoryError: It did.
-    """
-    try:
-        yield
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise OutOfMemoryError(str(error)) from error
-        raise
 
 
 class Trainer:
@@ -116,6 +97,7 @@ class Trainer:
             training.steps_per_validation,
             done=progress.step,
             look_seconds=self.look_seconds,
+            drawn_at=self.recorder.drawn_at,
         )
         batches = self.sampler.batches(
             training.batch_size, first_step=progress.step * training.accumulation
@@ -157,7 +139,7 @@ class Trainer:
             waited += time.monotonic() - asked
             with watching_memory():
                 logs = self.model.train_on_batch(images, masks, return_dict=True)
-            loss = float(logs["loss"])
+                loss = float(logs["loss"])  # JAX computes until it is asked for
             self._require_finite(loss, progress.step * training.accumulation + part)
             losses.append(loss)
             images_seen += len(images)
@@ -210,7 +192,7 @@ class Trainer:
         for code, text in alarms.items():
             self.note(code, text)
         if progress.best.step != best:
-            self.recorder.write_best(self.model)
+            self.recorder.write_best()
         row = progress.rows[-1]
         self.callbacks.on_epoch_end(len(progress.rows) - 1, row)
         self.callbacks.on_epoch_begin(len(progress.rows))
@@ -226,7 +208,7 @@ class Trainer:
         self.save()
         seconds = time.monotonic() - started
         progress.seconds += seconds
-        pace.look(seconds)
+        pace.look(seconds, self.recorder.drawing_seconds)
         self.display.validated(
             self._report(pace, report.loss), {**row, "best_mean_iou": progress.best.mean_iou}
         )
@@ -306,7 +288,7 @@ class Trainer:
             ) from error
         vars(self.progress).update(vars(progress))
         if progress.best.step:
-            self.recorder.write_best(self.model)
+            self.recorder.write_best()
 
 
 def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:

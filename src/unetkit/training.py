@@ -12,7 +12,6 @@ what is wrong with it; nothing is learnt or chosen from it.
 import contextlib
 import gc
 import shutil
-import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,12 +21,13 @@ import keras
 
 from unetkit import backend, runfolder
 from unetkit.augment import NO_AUGMENTATION
+from unetkit.backend import OutOfMemoryError, watching_memory
+from unetkit.building import build_network, calibrate, compile_network, freeze
 from unetkit.checking import Examination
 from unetkit.checkpoints import checkpoint_files, newest_checkpoint
 from unetkit.choosing import check_length, overrides_from, survey
 from unetkit.config import (
     RunConfig,
-    TrainingConfig,
     choose_sources,
     config_from_file,
     config_to_toml,
@@ -48,9 +48,8 @@ from unetkit.exporting import (
     trained_network,
 )
 from unetkit.finding import find_dataset
-from unetkit.finetuning import freeze, read_origin, start_from
+from unetkit.finetuning import read_origin, start_from
 from unetkit.loading import LOADER_THREADS, Cache, Sampler, build_cache
-from unetkit.losses import combined_loss
 from unetkit.manifest import (
     PairRecord,
     data_digest,
@@ -59,8 +58,6 @@ from unetkit.manifest import (
     update_manifest,
     write_manifest,
 )
-from unetkit.model import build_unet
-from unetkit.optimizers import build_optimizer
 from unetkit.outputs import write_text
 from unetkit.overview import class_shares
 from unetkit.pictures import read_image
@@ -69,10 +66,8 @@ from unetkit.results import loss_text
 from unetkit.scale import IGNORE
 from unetkit.splits import Split, split_to_json
 from unetkit.tensorboard import TensorBoardLog
-from unetkit.trainer import OutOfMemoryError, Trainer, watching_memory
+from unetkit.trainer import Trainer
 
-WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
-CALIBRATION_SECONDS = 6.0
 # Where these are others than before, a resumed run ends with other bytes.
 SAME_BYTES = ("unetkit", "python", "versions", "machine", "device", "threads", "variables")
 START_IMAGES = 16  # that the statistics of a network from an exported file are taken on
@@ -292,7 +287,7 @@ def _train_into(
             shortage = ""
             try:
                 if minutes is not None:
-                    config, look_seconds = _calibrate(config, samplers, minutes, display)
+                    config, look_seconds = calibrate(config, samplers, minutes, display)
                     minutes = None
                 _write_choices(run, found, config)
                 trainer = _trainer(run, found, config, samplers, session, look_seconds)
@@ -330,7 +325,7 @@ def _trainer(
     training = config.training
     keras.utils.set_random_seed(training.seed)
     checkpoint, damaged = newest_checkpoint(run / runfolder.CHECKPOINTS)
-    model = _build(config)
+    model = build_network(config, config.training.precision)
     if training.start is not None and checkpoint is None:
         images, _ = samplers["train"].batch(0, START_IMAGES)
         with watching_memory():
@@ -339,7 +334,7 @@ def _trainer(
     if training.freeze:
         frozen = freeze(model, training.freeze)
         session.display.say(f"frozen    {frozen:,} parameters stay as they are")
-    _compile(model, training)
+    compile_network(model, training)
     session.display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
         f"channels in: {config.pixels.channels}, classes out: {len(config.classes)}"
@@ -476,7 +471,10 @@ def _finish(trainer: Trainer, found: Examination, display: Display) -> Path:
         path = run / runfolder.MODEL
         display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     else:
-        display.say("export    left out: ONNX files are made with KERAS_BACKEND=tensorflow")
+        display.say(
+            "export    left out, as TensorFlow makes ONNX files; run: KERAS_BACKEND=tensorflow "
+            f"unetkit export {run} --out {run / runfolder.MODEL}"
+        )
     trainer.recorder.draw(model)
     summary = trainer.summary()
     update_manifest(run, state="finished", **summary, export_difference=difference)
@@ -511,59 +509,6 @@ def _samplers(config: RunConfig, caches: Mapping[str, Cache]) -> dict[str, Sampl
         )
         for name, cache in caches.items()
     }
-
-
-def _build(config: RunConfig) -> keras.Model:
-    """The network that a configuration asks for, with fresh weights."""
-    kept = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(config.training.precision)
-    try:
-        return build_unet(
-            config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
-        )
-    finally:
-        keras.config.set_dtype_policy(kept)
-
-
-def _compile(model: keras.Model, training: TrainingConfig) -> None:
-    model.compile(
-        optimizer=build_optimizer(training),
-        loss=combined_loss(training.loss, training.class_weights),
-        # On CPUs TensorFlow's own kernels train this network 1.4 times as fast as XLA's.
-        jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
-    )
-
-
-def _calibrate(
-    config: RunConfig, samplers: Mapping[str, Sampler], minutes: float, display: Display
-) -> tuple[RunConfig, float]:
-    """Turns minutes into steps by timing a network that is thrown away afterwards.
-
-    Returns:
-        The configuration with that number, and the seconds of a look.
-    """
-    model = _build(config)
-    freeze(model, config.training.freeze)
-    _compile(model, config.training)
-    batches = samplers["train"].batches(config.training.batch_size)
-    with contextlib.closing(batches), watching_memory():
-        for _ in range(WARM_UP_STEPS):
-            model.train_on_batch(*next(batches))
-        seen, started = 0, time.monotonic()
-        while time.monotonic() - started < CALIBRATION_SECONDS or seen < 2:
-            model.train_on_batch(*next(batches))
-            seen += 1
-        step_seconds = (time.monotonic() - started) / seen * config.training.accumulation
-        started = time.monotonic()
-        for images, _ in samplers["validation"].fixed_batches(config.training.batch_size):
-            model.predict_on_batch(images)
-        look_seconds = time.monotonic() - started
-    per_validation = config.training.steps_per_validation
-    steps = max(1, round(60 * minutes / (step_seconds + look_seconds / per_validation)))
-    display.say(
-        f"timing    {1000 * step_seconds:.0f} ms a step: {minutes:g} minutes are {steps} steps"
-    )
-    return replace(config, training=replace(config.training, steps=steps)), look_seconds
 
 
 def _describe_training(config: RunConfig, cache: Cache) -> str:

@@ -288,6 +288,7 @@ def _compare_backend(manifest: Mapping[str, Any]) -> list[tuple[str, Any, Any, s
         now = backend.choose_device(device)
     except ConfigError:  # it is not there
         now = backend.choose_device(None)
+    now = backend.describe_device(now).partition(", ")[0]
     threads = manifest.get("threads") or {}
     inter_op = backend.inter_op_threads()
     # Training sets it to one before anything else is computed, so now it need not be one yet.
@@ -295,16 +296,20 @@ def _compare_backend(manifest: Mapping[str, Any]) -> list[tuple[str, Any, Any, s
         inter_op = 1
     return [
         ("backend", manifest.get("backend"), keras.backend.backend(), "bytes"),
-        ("device", device, now, "bytes"),
+        ("device", _device_words(manifest), now, "bytes"),
         ("inter-op threads", threads.get("inter_op"), inter_op, "bytes"),
         ("intra-op threads", threads.get("intra_op"), backend.intra_op_threads(), "bytes"),
     ]
 
 
+def _device_words(manifest: Mapping[str, Any]) -> str | None:
+    """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" what stands before the comma."""
+    return str(manifest.get("device") or "").partition(", ")[0] or None
+
+
 def _device_name(manifest: Mapping[str, Any]) -> str | None:
     """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" the first word."""
-    words = str(manifest.get("device") or "").replace(",", " ").split()
-    return words[0] if words else None
+    return (_device_words(manifest) or "").partition(" ")[0] or None
 
 
 def _describe_git(git: Mapping[str, Any] | None) -> str | None:
