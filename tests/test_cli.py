@@ -1,5 +1,6 @@
 """The command line as a user meets it: in a process of its own, with its exit codes."""
 
+import io
 import json
 import os
 import re
@@ -289,6 +290,43 @@ class TestUsage:
 
     def test_train_asks_for_data(self):
         assert "no data is named" in failure("train", code=2)
+
+
+class TestPipe:
+    """unetkit predict - < image > mask"""
+
+    def pipe(self, content, *arguments):
+        command = [sys.executable, "-m", "unetkit", "predict", *map(str, arguments)]
+        return subprocess.run(command, input=content, capture_output=True, check=False)
+
+    def test_a_mask_and_nothing_else_comes_out(self, run, pets):
+        photo = sorted((pets / "images").iterdir())[0]
+        done = self.pipe(photo.read_bytes(), "-", "--model", run)
+        assert done.returncode == 0
+        assert done.stderr == b""
+        with Image.open(io.BytesIO(done.stdout)) as mask, Image.open(photo) as picture:
+            assert mask.format == "PNG"
+            assert mask.size == picture.size
+            assert mask.mode == "P"
+
+    def test_another_kind_takes_its_place(self, run, pets):
+        photo = sorted((pets / "images").iterdir())[0]
+        done = self.pipe(photo.read_bytes(), "-", "--model", run, "--cutout")
+        assert Image.open(io.BytesIO(done.stdout)).mode == "RGBA"
+
+    def test_nothing_comes_out_of_what_is_no_picture(self, run):
+        done = self.pipe(b"no picture", "-", "--model", run)
+        assert done.returncode == 1
+        assert done.stdout == b""
+        assert b"unetkit: error: standard input" in done.stderr
+
+    @pytest.mark.parametrize(
+        "more", [["x.jpg"], ["--out", "x"], ["--show"], ["--overlay", "--cutout"]]
+    )
+    def test_what_does_not_go_together_is_refused(self, run, more):
+        done = self.pipe(b"", "-", "--model", run, *more)
+        assert done.returncode == 2
+        assert b"IMAGES is -, standard input, together with" in done.stderr
 
 
 class TestFailures:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import TINY_CONFIG, write_pair
 
-from unetkit import cross_validate
+from unetkit import cross_validate, resume_folds
 from unetkit.classes import TRIMAP_CLASSES
 from unetkit.display import Display
 from unetkit.errors import ConfigError, DataError, OutputExistsError
@@ -215,3 +215,43 @@ def test_what_cannot_be_leaves_no_folder(folder, tmp_path, options):
     with pytest.raises(ConfigError):
         cross_validate(folder, folds=2, out=tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
+
+
+class StopInSecondFold(Display):
+    """Is interrupted after the first step of the second network."""
+
+    def __init__(self):
+        self.fold = ""
+
+    def say(self, text):
+        if text.startswith("fold "):
+            self.fold = text
+
+    def training_step(self, report):
+        if self.fold == "fold 2 of 2":
+            raise KeyboardInterrupt
+
+
+def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(result, data, tmp_path):
+    out, pooled = result
+    config = {**CONFIG, "sources": {"skip_bad": True}}
+    config["training"] = {**config["training"], "checkpoint_minutes": 0.0}
+    with pytest.raises(KeyboardInterrupt):
+        cross_validate(
+            data, folds=2, out=tmp_path, config=config, seed=1, display=StopInSecondFold()
+        )
+    assert not (tmp_path / "folds.json").exists()
+    again = resume_folds(tmp_path)
+    assert again["figures"] == pooled["figures"]
+    assert (tmp_path / "folds.json").exists()
+    for number in (1, 2):
+        curves = (f / f"fold-{number}" / "curves.csv" for f in (out, tmp_path))
+        assert len({path.read_text() for path in curves}) == 1
+
+
+def test_a_folder_without_a_plan_is_refused(tmp_path):
+    with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is the"):
+        resume_folds(tmp_path)
+    (tmp_path / "plan.json").write_text('{"folds": 2}')
+    with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is the"):
+        resume_folds(tmp_path)

@@ -1,6 +1,7 @@
 """From model files and pictures to masks, overlays, cut-outs and probabilities."""
 
 import dataclasses
+import io
 import shutil
 
 import numpy as np
@@ -22,7 +23,7 @@ from unetkit.exporting import export_onnx
 from unetkit.outputs import cutout, overlay, write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
-from unetkit.prediction import Predictor, find_images, predict_files
+from unetkit.prediction import KINDS, Predictor, find_images, predict_files, predict_stream
 from unetkit.scale import Scale
 from unetkit.spec import ModelSpec, Normalization
 
@@ -456,6 +457,35 @@ class TestFiles:
         for item in ("*.jpg", "gone.jpg", tmp_path):
             with pytest.raises(DataNotFoundError, match="names no image"):
                 find_images([item if item is tmp_path else f"{tmp_path}/{item}"])
+
+
+class TestStream:
+    """One image's content in, one result's content out."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_it_is_the_file_that_predicting_a_file_writes(self, predictor, photos, tmp_path, kind):
+        photo = sorted(photos.iterdir())[0]
+        (file,) = predict_files(predictor, [photo], tmp_path / "out", kinds=[kind])
+        found = predict_stream(predictor, photo.read_bytes(), kind)
+        if kind == "probabilities":  # whose archive has the time in it
+            expected = np.load(file)["probabilities"]
+            assert np.array_equal(np.load(io.BytesIO(found))["probabilities"], expected)
+        else:
+            assert found == file.read_bytes()
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"", "standard input "), (b"no picture", "standard input .*accepted are")],
+    )
+    def test_what_is_no_picture_is_refused_by_its_origin(self, predictor, content, words):
+        with pytest.raises(DataError, match=rf"^{words}"):
+            predict_stream(predictor, content)
+
+    def test_several_pictures_are_refused(self, deep, tmp_path):
+        page = np.zeros((8, 9), np.uint16)
+        film = write_pages(tmp_path / "film.tif", page, page)
+        with pytest.raises(DataError, match="standard input holds 2 pictures"):
+            predict_stream(deep, film.read_bytes())
 
 
 class TestPictures:

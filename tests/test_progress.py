@@ -9,7 +9,7 @@ def test_it_survives_json_to_the_last_bit():
     progress = Progress(
         step=7,
         losses=[0.1, 1 / 3],
-        first_losses=[2 / 3],
+        first_loss=2 / 3,
         rows=[{"step": 4, "loss": 0.1 + 0.2}],
         best=Best(4, 1 / 7, averaged=True),
         looks_without_gain=2,

@@ -23,7 +23,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 if TYPE_CHECKING:
     from unetkit.cells import synthetic_cells, write_synthetic_cells
     from unetkit.comparison import compare
-    from unetkit.crossvalidation import cross_validate
+    from unetkit.crossvalidation import cross_validate, resume_folds
     from unetkit.datasets import synthetic_pet, write_synthetic_pets
     from unetkit.demonstration import demo
     from unetkit.errors import UnetkitError
@@ -60,6 +60,7 @@ _HOMES = {
     "list_runs": "runs",
     "report": "reporting",
     "resume": "training",
+    "resume_folds": "crossvalidation",
     "synthetic_cells": "cells",
     "synthetic_pet": "datasets",
     "train": "training",
@@ -107,6 +108,7 @@ __all__ = [
     "list_runs",
     "report",
     "resume",
+    "resume_folds",
     "synthetic_cells",
     "synthetic_pet",
     "train",

@@ -18,7 +18,7 @@ EARLY = 0.1  # of the run, in which a network may still say the same of every pi
 THIRD = 1 / 3
 ROUNDING = 1e-9
 CLEARLY = 1.1  # times the first loss, for the noise of single batches
-LOOKS_RISING = 2  # looks whose training loss lies above the first steps' before it means something
+LOOKS_RISING = 2  # looks whose training loss lies above the first before it means something
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Look:
         steps: Updates in all.
         confusion: (K, K) pixel counts of the validation part, rows truth, columns prediction.
         best_mean_iou: The best so far on the validation part.
-        first_loss: Mean training loss of the first updates.
+        first_loss: Training loss of the first update, before it had an effect.
         losses: Mean training loss between looks, one a look.
         validation_loss: Of this look.
     """
@@ -74,7 +74,7 @@ def _constant(look: Look, classes: Classes) -> str | None:
         f"after {look.step} of {look.steps} steps the best validation mean IoU is "
         f"{look.best_mean_iou:.3f}, and the constant answer “{constant['class']}” has "
         f"{constant['mean_iou']:.3f}: nothing has been learnt yet; look at the masks with unetkit "
-        "check --pictures, or try a smaller --learning-rate"
+        "check --pictures, or try another --learning-rate"
     )
 
 

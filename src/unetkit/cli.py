@@ -249,7 +249,12 @@ def train(
     session = {name: options.pop(name) for name in ("device", "tensorboard")}
     if resume is not None:
         refuse_beside_resume(ctx)
+        from unetkit.runfolder import PLAN
+
         display = _display()
+        if Path(resume, PLAN).exists():
+            _print_folds(_library("resume_folds")(resume, display=display, **session), display)
+            return
         run = _library("resume")(resume, display=display, **session)
         display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
         return
@@ -279,11 +284,15 @@ def train(
         run = run_training(data, **options)
         display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
         return
-    from unetkit.tables import figures_table
-
     name = Path(data or overrides.get("data", "data")).resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
-    display.console.print(figures_table(run_training(data, folds=folds, **options)))
+    _print_folds(run_training(data, folds=folds, **options), display)
+
+
+def _print_folds(pooled: dict[str, Any], display: Any) -> None:
+    from unetkit.tables import figures_table
+
+    display.console.print(figures_table(pooled))
 
 
 @main.command()
@@ -355,7 +364,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
 @main.command()
 @click.argument("images", nargs=-1, required=True)
 @click.option("--model", help=MODEL_HELP)
-@click.option("--out", default="predictions", show_default=True, help="Folder for the results.")
+@click.option("--out", help="Folder for the results.  [default: predictions]")
 @click.option("--overlay", is_flag=True, help="Also write the classes laid over the photo.")
 @click.option("--cutout", is_flag=True, help="Also write the photo with transparent background.")
 @click.option("--probabilities", is_flag=True, help="Also write class probabilities (NPZ).")
@@ -364,18 +373,28 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
 def predict(
     images: tuple[str, ...],
     model: str | None,
-    out: str,
+    out: str | None,
     show: bool,
     overwrite: bool,
     **kinds: bool,
 ) -> None:
-    """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'."""
+    """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'.
+
+    With - for IMAGES, one image comes from standard input, and its mask (or, where one is asked
+    for, its overlay, cut-out or probabilities) goes to standard output.
+    """
     if model is None:
         raise ConfigError(
             "no model is named; accepted is a run folder or an .onnx file; name one with --model"
         )
-    from unetkit.prediction import Predictor, find_images, predict_files
+    from unetkit.prediction import Predictor, find_images, predict_files, predict_stream
 
+    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
+    if "-" in images:
+        _require_pipe(images, out, show, wanted)
+        result = predict_stream(Predictor(model), sys.stdin.buffer.read(), *wanted)
+        sys.stdout.buffer.write(result)
+        return
     display = _display()
     if show:
         from unetkit.console import draw_result, require_colours
@@ -383,17 +402,33 @@ def predict(
         require_colours(display.console)
     files = find_images(images)
     predictor = Predictor(model)
+    out = out or "predictions"
     written = predict_files(
         predictor,
         files,
         out,
-        kinds=("mask", *(name for name, wanted in kinds.items() if wanted)),
+        kinds=("mask", *wanted),
         overwrite=overwrite,
         on_done=display.task("predicting", len(files)),
         on_result=partial(draw_result, display.console, predictor.spec.classes) if show else None,
     )
     display.finish()
     display.say(f"{len(files)} images, {len(written)} files in {out}")
+
+
+def _require_pipe(images: tuple[str, ...], out: str | None, show: bool, wanted: list[str]) -> None:
+    """Refuses what does not go together with one image from standard input."""
+    if len(images) > 1 or out is not None or show or len(wanted) > 1:
+        raise ConfigError(
+            "IMAGES is -, standard input, together with other images, --out, --show or several "
+            "kinds of results; accepted is - alone, with one of --overlay, --cutout and "
+            "--probabilities at the most; write one result: unetkit predict - --model MODEL > FILE"
+        )
+    if sys.stdout.isatty():
+        raise ConfigError(
+            "standard output is a terminal, which shows no pictures; accepted is a file or a pipe; "
+            "append > mask.png"
+        )
 
 
 @main.command()

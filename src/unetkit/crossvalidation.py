@@ -5,11 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unetkit import runfolder
 from unetkit.checking import Examination, examine
 from unetkit.choosing import check_length, check_sound, overrides_from
 from unetkit.config import choose_sources, choose_split, decided_classes
 from unetkit.display import Display
-from unetkit.errors import ConfigError, OutputExistsError
+from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.evaluation import score_pairs
 from unetkit.finding import Dataset, Sources, find_dataset
 from unetkit.finetuning import read_origin
@@ -19,7 +20,7 @@ from unetkit.provenance import provenance
 from unetkit.spec import picture_digest
 from unetkit.splits import Split, make_folds, split_to_json, without
 from unetkit.summary import RESOLUTIONS, plain, summarise
-from unetkit.training import train
+from unetkit.training import resume, train
 
 FOLDS_NAME = "folds.json"
 
@@ -46,7 +47,7 @@ def cross_validate(
     Args:
         data: Folder or table of pairs; may be left out where `config` names it.
         folds: Number of parts, 2 to 100; each is the test part once.
-        out: Folder to make: split-1.json, fold-1/ and so on, and folds.json.
+        out: Folder to make: plan.json; split-1.json, fold-1/ and so on; and folds.json.
         preset: As for `train`, like size, seed, config, device, tensorboard and display.
         epochs: For each network, as for `train`.
         minutes: For each network, as for `train`.
@@ -59,44 +60,87 @@ def cross_validate(
         OutputExistsError: `out` is in use.
         UnetkitError: As `train` and `evaluate`.
     """
-    display = display or Display()
     check_length(epochs, minutes)
     overrides = overrides_from(config, data, preset, size, seed)
-    sources, rule = choose_sources(overrides), choose_split(overrides)
+    rule = choose_split(overrides)
     if rule.file is not None:
         raise ConfigError(
             f"the split file {rule.file} is named with folds, which are cut anew; accepted is one "
             "of them; leave out --split, or --folds"
         )
-    dataset = find_dataset(overrides["data"], sources)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExistsError(
             f"folder {out} exists and is not empty; accepted is a new or an empty folder; name "
             "another with --out"
         )
+    plan = {"folds": folds, "epochs": epochs, "minutes": minutes, "config": overrides}
+    return _train_folds(out, plan, device, tensorboard, display or Display())
+
+
+def resume_folds(
+    out: str | Path,
+    *,
+    device: str | None = None,
+    tensorboard: bool = False,
+    display: Display | None = None,
+) -> dict[str, Any]:
+    """Goes on with folds that were interrupted: trains what is left, tests and pools all.
+
+    Args:
+        out: Their folder.
+        device: As for `train`, like tensorboard and display.
+
+    Returns:
+        As `cross_validate`.
+
+    Raises:
+        DataError: The plan in the folder is damaged, or the data are not those of the beginning.
+        UnetkitError: As `resume`.
+    """
+    out = Path(out)
+    try:
+        plan = json.loads((out / runfolder.PLAN).read_text(encoding="utf-8"))
+        plan = {name: plan[name] for name in ("folds", "epochs", "minutes", "config")}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DataError(
+            f"{out / runfolder.PLAN} is missing or damaged ({error}); accepted is the folder of "
+            "folds that have begun to train; resume its fold-N one by one, or train anew"
+        ) from error
+    return _train_folds(out, plan, device, tensorboard, display or Display())
+
+
+def _train_folds(
+    out: Path, plan: Mapping[str, Any], device: str | None, tensorboard: bool, display: Display
+) -> dict[str, Any]:
+    """Trains what is not trained, from the beginning or from where it was interrupted."""
+    overrides, folds = plan["config"], plan["folds"]
+    sources, rule = choose_sources(overrides), choose_split(overrides)
+    dataset = find_dataset(overrides["data"], sources)
     found = examine(dataset, sources, rule, decided_classes(overrides), display)
     check_sound(found, skip_bad=sources.skip_bad)
     usable = without(dataset, found.skippable())
     _require_fresh_start(overrides, found)
     splits = make_folds(usable, rule, folds, found.strata())
     out.mkdir(parents=True, exist_ok=True)
+    write_text(out / runfolder.PLAN, json.dumps(plan))
     results = []
     for number, split in enumerate(splits, start=1):
         display.say(f"fold {number} of {folds}")
-        file = out / f"split-{number}.json"
-        write_text(file, split_to_json(split, dataset, found.digests(), found.left_out()))
-        rest = {k: v for k, v in overrides.get("split", {}).items() if k != "test_fraction"}
-        chosen = {**overrides, "split": {**rest, "file": str(file)}}
-        run = train(
-            out=out / f"fold-{number}",
-            epochs=epochs,
-            minutes=minutes,
-            config=chosen,
-            device=device,
-            tensorboard=tensorboard,
-            display=display,
-        )
+        run, file = out / f"fold-{number}", out / f"split-{number}.json"
+        session: dict[str, Any] = {
+            "device": device,
+            "tensorboard": tensorboard,
+            "display": display,
+        }
+        if (run / runfolder.CONFIG).is_file():
+            resume(run, **session)
+        else:
+            write_text(file, split_to_json(split, dataset, found.digests(), found.left_out()))
+            rest = {k: v for k, v in overrides.get("split", {}).items() if k != "test_fraction"}
+            chosen = {**overrides, "split": {**rest, "file": str(file)}}
+            length = {name: plan[name] for name in ("epochs", "minutes")}
+            train(out=run, config=chosen, **length, **session)
         results.append(_score_fold(run, usable, split, sources, display))
     pooled = _pool(results, Predictor(out / "fold-1"), overrides["data"])
     write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))

@@ -6,6 +6,7 @@ picture's own size, and only then is the most probable class taken.
 """
 
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from unetkit.tiling import Span, apply_tiles, choose_tiles, cut, read_tile
 
 # Of three layers of 32 channels, as the `notebook` preset has them at once, 400 MB.
 TILE_PIXELS = 1 << 20
+STANDARD_INPUT = "standard input"
 
 
 class Predictor:
@@ -146,7 +148,7 @@ class Predictor:
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
         format = self.spec.pixels
         if not isinstance(image, np.ndarray):
-            self._require_one_picture(Path(image))
+            self.require_one_picture(Path(image))
             return read_image(image, format)
         pixels = image[..., None] if image.ndim == 2 else image
         refusal = SizeError(
@@ -165,8 +167,12 @@ class Predictor:
         except DataError as error:
             raise refusal from error
 
-    def _require_one_picture(self, image: Path) -> None:
-        """Refuses pages that would be read as channels, though they are none to this model."""
+    def require_one_picture(self, image: Path) -> None:
+        """Refuses pages that would be read as channels, though they are none to this model.
+
+        Raises:
+            DataError: A file has some.
+        """
         if sniff(image) == "TIFF" and not _is_one_picture(image, self.spec):
             raise DataError(
                 f"{image} holds {count_pictures(image, self.spec.pixels.channel_axis)} pictures; "
@@ -321,6 +327,30 @@ def predict_files(
         if not page:
             on_done()
     return written
+
+
+def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> bytes:
+    """Segments the content of one image file, such as what comes through a pipe.
+
+    Args:
+        content: Of a file of one picture.
+        kind: As for `predict_files`.
+
+    Returns:
+        The content of the result's file: PNG, or NPZ of probabilities.
+
+    Raises:
+        DataError: It is no image that can be read, or holds several pictures.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        image = Path(folder, "image")
+        image.write_bytes(content)
+        try:
+            predictor.require_one_picture(image)
+            (file,) = predict_files(predictor, [image], Path(folder, "results"), kinds=[kind])
+        except DataError as error:
+            raise DataError(str(error).replace(str(image), STANDARD_INPUT)) from error
+        return file.read_bytes()
 
 
 def _pictures_of(images: Sequence[Path], spec: ModelSpec) -> dict[tuple[Path, int | None], str]:

@@ -1,5 +1,6 @@
 """How far a run has come: what a checkpoint holds beside arrays."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -27,7 +28,7 @@ class Progress:
     Args:
         step: Updates of the weights.
         losses: Of the updates since the last look.
-        first_losses: Of the first updates of the run.
+        first_loss: Of the first update, before it had an effect.
         rows: Of curves.csv, one a look.
         best: The best look.
         looks_without_gain: Since the best one.
@@ -39,7 +40,7 @@ class Progress:
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
-    first_losses: list[float] = field(default_factory=list)
+    first_loss: float = math.nan
     rows: list[dict[str, float]] = field(default_factory=list)
     best: Best = field(default_factory=Best)
     looks_without_gain: int = 0

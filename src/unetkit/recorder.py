@@ -86,7 +86,7 @@ class Recorder:
                 training.steps,
                 counts,
                 progress.best.mean_iou,
-                float(np.mean(progress.first_losses)),
+                progress.first_loss,
                 [row["loss"] for row in progress.rows],
                 row["validation_loss"],
             ),

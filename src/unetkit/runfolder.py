@@ -33,6 +33,7 @@ WEIGHTS = "best.weights.h5"
 MODEL = "model.onnx"
 PICTURES = "pictures"
 TENSORBOARD = "tensorboard"
+PLAN = "plan.json"  # in a folder of folds: what to go on with
 CACHE = "cache"  # while it trains
 LOCK = ".lock"  # while it trains
 EVERYTHING = (

@@ -32,8 +32,6 @@ from unetkit.progress import Progress
 from unetkit.recorder import Recorder, assign, copy_of, values_of
 from unetkit.tensorboard import TensorBoardLog
 
-FIRST_LOSSES = 5  # updates whose loss says where the training loss began
-
 
 class Trainer:
     """Trains one network from where it stands to the end.
@@ -146,8 +144,8 @@ class Trainer:
         progress.step += 1
         loss = float(np.mean(losses))
         progress.losses.append(loss)
-        if len(progress.first_losses) < FIRST_LOSSES:
-            progress.first_losses.append(loss)
+        if progress.step == 1:
+            progress.first_loss = loss
         self.callbacks.on_train_batch_end(progress.step - 1, {"loss": loss})
         progress.seconds += time.monotonic() - started
         progress.waited_seconds += waited
