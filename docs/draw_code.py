@@ -104,7 +104,7 @@ BOXES = {
     ),
     "export": Box(530, 578, 230, "export, checked", "exporting importing", needs_keras=True),
     "run": Box(245, 587, 220, "a run folder, model.onnx"),
-    "predict": Box(0, 664, 230, "predict", "prediction tiling spec outputs"),
+    "predict": Box(0, 664, 230, "predict", "prediction tiling modelfile spec outputs"),
     "evaluate": Box(
         290,
         664,

@@ -66,6 +66,7 @@ ORDER = [
     "checkpoints",
     "manifest",
     "tiling",
+    "modelfile",
     "prediction",
     "loading",
     "losses",

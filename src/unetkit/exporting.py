@@ -8,9 +8,9 @@ export is run beside the original before it gets its name.
 import importlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -31,6 +31,7 @@ from unetkit.errors import (
 )
 from unetkit.finding import find_dataset
 from unetkit.manifest import read_manifest
+from unetkit.modelfile import require_plain
 from unetkit.outputs import write_whole
 from unetkit.pictures import read_image
 from unetkit.pixels import PixelFormat
@@ -252,13 +253,7 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
 
     levels = None if spec.pixels.is_common_scale else spec.pixels.factors()
     multiply, add = spec.normalization.multiply, spec.normalization.add
-    scale = spec.scale
-    sizes: tuple[int | None, int | None] = (None, None)
-    if not scale.is_native:
-        sizes = (
-            spec.geometry.input_size(scale.height),
-            spec.geometry.input_size(scale.width),
-        )
+    sizes = [spec.geometry.input_size(size) for size in (spec.scale.height, spec.scale.width)]
     signature = [tf.TensorSpec((None, *sizes, spec.pixels.channels), tf.float32, name="image")]
 
     @tf.function(input_signature=signature)
@@ -268,21 +263,47 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
         return tf.identity(model(image * multiply + add, training=False), name="logits")
 
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
+    if spec.scale.is_native:
+        _let_in_any_size(proto.graph)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     proto.producer_name, proto.producer_version = "unetkit", __version__
     return proto.SerializeToString()
 
 
+def _let_in_any_size(graph: Any) -> None:
+    """Frees an ONNX graph from the size that it was converted at.
+
+    Converted without a size, a U-Net would compute the padding of each up-convolution anew for each
+    picture, and copy every feature map on the way. In one of a known size paddings are constants,
+    right for every size that the network takes; what is left of the size is taken out here.
+    """
+    import onnx
+
+    for node in graph.node:
+        if node.op_type == "Reshape":  # channels before rows, where there is one channel
+            node.op_type = "Transpose"
+            del node.input[1:]
+            node.attribute.append(onnx.helper.make_attribute("perm", [0, 3, 1, 2]))
+    for value, prefix in ((graph.input[0], ""), (graph.output[0], "output_")):
+        _, height, width, _ = value.type.tensor_type.shape.dim
+        height.dim_param, width.dim_param = f"{prefix}height", f"{prefix}width"
+    del graph.value_info[:]
+
+
 def _largest_difference(
     model: keras.Model, spec: ModelSpec, file: Path, pictures: Sequence[np.ndarray]
 ) -> float:
-    session = onnxruntime.InferenceSession(os.fspath(file), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(require_plain(file), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     worst, largest = 0.0, 0.0
+    # A corner of a large frame says as much about rounding as the whole of it. Where the network
+    # takes any size, it is another one than that at which it was converted.
+    less = spec.geometry.stride if spec.scale.is_native else 0
+    sides = spec.scale.height, spec.scale.width
+    corner = tuple(slice(side - less if side > less else side) for side in sides)
     for picture in pictures:
-        # A corner of a large frame says as much about rounding as the whole of it.
-        shown = image_to_network(picture, spec.scale)[: spec.scale.height, : spec.scale.width]
+        shown = image_to_network(picture, spec.scale)[corner]
         ((rows, columns),) = cut(shown.shape[:2], spec.geometry)
         batch = read_tile(shown, rows, columns)[None].astype(np.float32)
         (found,) = session.run(None, {name: batch})

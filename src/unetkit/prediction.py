@@ -5,7 +5,6 @@ A picture goes through the model's stored scale policy; the probabilities come b
 picture's own size, and only then is the most probable class taken.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from unetkit.errors import (
     OutputExistsError,
     SizeError,
 )
+from unetkit.modelfile import require_plain
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
 from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
 from unetkit.pixels import DTYPES
@@ -55,12 +55,13 @@ class Predictor:
         self, model: str | Path, *, threads: int | None = None, tile_pixels: int = TILE_PIXELS
     ) -> None:
         self.path = find_model(model)
+        content = require_plain(self.path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised; its log would say them twice
         options.intra_op_num_threads = threads or 0
         try:
             self._session = onnxruntime.InferenceSession(
-                os.fspath(self.path), options, providers=["CPUExecutionProvider"]
+                content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base but this
             raise ModelFileError(

@@ -1,0 +1,146 @@
+"""What an ONNX file may hold before a runtime sees it, read without any of its libraries.
+
+The file may come from a stranger. A runtime would follow it: read other files as weights, run
+operators of libraries that somebody registered, loop for as long as it says. A U-Net needs none of
+this, so only the operators that unetkit exports are let through, with all weights inside the file.
+
+An ONNX file is a Protocol Buffers message: fields, each with a number, a wire type and a value;
+messages are values within messages. The numbers are those of onnx.proto.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from unetkit.errors import ModelFileError
+
+LARGEST_FILE = (1 << 31) - 1  # bytes; no message can be larger
+OPERATORS = {
+    *("Add", "Clip", "Concat", "Conv", "ConvTranspose", "Identity", "Max", "MaxPool", "Min"),
+    *("Mul", "Relu", "Reshape", "Slice", "Sub", "Transpose"),
+}
+DOMAINS = ("", "ai.onnx")
+VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
+# Of ModelProto: graph, functions, training_info. Of GraphProto: node, initializer,
+# sparse_initializer. Of NodeProto: op_type, attribute, domain. Of AttributeProto: t and tensors; g,
+# graphs, and what else is no number, text or tensor. Of TensorProto: external_data, data_location.
+GRAPH, FUNCTIONS, TRAINING = 7, 25, 20
+NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
+OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
+TENSORS, NESTED = (5, 10), (6, 11, 14, 15, 22, 23)
+EXTERNAL_DATA, DATA_LOCATION = 13, 14
+
+
+def require_plain(path: Path) -> bytes:
+    """Reads a model file of which everything is known.
+
+    Returns:
+        Its content.
+
+    Raises:
+        ModelFileError: It is no ONNX file, or holds anything but known operators and weights.
+    """
+    if path.stat().st_size > LARGEST_FILE:
+        raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
+    content = path.read_bytes()
+    try:
+        graphs = 0
+        for number, value in _fields(memoryview(content)):
+            if number in (FUNCTIONS, TRAINING):
+                raise _refusal(path, "it brings functions or training of its own")
+            if number == GRAPH:
+                _check_graph(path, _message(value))
+                graphs += 1
+        if not graphs:
+            raise ValueError("no graph")
+    except ValueError as error:
+        if isinstance(error, ModelFileError):
+            raise
+        raise _refusal(path, f"it is damaged ({error})") from error
+    return content
+
+
+def _check_graph(path: Path, graph: memoryview) -> None:
+    for number, value in _fields(graph):
+        if number == NODE:
+            _check_node(path, _message(value))
+        elif number == INITIALIZER:
+            _check_tensor(path, _message(value))
+        elif number == SPARSE_INITIALIZER:
+            raise _refusal(path, "it has sparse weights")
+
+
+def _check_node(path: Path, node: memoryview) -> None:
+    operator, domain = "", ""
+    for number, value in _fields(node):
+        if number == OP_TYPE:
+            operator = str(_message(value), "utf-8")
+        elif number == DOMAIN:
+            domain = str(_message(value), "utf-8")
+        elif number == ATTRIBUTE:
+            for inner, part in _fields(_message(value)):
+                if inner in NESTED:
+                    raise _refusal(path, "an attribute holds more than numbers, texts and tensors")
+                if inner in TENSORS:
+                    _check_tensor(path, _message(part))
+    if operator not in OPERATORS or domain not in DOMAINS:
+        raise _refusal(path, f"it uses the operator {domain}:{operator}".replace(" :", " ")[:100])
+
+
+def _check_tensor(path: Path, tensor: memoryview) -> None:
+    for number, value in _fields(tensor):
+        if number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0):
+            raise _refusal(path, "its weights lie in another file")
+
+
+def _refusal(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(
+        f"{path} is not a model that can be loaded: {what}; accepted is a run folder or an .onnx "
+        "file that unetkit exported; check the path, or export it again"
+    )
+
+
+def _message(value: int | memoryview) -> memoryview:
+    if isinstance(value, int):
+        raise ValueError("a number where a message should be")
+    return value
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Number and value of each field of a message.
+
+    Raises:
+        ValueError: It is none.
+    """
+    position = 0
+    while position < len(message):
+        key, position = _varint(message, position)
+        number, kind = key >> 3, key & 7
+        value: int | memoryview
+        if kind == VARINT:
+            value, position = _varint(message, position)
+        else:
+            if kind == BYTES:
+                size, position = _varint(message, position)
+            elif kind in (FIXED32, FIXED64):
+                size = 4 if kind == FIXED32 else 8
+            else:
+                raise ValueError(f"wire type {kind}")
+            value = message[position : position + size]
+            if len(value) < size:
+                raise ValueError("it ends in the middle")
+            position += size
+        yield number, value
+
+
+def _varint(message: memoryview, position: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where the next field begins."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if position >= len(message):
+            raise ValueError("it ends in the middle")
+        byte = message[position]
+        position += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, position
+    raise ValueError("a number without end")
