@@ -50,12 +50,22 @@ def test_no_memory_is_told_from_other_errors(error, expected):
 
 def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(backend, "_jax_has_computed", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=dump")
     for _ in range(2):
         assert backend.make_repeatable() is None
         assert backend.variables_that_matter()["XLA_FLAGS"] == (
             "--xla_dump_to=dump --xla_gpu_deterministic_ops=true"
         )
+
+
+def test_where_jax_has_computed_it_says_that_it_cannot(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(backend, "_jax_has_computed", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert "JAX has computed before in this process" in backend.make_repeatable()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    assert backend.make_repeatable() is None
 
 
 def test_of_other_frameworks_the_same_bytes_are_not_promised(monkeypatch):

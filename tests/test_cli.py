@@ -321,7 +321,7 @@ class TestPipe:
         assert b"unetkit: error: standard input" in done.stderr
 
     @pytest.mark.parametrize(
-        "more", [["x.jpg"], ["--out", "x"], ["--show"], ["--overlay", "--cutout"]]
+        "more", [["x.jpg"], ["--out", "x"], ["--show"], ["--overwrite"], ["--overlay", "--cutout"]]
     )
     def test_what_does_not_go_together_is_refused(self, run, more):
         done = self.pipe(b"", "-", "--model", run, *more)

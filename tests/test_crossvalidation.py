@@ -252,6 +252,21 @@ def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(result, data
 def test_a_folder_without_a_plan_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is the"):
         resume_folds(tmp_path)
-    (tmp_path / "plan.json").write_text('{"folds": 2}')
-    with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is the"):
-        resume_folds(tmp_path)
+    for config in ("{}", '{"data": 3}', "[]"):
+        plan = f'{{"folds": 2, "epochs": null, "minutes": null, "config": {config}}}'
+        (tmp_path / "plan.json").write_text(plan)
+        with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is"):
+            resume_folds(tmp_path)
+
+
+def test_folds_of_other_data_do_not_go_on(result, data, tmp_path):
+    out, _ = result
+    shutil.copytree(out, tmp_path / "folds")
+    shutil.copytree(data, tmp_path / "data")
+    plan = json.loads((out / "plan.json").read_text())
+    assert plan["config"]["data"] == str(data)
+    plan["config"]["data"] = str(tmp_path / "data")
+    (tmp_path / "folds" / "plan.json").write_text(json.dumps(plan))
+    write_pair(tmp_path / "data", "photo_0_9")
+    with pytest.raises(DataError, match=r"no longer holds what .*folds began to train on: split-1"):
+        resume_folds(tmp_path / "folds")

@@ -139,6 +139,33 @@ def test_what_is_no_message_is_refused(tmp_path, content, words):
         require_plain(tmp_path / "m.onnx")
 
 
+@pytest.mark.parametrize("name", ["op_type", "external_data", "functions"])
+def test_field_numbers_that_some_readers_cut_off_are_refused(tmp_path, name):
+    """A tag of more than 32 bits is another field to a reader that drops what is above."""
+    model = helper.make_model(graph_of([relu()], [weights()]))
+    content = model.SerializeToString()
+    wide = {"op_type": 4, "external_data": 13, "functions": 25}[name] << 3 | 2 | 1 << 32
+    tag = bytes((wide >> shift & 0x7F) | 0x80 for shift in range(0, 28, 7)) + bytes([wide >> 28])
+    hidden = tag + b"\x03Sin"
+    path = tmp_path / "m.onnx"
+    if name == "functions":
+        path.write_bytes(content + hidden)
+    else:
+        inner = model.graph.node[0] if name == "op_type" else model.graph.initializer[0]
+        number = 1 if name == "op_type" else 5
+        message = inner.SerializeToString() + hidden
+        graph = bytes([number << 3 | 2, len(message)]) + message
+        path.write_bytes(bytes([7 << 3 | 2, len(graph)]) + graph)
+    with pytest.raises(ModelFileError, match=r"damaged \(field number"):
+        require_plain(path)
+
+
+def test_the_runtime_s_own_format_is_refused(tmp_path):
+    (tmp_path / "m.onnx").write_bytes(b"\x28\x80\0\0ORTM" + bytes(100))
+    with pytest.raises(ModelFileError, match="of ONNX Runtime's own format"):
+        require_plain(tmp_path / "m.onnx")
+
+
 @given(st.data())
 @settings(derandomize=True, deadline=None, max_examples=200)
 def test_any_damage_ends_in_a_result_or_a_refusal(tmp_path_factory, data):

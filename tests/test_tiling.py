@@ -1,11 +1,13 @@
 """Tiles that cover every pixel once, and give what one run over the whole picture gives."""
 
+import json
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
 import keras
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from keras import layers
 from test_importing import export_to
 
 from unetkit import Predictor
-from unetkit.errors import SizeError
+from unetkit.errors import ModelFileError, SizeError
 from unetkit.geometry import Geometry, unet_geometry
 from unetkit.model import PRESETS, UNetConfig, build_unet
 from unetkit.tiling import (
@@ -348,7 +350,9 @@ class TestPredictor:
         model = build_unet(config, in_channels=3, num_classes=3)
         path = export_to(tmp_path / "model.onnx", model, config)
         least = smallest_tile(config.geometry) ** 2
-        with pytest.raises(SizeError, match=rf"is 100; accepted are numbers from {least} up"):
+        with pytest.raises(
+            SizeError, match=rf"tile_pixels is 100; accepted are .* from {least} up"
+        ):
             Predictor(path, tile_pixels=100)
 
     def test_a_picture_brought_to_one_size_is_one_run(self, tmp_path):
@@ -357,4 +361,25 @@ class TestPredictor:
         path = export_to(tmp_path / "model.onnx", model, config, policy="resize")
         least = smallest_tile(config.geometry) ** 2
         black = np.zeros((500, 500, 3), np.uint8)
+        assert Predictor(path)(black).shape == (500, 500)
         assert Predictor(path, tile_pixels=least)(black).shape == (500, 500)
+
+    def test_a_network_that_looks_far_takes_larger_tiles_by_default(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("unetkit.prediction.TILE_PIXELS", 100)
+        config = NETWORKS["two levels"]
+        model = build_unet(config, in_channels=3, num_classes=3)
+        path = export_to(tmp_path / "model.onnx", model, config)
+        assert Predictor(path)(np.zeros((150, 99, 3), np.uint8)).shape == (150, 99)
+
+    def test_a_file_whose_answers_are_of_another_size_is_refused(self, tmp_path):
+        config = NETWORKS["two levels"]
+        model = build_unet(config, in_channels=3, num_classes=3)
+        path = export_to(tmp_path / "model.onnx", model, config)
+        file = onnx.load(path)
+        entry = next(entry for entry in file.metadata_props if entry.key == "unetkit")
+        spec = json.loads(entry.value)
+        spec["geometry"]["margin"] = 1
+        entry.value = json.dumps(spec)
+        onnx.save(file, path)
+        with pytest.raises(ModelFileError, match="gives other arrays than its metadata says"):
+            Predictor(path)(np.zeros((50, 50, 3), np.uint8))

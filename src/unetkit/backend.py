@@ -41,6 +41,12 @@ def make_repeatable() -> str | None:
     backend = keras.backend.backend()
     if backend == "jax":
         flags = os.environ.get("XLA_FLAGS", "").split()
+        if DETERMINISTIC_XLA not in flags and _jax_has_computed():
+            return (
+                "JAX has computed before in this process: the same bytes cannot be promised on "
+                "GPUs; start training in a process of its own, or set "
+                f"XLA_FLAGS={DETERMINISTIC_XLA}"
+            )
         os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys([*flags, DETERMINISTIC_XLA]))
         return None
     if backend != "tensorflow":
@@ -61,6 +67,12 @@ def make_repeatable() -> str | None:
                 "TF_NUM_INTEROP_THREADS=1"
             )
     return None
+
+
+def _jax_has_computed() -> bool:
+    from jax._src import xla_bridge  # nothing public tells without starting it
+
+    return bool(getattr(xla_bridge, "backends_are_initialized", lambda: False)())
 
 
 def inter_op_threads() -> int:

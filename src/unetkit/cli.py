@@ -391,7 +391,7 @@ def predict(
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
     if "-" in images:
-        _require_pipe(images, out, show, wanted)
+        _require_pipe(images, out is not None or overwrite, show, wanted)
         result = predict_stream(Predictor(model), sys.stdin.buffer.read(), *wanted)
         sys.stdout.buffer.write(result)
         return
@@ -416,12 +416,12 @@ def predict(
     display.say(f"{len(files)} images, {len(written)} files in {out}")
 
 
-def _require_pipe(images: tuple[str, ...], out: str | None, show: bool, wanted: list[str]) -> None:
+def _require_pipe(images: tuple[str, ...], has_files: bool, show: bool, wanted: list[str]) -> None:
     """Refuses what does not go together with one image from standard input."""
-    if len(images) > 1 or out is not None or show or len(wanted) > 1:
+    if len(images) > 1 or has_files or show or len(wanted) > 1:
         raise ConfigError(
-            "IMAGES is -, standard input, together with other images, --out, --show or several "
-            "kinds of results; accepted is - alone, with one of --overlay, --cutout and "
+            "IMAGES is -, standard input, together with other images, --out, --overwrite, --show "
+            "or several kinds of results; accepted is - alone, with one of --overlay, --cutout and "
             "--probabilities at the most; write one result: unetkit predict - --model MODEL > FILE"
         )
     if sys.stdout.isatty():

@@ -68,6 +68,7 @@ def cross_validate(
             f"the split file {rule.file} is named with folds, which are cut anew; accepted is one "
             "of them; leave out --split, or --folds"
         )
+    overrides["data"] = str(Path(overrides["data"]).resolve())  # to be resumed from anywhere
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExistsError(
@@ -102,6 +103,8 @@ def resume_folds(
     try:
         plan = json.loads((out / runfolder.PLAN).read_text(encoding="utf-8"))
         plan = {name: plan[name] for name in ("folds", "epochs", "minutes", "config")}
+        if not isinstance(plan["folds"], int) or not isinstance(plan["config"]["data"], str):
+            raise TypeError("its folds are no number, or its data no path")
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(
             f"{out / runfolder.PLAN} is missing or damaged ({error}); accepted is the folder of "
@@ -123,20 +126,24 @@ def _train_folds(
     _require_fresh_start(overrides, found)
     splits = make_folds(usable, rule, folds, found.strata())
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / runfolder.PLAN, json.dumps(plan))
+    files = [out.resolve() / f"split-{number}.json" for number in range(1, folds + 1)]
+    texts = [split_to_json(s, dataset, found.digests(), found.left_out()) for s in splits]
+    for file, text in zip(files, texts, strict=True):
+        if file.exists() and file.read_text(encoding="utf-8") != text:
+            raise DataError(
+                f"{dataset.source} no longer holds what {out} began to train on: {file.name} would "
+                "be another; accepted are the same files; restore them, or train anew"
+            )
+        write_text(file, text)
+    write_text(out / runfolder.PLAN, json.dumps(plain(plan), default=str))
+    session: dict[str, Any] = {"device": device, "tensorboard": tensorboard, "display": display}
     results = []
-    for number, split in enumerate(splits, start=1):
+    for number, (split, file) in enumerate(zip(splits, files, strict=True), start=1):
         display.say(f"fold {number} of {folds}")
-        run, file = out / f"fold-{number}", out / f"split-{number}.json"
-        session: dict[str, Any] = {
-            "device": device,
-            "tensorboard": tensorboard,
-            "display": display,
-        }
+        run = out / f"fold-{number}"
         if (run / runfolder.CONFIG).is_file():
             resume(run, **session)
         else:
-            write_text(file, split_to_json(split, dataset, found.digests(), found.left_out()))
             rest = {k: v for k, v in overrides.get("split", {}).items() if k != "test_fraction"}
             chosen = {**overrides, "split": {**rest, "file": str(file)}}
             length = {name: plan[name] for name in ("epochs", "minutes")}

@@ -6,6 +6,7 @@ export is run beside the original before it gets its name.
 """
 
 import importlib
+import itertools
 import json
 import logging
 from collections.abc import Iterable, Sequence
@@ -39,7 +40,7 @@ from unetkit.runtime import onnxruntime
 from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec, picture_digest
 from unetkit.splits import read_split_names
-from unetkit.tiling import cut, read_tile
+from unetkit.tiling import Span, read_tile
 
 FORMATS = ("onnx",)
 OPSET = 17
@@ -298,13 +299,15 @@ def _largest_difference(
     name = session.get_inputs()[0].name
     worst, largest = 0.0, 0.0
     # A corner of a large frame says as much about rounding as the whole of it. Where the network
-    # takes any size, it is another one than that at which it was converted.
-    less = spec.geometry.stride if spec.scale.is_native else 0
-    sides = spec.scale.height, spec.scale.width
-    corner = tuple(slice(side - less if side > less else side) for side in sides)
-    for picture in pictures:
-        shown = image_to_network(picture, spec.scale)[corner]
-        ((rows, columns),) = cut(shown.shape[:2], spec.geometry)
+    # takes any size, a smaller and a larger one than that at which it was converted.
+    sides, stride = (spec.scale.height, spec.scale.width), spec.geometry.stride
+    changes = (-stride, stride) if spec.scale.is_native else (0,)
+    for picture, change in itertools.product(pictures, changes):
+        shown = image_to_network(picture, spec.scale)
+        rows, columns = (
+            Span(-spec.geometry.margin, spec.geometry.input_size(max(1, side + change)), (0, 1))
+            for side in sides
+        )
         batch = read_tile(shown, rows, columns)[None].astype(np.float32)
         (found,) = session.run(None, {name: batch})
         shown = spec.normalization.apply(spec.pixels.scaled(batch))

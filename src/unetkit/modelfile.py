@@ -19,6 +19,7 @@ OPERATORS = {
     *("Mul", "Relu", "Reshape", "Slice", "Sub", "Transpose"),
 }
 DOMAINS = ("", "ai.onnx")
+OWN_FORMAT = b"ORTM"  # where ONNX Runtime finds it, it reads the file as something else than ONNX
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 # Of ModelProto: graph, functions, training_info. Of GraphProto: node, initializer,
 # sparse_initializer. Of NodeProto: op_type, attribute, domain. Of AttributeProto: t and tensors; g,
@@ -42,6 +43,8 @@ def require_plain(path: Path) -> bytes:
     if path.stat().st_size > LARGEST_FILE:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
     content = path.read_bytes()
+    if content[4:8] == OWN_FORMAT:
+        raise _refusal(path, "it is of ONNX Runtime's own format")
     try:
         graphs = 0
         for number, value in _fields(memoryview(content)):
@@ -115,6 +118,8 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while position < len(message):
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
+        if not 0 < number < 1 << 29:  # readers that drop what is above would see another field
+            raise ValueError(f"field number {number}")
         value: int | memoryview
         if kind == VARINT:
             value, position = _varint(message, position)

@@ -25,9 +25,9 @@ from unetkit.outputs import cutout, overlay, palette_picture, write_picture, wri
 from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
 from unetkit.pixels import DTYPES
 from unetkit.runtime import onnxruntime
-from unetkit.scale import MAX_SIDE, image_to_network, scores_from_network
+from unetkit.scale import image_to_network, scores_from_network
 from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
-from unetkit.tiling import Span, apply_tiles, choose_tiles, cut, read_tile
+from unetkit.tiling import Span, apply_tiles, choose_tiles, cut, read_tile, smallest_tile
 
 # Of three layers of 32 channels, as the `notebook` preset has them at once, 400 MB.
 TILE_PIXELS = 1 << 20
@@ -40,8 +40,8 @@ class Predictor:
     Args:
         model: A run folder or an exported .onnx file.
         threads: Threads of the network; None for one a core.
-        tile_pixels: That the network is shown at once, at the most. Of `native` models,
-            larger pictures go through it in tiles, and the answer is the same.
+        tile_pixels: That the network is shown at once, at the most; a million by default. Of
+            `native` models, larger pictures go through it in tiles, and the answer is the same.
 
     Raises:
         DataNotFoundError: The path does not exist, or the run was not exported.
@@ -52,13 +52,18 @@ class Predictor:
     """
 
     def __init__(
-        self, model: str | Path, *, threads: int | None = None, tile_pixels: int = TILE_PIXELS
+        self,
+        model: str | Path,
+        *,
+        threads: int | None = None,
+        tile_pixels: int | None = None,
     ) -> None:
         self.path = find_model(model)
         content = require_plain(self.path)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised; its log would say them twice
         options.intra_op_num_threads = threads or 0
+        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(
                 content, options, providers=["CPUExecutionProvider"]
@@ -77,8 +82,13 @@ class Predictor:
             )
         self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
         self._require_interface()
-        self._tile_pixels = tile_pixels
-        choose_tiles((MAX_SIDE, MAX_SIDE), self.spec.geometry, tile_pixels)  # or it is too few
+        least = smallest_tile(self.spec.geometry) ** 2
+        if tile_pixels is not None and tile_pixels < least:
+            raise SizeError(
+                f"tile_pixels is {tile_pixels}; accepted are numbers from {least} up, the smallest "
+                f"tile of {self.path}; allow more"
+            )
+        self._tile_pixels = max(tile_pixels or TILE_PIXELS, least)
 
     def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
         """Segments one picture.
@@ -144,6 +154,9 @@ class Predictor:
                 f"({_first_line(error)}); accepted are tiles for which memory suffices; allow "
                 "fewer tile_pixels, or export the model again"
             ) from error
+        margin = self.spec.geometry.margin
+        if [size + 2 * margin for size in logits.shape[1:3]] != list(tile.shape[:2]):
+            raise self._other_interface()
         return logits[0]
 
     def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
@@ -191,11 +204,14 @@ class Predictor:
             or inputs[0].shape[-1] != spec.pixels.channels
             or outputs[0].shape[-1] != len(spec.classes)
         ):
-            raise ModelFileError(
-                f"{self.path} takes and gives other arrays than its metadata says; accepted are "
-                "models that unetkit exported; export it again from its run folder"
-            )
+            raise self._other_interface()
         self._input = inputs[0].name
+
+    def _other_interface(self) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path} takes and gives other arrays than its metadata says; accepted are "
+            "models that unetkit exported; export it again from its run folder"
+        )
 
 
 def find_model(model: str | Path) -> Path:
