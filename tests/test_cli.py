@@ -241,7 +241,14 @@ class TestData:
         assert done.returncode == 0, done.stderr
         assert "12 out-of-fold pairs" in done.stdout
         made = {path.name for path in (tmp_path / "runs" / "data-folds").iterdir()}
-        assert made == {"folds.json", "fold-1", "fold-2", "split-1.json", "split-2.json"}
+        assert made == {
+            "folds.json",
+            "fold-1",
+            "fold-2",
+            "split-1.json",
+            "split-2.json",
+            "plan.json",
+        }
 
 
 def test_info_lists_the_notebook_s_summary(run):
