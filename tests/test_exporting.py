@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 from conftest import TINY_CONFIG
+from test_importing import export_to
 
 from unetkit import Predictor, UNetConfig, build_unet, export, train
 from unetkit.classes import TRIMAP_CLASSES
@@ -144,6 +145,17 @@ def test_native_files_take_any_size_and_resizing_ones_a_single_size(tmp_path, pi
         for policy in ("native", "resize")
     }
     assert shapes == {"native": [0, 0, 0, 3], "resize": [0, 32, 40, 3]}
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_nothing_of_the_size_at_conversion_is_left(tmp_path, channels):
+    model = build_unet(CONFIG, in_channels=channels, num_classes=3)
+    path = export_to(tmp_path / "m.onnx", model, CONFIG)
+    graph = onnx.load(path).graph
+    kinds = {node.op_type for node in graph.node}
+    assert not kinds & {"Reshape", "Shape", "Pad", "Gather"}
+    assert {tensor.name for tensor in graph.initializer} <= {n for m in graph.node for n in m.input}
+    assert not graph.value_info
 
 
 def graph_input(path):

@@ -286,6 +286,9 @@ def _let_in_any_size(graph: Any) -> None:
             node.op_type = "Transpose"
             del node.input[1:]
             node.attribute.append(onnx.helper.make_attribute("perm", [0, 3, 1, 2]))
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
     for value, prefix in ((graph.input[0], ""), (graph.output[0], "output_")):
         _, height, width, _ = value.type.tensor_type.shape.dim
         height.dim_param, width.dim_param = f"{prefix}height", f"{prefix}width"
