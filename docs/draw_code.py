@@ -71,7 +71,9 @@ class Box:
 
 
 BOXES = {
-    "command": Box(0, 0, 360, "parse, call, print", "cli options tables console display"),
+    "command": Box(
+        0, 0, 360, "parse, call, print", "cli predicting watching options tables console display"
+    ),
     "jobs": Box(400, 0, 360, "whole jobs", "demonstration crossvalidation", needs_keras=True),
     "make": Box(
         0,
@@ -82,7 +84,7 @@ BOXES = {
     ),
     "folder": Box(470, 84, 220, "a folder, or a table of pairs"),
     "find": Box(400, 156, 360, "find the pairs", "finding matching layout listing"),
-    "pictures": Box(0, 250, 360, "read pictures", "reading pictures tiff strips pixels"),
+    "pictures": Box(0, 250, 360, "read pictures", "reading parallel pictures tiff segments pixels"),
     "masks": Box(400, 250, 360, "read masks", "masks classes annotations drawings documents"),
     "check": Box(
         0,
@@ -92,7 +94,7 @@ BOXES = {
         "checking looks kinds splits duplicates findings maskfindings overview",
     ),
     "sheets": Box(540, 375, 220, "findings, contact sheets"),
-    "sample": Box(0, 472, 230, "cut samples", "loading augment scale geometry"),
+    "sample": Box(0, 472, 230, "cut samples", "loading augment scale resampling geometry"),
     "network": Box(265, 472, 230, "the network", "model losses unet_drawing", needs_keras=True),
     "train": Box(
         530,
@@ -104,7 +106,20 @@ BOXES = {
     ),
     "export": Box(530, 578, 230, "export, checked", "exporting importing", needs_keras=True),
     "run": Box(245, 587, 220, "a run folder, model.onnx"),
-    "predict": Box(0, 664, 230, "predict", "prediction tiling modelfile spec outputs"),
+    "predict": Box(
+        0,
+        664,
+        230,
+        "predict",
+        "prediction predictor tiling engine memory modelfile spec gigapixels tilestore",
+    ),
+    "large": Box(
+        0,
+        806,
+        230,
+        "read and write by windows",
+        "sources windows tiffwindows tiffparts tiffbytes omezarr outputs pyramids levels",
+    ),
     "evaluate": Box(
         290,
         664,
@@ -112,7 +127,7 @@ BOXES = {
         "count, and what follows from it",
         "evaluation selection metrics calibration boundaries bootstrap summary cases provenance",
     ),
-    "answer": Box(5, 777, 220, "masks, overlays, cut-outs"),
+    "answer": Box(290, 885, 180, "masks, overlays, ..."),
     "figures": Box(290, 777, 180, "evaluation.json"),
     "report": Box(
         530,
@@ -140,7 +155,8 @@ ARROWS = (
     ("run", "bottom", 265, "predict", "top", 185),
     ("run", "bottom", 380, "evaluate", "top", 380),
     ("predict", "right", 696, "evaluate", "left", 696),
-    ("predict", "bottom", 115, "answer", "top", 115),
+    ("predict", "bottom", 115, "large", "top", 115),
+    ("large", "right", 902, "answer", "left", 902),
     ("evaluate", "bottom", 380, "figures", "top", 380),
     ("figures", "right", 794, "report", "left", 794),
     ("report", "left", 848, "html", "right", 848),

@@ -121,3 +121,62 @@ def disks_run(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     config = {**TINY_CONFIG, "classes": {"ignore": 255}}
     return train(disks, out=tmp_path_factory.mktemp("runs") / "disks", config=config)
+
+
+def export_untrained(path: Path, pixels=None, *, num_classes: int = 2, **scale) -> Path:
+    """Exports a network with random weights, which looks 44 pixels far on a grid of 8.
+
+    Args:
+        pixels: What pictures it takes; by default grey ones of 8 bits.
+        scale: Of `Scale`; by default the picture's own pixels.
+    """
+    import keras
+
+    from unetkit import UNetConfig, build_unet
+    from unetkit.classes import Classes
+    from unetkit.exporting import export_onnx
+    from unetkit.pixels import PixelFormat
+    from unetkit.scale import Scale
+    from unetkit.spec import ModelSpec, Normalization
+
+    pixels = pixels or PixelFormat(1)
+    config = UNetConfig(filters=(4, 6, 8), head_filters=4)
+    keras.utils.set_random_seed(5)
+    model = build_unet(config, in_channels=pixels.channels, num_classes=num_classes)
+    spec = ModelSpec(
+        preset="fast",
+        pixels=pixels,
+        classes=Classes(
+            tuple(f"class {i}" for i in range(num_classes)), tuple(range(num_classes)), background=0
+        ),
+        scale=Scale(**{"policy": "native", "height": 64, "width": 64, **scale}),
+        normalization=Normalization(1 / 127.5, -1.0),
+        geometry=config.geometry,
+        seen=(),
+        layers=(),
+    )
+    picture = np.zeros((64, 64, pixels.channels), pixels.dtype)
+    export_onnx(model, spec, path, [picture])
+    return path
+
+
+@pytest.fixture(scope="session")
+def grey_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes grey pictures of 8 bits at their own scale; two classes."""
+    return export_untrained(tmp_path_factory.mktemp("grey") / "grey.onnx")
+
+
+@pytest.fixture(scope="session")
+def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes photos at their own scale; three classes."""
+    from unetkit.pixels import PixelFormat
+
+    return export_untrained(
+        tmp_path_factory.mktemp("colour") / "colour.onnx", PixelFormat(3), num_classes=3
+    )
+
+
+@pytest.fixture(scope="session")
+def half_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Takes grey pictures of 8 bits at seven tenths of their own scale; two classes."""
+    return export_untrained(tmp_path_factory.mktemp("half") / "half.onnx", factor=0.7)

@@ -15,7 +15,6 @@ from unetkit.finding import Pair
 from unetkit.masks import find_drawing
 from unetkit.pixels import PixelFormat
 from unetkit.reading import (
-    AHEAD,
     READERS,
     in_parallel,
     read_in_parallel,
@@ -102,9 +101,9 @@ def test_only_a_few_pairs_are_read_ahead():
     started = []
     results = in_parallel(lambda pair: started.append(pair.name), pairs_named(*"abcdefgh" * 20))
     next(results)
-    assert len(started) <= AHEAD + 1
+    assert len(started) <= READERS + 3
     results.close()
-    assert len(started) <= AHEAD + 1
+    assert len(started) <= READERS + 3
 
 
 def test_a_polygon_file_of_many_images_is_read_once(tmp_path, monkeypatch):
@@ -167,7 +166,7 @@ def test_results_come_before_all_is_read_and_none_after_a_failure():
     names = [str(number) for number in range(50)]
     results = read_in_parallel(read, pairs_named(*names))
     assert next(results) == "0"
-    assert len(started) <= AHEAD + 1
+    assert len(started) <= READERS + 3
     found = []
     with pytest.raises(DataError, match=r"\A20 is bad\Z"):
         found.extend(results)  # keeps what comes before the error

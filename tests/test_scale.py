@@ -16,7 +16,10 @@ from unetkit.scale import (
     mask_to_network,
     resize_mask,
     scores_from_network,
+    windows_from_network,
+    windows_to_network,
 )
+from unetkit.windows import ArrayWindows
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=60)
 SIDES = st.integers(1, 40)
@@ -28,6 +31,14 @@ SCALES = st.one_of(
     RESIZES,
     st.builds(Scale, st.just("native"), SIDES, SIDES, factor=st.sampled_from([0.3, 0.5, 1, 2, 3])),
 )
+
+
+def windows(size: tuple[int, int]) -> st.SearchStrategy[tuple[slice, slice]]:
+    spans = (
+        st.sets(st.integers(0, side), min_size=2, max_size=2).map(lambda ends: slice(*sorted(ends)))
+        for side in size
+    )
+    return st.tuples(*spans)
 
 
 def masks(sides: st.SearchStrategy[tuple[int, int]] = SIZES) -> st.SearchStrategy[np.ndarray]:
@@ -61,6 +72,11 @@ class TestBoxes:
         scale = Scale("native", 256, 256)
         assert scale.network_size((301, 77)) == (301, 77)
         assert scale.inner_box((301, 77)) == (0, 0, 301, 77)
+
+    def test_only_native_pictures_at_their_own_size_are_shown_pixel_by_pixel(self):
+        assert Scale("native", 256, 256).is_pixel_by_pixel
+        assert not Scale("native", 256, 256, factor=0.5).is_pixel_by_pixel
+        assert not Scale("resize", 256, 256).is_pixel_by_pixel
 
     def test_native_factor_multiplies_both_sides(self):
         # 100 * 0.25 = 25, 30 * 0.25 = 7.5, rounded to the even 8; 1 * 0.25 never below one pixel
@@ -289,6 +305,47 @@ class TestScoresFromNetwork:
         alone = scores_from_network(scores[..., 7:8], Scale("resize", 4, 4), (8, 8))
         assert back.shape == (8, 8, 9)
         assert np.array_equal(back[..., 7], alone[..., 0])
+
+
+class TestWindows:
+    @given(scale=SCALES, size=SIZES, dtype=st.sampled_from(["u1", "u2", "f4"]), data=st.data())
+    @STEADY
+    def test_window_of_a_picture_is_that_of_the_whole_bit_for_bit(
+        self, scale: Scale, size: tuple[int, int], dtype: str, data: st.DataObject
+    ):
+        image = (np.random.default_rng(0).random((*size, 3)) * 255).astype(dtype)
+        whole = image_to_network(image, scale)
+        shown = windows_to_network(ArrayWindows(image), scale)
+        assert shown.shape == whole.shape
+        assert shown.dtype == whole.dtype
+        window = data.draw(windows(whole.shape[:2]))
+        assert shown.read(*window).tobytes() == whole[window].tobytes()
+
+    @given(scale=SCALES, size=SIZES, data=st.data())
+    @STEADY
+    def test_window_of_scores_is_that_of_the_whole_bit_for_bit(
+        self, scale: Scale, size: tuple[int, int], data: st.DataObject
+    ):
+        scores = np.random.default_rng(0).random((*scale.network_size(size), 3), np.float32)
+        whole = scores_from_network(scores, scale, size)
+        back = windows_from_network(ArrayWindows(scores), scale, size)
+        assert back.shape == whole.shape == (*size, 3)
+        assert back.dtype == np.float32
+        window = data.draw(windows(size))
+        assert back.read(*window).tobytes() == whole[window].tobytes()
+
+    def test_window_within_a_bar_repeats_the_pictures_edge(self):
+        # 1x2 into 4x4 is 2 high, from row 1 to row 2
+        image = ArrayWindows(np.array([[[10], [30]]], np.uint8))
+        shown = windows_to_network(image, Scale("resize", 4, 4, fit="letterbox"))
+        assert shown.read(slice(0, 1), slice(0, 4))[..., 0].tolist() == [[10, 15, 25, 30]]
+        assert shown.read(slice(3, 4), slice(1, 3))[..., 0].tolist() == [[15, 25]]
+
+    def test_own_pixels_are_read_as_they_are(self):
+        picture = ArrayWindows(np.zeros((5, 9, 3), np.uint8))
+        for scale in (Scale("native", 64, 64), Scale("resize", 5, 9)):
+            assert windows_to_network(picture, scale) is picture
+            assert windows_from_network(picture, scale, (5, 9)) is picture
 
 
 class TestRefusals:

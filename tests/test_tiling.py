@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
+from threading import Event
 
 import keras
 import numpy as np
@@ -15,7 +16,7 @@ from keras import layers
 from test_importing import export_to
 
 from unetkit import Predictor
-from unetkit.errors import ModelFileError, SizeError
+from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.geometry import Geometry, unet_geometry
 from unetkit.model import PRESETS, UNetConfig, build_unet
 from unetkit.tiling import (
@@ -27,6 +28,7 @@ from unetkit.tiling import (
     read_tile,
     smallest_tile,
 )
+from unetkit.windows import ArrayWindows
 
 PAPER = unet_geometry(depth=4, padding="valid")
 GEOMETRIES = {
@@ -193,19 +195,20 @@ class TestMirroring:
 
 
 def stitch(network, image, tiling):
-    """(H, W, K): a network's answer to (H, W, C), in tiles; each pixel written exactly once."""
+    """(H, W, K): a network's answer to (H, W, C), in tiles; without blending each pixel once."""
     found, times = None, np.zeros(image.shape[:2], int)
 
-    def write(rows, columns, answer):
+    def write(number, answer):
         nonlocal found
         if found is None:
-            found = np.full((*image.shape[:2], answer.shape[2]), np.nan, np.float32)
-        box = slice(*rows.kept), slice(*columns.kept)
-        found[box] = answer
-        times[box] += 1
+            found = np.zeros((*image.shape[:2], answer.shape[2]), np.float32)
+        found[tiling.kept(number)] += answer
+        times[tiling.kept(number)] += 1
 
-    apply_tiles(tiling, lambda *spans: read_tile(image, *spans), network, write)
-    assert (times == 1).all()
+    picture = ArrayWindows(image)
+    apply_tiles(tiling, lambda *spans: read_tile(picture, *spans), network, write)
+    assert (times >= 1).all()
+    assert (times == 1).all() or not tiling.is_exact
     return found
 
 
@@ -222,6 +225,112 @@ class TestStitching:
 
         tiling = cut((height, width), geometry, (tile, tile))
         assert np.array_equal(stitch(add_one, image, tiling), image + 1)
+
+    def test_the_next_tile_is_read_before_the_last_is_written(self):
+        tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
+        events = []
+        reading_ahead = Event()
+
+        def read(rows, columns):
+            events.append(("read", rows.start))
+            if rows.start == 16:
+                reading_ahead.set()
+            return np.zeros((rows.size, columns.size, 1))
+
+        def network(tile):
+            assert reading_ahead.wait(10)  # else nothing would be read while the network works
+            return tile
+
+        apply_tiles(tiling, read, network, lambda number, _: events.append(("write", number)))
+        assert [e for e in events if e[0] == "read"] == [("read", 0), ("read", 16), ("read", 32)]
+        assert [e for e in events if e[0] == "write"] == [("write", n) for n in range(3)]
+
+    def test_finished_tiles_are_left_out(self):
+        tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
+        written = []
+
+        def read(rows, columns):
+            return np.zeros((rows.size, columns.size, 1))
+
+        apply_tiles(tiling, read, lambda tile: tile, lambda n, _: written.append(n), {0, 2})
+        assert written == [1]
+        apply_tiles(tiling, read, lambda tile: tile, lambda n, _: written.append(n), {0, 1, 2})
+        assert written == [1]
+
+    @pytest.mark.parametrize("where", ["read", "network", "write"])
+    def test_what_fails_in_the_middle_is_raised(self, where):
+        tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
+        calls = {"read": 0, "network": 0, "write": 0}
+
+        def step(name, result):
+            calls[name] += 1
+            if name == where and calls[name] == 2:
+                raise OSError(28, "No space left on device")
+            return result
+
+        def read(rows, columns):
+            return step("read", np.zeros((rows.size, columns.size, 1)))
+
+        with pytest.raises(OSError, match="No space left"):
+            apply_tiles(
+                tiling, read, lambda tile: step("network", tile), lambda *_: step("write", None)
+            )
+
+
+class TestBlending:
+    """Margins smaller than exact ones."""
+
+    @given(cuttings(), st.integers(0, 200))
+    @STEADY
+    def test_weights_sum_to_one_at_each_pixel(self, cutting, margin):
+        geometry, size, tile = cutting
+        tiling = cut((size, 37), geometry, (tile, geometry.input_size(37)), margin)
+        total = np.zeros((size, 37, 1))
+        for number in range(len(tiling)):
+            weights = tiling.weights(number)
+            total[tiling.kept(number)] += 1 if weights is None else weights
+        np.testing.assert_allclose(total, 1, atol=1e-6)
+
+    @given(cuttings(largest=120), st.integers(1, 120), st.integers(0, 60))
+    @STEADY
+    def test_a_network_that_looks_nowhere_blends_to_the_same(self, cutting, width, margin):
+        geometry, height, tile = cutting
+        image = np.random.default_rng(0).random((height, width, 2)).astype(np.float32)
+        lost = geometry.margin
+
+        def add_one(tile):
+            return tile[lost : len(tile) - lost, lost : tile.shape[1] - lost] + 1
+
+        tiling = cut((height, width), geometry, (tile, tile), margin)
+        np.testing.assert_allclose(stitch(add_one, image, tiling), image + 1, atol=1e-5)
+
+    def test_a_smaller_margin_is_cheaper_and_not_exact(self):
+        exact = choose_tiles((5000, 5000), GEOMETRIES["fast"], 1 << 20)
+        blended = choose_tiles((5000, 5000), GEOMETRIES["fast"], 1 << 20, margin=64)
+        assert exact.is_exact
+        assert not blended.is_exact
+        assert blended.waste < exact.waste / 1.5
+        assert blended.describe().endswith(", blended and not exact")
+
+    def test_the_exact_margin_and_more_is_exact(self):
+        geometry = GEOMETRIES["fast"]  # 188 before, 189 after
+        for margin in (189, 192, 5000):
+            assert choose_tiles((5000, 900), geometry, 1 << 20, margin).is_exact
+        assert not choose_tiles((5000, 900), geometry, 1 << 20, 188).is_exact
+        assert choose_tiles((5000, 900), PAPER, 1 << 20, 0).is_exact  # it loses its own margin
+
+    def test_weights_by_hand(self):
+        # Tiles of 32 with a margin of 4 on either side step by 24: rows 0 to 31 and 24 to 55. In
+        # the 8 rows that both show, the first one falls from 7.5 / 8 to 0.5 / 8.
+        tiling = cut((56, 1), GEOMETRIES["one pooling"], (32, 2), margin=4)
+        first, second = (tiling.weights(n)[:, 0, 0] for n in range(2))
+        falling = np.arange(7.5, 0, -1) / 8
+        np.testing.assert_allclose(first, [*np.ones(24), *falling], atol=1e-6)
+        np.testing.assert_allclose(second, [*falling[::-1], *np.ones(24)], atol=1e-6)
+
+    def test_a_negative_margin_is_refused(self):
+        with pytest.raises(ConfigError, match="margin is -1; accepted are whole numbers from 0"):
+            cut((100, 100), GEOMETRIES["fast"], margin=-1)
 
 
 def far_sighted(config: UNetConfig, tap: int) -> keras.Model:
@@ -363,13 +472,6 @@ class TestPredictor:
         black = np.zeros((500, 500, 3), np.uint8)
         assert Predictor(path)(black).shape == (500, 500)
         assert Predictor(path, tile_pixels=least)(black).shape == (500, 500)
-
-    def test_a_network_that_looks_far_takes_larger_tiles_by_default(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("unetkit.prediction.TILE_PIXELS", 100)
-        config = NETWORKS["two levels"]
-        model = build_unet(config, in_channels=3, num_classes=3)
-        path = export_to(tmp_path / "model.onnx", model, config)
-        assert Predictor(path)(np.zeros((150, 99, 3), np.uint8)).shape == (150, 99)
 
     def test_a_file_whose_answers_are_of_another_size_is_refused(self, tmp_path):
         config = NETWORKS["two levels"]

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from unetkit.model import PRESETS, UNetConfig, build_unet
     from unetkit.overview import check
     from unetkit.oxford_pets import download_oxford_pets
-    from unetkit.prediction import Predictor
+    from unetkit.predictor import Predictor
     from unetkit.reporting import report
     from unetkit.runs import list_runs
     from unetkit.splits import SplitRule
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "PRESETS": "model",
-    "Predictor": "prediction",
+    "Predictor": "predictor",
     "Sources": "finding",
     "SplitRule": "splits",
     "UNetConfig": "model",

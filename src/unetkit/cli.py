@@ -10,13 +10,13 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from unetkit import __version__
 from unetkit.errors import ConfigError, UnetkitError, did_you_mean
@@ -362,23 +362,43 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("images", nargs=-1, required=True)
+@click.argument("images", nargs=-1)
 @click.option("--model", help=MODEL_HELP)
 @click.option("--out", help="Folder for the results.  [default: predictions]")
 @click.option("--overlay", is_flag=True, help="Also write the classes laid over the photo.")
 @click.option("--cutout", is_flag=True, help="Also write the photo with transparent background.")
-@click.option("--probabilities", is_flag=True, help="Also write class probabilities (NPZ).")
+@click.option("--probabilities", is_flag=True, help="Also write the probability of each class.")
+@click.option(
+    "--format",
+    default="auto",
+    show_default=True,
+    help="png, tiff or zarr; auto is png, but tiff of large pictures.",
+)
+@click.option("--memory", help="That may be taken, such as 800MiB.  [default: 2GiB]")
+@click.option("--margin", type=click.IntRange(min=0), help="Of tiles; less than exact is blended.")
+@click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each picture.")
 @click.option("--show", is_flag=True, help="Draw each result in the terminal.")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
+@click.pass_context
 def predict(
+    ctx: click.Context,
     images: tuple[str, ...],
     model: str | None,
     out: str | None,
+    format: str,
+    memory: str | None,
+    margin: int | None,
+    watch: str | None,
+    as_json: bool,
     show: bool,
     overwrite: bool,
     **kinds: bool,
 ) -> None:
     """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'.
+
+    Pictures may be larger than memory: TIFF, Zarr and NumPy files are read by windows, and the
+    result is that of one run over the whole. A run that was interrupted goes on.
 
     With - for IMAGES, one image comes from standard input, and its mask (or, where one is asked
     for, its overlay, cut-out or probabilities) goes to standard output.
@@ -387,47 +407,46 @@ def predict(
         raise ConfigError(
             "no model is named; accepted is a run folder or an .onnx file; name one with --model"
         )
-    from unetkit.prediction import Predictor, find_images, predict_files, predict_stream
+    from unetkit import predicting
+    from unetkit.predictor import Predictor
 
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
-    if "-" in images:
-        _require_pipe(images, out is not None or overwrite, show, wanted)
-        result = predict_stream(Predictor(model), sys.stdin.buffer.read(), *wanted)
-        sys.stdout.buffer.write(result)
+    if predicting.PIPE in images:
+        beside = {"out", "format", "watch", "as_json", "show", "overwrite"}
+        _refuse_beside_pipe(ctx, beside, len(images) + len(wanted[1:]))
+        predictor = Predictor(model, memory=memory, margin=margin)
+        predicting.predict_pipe(predictor, *(wanted or ["mask"]))
         return
-    display = _display()
-    if show:
-        from unetkit.console import draw_result, require_colours
-
-        require_colours(display.console)
-    files = find_images(images)
-    predictor = Predictor(model)
-    out = out or "predictions"
-    written = predict_files(
-        predictor,
-        files,
-        out,
-        kinds=("mask", *wanted),
-        overwrite=overwrite,
-        on_done=display.task("predicting", len(files)),
-        on_result=partial(draw_result, display.console, predictor.spec.classes) if show else None,
-    )
-    display.finish()
-    display.say(f"{len(files)} images, {len(written)} files in {out}")
-
-
-def _require_pipe(images: tuple[str, ...], has_files: bool, show: bool, wanted: list[str]) -> None:
-    """Refuses what does not go together with one image from standard input."""
-    if len(images) > 1 or has_files or show or len(wanted) > 1:
+    if bool(images) == (watch is not None):
         raise ConfigError(
-            "IMAGES is -, standard input, together with other images, --out, --overwrite, --show "
-            "or several kinds of results; accepted is - alone, with one of --overlay, --cutout and "
-            "--probabilities at the most; write one result: unetkit predict - --model MODEL > FILE"
+            "images are named together with --watch, or none at all; accepted are IMAGES, or "
+            "--watch FOLDER; name one of them"
         )
-    if sys.stdout.isatty():
+    display = _display(stderr=as_json)
+    predictor = Predictor(model, memory=memory, margin=margin)
+    folder = Path(out or "predictions")
+    output = predicting.Output(folder, ("mask", *wanted), format, overwrite, show, as_json)
+    if watch is not None:
+        with suppress(KeyboardInterrupt):  # how it is meant to end
+            predicting.watch_folder(predictor, Path(watch), output, display)
+        return
+    try:
+        predicting.predict_images(predictor, images, output, display)
+    except UnetkitError as error:
+        if as_json:
+            click.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
+        raise
+
+
+def _refuse_beside_pipe(ctx: click.Context, names: set[str], count: int) -> None:
+    """Refuses what does not go together with one image from standard input and one result."""
+    given = [n for n in sorted(names) if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE]
+    if given or count > 1:
+        others = ", ".join(given) or "other images or several kinds of results"
         raise ConfigError(
-            "standard output is a terminal, which shows no pictures; accepted is a file or a pipe; "
-            "append > mask.png"
+            f"IMAGES is -, standard input, together with {others}; accepted is - alone, with one "
+            "of --overlay, --cutout and --probabilities at the most; "
+            "write one result: unetkit predict - --model MODEL > FILE"
         )
 
 
@@ -447,7 +466,7 @@ def export(model: str, **options: Any) -> None:
 def info(model: str, layers: bool) -> None:
     """Say what MODEL, a run folder or an exported file, is."""
     from unetkit.console import make_console
-    from unetkit.prediction import Predictor
+    from unetkit.predictor import Predictor
     from unetkit.tables import describe_model, layers_table
 
     predictor = Predictor(model)

@@ -15,7 +15,7 @@ from unetkit.evaluation import score_pairs
 from unetkit.finding import Dataset, Sources, find_dataset
 from unetkit.finetuning import read_origin
 from unetkit.outputs import write_text
-from unetkit.prediction import Predictor
+from unetkit.predictor import Predictor
 from unetkit.provenance import provenance
 from unetkit.spec import picture_digest
 from unetkit.splits import Split, make_folds, split_to_json, without

@@ -11,7 +11,8 @@ from unetkit.datasets import write_synthetic_pets
 from unetkit.display import Display
 from unetkit.errors import OutputExistsError
 from unetkit.evaluation import evaluate
-from unetkit.prediction import Predictor, predict_files
+from unetkit.prediction import predict_files
+from unetkit.predictor import Predictor
 from unetkit.training import train
 
 PAIRS = 500

@@ -32,7 +32,7 @@ from unetkit.finding import Dataset, Pair, Sources, find_dataset
 from unetkit.metrics import confusion_matrix, iou_score, mean_score
 from unetkit.outputs import write_text
 from unetkit.plotting import Case
-from unetkit.prediction import Predictor
+from unetkit.predictor import Predictor
 from unetkit.provenance import provenance
 from unetkit.reading import read_pair
 from unetkit.reporting import REPORT_NAME, write_report

@@ -41,6 +41,7 @@ from unetkit.scale import image_to_network
 from unetkit.spec import METADATA_KEY, Layer, ModelSpec, picture_digest
 from unetkit.splits import read_split_names
 from unetkit.tiling import Span, read_tile
+from unetkit.windows import ArrayWindows
 
 FORMATS = ("onnx",)
 OPSET = 17
@@ -311,7 +312,7 @@ def _largest_difference(
             Span(-spec.geometry.margin, spec.geometry.input_size(max(1, side + change)), (0, 1))
             for side in sides
         )
-        batch = read_tile(shown, rows, columns)[None].astype(np.float32)
+        batch = read_tile(ArrayWindows(shown), rows, columns)[None].astype(np.float32)
         (found,) = session.run(None, {name: batch})
         shown = spec.normalization.apply(spec.pixels.scaled(batch))
         expected = keras.ops.convert_to_numpy(model(shown))

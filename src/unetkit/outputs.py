@@ -1,15 +1,18 @@
 """Masks, overlays and cut-outs, and how any result gets into its file: whole or not at all."""
 
+import json
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from unetkit.classes import Classes
 
+METADATA_KEY = "unetkit"  # of what a PNG says of how it was made
 OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
 
 
@@ -38,29 +41,42 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
     return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
 
 
-def cutout(photo: np.ndarray, alpha: np.ndarray) -> Image.Image:
-    """A photo whose opacity is `alpha`.
+def cutout(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    """A photo with an opacity, (H, W, 4) uint8.
 
     Args:
         photo: (H, W, 3) uint8.
         alpha: (H, W) float32 in [0, 1].
     """
     opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-    return Image.fromarray(np.dstack([photo, opacity]))
+    return np.dstack([photo, opacity])
 
 
-def write_picture(file: Path, picture: Image.Image) -> None:
-    """Writes a picture beside its place and moves it there, so that none is ever half-written."""
-    write_whole(file, lambda part: picture.save(part, format="PNG"))
+def write_picture(
+    file: Path, picture: Image.Image, metadata: Mapping[str, object] | None = None
+) -> None:
+    """Writes a PNG beside its place and moves it there, so that none is ever half-written.
+
+    Args:
+        metadata: Is kept as JSON in a text chunk named `METADATA_KEY`.
+    """
+    notes = PngInfo()
+    if metadata is not None:
+        notes.add_text(METADATA_KEY, json.dumps(metadata))
+    write_whole(file, lambda part: picture.save(part, format="PNG", pnginfo=notes))
 
 
-def write_probabilities(file: Path, probabilities: np.ndarray, classes: Classes) -> None:
-    write_whole(
-        file,
-        lambda part: np.savez_compressed(
-            part, probabilities=probabilities, classes=np.array(classes.names)
-        ),
-    )
+def write_probabilities(
+    file: Path,
+    probabilities: np.ndarray,
+    classes: Classes,
+    metadata: Mapping[str, object] | None = None,
+) -> None:
+    """Writes an NPZ of `probabilities`, the names of the `classes`, and `metadata` as JSON."""
+    arrays = {"probabilities": probabilities, "classes": np.array(classes.names)}
+    if metadata is not None:
+        arrays["metadata"] = np.array(json.dumps(metadata))
+    write_whole(file, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:

@@ -169,6 +169,16 @@ def count_pictures(path: Path, channel_axis: str = "auto") -> int:
         return getattr(picture, "n_frames", 1)
 
 
+def sides(path: Path) -> tuple[int, int]:
+    """(height, width) of a picture as it is stored, from its file's head.
+
+    Raises:
+        DataNotFoundError, DataError: The file cannot be opened.
+    """
+    with _pillow_errors(path), Image.open(path) as picture:
+        return picture.height, picture.width
+
+
 def sniff(path: Path) -> str:
     """The format that a file's first bytes name.
 

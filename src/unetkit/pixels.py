@@ -137,6 +137,46 @@ class PixelFormat:
         Raises:
             DataError: Neither is possible.
         """
+        return self._accept_type(self._accept_channels(pixels, source), source)
+
+    def accept_numbers(self, pixels: np.ndarray, source: str) -> np.ndarray:
+        """As `accept`, of an array that somebody made, of any integer or float type.
+
+        uint8 and uint16 go into one another as in files. Other types hold numbers on the scale of
+        the model's own pictures; fractions stay fractions.
+
+        Args:
+            pixels: (H, W, C).
+
+        Returns:
+            (H, W, C) of the format's channels; of its type, or float32.
+
+        Raises:
+            DataError: The channels do not fit, or a number is none that such pictures have.
+        """
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise DataError(
+                f"{source} has pixels that are no finite numbers; accepted are finite numbers; "
+                "fill such pixels before"
+            )
+        if {str(pixels.dtype), self.dtype} <= {"uint8", "uint16"} or pixels.dtype == self.dtype:
+            found = self._accept_type(pixels, source)
+        else:
+            limits = np.finfo(np.float32) if self.dtype == "float32" else np.iinfo(self.dtype)
+            least = limits.min if self.dtype == "float32" else 0
+            outside = ~((pixels >= least) & (pixels <= limits.max))
+            if outside.any():
+                row, column, _ = np.argwhere(outside)[0]
+                raise DataError(
+                    f"{source} has the number {pixels[outside][0]} (at row {row}, column "
+                    f"{column}); accepted are numbers from {least:g} to {limits.max:g}, as in the "
+                    f"model's {self.dtype} pictures; rescale it"
+                )
+            whole = pixels.dtype.kind in "iu" and self.dtype != "float32"
+            found = pixels.astype(self.dtype if whole else np.float32)
+        return self._accept_channels(found, source)
+
+    def _accept_channels(self, pixels: np.ndarray, source: str) -> np.ndarray:
         have = pixels.shape[2]
         if have != self.channels:
             if {have, self.channels} != {1, 3}:
@@ -145,8 +185,8 @@ class PixelFormat:
                     "pictures of the set or the model; convert it, or say with --channel-axis "
                     "where its channels are"
                 )
-            pixels = np.repeat(pixels, 3, axis=2) if have == 1 else luma(pixels)
-        return self._accept_type(pixels, source)
+            return np.repeat(pixels, 3, axis=2) if have == 1 else luma(pixels)
+        return pixels
 
     def _accept_type(self, pixels: np.ndarray, source: str) -> np.ndarray:
         if pixels.dtype == self.dtype:

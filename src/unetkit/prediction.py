@@ -1,249 +1,79 @@
-"""From a model file and pictures to masks, through ONNX Runtime.
+"""From pictures in files to masks, overlays, cut-outs and probabilities in files.
 
-No training framework is imported here: what only predicts starts in a second and installs small.
-A picture goes through the model's stored scale policy; the probabilities come back at the
-picture's own size, and only then is the most probable class taken.
+Ordinary pictures are predicted side by side, one to a thread, and written as PNG; large ones one
+after another by windows (`gigapixels`), and written as TIFF with overviews or as OME-Zarr.
 """
 
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from unetkit import runfolder
-from unetkit.errors import (
-    DataError,
-    DataNotFoundError,
-    ModelFileError,
-    OutputExistsError,
-    SizeError,
-)
-from unetkit.modelfile import require_plain
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
+from unetkit.gigapixels import describe, predict_windows
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
-from unetkit.pictures import IMAGE_SUFFIXES, count_pictures, read_image, read_picture, sniff
-from unetkit.pixels import DTYPES
-from unetkit.runtime import onnxruntime
-from unetkit.scale import image_to_network, scores_from_network
-from unetkit.spec import METADATA_KEY, ModelSpec, spec_from_json
-from unetkit.tiling import Span, apply_tiles, choose_tiles, cut, read_tile, smallest_tile
+from unetkit.parallel import in_order
+from unetkit.predictor import Predictor, labels_of
+from unetkit.sources import (
+    SUFFIXES,
+    WHOLE_PIXELS,
+    count_sources,
+    is_array_file,
+    is_image,
+    open_source,
+    picture_size,
+    require_one_picture,
+)
+from unetkit.tiling import Tiling
 
-# Of three layers of 32 channels, as the `notebook` preset has them at once, 400 MB.
-TILE_PIXELS = 1 << 20
 STANDARD_INPUT = "standard input"
+FORMATS = ("auto", "png", "tiff", "zarr")
+KINDS = {  # kind of output: how its file's name ends, before the format's suffix
+    "mask": "",
+    "overlay": "_overlay",
+    "cutout": "_cutout",
+    "probabilities": "_probabilities",
+}
+SUFFIX_OF = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}
+Picture = tuple[Path, int | None]  # a file and a page, None for the only one
 
 
-class Predictor:
-    """A trained network, ready to segment pictures of any size.
+@dataclass(frozen=True)
+class Prediction:
+    """What became of one picture.
 
     Args:
-        model: A run folder or an exported .onnx file.
-        threads: Threads of the network; None for one a core.
-        tile_pixels: That the network is shown at once, at the most; a million by default. Of
-            `native` models, larger pictures go through it in tiles, and the answer is the same.
-
-    Raises:
-        DataNotFoundError: The path does not exist, or the run was not exported.
-        ModelFileError: The file is not a model that unetkit exported.
-        SizeError: `tile_pixels` are fewer than the smallest tile has.
-
-    Source of the engine: ONNX Runtime.
+        image: Its file.
+        page: Its number in a file of several, or None.
+        size: (height, width) in pixels.
+        files: Kind of output and the file written.
+        counts: (K,) pixels of each class; None where no mask was asked for.
+        tiling: How the network was shown it.
+        photo: (H, W, 3) uint8, for people's eyes; None of a picture larger than memory.
+        mask: (H, W) uint8 class indices likewise.
     """
 
-    def __init__(
-        self,
-        model: str | Path,
-        *,
-        threads: int | None = None,
-        tile_pixels: int | None = None,
-    ) -> None:
-        self.path = find_model(model)
-        content = require_plain(self.path)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # its errors are raised; its log would say them twice
-        options.intra_op_num_threads = threads or 0
-        options.add_session_config_entry("session.load_model_format", "ONNX")
-        try:
-            self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no base but this
-            raise ModelFileError(
-                f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
-                "is a run folder or an .onnx file that unetkit exported; check the path, or export "
-                "it again"
-            ) from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
-        if METADATA_KEY not in metadata:
-            raise ModelFileError(
-                f"{self.path} was not exported by unetkit: it does not say how pictures reach it; "
-                "accepted is a run folder or an .onnx file from unetkit export; export one"
-            )
-        self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
-        self._require_interface()
-        least = smallest_tile(self.spec.geometry) ** 2
-        if tile_pixels is not None and tile_pixels < least:
-            raise SizeError(
-                f"tile_pixels is {tile_pixels}; accepted are numbers from {least} up, the smallest "
-                f"tile of {self.path}; allow more"
-            )
-        self._tile_pixels = max(tile_pixels or TILE_PIXELS, least)
+    image: Path
+    page: int | None
+    size: tuple[int, int]
+    files: Mapping[str, Path]
+    counts: np.ndarray | None
+    tiling: Tiling
+    photo: np.ndarray | None = None
+    mask: np.ndarray | None = None
 
-    def __call__(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Segments one picture.
-
-        Args:
-            image: A file of one picture, or (H, W, C) or (H, W) pixel values: uint8, uint16 or
-                float32, as the model's pictures have them.
-
-        Returns:
-            (H, W) uint8 class indices, at the picture's size.
-
-        Raises:
-            DataNotFoundError, DataError: The file cannot be read, or a pixel is no finite number.
-            SizeError: The array has another type, or channels that the model does not take.
-        """
-        return self.probabilities(image).argmax(-1).astype(np.uint8)
-
-    def probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Probability of each class for each pixel, (H, W, K) float32; arguments as in a call."""
-        pixels = self._pixels(image)
-        scores = self.network_probabilities(pixels)
-        return scores_from_network(scores, self.spec.scale, pixels.shape[:2])
-
-    def network_probabilities(self, image: np.ndarray | str | Path) -> np.ndarray:
-        """Probabilities at the network's scale, letterbox bars included, (h, w, K) float32."""
-        shown = image_to_network(self._pixels(image), self.spec.scale)
-        return _softmax(self._logits(shown))
-
-    def _logits(self, shown: np.ndarray) -> np.ndarray:
-        """Runs the network on a picture of any size, in tiles where it is large.
-
-        Args:
-            shown: (h, w, C) pixels at the network's scale.
-
-        Returns:
-            (h, w, K) float32, as one run over the whole picture would give them.
-        """
-        size, geometry = (shown.shape[0], shown.shape[1]), self.spec.geometry
-        if self.spec.scale.is_native:
-            tiling = choose_tiles(size, geometry, self._tile_pixels)
-        else:  # all pictures are of one size, and the file takes no other
-            tiling = cut(size, geometry)
-        logits = np.empty((*size, len(self.spec.classes)), np.float32)
-
-        def read(rows: Span, columns: Span) -> np.ndarray:
-            return read_tile(shown, rows, columns)
-
-        def write(rows: Span, columns: Span, answer: np.ndarray) -> None:
-            logits[slice(*rows.kept), slice(*columns.kept)] = answer
-
-        apply_tiles(tiling, read, self._run, write)
-        return logits
-
-    def _run(self, tile: np.ndarray) -> np.ndarray:
-        """One run of the network, over (h, w, C) pixels of a size that it takes."""
-        batch = tile[None].astype(np.float32)
-        try:
-            (logits,) = self._session.run(None, {self._input: batch})
-        except Exception as error:  # ONNX Runtime's exceptions share no base but this
-            height, width = tile.shape[:2]
-            raise ModelFileError(
-                f"{self.path} failed on {height}x{width} pixels at the network's scale "
-                f"({_first_line(error)}); accepted are tiles for which memory suffices; allow "
-                "fewer tile_pixels, or export the model again"
-            ) from error
-        margin = self.spec.geometry.margin
-        if [size + 2 * margin for size in logits.shape[1:3]] != list(tile.shape[:2]):
-            raise self._other_interface()
-        return logits[0]
-
-    def _pixels(self, image: np.ndarray | str | Path) -> np.ndarray:
-        format = self.spec.pixels
-        if not isinstance(image, np.ndarray):
-            self.require_one_picture(Path(image))
-            return read_image(image, format)
-        pixels = image[..., None] if image.ndim == 2 else image
-        refusal = SizeError(
-            f"image is {image.shape} {image.dtype}; accepted is (H, W, {format.channels}) "
-            f"{format.dtype} of at least one pixel; convert it"
-        )
-        if pixels.ndim != 3 or str(pixels.dtype) not in DTYPES or 0 in pixels.shape:
-            raise refusal
-        if pixels.dtype == np.float32 and not np.isfinite(pixels).all():
-            raise DataError(
-                f"image {image.shape} has pixels that are no finite numbers; accepted are finite "
-                "numbers; fill such pixels before"
-            )
-        try:
-            return format.accept(pixels, "image")
-        except DataError as error:
-            raise refusal from error
-
-    def require_one_picture(self, image: Path) -> None:
-        """Refuses pages that would be read as channels, though they are none to this model.
-
-        Raises:
-            DataError: A file has some.
-        """
-        if sniff(image) == "TIFF" and not _is_one_picture(image, self.spec):
-            raise DataError(
-                f"{image} holds {count_pictures(image, self.spec.pixels.channel_axis)} pictures; "
-                "accepted is a file of one; predict all of its pages with predict_files, or pass "
-                "one as an array"
-            )
-
-    def _require_interface(self) -> None:
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        spec = self.spec
-        if (
-            len(inputs) != 1
-            or len(outputs) != 1
-            or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
-            or inputs[0].shape[-1] != spec.pixels.channels
-            or outputs[0].shape[-1] != len(spec.classes)
-        ):
-            raise self._other_interface()
-        self._input = inputs[0].name
-
-    def _other_interface(self) -> ModelFileError:
-        return ModelFileError(
-            f"{self.path} takes and gives other arrays than its metadata says; accepted are "
-            "models that unetkit exported; export it again from its run folder"
-        )
-
-
-def find_model(model: str | Path) -> Path:
-    """The model file that a run folder or a path names.
-
-    Raises:
-        DataNotFoundError: There is none.
-    """
-    path = Path(model)
-    if path.is_dir():
-        if (path / runfolder.MODEL).is_file():
-            return path / runfolder.MODEL
-        raise DataNotFoundError(
-            f"folder {path} holds no {runfolder.MODEL}; accepted is the folder of a finished run, "
-            f"or an .onnx file; check the path, or run: unetkit export {path} --out "
-            f"{path / runfolder.MODEL}"
-        )
-    if not path.is_file():
-        raise DataNotFoundError(
-            f"model {path} does not exist; accepted is a run folder or an .onnx file; check the "
-            "path"
-        )
-    return path
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+    @property
+    def name(self) -> str:
+        return self.image.name if self.page is None else f"{self.image.name}, page {self.page}"
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """Expands files, folders and glob patterns to image files.
+    """Expands files, folders and glob patterns to image files, each once.
 
     Raises:
         DataNotFoundError: One of them names no image.
@@ -251,37 +81,23 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for item in inputs:
         path = Path(item)
-        if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if _is_image(p))
+        if path.is_dir() and not is_array_file(path):
+            matches = sorted(p for p in path.iterdir() if is_image(p))
         elif path.exists():
             matches = [path]
         elif any(sign in str(item) for sign in "*?["):
             anchor = Path(path.anchor)
             pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
-            matches = sorted(p for p in anchor.glob(pattern) if _is_image(p))
+            matches = sorted(p for p in anchor.glob(pattern) if is_image(p))
         else:
             matches = []
         if not matches:
             raise DataNotFoundError(
                 f"{item} names no image; accepted are image files, a folder of them, or a pattern "
-                f"such as 'photos/*.jpg' ({', '.join(IMAGE_SUFFIXES)}); check the path"
+                f"such as 'photos/*.jpg' ({', '.join(SUFFIXES)}); check the path"
             )
         found += matches
     return list(dict.fromkeys(found))
-
-
-def _is_image(path: Path) -> bool:
-    return (
-        path.is_file() and not path.name.startswith(".") and path.suffix.lower() in IMAGE_SUFFIXES
-    )
-
-
-KINDS = {  # kind of output: how its file's name ends
-    "mask": ".png",
-    "overlay": "_overlay.png",
-    "cutout": "_cutout.png",
-    "probabilities": "_probabilities.npz",
-}
 
 
 def predict_files(
@@ -290,9 +106,10 @@ def predict_files(
     out: str | Path,
     *,
     kinds: Sequence[str] = ("mask",),
+    format: str = "auto",
     overwrite: bool = False,
-    on_done: Callable[[], object] = lambda: None,
-    on_result: Callable[[str, np.ndarray, np.ndarray], object] | None = None,
+    on_result: Callable[[Prediction], object] = lambda result: None,
+    begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
 ) -> list[Path]:
     """Segments files and writes what is asked for, named after each image.
 
@@ -300,11 +117,15 @@ def predict_files(
     before all names are known to be free.
 
     Args:
-        kinds: Of "mask" (class indices, PNG with a palette), "overlay" (classes over the photo),
-            "cutout" (the photo, its background transparent), "probabilities" (NPZ).
+        kinds: Of "mask" (class indices, with a palette), "overlay" (classes over the photo),
+            "cutout" (the photo, its background transparent), "probabilities".
+        format: "png" (and NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr;
+            or "auto": PNG, but TIFF of pictures of more than `WHOLE_PIXELS`.
         overwrite: Whether results that exist already may be replaced. Images never are.
-        on_done: Called after each file.
-        on_result: Called with the name, the photo, (H, W, 3) uint8, and the mask of each picture.
+        on_result: Called with what became of each picture, in order but for large ones, which come
+            last.
+        begin: Called before a large picture with its file, its tiles, and how many of them an
+            earlier run left; what it returns is called after each tile.
 
     Returns:
         The files written.
@@ -313,37 +134,105 @@ def predict_files(
         OutputExistsError: A result exists, two images share a name, or a result would replace an
             image.
         DataError: An image cannot be read, or a cut-out is asked of a model without background.
+        SizeError: The memory allowed does not suffice.
     """
     out = Path(out)
-    classes = predictor.spec.classes
-    if "cutout" in kinds and classes.background is None:
+    _require_outputs(predictor, kinds, format)
+    plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
+    out.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    ordinary = {p: files for p, files in plan.items() if _is_plain(files)}
+    threads = min(len(ordinary), os.cpu_count() or 1)
+    one = predictor.for_each_of(threads) if threads > 1 else predictor
+    for result in in_order(lambda item: _predict_whole(one, *item), ordinary.items(), threads or 1):
+        written += result.files.values()
+        on_result(result)
+    for picture in plan.keys() - ordinary.keys():
+        result = _predict_large(predictor, picture, plan[picture], overwrite, begin)
+        written += result.files.values()
+        on_result(result)
+    return written
+
+
+def _is_plain(files: Mapping[str, Path]) -> bool:
+    return all(file.suffix in (".png", ".npz") for file in files.values())
+
+
+def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
+    for name, given, accepted in (("kind", kinds, tuple(KINDS)), ("format", [format], FORMATS)):
+        for one in given:
+            if one not in accepted:
+                raise ConfigError(
+                    f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}; choose one"
+                )
+    if "cutout" in kinds and predictor.spec.classes.background is None:
         raise DataError(
             f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
         )
-    plan = _plan_outputs(_pictures_of(images, predictor.spec), out, kinds, overwrite)
-    written = []
-    for (image, page), files in plan.items():
-        pixels = read_image(image, predictor.spec.pixels, page)
-        photo = predictor.spec.pixels.photo(pixels)
-        probabilities = predictor.probabilities(pixels)
-        mask = probabilities.argmax(-1).astype(np.uint8)
-        out.mkdir(parents=True, exist_ok=True)
-        for kind, file in files.items():
-            if kind == "mask":
-                write_picture(file, palette_picture(mask, classes))
-            elif kind == "overlay":
-                write_picture(file, Image.fromarray(overlay(photo, mask, classes)))
-            elif kind == "cutout":
-                alpha = 1 - probabilities[..., classes.background]
-                write_picture(file, cutout(photo, alpha))
-            else:
-                write_probabilities(file, probabilities, classes)
-            written.append(file)
-        if on_result is not None:
-            on_result(image.name if page is None else f"{image.name}, page {page}", photo, mask)
-        if not page:
-            on_done()
-    return written
+
+
+def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, Path]) -> Prediction:
+    image, page = picture
+    classes = predictor.spec.classes
+    with open_source(image, predictor.spec.pixels, page) as source:
+        size = source.shape[:2]
+        pixels = source.read(slice(0, size[0]), slice(0, size[1]))
+        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
+        if {"cutout", "probabilities"} & set(files):
+            probabilities = predictor.answer(source, "probabilities")
+            mask = labels_of(probabilities)
+        else:
+            mask = predictor.answer(source, "labels")
+    photo = predictor.spec.pixels.photo(pixels)
+    metadata = describe(predictor, tiling)
+    for kind, file in files.items():
+        if kind == "mask":
+            write_picture(file, palette_picture(mask, classes), metadata)
+        elif kind == "overlay":
+            write_picture(file, Image.fromarray(overlay(photo, mask, classes)), metadata)
+        elif kind == "cutout":
+            alpha = 1 - probabilities[..., classes.background]
+            write_picture(file, Image.fromarray(cutout(photo, alpha)), metadata)
+        else:
+            write_probabilities(file, probabilities, classes, metadata)
+    counts = np.bincount(mask.ravel(), minlength=len(classes))
+    return Prediction(image, page, size, files, counts, tiling, photo, mask)
+
+
+def _predict_large(
+    predictor: Predictor,
+    picture: Picture,
+    files: Mapping[str, Path],
+    overwrite: bool,
+    begin: Callable[[Path, Tiling, int], Callable[[], object]],
+) -> Prediction:
+    image, page = picture
+    first = next(iter(files.values()))
+    store = first.with_name(f"{first.name}.tiles")
+    tilings: list[Tiling] = []
+
+    def begin_tiles(tiling: Tiling, finished: int) -> Callable[[], object]:
+        tilings.append(tiling)
+        return begin(image, tiling, finished)
+
+    with open_source(image, predictor.spec.pixels, page) as source:
+        counts = predict_windows(
+            predictor,
+            source,
+            files,
+            store,
+            belongs_to={**_identity(image), "page": page},
+            overwrite=overwrite,
+            begin=begin_tiles,
+        )
+        size = source.shape[:2]
+    return Prediction(image, page, size, files, counts, tilings[0])
+
+
+def _identity(image: Path) -> dict[str, Any]:
+    """A file and its version."""
+    state = image.stat()
+    return {"image": image.name, "bytes": state.st_size, "changed": state.st_mtime_ns}
 
 
 def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> bytes:
@@ -363,47 +252,57 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
         image = Path(folder, "image")
         image.write_bytes(content)
         try:
-            predictor.require_one_picture(image)
-            (file,) = predict_files(predictor, [image], Path(folder, "results"), kinds=[kind])
+            require_one_picture(image, predictor.spec.pixels)
+            (file,) = predict_files(
+                predictor, [image], Path(folder, "results"), kinds=[kind], format="png"
+            )
         except DataError as error:
             raise DataError(str(error).replace(str(image), STANDARD_INPUT)) from error
         return file.read_bytes()
 
 
-def _pictures_of(images: Sequence[Path], spec: ModelSpec) -> dict[tuple[Path, int | None], str]:
-    """Each picture as a file and a page, None for the only one, and the name of its results."""
-    pictures: dict[tuple[Path, int | None], str] = {}
+def _pictures_of(images: Sequence[Path], predictor: Predictor) -> dict[Picture, str]:
+    """Each picture and the name of its results."""
+    pictures: dict[Picture, str] = {}
     for image in images:
-        if _is_one_picture(image, spec):
-            pictures[image, None] = image.stem
+        count = count_sources(image, predictor.spec.pixels)
+        stem = image.stem.removesuffix(".ome")
+        if count is None:
+            pictures[image, None] = stem
         else:
-            count = count_pictures(image, spec.pixels.channel_axis)
-            pictures |= {(image, page): f"{image.stem}_p{page:03d}" for page in range(count)}
+            pictures |= {(image, page): f"{stem}_p{page:03d}" for page in range(count)}
     return pictures
 
 
-def _is_one_picture(image: Path, spec: ModelSpec) -> bool:
-    """Whether a file holds one picture, or is a TIFF with a grey page for each of its channels.
+def _choose_format(predictor: Predictor, picture: Picture, format: str) -> str:
+    """The format of a picture's results.
 
-    Models of grey and colour know no such pages, unless they say that channels come first: a grey
-    page is a picture that they take.
+    Raises:
+        ConfigError: PNG is asked for, of more pixels than a PNG is written with.
     """
-    format = spec.pixels
-    count = count_pictures(image, format.channel_axis)
-    if count == 1:
-        return True
-    is_photo = format.channels in (1, 3) and format.channel_axis != "first"
-    if is_photo or count != format.channels or sniff(image) != "TIFF":
-        return False
-    return read_picture(image, 0, format.channel_axis).bands.shape[2] == 1
+    image, page = picture
+    if format in ("tiff", "zarr"):
+        return format
+    height, width = picture_size(image, predictor.spec.pixels, page)
+    is_large = height * width > WHOLE_PIXELS
+    if is_large and format == "png":
+        raise ConfigError(
+            f"format is 'png' and {image} has {height}x{width} pixels; accepted are up to "
+            f"{WHOLE_PIXELS:,} pixels as PNG; use tiff or zarr"
+        )
+    return "tiff" if is_large else "png"
 
 
-def _plan_outputs(
-    pictures: Mapping[tuple[Path, int | None], str],
+def plan_outputs(
+    predictor: Predictor,
+    images: Sequence[Path],
     out: Path,
     kinds: Sequence[str],
+    format: str,
     overwrite: bool,
-) -> dict[tuple[Path, int | None], dict[str, Path]]:
+) -> dict[Picture, dict[str, Path]]:
+    """The files that would be written for each picture; arguments and errors as `predict_files`."""
+    pictures = _pictures_of(images, predictor)
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
@@ -415,10 +314,12 @@ def _plan_outputs(
             f"output {out} is a folder of the images, where --overwrite might replace other "
             "pictures; accepted is another folder; name one with --out"
         )
-    plan = {
-        picture: {kind: out / (name + KINDS[kind]) for kind in kinds}
-        for picture, name in pictures.items()
-    }
+    plan = {}
+    for picture, name in pictures.items():
+        suffix = SUFFIX_OF[_choose_format(predictor, picture, format)]
+        plan[picture] = {
+            kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds
+        }
     owners: dict[Path, Path] = {}
     for (image, _), files in plan.items():
         for file in files.values():
@@ -441,5 +342,5 @@ def _plan_outputs(
     return plan
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+def _suffix(kind: str, suffix: str) -> str:
+    return ".npz" if (kind, suffix) == ("probabilities", ".png") else suffix

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +12,7 @@ from unetkit.classes import Classes
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.finding import SHOWN, Pair
 from unetkit.masks import draw_objects, find_drawing, read_mask, read_raw_mask
+from unetkit.parallel import in_order
 from unetkit.pictures import read_image, require_file
 from unetkit.pixels import PixelFormat
 from unetkit.tiff import forget_stacks
@@ -20,7 +20,6 @@ from unetkit.tiff import forget_stacks
 T = TypeVar("T")
 CHUNK = 1 << 20  # bytes
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
-AHEAD = READERS + 2  # pairs: all of them may be large
 
 
 def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.ndarray, np.ndarray]:
@@ -68,20 +67,12 @@ def in_parallel(
     read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
 ) -> Iterator[T]:
     """Applies `read` to each pair on a few threads, in order, a few ahead of who takes them."""
-    with ThreadPoolExecutor(READERS) as pool:
-        waiting = [pool.submit(read, pair) for pair in pairs[:AHEAD]]
-        try:
-            for number in range(len(pairs)):
-                result = waiting.pop(0).result()
-                if number + AHEAD < len(pairs):
-                    waiting.append(pool.submit(read, pairs[number + AHEAD]))
-                on_done()
-                yield result
-        except BaseException:
-            pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
-            raise
-        finally:
-            forget_stacks()
+    try:
+        for result in in_order(read, pairs, READERS):
+            on_done()
+            yield result
+    finally:
+        forget_stacks()
 
 
 def read_in_parallel(

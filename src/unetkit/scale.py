@@ -6,7 +6,8 @@ probabilities are scaled back. For photos, whose subject fills the frame at what
 For microscopes and satellites, where a pixel has a size in the world.
 
 Training, validation, evaluation, prediction and export all call these functions. Masks are only
-ever resized by nearest neighbour: interpolation invents classes between two others.
+ever resized by nearest neighbour: interpolation invents classes between two others. What does not
+fit into memory goes both ways by windows, whose numbers are those of the whole, bit for bit.
 """
 
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ import cv2
 import numpy as np
 
 from unetkit.errors import ConfigError
+from unetkit.resampling import ResampledWindows, resample
+from unetkit.windows import Windows
 
 IGNORE = 255  # in a mask of class indices: a pixel that nobody scores
 MAX_SIDE = 1 << 16
@@ -69,6 +72,11 @@ class Scale:
     def is_native(self) -> bool:
         return self.policy == "native"
 
+    @property
+    def is_pixel_by_pixel(self) -> bool:
+        """Whether the network is shown the picture's own pixels."""
+        return self.is_native and self.factor == 1
+
     def describe(self) -> str:
         """One line for people.
 
@@ -114,10 +122,24 @@ def image_to_network(image: np.ndarray, scale: Scale) -> np.ndarray:
         the picture's edge, so that no false contour meets it.
     """
     top, left, height, width = scale.inner_box(image.shape[:2])
-    inner = _resize(image, height, width)
+    inner = resample(image, (height, width))
     full_height, full_width = scale.network_size(image.shape[:2])
     bars = ((top, full_height - height - top), (left, full_width - width - left), (0, 0))
     return np.pad(inner, bars, mode="edge") if any(map(any, bars)) else inner
+
+
+def windows_to_network(image: Windows, scale: Scale) -> Windows:
+    """A picture as `image_to_network` has it, of which windows are read.
+
+    Args:
+        image: (H, W, C) uint8, uint16 or float32.
+
+    Returns:
+        (h, w, C) of the same type; to read a window, it reads what that needs of the picture.
+    """
+    size = image.shape[:2]
+    top, left, height, width = scale.inner_box(size)
+    return _framed(_resampled(image, (height, width)), -top, -left, scale.network_size(size))
 
 
 def mask_to_network(mask: np.ndarray, scale: Scale) -> np.ndarray:
@@ -159,26 +181,55 @@ def scores_from_network(scores: np.ndarray, scale: Scale, size: tuple[int, int])
         (H, W, K) float32.
     """
     top, left, height, width = scale.inner_box(size)
-    inner = scores[top : top + height, left : left + width]
-    if (height, width) == tuple(size):
-        return inner
-    planes = [  # one class at a time: OpenCV resizes no more than a few channels at once
-        cv2.resize(inner[..., k], size[::-1], interpolation=cv2.INTER_LINEAR)
-        for k in range(inner.shape[-1])
-    ]
-    return np.stack(planes, axis=-1)
+    return resample(scores[top : top + height, left : left + width], size)
 
 
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Shrinks by the mean of what each pixel covers, then enlarges linearly, an axis at a time."""
-    shrunk = min(height, image.shape[0]), min(width, image.shape[1])
-    for size, method in ((shrunk, cv2.INTER_AREA), ((height, width), cv2.INTER_LINEAR)):
-        if image.shape[:2] != size:
-            # OpenCV takes the mean of no more than four channels at once, and drops a single one.
-            groups = [image[..., i : i + 4] for i in range(0, image.shape[2], 4)]
-            resized = [
-                cv2.resize(np.ascontiguousarray(group), size[::-1], interpolation=method)
-                for group in groups
-            ]
-            image = np.concatenate([part.reshape(*size, -1) for part in resized], axis=2)
-    return image
+def windows_from_network(scores: Windows, scale: Scale, size: tuple[int, int]) -> Windows:
+    """Probabilities as `scores_from_network` has them, of which windows are read.
+
+    Args:
+        scores: (h, w, K) float32, h and w as `scale.network_size(size)` has them.
+        size: (height, width) of the picture.
+
+    Returns:
+        (H, W, K) float32; to read a window, it reads what that needs of the scores.
+    """
+    top, left, height, width = scale.inner_box(size)
+    return _resampled(_framed(scores, top, left, (height, width)), size)
+
+
+class _Frame:
+    """A frame of any size laid over a picture, which its edge continues without end.
+
+    Args:
+        source: The picture.
+        top: Its row in the frame's first row; negative if the frame begins above.
+        left: Its column in the frame's first column likewise.
+        size: (height, width) of the frame.
+    """
+
+    def __init__(self, source: Windows, top: int, left: int, size: tuple[int, int]) -> None:
+        self.shape: tuple[int, int, int] = (*size, source.shape[2])
+        self.dtype = source.dtype
+        self._source = source
+        self._offset = top, left
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Rows and columns of the frame, (h, w, C)."""
+        down, across = (
+            np.clip(np.arange(span.start, span.stop) + offset, 0, size - 1)
+            for span, offset, size in zip(
+                (rows, columns), self._offset, self._source.shape[:2], strict=True
+            )
+        )
+        spans = (slice(int(places[0]), int(places[-1]) + 1) for places in (down, across))
+        return self._source.read(*spans)[np.ix_(down - down[0], across - across[0])]
+
+
+def _framed(source: Windows, top: int, left: int, size: tuple[int, int]) -> Windows:
+    unchanged = (top, left) == (0, 0) and size == source.shape[:2]
+    return source if unchanged else _Frame(source, top, left, size)
+
+
+def _resampled(source: Windows, size: tuple[int, int]) -> Windows:
+    return source if size == source.shape[:2] else ResampledWindows(source, size)

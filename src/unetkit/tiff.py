@@ -5,8 +5,9 @@ file calls so (samples of a pixel, or an axis C in OME or ImageJ metadata); othe
 pictures. Where a file says nothing, its pages are many pictures, unless the caller knows better:
 `frame=None` reads them as the channels of one.
 
-tifffile reads the structure and plain numbers; compressed parts are unpacked in `strips`;
-what holds converted colours (JPEG, CMYK) or fax lines is left to Pillow whole.
+tifffile reads the structure and plain numbers; compressed parts are unpacked in `segments`;
+what holds converted colours (JPEG, CMYK) or fax lines is left to Pillow whole. Pictures larger
+than memory are read by `tiffwindows`, from the parts that are found here.
 
 Where the pages of a stack are takes long to find, so it is remembered for the next page; the file
 itself is closed after each.
@@ -30,7 +31,15 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.strips import DEFLATE, MAX_BYTES, PALETTE, UNCOMPRESSED, UNPACKED, put_together
+from unetkit.segments import (
+    MAX_BYTES,
+    PALETTE,
+    UNCOMPRESSED,
+    is_plain,
+    numbers_of,
+    put_together,
+    refused_codec,
+)
 
 MAX_PIXELS = 178_956_970  # Pillow's own bound: what decodes in about half a gigabyte
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
@@ -40,7 +49,6 @@ ALPHA = {1, 2}  # values of the ExtraSamples tag
 WHITE_IS_ZERO, COLOUR = 0, 2  # photometric interpretations
 ORIENTATION = 274  # the tag
 REMEMBERED = 8  # stacks: of images and of masks, for each of four readers
-AS_THEY_ARE = {0, 1, 2, 3, 32803, 34892}  # those whose samples need no conversion: grey, RGB, ...
 
 # Libraries also print what they then raise, which would reach people's terminals.
 warnings.filterwarnings("ignore", module=r"tifffile\.")
@@ -94,22 +102,58 @@ def read_frame(path: Path, frame: int | None, channel_axis: str = "auto") -> Fra
         DataError: The file is damaged, too large, or has no such picture.
     """
     with _opened(path, channel_axis) as file:
-        frames = file.frames
-        if frame is None and len(frames) > 1:
-            if len(frames) > FEW:
-                raise DataError(
-                    f"{path} has {len(frames)} pages; accepted as one picture are up to {FEW}, "
-                    "which are then its channels; name a page, or part the file"
-                )
-            parts = [part for parts in frames for part in parts]
-            frames = [parts]
-        index = frame or 0
-        if not 0 <= index < len(frames):
-            raise DataError(
-                f"{path} has no page {index}; accepted are 0 to {len(frames) - 1}; correct it"
-            )
-        found = _read(file.tif, path, frames[index], len(frames))
+        parts, frames = choose(file.frames, path, frame)
+        found = _read(file.tif, path, parts, frames)
         return found if channel_axis == "auto" else replace(found, has_alpha=False)
+
+
+def open_file(path: Path, channel_axis: str = "auto") -> "File":
+    """Opens a file and finds its pictures; who opens it closes it with `close_file`.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    with reading_errors(path):
+        state = path.stat()
+        version = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
+        key = (path, version, channel_axis)
+        file = _recall(key)
+        if file is None:
+            # Other files that OME metadata may name are none of ours.
+            with tifffile.TiffFile(path, _multifile=False) as tif:
+                file = File(key, tif, _list_frames(tif, path, channel_axis))
+        file.tif.filehandle.open()
+        return file
+
+
+def close_file(file: "File") -> None:
+    """Closes a file, and remembers where the pictures of a stack are."""
+    file.tif.close()
+    if len(file.frames) > 1:
+        with _lock:
+            _stacks.append(file)
+            del _stacks[:-REMEMBERED]
+
+
+def choose(frames: list[list["Part"]], path: Path, frame: int | None) -> tuple[list["Part"], int]:
+    """The parts of the picture that is meant, and how many pictures there are then.
+
+    Raises:
+        DataError: There is no such picture, or it would have too many channels.
+    """
+    if frame is None and len(frames) > 1:
+        if len(frames) > FEW:
+            raise DataError(
+                f"{path} has {len(frames)} pages; accepted as one picture are up to {FEW}, "
+                "which are then its channels; name a page, or part the file"
+            )
+        frames = [[part for parts in frames for part in parts]]
+    index = frame or 0
+    if not 0 <= index < len(frames):
+        raise DataError(
+            f"{path} has no page {index}; accepted are 0 to {len(frames) - 1}; correct it"
+        )
+    return frames[index], len(frames)
 
 
 def forget_stacks() -> None:
@@ -119,7 +163,7 @@ def forget_stacks() -> None:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Where some channels of a picture are: a page, or a place in an array read as a whole."""
 
     series: Any
@@ -128,7 +172,7 @@ class _Part:
 
 
 @dataclass(frozen=True, eq=False)
-class _File:
+class File:
     """A file and where its pictures are; for one thread at a time.
 
     Args:
@@ -139,29 +183,32 @@ class _File:
 
     key: tuple[object, ...]
     tif: tifffile.TiffFile
-    frames: list[list[_Part]]
+    frames: list[list[Part]]
 
 
-_stacks: list[_File] = []  # those that nobody reads from now, the latest last
+_stacks: list[File] = []  # those that nobody reads from now, the latest last
 _lock = threading.Lock()
 
 
 @contextmanager
-def _opened(path: Path, channel_axis: str) -> Iterator[_File]:
-    """Opens a file; whatever a damaged one makes the library stumble over becomes one error."""
-    try:
-        state = path.stat()
-        version = (state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino)
-        key = (path, version, channel_axis)
-        file = _recall(key)
-        if file is None:
-            # Other files that OME metadata may name are none of ours.
-            with tifffile.TiffFile(path, _multifile=False) as tif:
-                file = _File(key, tif, _list_frames(tif, path, channel_axis))
-        file.tif.filehandle.open()
+def _opened(path: Path, channel_axis: str) -> Iterator[File]:
+    """Opens a file, or one whose pictures are remembered."""
+    with reading_errors(path):
+        file = open_file(path, channel_axis)
         with file.tif:
             yield file
-        _remember(file)
+        close_file(file)
+
+
+@contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """Whatever a damaged file makes the libraries stumble over becomes one error.
+
+    Raises:
+        DataNotFoundError, DataError: The file is gone, damaged, or larger than memory.
+    """
+    try:
+        yield
     except DataError:
         raise
     except FileNotFoundError as error:
@@ -180,7 +227,7 @@ def _opened(path: Path, channel_axis: str) -> Iterator[_File]:
         ) from error
 
 
-def _recall(key: tuple[object, ...]) -> _File | None:
+def _recall(key: tuple[object, ...]) -> File | None:
     with _lock:
         for place, file in enumerate(_stacks):
             if file.key == key:
@@ -188,14 +235,7 @@ def _recall(key: tuple[object, ...]) -> _File | None:
     return None
 
 
-def _remember(file: _File) -> None:
-    if len(file.frames) > 1:
-        with _lock:
-            _stacks.append(file)
-            del _stacks[:-REMEMBERED]
-
-
-def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[_Part]]:
+def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[Part]]:
     """The pictures of a file, each as the parts whose channels make it up."""
     _require_few_pages(tif, path)
     if len(tif.pages) and tif.pages.first.dtype is None:
@@ -208,7 +248,7 @@ def _list_frames(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
         raise DataError(f"{path} holds no picture; accepted is a TIFF with one; replace it")
     if series[0].kind not in ("generic", "uniform", "shaped"):
         series = series[:1]  # what follows are thumbnails, labels, overviews
-    frames: list[list[_Part]] = []
+    frames: list[list[Part]] = []
     for one in series:
         if one.keyframe.is_reduced and frames:
             continue
@@ -240,7 +280,7 @@ def _too_many_pages(path: Path) -> DataError:
     )
 
 
-def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
+def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[Part]]:
     axes, shape = series.axes, series.shape
     if 0 in shape:
         raise DataError(
@@ -257,23 +297,23 @@ def _frames_of(series: Any, path: Path, channel_axis: str) -> list[list[_Part]]:
     if plane == "YX" and len(lead) == 1 and lead[0][0] in "QI":
         short = shape[2] <= FEW and min(shape[:2]) >= 2 * FEW
         if channel_axis == "last" or (channel_axis == "auto" and short):
-            return [[_Part(series, None, whole=True)]]
+            return [[Part(series, None, whole=True)]]
     is_channel = [
         letter == "C" or (channel_axis == "first" and len(lead) == 1) for letter, _ in lead
     ]
     if expected > MAX_PAGES:
         raise _too_many_pages(path)
     whole = len(series.pages) != expected  # one page's tags may stand for many
-    pictures: dict[tuple[int, ...], list[_Part]] = {}
+    pictures: dict[tuple[int, ...], list[Part]] = {}
     for page, place in enumerate(itertools.product(*(range(size) for _, size in lead))):
         key = tuple(i for i, inner in zip(place, is_channel, strict=True) if not inner)
-        pictures.setdefault(key, []).append(_Part(series, page, whole))
+        pictures.setdefault(key, []).append(Part(series, page, whole))
     return list(pictures.values())
 
 
-def _read(tif: tifffile.TiffFile, path: Path, parts: list[_Part], frames: int) -> Frame:
+def _read(tif: tifffile.TiffFile, path: Path, parts: list[Part], frames: int) -> Frame:
     keyframe = parts[0].series.keyframe
-    sizes = [int(np.prod(_plane_shape(part))) if part.whole else keyframe.size for part in parts]
+    sizes = [int(np.prod(plane_shape(part))) if part.whole else keyframe.size for part in parts]
     pixels = keyframe.imagelength * keyframe.imagewidth
     total = sum(sizes) * keyframe.dtype.itemsize
     if pixels > MAX_PIXELS or total > MAX_BYTES:
@@ -284,27 +324,53 @@ def _read(tif: tifffile.TiffFile, path: Path, parts: list[_Part], frames: int) -
         )
     read = [_read_part(tif, path, part) for part in parts]
     array = read[0][0] if len(read) == 1 else np.concatenate([part for part, _ in read], axis=2)
-    orientation = 1 if read[0][1] else keyframe.tags.valueof(ORIENTATION, default=1)
-    palette = _palette(path, keyframe)
+    orientation = 1 if read[0][1] else orientation_of(keyframe)
+    palette = palette_of(path, keyframe)
     if palette is not None and array.dtype == bool:
         array = array.view(np.uint8)
     return Frame(
-        array if read[0][1] else _black_is_zero(array, int(keyframe.photometric)),
+        array if read[0][1] else black_is_zero(array, int(keyframe.photometric)),
         palette,
-        len(parts) == 1 and _has_alpha(keyframe, array.shape[2]),
-        orientation if orientation in range(1, 9) else 1,
+        len(parts) == 1 and has_alpha(keyframe, array.shape[2]),
+        orientation,
         frames,
         int(keyframe.compression) in LOSSY,
     )
 
 
-def _black_is_zero(array: np.ndarray, photometric: int) -> np.ndarray:
+def orientation_of(keyframe: Any) -> int:
+    """EXIF orientation, 1 to 8; 1 where the file says something else."""
+    orientation = keyframe.tags.valueof(ORIENTATION, default=1)
+    return orientation if orientation in range(1, 9) else 1
+
+
+def turn(array: np.ndarray, orientation: int) -> np.ndarray:
+    """Upright, from how the camera was held.
+
+    Source: EXIF 2.3, tag 0x0112: where the first row and the first column belong.
+    """
+    if orientation >= 5:
+        array = array.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        array = array[::-1]
+    if orientation in (2, 3, 6, 7):
+        array = array[:, ::-1]
+    return np.ascontiguousarray(array)
+
+
+def black_is_zero(array: np.ndarray, photometric: int) -> np.ndarray:
+    """Grey with white as its largest number, where a file has it as 0."""
     if photometric != WHITE_IS_ZERO or array.dtype.kind not in "bu":
         return array
     return ~array  # of bits or unsigned numbers: what is missing to the largest one
 
 
-def _palette(path: Path, keyframe: Any) -> np.ndarray | None:
+def palette_of(path: Path, keyframe: Any) -> np.ndarray | None:
+    """Colours of the indices, (n, 3) uint8; None where numbers are no indices.
+
+    Raises:
+        DataError: There are none.
+    """
     if int(keyframe.photometric) != PALETTE:
         return None
     colours = np.asarray(() if keyframe.colormap is None else keyframe.colormap)
@@ -316,7 +382,8 @@ def _palette(path: Path, keyframe: Any) -> np.ndarray | None:
     return (colours.T >> 8).astype(np.uint8)
 
 
-def _has_alpha(keyframe: Any, channels: int) -> bool:
+def has_alpha(keyframe: Any, channels: int) -> bool:
+    """Whether the last channel is opacity: it is called so, or a fourth of colours."""
     extra = keyframe.extrasamples
     colours = 3 if int(keyframe.photometric) == COLOUR else 1
     if not extra:
@@ -324,7 +391,7 @@ def _has_alpha(keyframe: Any, channels: int) -> bool:
     return channels == colours + 1 and int(extra[-1]) in ALPHA
 
 
-def _read_part(tif: tifffile.TiffFile, path: Path, part: _Part) -> tuple[np.ndarray, bool]:
+def _read_part(tif: tifffile.TiffFile, path: Path, part: Part) -> tuple[np.ndarray, bool]:
     """Some channels, (H, W, c), and whether they are upright and black at 0 already."""
     series = part.series
     if not part.whole:
@@ -332,45 +399,65 @@ def _read_part(tif: tifffile.TiffFile, path: Path, part: _Part) -> tuple[np.ndar
     if part.page is None and len(series.pages) == series.shape[0]:
         rows = [_read_page(tif, path, page)[0][..., 0] for page in series.pages]
         return np.stack(rows), False  # (H, W, C), which the file calls pages, rows and columns
-    shape = _plane_shape(part)
+    shape = plane_shape(part)
     if series.dataoffset is not None:  # plane after plane, plain numbers
         count = int(np.prod(shape))
         stored = series.dtype.newbyteorder(tif.byteorder)
         start = series.dataoffset + (part.page or 0) * count * stored.itemsize
         array = tif.filehandle.read_array(stored, count, start).astype(series.dtype).reshape(shape)
-        return array if part.page is None else _channels_last(array, series.axes), False
-    samples = series.keyframe.samplesperpixel
-    if part.page is None or len(series.pages) * samples * np.prod(shape) != series.size:
-        raise DataError(
-            f"{path} has compressed volumes; accepted are planes; save it without compression"
-        )
-    page, sample = divmod(part.page, samples)  # what the pages call samples, the file calls an axis
-    array, is_upright = _read_page(tif, path, series.pages[page])
+        return array if part.page is None else channels_last(array, series.axes), False
+    page, sample = sample_of(path, part)
+    array, is_upright = _read_page(tif, path, page)
     return array[..., sample : sample + 1], is_upright
 
 
-def _plane_shape(part: _Part) -> tuple[int, ...]:
+def sample_of(path: Path, part: Part) -> tuple[Any, int]:
+    """The page and its sample that are a part: what pages call samples, a file may call an axis.
+
+    Raises:
+        DataError: It is neither.
+    """
+    series, samples = part.series, part.series.keyframe.samplesperpixel
+    size = len(series.pages) * samples * math.prod(plane_shape(part))
+    if part.page is None or size != series.size:
+        raise DataError(
+            f"{path} has compressed volumes; accepted are planes; save it without compression"
+        )
+    page, sample = divmod(part.page, samples)
+    return series.pages[page], sample
+
+
+def plane_shape(part: Part) -> tuple[int, ...]:
+    """Sizes of a part of an array that is read as a whole, in the order of its axes."""
     series = part.series
     has_samples = part.page is None or series.axes.endswith(("SYX", "YXS"))
     return series.shape[-3:] if has_samples else series.shape[-2:]
 
 
 def _read_page(tif: tifffile.TiffFile, path: Path, page: Any) -> tuple[np.ndarray, bool]:
-    if page is None:
-        raise DataError(f"{path} lacks a page; accepted are whole files; replace it")
+    require_page(path, page)
     keyframe = page.keyframe
     compression = int(keyframe.compression)
     _require_data(tif, path, page)
-    if int(keyframe.photometric) not in AS_THEY_ARE:
-        return _read_with_pillow(path, page)
+    if not is_plain(keyframe):
+        return _read_with_pillow(path, page), True
     if compression == UNCOMPRESSED and keyframe.bitspersample not in (2, 4):
-        return _channels_last(page.asarray(), page.axes), False
-    if compression in {UNCOMPRESSED, *DEFLATE, *UNPACKED}:
-        return put_together(tif, path, page), False
-    return _read_with_pillow(path, page)
+        return channels_last(page.asarray(), page.axes), False
+    return put_together(tif, path, page), False
 
 
-def _channels_last(array: np.ndarray, axes: str) -> np.ndarray:
+def require_page(path: Path, page: Any) -> None:
+    """Refuses a page that metadata name and the file does not have.
+
+    Raises:
+        DataError: It is none.
+    """
+    if page is None:
+        raise DataError(f"{path} lacks a page; accepted are whole files; replace it")
+
+
+def channels_last(array: np.ndarray, axes: str) -> np.ndarray:
+    """(H, W, C), from an array with or without an axis of samples."""
     if axes.endswith("SYX"):
         return np.moveaxis(array, 0, -1)
     return array if axes.endswith("S") else array[..., None]
@@ -394,24 +481,11 @@ def _require_data(tif: tifffile.TiffFile, path: Path, page: Any) -> None:
         )
 
 
-def _read_with_pillow(path: Path, page: Any) -> tuple[np.ndarray, bool]:
-    """As `_read_page`, for what needs a conversion of colours or a codec of pictures."""
-    keyframe = page.keyframe
+def _read_with_pillow(path: Path, page: Any) -> np.ndarray:
+    """(H, W, C), of what needs a conversion of colours or a codec of pictures."""
     try:
         with Image.open(path) as picture:
             picture.seek(page.index)
-            # Pillow converts what it can, and says so of the rest.
-            colours = picture.mode in ("CMYK", "YCbCr", "LAB", "HSV")
-            plain = picture.convert("RGB") if colours else picture
-            array = np.asarray(plain)
+            return numbers_of(path, page.keyframe, picture)
     except UnidentifiedImageError:
-        array, colours = np.empty((0, 0)), False
-    array = array if array.ndim == 3 else array[..., None]
-    if not array.size or (not colours and array.shape[2] != keyframe.samplesperpixel):
-        name = getattr(keyframe.compression, "name", keyframe.compression)
-        raise DataError(
-            f"{path} has {keyframe.samplesperpixel} channels of {keyframe.bitspersample} bits in "
-            f"the compression {name}, which cannot be read here; accepted are none, deflate and "
-            "LZW; save it with one of these"
-        )
-    return array, True
+        raise refused_codec(path, page.keyframe) from None

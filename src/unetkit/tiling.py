@@ -10,16 +10,22 @@ and keeps a part of the answer. Three facts make the parts exact:
 
 Unpadded networks never pad: all of a tile's answer is exact, and only the grid is to be kept.
 
+With a margin that is smaller than this, tiles are cheaper and no longer exact: then their answers
+overlap, and are blended so that no seam shows.
+
 Arrays in, arrays out: which network answers, and where pictures come from, is left to the caller.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
-from unetkit.errors import SizeError
+from unetkit.errors import ConfigError, SizeError
 from unetkit.geometry import Geometry
+from unetkit.windows import Windows
 
 Size = tuple[int, int]  # height, width
 
@@ -32,7 +38,8 @@ class Span:
         start: First row that is shown to the network, in the picture continued by mirroring;
             negative before its edge.
         size: Rows that are shown.
-        kept: First and last row + 1 of the answer that is kept, in the picture.
+        kept: First and last row + 1 of the answer that is kept, in the picture. Where answers are
+            blended, those of neighbours overlap.
     """
 
     start: int
@@ -49,18 +56,27 @@ class Tiling:
         size: Of the picture.
         rows: Spans that cover its height, all of one size.
         columns: Spans that cover its width likewise.
+        is_exact: Whether the answer is that of one run over the whole; else it is blended.
     """
 
     geometry: Geometry
     size: Size
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
+    is_exact: bool = True
 
     def __len__(self) -> int:
         return len(self.rows) * len(self.columns)
 
-    def __iter__(self) -> Iterator[tuple[Span, Span]]:
-        return ((row, column) for row in self.rows for column in self.columns)
+    def spans(self, number: int) -> tuple[Span, Span]:
+        """Rows and columns of a tile; they are numbered row by row."""
+        row, column = divmod(number, len(self.columns))
+        return self.rows[row], self.columns[column]
+
+    def kept(self, number: int) -> tuple[slice, slice]:
+        """Rows and columns of the picture for which a tile answers."""
+        rows, columns = self.spans(number)
+        return slice(*rows.kept), slice(*columns.kept)
 
     @property
     def tile_size(self) -> Size:
@@ -79,10 +95,34 @@ class Tiling:
         height, width = self.tile_size
         if len(self) == 1:
             return f"one run of {height}x{width}"
-        return f"{len(self)} tiles of {height}x{width}, {self.waste:.2f} times the work of one run"
+        blended = "" if self.is_exact else ", blended and not exact"
+        return (
+            f"{len(self)} tiles of {height}x{width}, {self.waste:.2f} times the work of one run"
+            f"{blended}"
+        )
+
+    def weights(self, number: int) -> np.ndarray | None:
+        """What the answer of a tile counts for each pixel that it keeps; None where that is 1.
+
+        The weights of all tiles sum to 1 at each pixel.
+
+        Returns:
+            (h, w, 1) float32.
+        """
+        if self.is_exact or len(self) == 1:
+            return None
+        row, column = divmod(number, len(self.columns))
+        rows, columns = self._ramps[0][row], self._ramps[1][column]
+        return (rows[:, None] * columns)[..., None].astype(np.float32)
+
+    @cached_property
+    def _ramps(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        return _ramps(self.rows, self.size[0]), _ramps(self.columns, self.size[1])
 
 
-def cut(size: Size, geometry: Geometry, tile_size: Size | None = None) -> Tiling:
+def cut(
+    size: Size, geometry: Geometry, tile_size: Size | None = None, margin: int | None = None
+) -> Tiling:
     """Cuts a picture into as few tiles as tiles of this size can be, all of one size.
 
     Where as many smaller tiles cover it too, these are smaller.
@@ -91,28 +131,36 @@ def cut(size: Size, geometry: Geometry, tile_size: Size | None = None) -> Tiling
         size: Of the picture.
         geometry: Of the network.
         tile_size: Largest size to be shown to the network at once; None for one run over all.
+        margin: Pixels beyond a tile's own that it is shown, on the grid of the network's stride;
+            None for as many as its answer depends on. With less, answers are blended.
 
     Raises:
         SizeError: The network does not take it, or nothing of such a tile is exact.
+        ConfigError: `margin` is negative.
     """
+    geometry, is_exact = _within(geometry, margin)
     if tile_size is None:
         tile_size = geometry.input_size(size[0]), geometry.input_size(size[1])
     counts = [_count(*sizes, geometry) for sizes in zip(size, tile_size, strict=True)]
-    rows, columns = (_spans(*pair, geometry) for pair in zip(size, counts, strict=True))
-    return Tiling(geometry, size, rows, columns)
+    return _tiling(size, (counts[0], counts[1]), geometry, is_exact)
 
 
-def choose_tiles(size: Size, geometry: Geometry, most_pixels: int) -> Tiling:
+def choose_tiles(
+    size: Size, geometry: Geometry, most_pixels: int, margin: int | None = None
+) -> Tiling:
     """Cuts a picture into tiles of so many pixels at most, such that the least is shown in all.
 
     Args:
         size: Of the picture.
         geometry: Of the network.
         most_pixels: That may be shown to the network at once.
+        margin: As for `cut`.
 
     Raises:
         SizeError: Fewer than the smallest tile has.
+        ConfigError: `margin` is negative.
     """
+    geometry, is_exact = _within(geometry, margin)
     choices: list[tuple[int, int, int]] = []  # pixels shown in all, rows of tiles, columns of tiles
     least = [min(smallest_tile(geometry), geometry.input_size(side)) for side in size]
     for rows in range(1, _count(size[0], least[0], geometry) + 1):
@@ -128,14 +176,33 @@ def choose_tiles(size: Size, geometry: Geometry, most_pixels: int) -> Tiling:
             "the smallest tile of this network; allow more"
         )
     _, rows, columns = min(choices)
-    return Tiling(
-        geometry, size, _spans(size[0], rows, geometry), _spans(size[1], columns, geometry)
-    )
+    return _tiling(size, (rows, columns), geometry, is_exact)
 
 
-def smallest_tile(geometry: Geometry) -> int:
-    """Side of the smallest tile of which anything is exact wherever it lies."""
+def smallest_tile(geometry: Geometry, margin: int | None = None) -> int:
+    """Side of the smallest tile of which anything is kept wherever it lies."""
+    geometry, _ = _within(geometry, margin)
     return geometry.input_size(_lost(geometry) - 2 * geometry.margin + geometry.stride)
+
+
+def _within(geometry: Geometry, margin: int | None) -> tuple[Geometry, bool]:
+    """A network that is taken to look no further than a margin, and whether that is true."""
+    if margin is None or margin >= max(geometry.tile_before, geometry.tile_after):
+        return geometry, True
+    if margin < 0:
+        raise ConfigError(
+            f"margin is {margin}; accepted are whole numbers from 0 up; leave it out for exact "
+            "tiles"
+        )
+    before, after = min(margin, geometry.tile_before), min(margin, geometry.tile_after)
+    return replace(geometry, tile_before=before, tile_after=after), False
+
+
+def _tiling(size: Size, counts: tuple[int, int], geometry: Geometry, is_exact: bool) -> Tiling:
+    rows, columns = (
+        _spans(side, count, geometry, is_exact) for side, count in zip(size, counts, strict=True)
+    )
+    return Tiling(geometry, size, rows, columns, is_exact)
 
 
 def _margin_before(geometry: Geometry) -> int:
@@ -181,45 +248,94 @@ def _tile(size: int, count: int, geometry: Geometry) -> int:
     return geometry.input_size(least - 2 * geometry.margin)
 
 
-def _spans(size: int, count: int, geometry: Geometry) -> tuple[Span, ...]:
+def _spans(size: int, count: int, geometry: Geometry, is_exact: bool) -> tuple[Span, ...]:
     whole, tile = geometry.input_size(size), _tile(size, count, geometry)
     starts = [min(i * (tile - _lost(geometry)), whole - tile) for i in range(count)]
-    ends = [start + _margin_before(geometry) for start in starts[1:]]  # the next one is exact there
-    kept = zip([0, *ends], [*ends, size], strict=True)
+    firsts = [0, *(start + _margin_before(geometry) for start in starts[1:])]
+    lasts = [*firsts[1:], size]  # where the next one is exact
+    if not is_exact:
+        firsts, lasts = starts, [start + tile - 2 * geometry.margin for start in starts]
     return tuple(
         Span(start - geometry.margin, tile, (first, min(last, size)))
-        for start, (first, last) in zip(starts, kept, strict=True)
+        for start, first, last in zip(starts, firsts, lasts, strict=True)
     )
+
+
+def _ramps(spans: Sequence[Span], size: int) -> list[np.ndarray]:
+    """What each row that a span keeps counts: less towards ends within the picture, 1 in all."""
+    found, total = [], np.zeros(size)
+    for span in spans:
+        first, last = span.kept
+        rows = np.arange(first, last) + 0.5
+        inner = [rows - first] * (first > 0) + [last - rows] * (last < size)
+        found.append(np.minimum.reduce([*inner, np.full(len(rows), 1.0 * span.size)]))
+        total[first:last] += found[-1]
+    return [ramp / total[slice(*span.kept)] for ramp, span in zip(found, spans, strict=True)]
 
 
 def apply_tiles(
     tiling: Tiling,
     read: Callable[[Span, Span], np.ndarray],
     network: Callable[[np.ndarray], np.ndarray],
-    write: Callable[[Span, Span, np.ndarray], object],
+    write: Callable[[int, np.ndarray], object],
+    finished: Collection[int] = (),
 ) -> None:
-    """Shows each tile to a network, and hands on what is exact of its answer.
+    """Shows each tile to a network, and hands on what is kept of its answer.
+
+    The next tile is read, and the last one written, while the network works.
 
     Args:
         tiling: Of the picture.
         read: Gives (h, w, C) pixels for a span of rows and one of columns.
         network: From those to (h', w', K), h' and w' smaller by twice the margin.
-        write: Takes the spans, and (h", w", K) for the rows and columns that they keep.
+        write: Takes the number of a tile, and (h", w", K) for the rows and columns that it keeps,
+            times `Tiling.weights`.
+        finished: Numbers of tiles that are left out.
     """
+    todo = [number for number in range(len(tiling)) if number not in finished]
+
+    def show(number: int) -> np.ndarray:
+        return read(*tiling.spans(number))
+
+    def keep(number: int, answer: np.ndarray) -> None:
+        write(number, _kept(tiling, number, answer))
+
+    if len(todo) == 1:
+        keep(todo[0], network(show(todo[0])))
+        return
+    with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
+        upcoming = [reader.submit(show, number) for number in todo[:1]]
+        written: list[Future[None]] = []
+        for place, number in enumerate(todo):
+            shown = upcoming.pop().result()
+            upcoming += [reader.submit(show, number) for number in todo[place + 1 : place + 2]]
+            answer = network(shown)
+            if written:
+                written.pop().result()
+            written.append(writer.submit(keep, number, answer))
+        for last in written:
+            last.result()
+
+
+def _kept(tiling: Tiling, number: int, answer: np.ndarray) -> np.ndarray:
     margin = tiling.geometry.margin
-    for row, column in tiling:
-        answer = network(read(row, column))
-        (top, bottom), (left, right) = (
-            (span.kept[0] - span.start - margin, span.kept[1] - span.start - margin)
-            for span in (row, column)
-        )
-        write(row, column, answer[top:bottom, left:right])
+    (top, bottom), (left, right) = (
+        (span.kept[0] - span.start - margin, span.kept[1] - span.start - margin)
+        for span in tiling.spans(number)
+    )
+    kept, weights = answer[top:bottom, left:right], tiling.weights(number)
+    return kept if weights is None else kept * weights
 
 
-def read_tile(image: np.ndarray, rows: Span, columns: Span) -> np.ndarray:
-    """What a tile shows of a picture, (rows.size, columns.size, C), of (H, W, C)."""
-    height, width = image.shape[:2]
-    return image[np.ix_(mirrored(rows, height), mirrored(columns, width))]
+def read_tile(picture: Windows, rows: Span, columns: Span) -> np.ndarray:
+    """What a tile shows of a picture, (rows.size, columns.size, C)."""
+    height, width, _ = picture.shape
+    down, across = mirrored(rows, height), mirrored(columns, width)
+    top, left = int(down.min()), int(across.min())
+    window = picture.read(slice(top, int(down.max()) + 1), slice(left, int(across.max()) + 1))
+    if window.shape[:2] == (rows.size, columns.size):
+        return window  # nothing is mirrored
+    return window[np.ix_(down - top, across - left)]
 
 
 def mirrored(span: Span, size: int) -> np.ndarray:

@@ -32,7 +32,7 @@ from unetkit.manifest import (
     read_manifest,
     read_split_record,
 )
-from unetkit.prediction import Predictor
+from unetkit.predictor import Predictor
 from unetkit.provenance import provenance
 from unetkit.reading import file_sha256, in_parallel
 from unetkit.splits import read_split_names

@@ -1,0 +1,214 @@
+"""Pictures larger than memory: read by windows, predicted in tiles, written with overviews.
+
+    source -> windows at the network's scale -> tiles -> tile store -> results, a row at a time
+
+What stands between the two halves is the store on the disk. It holds labels where nothing else is
+asked for, and logits otherwise; an interrupted run goes on with the tiles that it has.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit import __version__
+from unetkit.engine import softmax
+from unetkit.omezarr import write_ome_zarr
+from unetkit.outputs import cutout, overlay
+from unetkit.predictor import Predictor, labels_of
+from unetkit.pyramids import write_tiff_pyramid
+from unetkit.scale import windows_from_network
+from unetkit.sources import Source
+from unetkit.tilestore import TileStore, open_store
+from unetkit.tiling import Tiling
+from unetkit.windows import Windows
+
+NODATA = 255  # of a mask: no class has this index
+
+
+def predict_windows(
+    predictor: Predictor,
+    source: Source,
+    files: Mapping[str, Path],
+    store: Path,
+    *,
+    belongs_to: Mapping[str, Any],
+    overwrite: bool = False,
+    begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
+) -> np.ndarray | None:
+    """Segments a picture of any size and writes what is asked for, in bounded memory.
+
+    Args:
+        source: The picture.
+        files: Kind of output ("mask", "overlay", "cutout", "probabilities") and its file: TIFF, or
+            OME-Zarr where it ends so.
+        store: Folder for finished tiles; removed when all files are written.
+        belongs_to: Of what file and version of it the tiles are.
+        overwrite: Whether files, and tiles of another run, may be replaced.
+        begin: Told the tiles and how many of them an earlier run left; what it returns is called
+            after each.
+
+    Returns:
+        (K,) int64, pixels of each class; None where no mask is asked for.
+
+    Raises:
+        DataError: The picture cannot be read.
+        OutputExistsError: The store is another run's.
+        SizeError: The memory allowed does not suffice.
+    """
+    scale, classes = predictor.spec.scale, predictor.spec.classes
+    shown = source.at_scale(scale)
+    tiling = predictor.tiling(shown.shape[:2])
+    labels_only = (
+        not {"cutout", "probabilities"} & set(files) and scale.is_pixel_by_pixel and tiling.is_exact
+    )
+    tiles = open_store(
+        store,
+        tiling,
+        1 if labels_only else len(classes),
+        "uint8" if labels_only else "float32",
+        {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
+        overwrite,
+    )
+    _fill(predictor, shown, tiles, begin)
+    result = _Result(predictor, source, tiles)
+    metadata = describe(predictor, tiles.tiling)
+    for kind, file in files.items():
+        _write(kind, file, result, metadata, overwrite)
+    tiles.remove()
+    return result.counts if "mask" in files else None
+
+
+def describe(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
+    """What a result says of how it was made."""
+    return {
+        "unetkit": __version__,
+        "model": predictor.digest,
+        "preset": predictor.spec.preset,
+        "classes": list(predictor.spec.classes.names),
+        "exact": tiling.is_exact,
+        "tiles": tiling.describe(),
+    }
+
+
+def _fill(
+    predictor: Predictor,
+    shown: Windows,
+    tiles: TileStore,
+    begin: Callable[[Tiling, int], Callable[[], object]],
+) -> None:
+    finished = tiles.finished()
+    on_tile = begin(tiles.tiling, len(finished))
+
+    def write(number: int, logits: np.ndarray) -> None:
+        tiles.write(number, labels_of(logits)[..., None] if tiles.dtype == "uint8" else logits)
+        on_tile()
+
+    predictor.apply(tiles.tiling, shown, write, finished)
+    predictor.release_memory()
+
+
+class _Result:
+    """Labels and probabilities at the picture's size, by windows; counts what it has given."""
+
+    def __init__(self, predictor: Predictor, source: Source, tiles: TileStore) -> None:
+        self.source = source
+        self.predictor = predictor
+        self.classes = predictor.spec.classes
+        self._tiles = tiles
+        if tiles.dtype == "float32":
+            size = source.shape[:2]
+            self._scores = windows_from_network(_Probabilities(tiles), predictor.spec.scale, size)
+        self.counts = np.zeros(len(self.classes), np.int64)
+
+    def probabilities(self, rows: slice, columns: slice) -> np.ndarray:
+        """(h, w, K) float32; nan where the picture has no data."""
+        found = self._scores.read(rows, columns)
+        missing = self.source.missing(rows, columns)
+        return found if missing is None else np.where(missing[..., None], np.float32(np.nan), found)
+
+    def labels(self, rows: slice, columns: slice) -> np.ndarray:
+        """(h, w, 1) uint8; `NODATA` where the picture has no data."""
+        if self._tiles.dtype == "uint8":
+            found = self._tiles.read(rows, columns)
+        else:
+            found = labels_of(self._scores.read(rows, columns))[..., None]
+        missing = self.source.missing(rows, columns)
+        return found if missing is None else np.where(missing[..., None], np.uint8(NODATA), found)
+
+    def mask(self, rows: slice, columns: slice) -> np.ndarray:
+        """As `labels`, each pixel counted."""
+        found = self.labels(rows, columns)
+        counts = np.bincount(found.ravel(), minlength=NODATA + 1)
+        self.counts += counts[: len(self.classes)]
+        return found
+
+    def photo(self, rows: slice, columns: slice) -> np.ndarray:
+        return self.predictor.spec.pixels.photo(self.source.read(rows, columns))
+
+    def overlay(self, rows: slice, columns: slice) -> np.ndarray:
+        """(h, w, 3) uint8; the photo alone where the picture has no data."""
+        photo, labels = self.photo(rows, columns), self.labels(rows, columns)[..., 0]
+        valid = labels != NODATA
+        covered = overlay(photo, np.where(valid, labels, 0), self.classes)
+        return np.where(valid[..., None], covered, photo)
+
+    def cutout(self, rows: slice, columns: slice) -> np.ndarray:
+        """(h, w, 4) uint8; transparent where the picture has no data."""
+        alpha = 1 - self._scores.read(rows, columns)[..., self.classes.background]
+        missing = self.source.missing(rows, columns)
+        if missing is not None:
+            alpha[missing] = 0
+        return cutout(self.photo(rows, columns), alpha)
+
+
+class _Probabilities:
+    """Of tiles of logits, at the network's scale."""
+
+    def __init__(self, tiles: TileStore) -> None:
+        self._tiles = tiles
+        self.shape, self.dtype = tiles.shape, np.dtype(np.float32)
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return softmax(self._tiles.read(rows, columns))
+
+
+def _write(
+    kind: str, file: Path, result: _Result, metadata: dict[str, Any], overwrite: bool
+) -> None:
+    height, width, _ = result.source.shape
+    classes = result.classes
+    has_gaps = result.source.nodata is not None
+    channels, dtype, read, nodata = {
+        "mask": (1, "uint8", result.mask, NODATA),
+        "overlay": (3, "uint8", result.overlay, None),
+        "cutout": (4, "uint8", result.cutout, None),
+        "probabilities": (len(classes), "float32", result.probabilities, float("nan")),
+    }[kind]
+    shape = height, width, channels
+    if file.suffix == ".zarr":
+        write_ome_zarr(
+            file,
+            shape,
+            dtype,
+            read,
+            nearest=kind == "mask",
+            names=classes.names if kind in ("mask", "probabilities") else None,
+            colours=classes.colours if kind == "mask" else None,
+            metadata=metadata,
+            overwrite=overwrite,
+        )
+        return
+    write_tiff_pyramid(
+        file,
+        shape,
+        dtype,
+        read,
+        nearest=kind == "mask",
+        palette=classes.colours if kind == "mask" else None,
+        names=classes.names if kind == "probabilities" else None,
+        metadata=metadata,
+        geotags=result.source.geotags,
+        nodata=nodata if has_gaps else None,
+    )

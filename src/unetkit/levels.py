@@ -1,0 +1,210 @@
+"""A result of any size and its overviews, tile by tile, whatever file they go into.
+
+A viewer that shows a whole slide or map on one screen reads an overview: the picture at a half, a
+quarter, an eighth ... of its size. All levels are cut into tiles of one size. They are made in one
+go through the picture: four tiles, halved, are one tile of the level above, which rises likewise
+as soon as its fourth part is there. So at most half a row of tiles waits at any time, the source
+is asked for each pixel once, and no level is read again.
+
+The files are left to `pyramids` (TIFF) and `omezarr`; what both refuse is refused here.
+"""
+
+import errno
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit.errors import ConfigError, SizeError
+
+Read = Callable[[slice, slice], np.ndarray]  # rows, columns -> (h, w, C)
+
+TILE = 512  # rows and columns of a tile
+LONGEST = 1024  # side of the smallest overview, about a screen
+BLOCK_BYTES = 1 << 26  # that a source is asked for at once, if a single tile is not larger
+DTYPES = ("uint8", "uint16", "uint32", "float32")
+ONLY_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what the system says of a full disk
+
+
+def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Sizes of a picture and its overviews, each half of the one before, rounded up.
+
+    They end where the longest side fits a screen, or the other one cannot be halved.
+
+    >>> level_sizes((5001, 3000))
+    [(5001, 3000), (2501, 1500), (1251, 750), (626, 375)]
+    """
+    sizes = [size]
+    while max(sizes[-1]) > LONGEST and min(sizes[-1]) > 1:
+        height, width = sizes[-1]
+        sizes.append((-(-height // 2), -(-width // 2)))
+    return sizes
+
+
+def halve(block: np.ndarray, nearest: bool, nodata: float | None = None) -> np.ndarray:
+    """A block at half its size, rounded up.
+
+    Args:
+        block: (h, w, C), starting at an even row and column of its level.
+        nearest: Every second pixel, so that each label is one that is there; otherwise the mean
+            of each two by two, or of as many as there are at the edge.
+        nodata: The number of pixels that a mean leaves out; where there are no others, it stays.
+
+    Returns:
+        (ceil(h / 2), ceil(w / 2), C) of the same type; means of whole numbers are rounded, a half
+        upwards.
+
+    >>> halve(np.array([[[1], [3], [7]]], np.uint8), nearest=False)[..., 0]
+    array([[2, 7]], dtype=uint8)
+    """
+    if nearest:
+        return np.ascontiguousarray(block[::2, ::2])
+    height, width = block.shape[:2]
+    if height % 2 or width % 2:  # the edge twice does not change the mean
+        block = np.pad(block, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    four = [block[row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    if nodata is not None:
+        return _mean_of_valid(np.stack(four), nodata)
+    if block.dtype.kind == "f":
+        quarter = block.dtype.type(0.25)
+        return sum((part * quarter for part in four[1:]), four[0] * quarter)
+    wide = np.dtype(np.uint32 if block.dtype.itemsize < 4 else np.uint64)
+    total = sum((part.astype(wide) for part in four[1:]), four[0].astype(wide))
+    return ((total + 2) // 4).astype(block.dtype)
+
+
+def _mean_of_valid(four: np.ndarray, nodata: float) -> np.ndarray:
+    valid = ~np.isnan(four) if np.isnan(nodata) else four != nodata
+    count = valid.sum(axis=0)
+    mean = np.where(valid, four, 0).sum(axis=0, dtype=np.float64) / np.maximum(count, 1)
+    if four.dtype.kind != "f":
+        mean = np.floor(mean + 0.5)
+    return np.where(count > 0, mean, nodata).astype(four.dtype)
+
+
+def walk_tiles(
+    shape: tuple[int, int, int], dtype: np.dtype, read: Read, half: Callable[..., np.ndarray]
+) -> Iterator[tuple[int, int, int, np.ndarray]]:
+    """The tiles of a picture and of its overviews, while the picture is read once.
+
+    Args:
+        shape: (H, W, C) of the picture, in pixels.
+        dtype: What `read` must return.
+        read: Gives the pixels of rows and columns. It is asked for blocks of `TILE` rows from the
+            top, each from left to right, of whole tiles and about `BLOCK_BYTES` at most.
+        half: (h, w, C) -> (ceil(h / 2), ceil(w / 2), C).
+
+    Yields:
+        Level, row and column of the tile in its level, and the tile, (h, w, C), smaller than
+        others at the right and lower edge. The tiles of each level come row by row.
+
+    Raises:
+        SizeError: What was read has another shape or type.
+    """
+    sizes = level_sizes(shape[:2])
+    grids = [(-(-height // TILE), -(-width // TILE)) for height, width in sizes]
+    waiting: list[dict[tuple[int, int], dict[tuple[int, int], np.ndarray]]] = [{} for _ in sizes]
+
+    def rise(level: int, row: int, column: int, tile: np.ndarray) -> Iterator[Any]:
+        yield level, row, column, tile
+        if level + 1 == len(sizes):
+            return
+        above = row // 2, column // 2
+        parts = waiting[level + 1].setdefault(above, {})
+        parts[row % 2, column % 2] = half(tile)
+        down, across = (
+            min(2, count - 2 * place) for count, place in zip(grids[level], above, strict=True)
+        )
+        if len(parts) == down * across:
+            del waiting[level + 1][above]
+            whole = [
+                np.concatenate([parts[r, c] for c in range(across)], axis=1) for r in range(down)
+            ]
+            yield from rise(level + 1, *above, np.concatenate(whole))
+
+    for rows, columns, block in _blocks(shape, dtype, read):
+        for start in range(0, block.shape[1], TILE):
+            tile = block[:, start : start + TILE]
+            yield from rise(0, rows.start // TILE, (columns.start + start) // TILE, tile)
+
+
+def _blocks(
+    shape: tuple[int, int, int], dtype: np.dtype, read: Read
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    height, width, channels = shape
+    tiles = max(1, BLOCK_BYTES // (TILE * TILE * channels * dtype.itemsize))
+    for top in range(0, height, TILE):
+        rows = slice(top, min(top + TILE, height))
+        for left in range(0, width, tiles * TILE):
+            columns = slice(left, min(left + tiles * TILE, width))
+            block = np.asarray(read(rows, columns))
+            expected = rows.stop - rows.start, columns.stop - columns.start, channels
+            if block.shape != expected or block.dtype != dtype:
+                raise SizeError(
+                    f"rows {rows.start} to {rows.stop} and columns {columns.start} to "
+                    f"{columns.stop} were read as {block.dtype} of shape {block.shape}; accepted "
+                    f"is {dtype} of shape {expected}; correct what reads them"
+                )
+            yield rows, columns, block
+
+
+def require_picture(path: Path, shape: tuple[int, int, int], dtype: Any) -> np.dtype:
+    """Refuses a shape or a type that no result has.
+
+    Raises:
+        SizeError, ConfigError: As said.
+    """
+    if len(shape) != 3 or min(shape) < 1:
+        raise SizeError(
+            f"the picture for {path} has the shape {tuple(shape)}; accepted are height, width and "
+            "channels, of one or more each; correct it"
+        )
+    if np.dtype(dtype).name not in DTYPES:
+        raise ConfigError(
+            f"the picture for {path} has {np.dtype(dtype)} pixels; accepted are "
+            f"{', '.join(DTYPES)}; convert them"
+        )
+    return np.dtype(dtype).newbyteorder("=")
+
+
+def require_names(path: Path, names: Sequence[str] | None, channels: int) -> None:
+    """Refuses names of channels that are more or fewer than these.
+
+    Raises:
+        ConfigError: As said.
+    """
+    if names is not None and len(names) != channels:
+        raise ConfigError(
+            f"{len(names)} names are given for the {channels} channels of {path}; accepted is one "
+            "each; correct them, or leave them out"
+        )
+
+
+def as_json(path: Path, metadata: Mapping[str, Any] | None) -> str:
+    """What a result says of itself, as text.
+
+    Raises:
+        ConfigError: It holds what JSON does not.
+    """
+    try:
+        # The space before the colon: tifffile takes '"shape":' for a note of its own.
+        return json.dumps(dict(metadata or {}), separators=(", ", " : "), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(
+            f"metadata for {path} cannot be written ({error}); accepted are texts, finite numbers, "
+            "and lists and tables of them; convert them"
+        ) from error
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Adds the file to what the system says of a full disk: writing through a handle names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in ONLY_WRITING and error.filename is None:
+            error.filename = str(path)
+        raise

@@ -1,0 +1,46 @@
+"""Work on several threads, in order."""
+
+import threading
+import time
+from itertools import count
+
+import pytest
+
+from unetkit.parallel import in_order
+
+
+def test_results_come_in_order_whatever_takes_longest():
+    def slow_first(number):
+        time.sleep(0.05 if number == 0 else 0)
+        return number * 2
+
+    assert list(in_order(slow_first, range(20), 4)) == [2 * n for n in range(20)]
+
+
+def test_no_more_are_taken_than_are_needed_soon():
+    taken = []
+    results = in_order(lambda n: n, (taken.append(n) or n for n in count()), 2, ahead=1)
+    assert next(results) == 0
+    assert len(taken) <= 4  # three to begin with, and one for the one that was handed out
+    results.close()
+
+
+def test_so_many_work_at_once():
+    together = threading.Barrier(3, timeout=10)
+    assert list(in_order(lambda n: together.wait() >= 0, range(6), 3)) == [True] * 6
+
+
+def test_an_error_comes_in_its_place():
+    def fail_at_two(number):
+        if number == 2:
+            raise ValueError("two")
+        return number
+
+    results = in_order(fail_at_two, range(9), 2)
+    assert [next(results), next(results)] == [0, 1]
+    with pytest.raises(ValueError, match="two"):
+        next(results)
+
+
+def test_nothing_gives_nothing():
+    assert list(in_order(lambda n: n, [], 2)) == []

@@ -1,0 +1,131 @@
+"""`unetkit predict` as people and programs call it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from PIL import Image
+
+from unetkit import Predictor
+from unetkit.cli import main
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (40, 50)), ("b.png", (64, 30))):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(*arguments, code=0):
+    result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+class TestJson:
+    def test_each_picture_is_a_line(self, grey_model, pictures, tmp_path):
+        result = predict(pictures, "--model", grey_model, "--out", tmp_path / "out", "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]
+        mask = np.asarray(Image.open(lines[0]["files"]["mask"]))
+        assert (lines[0]["height"], lines[0]["width"]) == mask.shape == (40, 50)
+        counts = np.bincount(mask.ravel(), minlength=2).tolist()
+        assert lines[0]["pixels"] == {"class 0": counts[0], "class 1": counts[1]}
+        assert lines[0]["exact"] is True
+
+    def test_what_fails_is_a_line_too(self, grey_model, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"no picture")
+        result = predict(
+            tmp_path / "a.png", "--model", grey_model, "--out", tmp_path / "out", "--json", code=1
+        )
+        assert "a.png is not a picture" in json.loads(result.stdout)["error"]
+        assert "unetkit: error:" in result.stderr
+
+
+class TestLarge:
+    def test_tiles_and_their_waste_are_said(self, grey_model, tmp_path):
+        image = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64))
+        arguments = [tmp_path / "a.tif", "--model", grey_model, "--out", tmp_path / "out"]
+        result = predict(*arguments, "--format", "tiff")
+        assert "a.tif: one run of 200x304" in result.output
+        assert (tifffile.imread(tmp_path / "out" / "a.tif") == Predictor(grey_model)(image)).all()
+
+    def test_memory_that_does_not_suffice(self, grey_model, pictures, tmp_path):
+        result = predict(pictures, "--model", grey_model, "--memory", "10MiB", code=1)
+        assert "memory is 10 MiB; accepted are amounts from" in result.stderr
+
+    def test_memory_that_is_no_amount(self, grey_model, pictures):
+        result = predict(pictures, "--model", grey_model, "--memory", "much", code=2)
+        assert "memory is 'much'; accepted is an amount such as 2GiB" in result.stderr
+
+
+class TestWatch:
+    def test_images_or_a_folder_to_watch(self, grey_model, pictures):
+        for arguments in ([], [pictures, "--watch", pictures]):
+            result = predict(*arguments, "--model", grey_model, code=2)
+            assert "images are named together with --watch, or none at all" in result.stderr
+
+    def test_results_among_the_images_are_refused(self, grey_model, pictures):
+        result = predict("--watch", pictures, "--out", pictures, "--model", grey_model, code=1)
+        assert "is the folder that is watched" in result.stderr
+
+    @pytest.mark.skipif(os.name == "nt", reason="interrupts with a signal")
+    def test_what_comes_in_is_predicted_until_it_is_interrupted(
+        self, grey_model, pictures, tmp_path
+    ):
+        out = tmp_path / "out"
+        (pictures / "broken.png").write_bytes(b"no picture")
+        command = [
+            sys.executable, "-m", "unetkit", "predict", "--watch", str(pictures),
+            "--model", str(grey_model), "--out", str(out), "--json",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            self.wait_for(out / "b.png")
+            Image.new("L", (20, 30)).save(pictures / "late.png")
+            self.wait_for(out / "late.png")
+        finally:
+            process.send_signal(signal.SIGINT)
+            stdout, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in stdout.splitlines()]
+        assert [os.path.basename(line["image"]) for line in lines] == [
+            "a.png", "b.png", "broken.png", "late.png",
+        ]  # fmt: skip
+        assert "is not a picture" in lines[2]["error"]
+
+    def wait_for(self, path):
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert path.exists()
+
+    def test_what_was_done_before_is_left_alone(self, grey_model, pictures, tmp_path, monkeypatch):
+        out = tmp_path / "out"
+        predict(pictures, "--model", grey_model, "--out", out)
+        before = (out / "a.png").stat().st_mtime_ns
+        changed = time.time_ns() + 10**9
+        os.utime(pictures / "b.png", ns=(changed, changed))
+
+        def once(folder):
+            yield from sorted(folder.iterdir())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("unetkit.predicting.watch", once)
+        result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
+        assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [
+            str(pictures / "b.png")
+        ]
+        assert (out / "a.png").stat().st_mtime_ns == before
