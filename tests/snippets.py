@@ -40,6 +40,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "docs/data.md": ("photos",),
     "docs/figures.md": ("pets", "run"),
     "docs/photos.md": ("photos", "new"),
+    "docs/prediction.md": ("run", "new"),
     "docs/report.md": ("pets", "run"),
     "docs/scale.md": ("run",),
     "docs/training.md": ("photos",),

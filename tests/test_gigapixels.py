@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit import Predictor, prediction, sources
+from unetkit import Predictor, prediction, sources, tilestore
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.outputs import cutout, overlay
 from unetkit.prediction import predict_files
@@ -174,6 +174,19 @@ class TestLarge:
             predict_files(colour, [slide], tmp_path / "out", format="png")
         assert not (tmp_path / "out").exists()
 
+    def test_a_large_photo_is_decoded_once(self, small_bound, colour, whole, tmp_path, monkeypatch):
+        Image.fromarray(noise()).save(tmp_path / "a.png")
+        decode, decoded = sources.read_image, []
+
+        def counted(path, format, page):
+            decoded.append(path)
+            return decode(path, format, page)
+
+        monkeypatch.setattr(sources, "read_image", counted)
+        (mask,) = predict_files(colour, [tmp_path / "a.png"], tmp_path / "out", kinds=["mask"])
+        assert decoded == [tmp_path / "a.png"]
+        assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
+
     def test_only_what_a_tile_needs_is_read(self, small_bound, colour, tmp_path, monkeypatch):
         """No window is larger than a tile and its margins."""
         tifffile.imwrite(tmp_path / "a.tif", noise((900, 700)), tile=(64, 64))
@@ -304,15 +317,15 @@ class TestInterruptions:
         assert not (tmp_path / "out" / "slide.tif").exists()
 
     def test_a_full_disk_keeps_what_was_finished(self, colour, whole, slide, tmp_path, monkeypatch):
-        save, calls = np.save, []
+        begin_file, calls = tilestore.write_array_header_1_0, []
 
-        def full(file, array, **options):
+        def full(file, header):
             calls.append(file)
             if len(calls) == 4:
                 raise OSError(28, "No space left on device")
-            save(file, array, **options)
+            begin_file(file, header)
 
-        monkeypatch.setattr(np, "save", full)
+        monkeypatch.setattr(tilestore, "write_array_header_1_0", full)
         with pytest.raises(OSError, match="No space left"):
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
         monkeypatch.undo()

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from unetkit import tilestore
 from unetkit.errors import DataError, OutputExistsError
 from unetkit.geometry import unet_geometry
 from unetkit.tilestore import FORMAT, PLAN, open_store
@@ -72,12 +73,13 @@ class TestTiles:
         _, parts = answers(TILING)
         store.write(0, parts[0])
 
-        def full(*_, **__):
+        def full(*_):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(np, "save", full)
-        with pytest.raises(OSError, match="No space left"):
+        monkeypatch.setattr(tilestore, "write_array_header_1_0", full)
+        with pytest.raises(OSError, match="No space left") as caught:
             store.write(1, parts[1])
+        assert caught.value.filename.endswith("0000001.npy")
         assert store.finished() == {0}
         assert not list(store.folder.glob(".part-*"))
 

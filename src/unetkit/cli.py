@@ -374,7 +374,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     show_default=True,
     help="png, tiff or zarr; auto is png, but tiff of large pictures.",
 )
-@click.option("--memory", help="That may be taken, such as 800MiB.  [default: 2GiB]")
+@click.option("--memory", help="That may be taken, such as 800MiB.  [default: 1.5GiB]")
 @click.option("--margin", type=click.IntRange(min=0), help="Of tiles; less than exact is blended.")
 @click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each picture.")

@@ -24,9 +24,9 @@ from unetkit.outputs import write_text
 from unetkit.runtime import onnxruntime
 from unetkit.tiling import smallest_tile
 
-DEFAULT = 1 << 31  # bytes: half of the smallest computers that are sold
+DEFAULT = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers that are sold
 # What else stands in memory while a large picture is read, written and decoded by windows.
-RESERVE = 192 << 20
+RESERVE = 128 << 20
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
 MIB = 1 << 20

@@ -147,8 +147,10 @@ def predict_files(
     for result in in_order(lambda item: _predict_whole(one, *item), ordinary.items(), threads or 1):
         written += result.files.values()
         on_result(result)
-    for picture in plan.keys() - ordinary.keys():
-        result = _predict_large(predictor, picture, plan[picture], overwrite, begin)
+    for picture, files in plan.items():
+        if picture in ordinary:
+            continue
+        result = _predict_large(predictor, picture, files, overwrite, begin)
         written += result.files.values()
         on_result(result)
     return written

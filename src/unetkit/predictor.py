@@ -36,7 +36,7 @@ class Predictor:
     Args:
         model: A run folder or an exported .onnx file.
         threads: Threads of the network; None for one a core.
-        memory: That the process may take, such as "2GiB", or bytes; 2 GiB by default. Arrays that
+        memory: That the process may take, such as "2GiB", or bytes; 1.5 GiB by default. Arrays that
             you hand over or are handed count beside it. Of `native` models, larger pictures go
             through the network in tiles that fit.
         tile_pixels: That the network is shown at once, at the most, in place of `memory`.

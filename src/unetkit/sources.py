@@ -140,14 +140,29 @@ def _spooled(stream: BinaryIO) -> Iterator[Path]:
 
 
 @contextmanager
+def _mapped(path: Path, format: PixelFormat, page: int | None) -> Iterator[np.ndarray]:
+    """A picture that cannot be read by windows, on the disk."""
+    with tempfile.TemporaryDirectory(prefix="unetkit-", ignore_cleanup_errors=True) as folder:
+        file = Path(folder, "picture.npy")
+        np.save(file, read_image(path, format, page))
+        array = np.load(file, mmap_mode="r")
+        yield array
+        del array
+
+
+@contextmanager
 def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[Source]:
     if page is None:
         require_one_picture(path, format)
     if is_array_file(path):
         yield _of_array(_open_arrays(path, format)[page or 0], format, str(path))
         return
-    if sniff(path) != "TIFF" or math.prod(picture_size(path, format, page)) <= WHOLE_PIXELS:
+    if math.prod(picture_size(path, format, page)) <= WHOLE_PIXELS:
         yield Source(ArrayWindows(read_image(path, format, page)), _same, format.channels)
+        return
+    if sniff(path) != "TIFF":  # decoded whole, but only once, and not kept in memory
+        with _mapped(path, format, page) as array:
+            yield Source(ArrayWindows(array), _same, format.channels, True)
         return
     with open_tiff_windows(path, page, format.channel_axis) as windows:
 

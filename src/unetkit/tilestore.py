@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from unetkit import __version__
 from unetkit.errors import DataError, OutputExistsError
 from unetkit.geometry import Geometry
+from unetkit.levels import full_disk_named
 from unetkit.outputs import write_text, write_whole
 from unetkit.tiling import Span, Tiling
 
@@ -59,11 +61,15 @@ class TileStore:
     def write(self, number: int, answer: np.ndarray) -> None:
         """Keeps a tile's (h, w, channels) answer."""
 
-        def save(part: Path) -> None:
-            with open(part, "wb") as file:
-                np.save(file, np.ascontiguousarray(answer, self.dtype), allow_pickle=False)
+        array = np.ascontiguousarray(answer, self.dtype)
 
-        write_whole(self._file(number), save)
+        def save(part: Path) -> None:
+            with open(part, "wb") as file:  # numpy.save would not say that the disk is full
+                write_array_header_1_0(file, header_data_from_array_1_0(array))
+                file.write(array.data)
+
+        with full_disk_named(self._file(number)):
+            write_whole(self._file(number), save)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """What all tiles say of a part of the picture, (h, w, channels).
