@@ -12,7 +12,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit import Predictor, prediction, sources, tilestore
+from unetkit import Predictor, gigapixels, prediction, sources, tilestore
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.outputs import cutout, overlay
 from unetkit.prediction import predict_files
@@ -218,7 +218,9 @@ class TestNoData:
             file.write(bands)
         return rasterio
 
-    def test_georeference_and_gaps_are_kept(self, small_bound, colour, tmp_path):
+    @pytest.mark.parametrize("bound", [0, 10**9])  # read by windows, or whole
+    def test_georeference_and_gaps_are_kept(self, bound, colour, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "WHOLE_PIXELS", bound)
         image = noise() // 2 + 1
         image[100:150, 200:300] = 0
         rasterio = self.geotiff(tmp_path / "map.tif", image, 0, photometric="RGB")
@@ -332,6 +334,27 @@ class TestInterruptions:
         assert len(list((tmp_path / "out" / "slide.tif.tiles").glob("*.npy"))) == 3
         (mask,) = predict_files(colour, [slide], tmp_path / "out", format="tiff")
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
+
+    def test_results_that_are_whole_do_not_stop_the_same_command(
+        self, colour, whole, slide, tmp_path, monkeypatch
+    ):
+        def full(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(gigapixels, "overlay", full)
+        out, kinds = tmp_path / "out", ("mask", "overlay")
+        with pytest.raises(OSError, match="No space left"):
+            predict_files(colour, [slide], out, kinds=kinds, format="tiff")
+        assert sorted(path.name for path in out.iterdir()) == ["slide.tif", "slide.tif.tiles"]
+        monkeypatch.undo()
+        mask, laid_over = predict_files(colour, [slide], out, kinds=kinds, format="tiff")
+        assert (
+            tifffile.imread(laid_over)
+            == overlay(noise(), tifffile.imread(mask), whole.spec.classes)
+        ).all()
+        assert sorted(path.name for path in out.iterdir()) == ["slide.tif", "slide_overlay.tif"]
+        with pytest.raises(OutputExistsError, match=r"slide\.tif exists already"):
+            predict_files(colour, [slide], out, kinds=kinds, format="tiff")
 
     @pytest.mark.skipif(os.name == "nt", reason="kills with a signal")
     def test_a_killed_process_goes_on(self, colour_model, whole, tmp_path):

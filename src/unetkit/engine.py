@@ -5,6 +5,7 @@ its patterns of use: these would reserve all of a run's memory once more for eac
 """
 
 import hashlib
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +134,13 @@ def find_model(model: str | Path) -> Path:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities from (..., K) float32 logits, in place of no other array."""
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    powers /= powers.sum(-1, keepdims=True)
+    """Probabilities from (..., K) float32 logits.
+
+    Class by class: NumPy reduces an axis of a few numbers ten times as slowly.
+    """
+    classes = range(logits.shape[-1])
+    powers = np.exp(logits - reduce(np.maximum, (logits[..., k] for k in classes))[..., None])
+    powers /= reduce(np.add, (powers[..., k] for k in classes))[..., None]
     return powers
 
 

@@ -45,7 +45,7 @@ def predict_windows(
             OME-Zarr where it ends so.
         store: Folder for finished tiles; removed when all files are written.
         belongs_to: Of what file and version of it the tiles are.
-        overwrite: Whether files, and tiles of another run, may be replaced.
+        overwrite: Whether tiles of another run may be removed; files that exist are replaced.
         begin: Told the tiles and how many of them an earlier run left; what it returns is called
             after each.
 
@@ -73,14 +73,20 @@ def predict_windows(
     )
     _fill(predictor, shown, tiles, begin)
     result = _Result(predictor, source, tiles)
-    metadata = describe(predictor, tiles.tiling)
+    metadata = metadata_of(predictor, tiles.tiling)
     for kind, file in files.items():
-        _write(kind, file, result, metadata, overwrite)
+        _write(kind, file, result, metadata)
     tiles.remove()
     return result.counts if "mask" in files else None
 
 
-def describe(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
+def store_beside(files: Mapping[str, Path]) -> Path:
+    """Where the tiles of a picture lie while its results are made, beside the first of them."""
+    first = next(iter(files.values()))
+    return first.with_name(f"{first.name}.tiles")
+
+
+def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
     """What a result says of how it was made."""
     return {
         "unetkit": __version__,
@@ -174,9 +180,7 @@ class _Probabilities:
         return softmax(self._tiles.read(rows, columns))
 
 
-def _write(
-    kind: str, file: Path, result: _Result, metadata: dict[str, Any], overwrite: bool
-) -> None:
+def _write(kind: str, file: Path, result: _Result, metadata: dict[str, Any]) -> None:
     height, width, _ = result.source.shape
     classes = result.classes
     has_gaps = result.source.nodata is not None
@@ -197,7 +201,7 @@ def _write(
             names=classes.names if kind in ("mask", "probabilities") else None,
             colours=classes.colours if kind == "mask" else None,
             metadata=metadata,
-            overwrite=overwrite,
+            overwrite=True,  # what may not be replaced was refused before
         )
         return
     write_tiff_pyramid(

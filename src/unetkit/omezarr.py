@@ -119,7 +119,8 @@ class ZarrImage(Sequence[ZarrPicture]):
 
 def is_zarr(path: str | Path) -> bool:
     """Whether a folder holds an array or a group of Zarr; the library is not needed for this."""
-    return any((Path(path) / name).is_file() for name in METADATA)
+    path = Path(path)
+    return path.is_dir() and any((path / name).is_file() for name in METADATA)
 
 
 def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
-from unetkit.gigapixels import describe, predict_windows
+from unetkit.gigapixels import metadata_of, predict_windows, store_beside
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
 from unetkit.parallel import in_order
 from unetkit.predictor import Predictor, labels_of
@@ -186,7 +186,7 @@ def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, P
         else:
             mask = predictor.answer(source, "labels")
     photo = predictor.spec.pixels.photo(pixels)
-    metadata = describe(predictor, tiling)
+    metadata = metadata_of(predictor, tiling)
     for kind, file in files.items():
         if kind == "mask":
             write_picture(file, palette_picture(mask, classes), metadata)
@@ -209,8 +209,7 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     image, page = picture
-    first = next(iter(files.values()))
-    store = first.with_name(f"{first.name}.tiles")
+    store = store_beside(files)
     tilings: list[Tiling] = []
 
     def begin_tiles(tiling: Tiling, finished: int) -> Callable[[], object]:
@@ -324,6 +323,8 @@ def plan_outputs(
         }
     owners: dict[Path, Path] = {}
     for (image, _), files in plan.items():
+        # Of an interrupted run some results may be whole; it writes them again.
+        goes_on = store_beside(files).exists()
         for file in files.values():
             if file in owners:
                 raise OutputExistsError(
@@ -335,7 +336,7 @@ def plan_outputs(
                     f"{file} is one of the images; results never replace images; name another "
                     "folder with --out"
                 )
-            if file.exists() and not overwrite:
+            if file.exists() and not overwrite and not goes_on:
                 raise OutputExistsError(
                     f"{file} exists already; accepted is a folder without earlier results; name "
                     "another with --out, or allow it with --overwrite"

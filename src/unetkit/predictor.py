@@ -8,7 +8,6 @@ are shown in tiles that fit into the memory allowed, and the answer is that of o
 
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -78,6 +77,7 @@ class Predictor:
                 f"tile of {self.path}; allow more"
             )
         self._most_pixels = tile_pixels
+        self._single: dict[int, Predictor] = {}  # by the number of their neighbours
         if self._memory is not None:  # refused now, not in the midst of the work
             self._most_pixels = self._measured()
 
@@ -135,11 +135,13 @@ class Predictor:
         one = self.for_each_of(threads)
         return in_order(lambda image: one._answer(image, answer), images, threads)
 
-    @lru_cache(maxsize=1)  # noqa: B019
     def for_each_of(self, threads: int) -> "Predictor":
         """One that works on a single thread, for so many pictures at once in the same memory."""
-        if threads == 1 and self._threads == 1:
-            return self
+        if threads not in self._single:
+            self._single[threads] = self._make_single(threads)
+        return self._single[threads]
+
+    def _make_single(self, threads: int) -> "Predictor":
         one = Predictor(self.path, threads=1, margin=self.margin)
         one._memory = (self._memory or memory_of_models.DEFAULT) // threads
         if self._most_pixels is not None:

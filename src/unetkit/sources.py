@@ -157,12 +157,12 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
     if is_array_file(path):
         yield _of_array(_open_arrays(path, format)[page or 0], format, str(path))
         return
-    if math.prod(picture_size(path, format, page)) <= WHOLE_PIXELS:
-        yield Source(ArrayWindows(read_image(path, format, page)), _same, format.channels)
-        return
-    if sniff(path) != "TIFF":  # decoded whole, but only once, and not kept in memory
-        with _mapped(path, format, page) as array:
-            yield Source(ArrayWindows(array), _same, format.channels, True)
+    if sniff(path) != "TIFF":
+        if math.prod(sides(path)) <= WHOLE_PIXELS:
+            yield Source(ArrayWindows(read_image(path, format, page)), _same, format.channels)
+        else:  # decoded whole, but only once, and not kept in memory
+            with _mapped(path, format, page) as array:
+                yield Source(ArrayWindows(array), _same, format.channels, True)
         return
     with open_tiff_windows(path, page, format.channel_axis) as windows:
 
@@ -175,7 +175,15 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
 
         # What stands for no data is another number in the results.
         places = {tag: value for tag, value in windows.geotags.items() if tag != NODATA}
-        yield Source(windows, convert, format.channels, True, windows.nodata, places)
+        height, width, _ = windows.shape
+        is_large = height * width > WHOLE_PIXELS
+        pixels: Windows = windows
+        if not is_large:
+            pixels = ArrayWindows(windows.read(slice(0, height), slice(0, width)))
+        source = Source(pixels, convert, format.channels, is_large, windows.nodata, places)
+        if not is_large:  # whatever is wrong with it shows before any work
+            source.read(slice(0, height), slice(0, width))
+        yield source
 
 
 def _same(window: np.ndarray) -> np.ndarray:
