@@ -218,6 +218,26 @@ class TestNoData:
             file.write(bands)
         return rasterio
 
+    def test_every_way_to_a_mask_knows_the_gaps(self, colour, tmp_path):
+        image = noise() // 2 + 1
+        image[100:150, 200:300] = 0
+        self.geotiff(tmp_path / "map.tif", image, 0, photometric="RGB")
+        seen = []
+        (auto,) = predict_files(
+            colour, [tmp_path / "map.tif"], tmp_path / "auto", on_result=seen.append
+        )
+        assert auto.suffix == ".tif"
+        pngs = predict_files(
+            colour, [tmp_path / "map.tif"], tmp_path / "png", kinds=KINDS, format="png"
+        )
+        mask = np.asarray(Image.open(pngs[0]))
+        for other in (tifffile.imread(auto), colour(tmp_path / "map.tif")):
+            assert (mask == other).mean() > 0.9999  # but for ties
+            assert ((mask == 255) == (other == 255)).all()
+        assert (mask == 255).sum() == 5000
+        assert seen[0].counts.sum() == 300 * 410 - 5000
+        assert (np.asarray(Image.open(pngs[2]))[100:150, 200:300, 3] == 0).all()
+
     @pytest.mark.parametrize("bound", [0, 10**9])  # read by windows, or whole
     def test_georeference_and_gaps_are_kept(self, bound, colour, tmp_path, monkeypatch):
         monkeypatch.setattr(sources, "WHOLE_PIXELS", bound)
@@ -294,6 +314,12 @@ class TestInterruptions:
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
         assert not store.exists()
 
+    def test_with_less_memory_it_does_not_go_on(self, colour_model, colour, slide, tmp_path):
+        large = Predictor(colour_model, tile_pixels=4 * 104**2)
+        self.interrupted(large, slide, tmp_path / "out")
+        with pytest.raises(OutputExistsError, match="for which the memory allowed does not"):
+            predict_files(colour, [slide], tmp_path / "out", format="tiff")
+
     def test_with_more_memory_it_goes_on_with_the_tiles_that_it_has(
         self, colour, whole, slide, tmp_path
     ):
@@ -308,15 +334,36 @@ class TestInterruptions:
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
         predict_files(colour, [slide], tmp_path / "out", format="tiff", overwrite=True)
 
-    def test_a_picture_that_breaks_off_keeps_what_was_finished(self, colour, tmp_path):
+    def test_a_picture_that_breaks_off_keeps_what_was_finished(self, small_bound, colour, tmp_path):
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, noise(), rowsperstrip=10)
         content = path.read_bytes()
         offset = tifffile.TiffFile(path).pages.first.dataoffsets[25]
         path.write_bytes(content[: offset + 5])  # in the middle of a strip
-        with pytest.raises(DataError, match=r"slide\.tif"):
+        with pytest.raises(DataError, match=r"slide\.tif .*(strip|rows) "):
             predict_files(colour, [path], tmp_path / "out", format="tiff")
         assert not (tmp_path / "out" / "slide.tif").exists()
+        assert len(list((tmp_path / "out" / "slide.tif.tiles").glob("*.npy"))) > 10
+
+    def test_what_was_finished_before_is_left_as_it_is(self, colour, slide, tmp_path):
+        """Of two pictures, the second of which was interrupted."""
+        first = tmp_path / "a.tif"
+        tifffile.imwrite(first, noise(seed=3), tile=(64, 64))
+        predict_files(colour, [first], tmp_path / "out", format="tiff")
+        before = (tmp_path / "out" / "a.tif").stat().st_mtime_ns
+        self.interrupted(colour, slide, tmp_path / "out")
+        written = predict_files(colour, [first, slide], tmp_path / "out", format="tiff")
+        assert written == [tmp_path / "out" / "slide.tif"]
+        assert (tmp_path / "out" / "a.tif").stat().st_mtime_ns == before
+
+    def test_a_zarr_folder_whose_chunks_have_changed_is_another_picture(self, colour, tmp_path):
+        zarr = pytest.importorskip("zarr")
+        path = tmp_path / "a.zarr"
+        array = zarr.create_array(path, shape=(300, 410, 3), chunks=(64, 64, 3), dtype="u1")
+        array[:] = noise()
+        before = sources.stamp(path)
+        array[:] = noise(seed=1)
+        assert sources.stamp(path) != before
 
     def test_a_full_disk_keeps_what_was_finished(self, colour, whole, slide, tmp_path, monkeypatch):
         begin_file, calls = tilestore.write_array_header_1_0, []
@@ -328,9 +375,10 @@ class TestInterruptions:
             begin_file(file, header)
 
         monkeypatch.setattr(tilestore, "write_array_header_1_0", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(OSError, match="No space left") as caught:
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
         monkeypatch.undo()
+        assert caught.value.filename.endswith(".npy")
         assert len(list((tmp_path / "out" / "slide.tif.tiles").glob("*.npy"))) == 3
         (mask,) = predict_files(colour, [slide], tmp_path / "out", format="tiff")
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999

@@ -1,6 +1,5 @@
 """The tiles of a picture and its overviews, from one go through it."""
 
-import errno
 import tracemalloc
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,6 @@ from unetkit import levels
 from unetkit.errors import ConfigError, SizeError
 from unetkit.levels import (
     as_json,
-    full_disk_named,
     halve,
     level_sizes,
     require_names,
@@ -220,18 +218,3 @@ class TestRefusals:
     def test_metadata(self, value):
         with pytest.raises(ConfigError, match=r"metadata for result\.tif cannot be written \("):
             as_json(PLACE, {"a": value})
-
-    def test_a_full_disk_gets_the_name_of_the_file(self):
-        with (
-            pytest.raises(OSError, match=r"No space left on device: 'result.tif'"),
-            full_disk_named(PLACE),
-        ):
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def test_other_errors_of_the_system_keep_theirs(self):
-        with pytest.raises(OSError, match="other") as caught, full_disk_named(PLACE):
-            raise OSError(errno.EIO, "other")
-        assert caught.value.filename is None
-        with pytest.raises(OSError, match="full") as caught, full_disk_named(PLACE):
-            raise OSError(errno.ENOSPC, "full", "source.tif")
-        assert caught.value.filename == "source.tif"

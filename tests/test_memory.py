@@ -8,7 +8,6 @@ import pytest
 from unetkit import Predictor, memory
 from unetkit.engine import Engine
 from unetkit.errors import ConfigError, ModelFileError, SizeError
-from unetkit.geometry import unet_geometry
 from unetkit.memory import Appetite, measure, parse_memory, require_room
 
 MIB = 1 << 20
@@ -51,15 +50,14 @@ class TestAppetite:
         assert appetite.needed(796 * MIB // 300) <= 1024 * MIB
 
     def test_the_least_that_suffices_is_named(self, tmp_path):
-        geometry = unet_geometry(4, "same", 2, 2, True)
         appetite = Appetite(base=100 * MIB, per_pixel=300.0)
         # 416 * 416 * 300 = 49.5 MiB, and 228
         words = (
             rf"memory is 270 MiB; accepted are amounts from 278 MiB up, .* 416x416 of {tmp_path}"
         )
         with pytest.raises(SizeError, match=words):
-            require_room(appetite, 270 * MIB, geometry, tmp_path)
-        assert require_room(appetite, 278 * MIB, geometry, tmp_path) >= 416 * 416
+            require_room(appetite, 270 * MIB, (416, 416), tmp_path)
+        assert require_room(appetite, 278 * MIB, (416, 416), tmp_path) >= 416 * 416
 
 
 class TestMeasuring:

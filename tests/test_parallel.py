@@ -42,5 +42,28 @@ def test_an_error_comes_in_its_place():
         next(results)
 
 
+def test_an_error_of_the_source_comes_after_what_came_before_it():
+    def source():
+        yield from range(5)
+        raise ValueError("the source")
+
+    results = in_order(lambda n: n, source(), 2)
+    assert [next(results) for _ in range(5)] == list(range(5))
+    with pytest.raises(ValueError, match="the source"):
+        next(results)
+
+
+def test_a_slow_source_does_not_keep_back_what_is_ready():
+    def source():
+        yield 0
+        time.sleep(0.2)  # the first is ready by now
+        yield 1
+        pytest.fail("asked for more than was needed")
+
+    results = in_order(lambda n: n, source(), 2)
+    assert next(results) == 0
+    results.close()
+
+
 def test_nothing_gives_nothing():
     assert list(in_order(lambda n: n, [], 2)) == []

@@ -112,6 +112,22 @@ class TestWatch:
             time.sleep(0.05)
         assert path.exists()
 
+    def test_two_images_with_one_result_are_refused(
+        self, grey_model, pictures, tmp_path, monkeypatch
+    ):
+        Image.new("L", (20, 30)).save(pictures / "a.bmp")
+
+        def once(folder):
+            yield from sorted(folder.iterdir())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("unetkit.predicting.watch", once)
+        out = tmp_path / "out"
+        result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert ["error" in line for line in lines] == [False, True, False]
+        assert "would both be written to" in lines[1]["error"]
+
     def test_what_was_done_before_is_left_alone(self, grey_model, pictures, tmp_path, monkeypatch):
         out = tmp_path / "out"
         predict(pictures, "--model", grey_model, "--out", out)

@@ -194,9 +194,13 @@ class TestMany:
 
     def test_memory_is_shared_among_the_threads(self, grey_model):
         predictor = Predictor(grey_model, tile_pixels=1 << 16)
-        one = predictor.for_each_of(4)
+        one, threads = predictor.side_by_side(4)
+        assert threads == 4
         height, width = one.tiling((1000, 1000)).tile_size
         assert height * width <= 1 << 14
+        one, threads = predictor.side_by_side(64)  # of whom six have room for a tile of 104x104
+        assert threads == (1 << 16) // 104**2
+        assert len(one.tiling((1000, 1000))) > 4
 
     def test_many_threads_share_one_predictor(self, grey):
         """Runs at the same time never see each other's pixels."""

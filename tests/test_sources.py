@@ -9,7 +9,7 @@ from unetkit import sources
 from unetkit.errors import DataError, DataNotFoundError, SizeError
 from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale
-from unetkit.sources import count_sources, is_image, open_source, picture_size
+from unetkit.sources import count_sources, is_image, look, open_source
 from unetkit.windows import ArrayWindows
 
 GREY, COLOUR = PixelFormat(1), PixelFormat(3)
@@ -39,7 +39,7 @@ class TestPictures:
             Image.fromarray(PIXELS).save(tmp_path / name)
         assert (everything(tmp_path / name, GREY)[..., 0] == PIXELS).all()
         assert (everything(tmp_path / name, COLOUR) == PIXELS[..., None]).all()
-        assert picture_size(tmp_path / name, GREY) == (40, 50)
+        assert look(tmp_path / name, GREY) == (40, 50, False)
         assert count_sources(tmp_path / name, GREY) is None
 
     @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ class TestPictures:
         array[:] = np.stack([PIXELS, 255 - PIXELS])
         assert count_sources(tmp_path / "a.zarr", GREY) == 2
         assert (everything(tmp_path / "a.zarr", GREY, 1)[..., 0] == 255 - PIXELS).all()
-        assert picture_size(tmp_path / "a.zarr", GREY, 0) == (40, 50)
+        assert look(tmp_path / "a.zarr", GREY, 0) == (40, 50, False)
         with pytest.raises(DataError, match=r"a\.zarr holds 2 pictures"):
             everything(tmp_path / "a.zarr", GREY)
 

@@ -16,9 +16,13 @@ TILING = cut((64, 50), GEOMETRY, (32, 32))
 OF = {"image": "a.tif", "model": "abc"}
 
 
+def begin(folder, tiling=TILING, channels=2, dtype="float32", of=OF, most=10**9, **options):
+    return open_store(folder, tiling, channels, dtype, of, most, **options)
+
+
 @pytest.fixture
 def store(tmp_path):
-    return open_store(tmp_path / "tiles", TILING, 2, "float32", OF)
+    return begin(tmp_path / "tiles")
 
 
 def answers(tiling, channels=2):
@@ -53,7 +57,7 @@ class TestTiles:
 
     def test_blended_tiles_are_added_up(self, tmp_path):
         tiling = cut((64, 50), GEOMETRY, (32, 32), margin=4)
-        store = open_store(tmp_path / "tiles", tiling, 2, "float32", OF)
+        store = begin(tmp_path / "tiles", tiling)
         whole = fill(store)
         np.testing.assert_allclose(store.read(slice(0, 64), slice(0, 50)), whole, rtol=1e-5)
 
@@ -88,17 +92,37 @@ class TestGoingOn:
     def test_the_tiles_that_are_there_count(self, store):
         _, parts = answers(TILING)
         store.write(3, parts[3])
-        again = open_store(store.folder, TILING, 2, "float32", OF)
+        again = begin(store.folder)
         assert again.finished() == {3}
 
     def test_tiles_stay_as_they_were_cut(self, store):
         other = cut((64, 50), GEOMETRY, (64, 50))
-        again = open_store(store.folder, other, 2, "float32", OF)
+        again = begin(store.folder, other)
         assert again.tiling == TILING
+
+    def test_larger_tiles_than_memory_allows_now_are_refused(self, store):
+        small = cut((64, 50), GEOMETRY, (20, 20))
+        with pytest.raises(
+            OutputExistsError, match=r"tiles was begun in tiles of 32x28, .*--memory"
+        ):
+            begin(store.folder, small, most=400)
+        assert begin(store.folder, small, most=1024).tiling == TILING
+
+    @pytest.mark.parametrize("left", [[], ["0000001.npy"], [".part-12plan.json", ".part-1.npy"]])
+    def test_leftovers_without_a_plan_are_cleared_away(self, left, store):
+        (store.folder / PLAN).unlink()
+        for name in left:
+            (store.folder / name).write_bytes(b"left")
+        assert begin(store.folder).finished() == set()
+
+    def test_removing_leaves_nothing(self, store):
+        fill(store)
+        store.remove()
+        assert not store.folder.exists()
 
     def test_what_a_kill_left_is_cleared_away(self, store):
         (store.folder / ".part-1234abcd0000001.npy").write_bytes(b"half")
-        open_store(store.folder, TILING, 2, "float32", OF)
+        begin(store.folder)
         assert sorted(path.name for path in store.folder.iterdir()) == [PLAN]
 
     @pytest.mark.parametrize(
@@ -109,11 +133,11 @@ class TestGoingOn:
         with pytest.raises(
             OutputExistsError, match=rf"tiles holds tiles of another run \({named} differ\)"
         ):
-            open_store(store.folder, TILING, 2, "float32", {**OF, **other})
+            begin(store.folder, of={**OF, **other})
 
     def test_they_are_removed_where_that_is_allowed(self, store):
         fill(store)
-        again = open_store(store.folder, TILING, 1, "uint8", OF, overwrite=True)
+        again = begin(store.folder, channels=1, dtype="uint8", overwrite=True)
         assert again.finished() == set()
 
     @pytest.mark.parametrize(
@@ -132,16 +156,16 @@ class TestGoingOn:
         plan = store.folder / PLAN
         plan.write_text(json.dumps({**json.loads(plan.read_text()), **change}))
         with pytest.raises(OutputExistsError, match=r"plan\.json .*accepted .*remove the folder"):
-            open_store(store.folder, TILING, 2, "float32", OF)
+            begin(store.folder)
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"3"])
     def test_a_plan_that_is_none_is_refused(self, store, content):
         (store.folder / PLAN).write_bytes(content)
         with pytest.raises(OutputExistsError, match=r"plan\.json is not a plan of this version"):
-            open_store(store.folder, TILING, 2, "float32", OF)
+            begin(store.folder)
 
     def test_a_folder_of_somebody_else_is_left_alone(self, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
         with pytest.raises(OutputExistsError, match=rf"exists and holds no {PLAN}"):
-            open_store(tmp_path, TILING, 2, "float32", OF, overwrite=True)
+            begin(tmp_path, overwrite=True)
         assert (tmp_path / "mine.txt").read_text() == "mine"

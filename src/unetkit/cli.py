@@ -372,7 +372,7 @@ def compare(runs: tuple[str, ...], as_json: bool) -> None:
     "--format",
     default="auto",
     show_default=True,
-    help="png, tiff or zarr; auto is png, but tiff of large pictures.",
+    help="png, tiff or zarr; auto is png, but tiff of large pictures and maps.",
 )
 @click.option("--memory", help="That may be taken, such as 800MiB.  [default: 1.5GiB]")
 @click.option("--margin", type=click.IntRange(min=0), help="Of tiles; less than exact is blended.")
@@ -423,16 +423,16 @@ def predict(
             "--watch FOLDER; name one of them"
         )
     display = _display(stderr=as_json)
-    predictor = Predictor(model, memory=memory, margin=margin)
     folder = Path(out or "predictions")
     output = predicting.Output(folder, ("mask", *wanted), format, overwrite, show, as_json)
-    if watch is not None:
+    try:
+        predictor = Predictor(model, memory=memory, margin=margin)
+        if watch is None:
+            predicting.predict_images(predictor, images, output, display)
+            return
         with suppress(KeyboardInterrupt):  # how it is meant to end
             predicting.watch_folder(predictor, Path(watch), output, display)
-        return
-    try:
-        predicting.predict_images(predictor, images, output, display)
-    except UnetkitError as error:
+    except (UnetkitError, OSError) as error:
         if as_json:
             click.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
         raise

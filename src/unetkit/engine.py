@@ -4,6 +4,7 @@ Feature maps are kept in ONNX Runtime's arena, whose pages stay warm from tile t
 its patterns of use: these would reserve all of a run's memory once more for each size of tile.
 """
 
+import copy
 import hashlib
 from functools import reduce
 from pathlib import Path
@@ -33,8 +34,17 @@ class Engine:
 
     def __init__(self, model: str | Path, threads: int | None = None) -> None:
         self.path = find_model(model)
-        content = require_plain(self.path)
-        self.digest = hashlib.sha256(content).hexdigest()
+        self._content = require_plain(self.path)
+        self.digest = hashlib.sha256(self._content).hexdigest()
+        self._start(threads)
+
+    def on_threads(self, threads: int) -> "Engine":
+        """The same network on another number of threads, whatever has become of its file."""
+        other = copy.copy(self)
+        other._start(threads)
+        return other
+
+    def _start(self, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised; its log would say them twice
         options.intra_op_num_threads = threads or 0
@@ -42,7 +52,7 @@ class Engine:
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(
-                content, options, providers=["CPUExecutionProvider"]
+                self._content, options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base but this
             raise ModelFileError(

@@ -15,7 +15,12 @@ the value seen; what is accepted; what to do. The library raises; only the comma
 """
 
 import difflib
-from collections.abc import Iterable
+import errno
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ONLY_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UnetkitError(Exception):
@@ -67,3 +72,19 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     if near:
         return f"did you mean {near[0]!r}?"
     return f"choose one of {', '.join(map(repr, options))}"
+
+
+@contextmanager
+def full_disk_named(file: Path) -> Iterator[None]:
+    """Adds the file to what the system says of a full disk: writing through a handle names none."""
+    try:
+        yield
+    except OSError as error:
+        if is_full_disk(error) and error.filename is None:
+            error.filename = str(file)
+        raise
+
+
+def is_full_disk(error: OSError) -> bool:
+    """Whether the system has no room for more, which it says only of writing."""
+    return error.errno in ONLY_WRITING

@@ -6,6 +6,7 @@ What stands between the two halves is the store on the disk. It holds labels whe
 asked for, and logits otherwise; an interrupted run goes on with the tiles that it has.
 """
 
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,20 @@ import numpy as np
 
 from unetkit import __version__
 from unetkit.engine import softmax
+from unetkit.levels import Read
 from unetkit.omezarr import write_ome_zarr
 from unetkit.outputs import cutout, overlay
-from unetkit.predictor import Predictor, labels_of
+from unetkit.predictor import NODATA, Predictor, labels_of
 from unetkit.pyramids import write_tiff_pyramid
 from unetkit.scale import windows_from_network
 from unetkit.sources import Source
-from unetkit.tilestore import TileStore, open_store
+from unetkit.tilestore import RESULT, TileStore, open_store
 from unetkit.tiling import Tiling
 from unetkit.windows import Windows
 
-NODATA = 255  # of a mask: no class has this index
+PART_BYTES = 1 << 25  # that a part of a result takes while it is made, of which
+LEAST_BYTES = 40  # for each pixel, as an overlay does,
+BYTES_PER_CLASS = 12  # and for each class of a pixel: logits, powers, probabilities
 
 
 def predict_windows(
@@ -69,13 +73,17 @@ def predict_windows(
         1 if labels_only else len(classes),
         "uint8" if labels_only else "float32",
         {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
+        predictor.most_pixels,
         overwrite,
     )
     _fill(predictor, shown, tiles, begin)
     result = _Result(predictor, source, tiles)
     metadata = metadata_of(predictor, tiles.tiling)
     for kind, file in files.items():
-        _write(kind, file, result, metadata)
+        part = store / RESULT / file.name  # whatever happens, it is removed with the tiles
+        part.parent.mkdir(exist_ok=True)
+        _write(kind, part, result, metadata)
+        _give_name(part, file)
     tiles.remove()
     return result.counts if "mask" in files else None
 
@@ -155,10 +163,8 @@ class _Result:
 
     def overlay(self, rows: slice, columns: slice) -> np.ndarray:
         """(h, w, 3) uint8; the photo alone where the picture has no data."""
-        photo, labels = self.photo(rows, columns), self.labels(rows, columns)[..., 0]
-        valid = labels != NODATA
-        covered = overlay(photo, np.where(valid, labels, 0), self.classes)
-        return np.where(valid[..., None], covered, photo)
+        labels = self.labels(rows, columns)[..., 0]
+        return overlay(self.photo(rows, columns), labels, self.classes)
 
     def cutout(self, rows: slice, columns: slice) -> np.ndarray:
         """(h, w, 4) uint8; transparent where the picture has no data."""
@@ -180,6 +186,32 @@ class _Probabilities:
         return softmax(self._tiles.read(rows, columns))
 
 
+def _give_name(part: Path, file: Path) -> None:
+    """Moves a result to its place; a Zarr folder that it replaces goes with the store."""
+    if part.is_dir() and file.is_dir():
+        file.rename(part.with_name(f"before-{file.name[-12:]}"))
+    elif part.is_file():
+        with open(part, "rb+") as opened:  # before the tiles go
+            os.fsync(opened.fileno())
+    part.replace(file)
+
+
+def _by_parts(read: Read, channels: int, dtype: str, classes: int) -> Read:
+    """Asks for so many pixels at once as take `PART_BYTES` until they are a result."""
+    most = PART_BYTES // max(LEAST_BYTES, BYTES_PER_CLASS * classes)
+
+    def parts(rows: slice, columns: slice) -> np.ndarray:
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        found = np.empty((height, width, channels), dtype)
+        step = max(1, most // height)
+        for left in range(0, width, step):
+            span = slice(columns.start + left, columns.start + min(left + step, width))
+            found[:, left : left + step] = read(rows, span)
+        return found
+
+    return parts
+
+
 def _write(kind: str, file: Path, result: _Result, metadata: dict[str, Any]) -> None:
     height, width, _ = result.source.shape
     classes = result.classes
@@ -191,12 +223,13 @@ def _write(kind: str, file: Path, result: _Result, metadata: dict[str, Any]) -> 
         "probabilities": (len(classes), "float32", result.probabilities, float("nan")),
     }[kind]
     shape = height, width, channels
+    by_parts = _by_parts(read, channels, dtype, len(classes))
     if file.suffix == ".zarr":
         write_ome_zarr(
             file,
             shape,
             dtype,
-            read,
+            by_parts,
             nearest=kind == "mask",
             names=classes.names if kind in ("mask", "probabilities") else None,
             colours=classes.colours if kind == "mask" else None,
@@ -208,7 +241,7 @@ def _write(kind: str, file: Path, result: _Result, metadata: dict[str, Any]) -> 
         file,
         shape,
         dtype,
-        read,
+        by_parts,
         nearest=kind == "mask",
         palette=classes.colours if kind == "mask" else None,
         names=classes.names if kind == "probabilities" else None,

@@ -9,10 +9,8 @@ is asked for each pixel once, and no level is read again.
 The files are left to `pyramids` (TIFF) and `omezarr`; what both refuse is refused here.
 """
 
-import errno
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,6 @@ TILE = 512  # rows and columns of a tile
 LONGEST = 1024  # side of the smallest overview, about a screen
 BLOCK_BYTES = 1 << 26  # that a source is asked for at once, if a single tile is not larger
 DTYPES = ("uint8", "uint16", "uint32", "float32")
-ONLY_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}  # what the system says of a full disk
 
 
 def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -197,14 +194,3 @@ def as_json(path: Path, metadata: Mapping[str, Any] | None) -> str:
             f"metadata for {path} cannot be written ({error}); accepted are texts, finite numbers, "
             "and lists and tables of them; convert them"
         ) from error
-
-
-@contextmanager
-def full_disk_named(path: Path) -> Iterator[None]:
-    """Adds the file to what the system says of a full disk: writing through a handle names none."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in ONLY_WRITING and error.filename is None:
-            error.filename = str(path)
-        raise

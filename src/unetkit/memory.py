@@ -19,10 +19,8 @@ import platformdirs
 
 from unetkit.engine import Engine
 from unetkit.errors import ConfigError, ModelFileError, SizeError
-from unetkit.geometry import Geometry
 from unetkit.outputs import write_text
 from unetkit.runtime import onnxruntime
-from unetkit.tiling import smallest_tile
 
 DEFAULT = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers that are sold
 # What else stands in memory while a large picture is read, written and decoded by windows.
@@ -67,7 +65,7 @@ def parse_memory(text: str) -> int:
     >>> parse_memory("2GiB"), parse_memory("1.5 GB"), parse_memory("800M")
     (2147483648, 1500000000, 800000000)
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?i?)B?\s*", text, re.IGNORECASE)
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]?i?)B?\s*", text, re.IGNORECASE)
     unit = match.group(2).capitalize() if match else ""
     if match is None or unit not in UNITS | BINARY_UNITS:
         raise ConfigError(
@@ -77,21 +75,22 @@ def parse_memory(text: str) -> int:
     return round(float(match.group(1)) * (UNITS | BINARY_UNITS)[unit])
 
 
-def require_room(
-    appetite: Appetite, memory: int, geometry: Geometry, model: Path, margin: int | None = None
-) -> int:
+def require_room(appetite: Appetite, memory: int, smallest: tuple[int, int], model: Path) -> int:
     """The most pixels that may be shown to a network at once.
 
+    Args:
+        smallest: (height, width) of the smallest tile.
+
     Raises:
-        SizeError: Not even the smallest tile fits; the least memory that suffices is named.
+        SizeError: Not even that fits; the least memory that suffices is named.
     """
-    side = smallest_tile(geometry, margin)
+    height, width = smallest
     most = appetite.most_pixels(memory)
-    if most < side**2:
-        least = -(-appetite.needed(side**2) // MIB)
+    if most < height * width:
+        least = -(-appetite.needed(height * width) // MIB)
         raise SizeError(
             f"memory is {memory / MIB:,.0f} MiB; accepted are amounts from {least:,} MiB up, which "
-            f"one tile of {side}x{side} of {model} takes; allow at least {least}MiB"
+            f"one tile of {height}x{width} of {model} takes; allow at least {least}MiB"
         )
     return most
 
@@ -128,17 +127,18 @@ def _memory_file(engine: Engine) -> Path:
 def _ask_another_process(model: Path) -> Appetite:
     """Runs `_report` where nothing else has been in memory before."""
     code = "import sys; from unetkit.memory import _report; _report(sys.argv[1])"
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(model)],
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_SECONDS,
-        check=False,
-    )
+    reason = ""
     try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code, str(model)],  # -P: no module of the current folder
+            capture_output=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        reason = done.stderr.decode("utf-8", "replace").strip()
         base, per_pixel = json.loads(done.stdout.splitlines()[-1])
-    except (ValueError, IndexError) as error:
-        reason = (done.stderr.strip() or "it said nothing").splitlines()[-1][:200]
+    except (ValueError, IndexError, OSError, subprocess.SubprocessError) as error:
+        reason = (reason or str(error)).splitlines()[-1][:200]
         raise ModelFileError(
             f"the memory that {model} takes cannot be measured ({reason}); accepted is a model "
             "that runs on a million pixels; free memory, or name tile_pixels in place of memory"

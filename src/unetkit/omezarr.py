@@ -34,11 +34,11 @@ from unetkit.errors import (
     MissingExtraError,
     OutputExistsError,
     UnetkitError,
+    full_disk_named,
 )
 from unetkit.levels import (
     Read,
     as_json,
-    full_disk_named,
     halve,
     level_sizes,
     require_names,
@@ -149,7 +149,7 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
             f"{path} is no Zarr folder; accepted are folders with one of {', '.join(METADATA)}; "
             "name one of these"
         )
-    zarr = _zarr()
+    zarr = require_zarr()
     with _named(path):
         node = zarr.open(store=zarr.storage.LocalStore(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
@@ -166,7 +166,12 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
     return ZarrImage(array, axes, pictures)
 
 
-def _zarr() -> Any:
+def require_zarr() -> Any:
+    """The library.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
     try:
         import zarr
     except ModuleNotFoundError as error:
@@ -341,7 +346,7 @@ def write_ome_zarr(
         require_names(path, names, shape[2])
     _require_colours(path, colours, names, None if has_labels else shape[2])
     own = json.loads(as_json(path, metadata))
-    zarr = _zarr()
+    zarr = require_zarr()
     _require_place(path, overwrite)
     sizes = level_sizes(shape[:2])
     ome: dict[str, Any] = {

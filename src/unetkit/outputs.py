@@ -11,6 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from unetkit.classes import Classes
+from unetkit.errors import full_disk_named
 
 METADATA_KEY = "unetkit"  # of what a PNG says of how it was made
 OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
@@ -19,25 +20,31 @@ OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
 def palette_picture(mask: np.ndarray, classes: Classes) -> Image.Image:
     """A mask as a picture whose pixels are class indices, and which any viewer shows in colour."""
     picture = Image.fromarray(mask)
-    picture.putpalette([value for colour in classes.colours for value in colour])
+    colours = [value for colour in classes.colours for value in colour]
+    if mask.max() >= len(classes):  # of no class: few colours would be saved with too few bits
+        colours += [0] * (3 * 256 - len(colours))
+    picture.putpalette(colours)
     return picture
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
-    """Class colours over a photo; the background stays as it is.
+    """Class colours over a photo; the background stays as it is, and what is of no class.
 
     Args:
         photo: (H, W, 3) uint8.
-        mask: (H, W) uint8 class indices.
+        mask: (H, W) uint8 class indices, or others.
 
     Returns:
         (H, W, 3) uint8.
     """
-    strengths = np.full(len(classes), OVERLAY_STRENGTH, np.float32)
+    strengths = np.zeros(256, np.float32)
+    strengths[: len(classes)] = OVERLAY_STRENGTH
     if classes.background is not None:
         strengths[classes.background] = 0
     strength = strengths[mask][..., None]
-    colours = np.array(classes.colours, np.float32)[mask]
+    colours = np.zeros((256, 3), np.float32)
+    colours[: len(classes)] = classes.colours
+    colours = colours[mask]
     return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
 
 
@@ -84,7 +91,8 @@ def write_whole(file: Path, write: Callable[[Path], object]) -> None:
     # Only the end of the name: a longer one than the file's own may be longer than names can be.
     part = file.with_name(f".part-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
     try:
-        write(part)
+        with full_disk_named(file):
+            write(part)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -15,6 +14,8 @@ def in_order(
 ) -> Iterator[R]:
     """Applies `work` to each thing on some threads; an error comes in its place, and ends it.
 
+    What is ready is handed on before more is taken, so that a slow source delays nothing else.
+
     Args:
         things: Taken one by one, so that they may be without end.
         threads: That work at once.
@@ -23,14 +24,26 @@ def in_order(
     source = iter(things)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()
+        is_over = False
         try:
-            for thing in islice(source, threads + ahead):
-                waiting.append(pool.submit(work, thing))
-            while waiting:
-                result = waiting.popleft().result()
-                for thing in islice(source, 1):
-                    waiting.append(pool.submit(work, thing))
-                yield result
+            while True:
+                while not is_over and len(waiting) < threads + ahead:
+                    if waiting and waiting[0].done():
+                        break
+                    try:
+                        thing = next(source)
+                    except StopIteration:
+                        is_over = True
+                    except Exception as error:  # comes after the results of what came before it
+                        is_over = True
+                        failed: Future[R] = Future()
+                        failed.set_exception(error)
+                        waiting.append(failed)
+                    else:
+                        waiting.append(pool.submit(work, thing))
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
         except BaseException:
             pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
             raise

@@ -139,7 +139,7 @@ def read_picture(path: str | Path, page: int | None = None, channel_axis: str = 
     if format == "TIFF":
         frame = tiff.read_frame(path, page, channel_axis)
         if frame.palette is not None:
-            _require_palette(path, frame.array, frame.palette)
+            require_palette(path, frame.array, frame.palette)
         bands = _turn(frame.array, frame.orientation)
         picture = Picture(
             bands, frame.palette, None, format, frame.orientation, frame.frames, frame.is_lossy
@@ -247,7 +247,7 @@ def _read_with_pillow(path: Path, page: int | None, format: str) -> Picture:
         palette = np.array(plain.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
     array = array if array.ndim == 3 else array[..., None]
     if palette is not None:
-        _require_palette(path, array, palette)
+        require_palette(path, array, palette)
     bands = _turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
     found = Picture(bands, palette, None, format, orientation, frames, _is_lossy(path, format))
     return _without_alpha(found) if plain.mode in ("LA", "RGBA") else found
@@ -267,7 +267,12 @@ def _require_page(path: Path, page: int | None, frames: int) -> None:
         raise DataError(f"{path} has no frame {page}; accepted are 0 to {frames - 1}; correct it")
 
 
-def _require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> None:
+def require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> None:
+    """Refuses indices that have no colour.
+
+    Raises:
+        DataError: There are some.
+    """
     if indices.shape[2] != 1 or indices.dtype.kind != "u" or indices.max() >= len(palette):
         raise DataError(
             f"{path} has palette indices up to {indices.max()} in {indices.shape[2]} channels; "

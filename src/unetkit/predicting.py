@@ -11,7 +11,14 @@ import click
 
 from unetkit.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
-from unetkit.prediction import Prediction, find_images, plan_outputs, predict_files, predict_stream
+from unetkit.prediction import (
+    Prediction,
+    find_images,
+    is_finished,
+    plan_outputs,
+    predict_files,
+    predict_stream,
+)
 from unetkit.predictor import Predictor
 from unetkit.tiling import Tiling
 from unetkit.watching import watch
@@ -80,9 +87,16 @@ def watch_folder(
         )
     display.say(f"watching  {folder}; results go to {output.folder}; Ctrl-C ends")
     again = replace(output, overwrite=True)  # of an image that has changed
+    owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
-            if output.overwrite or not _is_done(predictor, image, output):
+            plan = plan_outputs(predictor, [image], again.folder, again.kinds, again.format, True)
+            files = {file for kinds in plan.values() for file in kinds.values()}
+            _require_free(image, files, owners)
+            is_new = image not in owners.values()
+            done = all(is_finished(image, kinds) for kinds in plan.values())
+            owners |= dict.fromkeys(files, image)
+            if output.overwrite or not (is_new and done):
                 _predict(predictor, [image], again, display)
         except (UnetkitError, OSError) as error:
             if output.as_json:
@@ -91,12 +105,18 @@ def watch_folder(
                 display.warn(str(error))
 
 
-def _is_done(predictor: Predictor, image: Path, output: Output) -> bool:
-    """Whether all results are there, and newer than the image."""
-    plan = plan_outputs(predictor, [image], output.folder, output.kinds, output.format, True)
-    files = [file for files in plan.values() for file in files.values()]
-    changed = image.stat().st_mtime_ns
-    return all(file.exists() and file.stat().st_mtime_ns >= changed for file in files)
+def _require_free(image: Path, files: set[Path], owners: dict[Path, Path]) -> None:
+    """Refuses an image whose results would replace those of another.
+
+    Raises:
+        OutputExistsError: They would.
+    """
+    for file in files:
+        if owners.get(file, image) != image:
+            raise OutputExistsError(
+                f"{owners[file]} and {image} would both be written to {file}; accepted are images "
+                "of different names; rename one of them"
+            )
 
 
 def _predict(

@@ -5,6 +5,7 @@ after another by windows (`gigapixels`), and written as TIFF with overviews or a
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,18 +17,20 @@ from PIL import Image
 
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.gigapixels import metadata_of, predict_windows, store_beside
+from unetkit.omezarr import require_zarr
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
 from unetkit.parallel import in_order
-from unetkit.predictor import Predictor, labels_of
+from unetkit.predictor import NODATA, Predictor, labels_of
 from unetkit.sources import (
     SUFFIXES,
     WHOLE_PIXELS,
     count_sources,
     is_array_file,
     is_image,
+    look,
     open_source,
-    picture_size,
     require_one_picture,
+    stamp,
 )
 from unetkit.tiling import Tiling
 
@@ -114,13 +117,14 @@ def predict_files(
     """Segments files and writes what is asked for, named after each image.
 
     A file of several pictures gives results NAME_p000, NAME_p001 and so on. Nothing is written
-    before all names are known to be free.
+    before all names are known to be free. Where an earlier run was interrupted in a large picture,
+    what it had finished is left as it is.
 
     Args:
         kinds: Of "mask" (class indices, with a palette), "overlay" (classes over the photo),
             "cutout" (the photo, its background transparent), "probabilities".
         format: "png" (and NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr;
-            or "auto": PNG, but TIFF of pictures of more than `WHOLE_PIXELS`.
+            or "auto": PNG, but TIFF of pictures of more than `WHOLE_PIXELS` and of GeoTIFFs.
         overwrite: Whether results that exist already may be replaced. Images never are.
         on_result: Called with what became of each picture, in order but for large ones, which come
             last.
@@ -142,11 +146,14 @@ def predict_files(
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = {p: files for p, files in plan.items() if _is_plain(files)}
-    threads = min(len(ordinary), os.cpu_count() or 1)
-    one = predictor.for_each_of(threads) if threads > 1 else predictor
-    for result in in_order(lambda item: _predict_whole(one, *item), ordinary.items(), threads or 1):
+    one, threads = predictor, 1
+    if len(ordinary) > 1:
+        one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
+    for result in in_order(lambda item: _predict_whole(one, *item), ordinary.items(), threads):
         written += result.files.values()
         on_result(result)
+    if one is not predictor and len(ordinary) < len(plan):
+        one.release_memory()
     for picture, files in plan.items():
         if picture in ordinary:
             continue
@@ -167,6 +174,8 @@ def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) ->
                 raise ConfigError(
                     f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}; choose one"
                 )
+    if format == "zarr":
+        require_zarr()
     if "cutout" in kinds and predictor.spec.classes.background is None:
         raise DataError(
             f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
@@ -182,7 +191,8 @@ def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, P
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
         if {"cutout", "probabilities"} & set(files):
             probabilities = predictor.answer(source, "probabilities")
-            mask = labels_of(probabilities)
+            missing = np.isnan(probabilities[..., 0])
+            mask = np.where(missing, np.uint8(NODATA), labels_of(probabilities))
         else:
             mask = predictor.answer(source, "labels")
     photo = predictor.spec.pixels.photo(pixels)
@@ -193,11 +203,11 @@ def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, P
         elif kind == "overlay":
             write_picture(file, Image.fromarray(overlay(photo, mask, classes)), metadata)
         elif kind == "cutout":
-            alpha = 1 - probabilities[..., classes.background]
+            alpha = 1 - np.nan_to_num(probabilities[..., classes.background], nan=1)
             write_picture(file, Image.fromarray(cutout(photo, alpha)), metadata)
         else:
             write_probabilities(file, probabilities, classes, metadata)
-    counts = np.bincount(mask.ravel(), minlength=len(classes))
+    counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
     return Prediction(image, page, size, files, counts, tiling, photo, mask)
 
 
@@ -232,8 +242,8 @@ def _predict_large(
 
 def _identity(image: Path) -> dict[str, Any]:
     """A file and its version."""
-    state = image.stat()
-    return {"image": image.name, "bytes": state.st_size, "changed": state.st_mtime_ns}
+    size, changed = stamp(image)
+    return {"image": image.name, "bytes": size, "changed": changed}
 
 
 def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> bytes:
@@ -257,8 +267,8 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
             (file,) = predict_files(
                 predictor, [image], Path(folder, "results"), kinds=[kind], format="png"
             )
-        except DataError as error:
-            raise DataError(str(error).replace(str(image), STANDARD_INPUT)) from error
+        except (DataError, ConfigError) as error:
+            raise type(error)(str(error).replace(str(image), STANDARD_INPUT)) from error
         return file.read_bytes()
 
 
@@ -284,14 +294,14 @@ def _choose_format(predictor: Predictor, picture: Picture, format: str) -> str:
     image, page = picture
     if format in ("tiff", "zarr"):
         return format
-    height, width = picture_size(image, predictor.spec.pixels, page)
+    height, width, is_map = look(image, predictor.spec.pixels, page)
     is_large = height * width > WHOLE_PIXELS
     if is_large and format == "png":
         raise ConfigError(
             f"format is 'png' and {image} has {height}x{width} pixels; accepted are up to "
             f"{WHOLE_PIXELS:,} pixels as PNG; use tiff or zarr"
         )
-    return "tiff" if is_large else "png"
+    return "tiff" if is_large or (is_map and format == "auto") else "png"
 
 
 def plan_outputs(
@@ -308,9 +318,9 @@ def plan_outputs(
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
         )
-    sources = {image.resolve() for image, _ in pictures}
-    folders = {image.parent for image in sources}
-    if overwrite and out.resolve() in folders:
+    sources = {_key(image.resolve()) for image, _ in pictures}
+    folders = {_key(image.resolve().parent) for image, _ in pictures}
+    if overwrite and _key(out.resolve()) in folders:
         raise OutputExistsError(
             f"output {out} is a folder of the images, where --overwrite might replace other "
             "pictures; accepted is another folder; name one with --out"
@@ -321,17 +331,21 @@ def plan_outputs(
         plan[picture] = {
             kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds
         }
-    owners: dict[Path, Path] = {}
+    if not overwrite and any(store_beside(files).exists() for files in plan.values()):
+        # An interrupted run goes on with what it has not finished.
+        plan = {picture: f for picture, f in plan.items() if not is_finished(picture[0], f)}
+    owners: dict[str, Path] = {}
     for (image, _), files in plan.items():
-        # Of an interrupted run some results may be whole; it writes them again.
+        # Of an interrupted picture some results may be whole; it writes them again.
         goes_on = store_beside(files).exists()
         for file in files.values():
-            if file in owners:
+            owner = owners.get(_key(file))
+            if owner is not None:
                 raise OutputExistsError(
-                    f"{owners[file]} and {image} would both be written to {file}; accepted are "
-                    "images of different names; predict them into two folders"
+                    f"{owner} and {image} would both be written to {file}; accepted are images "
+                    "of different names; predict them into two folders"
                 )
-            if file.resolve() in sources:
+            if _key(file.resolve()) in sources:
                 raise OutputExistsError(
                     f"{file} is one of the images; results never replace images; name another "
                     "folder with --out"
@@ -341,8 +355,21 @@ def plan_outputs(
                     f"{file} exists already; accepted is a folder without earlier results; name "
                     "another with --out, or allow it with --overwrite"
                 )
-            owners[file] = image
+            owners[_key(file)] = image
     return plan
+
+
+def is_finished(image: Path, files: Mapping[str, Path]) -> bool:
+    """Whether all results of an image are there, whole, and newer than itself."""
+    changed = stamp(image)[1]
+    return not store_beside(files).exists() and all(
+        file.exists() and file.stat().st_mtime_ns >= changed for file in files.values()
+    )
+
+
+def _key(path: Path) -> str:
+    """What two names of one file have in common: on some systems case makes no difference."""
+    return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
 
 
 def _suffix(kind: str, suffix: str) -> str:

@@ -6,7 +6,9 @@ picture's own size, and only then is the most probable class taken. Of a `native
 are shown in tiles that fit into the memory allowed, and the answer is that of one run over all.
 """
 
+import copy
 import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +25,7 @@ from unetkit.spec import ModelSpec
 from unetkit.tiling import Size, Tiling, apply_tiles, choose_tiles, cut, read_tile, smallest_tile
 from unetkit.windows import Windows
 
+NODATA = 255  # in labels, where a picture has no data: no class has this index
 ANSWERS = ("labels", "probabilities", "logits")
 # Of any network of these presets, 400 MB at the most: so many need no measurement.
 FEW_PIXELS = 1 << 20
@@ -69,7 +72,9 @@ class Predictor:
         self.digest = self._engine.digest
         self.margin = margin
         self._threads = threads
-        self._memory = memory_of_models.parse_memory(memory) if isinstance(memory, str) else memory
+        if isinstance(memory, str):
+            memory = memory_of_models.parse_memory(memory)
+        self._memory = memory_of_models.DEFAULT if memory is None else memory
         least = smallest_tile(self.spec.geometry, margin) ** 2
         if tile_pixels is not None and tile_pixels < least:
             raise SizeError(
@@ -77,8 +82,9 @@ class Predictor:
                 f"tile of {self.path}; allow more"
             )
         self._most_pixels = tile_pixels
-        self._single: dict[int, Predictor] = {}  # by the number of their neighbours
-        if self._memory is not None:  # refused now, not in the midst of the work
+        self._lock = threading.Lock()  # of what is made when it is first needed
+        self._single_engine: Engine | None = None
+        if memory is not None:  # refused now, not in the midst of the work
             self._most_pixels = self._measured()
 
     def __call__(self, image: Image) -> np.ndarray:
@@ -91,7 +97,8 @@ class Predictor:
                 hold numbers on the scale of the model's own pictures.
 
         Returns:
-            (H, W) uint8 class indices, at the picture's size.
+            (H, W) uint8 class indices, at the picture's size; `NODATA`, 255, where a GeoTIFF says
+            that nothing was recorded.
 
         Raises:
             DataNotFoundError, DataError: The file cannot be read, or a pixel is no number that
@@ -131,23 +138,46 @@ class Predictor:
             raise ConfigError(
                 f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}; choose one"
             )
-        threads = threads or self._threads or os.cpu_count() or 1
-        one = self.for_each_of(threads)
+        one, threads = self.side_by_side(threads or self._threads or os.cpu_count() or 1)
         return in_order(lambda image: one._answer(image, answer), images, threads)
 
-    def for_each_of(self, threads: int) -> "Predictor":
-        """One that works on a single thread, for so many pictures at once in the same memory."""
-        if threads not in self._single:
-            self._single[threads] = self._make_single(threads)
-        return self._single[threads]
+    def side_by_side(self, threads: int) -> "tuple[Predictor, int]":
+        """One for pictures that are predicted at once, each on a thread of its own.
 
-    def _make_single(self, threads: int) -> "Predictor":
-        one = Predictor(self.path, threads=1, margin=self.margin)
-        one._memory = (self._memory or memory_of_models.DEFAULT) // threads
-        if self._most_pixels is not None:
-            least = smallest_tile(self.spec.geometry, self.margin) ** 2
-            one._most_pixels = max(least, self._most_pixels // threads)
-        return one
+        Args:
+            threads: That are wanted.
+
+        Returns:
+            The predictor, and how many threads it is for: fewer where the memory allowed does not
+            suffice for a tile on each.
+        """
+        with self._lock:
+            if self._single_engine is None:
+                self._single_engine = self._engine.on_threads(1)
+        one = copy.copy(self)
+        one._engine = self._single_engine
+        scale = self.spec.scale
+        if not scale.is_native and threads * scale.height * scale.width <= FEW_PIXELS:
+            return one, threads
+        least = smallest_tile(self.spec.geometry, self.margin) ** 2
+        if not scale.is_native:
+            least = scale.height * scale.width
+        most = self._allowed_pixels()
+        threads = max(1, min(threads, most // least))
+        one._most_pixels = max(least, most // threads)
+        return one, threads
+
+    def _allowed_pixels(self) -> int:
+        """That may be shown at once: as asked for, or measured once."""
+        with self._lock:
+            if self._most_pixels is None:
+                self._most_pixels = self._measured()
+            return self._most_pixels
+
+    @property
+    def most_pixels(self) -> int:
+        """That the network is shown at once, as far as that is known by now."""
+        return self._most_pixels or FEW_PIXELS
 
     def tiling(self, size: Size) -> Tiling:
         """In what tiles a picture is shown, whose (height, width) is that at the network's scale.
@@ -158,20 +188,20 @@ class Predictor:
         geometry = self.spec.geometry
         if not self.spec.scale.is_native:  # all pictures are of one size, the only one taken
             return cut(size, geometry)
-        most = self._most_pixels
-        if most is None:
-            shown = geometry.input_size(size[0]) * geometry.input_size(size[1])
-            most = shown if shown <= FEW_PIXELS else self._measured()
-            if shown > FEW_PIXELS:
-                self._most_pixels = most
-        return choose_tiles(size, geometry, most, self.margin)
+        shown = geometry.input_size(size[0]) * geometry.input_size(size[1])
+        if self._most_pixels is None and shown <= FEW_PIXELS:
+            return cut(size, geometry)
+        return choose_tiles(size, geometry, self._allowed_pixels(), self.margin)
 
     def _measured(self) -> int:
-        memory = self._memory or memory_of_models.DEFAULT
         appetite = memory_of_models.measure(self._engine)
-        return memory_of_models.require_room(
-            appetite, memory, self.spec.geometry, self.path, self.margin
-        )
+        scale, geometry = self.spec.scale, self.spec.geometry
+        if scale.is_native:
+            side = smallest_tile(geometry, self.margin)
+            smallest = side, side
+        else:
+            smallest = geometry.input_size(scale.height), geometry.input_size(scale.width)
+        return memory_of_models.require_room(appetite, self._memory, smallest, self.path)
 
     def network_probabilities(self, image: Image) -> np.ndarray:
         """Probabilities at the network's scale, letterbox bars included, (h, w, K) float32."""
@@ -183,7 +213,17 @@ class Predictor:
             return self.answer(source, answer)
 
     def answer(self, source: Source, answer: str) -> np.ndarray:
-        """As a call, of an opened source; `answer` as for `map`."""
+        """As a call, of an opened source; `answer` as for `map`.
+
+        Where the picture has no data, labels are `NODATA`, and all else is not a number.
+        """
+        found = self._whole_answer(source, answer)
+        missing = source.missing(slice(0, source.shape[0]), slice(0, source.shape[1]))
+        if missing is not None:
+            found[missing] = NODATA if answer == "labels" else np.nan
+        return found
+
+    def _whole_answer(self, source: Source, answer: str) -> np.ndarray:
         shown = source.at_scale(self.spec.scale)
         size = source.shape[:2]
         if self.spec.scale.is_pixel_by_pixel:

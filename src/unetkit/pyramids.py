@@ -25,7 +25,6 @@ from unetkit.errors import ConfigError
 from unetkit.levels import (
     Read,
     as_json,
-    full_disk_named,
     halve,
     level_sizes,
     require_names,
@@ -98,8 +97,7 @@ def write_tiff_pyramid(
     first = _first_page(as_json(path, metadata) if metadata else None, names, geotags, nodata)
     tiles = walk_tiles(shape, dtype, read, partial(halve, nearest=nearest, nodata=nodata))
     is_big = _upper_bound(shape, dtype) > CLASSIC
-    with full_disk_named(path):
-        write_whole(path, lambda part: _write(part, shape, layout, first, tiles, is_big))
+    write_whole(path, lambda part: _write(part, shape, layout, first, tiles, is_big))
 
 
 @dataclass(frozen=True)

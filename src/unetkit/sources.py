@@ -15,13 +15,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from unetkit import omezarr
-from unetkit.errors import DataError, DataNotFoundError, SizeError
+from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.pictures import (
     IMAGE_SUFFIXES,
     Picture,
     count_pictures,
     pixels_of,
     read_image,
+    require_file,
+    require_palette,
     sides,
     sniff,
 )
@@ -72,7 +74,15 @@ class Source:
         Raises:
             DataError: It cannot be read, or a number is none that the model's pictures can have.
         """
-        return self._convert(self._pixels.read(rows, columns))
+        window = self._pixels.read(rows, columns)
+        try:
+            return self._convert(window)
+        except DataError as error:
+            if not self.is_large:
+                raise
+            raise DataError(
+                f"{error} (of the part that begins at row {rows.start}, column {columns.start})"
+            ) from error
 
     def missing(self, rows: slice, columns: slice) -> np.ndarray | None:
         """Where a part has no data, (h, w) bool; None where the picture always has."""
@@ -142,12 +152,14 @@ def _spooled(stream: BinaryIO) -> Iterator[Path]:
 @contextmanager
 def _mapped(path: Path, format: PixelFormat, page: int | None) -> Iterator[np.ndarray]:
     """A picture that cannot be read by windows, on the disk."""
-    with tempfile.TemporaryDirectory(prefix="unetkit-", ignore_cleanup_errors=True) as folder:
-        file = Path(folder, "picture.npy")
-        np.save(file, read_image(path, format, page))
-        array = np.load(file, mmap_mode="r")
-        yield array
-        del array
+    image = read_image(path, format, page)
+    with tempfile.TemporaryFile(prefix="unetkit-") as file:
+        with full_disk_named(Path(tempfile.gettempdir())):
+            file.write(np.ascontiguousarray(image).data)
+            file.flush()
+        shape, dtype = image.shape, image.dtype
+        del image
+        yield np.memmap(file, dtype, "r", shape=shape)
 
 
 @contextmanager
@@ -170,6 +182,8 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
             bands = window[..., :-1] if windows.has_alpha else window
             if windows.nodata is not None and bands.dtype.kind == "f":
                 bands = np.where(is_nodata(bands, windows.nodata), format.low[0], bands)
+            if windows.palette is not None:
+                require_palette(path, bands, windows.palette)
             picture = Picture(bands, windows.palette, None, "TIFF", 1, 1)
             return format.accept(pixels_of(picture, str(path)), str(path))
 
@@ -177,13 +191,11 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
         places = {tag: value for tag, value in windows.geotags.items() if tag != NODATA}
         height, width, _ = windows.shape
         is_large = height * width > WHOLE_PIXELS
-        pixels: Windows = windows
-        if not is_large:
-            pixels = ArrayWindows(windows.read(slice(0, height), slice(0, width)))
-        source = Source(pixels, convert, format.channels, is_large, windows.nodata, places)
-        if not is_large:  # whatever is wrong with it shows before any work
-            source.read(slice(0, height), slice(0, width))
-        yield source
+        if is_large or windows.nodata is not None:
+            yield Source(windows, convert, format.channels, is_large, windows.nodata, places)
+        else:  # some compressions are read whole only
+            whole = ArrayWindows(read_image(path, format, page))
+            yield Source(whole, _same, format.channels, geotags=places)
 
 
 def _same(window: np.ndarray) -> np.ndarray:
@@ -280,29 +292,47 @@ def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
     """The pictures of a file of arrays, each read by windows."""
     if omezarr.is_zarr(path):
         return list(omezarr.open_zarr(path, format.channel_axis))
+    require_file(path)
     try:
-        return [np.load(path, mmap_mode="r", allow_pickle=False)]
-    except FileNotFoundError as error:
-        raise DataNotFoundError(
-            f"picture {path} does not exist; accepted is an image file; check the path"
-        ) from error
-    except (OSError, ValueError, EOFError) as error:
+        with open(path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError("another signature")
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"shape {array.shape}")
+    except Exception as error:  # NumPy lets through whatever a wrong header leads to
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(
-            f"{path} is no array that can be read ({error}); accepted are .npy files of numbers; "
-            "save it again with numpy.save"
+            f"{path} is no array that can be read ({reason}); accepted are .npy files of (H, W) or "
+            "(H, W, C) numbers; save it again with numpy.save"
         ) from error
+    return [array]
 
 
-def picture_size(path: Path, format: PixelFormat, page: int | None = None) -> tuple[int, int]:
-    """(height, width) of a picture in a file, without decoding it.
+def stamp(path: Path) -> tuple[int, int]:
+    """Bytes, and time of the last change in nanoseconds, of a file or of all files of a folder.
+
+    Raises:
+        OSError: It is gone.
+    """
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    states = [file.stat() for file in files]
+    sizes = [state.st_size for state, file in zip(states, files, strict=True) if file != path]
+    return sum(sizes or [states[0].st_size]), max(state.st_mtime_ns for state in states)
+
+
+def look(path: Path, format: PixelFormat, page: int | None = None) -> tuple[int, int, bool]:
+    """Height and width of a picture in a file, and whether it is a map with a place or gaps.
 
     Raises:
         DataNotFoundError, DataError: The file cannot be opened.
     """
     if is_array_file(path):
         array = _open_arrays(path, format)[page or 0]
-        return array.shape[0], array.shape[1]
+        return array.shape[0], array.shape[1], False
     if sniff(path) == "TIFF":
         with open_tiff_windows(path, page, format.channel_axis) as windows:
-            return windows.shape[0], windows.shape[1]
-    return sides(path)
+            is_map = bool(windows.geotags) or windows.nodata is not None
+            return windows.shape[0], windows.shape[1], is_map
+    height, width = sides(path)
+    return height, width, False

@@ -30,7 +30,7 @@ import numpy as np
 import tifffile
 from PIL import Image, UnidentifiedImageError
 
-from unetkit.errors import DataError, DataNotFoundError
+from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.segments import (
     MAX_BYTES,
     PALETTE,
@@ -206,6 +206,7 @@ def reading_errors(path: Path) -> Iterator[None]:
 
     Raises:
         DataNotFoundError, DataError: The file is gone, damaged, or larger than memory.
+        OSError: The disk is full that something is unpacked to.
     """
     try:
         yield
@@ -219,7 +220,10 @@ def reading_errors(path: Path) -> Iterator[None]:
         raise DataError(
             f"{path} does not fit into memory; accepted are smaller pictures; cut it into parts"
         ) from error
-    except Exception as error:  # tifffile lets through whatever a wrong number leads to
+    except Exception as error:
+        if isinstance(error, OSError) and is_full_disk(error):
+            raise  # of what is unpacked into a temporary file
+        # tifffile lets through whatever a wrong number leads to
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(
             f"{path} cannot be read whole ({reason}); accepted are undamaged TIFF files; replace "

@@ -6,6 +6,7 @@ them, so that the same command goes on, and another one does not mix two picture
 """
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Mapping
@@ -19,12 +20,13 @@ from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 from unetkit import __version__
 from unetkit.errors import DataError, OutputExistsError
 from unetkit.geometry import Geometry
-from unetkit.levels import full_disk_named
 from unetkit.outputs import write_text, write_whole
 from unetkit.tiling import Span, Tiling
 
 FORMAT = 1
 PLAN = "plan.json"
+TILE = r"\d{7}\.npy"
+RESULT = "result"  # folder of the results while they are written
 LARGEST_PLAN = 1 << 26  # bytes: spans of a million tiles along an axis
 
 
@@ -52,7 +54,7 @@ class TileStore:
         """Numbers of the tiles that are there, whole."""
         found = set()
         for path in self.folder.iterdir():
-            if re.fullmatch(r"\d{7}\.npy", path.name):
+            if re.fullmatch(TILE, path.name):
                 number = int(path.stem)
                 if number < len(self.tiling) and path.stat().st_size == self._file_size(number):
                     found.add(number)
@@ -68,8 +70,7 @@ class TileStore:
                 write_array_header_1_0(file, header_data_from_array_1_0(array))
                 file.write(array.data)
 
-        with full_disk_named(self._file(number)):
-            write_whole(self._file(number), save)
+        write_whole(self._file(number), save)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """What all tiles say of a part of the picture, (h, w, channels).
@@ -90,7 +91,10 @@ class TileStore:
         return found
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        """Removes the tiles, and last of all what says whose they are."""
+        _clear(self.folder)
+        (self.folder / PLAN).unlink(missing_ok=True)
+        self.folder.rmdir()
 
     def _load(self, number: int) -> np.ndarray:
         path = self._file(number)
@@ -123,6 +127,7 @@ def open_store(
     channels: int,
     dtype: str,
     belongs_to: Mapping[str, Any],
+    most_pixels: int,
     overwrite: bool = False,
 ) -> TileStore:
     """Begins a store, or goes on with the one that is there; as it was cut, whatever `tiling` is.
@@ -130,6 +135,7 @@ def open_store(
     Args:
         folder: Where the tiles shall lie.
         belongs_to: What makes this picture's answer what it is: model, file, version of the file.
+        most_pixels: That the network may be shown at once.
         overwrite: Whether the tiles of another run may be removed.
 
     Raises:
@@ -137,18 +143,21 @@ def open_store(
     """
     plan = folder / PLAN
     wanted = {"picture": list(tiling.size), "channels": channels, "dtype": dtype, **belongs_to}
-    wanted["blended"] = not tiling.is_exact
+    wanted |= {"blended": not tiling.is_exact, "unetkit": __version__}
     if plan.exists():
         try:
             begun = _begun_tiling(plan, wanted, tiling.geometry)
         except OutputExistsError:
             if not overwrite:
                 raise
-            shutil.rmtree(folder)
+            _clear(folder)
+            plan.unlink()
         else:
-            for part in folder.glob(".part-*"):  # what an interruption left
-                part.unlink(missing_ok=True)
+            _require_room(folder, begun, max(most_pixels, math.prod(tiling.tile_size)))
+            _clear(folder, keep=TILE)
             return TileStore(folder, begun, channels, dtype)
+    if folder.exists():
+        _clear(folder)  # what an interruption left before there was a plan, or after
     if folder.exists() and any(folder.iterdir()):
         raise OutputExistsError(
             f"{folder} exists and holds no {PLAN}; accepted is a new folder, or one of tiles that "
@@ -159,6 +168,32 @@ def open_store(
     content = {"format": FORMAT, "unetkit": __version__, "belongs_to": wanted, **cut}
     write_text(plan, json.dumps(content))
     return TileStore(folder, tiling, channels, dtype)
+
+
+def _clear(folder: Path, keep: str | None = None) -> None:
+    """Removes what a store writes, but for its plan and what is to be kept, and nothing else."""
+    for path in folder.iterdir():
+        if keep is not None and re.fullmatch(keep, path.name):
+            continue
+        if re.fullmatch(TILE, path.name):
+            path.unlink()
+        elif path.name.startswith(".part-") or path.name == RESULT:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _require_room(folder: Path, begun: Tiling, most_pixels: int) -> None:
+    """Refuses to go on in tiles that are larger than what is allowed now.
+
+    Raises:
+        OutputExistsError: They are.
+    """
+    if math.prod(begun.tile_size) > most_pixels:
+        height, width = begun.tile_size
+        raise OutputExistsError(
+            f"{folder} was begun in tiles of {height}x{width}, for which the memory allowed does "
+            "not suffice; accepted is the memory that it was begun with; allow more with --memory, "
+            "or remove the folder to begin anew"
+        )
 
 
 def _begun_tiling(plan: Path, wanted: Mapping[str, Any], geometry: Geometry) -> Tiling:

@@ -161,21 +161,24 @@ def choose_tiles(
         ConfigError: `margin` is negative.
     """
     geometry, is_exact = _within(geometry, margin)
-    choices: list[tuple[int, int, int]] = []  # pixels shown in all, rows of tiles, columns of tiles
+    best: tuple[int, int, int] | None = None  # pixels shown in all, rows of tiles, columns of tiles
     least = [min(smallest_tile(geometry), geometry.input_size(side)) for side in size]
-    for rows in range(1, _count(size[0], least[0], geometry) + 1):
+    # By the heights that memory permits: a file may claim any number of rows.
+    highest = min(geometry.input_size(size[0]), most_pixels // least[1])
+    for allowed in range(least[0], highest + 1, geometry.stride):
+        rows = _count(size[0], allowed, geometry)
         height = _tile(size[0], rows, geometry)
         width = geometry.valid_size(most_pixels // height)
         if width >= least[1]:
             columns = _count(size[1], width, geometry)
             shown = rows * height * columns * _tile(size[1], columns, geometry)
-            choices.append((shown, rows, columns))
-    if not choices:
+            best = min(best or (shown, rows, columns), (shown, rows, columns))
+    if best is None:
         raise SizeError(
             f"most_pixels is {most_pixels}; accepted are numbers from {least[0] * least[1]} up, "
             "the smallest tile of this network; allow more"
         )
-    _, rows, columns = min(choices)
+    _, rows, columns = best
     return _tiling(size, (rows, columns), geometry, is_exact)
 
 
@@ -202,6 +205,7 @@ def _tiling(size: Size, counts: tuple[int, int], geometry: Geometry, is_exact: b
     rows, columns = (
         _spans(side, count, geometry, is_exact) for side, count in zip(size, counts, strict=True)
     )
+    is_exact = is_exact or counts == (1, 1)
     return Tiling(geometry, size, rows, columns, is_exact)
 
 

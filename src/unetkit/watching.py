@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from unetkit.errors import DataNotFoundError
-from unetkit.sources import is_image
+from unetkit.sources import is_image, stamp
 
 SECONDS = 1.0  # between looks
 
@@ -34,9 +34,9 @@ def watch(folder: Path, wait: Callable[[], object] = lambda: time.sleep(SECONDS)
                 f"folder {folder} cannot be watched ({error.strerror}); accepted is an existing "
                 "folder; check the path"
             ) from error
-        for path, stamp in now.items():
-            if stamp[0] and seen.get(path) == stamp and given.get(path) != stamp:
-                given[path] = stamp
+        for path, state in now.items():
+            if state[0] and seen.get(path) == state and given.get(path) != state:
+                given[path] = state
                 yield path
         seen = now
         wait()
@@ -44,7 +44,6 @@ def watch(folder: Path, wait: Callable[[], object] = lambda: time.sleep(SECONDS)
 
 def _stamp(path: Path) -> Stamp:
     try:
-        state = path.stat()
+        return stamp(path)
     except OSError:  # it went while it was looked at
         return 0, 0
-    return state.st_size, state.st_mtime_ns
