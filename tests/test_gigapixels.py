@@ -79,7 +79,8 @@ class TestResults:
     def test_labels_alone_are_the_same(self, colour, whole, slide, tmp_path):
         (mask,) = predict_files(colour, [slide], tmp_path / "out", format="tiff")
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
-        page = tifffile.TiffFile(mask).pages.first
+        with tifffile.TiffFile(mask) as file:
+            page = file.pages.first
         notes = json.loads(page.description)
         assert notes["exact"] is True
         assert notes["classes"] == ["class 0", "class 1", "class 2"]
@@ -101,7 +102,8 @@ class TestResults:
         (mask,) = predict_files(
             blended, [slide], tmp_path / "out", format="tiff", on_result=seen.append
         )
-        notes = json.loads(tifffile.TiffFile(mask).pages.first.description)
+        with tifffile.TiffFile(mask) as file:
+            notes = json.loads(file.pages.first.description)
         assert notes["exact"] is False
         assert notes["tiles"].endswith("blended and not exact")
         assert not seen[0].tiling.is_exact
@@ -338,7 +340,8 @@ class TestInterruptions:
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, noise(), rowsperstrip=10)
         content = path.read_bytes()
-        offset = tifffile.TiffFile(path).pages.first.dataoffsets[25]
+        with tifffile.TiffFile(path) as file:
+            offset = file.pages.first.dataoffsets[25]
         path.write_bytes(content[: offset + 5])  # in the middle of a strip
         with pytest.raises(DataError, match=r"slide\.tif .*(strip|rows) "):
             predict_files(colour, [path], tmp_path / "out", format="tiff")

@@ -388,7 +388,7 @@ class TestDamage:
         def fail(*_):
             raise MemoryError
 
-        monkeypatch.setattr(pictures, "_turn", fail)
+        monkeypatch.setattr(pictures, "turn", fail)
         self.refused(
             lay(tmp_path, PLAIN["PNG"]),
             r"x\.png does not fit into memory; accepted are smaller pictures; cut it into parts",
@@ -398,5 +398,5 @@ class TestDamage:
         def fail(*_):
             raise ZeroDivisionError
 
-        monkeypatch.setattr(pictures, "_turn", fail)
+        monkeypatch.setattr(pictures, "turn", fail)
         self.refused(lay(tmp_path, PLAIN["BMP"]), r"cannot be read whole \(ZeroDivisionError\); ac")

@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 from unetkit import tiff
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.pixels import PixelFormat
+from unetkit.tiff import turn
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 MAX_FRAMES = 10_000  # of an animation
@@ -140,7 +141,7 @@ def read_picture(path: str | Path, page: int | None = None, channel_axis: str = 
         frame = tiff.read_frame(path, page, channel_axis)
         if frame.palette is not None:
             require_palette(path, frame.array, frame.palette)
-        bands = _turn(frame.array, frame.orientation)
+        bands = turn(frame.array, frame.orientation)
         picture = Picture(
             bands, frame.palette, None, format, frame.orientation, frame.frames, frame.is_lossy
         )
@@ -248,7 +249,7 @@ def _read_with_pillow(path: Path, page: int | None, format: str) -> Picture:
     array = array if array.ndim == 3 else array[..., None]
     if palette is not None:
         require_palette(path, array, palette)
-    bands = _turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
+    bands = turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
     found = Picture(bands, palette, None, format, orientation, frames, _is_lossy(path, format))
     return _without_alpha(found) if plain.mode in ("LA", "RGBA") else found
 
@@ -287,20 +288,6 @@ def _orientation(picture: Image.Image) -> int:
     except Exception:  # a damaged block fails in many ways, none of which damages the picture
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _turn(array: np.ndarray, orientation: int) -> np.ndarray:
-    """Upright, from how the camera was held.
-
-    Source: EXIF 2.3, tag 0x0112: where the first row and the first column belong.
-    """
-    if orientation >= 5:
-        array = array.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        array = array[::-1]
-    if orientation in (2, 3, 6, 7):
-        array = array[:, ::-1]
-    return np.ascontiguousarray(array)
 
 
 def _without_alpha(picture: Picture) -> Picture:
@@ -368,8 +355,8 @@ def _read_deep_png(path: Path, chunks: list[tuple[bytes, bytes]]) -> Picture:
         )
     colour = chunks[0][1][9]
     bands = array[..., 2::-1] if colour in (2, 6) else array[..., :1]  # OpenCV has blue first
-    alpha = _turn(array[..., -1], whole.orientation) if colour in (4, 6) else None
-    return Picture(_turn(bands, whole.orientation), None, alpha, "PNG", whole.orientation, 1)
+    alpha = turn(array[..., -1], whole.orientation) if colour in (4, 6) else None
+    return Picture(turn(bands, whole.orientation), None, alpha, "PNG", whole.orientation, 1)
 
 
 @contextmanager
