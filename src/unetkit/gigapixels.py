@@ -40,7 +40,7 @@ def predict_windows(
     belongs_to: Mapping[str, Any],
     overwrite: bool = False,
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
-) -> np.ndarray | None:
+) -> tuple[np.ndarray | None, Tiling]:
     """Segments a picture of any size and writes what is asked for, in bounded memory.
 
     Args:
@@ -54,7 +54,7 @@ def predict_windows(
             after each.
 
     Returns:
-        (K,) int64, pixels of each class; None where no mask is asked for.
+        (K,) int64, pixels of each class, or None where no mask is asked for; and the tiles.
 
     Raises:
         DataError: The picture cannot be read.
@@ -85,7 +85,7 @@ def predict_windows(
         _write(kind, part, result, metadata)
         _give_name(part, file)
     tiles.remove()
-    return result.counts if "mask" in files else None
+    return (result.counts if "mask" in files else None), tiles.tiling
 
 
 def store_beside(files: Mapping[str, Path]) -> Path:

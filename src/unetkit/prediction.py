@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -219,25 +220,18 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     image, page = picture
-    store = store_beside(files)
-    tilings: list[Tiling] = []
-
-    def begin_tiles(tiling: Tiling, finished: int) -> Callable[[], object]:
-        tilings.append(tiling)
-        return begin(image, tiling, finished)
-
     with open_source(image, predictor.spec.pixels, page) as source:
-        counts = predict_windows(
+        counts, tiling = predict_windows(
             predictor,
             source,
             files,
-            store,
+            store_beside(files),
             belongs_to={**_identity(image), "page": page},
             overwrite=overwrite,
-            begin=begin_tiles,
+            begin=partial(begin, image),
         )
         size = source.shape[:2]
-    return Prediction(image, page, size, files, counts, tilings[0])
+    return Prediction(image, page, size, files, counts, tiling)
 
 
 def _identity(image: Path) -> dict[str, Any]:

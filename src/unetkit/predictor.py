@@ -7,11 +7,11 @@ are shown in tiles that fit into the memory allowed, and the answer is that of o
 """
 
 import copy
+import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from unetkit.engine import Engine, softmax
 from unetkit.errors import ConfigError, SizeError
 from unetkit.parallel import in_order
 from unetkit.scale import scores_from_network
-from unetkit.sources import Source, open_source
+from unetkit.sources import Image, Source, open_source
 from unetkit.spec import ModelSpec
 from unetkit.tiling import Size, Tiling, apply_tiles, choose_tiles, cut, read_tile, smallest_tile
 from unetkit.windows import Windows
@@ -29,7 +29,6 @@ NODATA = 255  # in labels, where a picture has no data: no class has this index
 ANSWERS = ("labels", "probabilities", "logits")
 # Of any network of these presets, 400 MB at the most: so many need no measurement.
 FEW_PIXELS = 1 << 20
-Image = np.ndarray | str | Path | BinaryIO | Windows
 
 
 class Predictor:
@@ -75,7 +74,7 @@ class Predictor:
         if isinstance(memory, str):
             memory = memory_of_models.parse_memory(memory)
         self._memory = memory_of_models.DEFAULT if memory is None else memory
-        least = smallest_tile(self.spec.geometry, margin) ** 2
+        least = math.prod(self._smallest_tile)
         if tile_pixels is not None and tile_pixels < least:
             raise SizeError(
                 f"tile_pixels is {tile_pixels}; accepted are numbers from {least} up, the smallest "
@@ -159,10 +158,7 @@ class Predictor:
         scale = self.spec.scale
         if not scale.is_native and threads * scale.height * scale.width <= FEW_PIXELS:
             return one, threads
-        least = smallest_tile(self.spec.geometry, self.margin) ** 2
-        if not scale.is_native:
-            least = scale.height * scale.width
-        most = self._allowed_pixels()
+        least, most = math.prod(self._smallest_tile), self._allowed_pixels()
         threads = max(1, min(threads, most // least))
         one._most_pixels = max(least, most // threads)
         return one, threads
@@ -195,13 +191,16 @@ class Predictor:
 
     def _measured(self) -> int:
         appetite = memory_of_models.measure(self._engine)
+        return memory_of_models.require_room(appetite, self._memory, self._smallest_tile, self.path)
+
+    @property
+    def _smallest_tile(self) -> Size:
+        """Of a `resize` model the only one."""
         scale, geometry = self.spec.scale, self.spec.geometry
-        if scale.is_native:
-            side = smallest_tile(geometry, self.margin)
-            smallest = side, side
-        else:
-            smallest = geometry.input_size(scale.height), geometry.input_size(scale.width)
-        return memory_of_models.require_room(appetite, self._memory, smallest, self.path)
+        if not scale.is_native:
+            return geometry.input_size(scale.height), geometry.input_size(scale.width)
+        side = smallest_tile(geometry, self.margin)
+        return side, side
 
     def network_probabilities(self, image: Image) -> np.ndarray:
         """Probabilities at the network's scale, letterbox bars included, (h, w, K) float32."""

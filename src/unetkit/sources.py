@@ -29,7 +29,8 @@ from unetkit.pictures import (
 )
 from unetkit.pixels import PixelFormat
 from unetkit.scale import Scale, image_to_network, windows_to_network
-from unetkit.tiffwindows import NODATA, open_tiff_windows
+from unetkit.tiffwindows import NODATA as NODATA_TAG
+from unetkit.tiffwindows import open_tiff_windows
 from unetkit.windows import ArrayWindows, Windows
 
 # Beyond, a picture is not held in memory: 200 MB of colours, decoded twice over at times.
@@ -188,7 +189,7 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
             return format.accept(pixels_of(picture, str(path)), str(path))
 
         # What stands for no data is another number in the results.
-        places = {tag: value for tag, value in windows.geotags.items() if tag != NODATA}
+        places = {tag: value for tag, value in windows.geotags.items() if tag != NODATA_TAG}
         height, width, _ = windows.shape
         is_large = height * width > WHOLE_PIXELS
         if is_large or windows.nodata is not None:
