@@ -99,7 +99,7 @@ def write_cases(
         }
         Image.fromarray(small.image).save(folder / names["image"], quality=JPEG_QUALITY)
         for kind, mask in (("truth", small.truth), ("prediction", small.prediction)):
-            _indexed(mask, classes).save(folder / names[kind], transparency=IGNORE)
+            palette_picture(mask, classes).save(folder / names[kind], transparency=IGNORE)
         rows.append(
             {
                 "label": place.label,
@@ -142,13 +142,6 @@ def require_own(folder: Path) -> None:
             f"{foreign[0]} is not of an evaluation, whose pictures go to {folder / FOLDER}; "
             "accepted is a folder without other files there; name another with --out"
         )
-
-
-def _indexed(mask: np.ndarray, classes: Classes) -> Image.Image:
-    picture = palette_picture(mask, classes)
-    # With a palette as short as the classes, Pillow writes too few bits to hold IGNORE.
-    picture.putpalette((picture.getpalette() or []) + [0] * 3 * (256 - len(classes)))
-    return picture
 
 
 def _shrink(case: Case) -> Case:

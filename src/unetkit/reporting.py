@@ -280,7 +280,7 @@ def _class_layer(mask: np.ndarray, classes: Classes) -> str:
     opacity = [255] * len(classes) + [0]
     if classes.background is not None:
         opacity[classes.background] = BACKGROUND_OPACITY
-    picture.putpalette([*(picture.getpalette() or []), 0, 0, 0])
+    picture.putpalette([*(picture.getpalette() or [])[: 3 * len(classes)], 0, 0, 0])
     return _data("png", picture, transparency=bytes(opacity))
 
 
