@@ -13,7 +13,7 @@ run over all: the largest difference of a logit, as a share of the range of all,
 pixels whose class differs. Then a Markdown row an engine: these two, seconds (median and range),
 peak memory (likewise), both relative to the first row, a hash of the labels, and the share of the
 large picture's pixels whose class is another than in the first row. Below, how the picture was cut,
-and which engines are not installed.
+and which engines are not installed. Standard error tells each measurement as it is made.
 
 unetkit is told the memory that it may take; picture and labels, which the caller holds, come on
 top. What the network takes was measured before, as it is once for each model.
@@ -224,6 +224,8 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
                 engine.peaks.append(answer["peak_mib"])
                 engine.hashes.add(answer["hash"])
                 engine.tiles = answer["tiles"]
+                seen = f"{answer['seconds']:.1f} s, {answer['peak_mib']:,} MiB"
+                print(f"turn {turn + 1}: {engine.name}: {seen}", file=sys.stderr, flush=True)
     print_table(network, options, engines, versions, files)
 
 

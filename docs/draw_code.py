@@ -118,7 +118,8 @@ BOXES = {
         806,
         230,
         "read and write by windows",
-        "sources windows tiffwindows tiffparts tiffbytes omezarr outputs pyramids levels",
+        "sources windows tiffwindows tiffparts tiffbytes zarrwindows "
+        "outputs pyramids omezarr levels",
     ),
     "evaluate": Box(
         290,

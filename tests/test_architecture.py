@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 # From the bottom up: a module imports only what stands before it.
 ORDER = [
     "errors",
+    "locking",
     "runfolder",
     "provenance",
     "runtime",
@@ -32,6 +33,7 @@ ORDER = [
     "tiffbytes",
     "tiffparts",
     "tiffwindows",
+    "zarrwindows",
     "documents",
     "drawings",
     "annotations",
@@ -135,7 +137,6 @@ TRAINING_LIBRARIES = (
     "pooch",
     "requests",
     "urllib3",
-    "filelock",
     "h5py",
     "psutil",
 )

@@ -14,6 +14,7 @@ from PIL import Image
 
 from unetkit import Predictor, gigapixels, prediction, sources, tilestore
 from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.locking import held
 from unetkit.outputs import cutout, overlay
 from unetkit.prediction import predict_files
 from unetkit.predictor import labels_of
@@ -407,6 +408,17 @@ class TestInterruptions:
         with pytest.raises(OutputExistsError, match=r"slide\.tif exists already"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")
 
+    def test_another_process_at_the_same_picture_is_told(self, colour, slide, tmp_path):
+        store = tmp_path / "out" / "slide.tif.tiles"
+        store.parent.mkdir()
+        with (
+            held(store.with_name("slide.tif.tiles.lock"), "stands here for another process"),
+            pytest.raises(OutputExistsError, match=r"another process writes into .*slide\.tif"),
+        ):
+            predict_files(colour, [slide], store.parent, format="tiff")
+        predict_files(colour, [slide], store.parent, format="tiff")
+        assert [path.name for path in store.parent.iterdir()] == ["slide.tif"]
+
     @pytest.mark.skipif(os.name == "nt", reason="kills with a signal")
     def test_a_killed_process_goes_on(self, colour_model, whole, tmp_path):
         path = tmp_path / "slide.tif"
@@ -428,4 +440,4 @@ class TestInterruptions:
         subprocess.run([sys.executable, "-c", code], check=True)
         mask = tifffile.imread(tmp_path / "out" / "slide.tif")
         assert (mask == whole(noise((1200, 900)))).mean() > 0.9999
-        assert not store.exists()
+        assert [path.name for path in store.parent.iterdir()] == ["slide.tif"]

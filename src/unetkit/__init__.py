@@ -73,7 +73,6 @@ _FROM_TRAIN_EXTRA = (
     "tensorflow",
     "jinja2",
     "matplotlib",
-    "filelock",
     "h5py",
     "psutil",
     "pooch",

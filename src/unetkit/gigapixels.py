@@ -16,6 +16,7 @@ import numpy as np
 from unetkit import __version__
 from unetkit.engine import softmax
 from unetkit.levels import Read
+from unetkit.locking import held
 from unetkit.omezarr import write_ome_zarr
 from unetkit.outputs import cutout, overlay
 from unetkit.predictor import NODATA, Predictor, labels_of
@@ -58,7 +59,7 @@ def predict_windows(
 
     Raises:
         DataError: The picture cannot be read.
-        OutputExistsError: The store is another run's.
+        OutputExistsError: The store is another run's, or another process is at it.
         SizeError: The memory allowed does not suffice.
     """
     scale, classes = predictor.spec.scale, predictor.spec.classes
@@ -67,24 +68,25 @@ def predict_windows(
     labels_only = (
         not {"cutout", "probabilities"} & set(files) and scale.is_pixel_by_pixel and tiling.is_exact
     )
-    tiles = open_store(
-        store,
-        tiling,
-        1 if labels_only else len(classes),
-        "uint8" if labels_only else "float32",
-        {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
-        predictor.most_pixels,
-        overwrite,
-    )
-    _fill(predictor, shown, tiles, begin)
-    result = _Result(predictor, source, tiles)
-    metadata = metadata_of(predictor, tiles.tiling)
-    for kind, file in files.items():
-        part = store / RESULT / file.name  # whatever happens, it is removed with the tiles
-        part.parent.mkdir(exist_ok=True)
-        _write(kind, part, result, metadata)
-        _give_name(part, file)
-    tiles.remove()
+    with held(store.with_name(f"{store.name}.lock"), f"writes into {store}"):
+        tiles = open_store(
+            store,
+            tiling,
+            1 if labels_only else len(classes),
+            "uint8" if labels_only else "float32",
+            {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
+            predictor.most_pixels,
+            overwrite,
+        )
+        _fill(predictor, shown, tiles, begin)
+        result = _Result(predictor, source, tiles)
+        metadata = metadata_of(predictor, tiles.tiling)
+        for kind, file in files.items():
+            part = store / RESULT / file.name  # whatever happens, it is removed with the tiles
+            part.parent.mkdir(exist_ok=True)
+            _write(kind, part, result, metadata)
+            _give_name(part, file)
+        tiles.remove()
     return (result.counts if "mask" in files else None), tiles.tiling
 
 

@@ -15,6 +15,7 @@ from unetkit.errors import full_disk_named
 
 METADATA_KEY = "unetkit"  # of what a PNG says of how it was made
 OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
+ROWS = 64  # at once, where a pixel takes many bytes for a while
 
 
 def palette_picture(mask: np.ndarray, classes: Classes) -> Image.Image:
@@ -41,11 +42,15 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
     strengths[: len(classes)] = OVERLAY_STRENGTH
     if classes.background is not None:
         strengths[classes.background] = 0
-    strength = strengths[mask][..., None]
     colours = np.zeros((256, 3), np.float32)
     colours[: len(classes)] = classes.colours
-    colours = colours[mask]
-    return np.rint(photo * (1 - strength) + colours * strength).astype(np.uint8)
+    laid_over = np.empty_like(photo)
+    for start in range(0, len(photo), ROWS):
+        rows = slice(start, start + ROWS)
+        strength = strengths[mask[rows]][..., None]
+        mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
+        laid_over[rows] = np.rint(mixed)
+    return laid_over
 
 
 def cutout(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:

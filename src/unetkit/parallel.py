@@ -1,8 +1,10 @@
 """Work on many things on a few threads, whose results come in order and never pile up."""
 
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -47,3 +49,29 @@ def in_order(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
             raise
+
+
+class Share:
+    """What threads may use together of something, such as memory.
+
+    Args:
+        most: Of it in use at once, unless one thread alone needs more.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._in_use = 0
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Waits until so much is free, or nobody else uses any."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_use or self._in_use + amount <= self._most)
+            self._in_use += amount
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._in_use -= amount
+                self._changed.notify_all()

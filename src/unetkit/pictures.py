@@ -166,17 +166,20 @@ def count_pictures(path: Path, channel_axis: str = "auto") -> int:
         return tiff.count_frames(path, channel_axis)
     if format not in ("GIF", "WEBP", "PNG"):
         return 1  # a JPEG's further frames are previews and depth maps
-    with _pillow_errors(path), Image.open(path) as picture:
+    with _pillow_errors(path), Image.open(path, formats=[format]) as picture:
         return getattr(picture, "n_frames", 1)
 
 
-def sides(path: Path) -> tuple[int, int]:
+def sides(path: Path, format: str) -> tuple[int, int]:
     """(height, width) of a picture as it is stored, from its file's head.
+
+    Args:
+        format: As `sniff` tells it.
 
     Raises:
         DataNotFoundError, DataError: The file cannot be opened.
     """
-    with _pillow_errors(path), Image.open(path) as picture:
+    with _pillow_errors(path), Image.open(path, formats=[format]) as picture:
         return picture.height, picture.width
 
 
@@ -228,7 +231,7 @@ def _open_errors(path: Path) -> Iterator[None]:
 
 
 def _read_with_pillow(path: Path, page: int | None, format: str) -> Picture:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=[format]) as picture:
         frames = getattr(picture, "n_frames", 1) if format != "JPEG" else 1
         _require_page(path, page, frames)
         if page:

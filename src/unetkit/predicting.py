@@ -14,7 +14,6 @@ from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
 from unetkit.prediction import (
     Prediction,
     find_images,
-    is_finished,
     plan_outputs,
     predict_files,
     predict_stream,
@@ -91,10 +90,10 @@ def watch_folder(
     for image in watch(folder):
         try:
             plan = plan_outputs(predictor, [image], again.folder, again.kinds, again.format, True)
-            files = {file for kinds in plan.values() for file in kinds.values()}
+            files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
             is_new = image not in owners.values()
-            done = all(is_finished(image, kinds) for kinds in plan.values())
+            done = all(job.is_finished for job in plan)
             owners |= dict.fromkeys(files, image)
             if output.overwrite or not (is_new and done):
                 _predict(predictor, [image], again, display)

@@ -4,10 +4,11 @@ Ordinary pictures are predicted side by side, one to a thread, and written as PN
 after another by windows (`gigapixels`), and written as TIFF with overviews or as OME-Zarr.
 """
 
+import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,8 @@ from PIL import Image
 
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.gigapixels import metadata_of, predict_windows, store_beside
-from unetkit.omezarr import require_zarr
 from unetkit.outputs import cutout, overlay, palette_picture, write_picture, write_probabilities
-from unetkit.parallel import in_order
+from unetkit.parallel import Share, in_order
 from unetkit.predictor import NODATA, Predictor, labels_of
 from unetkit.sources import (
     SUFFIXES,
@@ -34,6 +34,7 @@ from unetkit.sources import (
     stamp,
 )
 from unetkit.tiling import Tiling
+from unetkit.zarrwindows import require_zarr
 
 STANDARD_INPUT = "standard input"
 FORMATS = ("auto", "png", "tiff", "zarr")
@@ -44,7 +45,41 @@ KINDS = {  # kind of output: how its file's name ends, before the format's suffi
     "probabilities": "_probabilities",
 }
 SUFFIX_OF = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}
-Picture = tuple[Path, int | None]  # a file and a page, None for the only one
+
+
+@dataclass(frozen=True)
+class Job:
+    """One picture, and what is to be written of it.
+
+    Args:
+        image: Its file.
+        page: Its number in a file of several, or None.
+        pixels: How many it has.
+        files: Kind of output and the file to write.
+    """
+
+    image: Path
+    page: int | None
+    pixels: int
+    files: Mapping[str, Path]
+
+    @property
+    def is_ordinary(self) -> bool:
+        """Whether it is held in memory whole."""
+        return all(file.suffix in (".png", ".npz") for file in self.files.values())
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an earlier run left tiles of it."""
+        return store_beside(self.files).exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all results are there, whole, and newer than the image."""
+        changed = stamp(self.image)[1]
+        return not self.is_interrupted and all(
+            file.exists() and file.stat().st_mtime_ns >= changed for file in self.files.values()
+        )
 
 
 @dataclass(frozen=True)
@@ -146,26 +181,27 @@ def predict_files(
     plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    ordinary = {p: files for p, files in plan.items() if _is_plain(files)}
+    ordinary = [job for job in plan if job.is_ordinary]
+    large = [job for job in plan if not job.is_ordinary]
     one, threads = predictor, 1
     if len(ordinary) > 1:
         one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
-    for result in in_order(lambda item: _predict_whole(one, *item), ordinary.items(), threads):
+    together = Share(WHOLE_PIXELS)
+
+    def predict_ordinary(job: Job) -> Prediction:
+        with together.taken(job.pixels):
+            return _predict_whole(one, job)
+
+    for result in in_order(predict_ordinary, ordinary, threads):
         written += result.files.values()
         on_result(result)
-    if one is not predictor and len(ordinary) < len(plan):
+    if one is not predictor and large:
         one.release_memory()
-    for picture, files in plan.items():
-        if picture in ordinary:
-            continue
-        result = _predict_large(predictor, picture, files, overwrite, begin)
+    for job in large:
+        result = _predict_large(predictor, job, overwrite, begin)
         written += result.files.values()
         on_result(result)
     return written
-
-
-def _is_plain(files: Mapping[str, Path]) -> bool:
-    return all(file.suffix in (".png", ".npz") for file in files.values())
 
 
 def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
@@ -183,10 +219,9 @@ def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) ->
         )
 
 
-def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, Path]) -> Prediction:
-    image, page = picture
-    classes = predictor.spec.classes
-    with open_source(image, predictor.spec.pixels, page) as source:
+def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
+    classes, files = predictor.spec.classes, job.files
+    with open_source(job.image, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
         pixels = source.read(slice(0, size[0]), slice(0, size[1]))
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
@@ -209,29 +244,27 @@ def _predict_whole(predictor: Predictor, picture: Picture, files: Mapping[str, P
         else:
             write_probabilities(file, probabilities, classes, metadata)
     counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
-    return Prediction(image, page, size, files, counts, tiling, photo, mask)
+    return Prediction(job.image, job.page, size, files, counts, tiling, photo, mask)
 
 
 def _predict_large(
     predictor: Predictor,
-    picture: Picture,
-    files: Mapping[str, Path],
+    job: Job,
     overwrite: bool,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
-    image, page = picture
-    with open_source(image, predictor.spec.pixels, page) as source:
+    with open_source(job.image, predictor.spec.pixels, job.page) as source:
         counts, tiling = predict_windows(
             predictor,
             source,
-            files,
-            store_beside(files),
-            belongs_to={**_identity(image), "page": page},
+            job.files,
+            store_beside(job.files),
+            belongs_to={**_identity(job.image), "page": job.page},
             overwrite=overwrite,
-            begin=partial(begin, image),
+            begin=partial(begin, job.image),
         )
         size = source.shape[:2]
-    return Prediction(image, page, size, files, counts, tiling)
+    return Prediction(job.image, job.page, size, job.files, counts, tiling)
 
 
 def _identity(image: Path) -> dict[str, Any]:
@@ -266,36 +299,36 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
         return file.read_bytes()
 
 
-def _pictures_of(images: Sequence[Path], predictor: Predictor) -> dict[Picture, str]:
-    """Each picture and the name of its results."""
-    pictures: dict[Picture, str] = {}
-    for image in images:
-        count = count_sources(image, predictor.spec.pixels)
-        stem = image.stem.removesuffix(".ome")
-        if count is None:
-            pictures[image, None] = stem
-        else:
-            pictures |= {(image, page): f"{stem}_p{page:03d}" for page in range(count)}
-    return pictures
+def _plan(
+    predictor: Predictor, image: Path, out: Path, kinds: Sequence[str], format: str
+) -> Iterator[Job]:
+    """What would be written of each picture of a file."""
+    count = count_sources(image, predictor.spec.pixels)
+    pages: Iterable[int | None] = [None] if count is None else range(count)
+    stem = image.stem.removesuffix(".ome")
+    for page in pages:
+        name = stem if page is None else f"{stem}_p{page:03d}"
+        height, width, is_map = look(image, predictor.spec.pixels, page)
+        suffix = SUFFIX_OF[_choose_format(image, (height, width), is_map, format)]
+        files = {kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds}
+        yield Job(image, page, height * width, files)
 
 
-def _choose_format(predictor: Predictor, picture: Picture, format: str) -> str:
+def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
     """The format of a picture's results.
 
     Raises:
         ConfigError: PNG is asked for, of more pixels than a PNG is written with.
     """
-    image, page = picture
-    if format in ("tiff", "zarr"):
-        return format
-    height, width, is_map = look(image, predictor.spec.pixels, page)
-    is_large = height * width > WHOLE_PIXELS
+    is_large = math.prod(size) > WHOLE_PIXELS
     if is_large and format == "png":
         raise ConfigError(
-            f"format is 'png' and {image} has {height}x{width} pixels; accepted are up to "
+            f"format is 'png' and {image} has {size[0]}x{size[1]} pixels; accepted are up to "
             f"{WHOLE_PIXELS:,} pixels as PNG; use tiff or zarr"
         )
-    return "tiff" if is_large or (is_map and format == "auto") else "png"
+    if format == "auto":
+        return "tiff" if is_large or is_map else "png"
+    return format
 
 
 def plan_outputs(
@@ -305,60 +338,48 @@ def plan_outputs(
     kinds: Sequence[str],
     format: str,
     overwrite: bool,
-) -> dict[Picture, dict[str, Path]]:
-    """The files that would be written for each picture; arguments and errors as `predict_files`."""
-    pictures = _pictures_of(images, predictor)
+) -> list[Job]:
+    """What would be written of each picture; arguments and errors as `predict_files`."""
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
         )
-    sources = {_key(image.resolve()) for image, _ in pictures}
-    folders = {_key(image.resolve().parent) for image, _ in pictures}
-    if overwrite and _key(out.resolve()) in folders:
+    images = list(dict.fromkeys(images))
+    resolved = [image.resolve() for image in images]
+    sources = {_key(image) for image in resolved}
+    if overwrite and _key(out.resolve()) in {_key(image.parent) for image in resolved}:
         raise OutputExistsError(
             f"output {out} is a folder of the images, where --overwrite might replace other "
             "pictures; accepted is another folder; name one with --out"
         )
-    plan = {}
-    for picture, name in pictures.items():
-        suffix = SUFFIX_OF[_choose_format(predictor, picture, format)]
-        plan[picture] = {
-            kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds
-        }
-    if not overwrite and any(store_beside(files).exists() for files in plan.values()):
+    plan = [job for image in images for job in _plan(predictor, image, out, kinds, format)]
+    if not overwrite and any(job.is_interrupted for job in plan):
         # An interrupted run goes on with what it has not finished.
-        plan = {picture: f for picture, f in plan.items() if not is_finished(picture[0], f)}
+        plan = [job for job in plan if not job.is_finished]
     owners: dict[str, Path] = {}
-    for (image, _), files in plan.items():
+    for job in plan:
         # Of an interrupted picture some results may be whole; it writes them again.
-        goes_on = store_beside(files).exists()
-        for file in files.values():
-            owner = owners.get(_key(file))
-            if owner is not None:
+        may_replace = overwrite or job.is_interrupted
+        for file in job.files.values():
+            owner = owners.setdefault(_key(file), job.image)
+            if owner != job.image:
                 raise OutputExistsError(
-                    f"{owner} and {image} would both be written to {file}; accepted are images "
+                    f"{owner} and {job.image} would both be written to {file}; accepted are images "
                     "of different names; predict them into two folders"
                 )
+            if not file.exists():
+                continue
             if _key(file.resolve()) in sources:
                 raise OutputExistsError(
                     f"{file} is one of the images; results never replace images; name another "
                     "folder with --out"
                 )
-            if file.exists() and not overwrite and not goes_on:
+            if not may_replace:
                 raise OutputExistsError(
                     f"{file} exists already; accepted is a folder without earlier results; name "
                     "another with --out, or allow it with --overwrite"
                 )
-            owners[_key(file)] = image
     return plan
-
-
-def is_finished(image: Path, files: Mapping[str, Path]) -> bool:
-    """Whether all results of an image are there, whole, and newer than itself."""
-    changed = stamp(image)[1]
-    return not store_beside(files).exists() and all(
-        file.exists() and file.stat().st_mtime_ns >= changed for file in files.values()
-    )
 
 
 def _key(path: Path) -> str:

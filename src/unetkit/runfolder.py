@@ -1,4 +1,4 @@
-"""What a run folder holds, by name, and who may write it.
+"""What a run folder holds, by name.
 
 config.toml        every choice; given back with --config it makes the same run
 split.json         the data folder, and the names and file hashes in each part
@@ -17,7 +17,6 @@ import contextlib
 import itertools
 import os
 import shutil
-from collections.abc import Generator
 from pathlib import Path
 
 from unetkit.errors import OutputExistsError
@@ -72,31 +71,6 @@ def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
             ) from error
         return run, False
     return run, True
-
-
-@contextlib.contextmanager
-def held(run: Path) -> Generator[None, None, None]:
-    """Keeps other processes from training in the same folder at the same time.
-
-    Raises:
-        OutputExistsError: One does.
-    """
-    from filelock import FileLock, Timeout  # of the train extra
-
-    lock = FileLock(run / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise OutputExistsError(
-            f"another process trains in {run}; accepted is a folder that nobody writes to; wait "
-            "until it ends, or stop it"
-        ) from error
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            (run / LOCK).unlink(missing_ok=True)
-        lock.release()
 
 
 def discard(run: Path, is_new: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from unetkit import omezarr
+from unetkit import zarrwindows
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.pictures import (
     IMAGE_SUFFIXES,
@@ -170,8 +170,9 @@ def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[So
     if is_array_file(path):
         yield _of_array(_open_arrays(path, format)[page or 0], format, str(path))
         return
-    if sniff(path) != "TIFF":
-        if math.prod(sides(path)) <= WHOLE_PIXELS:
+    file_format = sniff(path)
+    if file_format != "TIFF":
+        if math.prod(sides(path, file_format)) <= WHOLE_PIXELS:
             yield Source(ArrayWindows(read_image(path, format, page)), _same, format.channels)
         else:  # decoded whole, but only once, and not kept in memory
             with _mapped(path, format, page) as array:
@@ -228,7 +229,7 @@ def _of_array(array: Any, format: PixelFormat, name: str = "image") -> Source:
 
 def is_array_file(path: Path) -> bool:
     """Whether a file or folder holds arrays: NumPy's, or Zarr's."""
-    return path.suffix.lower() == ARRAY or omezarr.is_zarr(path)
+    return path.suffix.lower() == ARRAY or zarrwindows.is_zarr(path)
 
 
 def is_nodata(window: np.ndarray, nodata: float) -> np.ndarray:
@@ -291,8 +292,8 @@ def _is_one_picture(image: Path, format: PixelFormat) -> bool:
 
 def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
     """The pictures of a file of arrays, each read by windows."""
-    if omezarr.is_zarr(path):
-        return list(omezarr.open_zarr(path, format.channel_axis))
+    if zarrwindows.is_zarr(path):
+        return list(zarrwindows.open_zarr(path, format.channel_axis))
     require_file(path)
     try:
         with open(path, "rb") as file:
@@ -331,9 +332,10 @@ def look(path: Path, format: PixelFormat, page: int | None = None) -> tuple[int,
     if is_array_file(path):
         array = _open_arrays(path, format)[page or 0]
         return array.shape[0], array.shape[1], False
-    if sniff(path) == "TIFF":
+    file_format = sniff(path)
+    if file_format == "TIFF":
         with open_tiff_windows(path, page, format.channel_axis) as windows:
             is_map = bool(windows.geotags) or windows.nodata is not None
             return windows.shape[0], windows.shape[1], is_map
-    height, width = sides(path)
+    height, width = sides(path, file_format)
     return height, width, False

@@ -50,6 +50,7 @@ from unetkit.exporting import (
 from unetkit.finding import find_dataset
 from unetkit.finetuning import read_origin, start_from
 from unetkit.loading import LOADER_THREADS, Cache, Sampler, build_cache
+from unetkit.locking import held
 from unetkit.manifest import (
     PairRecord,
     data_digest,
@@ -224,7 +225,7 @@ def _make_repeatable(overrides: Mapping[str, Any]) -> str | None:
 @contextlib.contextmanager
 def _writing(run: Path, display: Display) -> Generator[None, None, None]:
     """Holds a run folder, and tidies it up whatever happens."""
-    with runfolder.held(run):
+    with held(run / runfolder.LOCK, f"trains in {run}"):
         try:
             yield
         finally:

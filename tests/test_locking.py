@@ -1,0 +1,40 @@
+"""One process at a time."""
+
+import subprocess
+import sys
+
+import filelock
+import pytest
+
+from unetkit.errors import OutputExistsError
+from unetkit.locking import held
+
+
+def test_one_at_a_time(tmp_path):
+    lock = tmp_path / ".lock"
+    with held(lock, "trains in x"), pytest.raises(OutputExistsError, match="another process trai"):
+        held(lock, "trains in x").__enter__()
+    with held(lock, "trains in x"):
+        assert lock.exists()
+    assert not lock.exists()
+
+
+def test_what_a_process_held_is_free_when_it_has_ended(tmp_path):
+    lock = tmp_path / ".lock"
+    code = (
+        "import os; from pathlib import Path; from unetkit.locking import held;"
+        f"guard = held(Path({str(lock)!r}), 'x'); guard.__enter__(); os._exit(1)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 1
+    assert lock.exists()
+    with held(lock, "x"):
+        pass
+
+
+def test_a_file_system_without_locks_keeps_nobody(tmp_path, monkeypatch):
+    def refuse(*arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
+    with held(tmp_path / ".lock", "x"):
+        pass
