@@ -19,6 +19,25 @@ def test_one_at_a_time(tmp_path):
     assert not lock.exists()
 
 
+def test_another_process_is_refused_and_then_let_in(tmp_path):
+    code = f"""
+from pathlib import Path
+from unetkit.errors import OutputExistsError
+from unetkit.locking import held
+try:
+    with held(Path({str(tmp_path / ".lock")!r}), "trains here"):
+        print("held")
+except OutputExistsError as error:
+    print(error)
+"""
+    with held(tmp_path / ".lock", "trains in here"):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.startswith("another process trains here; accepted is a folder")
+    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert again.stdout == "held\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_a_process_held_is_free_when_it_has_ended(tmp_path):
     lock = tmp_path / ".lock"
     code = (

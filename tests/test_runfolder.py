@@ -1,30 +1,9 @@
 """Run folders: whose they are, and what is left of a failed one."""
 
-import subprocess
-import sys
-
 import pytest
 
 from unetkit import runfolder
 from unetkit.errors import OutputExistsError
-
-
-def test_a_folder_in_use_by_another_process_is_refused(tmp_path):
-    code = f"""
-from pathlib import Path
-from unetkit import runfolder
-try:
-    with runfolder.held(Path({str(tmp_path)!r})):
-        print("held")
-except runfolder.OutputExistsError as error:
-    print(error)
-"""
-    with runfolder.held(tmp_path):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.startswith(f"another process trains in {tmp_path}; accepted is a folder")
-    again = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert again.stdout == "held\n"
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_a_killed_process_left_before_it_trained_is_taken_over(tmp_path):
