@@ -52,8 +52,10 @@ def test_what_a_process_held_is_free_when_it_has_ended(tmp_path):
 
 def test_a_file_system_without_locks_keeps_nobody(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
+        (tmp_path / ".lock").touch()
         raise NotImplementedError
 
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
-    with held(tmp_path / ".lock", "x"):
+    with held(tmp_path / ".lock", "x"), held(tmp_path / ".lock", "x"):
         pass
+    assert list(tmp_path.iterdir()) == []
