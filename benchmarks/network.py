@@ -46,7 +46,7 @@ FASTEST = "PyTorch"  # what the names of those begin with that times are relativ
 
 
 def unetkit_run(folder: Path) -> Run:
-    from unetkit.engine import Engine  # what a Predictor runs for each tile
+    from unetkit.prediction.engine import Engine  # what a Predictor runs for each tile
 
     engine, picture = Engine(folder / "network.onnx"), np.load(folder / "picture.npy")
     return lambda: engine(picture)
@@ -87,7 +87,7 @@ def torch_run(
 def tensorflow_run(folder: Path) -> Run:
     import tensorflow as tf
 
-    from unetkit.model import UNetConfig, build_unet
+    from unetkit.models.unet import UNetConfig, build_unet
 
     network = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     model = build_unet(UNetConfig(**network["config"]), in_channels=3, num_classes=3)

@@ -13,8 +13,9 @@ from datetime import UTC, datetime
 
 import numpy as np
 
-from unetkit import __version__, bootstrap
-from unetkit.metrics import iou_score, mean_score
+from unetkit import __version__
+from unetkit.metrics import bootstrap
+from unetkit.metrics.confusion import iou_score, mean_score
 
 IMAGES = (5, 10, 20, 30, 60, 120)
 SHARES = (3.0, 6.0, 1.2)  # of pet, background and border in an image, as a Dirichlet's weights

@@ -55,7 +55,7 @@ def copy_photos(source: Path, folder: Path, count: int) -> list[Path]:
 
 def many_row(model: str, photos: list[Path], folder: Path, repeats: int) -> str:
     from unetkit import Predictor
-    from unetkit.prediction import predict_files
+    from unetkit.prediction.files import predict_files
 
     cores = os.cpu_count() or 1
     shares, seconds, stages = [], [], []
@@ -79,8 +79,8 @@ def many_row(model: str, photos: list[Path], folder: Path, repeats: int) -> str:
 def stage_seconds(model: str, photos: list[Path], out: Path) -> tuple[float, float, float]:
     """Processor time of all decoding, all network and all writing, on one thread."""
     from unetkit import Predictor
-    from unetkit.outputs import palette_picture, write_picture
-    from unetkit.pictures import read_image
+    from unetkit.io.images import read_image
+    from unetkit.visualization.overlays import palette_image, write_png
 
     predictor = Predictor(model, threads=1)
     out.mkdir()
@@ -91,7 +91,7 @@ def stage_seconds(model: str, photos: list[Path], out: Path) -> tuple[float, flo
         marks.append(time.thread_time())
         mask = predictor(image)
         marks.append(time.thread_time())
-        write_picture(out / f"{photo.stem}.png", palette_picture(mask, predictor.spec.classes))
+        write_png(out / f"{photo.stem}.png", palette_image(mask, predictor.spec.classes))
         marks.append(time.thread_time())
         times += np.diff(marks)
     decode, network, write = times.tolist()

@@ -41,8 +41,8 @@ def train(
     import tensorflow as tf
 
     from unetkit import build_unet
-    from unetkit.checkpoints import write_checkpoint
     from unetkit.losses import combined_loss
+    from unetkit.training.checkpoints import write_checkpoint
 
     if "operations" in settings:
         tf.config.experimental.enable_op_determinism()

@@ -51,7 +51,7 @@ def quiet_environment() -> dict[str, str]:
 
 def network_config(name: str):
     """A preset, or "plain": the U-Net of most repositories, BatchNorm after each convolution."""
-    from unetkit.model import UNetConfig, preset_config
+    from unetkit.models.unet import UNetConfig, preset_config
 
     if name != "plain":
         return preset_config(name)
@@ -138,12 +138,12 @@ def _multiply_adds(model, size: int) -> int:
 def _write(name: str, size: int, folder: Path) -> None:
     import keras
 
-    from unetkit.classes import TRIMAP_CLASSES
-    from unetkit.exporting import export_onnx
-    from unetkit.model import build_unet
-    from unetkit.pixels import PixelFormat
-    from unetkit.scale import Scale
-    from unetkit.spec import ModelSpec, Normalization
+    from unetkit.data.classes import TRIMAP_CLASSES
+    from unetkit.data.scale import Scale
+    from unetkit.io.pixel_format import PixelFormat
+    from unetkit.models.onnx_export import export_onnx
+    from unetkit.models.spec import ModelSpec, Normalization
+    from unetkit.models.unet import build_unet
 
     config = network_config(name)
     config.geometry.output_size(size)  # or it is refused

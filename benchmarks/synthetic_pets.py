@@ -24,7 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from unetkit.datasets import BACKGROUND, BORDER, PET, synthetic_pet
+from unetkit.datasets.synthetic_pets import BACKGROUND, BORDER, PET, synthetic_pet
 
 RUNS = 5
 MODELS = {

@@ -1,4 +1,4 @@
-"""The U-Net of `unetkit.model` in PyTorch, with the same weights: what peers run in benchmarks.
+"""The U-Net of `unetkit.models.unet` in PyTorch, with the same weights, for peers in benchmarks.
 
 Written as a PyTorch user would write it, for the padded networks of `subject.py`. Where Keras pads
 otherwise than PyTorch (before and after alike), it is done here as Keras does it, so that the

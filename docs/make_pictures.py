@@ -13,10 +13,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 import unetkit
-from unetkit.classes import TRIMAP_CLASSES
-from unetkit.outputs import cutout, overlay
-from unetkit.plotting import Sample, draw_samples
-from unetkit.scale import Scale, image_to_network
+from unetkit.data.classes import TRIMAP_CLASSES
+from unetkit.data.scale import Scale, image_to_network
+from unetkit.visualization.figures import Sample, draw_samples
+from unetkit.visualization.overlays import cutout, overlay
 
 PICTURES = Path(__file__).parent / "pictures"
 WIDTH = 1200  # pixels: what a page shows, twice over

@@ -94,7 +94,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty synthetic pets with official lists."""
-    from unetkit.datasets import write_synthetic_pets
+    from unetkit.datasets.synthetic_pets import write_synthetic_pets
 
     root = tmp_path_factory.mktemp("synthetic")
     return write_synthetic_pets(root / "pets", count=20, height=48, width=64)
@@ -133,11 +133,11 @@ def export_untrained(path: Path, pixels=None, *, num_classes: int = 2, **scale) 
     import keras
 
     from unetkit import UNetConfig, build_unet
-    from unetkit.classes import Classes
-    from unetkit.exporting import export_onnx
-    from unetkit.pixels import PixelFormat
-    from unetkit.scale import Scale
-    from unetkit.spec import ModelSpec, Normalization
+    from unetkit.data.classes import Classes
+    from unetkit.data.scale import Scale
+    from unetkit.io.pixel_format import PixelFormat
+    from unetkit.models.onnx_export import export_onnx
+    from unetkit.models.spec import ModelSpec, Normalization
 
     pixels = pixels or PixelFormat(1)
     config = UNetConfig(filters=(4, 6, 8), head_filters=4)
@@ -169,7 +169,7 @@ def grey_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes photos at their own scale; three classes."""
-    from unetkit.pixels import PixelFormat
+    from unetkit.io.pixel_format import PixelFormat
 
     return export_untrained(
         tmp_path_factory.mktemp("colour") / "colour.onnx", PixelFormat(3), num_classes=3

@@ -29,12 +29,12 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
+from unetkit.checks.statistics import look_at_pair
+from unetkit.data.dataset import Pair
+from unetkit.data.masks import read_raw_mask
 from unetkit.errors import UnetkitError
-from unetkit.finding import Pair
-from unetkit.looks import look_at_pair
-from unetkit.masks import read_raw_mask
-from unetkit.pictures import count_pictures, pixels_of, read_image, read_picture
-from unetkit.pixels import PixelFormat
+from unetkit.io.images import count_pictures, pixels_of, read_image, read_picture
+from unetkit.io.pixel_format import PixelFormat
 
 SECONDS = 10  # that a reader may take
 MEMORY = 4 << 30  # bytes of address space, which is more than what is used

@@ -11,8 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from unetkit.archives import MIB, Archive, Publication
-from unetkit.display import Display
+from unetkit._shared.display import Display
+from unetkit.datasets.download import MIB, Archive, Publication
 
 LIMIT = 8 * MIB  # of unpacked bytes, in these tests
 

@@ -25,10 +25,10 @@ from typing import Any
 import click
 import pytest
 from click.testing import CliRunner
-from loopback import Server, pack, stay_on_loopback
 
 import unetkit
-from unetkit.cli import main
+from tests.loopback import Server, pack, stay_on_loopback
+from unetkit.cli.main import main
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -247,7 +247,7 @@ def shrunk(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     """A page's own configuration, read as it is, with what takes time made tiny."""
     given = config or {}
     if isinstance(config, str | Path):
-        given = import_module("unetkit.config").read_config(config)
+        given = import_module("unetkit.training.config").read_config(config)
     return {**given} | {key: {**given.get(key, {}), **values} for key, values in TINY.items()}
 
 
@@ -273,7 +273,7 @@ def _two_folds(cross_validate: Callable[..., Any]) -> Callable[..., Any]:
 def _tiny_demo(demo: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(demo)
     def demonstrated(out="unetkit-demo", **options):
-        demonstration = import_module("unetkit.demonstration")
+        demonstration = import_module("unetkit.runs.demo")
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(demonstration, "train", _tiny_training(demonstration.train))
             patch.setattr(
@@ -321,7 +321,7 @@ DRAWS = 50  # of pictures for an interval, in place of 2000
 def substituted(fixtures: Mapping[str, Path], patch: pytest.MonkeyPatch) -> Iterator[None]:
     stay_on_loopback(patch)
     for name in ("RESAMPLES", "CHUNK"):
-        patch.setattr(import_module("unetkit.bootstrap"), name, DRAWS)
+        patch.setattr(import_module("unetkit.metrics.bootstrap"), name, DRAWS)
     with Server(_archives(fixtures["pets"])) as server:
         for name, (substitute, _) in SUBSTITUTES.items():
             extra = (server,) if substitute is _from_loopback else ()

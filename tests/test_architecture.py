@@ -1,8 +1,10 @@
-"""The order of the modules, what they may import, and what the package shows."""
+"""Which way imports run between the rooms of the package, and what the package shows."""
 
 import ast
 import subprocess
 import sys
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,118 +13,25 @@ import unetkit
 
 SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
 
-# From the bottom up: a module imports only what stands before it.
-ORDER = [
+# From the bottom up: a room imports only itself and the rooms before it.
+ROOMS = (
+    "_version",
     "errors",
-    "locking",
-    "runfolder",
-    "provenance",
-    "runtime",
-    "backend",
-    "pace",
-    "display",
-    "geometry",
-    "windows",
-    "resampling",
-    "scale",
-    "classes",
-    "pixels",
-    "segments",
-    "tiff",
-    "pictures",
-    "tiffbytes",
-    "tiffparts",
-    "tiffwindows",
-    "zarrwindows",
-    "documents",
-    "drawings",
-    "annotations",
-    "masks",
-    "layout",
-    "listing",
-    "matching",
-    "finding",
-    "parallel",
-    "reading",
-    "looks",
-    "duplicates",
-    "kinds",
-    "splits",
-    "findings",
-    "maskfindings",
-    "checking",
-    "augment",
-    "pet_surface",
-    "pet_animal",
-    "pet_coat",
-    "pet_scene",
-    "datasets",
-    "cell_scene",
-    "cells",
-    "archives",
-    "oxford_pets",
-    "metrics",
-    "calibration",
-    "boundaries",
-    "bootstrap",
-    "summary",
-    "results",
-    "comparison",
-    "breakdown",
-    "spec",
-    "outputs",
-    "levels",
-    "omezarr",
-    "pyramids",
-    "checkpoints",
-    "manifest",
-    "tiling",
-    "modelfile",
-    "engine",
-    "memory",
-    "sources",
-    "predictor",
-    "tilestore",
-    "gigapixels",
-    "prediction",
-    "loading",
+    "_shared",
+    "io",
+    "data",
+    "models",
     "losses",
-    "model",
-    "unet_drawing",
-    "config",
-    "optimizers",
-    "building",
-    "exporting",
-    "importing",
-    "finetuning",
-    "plotting",
-    "growth",
-    "tensorboard",
-    "overview",
-    "choosing",
-    "charts",
-    "cautions",
-    "cases",
-    "reporting",
-    "selection",
+    "datasets",
+    "metrics",
+    "visualization",
+    "checks",
+    "prediction",
     "evaluation",
-    "alarms",
-    "progress",
-    "recorder",
-    "trainer",
     "training",
-    "crossvalidation",
-    "demonstration",
     "runs",
-    "verification",
-    "runtables",
-    "tables",
-    "console",
-    "watching",
-    "predicting",
-    "options",
     "cli",
-]
+)
 TRAINING_LIBRARIES = (
     "keras",
     "tensorflow",
@@ -142,15 +51,34 @@ TRAINING_LIBRARIES = (
 )
 
 
-def imported_modules(path: Path) -> set[str]:
-    """Modules of the package that a file imports, wherever in the file."""
+def name_of(path: Path) -> str:
+    """Dotted name of a file's module, without the name of the package."""
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)
+
+
+# Every module but those that only name a package, by its dotted name.
+MODULES = {
+    name_of(path): path
+    for path in sorted(SOURCE.rglob("*.py"))
+    if path.stem not in ("__init__", "__main__")
+}
+
+
+@cache
+def imported_modules(name: str) -> frozenset[str]:
+    """Modules of the package that a module imports, wherever in its file."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module == "unetkit":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unetkit."):
-            found.add(node.module.split(".")[1])
-    return found & set(ORDER)
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("unetkit"):
+            home = (node.module or "").removeprefix("unetkit").removeprefix(".")
+            found |= {home, *(f"{home}.{alias.name}".lstrip(".") for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("unetkit.") for alias in node.names}
+    return frozenset(found & MODULES.keys())
+
+
+def room_of(name: str) -> str:
+    return name.split(".")[0]
 
 
 def run_python(code: str, cwd: Path | None = None) -> str:
@@ -160,15 +88,33 @@ def run_python(code: str, cwd: Path | None = None) -> str:
     return done.stdout
 
 
-def test_every_module_has_its_place():
-    files = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
-    assert files == set(ORDER)
+def test_every_module_is_in_a_room():
+    assert {room_of(name) for name in MODULES} == set(ROOMS)
 
 
-@pytest.mark.parametrize("name", ORDER)
-def test_imports_run_downwards(name):
-    above = set(ORDER[ORDER.index(name) :])
-    assert not imported_modules(SOURCE / f"{name}.py") & above
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_run_one_way(room):
+    above = ROOMS[ROOMS.index(room) + 1 :]
+    wrong = [
+        f"{name} imports {other}"
+        for name in MODULES
+        if room_of(name) == room
+        for other in imported_modules(name)
+        if room_of(other) in above
+    ]
+    assert wrong == []
+
+
+def test_no_imports_go_in_a_circle():
+    try:
+        TopologicalSorter({name: imported_modules(name) for name in MODULES}).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_the_files_that_name_a_package_are_empty():
+    for path in SOURCE.rglob("__init__.py"):
+        assert path.parent == SOURCE or path.read_text(encoding="utf-8") == ""
 
 
 def test_public_names_exist_and_say_what_they_do():
@@ -179,8 +125,8 @@ def test_public_names_exist_and_say_what_they_do():
     assert set(unetkit._HOMES) == set(unetkit.__all__) - {"__version__"}
 
 
-def test_no_module_hides_a_public_name():
-    assert not set(unetkit.__all__) & set(ORDER)
+def test_no_room_hides_a_public_name():
+    assert not set(unetkit.__all__) & set(ROOMS)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error():
@@ -195,14 +141,14 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_the_command_line_answers_without_numerical_libraries():
-    loaded = run_python("import sys, unetkit.cli; print(*sys.modules)").split()
+    loaded = run_python("import sys, unetkit.cli.main; print(*sys.modules)").split()
     assert not {*TRAINING_LIBRARIES, "numpy", "onnxruntime"} & set(loaded)
 
 
 def test_predicting_imports_no_training_library(run, tmp_path):
     code = f"""
 import sys, numpy as np, unetkit
-from unetkit.prediction import predict_files, find_images
+from unetkit.prediction.files import predict_files, find_images
 mask = unetkit.Predictor({str(run)!r})(np.zeros((40, 50, 3), np.uint8))
 assert mask.shape == (40, 50)
 print(*sys.modules)

@@ -16,17 +16,17 @@ from urllib.parse import unquote, urlsplit
 import click
 import numpy as np
 import pytest
-import snippets
 from click.testing import CliRunner
-from conftest import write_pair
 from PIL import Image
-from snippets import DOCS, ROOT
-from test_architecture import ORDER, SOURCE, imported_modules
 
 import unetkit
-from unetkit.classes import read_class_file
-from unetkit.cli import main
-from unetkit.findings import REMEDIES
+from tests import snippets
+from tests.conftest import write_pair
+from tests.snippets import DOCS, ROOT
+from tests.test_architecture import MODULES, ROOMS, SOURCE, imported_modules
+from unetkit.checks.issues import REMEDIES
+from unetkit.cli.main import main
+from unetkit.data.classes import read_class_file
 
 PAGES = [page for page in snippets.pages() if page != snippets.README]  # which has its own test
 DATA_PAGE = (DOCS / "data.md").read_text(encoding="utf-8")
@@ -202,7 +202,7 @@ EDGES = " ,;:()'"
 def texts_of_the_source() -> list[str]:
     """Every string of the package, with … for what is filled in."""
     found = []
-    for path in sorted(SOURCE.glob("*.py")):
+    for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.JoinedStr):
                 parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
@@ -320,34 +320,36 @@ class TestReference:
 @cache
 def needs_keras(name: str) -> bool:
     """Whether a module imports Keras, or another one that does."""
-    text = (SOURCE / f"{name}.py").read_text(encoding="utf-8")
-    if re.search(r"^ *(?:import|from) keras\b", text, flags=re.MULTILINE):
+    text = MODULES[name].read_text(encoding="utf-8")
+    if re.search(r"^(?:import|from) keras\b", text, flags=re.MULTILINE):
         return True
-    return any(map(needs_keras, imported_modules(SOURCE / f"{name}.py")))
+    return any(map(needs_keras, imported_modules(name)))
 
 
 class TestCodePage:
     PAGE = (DOCS / "code.md").read_text(encoding="utf-8")
     DRAWING = (DOCS / "pictures" / "code.svg").read_text(encoding="utf-8")
 
-    def test_every_module_is_named(self):
-        named = re.findall(r"`(\w+)\.py`", self.PAGE)
-        assert set(ORDER) <= set(named)
+    def test_every_room_is_described(self):
+        rows = re.findall(r"^\| `(\w+)(?:/|\.py)`", self.PAGE, flags=re.MULTILINE)
+        assert set(rows) == set(ROOMS) - {"_version"}
 
     def test_no_file_is_named_that_does_not_exist(self):
-        files = {path.name for folder in (SOURCE, ROOT / "tests") for path in folder.glob("*.py")}
-        assert {f"{name}.py" for name in re.findall(r"`(\w+)\.py`", self.PAGE)} <= files
+        folders = (SOURCE, ROOT)
+        named = set(re.findall(r"`([\w/]+\.py)`", self.PAGE))
+        assert len(named) >= 20
+        assert [n for n in named if not any((folder / n).is_file() for folder in folders)] == []
 
-    def test_the_drawing_names_modules_that_exist(self):
-        drawn = re.findall(r'class="module"[^>]*>(\w+)<', self.DRAWING)
-        assert len(drawn) >= 20
-        assert set(drawn) <= set(ORDER)
+    def test_the_drawing_names_every_room(self):
+        drawn = re.findall(r'class="title files"[^>]*>(\w+)<', self.DRAWING)
+        assert sorted(drawn) == sorted(set(ROOMS) - {"_version", "errors", "_shared"})
 
     def test_a_thick_rim_is_what_needs_keras(self):
         for part in self.DRAWING.split("<rect ")[1:]:
-            for name in re.findall(r'class="module"[^>]*>(\w+)<', part):
-                if name != "cli":  # which imports each command's own part when it is called
-                    assert needs_keras(name) == part.startswith('class="files keras"'), name
+            for room in re.findall(r'class="title files"[^>]*>(\w+)<', part):
+                files = [name for name in MODULES if name.split(".")[0] == room]
+                is_thick = part.startswith('class="files keras"')
+                assert any(map(needs_keras, files)) == is_thick, room
 
     def test_the_drawing_is_what_its_script_draws(self, tmp_path):
         script = DOCS / "draw_code.py"

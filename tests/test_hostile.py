@@ -7,21 +7,21 @@ import subprocess
 import sys
 import time
 
-import hostile
 import numpy as np
 import pytest
-from hostile import KINDS, PHOTO, PLAIN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unetkit import tiff
+from tests import hostile
+from tests.hostile import KINDS, PHOTO, PLAIN
+from unetkit.checks.statistics import MOST_REGIONS, MOST_VALUES, look_at, look_at_pair
+from unetkit.data.dataset import Pair, Sources, find_dataset
+from unetkit.data.masks import read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError, UnetkitError
-from unetkit.finding import Pair, Sources, find_dataset
-from unetkit.looks import MOST_REGIONS, MOST_VALUES, look_at, look_at_pair
-from unetkit.masks import read_raw_mask
-from unetkit.pictures import count_pictures, read_image, read_picture
-from unetkit.pixels import PixelFormat
+from unetkit.io.images import count_pictures, read_image, read_picture
+from unetkit.io.pixel_format import PixelFormat
+from unetkit.io.tiff import pages
 
 READERS = {
     "picture", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
@@ -172,7 +172,7 @@ class TestFolders:
 
     @pytest.mark.parametrize("format", PLAIN)
     def test_a_file_that_vanishes_while_it_is_read(self, format, tmp_path, monkeypatch):
-        monkeypatch.setattr("unetkit.pictures.sniff", lambda path: format)
+        monkeypatch.setattr("unetkit.io.images.sniff", lambda path: format)
         with pytest.raises(DataNotFoundError, match=r"x\.png does not exist any more"):
             read_picture(tmp_path / "x.png")
 
@@ -217,8 +217,8 @@ GOOD = PLAIN | {
 def small_limits():
     """Smaller limits, so that a number that has grown by chance is no long wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiff, "MAX_PIXELS", 1 << 20)
-        patch.setattr(tiff, "MAX_BYTES", 1 << 24)
+        patch.setattr(pages, "MAX_PIXELS", 1 << 20)
+        patch.setattr(pages, "MAX_BYTES", 1 << 24)
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 19)
         yield
 

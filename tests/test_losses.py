@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import log_loss
 
+from unetkit.data.scale import IGNORE
 from unetkit.errors import ConfigError
 from unetkit.losses import (
     LOSSES,
@@ -25,7 +26,6 @@ from unetkit.losses import (
     require_terms,
     tversky_loss,
 )
-from unetkit.scale import IGNORE
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=25)
 ALL_TERMS = {name: 0.5 + index for index, name in enumerate(LOSSES)}

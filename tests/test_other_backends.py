@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import tomli_w
-from conftest import TINY_CONFIG
 
-from unetkit.checkpoints import checkpoint_files, read_checkpoint
+from tests.conftest import TINY_CONFIG
+from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
 
 CONFIG = {
     "network": {"filters": [4, 8], "head_filters": 0, "residual": False, "dropout": 0.3},

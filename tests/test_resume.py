@@ -18,15 +18,16 @@ import keras
 import numpy as np
 import pytest
 import tomli_w
-from conftest import TINY_CONFIG
 
-from unetkit import build_unet, resume, train, training
-from unetkit.checkpoints import checkpoint_files, read_checkpoint
-from unetkit.config import config_from_file
-from unetkit.display import Display
+from tests.conftest import TINY_CONFIG
+from unetkit import build_unet, resume, train
+from unetkit._shared.display import Display
 from unetkit.errors import DataError, DataNotFoundError, ModelFileError
-from unetkit.exporting import trained_network
-from unetkit.recorder import Recorder
+from unetkit.training import train as training
+from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
+from unetkit.training.config import config_from_file
+from unetkit.training.export import trained_network
+from unetkit.training.validation import Recorder
 
 KILLS = int(os.environ.get("UNETKIT_KILLS", "3"))
 # Dropout draws random numbers; averages, BatchNorm and Adam keep state between steps.

@@ -14,59 +14,59 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from unetkit._version import __version__
 
 # TensorFlow leaves oneDNN's kernels off on CPUs without AVX-512, where they train `fast` 1.5 times
 # as fast (docs/log.md, 2026-11-25). It looks only once, when it is loaded.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
-    from unetkit.cells import synthetic_cells, write_synthetic_cells
-    from unetkit.comparison import compare
-    from unetkit.crossvalidation import cross_validate, resume_folds
-    from unetkit.datasets import synthetic_pet, write_synthetic_pets
-    from unetkit.demonstration import demo
+    from unetkit.checks.report import check
+    from unetkit.data.dataset import Sources
+    from unetkit.data.splits import SplitRule
+    from unetkit.datasets.oxford_pets import download_oxford_pets
+    from unetkit.datasets.synthetic_cells import synthetic_cells, write_synthetic_cells
+    from unetkit.datasets.synthetic_pets import synthetic_pet, write_synthetic_pets
     from unetkit.errors import UnetkitError
-    from unetkit.evaluation import evaluate
-    from unetkit.exporting import export
-    from unetkit.finding import Sources
-    from unetkit.model import PRESETS, UNetConfig, build_unet
-    from unetkit.overview import check
-    from unetkit.oxford_pets import download_oxford_pets
-    from unetkit.predictor import Predictor
-    from unetkit.reporting import report
-    from unetkit.runs import list_runs
-    from unetkit.splits import SplitRule
-    from unetkit.training import resume, train
-    from unetkit.unet_drawing import draw_unet
-    from unetkit.verification import verify
+    from unetkit.evaluation.comparison import compare
+    from unetkit.evaluation.evaluate import evaluate
+    from unetkit.evaluation.report import report
+    from unetkit.models.unet import PRESETS, UNetConfig, build_unet
+    from unetkit.prediction.predictor import Predictor
+    from unetkit.runs.demo import demo
+    from unetkit.runs.listing import list_runs
+    from unetkit.runs.verification import verify
+    from unetkit.training.cross_validation import cross_validate, resume_folds
+    from unetkit.training.export import export
+    from unetkit.training.train import resume, train
+    from unetkit.visualization.unet_diagram import draw_unet
 
 _HOMES = {
-    "PRESETS": "model",
-    "Predictor": "predictor",
-    "Sources": "finding",
-    "SplitRule": "splits",
-    "UNetConfig": "model",
+    "PRESETS": "models.unet",
+    "Predictor": "prediction.predictor",
+    "Sources": "data.dataset",
+    "SplitRule": "data.splits",
+    "UNetConfig": "models.unet",
     "UnetkitError": "errors",
-    "build_unet": "model",
-    "check": "overview",
-    "compare": "comparison",
-    "cross_validate": "crossvalidation",
-    "demo": "demonstration",
-    "download_oxford_pets": "oxford_pets",
-    "draw_unet": "unet_drawing",
-    "evaluate": "evaluation",
-    "export": "exporting",
-    "list_runs": "runs",
-    "report": "reporting",
-    "resume": "training",
-    "resume_folds": "crossvalidation",
-    "synthetic_cells": "cells",
-    "synthetic_pet": "datasets",
-    "train": "training",
-    "verify": "verification",
-    "write_synthetic_cells": "cells",
-    "write_synthetic_pets": "datasets",
+    "build_unet": "models.unet",
+    "check": "checks.report",
+    "compare": "evaluation.comparison",
+    "cross_validate": "training.cross_validation",
+    "demo": "runs.demo",
+    "download_oxford_pets": "datasets.oxford_pets",
+    "draw_unet": "visualization.unet_diagram",
+    "evaluate": "evaluation.evaluate",
+    "export": "training.export",
+    "list_runs": "runs.listing",
+    "report": "evaluation.report",
+    "resume": "training.train",
+    "resume_folds": "training.cross_validation",
+    "synthetic_cells": "datasets.synthetic_cells",
+    "synthetic_pet": "datasets.synthetic_pets",
+    "train": "training.train",
+    "verify": "runs.verification",
+    "write_synthetic_cells": "datasets.synthetic_cells",
+    "write_synthetic_pets": "datasets.synthetic_pets",
 }
 _FROM_TRAIN_EXTRA = (
     "keras",

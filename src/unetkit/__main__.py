@@ -1,5 +1,5 @@
 """`python -m unetkit` is the command line."""
 
-from unetkit.cli import main
+from unetkit.cli.main import main
 
 main(prog_name="unetkit")

@@ -18,8 +18,8 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from unetkit.data.scale import IGNORE
 from unetkit.errors import ConfigError, did_you_mean
-from unetkit.scale import IGNORE
 
 Weights = Sequence[float] | None
 BAND = 2  # pixels at the network's scale, chessboard distance: contours drawn by hand err so far

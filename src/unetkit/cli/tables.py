@@ -1,0 +1,284 @@
+"""Figures, findings and models as tables for a terminal."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text  # a name may hold what rich would take for markup
+
+from unetkit.metrics.bootstrap import flatten
+from unetkit.metrics.confusion import metric_name
+from unetkit.models.spec import ModelSpec
+
+SIZES_SHOWN = 4
+
+
+def metrics_table(result: Mapping[str, Any]) -> Table:
+    """The figures of an evaluation: resolutions as columns, summed and averaged over images."""
+    title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
+    table = Table(title=Text(title))
+    table.add_column("figure")
+    columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
+    for resolution, way in columns:
+        label = "over all pixels" if way == "summed" else "mean over images"
+        table.add_column(f"{resolution} resolution,\n{label}", justify="right")
+    flat = [flatten(result["figures"][r][way]) for r, way in columns]
+    for path in flat[0]:
+        table.add_row(Text(metric_name(path)), *(_figure(row[path]) for row in flat))
+    return table
+
+
+def _figure(value: float | None) -> str:
+    return "absent" if value is None or value != value else f"{value:.4f}"
+
+
+def comparison_table(result: Mapping[str, Any]) -> Table:
+    """Runs as columns, figures as rows; of later runs also the difference from the first."""
+    first, *others = result["runs"]
+    left_out = f"; {result['left_out']} not scored by all" if result["left_out"] else ""
+    table = Table(title=Text(f"{result['images']} {result['part']} images{left_out}"))
+    table.add_column("over all pixels,\nmasks' resolution")
+    table.add_column(Text(first["run"]), justify="right")
+    for run in others:
+        table.add_column(Text(run["run"]), justify="right")
+        table.add_column(Text(f"{run['run']}\nminus {first['run']}"), justify="right")
+    for name, found in first["figures"].items():
+        cells = [_with_interval(found)]
+        for run, row in zip(others, result["differences"], strict=True):
+            cells += [
+                _with_interval(run["figures"][name]),
+                _with_interval(row["figures"][name], "+"),
+            ]
+        table.add_row(Text(metric_name(name.split(": "))), *cells)
+    return table
+
+
+def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
+    value, (low, high) = found["value"], found["interval"]
+    if value != value:
+        return "absent"
+    return f"{value:{sign}.4f}\n{low:{sign}.4f} to {high:{sign}.4f}"
+
+
+def dataset_table(report: Mapping[str, Any]) -> Table:
+    """What a data set holds, a fact a row."""
+    table = Table(title=Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs"))
+    table.title_justify = "left"
+    table.add_column("what")
+    table.add_column("figures")
+    images = report["images"]
+    shown = images["sizes"][:SIZES_SHOWN]
+    sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
+    others = images["num_sizes"] - len(shown)
+    rows = [
+        ("masks in", report["masks"]),
+        ("sizes", sizes + (f" and {others} other sizes" if others else "")),
+        ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
+        ("channels", _tally(images["channels"])),
+        ("pixel values", images["levels"] or "not certain"),
+        ("mask kind", report["kind"] or "not certain"),
+    ]
+    for row in report["classes"]:
+        shares = f"{row['pixels']:.2%} of the pixels, in {row['images']:.1%} of the images"
+        name = row["name"] if row["value"] in (row["name"], "") else f"{row['value']} {row['name']}"
+        rows.append((f"  {name}", shares))
+    for row in report["objects"]:
+        least, middle, most = row["per_image"]
+        low, median, high = row["area"]
+        rows.append(
+            (
+                row["what"],
+                f"{row['count']}, {least} to {most} an image (median {middle:g}); of {low:.0f} to "
+                f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})",
+            )
+        )
+    if report["split"]:
+        rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
+    for name, text in rows:
+        table.add_row(Text(name), Text(text))
+    return table
+
+
+def _tally(counts: Mapping[Any, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in counts.items())
+
+
+def issues_table(report: Mapping[str, Any]) -> Table | Text:
+    """What was found, and what to do."""
+    if not report["findings"]:
+        return Text("nothing was found that should be mended")
+    table = Table(show_lines=True)
+    table.add_column("level")
+    table.add_column("what was found")
+    table.add_column("what to do")
+    styles = {"error": "bold red", "warning": "yellow", "note": ""}
+    for issue in report["findings"]:
+        table.add_row(
+            Text(issue["level"], style=styles[issue["level"]]),
+            Text(issue["text"]),
+            Text(issue["remedy"]),
+        )
+    return table
+
+
+def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
+    """What a model is, a fact a row."""
+    geometry = spec.geometry
+    table = Table(show_header=False, box=None)
+    sizes = f"{geometry.smallest_input} + {geometry.stride} k"
+    for name, fact in (
+        ("file", f"{path} ({size / 1e6:.1f} MB)"),
+        ("preset", spec.preset),
+        ("parameters", f"{spec.parameters:,}"),
+        ("pixels", spec.pixels.describe()),
+        ("classes", ", ".join(f"{i} {name}" for i, name in enumerate(spec.classes.names))),
+        ("scale", spec.scale.describe()),
+        (
+            "normalization",
+            f"levels to 0 and 255, times {spec.normalization.multiply:.6g}, "
+            f"plus {spec.normalization.add:g} (inside the file)",
+        ),
+        ("masks", f"{spec.classes.kind}: {spec.classes.describe()}"),
+        ("network sizes", f"{sizes}, stride {geometry.stride}, margin {geometry.margin}"),
+        (
+            "reach",
+            f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
+        ),
+    ):
+        table.add_row(name, Text(fact))
+    return table
+
+
+def layers_table(spec: ModelSpec) -> Table:
+    """The network's summary: a layer a row."""
+    table = Table()
+    table.add_column("layer")
+    table.add_column("type")
+    table.add_column("output shape")
+    table.add_column("parameters", justify="right")
+    for layer in spec.layers:
+        shape = ", ".join("?" if n is None else str(n) for n in layer.output_shape)
+        table.add_row(Text(layer.name), Text(layer.kind), f"({shape})", f"{layer.parameters:,}")
+    table.add_section()
+    table.add_row("total", "", "", f"{spec.parameters:,}")
+    return table
+
+
+SHOWN_DIFFERENCES = 10
+
+
+def verification_table(result: Mapping[str, Any]) -> Table:
+    """What of a run is as it was, and what is not, a fact a row."""
+    table = Table(show_header=False, box=None)
+    table.add_row("run", _shown(f"{result['run']}: {result['state']}"))
+    data = result["data"]
+    where = f"{data['pairs']} pairs in {data['path']}"
+    if data["problem"]:
+        table.add_row("data", _shown(data["problem"]))
+    elif data["same"]:
+        table.add_row("data", _shown(f"{where}: as they were"))
+    else:
+        rows = _differences(data)
+        table.add_row("data", _shown(f"{where}: {len(rows)} not as they were"))
+        for text in rows[:SHOWN_DIFFERENCES]:
+            table.add_row("", _shown(text))
+        if len(rows) > SHOWN_DIFFERENCES:
+            table.add_row("", f"... and {len(rows) - SHOWN_DIFFERENCES} more; --json lists all")
+    other = [row for row in result["environment"] if not row["same"]]
+    here = {row["what"]: row["now"] for row in result["environment"]}
+    if not any(row["effect"] for row in other):
+        machine = f"{here['processor']}, {here['cores']} cores, {here['device']}"
+        text = f"versions, machine, threads and device as they were: {machine}"
+        table.add_row("environment", _shown(text))
+    for row in other:
+        then, now = ("none" if row[when] is None else row[when] for when in ("then", "now"))
+        note = "" if row["effect"] else " (of no effect)"
+        table.add_row("environment", _shown(f"{row['what']}: {then} then, {now} now{note}"))
+    whole = [row["name"] for row in result["files"] if not row["problem"]]
+    table.add_row("files", _shown(f"as they should be: {', '.join(whole)}"))
+    for row in result["files"]:
+        if row["problem"]:
+            table.add_row("", _shown(f"{row['name']}: {row['problem']}"))
+    return table
+
+
+def _differences(data: Mapping[str, Any]) -> list[str]:
+    """A line for each file or pair that is not as it was."""
+    return [
+        *(f"changed  {row['file']} ({row['part']})" for row in data["changed"]),
+        *(f"missing  {row['name']} ({row['part']}): {row['why']}" for row in data["missing"]),
+        *(f"new      {row['file']}" for row in data["new"]),
+        *(f"moved    {row['name']}: {row['then']} then, {row['now']} now" for row in data["moved"]),
+    ]
+
+
+def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """A run a row; fits a terminal of 80 columns."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("run", overflow="fold")
+    table.add_column("preset", overflow="fold")
+    table.add_column("data", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for name in ("steps", "min", "best\nval.\nmIoU", "test\nmIoU"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for run in runs:
+        scores = [row["mean_iou"] for row in run["evaluations"] if row["part"] == "test"]
+        table.add_row(
+            _shown(run["run"]),
+            _shown(run["preset"] or "?"),
+            _shown(PurePath(run["data"] or "?").name),
+            _state(run),
+            "?" if run["steps"] is None else str(run["steps"]),
+            "" if run["minutes"] is None else f"{run['minutes']:.1f}",
+            "" if run["best_mean_iou"] is None else f"{run['best_mean_iou']:.3f}",
+            "\n".join("absent" if score is None else f"{score:.3f}" for score in scores),
+        )
+    return table
+
+
+def _state(run: Mapping[str, Any]) -> Text:
+    """How a run stands; of one that stopped early where, of one that trains since when."""
+    lines = [run["state"] or "unknown"]
+    if run["steps_done"] is not None and run["steps_done"] != run["steps"]:
+        lines.append(f"at step {run['steps_done']}")
+    if run["state"] == "training" and run["last_change"]:
+        lines.append(f"seen {_ago(run['last_change'])}")  # long ago: it died
+    return Text("\n".join(lines), style="" if run["state"] == "finished" else "yellow")
+
+
+def problems_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What is wrong with runs and their evaluations, a line each."""
+    lines = []
+    for run in runs:
+        problems = [run["problem"], *(row["problem"] for row in run["evaluations"])]
+        lines += [printable(problem) for problem in problems if problem]
+    return lines
+
+
+def _ago(moment: str) -> str:
+    """How long ago something was, roughly.
+
+    >>> _ago("2000-01-01T00:00:00+00:00").endswith("d ago")
+    True
+    """
+    seconds = max(0.0, (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"
+
+
+def printable(text: str) -> str:
+    """Text from a file, without what a terminal would take for an order.
+
+    >>> printable("a\\x1b[2Jb")
+    'a\ufffd[2Jb'
+    """
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _shown(text: str) -> Text:
+    return Text(printable(text))

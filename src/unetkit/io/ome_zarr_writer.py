@@ -1,0 +1,264 @@
+"""OME-Zarr 0.5: huge pictures as a folder with overviews, written while they are made.
+
+An array is a level of the pyramid, a compressed chunk a tile of one channel.
+"""
+
+import json
+import shutil
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit.errors import ConfigError, OutputExistsError, full_disk_named
+from unetkit.io import pyramid
+from unetkit.io.pyramid import (
+    Read,
+    as_json,
+    halve,
+    level_sizes,
+    require_names,
+    require_picture,
+    walk_tiles,
+)
+from unetkit.io.zarr_reader import is_zarr, require_zarr
+
+VERSION = "0.5"  # of OME-Zarr
+COMPRESSION = 3  # of Zstandard, its own default
+COLOURS = ("FF0000", "00FF00", "0000FF")  # in which viewers add up a photo
+PHOTO = ("red", "green", "blue", "opacity")
+WORKERS = 2  # that pack and write chunks, beside the library's own threads
+WAITING = 8  # tiles that are being written
+
+
+def write_ome_zarr(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    read: Read,
+    *,
+    nearest: bool,
+    names: Sequence[str] | None = None,
+    colours: Sequence[Sequence[int]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes a picture of any size as an OME-Zarr image with overviews, whole or not at all.
+
+    A picture of one channel has the axes y, x, any other c, y, x. A chunk is a tile of one channel,
+    packed with Zstandard; those that hold nothing but 0 are left out.
+
+    Memory: a block of at most `levels.BLOCK_BYTES` (or a tile), and half a row of tiles.
+
+    Args:
+        path: A folder, which is there when all is written. Until then a hidden one lies beside it.
+        shape: (H, W, C), in pixels.
+        dtype: "uint8", "uint16", "uint32" or "float32".
+        read: Rows, columns -> (h, w, C) of `dtype`, each asked for once, as `walk_tiles` says.
+        nearest: Overviews of labels: every second pixel. Otherwise means.
+        names: Of the labels 0, 1, 2 ... if `nearest` and there is one channel; else of the
+            channels.
+        colours: (n, 3) from 0 to 255, or (n, 4) with opacity, likewise.
+        metadata: Stands under "unetkit" in the attributes.
+        overwrite: Whether a Zarr folder of that name is replaced, once all is written.
+
+    Raises:
+        MissingExtraError: zarr is not installed.
+        OutputExistsError: Something stands there, or, if `overwrite`, something but Zarr.
+        ConfigError: A type, name, colour or piece of metadata is not accepted.
+        SizeError: The shape is not accepted, or `read` returns another one.
+        OSError: It cannot be written. Whatever is raised, nothing is left or lost.
+
+    Source: OME-Zarr 0.5, "multiscales", "omero", "image-label".
+    """
+    path = Path(path)
+    dtype = require_picture(path, shape, dtype)
+    has_labels = nearest and shape[2] == 1 and dtype.kind == "u"
+    if not has_labels:
+        require_names(path, names, shape[2])
+    _require_colours(path, colours, names, None if has_labels else shape[2])
+    own = json.loads(as_json(path, metadata))
+    zarr = require_zarr()
+    _require_place(path, overwrite)
+    sizes = level_sizes(shape[:2])
+    ome: dict[str, Any] = {
+        "version": VERSION,
+        "multiscales": [_multiscale(path.name, shape, sizes, nearest)],
+    }
+    if has_labels:
+        ome["image-label"] = _labels(names, colours)
+    else:
+        ome["omero"] = {"channels": _channels(shape[2], dtype, names, colours)}
+    part = path.with_name(f".part-{uuid.uuid4().hex[:8]}{path.name[-12:]}")
+    try:
+        with full_disk_named(path):
+            _write(zarr, part, {"ome": ome, "unetkit": own}, shape, dtype, read, nearest)
+            _move(part, path, overwrite)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _require_place(path: Path, overwrite: bool) -> None:
+    if not path.exists() and not path.is_symlink():
+        return
+    if not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already; accepted is a new folder; name another, or allow it with "
+            "overwrite=True"
+        )
+    if path.is_symlink() or not is_zarr(path):
+        raise OutputExistsError(
+            f"{path} exists and is no Zarr folder; accepted to be replaced are Zarr folders; name "
+            "another, or move it away"
+        )
+
+
+def _move(part: Path, path: Path, overwrite: bool) -> None:
+    """Gives the new folder its name; the old one goes only after that."""
+    _require_place(path, overwrite)
+    aside = part.with_name(part.name.replace(".part-", ".old-", 1))
+    if path.exists():
+        path.rename(aside)
+    try:
+        part.rename(path)
+    except OSError:
+        if aside.exists():
+            aside.rename(path)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _require_colours(
+    path: Path,
+    colours: Sequence[Sequence[int]] | None,
+    names: Sequence[str] | None,
+    channels: int | None,
+) -> None:
+    if colours is None:
+        return
+    table = np.asarray(colours)
+    counts = {len(table), len(names or table), channels or len(table)}
+    is_table = table.ndim == 2 and table.shape[1] in (3, 4) and len(table) > 0
+    if not is_table or len(counts) > 1 or table.min() < 0 or table.max() > 255:
+        raise ConfigError(
+            f"the colours for {path} have the shape {table.shape}; accepted are three or four "
+            "numbers from 0 to 255 for each name or channel; correct them"
+        )
+
+
+def _multiscale(
+    name: str, shape: tuple[int, int, int], sizes: list[tuple[int, int]], nearest: bool
+) -> dict[str, Any]:
+    """What the levels are to one another.
+
+    Coordinates are those of pixel centres: the mean of two by two stands between them, the pixel
+    that stands for its neighbours stays where it is.
+    """
+    axes = [{"name": axis, "type": "space"} for axis in "yx"]
+    channel = [{"name": "c", "type": "channel"}] if shape[2] > 1 else []
+    datasets = []
+    for level in range(len(sizes)):
+        step, ones = float(1 << level), [1.0] * len(channel)
+        moves: list[dict[str, Any]] = [{"type": "scale", "scale": [*ones, step, step]}]
+        if level and not nearest:
+            shift = (step - 1) / 2
+            zeros = [0.0] * len(channel)
+            moves.append({"type": "translation", "translation": [*zeros, shift, shift]})
+        datasets.append({"path": str(level), "coordinateTransformations": moves})
+    how = "every second pixel" if nearest else "mean of two by two pixels"
+    return {
+        "name": name,
+        "axes": channel + axes,
+        "datasets": datasets,
+        "type": "nearest" if nearest else "mean",
+        "metadata": {"description": how},
+    }
+
+
+def _labels(names: Sequence[str] | None, colours: Sequence[Sequence[int]] | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"version": VERSION}
+    if colours is not None:
+        found["colors"] = [
+            {"label-value": value, "rgba": [*map(int, colour), 255][:4]}
+            for value, colour in enumerate(colours)
+        ]
+    if names is not None:
+        found["properties"] = [
+            {"label-value": value, "name": name} for value, name in enumerate(names)
+        ]
+    return found
+
+
+def _channels(
+    channels: int,
+    dtype: np.dtype,
+    names: Sequence[str] | None,
+    colours: Sequence[Sequence[int]] | None,
+) -> list[dict[str, Any]]:
+    """How viewers name the channels, in which colour they show each, and from what to what."""
+    is_photo = dtype == np.uint8 and channels in (3, 4) and names is None and colours is None
+    shown = ["FFFFFF"] * channels
+    if is_photo:
+        names = PHOTO
+        shown = [*COLOURS, "FFFFFF"]
+    elif colours is not None:
+        shown = ["{:02X}{:02X}{:02X}".format(*map(int, colour[:3])) for colour in colours]
+    largest = 1.0 if dtype.kind == "f" else float(np.iinfo(dtype).max)
+    window = {"min": 0.0, "max": largest, "start": 0.0, "end": largest}
+    return [
+        {
+            "label": names[place] if names is not None else str(place),
+            "color": shown[place],
+            "window": window,
+            "active": place < 3 if is_photo else place == 0,
+        }
+        for place in range(channels)
+    ]
+
+
+def _write(
+    zarr: Any,
+    part: Path,
+    attributes: dict[str, Any],
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    read: Read,
+    nearest: bool,
+) -> None:
+    group = zarr.create_group(store=zarr.storage.LocalStore(part), attributes=attributes)
+    channels = (shape[2],) if shape[2] > 1 else ()
+    arrays = [
+        group.create_array(
+            str(level),
+            shape=(*channels, *size),
+            dtype=dtype,
+            chunks=(*(1 for _ in channels), pyramid.TILE, pyramid.TILE),
+            compressors=zarr.codecs.ZstdCodec(level=COMPRESSION),
+            fill_value=0,
+            dimension_names=(*("c" for _ in channels), "y", "x"),
+        )
+        for level, size in enumerate(level_sizes(shape[:2]))
+    ]
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for level, row, column, tile in walk_tiles(
+            shape, dtype, read, partial(halve, nearest=nearest)
+        ):
+            pending.append(pool.submit(_put, arrays[level], row, column, tile))
+            if len(pending) > WAITING:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+
+
+def _put(array: Any, row: int, column: int, tile: np.ndarray) -> None:
+    """Writes a tile, which is a whole chunk of each channel: nothing is read for it."""
+    height, width, channels = tile.shape
+    top, left = row * pyramid.TILE, column * pyramid.TILE
+    content = np.moveaxis(tile, -1, 0) if channels > 1 else tile[..., 0]
+    array[..., top : top + height, left : left + width] = content

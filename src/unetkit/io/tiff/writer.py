@@ -1,0 +1,301 @@
+"""Results of any size as TIFF files with overviews, which viewers of slides and maps open at once.
+
+`levels` makes the tiles of all levels in one go. They are packed in threads as they come. Those of
+the full size go straight into the file; those of overviews, and of planes but the first, wait
+packed in a file without a name until it is their turn.
+"""
+
+import os
+import tempfile
+import zlib
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, BinaryIO
+from xml.sax.saxutils import escape
+
+import numpy as np
+import tifffile
+
+from unetkit._shared.files import write_atomically
+from unetkit.errors import ConfigError
+from unetkit.io import pyramid
+from unetkit.io.pyramid import (
+    Read,
+    as_json,
+    halve,
+    level_sizes,
+    require_names,
+    require_picture,
+    walk_tiles,
+)
+
+CLASSIC = (1 << 32) - 1  # bytes that offsets of 32 bits reach
+NODATA_TAG, GDAL_METADATA = 42113, 42112  # tags that GDAL defines
+WORKERS = min(4, os.cpu_count() or 1)
+WAITING = 4 * WORKERS  # tiles or planes of tiles that are being packed, or are packed
+RUNS, ANYTHING = 3, 0  # strategies of zlib: look for repeated bytes only, or for all that repeats
+
+
+def write_tiff_pyramid(
+    path: str | Path,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    read: Read,
+    *,
+    nearest: bool,
+    palette: Sequence[Sequence[int]] | None = None,
+    names: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    geotags: Mapping[int, tuple[Any, int, Any]] | None = None,
+    nodata: float | None = None,
+) -> None:
+    """Writes a picture of any size as one tiled TIFF with overviews, whole or not at all.
+
+    Overviews are further pages that are marked as reduced, the form that GDAL (QGIS), OpenSlide
+    (QuPath), libvips and tifffile all take for levels of one picture; Bio-Formats, which knows
+    levels in OME files only, skips such pages and reads the first one by its tiles.
+
+    Colours (uint8, three channels, or four with opacity) lie pixel by pixel. Any other channels,
+    such as probabilities, lie plane by plane: a viewer that shows one class unpacks that class
+    only, and the whole is a single picture with a band a class.
+
+    The compression is deflate, which every reader knows and tifffile unpacks without further
+    libraries; so there is no predictor for fractions, which it would not. Labels of 8 bits have no
+    predictor, all other whole numbers the horizontal one. Offsets have 64 bits (BigTIFF) where
+    incompressible pixels would need them.
+
+    Memory: a block of at most `levels.BLOCK_BYTES` (or a tile), and half a row of tiles.
+
+    Args:
+        path: Is replaced when all is written. Beside it lie a hidden part, and a file without a
+            name of the packed overviews (and planes but the first).
+        shape: (H, W, C), in pixels.
+        dtype: "uint8", "uint16", "uint32" or "float32".
+        read: Rows, columns -> (h, w, C) of `dtype`, each asked for once, as `walk_tiles` says.
+        nearest: Overviews of labels: every second pixel. Otherwise means.
+        palette: (n, 3) from 0 to 255, n up to 256: the colour of each label; one uint8 channel.
+        names: Of the channels, shown by QGIS.
+        metadata: Is written as JSON into the page's description.
+        geotags: {code: (type, count, value)} of the first page, as tifffile's extratags.
+        nodata: Number of pixels that are none, which means leave out.
+
+    Raises:
+        ConfigError: A type, palette, name or piece of metadata is not accepted.
+        SizeError: The shape is not accepted, or `read` returns another one.
+        OSError: It cannot be written. Whatever is raised, nothing is left.
+
+    Source: TIFF 6.0, sections 14 and 15, tags NewSubfileType and Predictor; GDAL, driver GTiff.
+    """
+    path = Path(path)
+    dtype = require_picture(path, shape, dtype)
+    require_names(path, names, shape[2])
+    layout = _layout(path, shape, dtype, palette, nearest)
+    first = _first_page(as_json(path, metadata) if metadata else None, names, geotags, nodata)
+    tiles = walk_tiles(shape, dtype, read, partial(halve, nearest=nearest, nodata=nodata))
+    is_big = _upper_bound(shape, dtype) > CLASSIC
+    write_atomically(path, lambda part: _write(part, shape, layout, first, tiles, is_big))
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How tiles lie in the file.
+
+    Args:
+        dtype: As stored, with the lowest byte first.
+        planes: Parts of each tile that are stored apart.
+        predictor: Whether each number is stored as its distance from the one to its left.
+        strategy: Of zlib.
+        options: Of tifffile for every page.
+    """
+
+    dtype: np.dtype
+    planes: int
+    predictor: bool
+    strategy: int
+    options: dict[str, Any]
+
+
+def _layout(
+    path: Path,
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    palette: Sequence[Sequence[int]] | None,
+    nearest: bool,
+) -> _Layout:
+    channels = shape[2]
+    options: dict[str, Any] = {"photometric": "minisblack"}
+    planes = 1
+    if palette is not None:
+        options = {"photometric": "palette", "colormap": _colormap(path, palette, channels, dtype)}
+    elif dtype == np.uint8 and channels in (3, 4):
+        options = {"photometric": "rgb", "planarconfig": "contig"}
+        if channels == 4:
+            options["extrasamples"] = ["unassalpha"]
+    elif channels > 1:
+        planes = channels
+        options["planarconfig"] = "separate"
+        options["extrasamples"] = ["unspecified"] * (channels - 1)
+    predictor = dtype.kind == "u" and not (nearest and dtype == np.uint8)
+    options["predictor"] = 2 if predictor else None
+    # Whole numbers repeat byte by byte once their distances are taken, and looking for nothing
+    # else is four times as fast; fractions repeat four by four.
+    strategy = RUNS if dtype.kind == "u" else ANYTHING
+    return _Layout(dtype.newbyteorder("<"), planes, predictor, strategy, options)
+
+
+def _colormap(
+    path: Path, palette: Sequence[Sequence[int]], channels: int, dtype: np.dtype
+) -> np.ndarray:
+    """Colours as TIFF has them, (3, 256) of 16 bits; indices beyond the palette are black."""
+    colours = np.asarray(palette)
+    is_table = colours.ndim == 2 and colours.shape[1] == 3 and 1 <= len(colours) <= 256
+    if not is_table or colours.min() < 0 or colours.max() > 255:
+        raise ConfigError(
+            f"the palette for {path} has the shape {colours.shape}; accepted are up to 256 colours "
+            "of three numbers from 0 to 255; correct it"
+        )
+    if channels != 1 or dtype != np.uint8:
+        raise ConfigError(
+            f"a palette is given for {channels} channels of {dtype} for {path}; accepted is one of "
+            "uint8; leave it out"
+        )
+    colormap = np.zeros((3, 256), np.uint16)
+    colormap[:, : len(colours)] = colours.T * 257
+    return colormap
+
+
+def _first_page(
+    description: str | None,
+    names: Sequence[str] | None,
+    geotags: Mapping[int, tuple[Any, int, Any]] | None,
+    nodata: float | None,
+) -> dict[str, Any]:
+    """Options of tifffile for the page of full size only."""
+    tags = [(code, *rest, True) for code, rest in (geotags or {}).items()]
+    if names is not None:
+        items = (
+            f'<Item name="DESCRIPTION" sample="{place}" role="description">{name}</Item>'
+            # GDAL itself escapes twice, and undoes both.
+            for place, name in enumerate(escape(escape(name)) for name in names)
+        )
+        text = f"<GDALMetadata>{''.join(items)}</GDALMetadata>".encode()
+        tags.append((GDAL_METADATA, 2, len(text), text, True))
+    if nodata is not None:
+        tags.append((NODATA_TAG, 2, 0, str(nodata), True))
+    return {"description": description or None, "extratags": tags}
+
+
+def _upper_bound(shape: tuple[int, int, int], dtype: np.dtype) -> int:
+    """Bytes that the file has at most: deflate adds 5 to each 16 KiB that it cannot shrink."""
+    total = 1 << 20  # tags
+    for height, width in level_sizes(shape[:2]):
+        tiles = -(-height // pyramid.TILE) * -(-width // pyramid.TILE)
+        each = pyramid.TILE * pyramid.TILE * dtype.itemsize
+        total += tiles * shape[2] * (each + each // 1024 + 64)
+    return total
+
+
+def _write(
+    part: Path,
+    shape: tuple[int, int, int],
+    layout: _Layout,
+    first: dict[str, Any],
+    tiles: Iterator[tuple[int, int, int, np.ndarray]],
+    is_big: bool,
+) -> None:
+    with (
+        tempfile.TemporaryFile(dir=part.parent) as spare,
+        ThreadPoolExecutor(WORKERS) as pool,
+        tifffile.TiffWriter(part, bigtiff=is_big, byteorder="<") as tif,
+    ):
+        shelf = _Shelf(spare)
+        packed = _packed(tiles, layout, pool)
+        for level, size in enumerate(level_sizes(shape[:2])):
+            planes = [(level, plane) for plane in range(layout.planes)]
+            stored = (*size, shape[2]) if shape[2] > 1 else size
+            tif.write(
+                _fill(packed, shelf, planes) if level == 0 else _take(shelf, planes),
+                shape=(shape[2], *size) if layout.planes > 1 else stored,
+                dtype=layout.dtype,
+                tile=(pyramid.TILE, pyramid.TILE),
+                compression="zlib",
+                subfiletype=1 if level else 0,
+                software="unetkit" if level == 0 else False,
+                metadata=None,
+                **layout.options,
+                **(first if level == 0 else {}),
+            )
+            for plane, content in packed:  # what comes after the last tile of the full size
+                shelf.put(plane, content)
+
+
+class _Shelf:
+    """Packed tiles that are to be written later, in a file.
+
+    Args:
+        file: Empty; is closed by who opened it.
+    """
+
+    def __init__(self, file: BinaryIO | Any) -> None:
+        self._file = file
+        self._end = 0
+        self._places: dict[tuple[int, int], list[tuple[int, int]]] = {}
+
+    def put(self, plane: tuple[int, int], packed: bytes) -> None:
+        self._file.seek(self._end)
+        self._file.write(packed)
+        self._places.setdefault(plane, []).append((self._end, len(packed)))
+        self._end += len(packed)
+
+    def take(self, plane: tuple[int, int]) -> Iterator[bytes]:
+        for start, length in self._places.pop(plane):
+            self._file.seek(start)
+            yield self._file.read(length)
+
+
+def _fill(
+    packed: Iterator[tuple[tuple[int, int], bytes]], shelf: _Shelf, planes: list[tuple[int, int]]
+) -> Iterator[bytes]:
+    """The tiles of the full size, as they come; all others go on the shelf meanwhile."""
+    for plane, content in packed:
+        if plane == planes[0]:
+            yield content
+        else:
+            shelf.put(plane, content)
+    yield from _take(shelf, planes[1:])
+
+
+def _take(shelf: _Shelf, planes: list[tuple[int, int]]) -> Iterator[bytes]:
+    for plane in planes:
+        yield from shelf.take(plane)
+
+
+def _packed(
+    tiles: Iterator[tuple[int, int, int, np.ndarray]], layout: _Layout, pool: ThreadPoolExecutor
+) -> Iterator[tuple[tuple[int, int], bytes]]:
+    """Level and plane of each tile, and its bytes, in the order of the tiles."""
+    pending: deque[tuple[tuple[int, int], Future[bytes]]] = deque()
+    for level, _, _, tile in tiles:
+        for plane in range(layout.planes):
+            content = tile[..., plane : plane + 1] if layout.planes > 1 else tile
+            pending.append(((level, plane), pool.submit(_pack, content, layout)))
+            if len(pending) > WAITING:
+                place, future = pending.popleft()
+                yield place, future.result()
+    for place, future in pending:
+        yield place, future.result()
+
+
+def _pack(tile: np.ndarray, layout: _Layout) -> bytes:
+    """A tile as bytes; one at the edge is filled up with zeros."""
+    height, width, channels = tile.shape
+    full = np.zeros((pyramid.TILE, pyramid.TILE, channels), layout.dtype)
+    full[:height, :width] = tile
+    if layout.predictor:
+        full[:, 1:] -= full[:, :-1].copy()  # modulo the type's range, as the tag means it
+    packer = zlib.compressobj(1, strategy=layout.strategy)
+    return packer.compress(full.tobytes()) + packer.flush()

@@ -1,0 +1,268 @@
+"""Zarr folders: arrays in chunks, and the images of microscopy that are made of them (OME-Zarr).
+
+Read are plain arrays, and OME-Zarr up to version 0.5, which says what the axes are. As in TIFFs,
+channels make up one picture; moments, planes of a volume and all other axes make many.
+
+The zarr library is an extra. It is imported where it is first needed; and whatever a wrong number
+in the metadata makes it stumble over becomes one error that names the folder.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
+from unetkit.io.pixel_format import MAX_CHANNELS
+from unetkit.io.tiff.pages import FEW
+from unetkit.io.windows import require_numbers
+
+METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of which makes a folder Zarr's
+MAX_PICTURES = 10_000  # as of pages in a TIFF
+MAX_PIXELS = 1 << 40  # of one picture: a million by a million
+MAX_CHUNK_BYTES = 1 << 31  # unpacked, which every window that touches one needs
+OLD_AXES = "tczyx"  # before version 0.3, which was the first to name them
+
+
+class ZarrPicture:
+    """One picture of a Zarr array, read by windows.
+
+    Args:
+        path: Of the folder, for messages.
+        array: The whole array.
+        axes: A letter or name each.
+        place: Index along every axis that is not "y", "x" or "c".
+    """
+
+    def __init__(
+        self, path: Path, array: Any, axes: tuple[str, ...], place: Mapping[str, int]
+    ) -> None:
+        sizes = dict(zip(axes, array.shape, strict=True))
+        self._path, self._array, self._axes = path, array, axes
+        self.place = dict(place)
+        self.shape: tuple[int, int, int] = (sizes["y"], sizes["x"], sizes.get("c", 1))
+        self.dtype = require_numbers(array.dtype, str(path))
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """The pixels of a window, (h, w, C); those of chunks that are missing have the fill value.
+
+        Raises:
+            DataError: A chunk is damaged.
+        """
+        wanted: dict[str, Any] = {"y": rows, "x": columns, "c": slice(None), **self.place}
+        with _named(self._path):
+            window = np.asarray(self._array[tuple(wanted[axis] for axis in self._axes)])
+        kept = [axis for axis in self._axes if axis not in self.place]
+        window = window.transpose([kept.index(axis) for axis in "yxc" if axis in kept])
+        window = window if window.ndim == 3 else window[..., None]
+        return np.ascontiguousarray(window, self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class ZarrImage(Sequence[ZarrPicture]):
+    """The pictures of a Zarr array, in the order of its axes; as a sequence, the pictures.
+
+    Args:
+        array: At full resolution, a `zarr.Array`.
+        axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
+        pictures: One or more.
+    """
+
+    array: Any
+    axes: tuple[str, ...]
+    pictures: tuple[ZarrPicture, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.pictures[index]
+
+
+def is_zarr(path: str | Path) -> bool:
+    """Whether a folder holds an array or a group of Zarr; the library is not needed for this."""
+    path = Path(path)
+    return path.is_dir() and any((path / name).is_file() for name in METADATA)
+
+
+def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
+    """Opens an array or an OME-Zarr image, whose pixels are read later.
+
+    Args:
+        path: The folder.
+        channel_axis: Of an array of three axes that names none: "first", "last", or "auto", which
+            takes the last for channels if it is short and the others are not.
+
+    Raises:
+        MissingExtraError: zarr is not installed.
+        DataNotFoundError: There is no such folder.
+        DataError: It holds something else, or what it says of itself makes no sense.
+
+    Source: OME-Zarr 0.4 and 0.5, "multiscales" and "axes"; Zarr v2 and v3.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataNotFoundError(
+            f"Zarr folder {path} does not exist; accepted is a folder with an array or an image; "
+            "check the path"
+        )
+    if not is_zarr(path):
+        raise DataError(
+            f"{path} is no Zarr folder; accepted are folders with one of {', '.join(METADATA)}; "
+            "name one of these"
+        )
+    zarr = require_zarr()
+    with _named(path):
+        node = zarr.open(store=zarr.storage.LocalStore(path, read_only=True), mode="r")
+        if isinstance(node, zarr.Array):
+            array, axes = node, _axes_of_array(path, node, channel_axis)
+        else:
+            array, axes = _full_resolution(path, node, zarr)
+        _require_sense(path, array, axes)
+        others = {a: n for a, n in zip(axes, array.shape, strict=True) if a not in ("y", "x", "c")}
+        places = itertools.product(*(range(size) for size in others.values()))
+        pictures = tuple(
+            ZarrPicture(path, array, axes, dict(zip(others, place, strict=True)))
+            for place in places
+        )
+    return ZarrImage(array, axes, pictures)
+
+
+def require_zarr() -> Any:
+    """The library.
+
+    Raises:
+        MissingExtraError: It is not installed.
+    """
+    try:
+        import zarr
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "Zarr folders are read and written by zarr, which is not installed; the bare install "
+            'goes without; pip install "unetkit[zarr]"'
+        ) from error
+    return zarr
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turns whatever damage makes the library raise into an error that names the folder."""
+    try:
+        yield
+    except UnetkitError:
+        raise
+    except MemoryError as error:
+        raise DataError(
+            f"{path} has chunks that do not fit into memory; accepted are smaller ones; cut it "
+            "into smaller chunks"
+        ) from error
+    except Exception as error:  # each codec has errors of its own
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(
+            f"{path} cannot be read ({reason}); accepted are undamaged Zarr folders; replace it"
+        ) from error
+
+
+def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]:
+    names = tuple(getattr(array.metadata, "dimension_names", None) or ())
+    if names[-2:] == ("y", "x") and all(names):
+        return _known_axes(path, names)
+    if array.ndim == 2:
+        return "y", "x"
+    if array.ndim == 3 and channel_axis == "first":
+        return "c", "y", "x"
+    if array.ndim == 3:
+        rows, columns, last = array.shape
+        if channel_axis == "last" or (last <= FEW and min(rows, columns) >= 2 * FEW):
+            return "y", "x", "c"
+    raise DataError(
+        f"{path} has the shape {array.shape} and does not say which axes these are; accepted are "
+        f"(rows, columns), (rows, columns, up to {FEW} channels), and with the channel axis "
+        '"first" (channels, rows, columns); say the channel axis, or save it as OME-Zarr'
+    )
+
+
+def _full_resolution(path: Path, group: Any, zarr: Any) -> tuple[Any, tuple[str, ...]]:
+    """The largest array of an image, and the names of its axes."""
+    attributes = group.attrs.asdict()
+    ome = attributes.get("ome", attributes)  # version 0.5, and those before
+    scales = ome.get("multiscales") if isinstance(ome, Mapping) else None
+    if not scales:
+        members = ", ".join(sorted(name for name, _ in itertools.islice(group.members(), 20)))
+        raise DataError(
+            f"{path} is a Zarr group without an image ({members or 'it is empty'}); accepted are "
+            "arrays, and groups with OME-Zarr's multiscales; name one of what it holds"
+        )
+    try:
+        name, axes = scales[0]["datasets"][0]["path"], scales[0].get("axes")
+        named = [axis if isinstance(axis, str) else _name(axis) for axis in axes or ()]
+    except (AttributeError, KeyError, IndexError, TypeError) as error:
+        raise DataError(
+            f"{path} has multiscales that name no array or axes; accepted are datasets with a "
+            "path, and axes with a name; correct its metadata"
+        ) from error
+    # Releases of the library before 3.1 follow names that lead out of the group.
+    leads_out = not isinstance(name, str) or ".." in re.split(r"[/\\]", name)
+    array = None if leads_out else group[name]
+    if not isinstance(array, zarr.Array):
+        raise DataError(
+            f"{path} names {name!r:.60} as its pixels, which is no array; accepted is an array in "
+            "it; correct its metadata"
+        )
+    if not named and array.ndim == len(OLD_AXES):
+        named = list(OLD_AXES)
+    return array, _known_axes(path, tuple(named))
+
+
+def _name(axis: Mapping[str, Any]) -> str:
+    return "c" if axis.get("type") == "channel" else str(axis["name"])
+
+
+def _known_axes(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+    axes = tuple(name.lower() if name.lower() in ("y", "x", "c") else name for name in names)
+    if axes[-2:] != ("y", "x") or len(set(axes)) < len(axes):
+        raise DataError(
+            f"{path} has the axes {list(axes)!r:.200}; accepted are different ones that end in y "
+            "and x; save it in another order"
+        )
+    return axes
+
+
+def _require_sense(path: Path, array: Any, axes: tuple[str, ...]) -> None:
+    """Refuses what could be opened, and would never end or never fit."""
+    if len(axes) != array.ndim:
+        raise DataError(
+            f"{path} names {len(axes)} axes for an array of {array.ndim}; accepted is a name each; "
+            "correct its metadata"
+        )
+    sizes = dict(zip(axes, array.shape, strict=True))
+    pictures = math.prod(size for axis, size in sizes.items() if axis not in ("y", "x", "c"))
+    pixels, channels = sizes["y"] * sizes["x"], sizes.get("c", 1)
+    if not 0 < pixels <= MAX_PIXELS or not 0 < pictures <= MAX_PICTURES:
+        raise DataError(
+            f"{path} has the shape {array.shape} of axes {', '.join(axes)}; accepted are up to "
+            f"{MAX_PICTURES:,} pictures of up to {MAX_PIXELS:,} pixels, and one or more; part it"
+        )
+    if not 0 < channels <= MAX_CHANNELS:
+        raise DataError(
+            f"{path} has {channels} channels; accepted are 1 to {MAX_CHANNELS}; choose from them"
+        )
+    chunk = math.prod(array.chunks) * require_numbers(array.dtype, str(path)).itemsize
+    if chunk > MAX_CHUNK_BYTES:
+        raise DataError(
+            f"{path} has chunks of {chunk:,} bytes; accepted are up to {MAX_CHUNK_BYTES:,}; cut it "
+            "into smaller ones"
+        )
+    stored = {key: value for key, value in array.metadata.to_dict().items() if key != "attributes"}
+    if "pickle" in json.dumps(stored, default=str).lower():  # would run what a chunk says
+        raise DataError(
+            f"{path} is packed with pickle, which can run programs; accepted are compressions; "
+            "save it with one of these"
+        )

@@ -1,0 +1,128 @@
+"""How well contours are met: boundary IoU, and accuracy against distance from the true boundary.
+
+IoU of large objects hardly feels a ragged edge; these two look at the edge alone. Counts are kept
+of each picture, so that they add up over any set. Ignored pixels belong to no class, neither in
+truth nor in prediction.
+"""
+
+import math
+
+import cv2
+import numpy as np
+
+from unetkit.data.scale import IGNORE
+
+WIDTH_OF_DIAGONAL = 0.02  # Cheng et al.: 2 % of the image's diagonal
+DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64)  # pixels from which each bin of distance begins
+
+
+def boundary_width(size: tuple[int, ...]) -> int:
+    """Pixels within a contour that count as its boundary, for a picture of (height, width).
+
+    >>> boundary_width((375, 500)), boundary_width((8, 8))
+    (12, 1)
+    """
+    return max(1, round(WIDTH_OF_DIAGONAL * math.hypot(*size)))
+
+
+def boundary_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Overlap of the boundaries of each class.
+
+    The boundary of a class is what of its pixels lies within `boundary_width` (chessboard distance)
+    of a pixel that is not of the class, or of the picture's edge.
+
+    Args:
+        truth: (H, W) uint8 class indices in [0, K), or IGNORE.
+        prediction: (H, W) uint8 class indices in [0, K).
+
+    Returns:
+        (K, 2) int64: pixels in both boundaries, and pixels in either.
+
+    Source: Cheng et al., Boundary IoU, CVPR 2021.
+    """
+    width = boundary_width(truth.shape)
+    answered = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
+    counts = np.zeros((num_classes, 2), np.int64)
+    for index in range(num_classes):
+        one, other = (_inner_boundary(mask == index, width) for mask in (truth, answered))
+        counts[index] = np.count_nonzero(one & other), np.count_nonzero(one | other)
+    return counts
+
+
+def _inner_boundary(inside: np.ndarray, width: int) -> np.ndarray:
+    framed = np.pad(inside, 1).astype(np.uint8)  # the picture's edge is a contour too
+    distance = cv2.distanceTransform(framed, cv2.DIST_C, 3)[1:-1, 1:-1]
+    return inside & (distance <= width)
+
+
+def boundary_iou(counts: np.ndarray) -> np.ndarray:
+    """Boundary IoU of each class.
+
+    Args:
+        counts: (..., K, 2), as `boundary_counts` has them, summed over pictures.
+
+    Returns:
+        (..., K) float64 in [0, 1]; nan for a class absent from truth and prediction.
+
+    >>> boundary_iou(np.array([[3, 4], [0, 0]]))
+    array([0.75,  nan])
+    """
+    both, either = counts[..., 0], counts[..., 1]
+    return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+
+
+def distance_counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """Pixels, and how many of them are right, by distance from the nearest true boundary.
+
+    A pixel that touches one of another class (above, below, left or right) is at distance 0.
+
+    Args:
+        truth: (H, W) uint8 class indices, or IGNORE.
+        prediction: (H, W) uint8 class indices.
+
+    Returns:
+        (len(DISTANCES), 2) int64: pixels, and pixels that are right. All 0 for a picture of one
+        class, which has no boundary.
+
+    >>> distance_counts(np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))[:3]
+    array([[2, 1],
+           [1, 1],
+           [1, 1]])
+    """
+    counts = np.zeros((len(DISTANCES), 2), np.int64)
+    edge = _touches_another(truth)
+    if not edge.any():
+        return counts
+    distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    counted = truth != IGNORE
+    bins = np.searchsorted(DISTANCES, distance[counted], side="right") - 1
+    right = prediction[counted] == truth[counted]
+    counts[:, 0] = np.bincount(bins, minlength=len(DISTANCES))
+    counts[:, 1] = np.bincount(bins[right], minlength=len(DISTANCES))
+    return counts
+
+
+def _touches_another(truth: np.ndarray) -> np.ndarray:
+    edge = np.zeros(truth.shape, bool)
+    for one, other in (
+        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
+        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
+    ):
+        known = (truth[one] != IGNORE) & (truth[other] != IGNORE)
+        meet = known & (truth[one] != truth[other])
+        edge[one] |= meet
+        edge[other] |= meet
+    return edge
+
+
+def distance_names() -> list[str]:
+    """What to call each bin of distance, in pixels.
+
+    >>> distance_names()
+    ['0', '1', '2-3', '4-7', '8-15', '16-31', '32-63', '64+']
+    """
+    ends = [*(end - 1 for end in DISTANCES[1:]), None]
+    return [
+        f"{start}+" if end is None else str(start) if start == end else f"{start}-{end}"
+        for start, end in zip(DISTANCES, ends, strict=True)
+    ]

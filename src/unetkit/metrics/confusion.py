@@ -1,0 +1,245 @@
+"""One confusion matrix, and what follows from it.
+
+Counts are summed over the whole set first and divided once at the end, so that every pixel weighs
+the same whatever its picture. A class that neither occurs nor is predicted has no score: nan, not
+1 and not 0, and means leave it out. The mean over images stands beside where a caller asks for it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from unetkit.data.classes import Classes
+from unetkit.data.scale import IGNORE
+from unetkit.errors import ConfigError, SizeError, did_you_mean
+
+BORDER_POLICIES = ("border_as_foreground", "border_as_background", "border_ignored")
+
+
+def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts pixels by true and predicted class.
+
+    Args:
+        truth: Class indices in [0, K), or IGNORE, of any shape and integer type.
+        prediction: Class indices in [0, K) of the same shape.
+
+    Returns:
+        (K, K) int64, rows truth, columns prediction, in pixels; ignored pixels are not counted.
+
+    Raises:
+        SizeError: The shapes differ.
+        ConfigError: An index is out of range.
+
+    >>> confusion_matrix(np.array([0, 0, 1, 255]), np.array([0, 1, 1, 1]), 2)
+    array([[1, 1],
+           [0, 1]])
+    """
+    if truth.shape != prediction.shape:
+        raise SizeError(
+            f"truth is {truth.shape} and prediction {prediction.shape}; accepted are equal shapes; "
+            "bring both to one size"
+        )
+    counted = truth != IGNORE
+    rows, columns = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
+    for name, indices in (("truth", rows), ("prediction", columns)):
+        if indices.size and not 0 <= indices.min() <= indices.max() < num_classes:
+            worst = indices.max() if indices.max() >= num_classes else indices.min()
+            raise ConfigError(
+                f"{name} has class {worst}; accepted are 0 to {num_classes - 1}, and {IGNORE} in "
+                "the truth for ignored pixels; check the number of classes"
+            )
+    counts = np.bincount(rows * num_classes + columns, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def pixel_accuracy(counts: np.ndarray) -> Any:
+    """Share of pixels that are right; nan without pixels.
+
+        accuracy = sum_k counts_kk / sum counts
+
+    Args:
+        counts: Confusion matrix, (..., K, K), as for `iou_score`.
+
+    >>> pixel_accuracy(np.array([[2, 0], [1, 1]]))
+    0.75
+    """
+    _require_square(counts)
+    hits = np.trace(counts, axis1=-2, axis2=-1)
+    return _scalar(_divide(hits, counts.sum((-2, -1))))
+
+
+def iou_score(counts: np.ndarray) -> np.ndarray:
+    """Intersection over union (Jaccard index) of each class, from summed pixel counts.
+
+        iou_k = tp_k / (tp_k + fp_k + fn_k)
+
+    Args:
+        counts: Confusion matrix, (K, K) int64, rows truth, columns prediction, in pixels; or many
+            of them, (..., K, K).
+
+    Returns:
+        (..., K) float64 in [0, 1]; nan for a class absent from truth and prediction.
+
+    Raises:
+        SizeError: `counts` is not square.
+
+    Source: Jaccard 1912.
+
+    >>> iou_score(np.array([[2, 0], [1, 1]]))
+    array([0.66666667, 0.5       ])
+    """
+    _require_square(counts)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _divide(hits, counts.sum(-2) + counts.sum(-1) - hits)
+
+
+def dice_score(counts: np.ndarray) -> np.ndarray:
+    """Dice coefficient (F1) of each class, from summed pixel counts.
+
+        dice_k = 2 tp_k / (2 tp_k + fp_k + fn_k)
+
+    Args, Returns and Raises as `iou_score`.
+
+    Source: Dice 1945.
+
+    >>> dice_score(np.array([[2, 0], [1, 1]]))
+    array([0.8       , 0.66666667])
+    """
+    _require_square(counts)
+    hits = np.diagonal(counts, axis1=-2, axis2=-1)
+    return _divide(2 * hits, counts.sum(-2) + counts.sum(-1))
+
+
+def mean_score(scores: np.ndarray) -> Any:
+    """Mean over the classes that have a score, the last axis; nan if none has.
+
+    >>> mean_score(np.array([0.5, np.nan, 1.0]))
+    0.75
+    """
+    present = ~np.isnan(scores)
+    return _scalar(_divide(np.where(present, scores, 0).sum(-1), present.sum(-1)))
+
+
+def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.ndarray:
+    """Confusion matrix of two classes, background and foreground, from that of all.
+
+    Foreground is every class but the background. A border class is foreground, background, or
+    ignored: then pixels whose truth is border are not counted, and a border predicted elsewhere
+    is foreground.
+
+    Args:
+        counts: (..., K, K).
+        policy: One of BORDER_POLICIES; without a border class all three agree.
+
+    Returns:
+        (..., 2, 2); index 0 background, 1 foreground.
+
+    Raises:
+        ConfigError: Unknown policy, or the classes have no background.
+    """
+    if policy not in BORDER_POLICIES:
+        raise ConfigError(
+            f"border policy {policy!r} is unknown; accepted are {', '.join(BORDER_POLICIES)}; "
+            f"{did_you_mean(policy, BORDER_POLICIES)}"
+        )
+    if classes.background is None:
+        raise ConfigError(
+            f"classes {list(classes.names)} have no background; foreground figures need one; "
+            "name the background class"
+        )
+    foreground = np.arange(len(classes)) != classes.background
+    truth_counted = np.ones(len(classes), bool)
+    if classes.border is not None:
+        foreground[classes.border] = policy != "border_as_background"
+        truth_counted[classes.border] = policy != "border_ignored"
+    sides = np.stack([~foreground, foreground]).astype(np.int64)  # (2, K)
+    return (sides * truth_counted) @ counts @ sides.T
+
+
+def compute_metrics(counts: np.ndarray, classes: Classes) -> dict[str, object]:
+    """Every figure that follows from one confusion matrix, by name.
+
+    Args:
+        counts: (K, K), or many matrices, (..., K, K).
+
+    Returns:
+        pixel_accuracy, mean_iou, mean_dice; iou and dice by class name; and by border policy
+        (or "all" where no border class exists) foreground_iou and foreground_dice. Floats in
+        [0, 1] or nan, or arrays (...) of them. Classes without a background have no foreground
+        figures.
+    """
+    iou, dice = iou_score(counts), dice_score(counts)
+    result: dict[str, object] = {
+        "pixel_accuracy": pixel_accuracy(counts),
+        "mean_iou": mean_score(iou),
+        "mean_dice": mean_score(dice),
+        "iou": by_name(iou, classes.names),
+        "dice": by_name(dice, classes.names),
+    }
+    if classes.background is not None:
+        policies = BORDER_POLICIES if classes.border is not None else BORDER_POLICIES[:1]
+        pairs = {policy: foreground_counts(counts, classes, policy) for policy in policies}
+        if classes.border is None:
+            pairs = {"all": pairs[BORDER_POLICIES[0]]}
+        result["foreground_iou"] = {k: _scalar(iou_score(v)[..., 1]) for k, v in pairs.items()}
+        result["foreground_dice"] = {k: _scalar(dice_score(v)[..., 1]) for k, v in pairs.items()}
+    return result
+
+
+def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Scores, (..., K), each under the name of its class: floats, or arrays (...)."""
+    return {name: _scalar(scores[..., k]) for k, name in enumerate(names)}
+
+
+def metric_name(path: Sequence[str]) -> str:
+    """A figure, by its path of names, as people write it; names of classes stay as they are.
+
+    >>> metric_name(("mean_iou",)), metric_name(("iou", "serious_case"))
+    ('mean IoU', 'IoU: serious_case')
+    """
+    key, *names = path
+    first = key.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
+    shown = [name.replace("_", " ") if name in BORDER_POLICIES else name for name in names]
+    return ": ".join([first, *shown])
+
+
+def mean_over_images(
+    counts: list[np.ndarray], measure: Callable[[np.ndarray], dict[str, object]]
+) -> dict[str, object]:
+    """Mean of each figure over images, each image weighing the same; nan figures are left out.
+
+    Args:
+        counts: Confusion matrix of each image, at least one.
+        measure: From a matrix to figures, which may be nested.
+    """
+    return _mean_of([measure(matrix) for matrix in counts])
+
+
+def _mean_of(rows: list[dict[str, object]]) -> dict[str, object]:
+    result: dict[str, object] = {}
+    for name, first in rows[0].items():
+        values = [row[name] for row in rows]
+        if isinstance(first, dict):
+            result[name] = _mean_of(values)  # type: ignore[arg-type]
+        else:
+            result[name] = mean_score(np.array(values, dtype=float))
+    return result
+
+
+def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    whole = np.asarray(whole)
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _scalar(value: Any) -> Any:
+    """A Python float of one value; arrays of many stay."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
+def _require_square(counts: np.ndarray) -> None:
+    if counts.ndim < 2 or counts.shape[-2] != counts.shape[-1]:
+        raise SizeError(
+            f"confusion matrix has shape {counts.shape}; accepted is (K, K), rows truth and "
+            "columns prediction; use confusion_matrix"
+        )

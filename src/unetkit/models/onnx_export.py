@@ -1,0 +1,150 @@
+"""From a trained Keras network to a file that runs without Keras.
+
+The file takes pixel values as they come from the picture: levels and normalisation are part of the
+graph, so that they cannot be forgotten. Whatever else prediction needs is in the metadata. Each
+export is run beside the original before it gets its name.
+"""
+
+import importlib
+import itertools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from unetkit._shared.files import write_atomically
+from unetkit._version import __version__
+from unetkit.data.scale import image_to_network
+from unetkit.errors import MissingExtraError, ModelFileError
+from unetkit.models.onnx_check import require_plain
+from unetkit.models.onnx_runtime import onnxruntime
+from unetkit.models.spec import METADATA_KEY, ModelSpec
+
+OPSET = 17
+TOLERANCE = 1e-3  # of the largest logit: far above rounding (about 1e-6), far below any mistake
+
+
+def export_onnx(
+    model: keras.Model, spec: ModelSpec, path: str | Path, pictures: Sequence[np.ndarray]
+) -> float:
+    """Writes a network with its specification as one ONNX file, and checks it.
+
+    Args:
+        model: A U-Net that takes normalised images.
+        path: The file to write; replaced only once the new one has passed its check.
+        pictures: Real ones for the check, (H, W, C) of the model's pixel format each.
+
+    Returns:
+        The largest difference between a logit of the file and of the model on `pictures`.
+
+    Raises:
+        ModelFileError: The difference is larger than rounding explains; nothing is written.
+        MissingExtraError: Keras runs on another backend than TensorFlow.
+    """
+    path = Path(path)
+    network = _convert(model, spec)
+    worst = 0.0
+
+    def write_and_check(part: Path) -> None:
+        nonlocal worst
+        part.write_bytes(network)
+        worst = _largest_difference(model, spec, part, pictures)
+
+    write_atomically(path, write_and_check)
+    return worst
+
+
+def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
+    if keras.backend.backend() != "tensorflow":
+        raise MissingExtraError(
+            f"the Keras backend is {keras.backend.backend()}; ONNX files are accepted from "
+            'TensorFlow; pip install "unetkit[train]", set KERAS_BACKEND=tensorflow, and run: '
+            "unetkit export"
+        )
+    # Imported here: both are heavy, and only this function needs them.
+    import tensorflow as tf
+
+    tf2onnx = importlib.import_module("tf2onnx")
+    importlib.import_module("tf2onnx.convert")
+    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+
+    levels = None if spec.pixels.is_common_scale else spec.pixels.factors()
+    multiply, add = spec.normalization.multiply, spec.normalization.add
+    sizes = [spec.geometry.input_size(size) for size in (spec.scale.height, spec.scale.width)]
+    signature = [tf.TensorSpec((None, *sizes, spec.pixels.channels), tf.float32, name="image")]
+
+    @tf.function(input_signature=signature)
+    def predict(image):
+        if levels is not None:
+            image = tf.clip_by_value((image - levels[0]) * levels[1], 0.0, 255.0)
+        return tf.identity(model(image * multiply + add, training=False), name="logits")
+
+    proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
+    if spec.scale.is_native:
+        _let_in_any_size(proto.graph)
+    entry = proto.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, spec.to_json()
+    proto.producer_name, proto.producer_version = "unetkit", __version__
+    return proto.SerializeToString()
+
+
+def _let_in_any_size(graph: Any) -> None:
+    """Frees an ONNX graph from the size that it was converted at.
+
+    Converted without a size, a U-Net would compute the padding of each up-convolution anew for each
+    picture, and copy every feature map on the way. In one of a known size paddings are constants,
+    right for every size that the network takes; what is left of the size is taken out here.
+    """
+    import onnx
+
+    for node in graph.node:
+        if node.op_type == "Reshape":  # channels before rows, where there is one channel
+            node.op_type = "Transpose"
+            del node.input[1:]
+            node.attribute.append(onnx.helper.make_attribute("perm", [0, 3, 1, 2]))
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+    for value, prefix in ((graph.input[0], ""), (graph.output[0], "output_")):
+        _, height, width, _ = value.type.tensor_type.shape.dim
+        height.dim_param, width.dim_param = f"{prefix}height", f"{prefix}width"
+    del graph.value_info[:]
+
+
+def _largest_difference(
+    model: keras.Model, spec: ModelSpec, file: Path, pictures: Sequence[np.ndarray]
+) -> float:
+    session = onnxruntime.InferenceSession(require_plain(file), providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    worst, largest = 0.0, 0.0
+    # A corner of a large frame says as much about rounding as the whole of it. Where the network
+    # takes any size, a smaller and a larger one than that at which it was converted.
+    sides, stride = (spec.scale.height, spec.scale.width), spec.geometry.stride
+    changes = (-stride, stride) if spec.scale.is_native else (0,)
+    for picture, change in itertools.product(pictures, changes):
+        shown = image_to_network(picture, spec.scale)
+        sizes = [spec.geometry.input_size(max(1, side + change)) for side in sides]
+        batch = _cropped(shown, spec.geometry.margin, sizes)[None].astype(np.float32)
+        (found,) = session.run(None, {name: batch})
+        shown = spec.normalization.apply(spec.pixels.scaled(batch))
+        expected = keras.ops.convert_to_numpy(model(shown))
+        worst = max(worst, float(np.abs(found - expected).max()))
+        largest = max(largest, float(np.abs(expected).max()))
+    if not worst <= TOLERANCE * max(1.0, largest):
+        raise ModelFileError(
+            f"the exported network differs from the original by {worst:.2g} in logits of up to "
+            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; report this as a bug"
+        )
+    return worst
+
+
+def _cropped(image: np.ndarray, margin: int, size: Sequence[int]) -> np.ndarray:
+    """The top left corner of an image with a margin, `size` in all, mirrored beyond the edges."""
+    missing = [
+        max(0, full - margin - side) for full, side in zip(size, image.shape[:2], strict=True)
+    ]
+    padding = [(margin, after) for after in missing]
+    return np.pad(image, (*padding, (0, 0)), mode="reflect")[: size[0], : size[1]]

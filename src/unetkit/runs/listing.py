@@ -1,0 +1,189 @@
+"""`runs`: every run below a folder, how far it came and how good it was.
+
+Nothing is loaded but small text files. A folder that is damaged is listed with what is wrong with
+it, so that one bad run hides no other.
+"""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unetkit._shared import run_folder
+from unetkit._shared.manifest import read_manifest
+from unetkit.errors import DataNotFoundError, UnetkitError
+from unetkit.evaluation.results import LIMIT, RESULT_NAME
+
+# Folders of a run, in which no other runs are.
+OWN_FOLDERS = (
+    run_folder.CACHE,
+    run_folder.CHECKPOINTS,
+    run_folder.PICTURES,
+    run_folder.TENSORBOARD,
+)
+EVALUATIONS = "evaluation-*"
+# One of these tells a run from another program's config.toml.
+OWN_FILES = (run_folder.SPLIT, run_folder.CURVES, run_folder.WEIGHTS, run_folder.MODEL)
+# What changes as a training goes on.
+SIGNS_OF_LIFE = (
+    run_folder.MANIFEST,
+    run_folder.LOG,
+    run_folder.CURVES,
+    run_folder.CONFIG,
+    run_folder.CHECKPOINTS,
+)
+
+
+def list_runs(folder: str | Path) -> list[dict[str, Any]]:
+    """Finds every run folder below a folder, folds included, the newest first.
+
+    Args:
+        folder: Looked through to any depth; links to folders are not followed.
+
+    Returns:
+        For each run: `run` (its path), `date`, `preset`, `data`, `state` ("finished",
+        "interrupted", "failed", "training", or None if it is not known), `steps_done`, `steps`,
+        `minutes`, `best_step`, `best_mean_iou` (on the validation part), `last_change` (when a file
+        of it last changed), `evaluations` (folder, part, data and mean IoU over all pixels of
+        each), and `problem`: what is wrong with it, or None. What is not known is None.
+
+    Raises:
+        DataNotFoundError: There is no such folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise DataNotFoundError(
+            f"folder {folder} {'is a file' if folder.exists() else 'does not exist'}; accepted is "
+            "a folder with runs below it; check the path"
+        )
+    found = sorted((_describe(run) for run in _find(folder)), key=lambda run: run["run"])
+    return sorted(found, key=lambda run: run["date"] or "", reverse=True)
+
+
+def _find(folder: Path) -> Iterator[Path]:
+    for root, folders, files in os.walk(folder):
+        path = Path(root)
+        is_run = run_folder.CONFIG in files and _is_run(path, files)
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and not (is_run and (name in OWN_FOLDERS or Path(name).match(EVALUATIONS)))
+        )
+        if is_run:
+            yield path
+
+
+def _is_run(path: Path, files: list[str]) -> bool:
+    """Whether a folder with a config.toml is a run; one that cannot be read is taken for one."""
+    if run_folder.MANIFEST in files or not set(OWN_FILES).isdisjoint(files):
+        return True
+    try:
+        choices = tomllib.loads((path / run_folder.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return True
+    return {"data", "preset"} <= choices.keys()
+
+
+def _describe(run: Path) -> dict[str, Any]:
+    problems: list[str] = []
+    choices = _read_choices(run, problems)
+    manifest: dict[str, Any] = {}
+    try:
+        manifest = read_manifest(run)
+    except DataNotFoundError:
+        problems.append(
+            f"{run} holds no {run_folder.MANIFEST}: training has not begun, or another version "
+            "made it"
+        )
+    except UnetkitError as error:
+        problems.append(str(error))
+    changed = _last_change(run)
+    best = manifest.get("best") or {}
+    has_best = bool(best.get("step"))
+    evaluations = sorted(run.glob(f"{EVALUATIONS}/{RESULT_NAME}"))
+    return {
+        "run": str(run),
+        "date": _date(manifest.get("date")) or changed,
+        "preset": _text(choices.get("preset")),
+        "data": _text(choices.get("data")),
+        "state": manifest.get("state"),
+        "steps_done": manifest.get("steps_done"),
+        "steps": _steps(choices),
+        "minutes": _minutes(manifest),
+        "best_step": best["step"] if has_best else None,
+        "best_mean_iou": best.get("mean_iou") if has_best else None,
+        "last_change": changed,
+        "evaluations": [_read_evaluation(file) for file in evaluations],
+        "problem": "; ".join(problems) or None,
+    }
+
+
+def _read_choices(run: Path, problems: list[str]) -> dict[str, Any]:
+    file = run / run_folder.CONFIG
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        problems.append(f"{file} cannot be read ({error})")
+        return {}
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _steps(choices: Mapping[str, Any]) -> int | None:
+    training = choices.get("training")
+    steps = training.get("steps") if isinstance(training, dict) else None
+    return steps if type(steps) is int and 0 < steps < LIMIT else None
+
+
+def _minutes(manifest: Mapping[str, Any]) -> float | None:
+    seconds = manifest.get("training_seconds")
+    if seconds is None:
+        known = [session.get("seconds") for session in manifest.get("sessions") or []]
+        seconds = sum(some for some in known if some is not None) if any(known) else None
+    return None if seconds is None else round(seconds / 60, 1)
+
+
+def _date(text: str | None) -> str | None:
+    """A moment in the form that sorts, in UTC; None if it is none."""
+    try:
+        moment = datetime.fromisoformat(text or "")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError):
+        return None
+
+
+def _last_change(run: Path) -> str | None:
+    times = []
+    for name in SIGNS_OF_LIFE:
+        try:
+            times.append((run / name).stat().st_mtime)
+        except OSError:  # not there
+            continue
+    try:
+        return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _read_evaluation(file: Path) -> dict[str, Any]:
+    """An evaluation's part and mean IoU over all pixels; no more of it is looked at."""
+    row: dict[str, Any] = {"folder": file.parent.name, "part": None, "data": None}
+    row |= {"mean_iou": None, "problem": None}
+    try:
+        result = json.loads(file.read_text(encoding="utf-8"))
+        value = result["figures"]["original"]["summed"]["mean_iou"]
+        if value is not None and (type(value) not in (int, float) or not 0 <= value <= 1):
+            raise ValueError(f"mean_iou is {value!r:.40}")
+        row |= {"part": _text(result["part"]), "data": _text(result["data"]), "mean_iou": value}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else error
+        row["problem"] = f"{file} cannot be used ({what}); evaluate again with --overwrite"
+    return row

@@ -1,0 +1,439 @@
+"""`verify`: whether a run could be repeated here and now, and what stands against it.
+
+    data          every file hashed again and held against what training saw
+    environment   versions, processor, threads, device: then and now
+    files         whether those of the run itself are whole
+
+Each difference comes with what it means: another training, figures within noise, or nothing at all.
+Nothing is trained, and nothing is written.
+"""
+
+import platform
+import shlex
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from unetkit._shared import run_folder
+from unetkit._shared.display import Display
+from unetkit._shared.manifest import (
+    PairRecord,
+    SplitRecord,
+    data_digest,
+    read_manifest,
+    read_split_record,
+)
+from unetkit._shared.provenance import provenance
+from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
+from unetkit.data.reading import file_sha256, in_parallel
+from unetkit.data.splits import read_split_names
+from unetkit.errors import ConfigError, DataError, ModelFileError, UnetkitError
+from unetkit.prediction.predictor import Predictor
+from unetkit.training import backend
+from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
+
+# What a difference means, the worst first.
+EFFECTS = {
+    "data": "Other data make another training: neither the bytes nor the figures of this run can "
+    "be expected.",
+    "code": "Another version of unetkit may do things in another way (CHANGELOG.md says which): "
+    "the same bytes cannot be expected, and figures only within the noise between seeds.",
+    "bytes": "What computes is not what it was, and may round in another way: the same bytes "
+    "cannot be expected, only figures within the noise between seeds.",
+    "split": "Another version of scikit-learn may cut the parts in another way: the run's own cut "
+    "is taken with --split {split}",
+    "export": "What exports and predicts is not what it was: the weights are not touched by that, "
+    "but model.onnx may have other bytes.",
+    "check": "What only examines data is not what it was: the weights are not touched by that.",
+    "files": "Files of the run are damaged or gone: restore them from a copy, or train again.",
+}
+NOTHING = ""  # effect of what is told, but changes nothing
+# Packages by what they have a part in; all others compute.
+PACKAGE_EFFECTS = {
+    "scikit-learn": "split",
+    "scikit-image": "check",
+    "onnx": "export",
+    "onnxruntime": "export",
+    "tf2onnx": "export",
+}
+H5_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class Files:
+    """A pair's files as they are now.
+
+    Args:
+        pair: The pair.
+        image_sha256: Of the image's file, or why it cannot be read.
+        mask_sha256: Of the mask's file, likewise.
+    """
+
+    pair: Pair
+    image_sha256: str
+    mask_sha256: str
+
+
+def verify(
+    run: str | Path, data: str | Path | None = None, *, display: Display | None = None
+) -> dict[str, Any]:
+    """Says whether a run's data, environment and files are still what they were.
+
+    Args:
+        run: Run folder.
+        data: Where its data lie now, if they were moved.
+        display: Shows progress.
+
+    Returns:
+        `same`, whether all of it is; `data` with the pairs that are changed, missing, new or in
+        another part; `environment`, a row for each version, the processor, the threads and the
+        device, then and now; `files` of the run with what is wrong with each, or None; and
+        `conclusions`, sentences of what that means for repeating the run.
+
+    Raises:
+        DataNotFoundError, DataError: There is no run, its manifest is damaged, or `data` is not
+            there.
+    """
+    display = display or Display()
+    run = Path(run)
+    manifest = read_manifest(run)
+    result: dict[str, Any] = {
+        "run": str(run),
+        "state": manifest["state"],
+        "data": _compare_data(run, data, display),
+        "environment": _compare_environment(manifest),
+        "files": [
+            {"name": name, "problem": check(run, manifest)} for name, check in FILE_CHECKS.items()
+        ],
+    }
+    effects = {row["effect"] for row in result["environment"] if not row["same"]}
+    if not result["data"]["same"]:
+        effects.add("data")
+    if any(row["problem"] for row in result["files"]):
+        effects.add("files")
+    effects.discard(NOTHING)
+    return {
+        **result,
+        "same": not effects,
+        "conclusions": _conclude(run, manifest, result, effects),
+    }
+
+
+def _compare_data(run: Path, data: str | Path | None, display: Display) -> dict[str, Any]:
+    """The pairs that are not what training saw, by name, and what else is wrong with the data."""
+    found: dict[str, Any] = {
+        "path": None if data is None else str(data),
+        "pairs": 0,
+        "sha256": None,
+        "problem": None,
+        "changed": [],
+        "missing": [],
+        "new": [],
+        "moved": [],
+    }
+    choices = _choices(run)
+    try:
+        split = read_split_record(run)
+    except UnetkitError as error:
+        return found | {"same": False, "problem": str(error)}
+    found |= {"path": found["path"] or split.data, "pairs": len(split.pairs)}
+    try:
+        dataset = find_dataset(found["path"], _sources(choices))
+    except UnetkitError as error:
+        if data is not None:
+            raise
+        advice = "if the data lie elsewhere now, name the place with --data"
+        return found | {"same": False, "problem": f"{error}; {advice}"}
+    return _compare_pairs(found, split, dataset, choices, display)
+
+
+def _compare_pairs(
+    found: dict[str, Any],
+    split: SplitRecord,
+    dataset: Dataset,
+    choices: Mapping[str, Any],
+    display: Display,
+) -> dict[str, Any]:
+    recorded = {pair.name: pair for pair in split.pairs}
+    present = [pair for pair in dataset.pairs if pair.name in recorded]
+    on_done = display.task("hashing the data", len(present))
+    files = list(in_parallel(_hash_pair, present, on_done))
+    display.finish()
+    chosen_by = _table(choices, "split").get("file")
+    given = _given_parts(dataset, chosen_by)
+    pairs_now = []
+    for one in files:
+        then = recorded[one.pair.name]
+        for kind, path in (("image", one.pair.image), ("mask", one.pair.mask)):
+            if getattr(one, f"{kind}_sha256") != getattr(then, f"{kind}_sha256"):
+                row = {"name": then.name, "part": then.part, "file": str(path)}
+                found["changed"].append({**row, "what": kind})
+        part = _part_now(then, given, is_cut=chosen_by is None)
+        if part != then.part:
+            found["moved"].append({"name": then.name, "then": then.part, "now": part})
+        pairs_now.append(
+            PairRecord(part, then.name, one.image_sha256, one.mask_sha256, one.pair.page)
+        )
+    gone = sorted(recorded.keys() - {pair.name for pair in present})
+    found["missing"] = [
+        {"name": name, "part": recorded[name].part, "why": _why_missing(name, dataset)}
+        for name in gone
+    ]
+    if chosen_by is None:  # else the split file says which pairs there are
+        found["new"] = [
+            {"name": pair.name, "file": str(pair.image)}
+            for pair in dataset.pairs
+            if pair.name not in recorded and pair.name not in split.skipped
+        ]
+    differs = any(found[key] for key in ("changed", "missing", "new", "moved"))
+    return found | {"same": not differs, "sha256": data_digest(pairs_now)}
+
+
+def _hash_pair(pair: Pair) -> Files:
+    return Files(pair, *(_hash_file(path) for path in (pair.image, pair.mask)))
+
+
+def _hash_file(path: Path) -> str:
+    try:
+        return file_sha256(path)
+    except (DataError, OSError) as error:
+        return f"cannot be read: {error}"
+
+
+def _given_parts(dataset: Dataset, chosen_by: Any) -> Mapping[str, str]:
+    """The part that a split file, or else lists or folders, give to each pair."""
+    if chosen_by is None:
+        return dataset.parts
+    try:
+        names = read_split_names(str(chosen_by))
+    except UnetkitError:  # told of with config.toml, which names it
+        return {}
+    return {name: part for part, members in names.items() for name in members}
+
+
+def _part_now(then: PairRecord, given: Mapping[str, str], *, is_cut: bool) -> str:
+    """The part that a pair would be in now.
+
+    Args:
+        is_cut: Whether parts that nobody names are cut from the one for training.
+    """
+    part = given.get(then.name, then.part)
+    if part in ("train", "trainval") and is_cut and then.part not in given.values():
+        return then.part
+    return "train" if part == "trainval" else part
+
+
+def _why_missing(name: str, dataset: Dataset) -> str:
+    """What `check` has to say of a file of this stem, if anything."""
+    stem = PurePosixPath(name).name
+    for problem in dataset.problems:
+        if any(file.stem == stem for file in problem.files):
+            return problem.text
+    return f"{dataset.source} has no pair of this name"
+
+
+def _choices(run: Path) -> dict[str, Any]:
+    """The run's config.toml as tables; empty where it is damaged, which is told of elsewhere."""
+    try:
+        return tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = values.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _sources(choices: Mapping[str, Any]) -> Sources:
+    try:
+        return Sources(**_table(choices, "sources"))
+    except (TypeError, ConfigError):  # another version's keys
+        return Sources()
+
+
+def _compare_environment(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each thing that may have a part in the result: then, now, and what it changes."""
+    here = provenance()
+    rows = [("unetkit", manifest.get("unetkit"), here["unetkit"], "code")]
+    then, now = manifest.get("versions") or {}, here["versions"]
+    for name in sorted({*then, *now}):
+        effect = PACKAGE_EFFECTS.get(name, "bytes")
+        rows.append((name, then.get(name), now.get(name), effect))
+    rows.append(("python", manifest.get("python"), here["python"], "bytes"))
+    system = str(manifest.get("platform") or "").partition("-")[0] or None
+    rows.append(("system", system, platform.platform().partition("-")[0], "bytes"))
+    rows.append(("platform", manifest.get("platform"), here["platform"], NOTHING))
+    machine = manifest.get("machine") or {}
+    for name in ("processor", "cores", "memory_gib"):
+        effect = NOTHING if name == "memory_gib" else "bytes"
+        rows.append((name, machine.get(name), here["machine"][name], effect))
+    rows += _compare_backend(manifest)
+    git = _describe_git(manifest.get("git")), _describe_git(here["git"])
+    rows.append(("git", *git, NOTHING))
+    return [
+        {"what": what, "then": then, "now": now, "same": then == now, "effect": effect}
+        for what, then, now, effect in rows
+    ]
+
+
+def _compare_backend(manifest: Mapping[str, Any]) -> list[tuple[str, Any, Any, str]]:
+    device = _device_name(manifest)
+    try:
+        now = backend.choose_device(device)
+    except ConfigError:  # it is not there
+        now = backend.choose_device(None)
+    now = backend.describe_device(now).partition(", ")[0]
+    threads = manifest.get("threads") or {}
+    inter_op = backend.inter_op_threads()
+    # Training sets it to one before anything else is computed, so now it need not be one yet.
+    if manifest.get("deterministic") and keras.backend.backend() == "tensorflow":
+        inter_op = 1
+    return [
+        ("backend", manifest.get("backend"), keras.backend.backend(), "bytes"),
+        ("device", _device_words(manifest), now, "bytes"),
+        ("inter-op threads", threads.get("inter_op"), inter_op, "bytes"),
+        ("intra-op threads", threads.get("intra_op"), backend.intra_op_threads(), "bytes"),
+    ]
+
+
+def _device_words(manifest: Mapping[str, Any]) -> str | None:
+    """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" what stands before the comma."""
+    return str(manifest.get("device") or "").partition(", ")[0] or None
+
+
+def _device_name(manifest: Mapping[str, Any]) -> str | None:
+    """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" the first word."""
+    return (_device_words(manifest) or "").partition(" ")[0] or None
+
+
+def _describe_git(git: Mapping[str, Any] | None) -> str | None:
+    if not git:
+        return None
+    changed = ", with changes" if git.get("dirty") else ""
+    return f"{(git.get('revision') or 'no commit')[:12]}{changed}"
+
+
+def _conclude(
+    run: Path, manifest: Mapping[str, Any], result: Mapping[str, Any], effects: set[str]
+) -> list[str]:
+    """What can be expected of the same run again, the most important first."""
+    sentences = [
+        text.format(split=run / run_folder.SPLIT)
+        for effect, text in EFFECTS.items()
+        if effect in effects
+    ]
+    if manifest["state"] != "finished":
+        command = shlex.join(["unetkit", "train", "--resume", str(run)])
+        sentences.append(f"The run is not finished ({manifest['state']}). To go on: {command}")
+    if not manifest.get("deterministic"):
+        sentences.append(
+            "It was trained without training.deterministic: even on the same machine the same "
+            "bytes cannot be expected, only figures within the noise between seeds."
+        )
+    elif not effects & {"data", "code", "bytes"}:
+        words = ["train", str(result["data"]["path"]), "--config", str(run / run_folder.CONFIG)]
+        device = _device_name(manifest)
+        if device is not None and device != backend.choose_device(None):
+            words += ["--device", device]
+        command = shlex.join(["unetkit", *words])
+        sentences.append(f"The same weights, byte for byte, can be expected from: {command}")
+    return sentences
+
+
+def _check_config(run: Path, manifest: Mapping[str, Any]) -> str | None:
+    try:
+        now = tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        return f"it cannot be read ({error})"
+    then = _without_null(manifest.get("configuration"))
+    if then is not None and then != now:
+        places = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
+        return f"it is not what the run was trained with: {', '.join(places)} differ"
+    file = _table(now, "split").get("file")
+    try:
+        if file is not None:
+            read_split_names(str(file))
+    except UnetkitError as error:
+        return f"{error}; the run's own serves as well: --split {run / run_folder.SPLIT}"
+    return None
+
+
+def _without_null(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
+    return value
+
+
+def _check_split(run: Path, manifest: Mapping[str, Any]) -> str | None:
+    try:
+        digest = data_digest(read_split_record(run).pairs)
+    except UnetkitError as error:
+        return str(error)
+    recorded = (manifest.get("data") or {}).get("sha256")
+    if recorded is not None and digest != recorded:
+        return "its names, parts or hashes are not those that the manifest has the hash of"
+    return None
+
+
+def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
+    file = run / run_folder.WEIGHTS
+    if not file.is_file():
+        has_best = (manifest.get("best") or {}).get("step")
+        return "it is not there" if has_best or manifest["state"] == "finished" else None
+    most = file.stat().st_size
+    problems: list[str] = []
+
+    def read(name: str, item: Any) -> None:
+        if not isinstance(item, h5py.Dataset):
+            return
+        if item.nbytes > most:
+            problems.append(f"{name} claims to be larger than the file")
+        elif np.issubdtype(item.dtype, np.number) and not np.isfinite(item[()]).all():
+            problems.append(f"{name} holds numbers that are not finite")
+
+    try:
+        with h5py.File(file) as weights:
+            weights.visititems(read)
+    except H5_DAMAGE as error:
+        return f"it cannot be read ({error})"
+    return problems[0] if problems else None
+
+
+def _check_model(run: Path, manifest: Mapping[str, Any]) -> str | None:
+    if not (run / run_folder.MODEL).is_file():
+        # Other backends than TensorFlow's export nothing.
+        return None if manifest.get("export_difference") is None else "it is not there"
+    try:
+        Predictor(run / run_folder.MODEL)
+    except UnetkitError as error:
+        return str(error)
+    return None
+
+
+def _check_checkpoints(run: Path, manifest: Mapping[str, Any]) -> str | None:
+    files = checkpoint_files(run / run_folder.CHECKPOINTS)
+    if not files and manifest["state"] == "interrupted" and manifest.get("steps_done"):
+        return "there is none, so the run cannot be resumed"
+    for file in files:
+        try:
+            read_checkpoint(file)
+        except ModelFileError as error:
+            return str(error)
+    return None
+
+
+# What is wrong with each of a run's files, or None; to be extended with what a run folder gains.
+FILE_CHECKS: dict[str, Callable[[Path, Mapping[str, Any]], str | None]] = {
+    run_folder.CONFIG: _check_config,
+    run_folder.SPLIT: _check_split,
+    run_folder.WEIGHTS: _check_weights,
+    run_folder.MODEL: _check_model,
+    run_folder.CHECKPOINTS: _check_checkpoints,
+}

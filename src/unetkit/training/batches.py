@@ -1,0 +1,252 @@
+"""From pairs of files to batches: decoded once into a memory map, then cut, changed and stacked.
+
+Pictures wait at the network's scale in flat files that the operating system pages in and out, so
+that a data set larger than memory trains as well. A batch is a pure function of (seed, step): what
+worker makes it, or whether the run was interrupted before, changes nothing.
+"""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from unetkit.data.augmentation import (
+    NO_AUGMENTATION,
+    Augmentation,
+    jitter_colour,
+    random_window,
+    warp,
+)
+from unetkit.data.classes import Classes
+from unetkit.data.dataset import Pair
+from unetkit.data.reading import read_in_parallel, read_pair
+from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
+from unetkit.io.pixel_format import PixelFormat
+from unetkit.models.geometry import Geometry
+from unetkit.models.spec import Normalization
+
+LOADER_THREADS = 4  # each makes one batch ahead of the network
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Decoded pairs at the network's scale, memory-mapped.
+
+    Args:
+        images: (h_i, w_i, C) of the pixel format's type each.
+        masks: (h_i, w_i) uint8 class indices or IGNORE each.
+    """
+
+    images: list[np.ndarray]
+    masks: list[np.ndarray]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def build_cache(
+    folder: Path,
+    pairs: Sequence[Pair],
+    classes: Classes,
+    pixels: PixelFormat,
+    scale: Scale,
+    on_done: Callable[[], object] = lambda: None,
+) -> Cache:
+    """Decodes pairs into two flat files in `folder` and maps them.
+
+    Raises:
+        DataError: A pair cannot be read.
+    """
+
+    def load(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+        image, mask = read_pair(pair, classes, pixels)
+        return image_to_network(image, scale), mask_to_network(mask, scale)
+
+    sizes: list[tuple[int, ...]] = []
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "images.bin", "wb") as images, open(folder / "masks.bin", "wb") as masks:
+        for image, mask in read_in_parallel(load, pairs, on_done):
+            images.write(image.tobytes())
+            masks.write(mask.tobytes())
+            sizes.append(mask.shape)
+    return Cache(
+        _map_arrays(
+            folder / "images.bin", pixels.dtype, [(*size, pixels.channels) for size in sizes]
+        ),
+        _map_arrays(folder / "masks.bin", "uint8", sizes),
+    )
+
+
+def _map_arrays(path: Path, dtype: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    flat = np.memmap(path, dtype, mode="r")
+    ends = np.cumsum([np.prod(shape) for shape in shapes])
+    return [
+        flat[end - np.prod(shape) : end].reshape(shape)
+        for end, shape in zip(ends, shapes, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Cuts training and validation samples out of a cache.
+
+    Args:
+        cache: The pictures.
+        scale: Their scale policy.
+        geometry: The network's sizes.
+        pixels: From the pictures' own numbers to the common scale.
+        normalization: From there to network input.
+        augmentation: Changes for training samples.
+        seed: Of order, crops and changes.
+    """
+
+    cache: Cache
+    scale: Scale
+    geometry: Geometry
+    pixels: PixelFormat
+    normalization: Normalization
+    augmentation: Augmentation = NO_AUGMENTATION
+    seed: int = 0
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """(height, width) of the images of a batch."""
+        return (
+            self.geometry.input_size(self.scale.height),
+            self.geometry.input_size(self.scale.width),
+        )
+
+    @property
+    def output_size(self) -> tuple[int, int]:
+        """(height, width) of the masks of a batch: the network's output for `input_size`."""
+        height, width = self.input_size
+        return self.geometry.output_size(height), self.geometry.output_size(width)
+
+    def batches(
+        self, batch_size: int, first_step: int = 0
+    ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+        """Endless training batches from a step on: images float32 and masks uint8."""
+        step = first_step
+        threads = cv2.getNumThreads()
+        cv2.setNumThreads(1)  # these threads are enough; more would take the network's cores
+        try:
+            with ThreadPoolExecutor(LOADER_THREADS) as pool:
+                waiting = [
+                    pool.submit(self.batch, step + i, batch_size) for i in range(LOADER_THREADS)
+                ]
+                while True:
+                    yield waiting.pop(0).result()
+                    step += 1
+                    waiting.append(pool.submit(self.batch, step + LOADER_THREADS - 1, batch_size))
+        finally:
+            cv2.setNumThreads(threads)
+
+    def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of one step.
+
+        Returns:
+            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8.
+        """
+        samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
+        images, masks = zip(*samples, strict=True)
+        return self.normalization.apply(np.stack(images)), np.stack(masks)
+
+    def indices(self, step: int, batch_size: int) -> list[int]:
+        """Which of the cache's pictures are in the batch of one step."""
+        return [index for _, index in self._members(step, batch_size)]
+
+    def _members(self, step: int, batch_size: int) -> list[tuple[int, int]]:
+        """(epoch, index) of each sample of a batch."""
+        first, last = step * batch_size, (step + 1) * batch_size - 1
+        epochs = range(first // len(self.cache), last // len(self.cache) + 1)
+        order = {epoch: self._order(epoch) for epoch in epochs}
+        places = [divmod(position, len(self.cache)) for position in range(first, last + 1)]
+        return [(epoch, int(order[epoch][place])) for epoch, place in places]
+
+    def _order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.cache))
+
+    def _sample(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((self.seed, 1, epoch, index))
+        image, mask = self.cache.images[index], self.cache.masks[index]
+        centre = self._random_centre(rng, mask.shape)
+        window = random_window(rng, self.augmentation, self.input_size, centre)
+        warped = self.pixels.scaled(warp(image, window, is_mask=False))
+        return jitter_colour(rng, self.augmentation, warped), self._cut_mask(mask, window)
+
+    def _random_centre(
+        self, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> tuple[float, float]:
+        """Middle of the window on a whole picture, or of a random crop on the pixel grid."""
+        if not self.scale.is_native:
+            return self._centre_of(0, 0)
+        corners = [
+            int(rng.integers(0, max(0, length - crop) + 1))
+            for length, crop in zip(size, self.output_size, strict=True)
+        ]
+        return self._centre_of(corners[0], corners[1])
+
+    def _centre_of(self, row: int, column: int) -> tuple[float, float]:
+        """Middle of the output window whose upper left corner is at (row, column)."""
+        height, width = self.output_size
+        return row + (height - 1) / 2, column + (width - 1) / 2
+
+    def _cut_mask(self, mask: np.ndarray, window: np.ndarray) -> np.ndarray:
+        margin = self.geometry.margin
+        inside = window[:, margin : window.shape[1] - margin, margin : window.shape[2] - margin]
+        return warp(mask, inside, is_mask=True)
+
+    def _score_mask(self, mask: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """As `_cut_mask`, but IGNORE beyond the picture's edge: mirrored pixels are no evidence."""
+        cut = self._cut_mask(mask, window)
+        margin = self.geometry.margin
+        rows = window[0, margin : margin + cut.shape[0], :1]
+        columns = window[1, :1, margin : margin + cut.shape[1]]
+        inside = (rows >= 0) & (rows < mask.shape[0]) & (columns >= 0) & (columns < mask.shape[1])
+        return np.where(inside, cut, np.uint8(IGNORE))
+
+    def fixed_windows(self, limit: int) -> list[tuple[int, tuple[float, float]]]:
+        """Windows for validation, the same each time: (index of the picture, centre).
+
+        Whole pictures under `resize`, as prediction sees them; under `native` a grid that covers
+        each picture, thinned evenly to `limit` windows.
+        """
+        if not self.scale.is_native:
+            return [(i, self._centre_of(0, 0)) for i in range(len(self.cache))]
+        height, width = self.output_size
+        windows = [
+            (i, self._centre_of(row, column))
+            for i, mask in enumerate(self.cache.masks)
+            for row in _grid(mask.shape[0], height)
+            for column in _grid(mask.shape[1], width)
+        ]
+        kept = np.linspace(0, len(windows) - 1, min(limit, len(windows))).astype(int)
+        return [windows[i] for i in kept]
+
+    def fixed_batches(
+        self, batch_size: int, limit: int = 512
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Validation batches without any change, as `batch` returns them."""
+        windows = self.fixed_windows(limit)
+        rng = np.random.default_rng(0)  # drawn from, to no effect: nothing is augmented
+        for start in range(0, len(windows), batch_size):
+            images, masks = [], []
+            for index, centre in windows[start : start + batch_size]:
+                window = random_window(rng, NO_AUGMENTATION, self.input_size, centre)
+                images.append(warp(self.cache.images[index], window, is_mask=False))
+                masks.append(self._score_mask(self.cache.masks[index], window))
+            shown = self.pixels.scaled(np.stack(images))
+            yield self.normalization.apply(shown), np.stack(masks)
+
+
+def _grid(length: int, step: int) -> list[int]:
+    """Starts of windows that cover a length; the last lies flush with the end.
+
+    >>> _grid(512, 200)
+    [0, 200, 312]
+    """
+    last = max(0, length - step)
+    return [*range(0, last, step), last]

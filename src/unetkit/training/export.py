@@ -1,0 +1,192 @@
+"""From a run folder to a model file that runs without Keras, checked on images of the run."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from unetkit._shared import run_folder
+from unetkit._shared.display import Display
+from unetkit._shared.manifest import read_manifest
+from unetkit.data.dataset import find_dataset
+from unetkit.data.splits import read_split_names
+from unetkit.datasets.synthetic_pets import synthetic_pet
+from unetkit.errors import (
+    ConfigError,
+    DataNotFoundError,
+    ModelFileError,
+    OutputExistsError,
+    UnetkitError,
+    did_you_mean,
+)
+from unetkit.io.images import read_image
+from unetkit.io.pixel_format import PixelFormat
+from unetkit.models.onnx_export import export_onnx
+from unetkit.models.spec import Layer, ModelSpec, image_digest
+from unetkit.training.config import RunConfig, config_from_file
+from unetkit.training.network import build_network
+
+FORMATS = ("onnx",)
+CHECK_IMAGES = 4  # real images that an export is compared on
+
+
+def export(
+    model: str | Path,
+    *,
+    format: str = "onnx",
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    display: Display | None = None,
+) -> Path:
+    """Exports a run's best network to a file that runs without Keras, and checks it.
+
+    The check runs on validation pictures of the run, or, where they are gone, on synthetic ones.
+
+    Args:
+        model: A run folder.
+        format: "onnx".
+        out: The file; by default RUN.onnx in the current folder.
+        overwrite: Whether an existing file may be replaced.
+        display: Shows progress.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataNotFoundError: `model` is not a run folder with trained weights.
+        OutputExistsError: The file exists.
+        ModelFileError: The weights do not fit, or the file does not agree with the original.
+    """
+    display = display or Display()
+    if format not in FORMATS:
+        raise ConfigError(
+            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}; "
+            f"{did_you_mean(format, FORMATS)}"
+        )
+    run = Path(model)
+    for name in (run_folder.CONFIG, run_folder.WEIGHTS):
+        if not (run / name).is_file():
+            raise DataNotFoundError(
+                f"{run} holds no {name}; accepted is the folder of a training run; check the path"
+            )
+    path = Path(out) if out is not None else Path(f"{run.resolve().name}.onnx")
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already; accepted is a new file; name another with --out, or allow it "
+            "with --overwrite"
+        )
+    if not path.parent.is_dir():
+        raise DataNotFoundError(
+            f"folder {path.parent} does not exist; accepted is a file in an existing folder; make "
+            "the folder first"
+        )
+    config = config_from_file(run / run_folder.CONFIG)
+    network = trained_network(run, config)
+    names = read_split_names(run / run_folder.SPLIT)
+    pictures, what = _reference_pictures(config, names["validation"])
+    spec = model_spec(config, network, seen_images(run))
+    difference = export_onnx(network, spec, path, pictures)
+    display.say(
+        f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
+        f"{difference:.1g} on {len(pictures)} {what} pictures"
+    )
+    return path
+
+
+def seen_images(run: Path) -> list[str]:
+    """Digests of the pictures that a run looked at, and of those that its start had looked at.
+
+    Raises:
+        ModelFileError, DataError: What the run recorded is damaged.
+    """
+    path = run / run_folder.SPLIT
+    try:
+        raw = json.loads(path.read_text(encoding="utf-8"))
+        own = [
+            image_digest(str(entry["image_sha256"]), entry.get("page"))
+            for part in ("train", "validation")
+            for entry in raw[part]
+        ]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelFileError(
+            f"{path} does not hold the hash of each file ({type(error).__name__}: {error}); "
+            "accepted is the file that training wrote; restore it"
+        ) from error
+    before = read_manifest(run).get("seen_before") or []
+    return sorted({*own, *before})
+
+
+def trained_network(run: Path, config: RunConfig) -> keras.Model:
+    """A run's network with its best weights, in single precision.
+
+    Raises:
+        ModelFileError: The weights do not fit it.
+    """
+    network = build_network(config)
+    try:
+        network.load_weights(run / run_folder.WEIGHTS)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelFileError(
+            f"{run / run_folder.WEIGHTS} cannot be loaded ({error}); accepted are the weights of "
+            "the network in config.toml; restore both from the same run"
+        ) from error
+    return network
+
+
+def _reference_pictures(
+    config: RunConfig, validation: Sequence[str]
+) -> tuple[list[np.ndarray], str]:
+    try:
+        dataset = find_dataset(config.data, config.sources)
+        wanted = set(validation[:CHECK_IMAGES])
+        pairs = [pair for pair in dataset.pairs if pair.name in wanted]
+        pictures = [read_image(pair.image, config.pixels, pair.page) for pair in pairs]
+    except (UnetkitError, OSError):
+        pictures = []
+    if pictures:
+        return pictures, "validation"
+    return [_synthetic_picture(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
+
+
+def _synthetic_picture(index: int, format: PixelFormat) -> np.ndarray:
+    """A picture of a model's channels and type, spread over its levels."""
+    picture = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
+    bands = np.take(picture, np.arange(format.channels) % 3, axis=2)
+    low, multiply = format.factors()
+    pixels = bands / multiply + low
+    if format.dtype != "float32":  # levels are a little wider than what occurs
+        pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
+    return pixels.astype(format.dtype)
+
+
+def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> ModelSpec:
+    """What a trained network takes along into its file.
+
+    Args:
+        seen: Digests of the training and validation pictures.
+    """
+    geometry, scale = config.network.geometry, config.scale
+    size = geometry.input_size(scale.height), geometry.input_size(scale.width)
+    return ModelSpec(
+        preset=config.preset,
+        pixels=config.pixels,
+        classes=config.classes,
+        scale=scale,
+        normalization=config.normalization,
+        geometry=geometry,
+        seen=tuple(sorted(seen)),
+        layers=_describe_layers(model, size),
+    )
+
+
+def _describe_layers(model: keras.Model, input_size: tuple[int, int]) -> tuple[Layer, ...]:
+    """The rows of the network's summary, with sizes for one input size (height, width)."""
+    every = keras.Model(model.input, [layer.output for layer in model.layers])
+    probe = keras.KerasTensor((1, *input_size, model.input.shape[-1]))
+    shapes = [tensor.shape[1:] for tensor in every.compute_output_spec(probe)]
+    return tuple(
+        Layer(layer.name, type(layer).__name__, tuple(shape), layer.count_params())
+        for layer, shape in zip(model.layers, shapes, strict=True)
+    )

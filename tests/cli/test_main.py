@@ -1,0 +1,383 @@
+"""The command line as a user meets it: in a process of its own, with its exit codes."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from PIL import Image
+
+from tests.conftest import write_disks, write_pair
+from unetkit import __version__
+from unetkit.cli.main import main
+from unetkit.models.unet import PRESETS
+from unetkit.training.config import config_from_file
+
+COMMANDS = (
+    ["check"],
+    ["compare"],
+    ["data", "oxford-pets"],
+    ["data", "synthetic-cells"],
+    ["data", "synthetic-pets"],
+    ["demo"],
+    ["evaluate"],
+    ["export"],
+    ["info"],
+    ["predict"],
+    ["report"],
+    ["runs"],
+    ["train"],
+    ["verify"],
+)
+TINY = (
+    "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"
+    "[training]\nsteps = 4\nsteps_per_validation = 2\nbatch_size = 4\n"
+)
+
+
+def unetkit(*arguments, cwd=None):
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    return subprocess.run(
+        [sys.executable, "-m", "unetkit", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
+
+
+def failure(*arguments, code, cwd=None):
+    done = unetkit(*arguments, cwd=cwd)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_version():
+    assert unetkit("--version").stdout.split() == ["unetkit,", "version", __version__]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help(command):
+    done = unetkit(*command, "--help")
+    assert done.returncode == 0
+    assert "--" in done.stdout
+
+
+def test_no_command_is_forgotten():
+    names = [
+        [name, *inner]
+        for name, command in main.commands.items()
+        for inner in ([[key] for key in command.commands] if name == "data" else [[]])
+    ]
+    assert sorted(names) == sorted(COMMANDS)
+
+
+def test_help_names_every_preset():
+    assert all(preset in unetkit("train", "--help").stdout for preset in PRESETS)
+
+
+def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
+    (tmp_path / "tiny.toml").write_text(TINY)
+    done = unetkit("train", pets, "--config", "tiny.toml", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert "step 4/4: loss" in done.stdout
+    assert "device" in done.stdout
+
+    done = unetkit("evaluate", "run", "--data", pets, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "pixel accuracy" in done.stdout
+    figures = json.loads((tmp_path / "run/evaluation-pets/evaluation.json").read_text())
+    assert f"{figures['figures']['original']['summed']['pixel_accuracy']:.4f}" in done.stdout
+    assert figures["command"] == f"unetkit evaluate run --data {pets}"
+    low, high = figures["intervals"]["original"]["summed"]["mean_iou"]
+    assert f"95 % interval over images: {low:.4f} to {high:.4f}" in done.stdout
+
+    page = tmp_path / "run/evaluation-pets/report.html"
+    assert "unetkit train" in page.read_text()
+    page.unlink()
+    done = unetkit("report", "run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "run/evaluation-pets/report.html\n"
+    assert page.is_file()
+
+    done = unetkit("compare", "run", "run", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "have the very same scores" in done.stdout
+    assert "+0.0000 to +0.0000" in done.stdout
+    done = unetkit("compare", "run", "run", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["images"] == 4
+
+    done = unetkit("export", "run", "--out", "m.onnx", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    photo = next((pets / "images").iterdir())
+    shutil.copy(photo, tmp_path / "photo.jpg")
+    done = unetkit(
+        "predict", "photo.jpg", "--model", "m.onnx", "--out", "masks", "--overlay", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "masks").iterdir()} == {"photo.png", "photo_overlay.png"}
+    assert Image.open(tmp_path / "masks/photo.png").size == Image.open(photo).size
+
+    done = unetkit("info", "m.onnx", "--layers", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"scale +resize: whole picture to 32x48 \(squash\)", done.stdout)
+    assert re.search(r"logits .*Conv2D .*\(32, 48, 3\) .* 51", done.stdout)  # 16 * 3 + 3
+
+
+def test_options_win_over_another_preset_s_configuration(run, pets, tmp_path):
+    done = unetkit(
+        *("train", pets, "--config", run / "config.toml", "--preset", "notebook"),
+        *("--batch-size", 3, "--epochs", 1, "--size", "16x16", "--out", tmp_path / "run"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    written = (tmp_path / "run" / "config.toml").read_text()
+    assert 'optimizer = "adam"' in written
+    assert "batch_size = 3" in written
+
+
+class TestData:
+    """Options that say what data are, on their way from check to train to evaluate."""
+
+    @pytest.fixture
+    def mixed(self, tmp_path):
+        """Disks with two kinds of masks and one broken picture."""
+        data = write_disks(tmp_path / "mixed", count=10)
+        shutil.copytree(data / "masks", data / "labels")
+        (data / "images" / "disk_04.tif").write_bytes(b"II*\0broken")
+        (tmp_path / "tiny.toml").write_text(TINY)
+        return data
+
+    def test_check_lists_what_to_decide(self, mixed, tmp_path):
+        text = failure("check", mixed, code=1)
+        assert "holds several kinds of masks" in text
+        assert "choose with --masks, as in --masks 'labels'" in text
+
+        done = unetkit("check", mixed, "--masks", "masks/", "--json")
+        assert done.returncode == 1
+        report = json.loads(done.stdout)
+        codes = {f["code"] for f in report["findings"] if f["level"] == "error"}
+        assert codes == {"unreadable", "mask-kind"}
+
+        done = unetkit("check", mixed, "--masks", "masks/", "--ignore", 255)
+        assert done.returncode == 1
+        assert "unreadable" in done.stdout or "cannot be read" in done.stdout
+        (mixed / "images" / "disk_04.tif").unlink()
+        done = unetkit(
+            *("check", mixed, "--masks", "masks/", "--ignore", 255, "--json"),
+            *("--write-split", tmp_path / "split.json"),
+        )
+        assert done.returncode == 0, done.stdout
+        assert json.loads((tmp_path / "split.json").read_text())["train"]
+
+    def test_train_and_evaluate_take_the_same_words(self, mixed, tmp_path):
+        words = ["train", mixed, "--config", "tiny.toml", "--out", "run", "--masks", "masks/"]
+        words += ["--ignore", "255", "--classes", "ground, disk", "--channel-axis", "first"]
+        words += ["--group-by", r"(disk_\d\d)", "--test-fraction", "0.3", "--seed", "3"]
+        text = failure(*words, code=1, cwd=tmp_path)
+        assert "1 pair cannot be read: " in text
+        assert "disk_04.tif" in text
+        assert "to go on without these files: --skip-bad" in text
+        assert not (tmp_path / "run").exists()
+
+        done = unetkit(*words, "--skip-bad", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        config = config_from_file(tmp_path / "run" / "config.toml")
+        assert (config.sources.masks, config.sources.skip_bad) == ("masks/", True)
+        assert (config.classes.names, config.classes.ignore) == (("ground", "disk"), 255)
+        assert config.pixels.channel_axis == "first"
+        assert (config.split.group_by, config.split.test_fraction) == (r"(disk_\d\d)", 0.3)
+        assert (config.split.seed, config.training.seed) == (3, 3)
+        split = json.loads((tmp_path / "run" / "split.json").read_text())
+        assert [entry["name"] for entry in split["skipped"]] == ["disk_04"]
+
+        # What is not said again still holds: the masks that were chosen for training.
+        for part, options in (("test", []), ("validation", ["--skip-bad"])):
+            done = unetkit(
+                *("evaluate", "run", "--data", mixed, "--part", part, *options), cwd=tmp_path
+            )
+            assert done.returncode == 0, done.stderr
+            assert "pixel accuracy" in done.stdout
+        done = unetkit("info", "run", cwd=tmp_path)
+        assert "0 ground, 1 disk; 255 ignored" in done.stdout
+        assert re.search(r"pixels +1 channel, uint16, -?\d", done.stdout)
+
+    def test_a_table_and_a_split_file(self, folder, tmp_path):
+        rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{i}" for i in range(8)]
+        (folder / "t.csv").write_text("\n".join(["image,mask,name", *rows]))
+        parts = {"train": ["0", "1", "2", "3"], "validation": ["4", "5"], "test": ["6"]}
+        (tmp_path / "s.json").write_text(json.dumps(parts))
+        (tmp_path / "tiny.toml").write_text(TINY)
+        done = unetkit(
+            *("train", folder / "t.csv", "--split", "s.json", "--config", "tiny.toml"), cwd=tmp_path
+        )
+        assert done.returncode == 0, done.stderr
+        split = json.loads((tmp_path / "runs/t-fast/split.json").read_text())
+        assert {part: [e["name"] for e in split[part]] for part in parts} == parts
+
+    def test_cells_are_drawn_in_16_bits_and_checked(self, tmp_path):
+        done = unetkit(
+            *("data", "synthetic-cells", tmp_path / "cells", "--count", 12),
+            *("--size", "48x64", "--bits", 16),
+        )
+        assert done.returncode == 0, done.stderr
+        done = unetkit("check", tmp_path / "cells", "--group-by", r"(dish\d)", "--json")
+        assert done.returncode == 0, done.stdout
+        report = json.loads(done.stdout)
+        assert report["kind"] == "instances"
+        assert report["images"]["dtypes"] == {"uint16": 12}
+
+    def test_folds_are_trained_and_pooled(self, folder, tmp_path):
+        (tmp_path / "tiny.toml").write_text(TINY)
+        done = unetkit("train", folder, "--folds", 2, "--config", "tiny.toml", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "12 out-of-fold pairs" in done.stdout
+        made = {path.name for path in (tmp_path / "runs" / "data-folds").iterdir()}
+        assert made == {
+            "folds.json",
+            "fold-1",
+            "fold-2",
+            "split-1.json",
+            "split-2.json",
+            "plan.json",
+        }
+
+
+def test_info_lists_the_notebook_s_summary(run):
+    stdout = unetkit("info", run, "--layers").stdout
+    assert re.search(r"encoder0_conv1 .*Conv2D .*\(16, 24, 4\)", stdout)
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(run, tmp_path):
+    shutil.copytree(run, tmp_path / "[old] [/]")
+    stdout = unetkit("info", tmp_path / "[old] [/]").stdout
+    assert "[old] [/]" in stdout.replace("\n", "")
+
+
+class TestUsage:
+    def test_an_unknown_command_gets_a_suggestion(self):
+        assert "did you mean 'train'?" in failure("trian", code=2)
+
+    def test_an_unknown_option_gets_a_suggestion(self):
+        assert "Did you mean '--epochs'?" in failure("train", "x", "--epoch", 3, code=2)
+
+    def test_a_size_that_is_none(self, pets):
+        assert "size is '12xx'" in failure("train", pets, "--size", "12xx", code=2)
+
+    def test_a_preset_that_is_none(self, pets):
+        assert "did you mean 'fast'?" in failure("train", pets, "--preset", "fats", code=2)
+
+    def test_a_kind_of_mask_that_is_none(self, folder):
+        assert "did you mean 'classes'?" in failure("train", folder, "--kind", "class", code=2)
+
+    def test_a_channel_axis_that_is_none(self, folder):
+        for command in ("check", "train"):
+            text = failure(command, folder, "--channel-axis", "middle", code=2)
+            assert "channel_axis is 'middle'; accepted are auto, first, last" in text
+
+    def test_a_test_fraction_that_is_none(self, folder):
+        for command in ("check", "train"):
+            text = failure(command, folder, "--test-fraction", 1, code=2)
+            assert "test_fraction 1.0; accepted are shares between 0 and 1" in text
+
+    def test_a_value_to_ignore_that_is_none(self, folder):
+        text = failure("check", folder, "--ignore", "white", code=2)
+        assert "--ignore holds the value 'white'; accepted are whole numbers and colours" in text
+
+    def test_predict_asks_for_a_model(self):
+        assert "no model is named" in failure("predict", "x.jpg", code=2)
+
+    def test_train_asks_for_data(self):
+        assert "no data is named" in failure("train", code=2)
+
+
+class TestPipe:
+    """unetkit predict - < image > mask"""
+
+    def pipe(self, content, *arguments):
+        command = [sys.executable, "-m", "unetkit", "predict", *map(str, arguments)]
+        return subprocess.run(command, input=content, capture_output=True, check=False)
+
+    def test_a_mask_and_nothing_else_comes_out(self, run, pets):
+        photo = sorted((pets / "images").iterdir())[0]
+        done = self.pipe(photo.read_bytes(), "-", "--model", run)
+        assert done.returncode == 0
+        assert done.stderr == b""
+        with Image.open(io.BytesIO(done.stdout)) as mask, Image.open(photo) as picture:
+            assert mask.format == "PNG"
+            assert mask.size == picture.size
+            assert mask.mode == "P"
+
+    def test_another_kind_takes_its_place(self, run, pets):
+        photo = sorted((pets / "images").iterdir())[0]
+        done = self.pipe(photo.read_bytes(), "-", "--model", run, "--cutout")
+        assert Image.open(io.BytesIO(done.stdout)).mode == "RGBA"
+
+    def test_nothing_comes_out_of_what_is_no_picture(self, run):
+        done = self.pipe(b"no picture", "-", "--model", run)
+        assert done.returncode == 1
+        assert done.stdout == b""
+        assert b"unetkit: error: standard input" in done.stderr
+
+    @pytest.mark.parametrize(
+        "more", [["x.jpg"], ["--out", "x"], ["--show"], ["--overwrite"], ["--overlay", "--cutout"]]
+    )
+    def test_what_does_not_go_together_is_refused(self, run, more):
+        done = self.pipe(b"", "-", "--model", run, *more)
+        assert done.returncode == 2
+        assert b"IMAGES is -, standard input, together with" in done.stderr
+
+
+class TestFailures:
+    def test_data_that_are_not_there(self, tmp_path):
+        text = failure("train", tmp_path / "nowhere", code=1, cwd=tmp_path)
+        assert re.search(r"^unetkit: error: data folder .*nowhere does not exist; accepted", text)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_mask_of_another_size(self, folder, tmp_path):
+        Image.new("L", (3, 3), 1).save(folder / "masks" / "photo_01.png")
+        (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
+        text = failure("train", folder, "--out", tmp_path / "run", code=1)
+        assert "photo_01.jpg is 20x24 and mask" in text
+        assert not (tmp_path / "run").exists()
+
+    def test_a_run_folder_in_use(self, pets, run):
+        assert "is not empty" in failure("train", pets, "--out", run, code=1)
+
+    def test_a_model_that_is_none(self, pets, tmp_path):
+        (tmp_path / "m.onnx").write_text("no model")
+        for command in (["info"], ["evaluate", "--data", pets], ["predict", "x", "--model"]):
+            if command[0] == "predict":
+                write_pair(tmp_path, "x")
+                command[1] = tmp_path / "images"
+            assert "is not a model" in failure(*command, tmp_path / "m.onnx", code=1)
+
+    def test_an_output_folder_that_cannot_be_made(self, run, pets, tmp_path):
+        (tmp_path / "file").write_text("")
+        text = failure(
+            "predict", pets / "images", "--model", run, "--out", tmp_path / "file" / "x", code=1
+        )
+        assert "the system refused" in text
+
+    def test_a_demo_folder_in_use(self, tmp_path):
+        (tmp_path / "unetkit-demo").mkdir()
+        (tmp_path / "unetkit-demo" / "x").write_text("")
+        assert "is not empty" in failure("demo", code=1, cwd=tmp_path)
+
+
+def test_the_demo_leaves_data_run_and_predictions(tmp_path):
+    done = unetkit("demo", "--steps", 20, "--out", "demo", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "synthetic" in done.stdout
+    assert "pixel accuracy" in done.stdout
+    assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "run", "predictions"}
+    assert (tmp_path / "demo/run/evaluation-data/cases.png").is_file()
+    assert len(list((tmp_path / "demo/predictions").iterdir())) == 18

@@ -1,0 +1,83 @@
+"""Options of commands become keys of a configuration, or are refused by name."""
+
+import pytest
+from click.testing import CliRunner
+
+from unetkit.cli.main import main
+from unetkit.cli.options import parse_size, training_overrides
+from unetkit.errors import ConfigError
+
+NONE = dict.fromkeys(
+    (
+        "batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm",
+        "averaging", "patience", "start", "freeze", "precision", "deterministic",
+    )
+)  # fmt: skip
+
+
+def given(**options):
+    return training_overrides({**NONE, **options})
+
+
+def test_what_is_not_given_decides_nothing():
+    assert given(loss=(), freeze=()) == {}
+
+
+def test_terms_of_the_loss_have_weights():
+    assert given(loss=("cross_entropy", "dice=0.5")) == {
+        "loss": {"cross_entropy": 1.0, "dice": 0.5}
+    }
+
+
+@pytest.mark.parametrize("value", ["dice=", "dice=half"])
+def test_a_weight_that_is_no_number(value):
+    with pytest.raises(ConfigError, match="in --loss is no number; accepted are numbers"):
+        given(loss=(value,))
+
+
+def test_class_weights_are_numbers_or_automatic():
+    assert given(class_weights="1,1, 4") == {"class_weights": (1.0, 1.0, 4.0)}
+    assert given(class_weights="auto") == {"class_weights": "auto"}
+    with pytest.raises(ConfigError, match="'' in --class-weights is no number"):
+        given(class_weights="1,")
+
+
+def test_a_start_is_a_whole_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert given(start="run") == {"start": str(tmp_path / "run")}
+
+
+def test_zero_and_false_are_given():
+    assert given(patience=0, deterministic=False, averaging=0.0) == {
+        "patience": 0,
+        "deterministic": False,
+        "averaging": 0.0,
+    }
+
+
+def test_a_size_is_a_side_or_two():
+    assert parse_size("128") == 128
+    assert parse_size("96x128") == (96, 128)
+    with pytest.raises(ConfigError, match="size is '12x'; accepted are a side"):
+        parse_size("12x")
+
+
+@pytest.mark.parametrize(
+    ("option", "named"),
+    [
+        (["--minutes", "5"], "--minutes"),
+        (["--fastest"], "--deterministic"),
+        (["--seed", "1"], "--seed"),
+        (["photos"], "data"),
+    ],
+)
+def test_nothing_is_chosen_anew_beside_resume(option, named):
+    done = CliRunner().invoke(main, ["train", "--resume", "run", *option])
+    assert done.exit_code == 2
+    assert f"{named} is given with --resume; accepted beside it are --device" in done.output
+
+
+def test_what_is_to_be_resumed_must_be_a_run(tmp_path):
+    done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "holds no config.toml; accepted is the folder of a run" in done.output

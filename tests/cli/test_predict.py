@@ -1,0 +1,223 @@
+"""`unetkit predict` as people and programs call it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+import tifffile
+from click.testing import CliRunner
+from PIL import Image
+
+from unetkit import Predictor
+from unetkit.cli.main import main
+from unetkit.cli.predict import watch
+from unetkit.errors import DataNotFoundError
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, size in (("a.png", (40, 50)), ("b.png", (64, 30))):
+        Image.fromarray(rng.integers(0, 256, size, dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+def predict(*arguments, code=0):
+    result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+class TestJson:
+    def test_each_picture_is_a_line(self, grey_model, pictures, tmp_path):
+        result = predict(pictures, "--model", grey_model, "--out", tmp_path / "out", "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]
+        mask = np.asarray(Image.open(lines[0]["files"]["mask"]))
+        assert (lines[0]["height"], lines[0]["width"]) == mask.shape == (40, 50)
+        counts = np.bincount(mask.ravel(), minlength=2).tolist()
+        assert lines[0]["pixels"] == {"class 0": counts[0], "class 1": counts[1]}
+        assert lines[0]["exact"] is True
+
+    def test_what_fails_is_a_line_too(self, grey_model, tmp_path):
+        (tmp_path / "a.png").write_bytes(b"no picture")
+        result = predict(
+            tmp_path / "a.png", "--model", grey_model, "--out", tmp_path / "out", "--json", code=1
+        )
+        assert "a.png is not a picture" in json.loads(result.stdout)["error"]
+        assert "unetkit: error:" in result.stderr
+
+
+class TestLarge:
+    def test_tiles_and_their_waste_are_said(self, grey_model, tmp_path):
+        image = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
+        tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64))
+        arguments = [tmp_path / "a.tif", "--model", grey_model, "--out", tmp_path / "out"]
+        result = predict(*arguments, "--format", "tiff")
+        assert "a.tif: one run of 200x304" in result.output
+        assert (tifffile.imread(tmp_path / "out" / "a.tif") == Predictor(grey_model)(image)).all()
+
+    def test_memory_that_does_not_suffice(self, grey_model, pictures, tmp_path):
+        result = predict(pictures, "--model", grey_model, "--memory", "10MiB", code=1)
+        assert "memory is 10 MiB; accepted are amounts from" in result.stderr
+
+    def test_memory_that_is_no_amount(self, grey_model, pictures):
+        result = predict(pictures, "--model", grey_model, "--memory", "much", code=2)
+        assert "memory is 'much'; accepted is an amount such as 2GiB" in result.stderr
+
+
+class TestWatch:
+    def test_images_or_a_folder_to_watch(self, grey_model, pictures):
+        for arguments in ([], [pictures, "--watch", pictures]):
+            result = predict(*arguments, "--model", grey_model, code=2)
+            assert "images are named together with --watch, or none at all" in result.stderr
+
+    def test_results_among_the_images_are_refused(self, grey_model, pictures):
+        result = predict("--watch", pictures, "--out", pictures, "--model", grey_model, code=1)
+        assert "is the folder that is watched" in result.stderr
+
+    @pytest.mark.skipif(os.name == "nt", reason="interrupts with a signal")
+    def test_what_comes_in_is_predicted_until_it_is_interrupted(
+        self, grey_model, pictures, tmp_path
+    ):
+        out = tmp_path / "out"
+        (pictures / "broken.png").write_bytes(b"no picture")
+        command = [
+            sys.executable, "-m", "unetkit", "predict", "--watch", str(pictures),
+            "--model", str(grey_model), "--out", str(out), "--json",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        try:
+            self.wait_for(out / "b.png")
+            Image.new("L", (20, 30)).save(pictures / "late.png")
+            self.wait_for(out / "late.png")
+        finally:
+            process.send_signal(signal.SIGINT)
+            stdout, _ = process.communicate(timeout=30)
+        assert process.returncode == 0
+        lines = [json.loads(line) for line in stdout.splitlines()]
+        assert [os.path.basename(line["image"]) for line in lines] == [
+            "a.png", "b.png", "broken.png", "late.png",
+        ]  # fmt: skip
+        assert "is not a picture" in lines[2]["error"]
+
+    def wait_for(self, path):
+        deadline = time.monotonic() + 60
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert path.exists()
+
+    def test_two_images_with_one_result_are_refused(
+        self, grey_model, pictures, tmp_path, monkeypatch
+    ):
+        Image.new("L", (20, 30)).save(pictures / "a.bmp")
+
+        def once(folder):
+            yield from sorted(folder.iterdir())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        out = tmp_path / "out"
+        result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert ["error" in line for line in lines] == [False, True, False]
+        assert "would both be written to" in lines[1]["error"]
+
+    def test_what_was_done_before_is_left_alone(self, grey_model, pictures, tmp_path, monkeypatch):
+        out = tmp_path / "out"
+        predict(pictures, "--model", grey_model, "--out", out)
+        before = (out / "a.png").stat().st_mtime_ns
+        changed = time.time_ns() + 10**9
+        os.utime(pictures / "b.png", ns=(changed, changed))
+
+        def once(folder):
+            yield from sorted(folder.iterdir())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
+        assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [
+            str(pictures / "b.png")
+        ]
+        assert (out / "a.png").stat().st_mtime_ns == before
+
+
+class Looks:
+    """Runs one step before each look, and ends when there are no more."""
+
+    def __init__(self, *steps):
+        self.steps = list(steps)
+
+    def __call__(self):
+        if not self.steps:
+            raise KeyboardInterrupt
+        self.steps.pop(0)()
+
+
+def names(folder, *steps):
+    found = []
+    with suppress(KeyboardInterrupt):
+        found.extend(path.name for path in watch(folder, Looks(*steps)))
+    return found
+
+
+def nothing():
+    pass
+
+
+def put(path, content=b"whole"):
+    return lambda: path.write_bytes(content)
+
+
+def test_what_is_there_comes_once(tmp_path):
+    for name in ("b.png", "a.jpg"):
+        Image.new("RGB", (4, 4)).save(tmp_path / name)
+    assert names(tmp_path, nothing, nothing, nothing) == ["a.jpg", "b.png"]
+
+
+def test_what_grows_waits_until_it_stands_still(tmp_path):
+    path = tmp_path / "a.png"
+    seen = []
+
+    def grow(size):
+        return lambda: path.write_bytes(b"x" * size)
+
+    steps = [grow(1), grow(2), grow(3), lambda: seen.append("still"), nothing]
+    assert names(tmp_path, *steps) == ["a.png"]
+    assert seen == ["still"]
+
+
+def test_what_changes_comes_again(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"first")
+
+    def change():
+        path.write_bytes(b"second, and longer")
+
+    assert names(tmp_path, nothing, change, nothing, nothing) == ["a.png", "a.png"]
+
+
+def test_other_files_hidden_ones_and_empty_ones_do_not_come(tmp_path):
+    for name, content in (("a.txt", b"text"), (".part.png", b"half"), ("b.png", b"")):
+        (tmp_path / name).write_bytes(content)
+    (tmp_path / "c.png").mkdir()
+    assert names(tmp_path, nothing, nothing) == []
+
+
+def test_what_goes_away_is_no_error(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"whole")
+    assert names(tmp_path, lambda: os.remove(path), nothing) == []
+
+
+def test_a_folder_that_is_none(tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"gone cannot be watched \(No such file"):
+        next(watch(tmp_path / "gone"))

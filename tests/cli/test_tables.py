@@ -1,0 +1,92 @@
+"""Runs in a terminal of 80 columns."""
+
+import io
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from unetkit.cli.tables import problems_of, runs_table
+
+RUN = {
+    "run": "runs/photos-fast-2",
+    "date": "2026-11-26T08:00:00+00:00",
+    "preset": "notebook",
+    "data": "/data/photos-of-cats",
+    "state": "finished",
+    "steps_done": 2500,
+    "steps": 2500,
+    "minutes": 123.4,
+    "best_step": 2400,
+    "best_mean_iou": 0.7512,
+    "last_change": None,
+    "evaluations": [],
+    "problem": None,
+}
+NOTHING = {key: None for key in RUN if key not in ("run", "evaluations")}
+
+
+def evaluation(mean_iou, *, part="test", problem=None):
+    return {"folder": "e", "part": part, "data": "d", "mean_iou": mean_iou, "problem": problem}
+
+
+def lines(runs, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(runs_table(runs))
+    return console.file.getvalue().splitlines()
+
+
+def test_it_fits_80_columns_and_nothing_is_cut():
+    runs = [
+        {**RUN, "state": "interrupted", "steps_done": 1250, "evaluations": [evaluation(0.7)]},
+        {**RUN, "run": "experiments/of/november/photos-folds/fold-3"},
+        {**RUN, **NOTHING},
+    ]
+    text = lines(runs)
+    assert max(map(len, text)) <= 80
+    assert "…" not in "".join(text)
+    joined = " ".join(text)
+    for part in ("interrupted", "at step 1250", " 2500 ", "123.4", "0.751", "0.700", "unknown"):
+        assert part in joined
+
+
+def test_numbers_stand_below_each_other_at_the_right():
+    runs = [{**RUN, "minutes": 3.0, "steps_done": 10, "steps": 10}, {**RUN, "minutes": 1234.5}]
+    rows = [line for line in lines(runs, width=120) if "finished" in line]
+    for short, long in ((" 3.0 ", "1234.5 "), (" 10 ", "2500 ")):
+        assert rows[0].index(short) + len(short) == rows[1].index(long) + len(long)
+
+
+def test_only_scores_on_test_parts_are_shown_a_line_each():
+    scores = [evaluation(0.61), evaluation(0.99, part="all"), evaluation(None)]
+    text = " ".join(lines([{**RUN, "evaluations": scores}]))
+    assert "0.610" in text
+    assert "absent" in text
+    assert "0.990" not in text
+
+
+@pytest.mark.parametrize(
+    ("age", "words"),
+    [
+        (timedelta(seconds=5), " s ago"),
+        (timedelta(minutes=12, seconds=1), "12 min ago"),
+        (timedelta(hours=3, seconds=1), "3 h ago"),
+        (timedelta(days=40, seconds=1), "40 d ago"),
+        (-timedelta(days=1), "0 s ago"),  # a clock that was wrong
+    ],
+)
+def test_of_one_that_trains_or_died_the_last_sign_of_life_is_shown(age, words):
+    changed = (datetime.now(UTC) - age).isoformat(timespec="seconds")
+    text = " ".join(lines([{**RUN, "state": "training", "last_change": changed}]))
+    assert "training" in text
+    assert words in text
+
+
+def test_markup_and_orders_in_a_name_are_shown_as_they_are():
+    text = " ".join(lines([{**RUN, "run": "[red]a\x1b[2J"}], width=120))
+    assert "[red]a\N{REPLACEMENT CHARACTER}[2J" in text
+
+
+def test_problems_are_told_a_line_each():
+    runs = [RUN, {**RUN, "problem": "one\n", "evaluations": [evaluation(None, problem="two")]}]
+    assert problems_of(runs) == ["one\N{REPLACEMENT CHARACTER}", "two"]

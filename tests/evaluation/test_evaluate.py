@@ -1,0 +1,396 @@
+"""Figures of a model on a part of a folder, against an independent computation."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import accuracy_score, jaccard_score
+
+import unetkit
+from tests.conftest import TINY_CONFIG, write_disks, write_pair
+from unetkit import Predictor, Sources, evaluate, train
+from unetkit.data.classes import TRIMAP_CLASSES
+from unetkit.data.dataset import find_dataset
+from unetkit.data.masks import read_mask
+from unetkit.data.scale import resize_mask
+from unetkit.data.splits import SplitRule, split_pairs
+from unetkit.datasets.synthetic_pets import synthetic_pet
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
+from unetkit.metrics.boundaries import boundary_counts, distance_counts
+from unetkit.metrics.calibration import confidence_counts
+
+
+@pytest.fixture(scope="module")
+def result(run, pets):
+    return evaluate(run, pets)
+
+
+def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
+    predictor = Predictor(run)
+    pairs = split_pairs(find_dataset(pets), SplitRule()).test
+    assert result["pairs"] == len(pairs) > 0
+    truths = {"original": [], "training": []}
+    answers = {"original": [], "training": []}
+    for pair in pairs:
+        truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
+        truths["original"].append(truth.ravel())
+        answers["original"].append(predictor(pair.image).ravel())
+        truths["training"].append(resize_mask(truth, 32, 48).ravel())
+        answers["training"].append(predictor.network_probabilities(pair.image).argmax(-1).ravel())
+    for resolution in ("original", "training"):
+        truth = np.concatenate(truths[resolution])
+        answer = np.concatenate(answers[resolution])
+        figures = result["figures"][resolution]["summed"]
+        assert figures["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        scores = jaccard_score(truth, answer, labels=[0, 1, 2], average=None)
+        assert list(figures["iou"].values()) == pytest.approx(scores.tolist())
+        foreground = jaccard_score(truth != 1, answer != 1)
+        assert figures["foreground_iou"]["border_as_foreground"] == pytest.approx(foreground)
+        by_image = [
+            accuracy_score(t, a)
+            for t, a in zip(truths[resolution], answers[resolution], strict=True)
+        ]
+        mean = result["figures"][resolution]["mean_over_images"]["pixel_accuracy"]
+        assert mean == pytest.approx(np.mean(by_image))
+
+
+def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
+    written = json.loads((run / "evaluation-pets" / "evaluation.json").read_text())
+    assert (
+        written["figures"]["original"]["confusion"]
+        == np.sum([image["confusion"]["original"] for image in written["images"]], axis=0).tolist()
+    )
+    for image in written["images"]:
+        assert np.sum(image["confusion"]["original"]) == np.prod(image["size"])
+    assert {image["name"] for image in written["images"]} == {
+        pair.name for pair in split_pairs(find_dataset(pets), SplitRule()).test
+    }
+
+
+def test_the_picture_can_be_opened(result, run):
+    picture = np.asarray(Image.open(run / "evaluation-pets" / "cases.png").convert("L"))
+    assert picture.std() > 5
+
+
+def test_the_counts_of_each_image_are_kept(result, run, pets):
+    predictor = Predictor(run)
+    pair = split_pairs(find_dataset(pets), SplitRule()).test[0]
+    truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
+    probabilities = predictor.probabilities(pair.image)
+    image = result["images"][0]
+    assert image["name"] == pair.name
+    assert image["group"] == find_dataset(pets).categories[pair.name]
+    assert np.array(image["confidence"]) == pytest.approx(
+        confidence_counts(truth, probabilities), abs=1e-3
+    )
+    answer = probabilities.argmax(-1).astype(np.uint8)
+    assert image["boundary"] == boundary_counts(truth, answer, 3).tolist()
+    assert image["distance"] == distance_counts(truth, answer).tolist()
+
+
+def test_the_evaluation_says_with_what_it_was_made(result):
+    assert result["unetkit"] == unetkit.__version__
+    assert result["versions"].keys() >= {"numpy", "onnxruntime"}
+    assert result["command"] is None  # from Python
+    assert result["listed"] == result["pairs"]
+
+
+def test_report_and_cases_lie_beside_the_figures(result, run):
+    folder = run / "evaluation-pets"
+    assert (folder / "report.html").is_file()
+    kept = {f"cases/{path.name}" for path in (folder / "cases").iterdir()}
+    named = {case[kind] for case in result["cases"] for kind in ("image", "truth", "prediction")}
+    assert kept == named
+    assert [case["label"] for case in result["cases"]] == ["best", "median", "worst", "worst"]
+
+
+def test_results_are_not_replaced_unless_asked(result, run, pets):
+    with pytest.raises(OutputExistsError, match=r"evaluation\.json exists already"):
+        evaluate(run, pets)
+    again = evaluate(run, pets, overwrite=True)
+    assert again["figures"] == result["figures"]
+
+
+def test_an_exported_file_gives_the_same_figures(result, run, pets, tmp_path):
+    shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
+    assert evaluate(tmp_path / "m.onnx", pets)["figures"] == result["figures"]
+    assert (tmp_path / "m-evaluation-pets" / "evaluation.json").is_file()
+
+
+def test_other_parts_can_be_named(run, pets, tmp_path):
+    parts = split_pairs(find_dataset(pets), SplitRule()).parts
+    for part in ("validation", "train"):
+        assert evaluate(run, pets, part=part, out=tmp_path / part)["pairs"] == len(parts[part])
+    assert evaluate(run, pets, part="all", out=tmp_path / "all")["pairs"] == 20
+
+
+def test_an_unknown_part_gets_a_suggestion(run, pets):
+    with pytest.raises(ConfigError, match=r"part 'tests' is unknown; .*did you mean 'test'\?"):
+        evaluate(run, pets, part="tests")
+
+
+def test_listed_test_pairs_that_were_trained_on_are_refused(run, pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "pets")
+    lists = tmp_path / "pets" / "annotations"
+    trained = json.loads((run / "split.json").read_text())["train"][0]["name"]
+    text = (lists / "trainval.txt").read_text()
+    line = next(line for line in text.splitlines() if line.startswith(trained))
+    (lists / "trainval.txt").write_text(text.replace(line + "\n", ""))
+    (lists / "test.txt").write_text((lists / "test.txt").read_text() + line + "\n")
+    for model in (run, run / "model.onnx"):
+        with pytest.raises(DataError, match=rf"1 of the 5 pairs .* trained on, {trained} first"):
+            evaluate(model, tmp_path / "pets", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, pets, tmp_path):
+    data = tmp_path / "moved"
+    shutil.copytree(pets, data)
+    (data / "annotations" / "trainval.txt").unlink()
+    (data / "annotations" / "test.txt").unlink()
+    split = json.loads((run / "split.json").read_text())
+    seen = split["train"][0]["name"]  # a picture is known by its content, whatever its name
+    shutil.copy(data / "images" / f"{seen}.jpg", data / "images" / "copy.jpg")
+    shutil.copy(
+        data / "annotations" / "trimaps" / f"{seen}.png", data / "annotations/trimaps/copy.png"
+    )
+    image, trimap = synthetic_pet(100, height=48, width=64)
+    Image.fromarray(image).save(data / "images" / "new.jpg")
+    Image.fromarray(trimap).save(data / "annotations" / "trimaps" / "new.png")
+    result = evaluate(run / "model.onnx", data, out=tmp_path / "out")
+    assert {image["name"] for image in result["images"]} == {
+        "new",
+        *(entry["name"] for entry in split["test"]),
+    }
+    assert result["protocol"]["split"] == (
+        "the 17 pairs whose pictures training looked at are left out"
+    )
+
+
+def test_a_table_of_the_same_pictures_under_other_names_holds_no_new_ones(run, pets, tmp_path):
+    names = [entry["name"] for entry in json.loads((run / "split.json").read_text())["train"]]
+    rows = [
+        f"renamed_{i},{pets}/images/{name}.jpg,{pets}/annotations/trimaps/{name}.png"
+        for i, name in enumerate(names)
+    ]
+    table = tmp_path / "pairs.csv"
+    table.write_text("\n".join(["name,image,mask", *rows]))
+    with pytest.raises(DataError, match="no test pairs"):
+        evaluate(run, table, out=tmp_path / "out")
+
+
+def test_a_foreign_folder_is_scored_whole(run, folder, tmp_path):
+    assert evaluate(run, folder, out=tmp_path / "out")["pairs"] == 12
+
+
+def test_parts_of_training_are_known_to_the_run_folder_alone(run, pets, tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"the train part is known to a run folder alone"):
+        evaluate(run / "model.onnx", pets, part="train", out=tmp_path / "out")
+
+
+def test_a_damaged_split_file_is_named(run, pets, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "split.json").write_text("[]")
+    with pytest.raises(DataError, match=r"split\.json cannot be used \(TypeError"):
+        evaluate(tmp_path / "run", pets, part="train", out=tmp_path / "out")
+
+
+class TestIgnoredPixels:
+    def test_they_are_in_no_figure(self, disks, disks_run, tmp_path):
+        result = evaluate(disks_run, disks, part="all", out=tmp_path / "out")
+        predictor = Predictor(disks_run)
+        truths, answers = [], []
+        for pair in find_dataset(disks).pairs:
+            truth = np.asarray(Image.open(pair.mask))
+            truths.append(truth[truth != 255])
+            answers.append(predictor(pair.image)[truth != 255])
+        truth, answer = np.concatenate(truths), np.concatenate(answers)
+        assert len(truth) < 12 * 48 * 64
+        figures = result["figures"]["original"]
+        assert np.sum(figures["confusion"]) == len(truth)
+        assert figures["summed"]["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        scores = jaccard_score(truth, answer, labels=[0, 1], average=None)
+        assert list(figures["summed"]["iou"].values()) == pytest.approx(scores.tolist())
+        for image, one in zip(result["images"], truths, strict=True):
+            assert np.sum(image["confusion"]["original"]) == len(one)
+
+    def test_a_picture_of_which_nothing_counts_has_no_score(self, disks, disks_run, tmp_path):
+        shutil.copytree(disks, tmp_path / "data")
+        mask = tmp_path / "data" / "masks" / "disk_00.png"
+        Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
+        result = evaluate(disks_run, tmp_path / "data", part="all", out=tmp_path / "out")
+        text = (tmp_path / "out" / "evaluation.json").read_text()
+        assert "NaN" not in text
+        assert json.loads(text)["images"][0]["mean_iou"] is None
+        assert 0 <= result["figures"]["original"]["mean_over_images"]["mean_iou"] <= 1
+        assert (tmp_path / "out" / "cases.png").is_file()
+
+    def test_a_255_that_the_model_knows_nothing_of_is_named(self, run, tmp_path):
+        for name in "abc":
+            write_pair(tmp_path / "data", name, values=(1, 2, 255))
+        with pytest.raises(
+            DataError, match=r"\.png has the value 255 .*name the value with --ignore"
+        ):
+            evaluate(run, tmp_path / "data", out=tmp_path / "out")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Data with two kinds of masks, and a run that was told which to take."""
+    data = write_disks(tmp_path_factory.mktemp("two") / "data", count=6)
+    shutil.copytree(data / "masks", data / "labels")
+    for path in (data / "labels").iterdir():
+        Image.fromarray(np.zeros((48, 64), np.uint8)).save(path)
+    config = {
+        **TINY_CONFIG,
+        "classes": {"ignore": 255},
+        "sources": {"masks": "masks/", "skip_bad": True},
+    }
+    return data, train(data, out=data.parent / "run", config=config)
+
+
+class TestSources:
+    """Which files are images and which masks, where the folder alone leaves it open."""
+
+    def test_a_run_knows_them_for_its_own_data(self, trained, tmp_path):
+        data, run = trained
+        split = json.loads((run / "split.json").read_text())
+        result = evaluate(run, data, out=tmp_path / "out")
+        assert [image["name"] for image in result["images"]] == [split["test"][0]["name"]]
+        # 1 is in masks/ alone; labels/ hold 0
+        assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] > 0
+
+    def test_they_are_known_by_any_path_to_the_data(self, trained, tmp_path, monkeypatch):
+        data, run = trained
+        monkeypatch.chdir(data)
+        assert evaluate(run, ".", out=tmp_path / "out")["pairs"] == 1
+
+    def test_of_other_data_nothing_is_known(self, trained, tmp_path):
+        data, run = trained
+        shutil.copytree(data, tmp_path / "copy")
+        for model, where in ((run, tmp_path / "copy"), (run / "model.onnx", data)):
+            with pytest.raises(DataError, match=r"holds several kinds of masks: .*--masks"):
+                evaluate(model, where, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_what_is_said_wins(self, trained, tmp_path):
+        data, run = trained
+        result = evaluate(run, data, sources=Sources(masks="labels/"), out=tmp_path / "out")
+        assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] == 0
+
+    def test_a_damaged_configuration_says_nothing(self, trained, tmp_path):
+        data, run = trained
+        shutil.copytree(run, tmp_path / "run")
+        for text in ("", "sources = 3", "data = 5", "[sources]\nmask = 1\n", "\x00"):
+            (tmp_path / "run" / "config.toml").write_text(text)
+            with pytest.raises(DataError, match="holds several kinds of masks"):
+                evaluate(tmp_path / "run", data, out=tmp_path / "out")
+
+
+class TestSkipBad:
+    @pytest.fixture
+    def damaged(self, folder):
+        photo = folder / "images" / "photo_03.jpg"
+        photo.write_bytes(photo.read_bytes()[:-200])
+        Image.new("L", (3, 3), 1).save(folder / "masks" / "photo_05.png")
+        return folder
+
+    def test_a_pair_that_cannot_be_read_is_named(self, run, damaged, tmp_path):
+        with pytest.raises(DataError, match=r"photo_03\.jpg cannot be read whole"):
+            evaluate(run, damaged, out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_it_is_left_out_if_asked_and_listed(self, run, damaged, tmp_path):
+        result = evaluate(run, damaged, sources=Sources(skip_bad=True), out=tmp_path / "out")
+        assert result["pairs"] == len(result["images"]) == 10
+        assert result["skipped"].keys() == {"photo_03", "photo_05"}
+        assert "cannot be read whole" in result["skipped"]["photo_03"]
+        assert "is 20x24 and mask" in result["skipped"]["photo_05"]
+        written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+        assert written["skipped"] == result["skipped"]
+
+    def test_nothing_is_left_out_of_good_data(self, result):
+        assert result["skipped"] == {}
+
+    def test_where_none_can_be_read_there_is_no_result(self, run, folder, tmp_path):
+        for path in (folder / "images").iterdir():
+            path.write_bytes(b"broken")
+        with pytest.raises(DataError, match=r"none of the 12 pairs can be read \(.*unetkit check"):
+            evaluate(run, folder, sources=Sources(skip_bad=True), out=tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+class TestTables:
+    def test_a_table_is_scored_under_its_own_name(self, run, folder, tmp_path):
+        shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
+        rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,cat{i}" for i in range(3)]
+        (folder / "some.csv").write_text("\n".join(["image,mask,name", *rows]))
+        result = evaluate(tmp_path / "m.onnx", folder / "some.csv")
+        assert [image["name"] for image in result["images"]] == ["cat0", "cat1", "cat2"]
+        assert result["data"] == str(folder / "some.csv")
+        assert (tmp_path / "m-evaluation-some" / "evaluation.json").is_file()
+
+    def test_its_test_part_is_the_test(self, run, folder, tmp_path):
+        rows = [
+            f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{'test' if i < 4 else 'train'}"
+            for i in range(12)
+        ]
+        (folder / "some.csv").write_text("\n".join(["image,mask,part", *rows]))
+        result = evaluate(run, folder / "some.csv", out=tmp_path / "out")
+        names = [image["name"] for image in result["images"]]
+        assert names == [f"images/photo_{i:02d}" for i in range(4)]
+        assert result["protocol"]["split"] == "the test part that the data name"
+
+
+def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
+    for name in "abcde":
+        write_pair(tmp_path / "data", name, values=(1, 2, 9))
+    with pytest.raises(DataError, match=r"\.png has the value 9 .*accepted are 1 pet"):
+        evaluate(run, tmp_path / "data", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_data_without_a_pair_that_training_did_not_look_at_are_told(run, pets, tmp_path):
+    shutil.copytree(pets, tmp_path / "pets")
+    (tmp_path / "pets" / "annotations" / "test.txt").unlink()  # its pairs then stand in no list
+    with pytest.raises(
+        DataError, match=r"has no test pairs \(the 16 pairs whose pictures training"
+    ):
+        evaluate(run, tmp_path / "pets", out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):
+    for name in "abcde":
+        write_pair(tmp_path / "data", name, values=(2, 2), masks="trimaps")
+    result = evaluate(run, tmp_path / "data", part="all", out=tmp_path / "out")
+    text = (tmp_path / "out" / "evaluation.json").read_text()
+    assert "NaN" not in text
+    truth_only_background = json.loads(text)["figures"]["original"]["summed"]["iou"]
+    assert truth_only_background.keys() == result["figures"]["original"]["summed"]["iou"].keys()
+
+
+def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_path):
+    names = [f"photo_{i:02d}" for i in range(12)]
+    split = {"train": names[:6], "validation": names[6:8], "test": names[8:10]}
+    (tmp_path / "split.json").write_text(json.dumps(split))
+    config = {**TINY_CONFIG, "split": {"file": str(tmp_path / "split.json")}}
+    run = train(folder, out=tmp_path / "run", config=config)
+    result = evaluate(run, folder)
+    assert [image["name"] for image in result["images"]] == names[8:10]
+    assert "split file" in result["protocol"]["split"]
+    # The exported file alone knows nothing of it: all that training did not look at is a test.
+    assert evaluate(run / "model.onnx", folder, out=tmp_path / "out")["pairs"] == 4
+
+    # Whoever begins with these weights cannot be tested on what they have seen.
+    turned = {"train": names[6:12], "validation": names[4:6], "test": names[:4]}
+    (tmp_path / "turned.json").write_text(json.dumps(turned))
+    config = {
+        "split": {"file": str(tmp_path / "turned.json")},
+        "training": {**TINY_CONFIG["training"], "start": str(run)},
+    }
+    again = train(folder, out=tmp_path / "again", config=config)
+    with pytest.raises(DataError, match=r"4 of the 4 pairs in the test part of .* were trained on"):
+        evaluate(again, folder)

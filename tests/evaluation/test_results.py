@@ -1,0 +1,152 @@
+"""Evaluations read back: whole, or refused by name whatever is wrong with them."""
+
+import copy
+import json
+import tomllib
+
+import pytest
+import tomli_w
+
+from tests.evaluation.test_comparison import records, write_run
+from unetkit.errors import DataError, DataNotFoundError
+from unetkit.evaluation.results import find_evaluations, loss_text, read_evaluation, run_record
+
+
+@pytest.fixture(scope="module")
+def sound(run, tmp_path_factory):
+    """A folder and what its evaluation.json holds, with a case and the record of a run."""
+    folder = (
+        write_run(tmp_path_factory.mktemp("results"), records(0.8, count=3)) / "evaluation-pets"
+    )
+    result = json.loads((folder / "evaluation.json").read_text())
+    case = {"name": "pet_1", "label": "worst", "number": 1, "size": [4, 5], "image": "a"}
+    result |= {"cases": [case], "run": run_record(run / "model.onnx")}
+    assert result["run"] is not None
+    return folder, result
+
+
+def test_what_evaluate_wrote_is_read_as_it_is(sound):
+    folder, result = sound
+    (folder / "evaluation.json").write_text(json.dumps(result))
+    read, classes = read_evaluation(folder)
+    assert read == result
+    assert classes.names == ("pet", "background", "border")
+
+
+def places(value, path=()):
+    """Every place within nested tables and lists, but of lists the first entry alone."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1])
+    for key, inner in items:
+        yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from places(inner, (*path, key))
+
+
+def _is_refused(folder):
+    """Whether it is refused in words; any other exception fails the test."""
+    try:
+        read_evaluation(folder)
+    except DataError as error:
+        text = str(error)
+    else:
+        return False
+    assert "evaluation.json cannot be used (" in text
+    assert text.endswith("evaluate again with --overwrite")
+    return True
+
+
+def test_whatever_is_missing_or_of_another_kind_is_refused_by_name(sound):
+    folder, result = sound
+    tried = refused = 0
+    for path in places(result):
+        for wrong in ("gone", None, "x", -1, [], {}, 1e300, True):
+            damaged = copy.deepcopy(result)
+            inner = damaged
+            for key in path[:-1]:
+                inner = inner[key]
+            if wrong == "gone":
+                del inner[path[-1]]
+            else:
+                inner[path[-1]] = wrong
+            (folder / "evaluation.json").write_text(json.dumps(damaged))
+            tried += 1
+            refused += _is_refused(folder)
+    assert tried > 1000
+    assert refused > 0.7 * tried  # null is a figure that does not exist, "x" is a text
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"classes": {"names": ["a"]}}', "[" * 9999])
+def test_what_is_no_evaluation_is_named(tmp_path, text):
+    (tmp_path / "evaluation.json").write_text(text)
+    with pytest.raises(DataError, match=r"evaluation\.json cannot be used \(.*--overwrite"):
+        read_evaluation(tmp_path)
+
+
+class TestFind:
+    def test_of_folds_those_of_each_fold_are_found(self, tmp_path):
+        for number in (1, 2):
+            write_run(tmp_path / f"fold-{number}", records(0.8, count=3))
+        assert [folder.parent.name for folder in find_evaluations(tmp_path)] == ["fold-1", "fold-2"]
+
+    def test_a_folder_without_any_is_told_how_to_get_one(self, tmp_path):
+        with pytest.raises(
+            DataNotFoundError, match=r"holds no evaluation; .* run: unetkit evaluate"
+        ):
+            find_evaluations(tmp_path)
+
+    def test_a_path_that_is_none_is_told_so(self, tmp_path):
+        (tmp_path / "file").touch()
+        for name, words in (("none", "does not exist"), ("file", "is a file")):
+            with pytest.raises(
+                DataNotFoundError, match=rf"{name} {words}; accepted is a run folder"
+            ):
+                find_evaluations(tmp_path / name)
+
+
+class TestRunRecord:
+    def test_it_says_what_was_trained_on_what(self, run, pets):
+        record = run_record(run / "model.onnx")
+        assert record["data"] == str(pets)
+        assert record["recipe"]["steps"] == 4
+        assert record["recipe"]["loss"] == "cross_entropy + dice"
+        assert [row["step"] for row in record["curves"]] == [2, 4]
+        assert record["parts"]["train"]["images"] > 0
+
+    def test_another_file_in_a_run_folder_is_not_its_model(self, run):
+        assert run_record(run / "other.onnx") is None
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("manifest.json", "[]"),
+            ("manifest.json", "{}"),
+            ("curves.csv", "a,b\n1,2\n"),
+            ("curves.csv", "step,loss\n1,1e308\n"),
+            ("manifest.json", "[" * 99999),
+            ("config.toml", 'data = "x"\n[training]\nsteps = "x"\n'),
+            ("config.toml", "["),
+        ],
+    )
+    def test_a_run_that_cannot_be_read_is_none(self, run, tmp_path, name, text):
+        for file in ("manifest.json", "curves.csv", "config.toml"):
+            (tmp_path / file).write_bytes((run / file).read_bytes())
+        assert run_record(tmp_path / "model.onnx") is not None
+        (tmp_path / name).write_text(text)
+        assert run_record(tmp_path / "model.onnx") is None
+
+    @pytest.mark.parametrize("loss", ['"dice"', "[1.0]", '{dice = "1"}', "{dice = nan}"])
+    def test_a_loss_that_is_no_table_of_numbers_is_none(self, run, tmp_path, loss):
+        for file in ("manifest.json", "curves.csv", "config.toml"):
+            (tmp_path / file).write_bytes((run / file).read_bytes())
+        config = tomllib.loads((run / "config.toml").read_text())
+        config["training"]["loss"] = tomllib.loads(f"loss = {loss}")["loss"]
+        (tmp_path / "config.toml").write_text(tomli_w.dumps(config))
+        assert run_record(tmp_path / "model.onnx") is None
+
+
+def test_a_loss_is_told_as_a_sum():
+    assert loss_text({"dice": 1}) == "dice"
+    assert loss_text({"cross_entropy": 1.0, "focal": 0.25}) == "cross_entropy + 0.25 focal"
+    for wrong in ("dice", ["dice"], {"dice": None}, {"dice": True}, {"dice": float("inf")}):
+        with pytest.raises((TypeError, ValueError), match=r"loss|dice"):
+            loss_text(wrong)

@@ -1,0 +1,528 @@
+"""From model files and pictures to masks, overlays, cut-outs and probabilities."""
+
+import dataclasses
+import io
+import json
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+import tifffile
+from PIL import Image
+
+from unetkit import UNetConfig, build_unet
+from unetkit._shared.files import write_atomically
+from unetkit.data.classes import TRIMAP_CLASSES
+from unetkit.data.scale import Scale
+from unetkit.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    ModelFileError,
+    OutputExistsError,
+    SizeError,
+)
+from unetkit.io.images import read_image
+from unetkit.io.pixel_format import PixelFormat
+from unetkit.models.onnx_export import export_onnx
+from unetkit.models.spec import ModelSpec, Normalization
+from unetkit.prediction.files import KINDS, find_images, predict_files, predict_stream
+from unetkit.prediction.predictor import Predictor
+from unetkit.visualization.overlays import cutout, overlay
+
+
+@pytest.fixture(scope="module")
+def predictor(run):
+    return Predictor(run)
+
+
+def untrained(folder, pixels: PixelFormat) -> Predictor:
+    """A predictor of a network with random weights that takes such pictures at their own scale."""
+    config = UNetConfig(filters=(4, 8), head_filters=4)
+    spec = ModelSpec(
+        preset="fast",
+        pixels=pixels,
+        classes=TRIMAP_CLASSES,
+        scale=Scale("native", 32, 32),
+        normalization=Normalization(1 / 127.5, -1.0),
+        geometry=config.geometry,
+        seen=(),
+        layers=(),
+    )
+    model = build_unet(config, in_channels=pixels.channels, num_classes=3)
+    picture = np.zeros((32, 32, pixels.channels), pixels.dtype)
+    export_onnx(model, spec, folder / "m.onnx", [picture])
+    return Predictor(folder / "m.onnx")
+
+
+DEEP = PixelFormat(1, "uint16", (200.0,), (3000.0,))
+REAL = PixelFormat(1, "float32", (-1.5,), (2.5,))
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    """Takes grey pictures of 16 bits, of which it uses 200 to 3000."""
+    return untrained(tmp_path_factory.mktemp("deep"), DEEP)
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """Takes grey pictures of fractions."""
+    return untrained(tmp_path_factory.mktemp("real"), REAL)
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory):
+    """Takes pictures of three channels in 16 bits."""
+    return untrained(tmp_path_factory.mktemp("three"), PixelFormat(3, "uint16", (0,), (4000,)))
+
+
+@pytest.fixture(scope="module")
+def five(tmp_path_factory):
+    """Takes pictures of five channels in 16 bits."""
+    return untrained(tmp_path_factory.mktemp("five"), PixelFormat(5, "uint16", (0,), (4000,)))
+
+
+@pytest.fixture
+def photos(pets, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for path in sorted((pets / "images").iterdir())[:3]:
+        shutil.copy(path, folder)
+    return folder
+
+
+class TestPredictor:
+    @pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 47), (48, 64), (301, 200)])
+    def test_a_picture_of_any_size_gets_a_mask_of_its_size(self, predictor, size):
+        rng = np.random.default_rng(0)
+        image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
+        mask = predictor(image)
+        assert mask.shape == size
+        assert mask.dtype == np.uint8
+        assert mask.max() < 3
+
+    def test_probabilities_sum_to_one(self, predictor):
+        image = np.random.default_rng(1).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+        probabilities = predictor.probabilities(image)
+        assert probabilities.shape == (50, 40, 3)
+        np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-5)
+        assert (probabilities.argmax(-1) == predictor(image)).all()
+
+    def test_a_path_and_its_array_give_the_same(self, predictor, pets):
+        path = next((pets / "images").iterdir())
+        assert (predictor(path) == predictor(str(path))).all()
+        assert (predictor(path) == predictor(read_image(path, PixelFormat()))).all()
+
+    def test_grey_arrays_serve_a_colour_network(self, predictor):
+        grey = np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8)
+        assert (predictor(grey) == predictor(np.dstack([grey] * 3))).all()
+
+    @pytest.mark.parametrize(
+        "image",
+        [
+            np.zeros((4, 4, 3), bool),
+            np.zeros((4, 4, 2), np.uint8),
+            np.zeros((4,), np.uint8),
+            np.zeros((0, 4, 3), np.uint8),
+        ],
+    )
+    def test_arrays_that_do_not_fit_are_refused(self, predictor, image):
+        with pytest.raises(SizeError, match=r"image is \("):
+            predictor(image)
+
+    def test_an_exported_file_and_its_run_agree(self, predictor, run, tmp_path):
+        shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
+        image = np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        assert (Predictor(tmp_path / "m.onnx")(image) == predictor(image)).all()
+
+    def test_a_path_that_is_not_there(self, tmp_path):
+        with pytest.raises(DataNotFoundError, match=r"model .*nothing\.onnx does not exist"):
+            Predictor(tmp_path / "nothing.onnx")
+
+    def test_a_folder_without_a_model(self, tmp_path):
+        with pytest.raises(DataNotFoundError, match=r"holds no model\.onnx; .*unetkit export"):
+            Predictor(tmp_path)
+
+    @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\x07" * 50])
+    def test_a_file_that_is_no_model(self, tmp_path, content):
+        (tmp_path / "m.onnx").write_bytes(content)
+        with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
+            Predictor(tmp_path / "m.onnx")
+
+    def test_a_truncated_model(self, run, tmp_path):
+        whole = (run / "model.onnx").read_bytes()
+        (tmp_path / "m.onnx").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
+            Predictor(tmp_path / "m.onnx")
+
+    def test_a_network_of_another_tool_is_told(self, run, tmp_path):
+        model = onnx.load(run / "model.onnx")
+        del model.metadata_props[:]
+        onnx.save(model, tmp_path / "m.onnx")
+        with pytest.raises(ModelFileError, match=r"m\.onnx was not exported by unetkit"):
+            Predictor(tmp_path / "m.onnx")
+
+    def test_a_network_that_fails_is_worded(self, run, predictor, tmp_path):
+        model = onnx.load(run / "model.onnx")
+        entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
+        wrong = dataclasses.replace(predictor.spec.scale, height=64)  # the file takes 32 rows only
+        entry.value = dataclasses.replace(predictor.spec, scale=wrong).to_json()
+        onnx.save(model, tmp_path / "m.onnx")
+        with pytest.raises(ModelFileError, match=r"failed on 64x48 pixels"):
+            Predictor(tmp_path / "m.onnx")(np.zeros((9, 9, 3), np.uint8))
+
+    def test_metadata_of_another_network_is_told(self, run, predictor, tmp_path):
+        model = onnx.load(run / "model.onnx")
+        other = dataclasses.replace(predictor.spec, pixels=PixelFormat(1))
+        entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
+        entry.value = other.to_json()
+        onnx.save(model, tmp_path / "m.onnx")
+        with pytest.raises(ModelFileError, match="other arrays than its metadata says"):
+            Predictor(tmp_path / "m.onnx")
+
+
+class TestNumbers:
+    """What becomes of pixels that are not of the model's own type."""
+
+    def test_16_bits_are_taken_as_they_are(self, deep):
+        numbers = np.random.default_rng(0).integers(200, 3000, (40, 48), dtype=np.uint16)
+        assert deep(numbers).shape == (40, 48)
+        assert (deep.probabilities(numbers) == deep.probabilities(numbers[..., None])).all()
+
+    def test_only_what_lies_between_the_levels_counts(self, deep):
+        rng = np.random.default_rng(0)
+        numbers = rng.integers(0, 6000, (40, 48), dtype=np.uint16)
+        cut = np.clip(numbers, 200, 3000)
+        assert not np.array_equal(numbers, cut)
+        np.testing.assert_allclose(deep.probabilities(numbers), deep.probabilities(cut), atol=1e-6)
+        assert not np.allclose(deep.probabilities(cut), deep.probabilities(cut // 2), atol=1e-3)
+
+    def test_8_bits_become_16_so_that_white_stays_white(self, deep):
+        small = np.random.default_rng(0).integers(0, 12, (40, 48), dtype=np.uint8)
+        # 65535 / 255 = 257; 12 * 257 = 3084 is about the upper level
+        assert (
+            deep.probabilities(small) == deep.probabilities(small.astype(np.uint16) * 257)
+        ).all()
+
+    def test_16_bits_become_8_for_a_model_of_photos(self, predictor):
+        small = np.random.default_rng(0).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        large = small.astype(np.uint16) * 257
+        assert (predictor.probabilities(large) == predictor.probabilities(small)).all()
+        # to the nearest: 128 of 257 are nothing, 129 are one more
+        near = predictor.probabilities(large + np.uint16(128) * (large < 65_000))
+        assert (near == predictor.probabilities(small)).all()
+
+    def test_fractions_are_taken_by_a_model_of_fractions(self, real):
+        numbers = np.random.default_rng(0).uniform(-1.5, 2.5, (40, 48)).astype(np.float32)
+        assert real(numbers).shape == (40, 48)
+        shifted = real.probabilities(numbers + np.float32(0.5))
+        assert not np.allclose(real.probabilities(numbers), shifted, atol=1e-3)
+
+    @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float64"])
+    def test_a_model_of_fractions_takes_all_numbers(self, real, dtype):
+        numbers = np.random.default_rng(0).integers(0, 3, (40, 48))
+        expected = real.probabilities(numbers.astype(np.float32))
+        assert (real.probabilities(numbers.astype(dtype)) == expected).all()
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_what_is_no_number_is_refused(self, real, value):
+        numbers = np.zeros((8, 8), np.float32)
+        numbers[3, 4] = value
+        with pytest.raises(DataError, match="has pixels that are no finite numbers; accepted"):
+            real(numbers)
+
+    def test_files_of_another_type_are_named(self, deep, real, tmp_path):
+        for name, array in (("r.tif", np.zeros((8, 8), np.float32)), ("w.tif", DISK)):
+            tifffile.imwrite(tmp_path / name, array)
+        with pytest.raises(DataError, match=r"r\.tif has float32 pixels; accepted are uint16"):
+            deep(tmp_path / "r.tif")
+        with pytest.raises(DataError, match=r"w\.tif has uint16 pixels; accepted are float32"):
+            real(tmp_path / "w.tif")
+
+    def test_files_and_arrays_give_the_same(self, deep, tmp_path):
+        tifffile.imwrite(tmp_path / "d.tif", DISK)
+        Image.fromarray(DISK).save(tmp_path / "d.png")
+        expected = deep.probabilities(DISK)
+        assert (deep.probabilities(tmp_path / "d.tif") == expected).all()
+        assert (deep.probabilities(tmp_path / "d.png") == expected).all()
+
+
+DISK = np.random.default_rng(7).integers(200, 3000, (24, 28), dtype=np.uint16)
+
+
+def write_pages(path, *pages, **options):
+    """Writes a TIFF whose pages say nothing of one another."""
+    with tifffile.TiffWriter(path) as tif:
+        for page in pages:
+            tif.write(page, contiguous=False, **{"photometric": "minisblack", **options})
+    return path
+
+
+class TestStacks:
+    """Files of several pictures."""
+
+    def test_each_page_has_results_of_its_own(self, deep, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        film = write_pages(tmp_path / "film.tif", *pages)
+        written = predict_files(deep, [film], tmp_path / "out", kinds=("mask", "probabilities"))
+        assert [path.name for path in written] == [
+            f"film_p{page:03d}{end}" for page in range(3) for end in (".png", "_probabilities.npz")
+        ]
+        for page, pixels in enumerate(pages):
+            mask = np.asarray(Image.open(tmp_path / "out" / f"film_p{page:03d}.png"))
+            assert np.array_equal(mask, deep(pixels))
+
+    def test_each_picture_is_reported_in_order(self, deep, tmp_path):
+        film = write_pages(tmp_path / "film.tif", DISK, DISK)
+        single = write_pages(tmp_path / "single.tif", DISK)
+        done = []
+        predict_files(deep, [film, single], tmp_path / "out", on_result=done.append)
+        assert [(result.image, result.page) for result in done] == [
+            (film, 0),
+            (film, 1),
+            (single, None),
+        ]
+        assert done[2].files == {"mask": tmp_path / "out" / "single.png"}
+        assert done[2].counts.sum() == DISK.size
+        assert done[2].tiling.is_exact
+
+    def test_each_picture_is_handed_on_with_its_mask(self, deep, tmp_path):
+        film = write_pages(tmp_path / "film.tif", DISK, np.roll(DISK, 5, axis=1))
+        single = write_pages(tmp_path / "single.tif", DISK)
+        seen = []
+        predict_files(deep, [film, single], tmp_path / "out", on_result=seen.append)
+        assert [result.name for result in seen] == [
+            "film.tif, page 0",
+            "film.tif, page 1",
+            "single.tif",
+        ]
+        for result in seen:
+            assert result.photo.shape == (*result.mask.shape, 3)
+            assert result.photo.dtype == np.uint8
+        assert np.array_equal(seen[2].mask, deep(DISK))
+
+    @pytest.mark.parametrize("name", ["bands.tif", "bands.png"])  # the content counts
+    def test_pages_as_many_as_the_channels_are_the_channels(self, five, name, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(5)]
+        path = write_pages(tmp_path / name, *pages)
+        (mask,) = predict_files(five, [path], tmp_path / "out")
+        assert mask.name == "bands.png"
+        assert np.array_equal(np.asarray(Image.open(mask)), five(np.dstack(pages)))
+        assert np.array_equal(five(path), five(np.dstack(pages)))
+
+    def test_grey_pages_are_pictures_to_a_model_of_colours(self, three, tmp_path):
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "film.tif", *pages)
+        written = predict_files(three, [path], tmp_path / "out")
+        assert [file.name for file in written] == [f"film_p{page:03d}.png" for page in range(3)]
+        for file, pixels in zip(written, pages, strict=True):
+            assert np.array_equal(np.asarray(Image.open(file)), three(pixels))
+
+    def test_grey_pages_are_channels_where_the_model_has_them_first(self, tmp_path):
+        model = untrained(tmp_path, PixelFormat(3, "uint16", (0,), (4000,), "first"))
+        pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "bands.tif", *pages)
+        (mask,) = predict_files(model, [path], tmp_path / "out")
+        assert np.array_equal(np.asarray(Image.open(mask)), model(np.dstack(pages)))
+
+    def test_pages_that_are_pictures_are_not_one(self, three, tmp_path):
+        path = write_pages(tmp_path / "film.tif", DISK, DISK, DISK)
+        with pytest.raises(
+            DataError, match=r"film\.tif holds 3 pictures; accepted is a file of one"
+        ):
+            three(path)
+
+    def test_colour_pages_as_many_as_the_channels_are_pictures(self, three, tmp_path):
+        colour = np.dstack([DISK, DISK + 3, DISK + 5])
+        pages = [np.roll(colour, 5 * k, axis=1) for k in range(3)]
+        path = write_pages(tmp_path / "film.tif", *pages, photometric="rgb")
+        written = predict_files(three, [path], tmp_path / "out")
+        assert [file.name for file in written] == [f"film_p{page:03d}.png" for page in range(3)]
+        for file, pixels in zip(written, pages, strict=True):
+            assert np.array_equal(np.asarray(Image.open(file)), three(pixels))
+
+    def test_an_animation_is_many_pictures(self, predictor, tmp_path):
+        rng = np.random.default_rng(0)
+        frames = [Image.fromarray(rng.integers(0, 256, (9, 8), dtype=np.uint8)) for _ in range(2)]
+        frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+        written = predict_files(predictor, [tmp_path / "a.gif"], tmp_path / "out")
+        assert [path.name for path in written] == ["a_p000.png", "a_p001.png"]
+
+    def test_a_page_and_a_picture_of_the_same_name_are_refused(self, deep, tmp_path):
+        film = write_pages(tmp_path / "a.tif", DISK, DISK)
+        other = write_pages(tmp_path / "a_p001.tif", DISK)
+        with pytest.raises(OutputExistsError, match=r"would both be written to .*a_p001\.png"):
+            predict_files(deep, [film, other], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_pages_are_not_replaced_unless_asked(self, deep, tmp_path):
+        film = write_pages(tmp_path / "a.tif", DISK, DISK)
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a_p001.png").write_text("mine")
+        with pytest.raises(OutputExistsError, match=r"a_p001\.png exists already"):
+            predict_files(deep, [film], tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_p001.png"]
+
+    def test_overlays_and_cutouts_show_deep_pictures_between_their_levels(self, deep, tmp_path):
+        # 200 is black, 3000 white, and (1000 - 200) / 2800 * 255 = 72.9
+        ramp = np.repeat(np.array([[200, 1000, 3000]], np.uint16), 4, axis=0)
+        path = write_pages(tmp_path / "ramp.tif", ramp)
+        (cut,) = predict_files(deep, [path], tmp_path / "out", kinds=("cutout",))
+        assert np.asarray(Image.open(cut))[0, :, :3].tolist() == [[0] * 3, [73] * 3, [255] * 3]
+        (laid,) = predict_files(deep, [path], tmp_path / "out", kinds=("overlay",))
+        photo = np.repeat(np.array([[[0], [73], [255]]], np.uint8), 4, axis=0).repeat(3, axis=2)
+        expected = overlay(photo, deep(ramp), TRIMAP_CLASSES)
+        assert np.array_equal(np.asarray(Image.open(laid)), expected)
+
+
+class TestFiles:
+    def test_masks_bear_the_photo_s_name_and_size_and_a_palette(self, predictor, photos, tmp_path):
+        written = predict_files(predictor, find_images([photos]), tmp_path / "out")
+        assert sorted(p.name for p in written) == sorted(f"{p.stem}.png" for p in photos.iterdir())
+        for photo in photos.iterdir():
+            mask = Image.open(tmp_path / "out" / f"{photo.stem}.png")
+            assert mask.mode == "P"
+            assert mask.size == Image.open(photo).size
+            assert mask.getpalette()[:9] == [v for c in TRIMAP_CLASSES.colours for v in c]
+            assert (np.asarray(mask) == predictor(photo)).all()
+
+    def test_a_turned_photo_gets_a_mask_that_lies_as_it_is_shown(self, predictor, tmp_path):
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+        (mask,) = predict_files(predictor, [tmp_path / "turned.jpg"], tmp_path / "out")
+        assert Image.open(mask).size == (20, 30)
+
+    def test_every_kind_of_output(self, predictor, photos, tmp_path):
+        kinds = ("mask", "overlay", "cutout", "probabilities")
+        photo = find_images([photos])[0]
+        written = predict_files(predictor, [photo], tmp_path / "out", kinds=kinds)
+        ends = ["", "_overlay", "_cutout", "_probabilities"]
+        assert [p.stem for p in written] == [photo.stem + end for end in ends]
+        probabilities = np.load(written[3])
+        assert probabilities["classes"].tolist() == ["pet", "background", "border"]
+        np.testing.assert_array_equal(
+            probabilities["probabilities"], predictor.probabilities(photo)
+        )
+        alpha = np.asarray(Image.open(written[2]))[..., 3]
+        expected = 255 * (1 - probabilities["probabilities"][..., 1])
+        assert np.abs(alpha - expected).max() <= 0.51
+        assert Image.open(written[1]).mode == "RGB"
+
+    def test_results_are_not_replaced_unless_asked(self, predictor, photos, tmp_path):
+        images = find_images([photos])
+        predict_files(predictor, images, tmp_path / "out")
+        with pytest.raises(OutputExistsError, match=r"\.png exists already; .*--overwrite"):
+            predict_files(predictor, images, tmp_path / "out")
+        assert len(predict_files(predictor, images, tmp_path / "out", overwrite=True)) == 3
+
+    def test_an_image_is_never_replaced(self, predictor, tmp_path):
+        Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+        with pytest.raises(OutputExistsError, match=r"a\.png is one of the images"):
+            predict_files(predictor, [tmp_path / "a.png"], tmp_path)
+
+    def test_overwriting_beside_the_photos_is_refused(self, predictor, photos):
+        with pytest.raises(OutputExistsError, match="is a folder of the images"):
+            predict_files(predictor, find_images([photos]), photos, overwrite=True)
+
+    def test_a_name_as_long_as_names_can_be_is_written(self, predictor, tmp_path):
+        name = "\u732b" * 80 + ".png"  # 240 of 255 bytes
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+        (mask,) = predict_files(predictor, [tmp_path / name], tmp_path / "out")
+        assert mask.name == name
+
+    def test_two_images_of_one_name_are_refused(self, predictor, tmp_path):
+        for name in ("a.png", "a.bmp"):
+            Image.new("RGB", (8, 8)).save(tmp_path / name)
+        with pytest.raises(OutputExistsError, match="would both be written to"):
+            predict_files(predictor, find_images([tmp_path]), tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_an_output_that_is_a_file_is_refused(self, predictor, photos, tmp_path):
+        (tmp_path / "out").write_text("mine")
+        with pytest.raises(OutputExistsError, match="out is a file; accepted is a folder"):
+            predict_files(predictor, find_images([photos]), tmp_path / "out")
+
+    def test_a_broken_photo_leaves_nothing_half_written(self, predictor, tmp_path):
+        (tmp_path / "a.jpg").write_bytes(b"no photo")
+        with pytest.raises(DataError, match=r"a\.jpg"):
+            predict_files(predictor, [tmp_path / "a.jpg"], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+    def test_patterns_folders_and_files_are_expanded_once_each(self, photos, monkeypatch):
+        files = sorted(photos.iterdir())
+        assert find_images([photos, files[0]]) == files
+        assert find_images([f"{photos}/*.jpg"]) == files
+        monkeypatch.chdir(photos)
+        assert [p.name for p in find_images(["*.jpg"])] == [p.name for p in files]
+
+    def test_a_pattern_that_finds_nothing_is_named(self, tmp_path):
+        for item in ("*.jpg", "gone.jpg", tmp_path):
+            with pytest.raises(DataNotFoundError, match="names no image"):
+                find_images([item if item is tmp_path else f"{tmp_path}/{item}"])
+
+
+class TestStream:
+    """One image's content in, one result's content out."""
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_it_is_the_file_that_predicting_a_file_writes(self, predictor, photos, tmp_path, kind):
+        photo = sorted(photos.iterdir())[0]
+        (file,) = predict_files(predictor, [photo], tmp_path / "out", kinds=[kind])
+        found = predict_stream(predictor, photo.read_bytes(), kind)
+        if kind == "probabilities":  # whose archive has the time in it
+            expected = np.load(file)["probabilities"]
+            assert np.array_equal(np.load(io.BytesIO(found))["probabilities"], expected)
+        else:
+            assert found == file.read_bytes()
+
+    def test_a_result_says_how_it_was_made(self, predictor, photos, tmp_path):
+        (file,) = predict_files(predictor, sorted(photos.iterdir())[:1], tmp_path / "out")
+        notes = json.loads(Image.open(file).text["unetkit"])
+        assert notes["exact"] is True
+        assert notes["classes"] == ["pet", "background", "border"]
+        assert len(notes["model"]) == 64
+
+    @pytest.mark.parametrize("what", [{"kinds": ["masks"]}, {"format": "jpg"}])
+    def test_a_kind_or_a_format_that_is_none(self, predictor, photos, tmp_path, what):
+        with pytest.raises(ConfigError, match=r"(kind|format) is '(masks|jpg)'; accepted are '"):
+            predict_files(predictor, sorted(photos.iterdir()), tmp_path / "out", **what)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"", "standard input "), (b"no picture", "standard input .*accepted are")],
+    )
+    def test_what_is_no_picture_is_refused_by_its_origin(self, predictor, content, words):
+        with pytest.raises(DataError, match=rf"^{words}"):
+            predict_stream(predictor, content)
+
+    def test_several_pictures_are_refused(self, deep, tmp_path):
+        page = np.zeros((8, 9), np.uint16)
+        film = write_pages(tmp_path / "film.tif", page, page)
+        with pytest.raises(DataError, match="standard input holds 2 pictures"):
+            predict_stream(deep, film.read_bytes())
+
+
+class TestPictures:
+    def test_an_overlay_leaves_the_background_alone(self):
+        photo = np.full((1, 3, 3), 100, np.uint8)
+        result = overlay(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)
+        assert (result[0, 1] == 100).all()
+        # half photo, half colour: (100 + 230) / 2, (100 + 159) / 2, (100 + 0) / 2
+        assert result[0, 0].tolist() == [165, 130, 50]
+
+    def test_a_cutout_is_the_photo_with_its_alpha(self):
+        photo = np.full((1, 2, 3), 7, np.uint8)
+        result = cutout(photo, np.array([[0.0, 1.0]], np.float32))
+        assert result.tolist() == [[[7, 7, 7, 0], [7, 7, 7, 255]]]
+
+    def test_a_failed_write_leaves_no_file(self, tmp_path):
+        def fail(part):
+            part.write_text("half")
+            raise OSError("disk full")
+
+        with pytest.raises(OSError, match="disk full"):
+            write_atomically(tmp_path / "x.png", fail)
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,450 @@
+"""A run held against data, environment and files of now: what differs, and what that means."""
+
+import hashlib
+import json
+import shutil
+
+import h5py
+import numpy as np
+import pytest
+import tomli_w
+from click.testing import CliRunner
+from rich.console import Console
+
+from tests._shared.test_manifest import VALUES, write_split
+from tests.conftest import write_pair
+from unetkit import verify
+from unetkit._shared.display import Display
+from unetkit._shared.manifest import data_record, update_manifest, write_manifest
+from unetkit._shared.provenance import provenance
+from unetkit.cli.main import main
+from unetkit.cli.tables import verification_table
+from unetkit.data.splits import read_split_names
+from unetkit.errors import DataError, DataNotFoundError
+from unetkit.training import backend
+from unetkit.training.checkpoints import write_checkpoint
+
+
+@pytest.fixture
+def made(folder, tmp_path):
+    """A run folder as if it had been trained on `folder`, here and now."""
+    return make_run(tmp_path / "run", folder)
+
+
+def make_run(run, data, *, split=None, **values):
+    write_split(run, data)
+    config = {
+        "data": str(data.resolve()),
+        "preset": "fast",
+        "sources": {"channel_axis": "auto", "skip_bad": False, "images": None},
+        "split": {"seed": 0, "file": split},
+        "training": {"steps": 4, "loss": {"dice": 1.0}, "freeze": []},
+    }
+    (run / "config.toml").write_text(tomli_w.dumps(without_none(config)))
+    with h5py.File(run / "best.weights.h5", "w") as file:
+        file["layers/conv/vars/0"] = np.arange(1000, dtype=np.float32)
+    write_checkpoint(run / "checkpoints", 4, {"a": np.arange(9)}, {"step": 4})
+    write_manifest(
+        run,
+        {
+            **VALUES,
+            **provenance(),
+            "device": backend.describe_device(backend.choose_device(None)),
+            "threads": {"inter_op": 1, "intra_op": backend.intra_op_threads(), "loader": 4},
+            "data": data_record(run),
+            "configuration": config,
+            **values,
+        },
+    )
+    return run
+
+
+def without_none(values):
+    return {
+        key: without_none(value) if isinstance(value, dict) else value
+        for key, value in values.items()
+        if value is not None
+    }
+
+
+def differing(result):
+    return {row["what"] for row in result["environment"] if not row["same"]}
+
+
+def shown(result):
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(verification_table(result))
+    return capture.get()
+
+
+def test_a_run_that_has_just_been_trained_is_as_it_was(run):
+    result = verify(run)
+    assert result["data"]["same"]
+    assert result["data"]["sha256"] == data_record(run)["sha256"]
+    assert [row for row in result["files"] if row["problem"]] == []
+    assert differing(result) <= {"git"}
+    assert result["same"]
+    (sentence,) = result["conclusions"]
+    assert sentence.startswith("The same weights, byte for byte, can be expected from: unetkit")
+
+
+def test_where_all_is_as_it_was_the_command_for_the_same_bytes_is_told(made, folder):
+    result = verify(made)
+    assert result["same"]
+    assert result["data"] | {"sha256": None} == {
+        "path": str(folder.resolve()),
+        "pairs": 12,
+        "sha256": None,
+        "problem": None,
+        "changed": [],
+        "missing": [],
+        "new": [],
+        "moved": [],
+        "same": True,
+    }
+    assert result["conclusions"] == [
+        "The same weights, byte for byte, can be expected from: unetkit train "
+        f"{folder.resolve()} --config {made / 'config.toml'}"
+    ]
+    text = shown(result)
+    assert "12 pairs in" in text
+    assert "versions, machine, threads and device as they were" in text
+
+
+class TestData:
+    def test_each_changed_missing_and_new_file_is_named(self, made, folder):
+        parts = {name: part for part, names in read(made).items() for name in names}
+        (folder / "images" / "photo_01.jpg").write_bytes(b"no longer a picture")
+        mask = folder / "masks" / "photo_02.png"
+        mask.write_bytes(mask.read_bytes() + b"\0")
+        (folder / "masks" / "photo_03.png").unlink()
+        for kind in ("images", "masks"):
+            next((folder / kind).glob("photo_04.*")).unlink()
+        write_pair(folder, "photo_90")
+        result = verify(made)
+        data = result["data"]
+        assert [(row["name"], row["what"]) for row in data["changed"]] == [
+            ("photo_01", "image"),
+            ("photo_02", "mask"),
+        ]
+        assert data["changed"][0] == {
+            "name": "photo_01",
+            "part": parts["photo_01"],
+            "file": str(folder.resolve() / "images" / "photo_01.jpg"),
+            "what": "image",
+        }
+        assert [row["name"] for row in data["missing"]] == ["photo_03", "photo_04"]
+        assert data["missing"][0]["why"].endswith("photo_03.jpg has no mask")
+        assert data["missing"][1]["why"].endswith("has no pair of this name")
+        assert data["new"] == [
+            {"name": "photo_90", "file": str(folder.resolve() / "images" / "photo_90.jpg")}
+        ]
+        assert not result["same"]
+        assert result["conclusions"] == [
+            "Other data make another training: neither the bytes nor the figures of this run can "
+            "be expected."
+        ]
+        text = shown(result)
+        for words in ("changed", "missing  photo_03", "photo_03.jpg has no mask", "new   "):
+            assert words in text
+
+    def test_of_many_differences_ten_are_shown_and_all_are_told(self, made, folder):
+        for path in (folder / "masks").iterdir():
+            path.write_bytes(path.read_bytes() + b"\0")
+        result = verify(made)
+        assert len(result["data"]["changed"]) == 12
+        text = shown(result)
+        assert text.count("changed  ") == 10
+        assert "... and 2 more; --json lists all" in text
+
+    def test_data_may_lie_elsewhere_now(self, made, folder, tmp_path):
+        shutil.move(folder, tmp_path / "moved data")
+        result = verify(made)
+        assert not result["same"]
+        assert "does not exist" in result["data"]["problem"]
+        assert result["data"]["problem"].endswith("name the place with --data")
+        assert "name the place with --data" in shown(result)
+        result = verify(made, tmp_path / "moved data")
+        assert result["same"]
+        assert f"unetkit train '{tmp_path / 'moved data'}' --config" in result["conclusions"][0]
+
+    def test_a_place_that_is_named_and_is_none_is_an_error(self, made, tmp_path):
+        with pytest.raises(DataNotFoundError, match="nowhere does not exist"):
+            verify(made, tmp_path / "nowhere")
+
+    def test_lists_that_move_a_pair_into_another_part_are_seen(self, folder, tmp_path):
+        names = [f"photo_{i:02d}" for i in range(12)]
+        (folder / "train.txt").write_text("\n".join(names[:9]))
+        (folder / "test.txt").write_text("\n".join(names[9:]))
+        made = make_run(tmp_path / "run", folder)
+        assert verify(made)["same"]  # what is cut for validation is of the list for training
+        (folder / "train.txt").write_text("\n".join(names[1:9]))
+        (folder / "test.txt").write_text("\n".join([names[0], *names[9:]]))
+        result = verify(made)
+        then = next(part for part, found in read(made).items() if "photo_00" in found)
+        moved = {"name": "photo_00", "then": then, "now": "test"}
+        assert result["data"]["moved"] == [moved]
+        assert f"photo_00: {then} then, test now" in shown(result)
+
+    def test_with_a_split_file_only_its_pairs_count(self, made, folder, tmp_path):
+        given = tmp_path / "given.json"
+        shutil.copy(made / "split.json", given)
+        other = make_run(tmp_path / "other", folder, split=str(given))
+        write_pair(folder, "photo_90")
+        assert not verify(made)["same"]
+        assert verify(other)["same"]
+        parts = read(other)
+        name = parts["test"].pop()
+        parts["train"].append(name)
+        given.write_text(json.dumps(parts))
+        moved = {"name": name, "then": "test", "now": "train"}
+        assert verify(other)["data"]["moved"] == [moved]
+        given.unlink()
+        result = verify(other)
+        assert result["data"]["same"]
+        (problem,) = (row["problem"] for row in result["files"] if row["problem"])
+        assert "given.json does not exist" in problem
+        assert f"--split {other / 'split.json'}" in problem
+
+    def test_what_was_told_of_the_sources_still_holds(self, folder, tmp_path):
+        shutil.copytree(folder / "masks", folder / "other_masks")
+        write_split(tmp_path / "run", folder, masks="other_masks")
+        (tmp_path / "run" / "config.toml").write_text("[sources]\nmasks = 'other_masks'\n")
+        write_manifest(tmp_path / "run", VALUES)
+        assert verify(tmp_path / "run")["data"]["same"]
+        for text in ("sources = 3", "[sources]\nmask = 'x'", "[sources]\nchannel_axis = 'x'"):
+            (tmp_path / "run" / "config.toml").write_text(text)
+            assert verify(tmp_path / "run")["data"]["problem"]  # several masks, and no word of it
+
+    def test_progress_is_shown(self, made):
+        class Counting(Display):
+            total = done = 0
+
+            def task(self, name, total):
+                self.total = total
+                return self.count
+
+            def count(self):
+                self.done += 1
+
+        display = Counting()
+        verify(made, display=display)
+        assert display.done == display.total == 12
+
+
+def read(run):
+    return read_split_names(run / "split.json")
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("change", "what", "words"),
+        [
+            ({"unetkit": "0.0.1"}, "unetkit", "Another version of unetkit"),
+            ({"python": "3.9.0"}, "python", "the same bytes cannot be expected, only figures"),
+            ({"platform": "Plan9-4"}, "system", "only figures within the noise between seeds"),
+            ({"backend": "jax"}, "backend", "only figures within the noise between seeds"),
+            ({"device": "gpu:7, Keras"}, "device", "only figures within the noise between seeds"),
+            ({"device": "cpu:0 (99 cores), Keras"}, "device", "only figures within the noise"),
+            ({"machine": {"processor": "Z80"}}, "processor", "only figures within the noise"),
+            ({"threads": {"inter_op": 1, "intra_op": 9}}, "intra-op threads", "only figures with"),
+            ({"threads": {"inter_op": 0, "intra_op": 0}}, "inter-op threads", "only figures with"),
+        ],
+    )
+    def test_what_differs_is_named_with_what_it_means(self, made, change, what, words):
+        update_manifest(made, **change)
+        result = verify(made)
+        assert what in differing(result)
+        assert not result["same"]
+        assert words in result["conclusions"][0]
+        assert not any("byte for byte" in sentence for sentence in result["conclusions"])
+        assert f"{what}: " in shown(result)
+
+    @pytest.mark.parametrize(
+        ("package", "words"),
+        [
+            ("numpy", "the same bytes cannot be expected, only figures"),
+            ("scikit-learn", "the run's own cut is taken with --split {run}/split.json"),
+            ("scikit-image", "the weights are not touched by that."),
+            ("onnxruntime", "but model.onnx may have other bytes."),
+        ],
+    )
+    def test_a_package_is_told_with_its_part_in_the_result(self, made, package, words):
+        versions = {**provenance()["versions"], package: "0.1"}
+        update_manifest(made, versions=versions)
+        result = verify(made)
+        assert differing(result) == {package}
+        assert words.format(run=made) in result["conclusions"][0]
+        assert f"{package}: 0.1 then, {provenance()['versions'][package]} now" in shown(result)
+        # Only what computes takes the promise of the same weights away.
+        assert (len(result["conclusions"]) == 2) == (package != "numpy")
+
+    def test_a_package_that_is_gone_or_new_is_a_difference(self, made):
+        versions = provenance()["versions"]
+        del versions["pillow"]
+        update_manifest(made, versions={**versions, "torch": "2.0"})
+        result = verify(made)
+        assert differing(result) >= {"pillow", "torch"}
+        assert "pillow: none then, " in shown(result)
+
+    def test_what_has_no_effect_is_told_and_changes_nothing(self, made):
+        machine = {**provenance()["machine"], "memory_gib": 1.5}
+        git = {"folder": "/x", "revision": "0123456789abcdef", "dirty": True}
+        update_manifest(made, machine=machine, git=git)
+        result = verify(made)
+        assert differing(result) == {"memory_gib", "git"}
+        assert result["same"]
+        text = shown(result)
+        assert "memory_gib: 1.5 then" in text
+        assert "git: 0123456789ab, with changes then, " in text
+        assert text.count("(of no effect)") == 2
+
+    def test_the_device_of_then_is_asked_for_where_a_better_one_is_there(self, made, monkeypatch):
+        monkeypatch.setattr(backend, "choose_device", lambda wanted: wanted or "gpu:0")
+        result = verify(made)
+        assert result["same"]
+        assert result["conclusions"][0].endswith("--device cpu:0")
+
+    def test_a_run_that_was_not_deterministic_promises_nothing(self, made):
+        update_manifest(made, deterministic=False, threads={"inter_op": backend.inter_op_threads()})
+        (sentence,) = [s for s in verify(made)["conclusions"] if "training.deterministic" in s]
+        assert "even on the same machine the same bytes cannot be expected" in sentence
+
+    def test_what_was_not_recorded_is_not_the_same(self, made):
+        write_manifest(made, {"state": "finished"})
+        result = verify(made)
+        assert not result["same"]
+        assert {"unetkit", "python", "device", "processor", "backend"} <= differing(result)
+
+
+class TestFiles:
+    def problems(self, run):
+        result = verify(run)
+        found = {row["name"]: row["problem"] for row in result["files"] if row["problem"]}
+        assert result["same"] == (not found)
+        if found:
+            assert "Files of the run are damaged or gone" in " ".join(result["conclusions"])
+            assert all(name in shown(result) for name in found)
+        return found
+
+    def test_whole_ones_have_no_problem(self, made):
+        assert self.problems(made) == {}
+
+    @pytest.mark.parametrize(
+        ("name", "words"),
+        [("best.weights.h5", "it is not there"), ("config.toml", "it cannot be read")],
+    )
+    def test_one_that_is_gone_is_named(self, made, name, words):
+        (made / name).unlink()
+        assert words in self.problems(made)[name]
+
+    def test_a_split_that_is_gone_leaves_the_data_unknown(self, made):
+        (made / "split.json").unlink()
+        result = verify(made, made)
+        assert "holds no split.json" in result["data"]["problem"]
+        assert not result["data"]["same"]
+
+    def test_a_configuration_that_was_changed_is_named(self, made):
+        text = (made / "config.toml").read_text()
+        (made / "config.toml").write_text(text.replace("steps = 4", "steps = 5"))
+        assert self.problems(made) == {
+            "config.toml": "it is not what the run was trained with: training differ"
+        }
+        (made / "config.toml").write_text(text + "[")
+        assert "it cannot be read" in self.problems(made)["config.toml"]
+
+    def test_a_split_that_was_changed_is_named(self, made):
+        record = json.loads((made / "split.json").read_text())
+        record["train"].append(record["test"].pop())
+        (made / "split.json").write_text(json.dumps(record))
+        assert "not those that the manifest has the hash of" in self.problems(made)["split.json"]
+
+    @pytest.mark.parametrize("kept", [0, 100, 4000])
+    def test_weights_cut_short_are_named(self, made, kept):
+        file = made / "best.weights.h5"
+        file.write_bytes(file.read_bytes()[:kept])
+        assert "it cannot be read" in self.problems(made)["best.weights.h5"]
+
+    def test_weights_that_are_no_numbers_are_named(self, made):
+        with h5py.File(made / "best.weights.h5", "a") as file:
+            file["layers/conv/vars/0"][3] = np.nan
+        problem = self.problems(made)["best.weights.h5"]
+        assert problem == "layers/conv/vars/0 holds numbers that are not finite"
+
+    def test_weights_that_claim_more_than_there_is_are_not_read(self, made):
+        with h5py.File(made / "best.weights.h5", "a") as file:
+            file.create_dataset("huge", (1 << 40,), np.float32, chunks=(1 << 10,))
+        problem = self.problems(made)["best.weights.h5"]
+        assert problem == "huge claims to be larger than the file"
+
+    def test_a_model_that_was_exported_has_to_be_there_and_whole(self, run, made):
+        update_manifest(made, export_difference=1e-6)
+        assert self.problems(made) == {"model.onnx": "it is not there"}
+        model = (run / "model.onnx").read_bytes()
+        (made / "model.onnx").write_bytes(model)
+        assert self.problems(made) == {}
+        (made / "model.onnx").write_bytes(model[: len(model) // 2])
+        assert "is not a model that can be loaded" in self.problems(made)["model.onnx"]
+
+    def test_checkpoints_have_to_be_whole(self, made):
+        write_checkpoint(made / "checkpoints", 5, {"a": np.arange(9)}, {"step": 5})
+        file = made / "checkpoints" / "step-00000005.npz"
+        file.write_bytes(file.read_bytes()[:100])
+        assert "step-00000005.npz is damaged" in self.problems(made)["checkpoints"]
+
+    def test_an_interrupted_run_needs_a_checkpoint_and_no_model(self, made):
+        update_manifest(made, state="interrupted", best={"step": 0, "mean_iou": -1.0})
+        (made / "best.weights.h5").unlink()
+        result = verify(made)
+        assert result["same"]
+        assert result["conclusions"][0] == (
+            f"The run is not finished (interrupted). To go on: unetkit train --resume {made}"
+        )
+        shutil.rmtree(made / "checkpoints")
+        assert self.problems(made) == {"checkpoints": "there is none, so the run cannot be resumed"}
+
+
+class TestCommand:
+    def test_the_exit_code_says_whether_all_is_the_same(self, made, folder):
+        done = CliRunner().invoke(main, ["verify", str(made)])
+        assert done.exit_code == 0, done.output
+        assert "as they were" in done.output
+        assert "byte for byte" in done.output
+        (folder / "images" / "photo_01.jpg").write_bytes(b"")
+        done = CliRunner().invoke(main, ["verify", str(made)])
+        assert done.exit_code == 1
+        assert "photo_01.jpg" in done.output
+        assert "Other data make another training" in done.output
+
+    def test_json_is_all_that_is_printed(self, made, folder):
+        done = CliRunner().invoke(main, ["verify", str(made), "--data", str(folder), "--json"])
+        assert json.loads(done.stdout) == json.loads(json.dumps(verify(made, folder)))
+
+    def test_what_is_no_run_is_told_so(self, tmp_path):
+        done = CliRunner().invoke(main, ["verify", str(tmp_path)])
+        assert done.exit_code == 1
+        assert "holds no manifest.json; accepted is the folder of a training run" in done.stderr
+
+    def test_orders_to_the_terminal_in_a_file_are_not_obeyed(self, made):
+        update_manifest(made, python="\x1b[2J3.11")
+        done = CliRunner().invoke(main, ["verify", str(made)])
+        assert "\x1b[2J" not in done.output
+        assert "[2J3.11 then" in done.output
+
+
+def test_nothing_is_written(made, folder):
+    def state():
+        files = [path for root in (made, folder) for path in root.rglob("*") if path.is_file()]
+        return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = state()
+    verify(made)
+    assert state() == before
+
+
+@pytest.mark.parametrize("text", ["[]", '{"schema": 1, "state": "finished", "machine": 3}'])
+def test_a_damaged_manifest_is_named(made, text):
+    (made / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=r"manifest\.json cannot be used"):
+        verify(made)

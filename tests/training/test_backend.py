@@ -1,0 +1,110 @@
+"""The framework's device, threads and errors."""
+
+import subprocess
+import sys
+
+import pytest
+
+from unetkit.errors import ConfigError
+from unetkit.training import backend
+
+
+def test_the_processor_is_there_and_named():
+    assert backend.choose_device("cpu").startswith("cpu")
+    assert backend.choose_device(None)
+    assert "Keras" in backend.describe_device("cpu:0")
+    assert "cores" in backend.describe_device("cpu:0")
+
+
+def test_a_device_that_is_not_there_is_refused_with_those_that_are():
+    with pytest.raises(ConfigError, match=r"device 'gpu:7' is not there .*accepted are .*cpu:0"):
+        backend.choose_device("gpu:7")
+    with pytest.raises(ConfigError, match="device 'tpu' is not there"):
+        backend.choose_device("tpu")
+
+
+def test_only_accelerators_compute_in_half_precision_by_themselves():
+    assert backend.fastest_precision("cpu:0") == "float32"
+    assert backend.fastest_precision("gpu:0") == "mixed_float16"
+    assert backend.fastest_precision("tpu:0") == "mixed_bfloat16"
+
+
+class ResourceExhaustedError(Exception):
+    """As TensorFlow names it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (ResourceExhaustedError("OOM when allocating"), True),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes"), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_no_memory_is_told_from_other_errors(error, expected):
+    assert backend.is_out_of_memory(error) is expected
+
+
+def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(backend, "_jax_has_computed", lambda: False)
+    monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=dump")
+    for _ in range(2):
+        assert backend.make_repeatable() is None
+        assert backend.variables_that_matter()["XLA_FLAGS"] == (
+            "--xla_dump_to=dump --xla_gpu_deterministic_ops=true"
+        )
+
+
+def test_where_jax_has_computed_it_says_that_it_cannot(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(backend, "_jax_has_computed", lambda: True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    assert "JAX has computed before in this process" in backend.make_repeatable()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
+    assert backend.make_repeatable() is None
+
+
+def test_of_other_frameworks_the_same_bytes_are_not_promised(monkeypatch):
+    monkeypatch.setattr(backend.keras.backend, "backend", lambda: "torch")
+    assert "the Keras backend is torch" in backend.make_repeatable()
+
+
+def in_a_process(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_fresh_process_becomes_repeatable():
+    code = """
+from unetkit import backend
+print(backend.make_repeatable(), backend.inter_op_threads())
+print(backend.make_repeatable())
+"""
+    assert in_a_process(code) == "None 1\nNone"
+
+
+def test_a_process_that_has_computed_says_that_it_cannot(monkeypatch):
+    monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
+    code = """
+import keras
+keras.ops.zeros(3)
+from unetkit import backend
+print(backend.make_repeatable())
+"""
+    assert "TensorFlow has computed before in this process" in in_a_process(code)
+    assert "TF_NUM_INTEROP_THREADS=1" in in_a_process(code)
+
+
+def test_the_environment_can_make_it_so_from_the_start(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTEROP_THREADS", "1")
+    code = """
+import keras
+keras.ops.zeros(3)
+from unetkit import backend
+print(backend.make_repeatable(), backend.inter_op_threads())
+"""
+    assert in_a_process(code) == "None 1"

@@ -1,0 +1,290 @@
+"""What is chosen for a run, and the file that makes the same run again."""
+
+import pytest
+
+from tests.conftest import TINY_CONFIG
+from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
+from unetkit.data.classes import TRIMAP_CLASSES, Classes
+from unetkit.data.dataset import Sources, find_dataset
+from unetkit.errors import ConfigError, DataNotFoundError
+from unetkit.io.pixel_format import PixelFormat
+from unetkit.models.unet import PRESETS
+from unetkit.training.config import (
+    RECIPES,
+    choose_config,
+    config_from_file,
+    config_to_toml,
+    decided_classes,
+    read_config,
+)
+
+# Sizes of the training images, classes and pixels, as an examination of the data finds them.
+PHOTOS = ([(20, 24), (30, 40)] * 50, TRIMAP_CLASSES, PixelFormat())
+CELLS = Classes(("background", "foreground"), (0, 255), background=0)
+FRAMES = ([(512, 512)] * 100, CELLS, PixelFormat(1))
+DEEP = PixelFormat(2, "uint16", (180.0, 170.5), (4000.0, 3900.0), "first")
+
+
+@pytest.fixture
+def dataset(folder):
+    return find_dataset(folder)
+
+
+def choose(dataset, found, overrides=None, **options):
+    return choose_config(dataset, *found, overrides or {}, **options)
+
+
+class TestChoices:
+    def test_photos_of_many_sizes_are_resized(self, dataset):
+        config = choose(dataset, PHOTOS)
+        assert (config.scale.policy, config.scale.height, config.scale.width) == (
+            "resize",
+            128,
+            128,
+        )
+        assert config.augmentation == PHOTO_AUGMENTATION
+        assert config.pixels == PixelFormat(3)
+
+    def test_large_frames_of_one_size_keep_their_pixels(self, dataset):
+        config = choose(dataset, FRAMES)
+        assert (config.scale.policy, config.scale.height, config.scale.width) == (
+            "native",
+            256,
+            256,
+        )
+        assert config.augmentation == MICROSCOPE_AUGMENTATION
+        assert config.pixels == PixelFormat(1)
+
+    def test_small_pictures_of_one_size_are_seen_whole(self, dataset):
+        scale = choose(dataset, ([(100, 130)] * 4, *PHOTOS[1:])).scale
+        # the next multiples of the stride of 32
+        assert (scale.policy, scale.height, scale.width) == ("resize", 128, 160)
+
+    def test_the_paper_takes_its_own_tile(self, dataset):
+        scale = choose(dataset, FRAMES, {"preset": "paper"}).scale
+        assert (scale.height, scale.width) == (388, 388)
+
+    def test_every_preset_has_a_recipe(self):
+        assert RECIPES.keys() == PRESETS.keys()
+
+    def test_the_notebook_trains_as_the_notebook_does(self, dataset):
+        config = choose(dataset, PHOTOS, {"preset": "notebook"})
+        assert config.augmentation == NO_AUGMENTATION
+        assert config.normalization.multiply == 1 / 256
+        training = config.training
+        assert (training.optimizer, training.loss, training.batch_size) == (
+            "adam",
+            {"cross_entropy": 1.0},
+            32,
+        )
+        # 20 times 100 samples are 63 steps of 32; 5 epochs of 4 steps are the least between looks
+        assert (training.steps, training.steps_per_validation) == (63, 20)
+
+    def test_epochs_are_passes_over_the_training_part(self, dataset):
+        training = choose(dataset, PHOTOS, {"training": {"batch_size": 4}}, epochs=3).training
+        # 100 / 4 = 25 steps a pass
+        assert (training.steps, training.steps_per_validation) == (75, 25)
+
+    def test_an_epoch_of_crops_covers_the_frames(self, dataset):
+        training = choose(dataset, FRAMES, {"training": {"batch_size": 4}}, epochs=1).training
+        # 512 * 512 / (256 * 256) = 4 crops a frame, 100 frames: 400 samples are 100 steps of 4
+        assert training.steps == 100
+
+    def test_few_samples_are_not_seen_more_often_than_asked(self, dataset):
+        few = (PHOTOS[0][:20], *PHOTOS[1:])
+        training = choose(dataset, few, epochs=1).training
+        assert training.steps == 2  # of 16 samples
+
+    def test_steps_are_taken_as_they_are(self, dataset):
+        asked = {"training": {"steps": 31, "steps_per_validation": 10}}
+        assert choose(dataset, PHOTOS, asked).training.steps == 31
+
+    def test_validation_is_not_put_off_for_large_sets(self, dataset):
+        many = (PHOTOS[0] * 1000, *PHOTOS[1:])
+        assert choose(dataset, many).training.steps_per_validation == 200
+
+    def test_what_is_asked_for_wins(self, dataset):
+        overrides = {
+            "scale": {"fit": "letterbox"},
+            "training": {"learning_rate": 1, "loss": "dice"},
+            "network": {"filters": [4, 8]},
+            "classes": {"names": ["a", "b", "c"], "values": [1, 2, 3], "background": 1},
+            "pixels": {"low": [3], "high": [250.0]},
+            "sources": {"masks": "*_seg"},
+            "split": {"group_by": "(dish)"},
+        }
+        config = choose(dataset, PHOTOS, overrides)
+        assert config.scale.fit == "letterbox"
+        assert config.training.learning_rate == 1.0
+        assert config.network.filters == (4, 8)
+        assert config.classes.names == ("a", "b", "c")
+        assert config.pixels == PixelFormat(3, low=(3.0,), high=(250.0,))
+        assert config.sources == Sources(masks="*_seg")
+        assert config.split.group_by == "(dish)"
+
+    def test_a_split_file_is_found_from_any_folder(self, dataset, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        config = choose(dataset, PHOTOS, {"split": {"file": "mine.json"}})
+        assert config.split.file == str(tmp_path / "mine.json")
+
+    def test_data_are_found_from_any_folder(self, folder, monkeypatch):
+        (folder / "pairs.csv").write_text("image,mask\nimages/photo_00.jpg,masks/photo_00.png\n")
+        monkeypatch.chdir(folder.parent)
+        for name in ("data", "data/pairs.csv"):
+            config = choose(find_dataset(name), PHOTOS)
+            assert config.data == str(folder.parent / name)
+
+
+class TestFile:
+    @pytest.mark.parametrize("preset", PRESETS)
+    def test_a_configuration_comes_back_from_its_file(self, dataset, tmp_path, preset):
+        config = choose(dataset, PHOTOS, {"preset": preset})
+        path = tmp_path / "config.toml"
+        path.write_text(config_to_toml(config), encoding="utf-8")
+        assert config_from_file(path) == config
+        # and given as overrides it decides everything, whatever the data look like
+        assert choose(dataset, FRAMES, read_config(path)) == config
+
+    def test_everything_that_says_what_data_are_comes_back(self, dataset, tmp_path):
+        classes = Classes(
+            ("ground", "cell"),
+            (0, 1),
+            background=0,
+            kind="instances",
+            colours=((0, 0, 0), (9, 8, 7)),
+        )
+        overrides = {
+            "sources": {
+                "images": "raw",
+                "masks": "*_seg",
+                "channel_axis": "first",
+                "skip_bad": True,
+            },
+            "split": {"group_by": r"(dish\d)", "file": str(tmp_path / "s.json")},
+        }
+        config = choose(dataset, ([(64, 64)], classes, DEEP), overrides)
+        path = tmp_path / "config.toml"
+        path.write_text(config_to_toml(config), encoding="utf-8")
+        assert config_from_file(path) == config
+        assert config.pixels == DEEP
+        assert config.sources == Sources("raw", "*_seg", "first", True)
+
+    @pytest.mark.parametrize(
+        ("kind", "values", "special"),
+        [
+            ("colours", (0x804080, 0xFFFFFF), {"ignore": 0}),
+            ("classes", (0, 7), {"ignore": 255}),
+            ("classes", (0, 255), {"threshold": 127}),
+        ],
+    )
+    def test_every_kind_of_mask_comes_back(self, dataset, tmp_path, kind, values, special):
+        classes = Classes(("a", "b"), values, kind=kind, **special)
+        config = choose(dataset, ([(64, 64)], classes, PixelFormat()))
+        path = tmp_path / "config.toml"
+        path.write_text(config_to_toml(config), encoding="utf-8")
+        assert config_from_file(path).classes == classes
+
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(DataNotFoundError, match=r"none\.toml cannot be read"):
+            read_config(tmp_path / "none.toml")
+
+    def test_a_file_that_is_no_toml_is_named(self, tmp_path):
+        (tmp_path / "c.toml").write_text("seed : 1")
+        with pytest.raises(ConfigError, match=r"c\.toml is not TOML .*line 1"):
+            read_config(tmp_path / "c.toml")
+
+    def test_an_unknown_key_gets_a_suggestion(self, tmp_path):
+        (tmp_path / "c.toml").write_text("[training]\nlearning_rat = 0.1\n")
+        with pytest.raises(
+            ConfigError,
+            match=r"'learning_rat' in \[training\] of .*c\.toml is unknown; .*'learning_rate'\?",
+        ):
+            read_config(tmp_path / "c.toml")
+
+    def test_an_unknown_section_gets_a_suggestion(self, tmp_path):
+        (tmp_path / "c.toml").write_text("[trainin]\nseed = 1\n")
+        with pytest.raises(ConfigError, match=r"key 'trainin' .*did you mean 'training'\?"):
+            read_config(tmp_path / "c.toml")
+
+    @pytest.mark.parametrize(
+        ("line", "message"),
+        [
+            ("in_channels = 3", "key 'in_channels' in .* is unknown; accepted are data, preset"),
+            ("data = 5", "data in .* is 5; accepted is str"),
+            ("preset = ['fast']", "preset in .*; accepted is str"),
+        ],
+    )
+    def test_top_level_values_of_the_wrong_kind(self, tmp_path, line, message):
+        (tmp_path / "c.toml").write_text(line)
+        with pytest.raises(ConfigError, match=message):
+            read_config(tmp_path / "c.toml")
+
+    def test_a_value_where_a_table_belongs(self, tmp_path):
+        (tmp_path / "c.toml").write_text("scale = 3\n")
+        with pytest.raises(ConfigError, match=r"scale in .* is 3; accepted is a table"):
+            read_config(tmp_path / "c.toml")
+
+    def test_a_part_of_a_configuration_is_not_a_run_s(self, tmp_path):
+        (tmp_path / "c.toml").write_text("preset = 'fast'\n")
+        with pytest.raises(ConfigError, match=r"lacks data, sources, classes, pixels"):
+            config_from_file(tmp_path / "c.toml")
+
+    @pytest.mark.parametrize(
+        ("section", "values", "message"),
+        [
+            ("training", {"batch_size": "4"}, "batch_size in .* is '4'; accepted is int"),
+            ("training", {"batch_size": 0}, "batch_size is 0; accepted are whole numbers"),
+            ("training", {"learning_rate": True}, "learning_rate in .* is True; accepted is float"),
+            ("training", {"learning_rate": -1.0}, "learning_rate is -1.0"),
+            ("training", {"optimizer": "adma"}, "optimizer is 'adma'; .*did you mean 'adam'"),
+            ("training", {"loss": "dise"}, "loss 'dise' is unknown; .*did you mean 'dice'"),
+            ("training", {"schedule": "step"}, "schedule is 'step'; accepted are 'cosine'"),
+            ("network", {"filters": [1.5, 2]}, "filters in .* is"),
+            ("network", {"filters": [4]}, r"filters is \[4\]; accepted are at least two"),
+            ("network", {"padding": "full"}, "padding is 'full'; accepted are 'same', 'valid'"),
+            ("scale", {"policy": "crop"}, "policy is 'crop'; accepted are 'resize', 'native'"),
+            ("augmentation", {"rotation": -3}, "rotation is -3.0; accepted are values from 0"),
+            ("training", {"seed": -1}, "seed is -1; accepted are whole numbers from 0"),
+            ("training", {"weight_decay": float("nan")}, "weight_decay is nan"),
+            ("training", {"momentum": -5}, "momentum -5.0; accepted are values from 0"),
+            ("split", {"seed": 5_000_000_000}, "seed is 5000000000"),
+            ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
+            ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),
+            ("classes", {"names": 5}, "names in .* is 5; accepted is tuple"),
+            ("classes", {"names": ["a", "b"]}, "have 2 names, 3 values and 3 colours; accepted"),
+            ("classes", {"kind": "class"}, "kind is 'class'; .*did you mean 'classes'"),
+            ("classes", {"ignore": 2}, "2 is both a class and the value to ignore"),
+            ("classes", {"ignore": "255"}, "ignore in .* is '255'; accepted is int"),
+            ("classes", {"threshold": 127}, "threshold is 127 for 3 classes"),
+            ("pixels", {"channels": 0}, "channels is 0; accepted are 1 to 256"),
+            ("pixels", {"channels": 3.0}, "channels in .* is 3.0; accepted is int"),
+            ("pixels", {"dtype": "int16"}, "dtype is 'int16'; accepted are 'uint8', 'uint16'"),
+            ("pixels", {"low": 0}, "low in .* is 0; accepted is tuple"),
+            ("pixels", {"low": [300]}, r"low is \[300\] and high \[255.0\]; accepted is one"),
+            ("pixels", {"high": [1, 2]}, r"high \[1, 2\]; .*3 channels, low below high"),
+            ("sources", {"channel_axis": "middle"}, "channel_axis is 'middle'; accepted are auto"),
+            ("sources", {"skip_bad": 1}, "skip_bad in .* is 1; accepted is bool"),
+            ("sources", {"masks": ["GT"]}, "masks in .*; accepted is str"),
+            ("split", {"group_by": "("}, "group_by is '\\(', which is no regular expression"),
+            ("split", {"test_fraction": 1.0}, "test_fraction 1.0; accepted are shares"),
+            ("split", {"file": 5}, "file in .* is 5; accepted is str"),
+            ("classes", {"background": 7}, "background is class 7; accepted are indices"),
+            ("classes", {"colours": [[1, 2, 999]] * 3}, "colours are .*; accepted are three whole"),
+            ("classes", {"names": ["a", "b", "c\x00"]}, "unprintable characters"),
+        ],
+    )
+    def test_values_that_are_not_accepted(self, dataset, section, values, message):
+        with pytest.raises(ConfigError, match=message):
+            choose(dataset, PHOTOS, {section: values})
+
+    def test_an_unknown_preset_gets_a_suggestion(self, dataset):
+        with pytest.raises(ConfigError, match=r"preset 'fats' is unknown; .*did you mean 'fast'\?"):
+            choose(dataset, PHOTOS, {"preset": "fats"})
+
+    def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset):
+        assert choose(dataset, PHOTOS, TINY_CONFIG).training.steps == 4
+
+
+def test_colours_that_are_no_numbers_are_a_worded_error():
+    with pytest.raises(ConfigError, match=r"colours in \[classes\] is .*; accepted is"):
+        decided_classes({"classes": {"colours": [["a", "b", "c"], ["d", "e", "f"]]}})
