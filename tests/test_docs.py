@@ -347,6 +347,8 @@ class TestCodePage:
     def test_a_thick_rim_is_what_needs_keras(self):
         for part in self.DRAWING.split("<rect ")[1:]:
             for room in re.findall(r'class="title files"[^>]*>(\w+)<', part):
+                if room == "cli":  # each command imports what it calls
+                    continue
                 files = [name for name in MODULES if name.split(".")[0] == room]
                 is_thick = part.startswith('class="files keras"')
                 assert any(map(needs_keras, files)) == is_thick, room
@@ -448,4 +450,4 @@ def test_the_documents_extra_builds_the_site():
     how = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     assert 'pip install -e ".[docs]"' in how or 'pip install ".[docs]"' in how
     assert "sphinx-build -W -b html docs site" in how
-    assert "site/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+    assert "/site/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
