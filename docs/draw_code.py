@@ -89,7 +89,7 @@ BOXES = {
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
     ),
     "visualization": Box(
-        560, 574, 200, "visualization", ("overlays, figures,", "charts, diagrams")
+        560, 574, 200, "visualization", ("overlays, figures,", "charts, diagrams"), True
     ),
     "report": Box(300, 640, 195, "report.html"),
 }
