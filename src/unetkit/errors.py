@@ -60,18 +60,18 @@ class SizeError(UnetkitError, ValueError):
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The options nearest to a mistyped word, as the end of an error sentence.
+    """Ending of an error message that suggests the option nearest to a mistyped word.
+
+    Returns:
+        Text that begins with a semicolon; empty if no option resembles the word.
 
     >>> did_you_mean("fats", ["fast", "paper"])
-    "did you mean 'fast'?"
+    "; did you mean 'fast'?"
     >>> did_you_mean("xyz", ["fast", "paper"])
-    "choose one of 'fast', 'paper'"
+    ''
     """
-    options = sorted(options)
-    near = difflib.get_close_matches(word, options, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"choose one of {', '.join(map(repr, options))}"
+    near = difflib.get_close_matches(word, sorted(options), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @contextmanager

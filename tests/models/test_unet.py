@@ -443,12 +443,12 @@ class TestRefusals:
     @pytest.mark.parametrize("name", CHOICES)
     def test_value_that_is_no_choice_is_refused_with_all_choices(self, name):
         accepted = ", ".join(map(repr, CHOICES[name]))
-        message = f"{name} is 'cubic'; accepted are {accepted}; choose one of them"
+        message = f"{name} is 'cubic'; accepted are {accepted}"
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
             UNetConfig(**{name: "cubic"})
 
     def test_stem_stride_of_three_is_refused(self):
-        with pytest.raises(ConfigError, match=r"^stem_stride is 3; accepted are 1, 2; choose one"):
+        with pytest.raises(ConfigError, match=r"^stem_stride is 3; accepted are 1, 2$"):
             UNetConfig(stem_stride=3)
 
     @pytest.mark.parametrize("filters", [(), (16,), (16, 0), (16, -32, 64)])

@@ -40,7 +40,7 @@ class _Commands(click.Group):
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             names = self.list_commands(ctx)
             ctx.fail(
-                f"no command {args[0]!r}; accepted are {', '.join(names)}; "
+                f"no command {args[0]!r}; accepted are {', '.join(names)}"
                 f"{did_you_mean(args[0], names)}"
             )
         return super().resolve_command(ctx, args)

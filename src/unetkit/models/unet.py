@@ -66,8 +66,7 @@ class UNetConfig:
             value = getattr(self, name)
             if value not in accepted:
                 raise ConfigError(
-                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
-                    "choose one of them"
+                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                 )
         if len(self.filters) < 2 or min(self.filters) < 1:
             raise ConfigError(
@@ -142,7 +141,7 @@ def preset_config(name: str) -> UNetConfig:
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(
-            f"preset {name!r} is unknown; accepted are {', '.join(map(repr, PRESETS))}; "
+            f"preset {name!r} is unknown; accepted are {', '.join(map(repr, PRESETS))}"
             f"{did_you_mean(str(name), PRESETS)}"
         )
     return PRESETS[name]

@@ -112,7 +112,7 @@ class TrainingConfig:
             value = getattr(self, name)
             if value not in accepted:
                 raise ConfigError(
-                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
+                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                     f"{did_you_mean(str(value), accepted)}"
                 )
         for name in ("steps", "steps_per_validation", "batch_size", "accumulation"):
@@ -297,7 +297,7 @@ def check_keys(raw: Overrides, source: str) -> None:
 def _require_known(key: str, known: list[str], where: str) -> None:
     if key not in known:
         raise ConfigError(
-            f"key {key!r} in {where} is unknown; accepted are {', '.join(known)}; "
+            f"key {key!r} in {where} is unknown; accepted are {', '.join(known)}"
             f"{did_you_mean(key, known)}"
         )
 

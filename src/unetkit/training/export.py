@@ -62,7 +62,7 @@ def export(
     display = display or Display()
     if format not in FORMATS:
         raise ConfigError(
-            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}; "
+            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}"
             f"{did_you_mean(format, FORMATS)}"
         )
     run = Path(model)

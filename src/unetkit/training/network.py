@@ -63,7 +63,7 @@ def freeze(model: keras.Model, parts: Sequence[str]) -> int:
             raise ConfigError(
                 f"freeze has {part!r}, which begins no layer's name; accepted are "
                 f"{', '.join(accepted)}, 'encoder' or 'decoder' for all of their levels, and whole "
-                f"names of layers; {did_you_mean(part, accepted)}"
+                f"names of layers{did_you_mean(part, accepted)}"
             )
         for layer in named:
             layer.trainable = False
