@@ -25,7 +25,7 @@ from unetkit._shared.display import Display
 from unetkit.errors import DataError, DataNotFoundError, ModelFileError
 from unetkit.training import train as training
 from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 from unetkit.training.export import trained_network
 from unetkit.training.validation import Recorder
 
@@ -56,7 +56,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     )
     for file in ("curves.csv", "split.json", "config.toml"):
         found[file] = hashlib.sha256((run / file).read_bytes()).hexdigest()
-    network = trained_network(run, config_from_file(run / "config.toml"))
+    network = trained_network(run, read_config(run / "config.toml"))
     for i, weight in enumerate(network.weights):
         found[f"best weight {i}"] = hashlib.sha256(weight.numpy().tobytes()).hexdigest()
     return found
@@ -142,7 +142,7 @@ class TestExactness:
         assert not (run / "cache").exists()
 
     def test_dropout_draws_on_where_it_stopped(self, uninterrupted):
-        config = config_from_file(uninterrupted / "config.toml")
+        config = read_config(uninterrupted / "config.toml")
         network = build_unet(config.network, in_channels=3, num_classes=3)
         states = [f"model/{i}" for i, v in enumerate(network.variables) if "seed" in v.path]
         assert len(states) == 2  # in the two deepest blocks

@@ -15,7 +15,7 @@ from tests.conftest import write_disks, write_pair
 from unetkit import __version__
 from unetkit.cli.main import main
 from unetkit.models.unet import PRESETS
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 
 COMMANDS = (
     ["check"],
@@ -190,7 +190,7 @@ class TestData:
 
         done = unetkit(*words, "--skip-bad", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        config = config_from_file(tmp_path / "run" / "config.toml")
+        config = read_config(tmp_path / "run" / "config.toml")
         assert (config.sources.masks, config.sources.skip_bad) == ("masks/", True)
         assert (config.classes.names, config.classes.ignore) == (("ground", "disk"), 255)
         assert config.pixels.channel_axis == "first"

@@ -18,7 +18,8 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig, build_unet, preset_config
-from unetkit.training.config import RunConfig, TrainingConfig, config_from_file, config_to_toml
+from unetkit.training.config import RunConfig, TrainingConfig
+from unetkit.training.config_file import config_to_toml, read_config
 from unetkit.training.fine_tuning import start_from
 
 FAST = UNetConfig(filters=(4, 8), head_filters=4)
@@ -288,7 +289,7 @@ def test_a_source_that_diverged_is_refused(tmp_path):
 
 
 def test_a_run_that_trained_is_a_source(run):
-    config = config_from_file(run / run_folder.CONFIG)
+    config = read_config(run / run_folder.CONFIG)
     assert config.classes.names == TRIMAP_CLASSES.names
     images = images_for(config.network)
     from_run, from_file = fresh(config), fresh(config)

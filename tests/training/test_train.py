@@ -23,8 +23,8 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import LOSSES
 from unetkit.models.spec import image_digest
 from unetkit.training.batches import Sampler, build_cache
-from unetkit.training.choices import overrides_from
-from unetkit.training.config import config_from_file
+from unetkit.training.choices import gather_choices
+from unetkit.training.config_file import read_config
 
 RUN_FILES = {
     "best.weights.h5",
@@ -121,7 +121,7 @@ class TestRunFolder:
     def test_the_exported_network_has_the_best_weights(self, run, pets):
         from unetkit import build_unet
 
-        config = config_from_file(run / "config.toml")
+        config = read_config(run / "config.toml")
         network = build_unet(config.network, in_channels=3, num_classes=3)
         network.load_weights(run / "best.weights.h5")
         image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
@@ -153,10 +153,10 @@ class TestTraining:
         assert listener.validations == [2, 4, 5]
 
     def test_another_preset_brings_its_own_recipe(self, run, tmp_path):
-        overrides = overrides_from(run / "config.toml", None, "notebook", None, None)
-        assert overrides["preset"] == "notebook"
-        assert not {"network", "normalization", "augmentation", "training"} & overrides.keys()
-        assert "scale" in overrides
+        given = gather_choices(run / "config.toml", preset="notebook").to_mapping()
+        assert given["preset"] == "notebook"
+        assert not {"network", "normalization", "augmentation", "training"} & given.keys()
+        assert "scale" in given
 
     @pytest.mark.parametrize("which", ["run", "disks_run"])
     def test_its_own_configuration_makes_the_same_run(self, which, request, tmp_path):
@@ -168,7 +168,7 @@ class TestTraining:
     def test_minutes_become_steps_that_stand_in_the_file(self, pets, tmp_path, monkeypatch):
         monkeypatch.setattr("unetkit.training.network.CALIBRATION_SECONDS", 0.01)
         run = train(pets, out=tmp_path / "run", minutes=0.01, config=TINY_CONFIG)
-        training = config_from_file(run / "config.toml").training
+        training = read_config(run / "config.toml").training
         with open(run / "curves.csv", newline="", encoding="utf-8") as file:
             assert int(list(csv.DictReader(file))[-1]["step"]) == training.steps
 
@@ -188,7 +188,7 @@ class TestTraining:
             "training": {"steps": 2, "steps_per_validation": 2, "batch_size": 2},
         }
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
-        chosen = config_from_file(run / "config.toml")
+        chosen = read_config(run / "config.toml")
         assert chosen.scale.policy == "native"
         assert chosen.pixels == PixelFormat(1)
         predictor = Predictor(run)
@@ -232,7 +232,7 @@ class TestDeepPictures:
     """16 bits, fractions and many channels, from the file to the prediction."""
 
     def test_levels_come_from_all_training_pictures_and_go_into_the_file(self, disks_run):
-        pixels = config_from_file(disks_run / "config.toml").pixels
+        pixels = read_config(disks_run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (1, "uint16")
         # The disks use 200 to 3000; a tenth of that on either side is 280.
         assert -120 < pixels.low[0] < 0
@@ -249,7 +249,7 @@ class TestDeepPictures:
         )
         config = tiny(classes={"ignore": 255}, training={"steps": 2, "batch_size": 2})
         run = train(data, out=tmp_path / "run", config=config)
-        pixels = config_from_file(run / "config.toml").pixels
+        pixels = read_config(run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (channels, dtype)
         assert len(pixels.low) == channels
         assert all(bottom < low for bottom in pixels.low)
@@ -293,7 +293,7 @@ class TestIgnoredPixels:
     """Pixels whose value is named by `classes.ignore` have no part in anything."""
 
     def test_the_loss_of_a_batch_leaves_them_out(self, disks, disks_run, tmp_path):
-        config = config_from_file(disks_run / "config.toml")
+        config = read_config(disks_run / "config.toml")
         pairs = find_dataset(disks).pairs[:4]
         cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
         sampler = Sampler(
@@ -319,7 +319,7 @@ class TestIgnoredPixels:
         figures = again["figures"]["training"]
         summary = json.loads((disks_run / "manifest.json").read_text())
         assert figures["summed"]["mean_iou"] == pytest.approx(summary["best"]["mean_iou"], abs=1e-3)
-        config = config_from_file(disks_run / "config.toml")
+        config = read_config(disks_run / "config.toml")
         names = {image["name"] for image in again["images"]}
         pairs = [pair for pair in find_dataset(disks).pairs if pair.name in names]
         cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
@@ -392,7 +392,7 @@ class TestBadPairs:
             for entry in written[part]
         }
         assert set(Predictor(run).spec.seen) == expected
-        assert config_from_file(run / "config.toml").sources == Sources(skip_bad=True)
+        assert read_config(run / "config.toml").sources == Sources(skip_bad=True)
 
     def test_what_cannot_be_left_out_stops_the_run_all_the_same(self, damaged, tmp_path):
         Image.fromarray(np.full((20, 24), 9, np.uint8)).save(damaged / "masks" / "photo_01.png")
@@ -430,7 +430,7 @@ class TestSplits:
         monkeypatch.chdir(tmp_path)
         run = train(folder, out="run", config=tiny(split={"file": "mine.json"}))
         assert self.names_in(run) == expected
-        assert config_from_file(run / "config.toml").split.file == str(tmp_path / "mine.json")
+        assert read_config(run / "config.toml").split.file == str(tmp_path / "mine.json")
         assert len(Predictor(run).spec.seen) == 8
 
     def test_names_that_are_no_pairs_leave_no_run(self, folder, tmp_path):
@@ -466,7 +466,7 @@ class TestTables:
         }
         assert result["protocol"]["split"] == "the test part that the data name"
         assert (run / "evaluation-pairs" / "evaluation.json").is_file()
-        assert config_from_file(run / "config.toml").data == str(table)
+        assert read_config(run / "config.toml").data == str(table)
 
 
 class TestRefusals:

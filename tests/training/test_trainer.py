@@ -14,7 +14,7 @@ from tests.conftest import TINY_CONFIG
 from unetkit import train
 from unetkit._shared.display import Display
 from unetkit.errors import ConfigError, DivergedError
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
 from unetkit.training.validation import Recorder
 
@@ -95,7 +95,7 @@ class TestMemory:
         monkeypatch.setattr(keras.Model, "train_on_batch", small)
         listener = Listener()
         run = train(pets, out=tmp_path / "run", config=tiny(), display=listener)
-        chosen = config_from_file(run / "config.toml").training
+        chosen = read_config(run / "config.toml").training
         assert (chosen.batch_size, chosen.accumulation, chosen.steps) == (1, 4, 4)
         assert manifest(run)["configuration"]["training"]["accumulation"] == 4
         halvings = [text for text in listener.warnings if "memory does not suffice" in text]
@@ -257,14 +257,14 @@ class TestChoices:
     def test_what_a_start_leaves_open_comes_from_it(self, pets, run, tmp_path):
         chosen = {"start": str(run), "steps": 2, "steps_per_validation": 2, "batch_size": 4}
         again = train(pets, out=tmp_path / "run", config={"training": chosen})
-        theirs, ours = (config_from_file(r / "config.toml") for r in (run, again))
+        theirs, ours = (read_config(r / "config.toml") for r in (run, again))
         assert theirs.network == ours.network
         assert theirs.scale == ours.scale
         assert theirs.normalization == ours.normalization
 
     def test_class_weights_are_counted(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(class_weights="auto"))
-        weights = config_from_file(run / "config.toml").training.class_weights
+        weights = read_config(run / "config.toml").training.class_weights
         shares = list(manifest(run)["parts"]["train"]["classes"].values())
         assert len(weights) == 3
         assert np.argmax(weights) == np.argmin(shares)
@@ -277,7 +277,7 @@ class TestChoices:
         run = train(pets, out=tmp_path / "run", config=tiny(precision="mixed_bfloat16"))
         from unetkit.training.export import trained_network
 
-        network = trained_network(run, config_from_file(run / "config.toml"))
+        network = trained_network(run, read_config(run / "config.toml"))
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
 

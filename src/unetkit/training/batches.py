@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from unetkit._shared.display import Display
 from unetkit.data.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
@@ -24,9 +25,12 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import Pair
 from unetkit.data.reading import read_in_parallel, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
+from unetkit.data.splits import Split
+from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
+from unetkit.training.config import RunConfig
 
 LOADER_THREADS = 4  # each makes one batch ahead of the network
 
@@ -78,6 +82,52 @@ def build_cache(
         ),
         _map_arrays(folder / "masks.bin", "uint8", sizes),
     )
+
+
+def build_samplers(
+    folder: Path, split: Split, config: RunConfig, display: Display
+) -> dict[str, "Sampler"]:
+    """Decodes the training and the validation pairs of a run, and makes their samplers.
+
+    Args:
+        folder: Folder for the memory-mapped files.
+        split: Pairs of the run.
+        config: Configuration of the run.
+        display: Shows progress.
+
+    Returns:
+        The samplers "train" and "validation"; only the first one augments.
+
+    Raises:
+        DataError: A pair cannot be read, or every pixel of a split is ignored.
+    """
+    on_done = display.task("decoding", len(split.train + split.validation))
+    caches = {
+        name: build_cache(
+            folder / name, pairs, config.classes, config.pixels, config.scale, on_done
+        )
+        for name, pairs in (("train", split.train), ("validation", split.validation))
+    }
+    display.finish()
+    for name, cache in caches.items():
+        if all((mask == IGNORE).all() for mask in cache.masks):
+            raise DataError(
+                f"every pixel of the {name} split is ignored ({len(cache)} pairs); accepted are "
+                "splits with labelled pixels; correct the masks or the value to ignore, or split "
+                "the pairs with another --seed"
+            )
+    return {
+        name: Sampler(
+            cache,
+            config.scale,
+            config.network.geometry,
+            config.pixels,
+            config.normalization,
+            config.augmentation if name == "train" else NO_AUGMENTATION,
+            config.training.seed,
+        )
+        for name, cache in caches.items()
+    }
 
 
 def _map_arrays(path: Path, dtype: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:

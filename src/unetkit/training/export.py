@@ -11,7 +11,7 @@ from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.manifest import read_manifest
 from unetkit.data.dataset import find_dataset
-from unetkit.data.splits import read_split_names
+from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import (
     ConfigError,
@@ -25,7 +25,8 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import Layer, ModelSpec, image_digest
-from unetkit.training.config import RunConfig, config_from_file
+from unetkit.training.config import RunConfig
+from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 
 FORMATS = ("onnx",)
@@ -82,7 +83,7 @@ def export(
             f"folder {path.parent} does not exist; accepted is a file in an existing folder; make "
             "the folder first"
         )
-    config = config_from_file(run / run_folder.CONFIG)
+    config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
     names = read_split_names(run / run_folder.SPLIT)
     pictures, what = _reference_pictures(config, names["validation"])
@@ -93,6 +94,25 @@ def export(
         f"{difference:.1g} on {len(pictures)} {what} pictures"
     )
     return path
+
+
+def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+    """Exports a run's best network to model.onnx.
+
+    Args:
+        run: Run folder.
+        config: Configuration of the run.
+        model: Network with the best weights.
+        split: Pairs of the run; some for validation are used to check the exported file.
+
+    Returns:
+        Largest difference of a logit from Keras.
+    """
+    images = [
+        read_image(pair.image, config.pixels, pair.page) for pair in split.validation[:CHECK_IMAGES]
+    ]
+    spec = model_spec(config, model, seen_images(run))
+    return export_onnx(model, spec, run / run_folder.MODEL, images)
 
 
 def seen_images(run: Path) -> list[str]:

@@ -19,7 +19,8 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import PRESETS, UNetConfig
-from unetkit.training.config import RunConfig, config_from_file
+from unetkit.training.config import RunConfig
+from unetkit.training.config_file import read_config
 from unetkit.training.export import seen_images, trained_network
 
 FREE = ("dropout", "initializer")  # of a network's fields: they change no weight that is there
@@ -124,7 +125,7 @@ def read_origin(path: Path) -> Origin:
                 f"{path} holds no {name}; accepted is the folder of a training run that has looked "
                 "at its validation part, or an .onnx file; check the path"
             )
-    run = config_from_file(path / run_folder.CONFIG)
+    run = read_config(path / run_folder.CONFIG)
     return Origin(
         path,
         run.preset,

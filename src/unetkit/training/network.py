@@ -12,10 +12,11 @@ from keras import KerasTensor, ops
 
 from unetkit._shared.display import Display
 from unetkit.errors import ConfigError, did_you_mean
+from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
 from unetkit.models.unet import build_unet
 from unetkit.training.backend import watching_memory
-from unetkit.training.batches import Sampler
+from unetkit.training.batches import Cache, Sampler
 from unetkit.training.config import RunConfig, TrainingConfig
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
@@ -131,6 +132,50 @@ def calibrate(
         f"timing    {1000 * step_seconds:.0f} ms a step: {minutes:g} minutes are {steps} steps"
     )
     return replace(config, training=replace(config.training, steps=steps)), look_seconds
+
+
+def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
+    """Halves the batch and doubles the accumulation, so that updates see the same samples.
+
+    Args:
+        config: Configuration that needs too much memory.
+        shortage: Error message of the framework.
+
+    Returns:
+        The changed configuration, and a sentence about the change.
+
+    Raises:
+        ConfigError: The batch size is odd.
+    """
+    training = config.training
+    if training.batch_size % 2:
+        raise ConfigError(
+            f"a batch of {training.batch_size} samples of {config.scale.height}x"
+            f"{config.scale.width} does not fit into memory ({shortage[:200]}); an even batch "
+            "would be halved; use a smaller --size, or another --batch-size"
+        )
+    half = replace(
+        training, batch_size=training.batch_size // 2, accumulation=2 * training.accumulation
+    )
+    note = (
+        f"a batch of {training.batch_size} samples does not fit into memory: continuing with "
+        f"{half.batch_size} samples and {half.accumulation} batches per update, which sees the "
+        "same samples"
+    )
+    return replace(config, training=half), note
+
+
+def describe_training(config: RunConfig, cache: Cache) -> str:
+    """One line for people about the length, the optimizer and the loss of a training."""
+    training = config.training
+    samples = training.batch_size * training.accumulation
+    seen = training.steps * samples * config.scale.height * config.scale.width
+    epochs = seen / sum(mask.size for mask in cache.masks)
+    return (
+        f"training  {training.steps} steps of {samples} samples ({epochs:.1f} epochs), "
+        f"{training.optimizer} {training.learning_rate:g} {training.schedule}, "
+        f"{loss_text(training.loss)}, seed {training.seed}"
+    )
 
 
 class _Measured:
