@@ -162,10 +162,18 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("name", "text", "words"),
         [
-            ("manifest.json", "[]", r"manifest\.json cannot be used \(it is \[\], no table\)"),
+            (
+                "manifest.json",
+                "[]",
+                r"manifest\.json cannot be used \(\$ is \[\]; accepted is an object\)",
+            ),
             ("manifest.json", '{"schema": 1, "state": "x"}', "state is 'x', none of"),
-            ("manifest.json", '{"schema": 1, "state": "failed", "best": 3}', "best is 3, no table"),
-            ("manifest.json", "[" * 99999, "recursion"),
+            (
+                "manifest.json",
+                '{"schema": 1, "state": "failed", "best": 3}',
+                r"best is 3; accepted",
+            ),
+            ("manifest.json", "[" * 99999, "nested deeper than 100"),
             ("config.toml", "[", r"config\.toml cannot be read"),
             ("config.toml", "a = " + "[" * 9999, r"config\.toml cannot be read"),
         ],
@@ -200,14 +208,17 @@ class TestDamage:
         ("text", "words"),
         [
             ("", "Expecting value"),
-            ("[]", "list indices"),
-            ("{}", "'figures' is missing"),
+            ("[]", "$ is []; accepted is an object"),
+            ("{}", "$ has no key 'part'"),
             ('{"figures": {"original": {"summed": {"mean_iou": "0.5"}}}}', "mean_iou is '0.5'"),
-            ('{"figures": {"original": {"summed": {"mean_iou": NaN}}}}', "mean_iou is nan"),
+            (
+                '{"figures": {"original": {"summed": {"mean_iou": NaN}}}}',
+                "NaN is not a number of JSON",
+            ),
             ('{"figures": {"original": {"summed": {"mean_iou": 1e99}}}}', r"mean_iou is 1e\+99"),
             ('{"figures": {"original": {"summed": {"mean_iou": true}}}}', "mean_iou is True"),
-            ('{"figures": {"original": {"summed": {"mean_iou": 0.5}}}}', "'part' is missing"),
-            ("[" * 99999, "recursion"),
+            ('{"figures": {"original": {"summed": {"mean_iou": 0.5}}}}', "$ has no key 'part'"),
+            ("[" * 99999, "nested deeper than 100"),
         ],
     )
     def test_an_evaluation_that_is_damaged_is_told_as_its_own(self, tmp_path, text, words):
@@ -258,5 +269,5 @@ class TestCommand:
     def test_where_there_is_none_it_says_how_to_make_one(self, tmp_path):
         done = CliRunner().invoke(main, ["runs", str(tmp_path)])
         assert done.exit_code == 0
-        assert "no run below" in done.output
+        assert "no runs in" in done.output
         assert "unetkit train DATA" in done.output

@@ -12,6 +12,7 @@ undecodable bytes in file names; msgspec checks the types.
 import json
 import re
 import reprlib
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from unetkit.errors import DataError, UnetkitError
+from unetkit.errors import ConfigError, DataError, UnetkitError
 
 Kind = TypeVar("Kind")
 
@@ -28,6 +29,7 @@ LARGEST_NUMBER = 10**15  # no data set has as many pixels
 DEEPEST = 100  # levels of nested lists and objects
 Count = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_NUMBER)]
 Number = Annotated[float, msgspec.Meta(gt=-1.0 * LARGEST_NUMBER, lt=1.0 * LARGEST_NUMBER)]
+Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
 WORDS = {
     "array": "a list",
     "bool": "true or false",
@@ -61,7 +63,7 @@ def refusing(
         yield
     except FileNotFoundError:
         raise
-    except (RecordError, OSError) as caught:
+    except (RecordError, ConfigError, OSError) as caught:
         raise error(f"{source} cannot be used ({caught}); {remedy}") from caught
 
 

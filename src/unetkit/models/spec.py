@@ -7,12 +7,20 @@ come from a stranger, so whatever is read back is checked before it is believed.
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from unetkit._shared.records import (
+    Finite,
+    RecordError,
+    convert,
+    parse_json,
+    refusing,
+    shorten,
+)
 from unetkit.data.classes import LARGEST_COLOUR, Classes
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, ModelFileError
@@ -59,7 +67,7 @@ def image_digest(sha256: str, page: int | None) -> str:
 
     Args:
         sha256: Of the file, in hexadecimal.
-        page: Number of the picture in a file of several; None for the only one.
+        page: Finite of the picture in a file of several; None for the only one.
 
     >>> image_digest("e3b0", None), image_digest("e3b0", 7)
     ('82f75454260d', '8b3e94ef5901')
@@ -105,144 +113,127 @@ class ModelSpec:
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
 
 
+Size = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
+MaskValue = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COLOUR)]
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
+Weights = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
+class _Record(msgspec.Struct, forbid_unknown_fields=True):
+    """A part of the metadata; its fields are those of the dataclass that it becomes."""
+
+
+class _Pixels(_Record):
+    channels: Side
+    dtype: ShortText
+    low: tuple[Finite, ...]
+    high: tuple[Finite, ...]
+    channel_axis: ShortText
+
+
+class _Classes(_Record):
+    names: tuple[ShortText, ...]
+    values: tuple[MaskValue, ...]
+    background: Size | None
+    border: Size | None
+    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    kind: ShortText
+    ignore: MaskValue | None
+    threshold: MaskValue | None
+    labels: tuple[ShortText, ...]
+
+
+class _Scale(_Record):
+    policy: ShortText
+    height: Side
+    width: Side
+    fit: ShortText
+    factor: Finite
+
+
+class _Normalization(_Record):
+    multiply: Finite
+    add: Finite
+
+
+class _Geometry(_Record):
+    stride: Size
+    smallest_input: Size
+    margin: Size
+    reach_before: Size
+    reach_after: Size
+    tile_before: Size
+    tile_after: Size
+
+
+class _Layer(_Record):
+    name: ShortText
+    kind: ShortText
+    output_shape: tuple[Size | None, ...]
+    parameters: Weights
+
+
+class _Spec(_Record):
+    format: int
+    preset: ShortText
+    pixels: _Pixels
+    classes: _Classes
+    scale: _Scale
+    normalization: _Normalization
+    geometry: _Geometry
+    seen: tuple[Digest, ...]
+    layers: tuple[_Layer, ...]
+
+
 def spec_from_json(text: str, source: str) -> ModelSpec:
-    """Reads back what `ModelSpec.to_json` wrote, trusting nothing.
+    """Reads metadata as `ModelSpec.to_json` writes it; any other text is refused.
 
     Args:
-        source: The file that it comes from, for the error.
+        text: Metadata of a model file.
+        source: Name of the file for error messages.
 
     Raises:
-        ModelFileError: It is not JSON, or a value is missing, of the wrong type or out of bounds.
+        ModelFileError: The text is not JSON, or a value is missing, of a wrong type or out of
+            bounds.
     """
-    if len(text) > MAX_METADATA:
-        raise _damaged(source, f"its metadata has {len(text)} characters")
-    try:
-        raw = json.loads(text)
+    remedy = "accepted are models that unetkit exported; export it again from its run folder"
+    with refusing(source, remedy, ModelFileError):
+        if len(text) > MAX_METADATA:
+            raise RecordError(f"its metadata has {len(text)} characters")
+        raw = parse_json(text)
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-            raise _damaged(source, f"its metadata is of format {found!r}, not {FORMAT}")
-        spec = ModelSpec(
-            preset=_text(raw["preset"]),
-            pixels=_pixels(raw["pixels"]),
-            classes=_classes(raw["classes"]),
-            scale=_scale(raw["scale"]),
-            normalization=Normalization(**_numbers(Normalization, raw["normalization"])),
-            geometry=_geometry(raw["geometry"]),
-            seen=tuple(_digest(text) for text in raw["seen"]),
-            layers=tuple(_layer(row) for row in raw["layers"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise _damaged(source, f"its metadata is damaged ({error})") from error
-    return spec
+            found = raw.get("format") if isinstance(raw, dict) else raw
+            raise RecordError(f"its metadata has the format {shorten(found)}, not {FORMAT}")
+        record = convert(raw, _Spec)
+        for value in _texts(record):
+            if not value.isprintable():
+                raise RecordError(f"its metadata has the unprintable text {shorten(value)}")
+        return _spec(record)
 
 
-def _damaged(source: str, what: str) -> ModelFileError:
-    return ModelFileError(
-        f"{source} cannot be used: {what}; accepted are models that unetkit exported; "
-        "export it again from its run folder"
-    )
+def _texts(record: _Spec) -> list[str]:
+    own = [record.preset, *record.classes.names, *record.classes.labels]
+    return own + [text for layer in record.layers for text in (layer.name, layer.kind)]
 
 
-def _keys(kind: type, raw: Any) -> Mapping[str, Any]:
-    names = {entry.name for entry in fields(kind)}
-    if not isinstance(raw, dict) or set(raw) != names:
-        raise ValueError(f"{kind.__name__} should have {sorted(names)}")
-    return raw
-
-
-def _numbers(kind: type, raw: Any) -> dict[str, float]:
-    return {name: _number(value) for name, value in _keys(kind, raw).items()}
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{value!r:.60} is not a number")
-    return float(value)
-
-
-def _whole(value: Any, least: int = 0, most: int = LIMIT) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{value!r} is not a whole number from {least} to {most}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise ValueError(f"{value!r:.60} is not a short text")
-    return value
-
-
-def _classes(raw: Any) -> Classes:
-    raw = _keys(Classes, raw)
-    count = len(raw["names"])
-
-    def index(value: Any) -> int | None:
-        return None if value is None else _whole(value, 0, count - 1)
-
-    return Classes(
-        names=tuple(_text(name) for name in raw["names"]),
-        values=tuple(_whole(value, most=LARGEST_COLOUR) for value in raw["values"]),
-        background=index(raw["background"]),
-        border=index(raw["border"]),
-        colours=tuple(_colour(colour) for colour in raw["colours"]),
-        kind=_text(raw["kind"]),
-        ignore=_value(raw["ignore"]),
-        threshold=_value(raw["threshold"]),
-        labels=tuple(_text(label) for label in raw["labels"]),
-    )
-
-
-def _value(raw: Any) -> int | None:
-    return None if raw is None else _whole(raw, most=LARGEST_COLOUR)
-
-
-def _pixels(raw: Any) -> PixelFormat:
-    raw = _keys(PixelFormat, raw)
-    return PixelFormat(
-        channels=_whole(raw["channels"], 1),
-        dtype=_text(raw["dtype"]),
-        low=tuple(_number(value) for value in raw["low"]),
-        high=tuple(_number(value) for value in raw["high"]),
-        channel_axis=_text(raw["channel_axis"]),
-    )
-
-
-def _colour(raw: Any) -> tuple[int, int, int]:
-    red, green, blue = (_whole(value, 0, 255) for value in raw)
-    return red, green, blue
-
-
-def _scale(raw: Any) -> Scale:
-    raw = _keys(Scale, raw)
-    return Scale(
-        policy=raw["policy"],
-        height=_whole(raw["height"], 1),
-        width=_whole(raw["width"], 1),
-        fit=raw["fit"],
-        factor=float(raw["factor"]),
-    )
-
-
-def _geometry(raw: Any) -> Geometry:
-    geometry = Geometry(**{name: _whole(n) for name, n in _keys(Geometry, raw).items()})
+def _spec(record: _Spec) -> ModelSpec:
+    geometry = Geometry(**_values(record.geometry))
     if geometry.stride < 1 or geometry.smallest_input <= 2 * geometry.margin:
-        raise ValueError(f"sizes that cannot be: {geometry}")
-    return geometry
-
-
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or len(value) != 2 * DIGEST_BYTES:
-        raise ValueError(f"{value!r:.60} is no digest")
-    return value
-
-
-def _layer(raw: Any) -> Layer:
-    raw = _keys(Layer, raw)
-    return Layer(
-        name=_text(raw["name"]),
-        kind=_text(raw["kind"]),
-        output_shape=tuple(None if n is None else _whole(n) for n in raw["output_shape"]),
-        parameters=_whole(raw["parameters"], most=2**40),
+        raise RecordError(f"its metadata has sizes that do not fit together: {geometry}")
+    return ModelSpec(
+        preset=record.preset,
+        pixels=PixelFormat(**_values(record.pixels)),
+        classes=Classes(**_values(record.classes)),
+        scale=Scale(**_values(record.scale)),
+        normalization=Normalization(**_values(record.normalization)),
+        geometry=geometry,
+        seen=record.seen,
+        layers=tuple(Layer(**_values(layer)) for layer in record.layers),
     )
+
+
+def _values(record: _Record) -> dict[str, Any]:
+    return msgspec.structs.asdict(record)

@@ -4,18 +4,20 @@ Nothing is loaded but small text files. A folder that is damaged is listed with 
 it, so that one bad run hides no other.
 """
 
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from unetkit._shared import run_folder
 from unetkit._shared.manifest import read_manifest
+from unetkit._shared.records import LARGEST_NUMBER, convert, read_json, refusing
 from unetkit.errors import DataNotFoundError, UnetkitError
-from unetkit.evaluation.results import LIMIT, RESULT_NAME
+from unetkit.evaluation.results import RESULT_NAME
 
 # Folders of a run, in which no other runs are.
 OWN_FOLDERS = (
@@ -138,7 +140,7 @@ def _text(value: Any) -> str | None:
 def _steps(choices: Mapping[str, Any]) -> int | None:
     training = choices.get("training")
     steps = training.get("steps") if isinstance(training, dict) else None
-    return steps if type(steps) is int and 0 < steps < LIMIT else None
+    return steps if type(steps) is int and 0 < steps < LARGEST_NUMBER else None
 
 
 def _minutes(manifest: Mapping[str, Any]) -> float | None:
@@ -173,17 +175,35 @@ def _last_change(run: Path) -> str | None:
         return None
 
 
+class _Summed(TypedDict):
+    mean_iou: Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+
+
+class _Resolution(TypedDict):
+    summed: _Summed
+
+
+class _Figures(TypedDict):
+    original: _Resolution
+
+
+class _Evaluation(TypedDict):
+    """The keys of evaluation.json that a list shows."""
+
+    part: str
+    data: str
+    figures: _Figures
+
+
 def _read_evaluation(file: Path) -> dict[str, Any]:
-    """An evaluation's part and mean IoU over all pixels; no more of it is looked at."""
+    """Folder, split and mean IoU over all pixels of an evaluation, and what is wrong with it."""
     row: dict[str, Any] = {"folder": file.parent.name, "part": None, "data": None}
     row |= {"mean_iou": None, "problem": None}
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        with refusing(file, "evaluate again with --overwrite"):
+            result = convert(read_json(file), _Evaluation)
         value = result["figures"]["original"]["summed"]["mean_iou"]
-        if value is not None and (type(value) not in (int, float) or not 0 <= value <= 1):
-            raise ValueError(f"mean_iou is {value!r:.40}")
-        row |= {"part": _text(result["part"]), "data": _text(result["data"]), "mean_iou": value}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        row["problem"] = f"{file} cannot be used ({what}); evaluate again with --overwrite"
+        row |= {"part": result["part"], "data": result["data"], "mean_iou": value}
+    except (UnetkitError, FileNotFoundError) as error:
+        row["problem"] = str(error)
     return row

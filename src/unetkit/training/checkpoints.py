@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 
 from unetkit._shared.files import write_atomically
+from unetkit._shared.records import convert
 from unetkit.errors import ModelFileError
 
 KEPT = 2
@@ -168,9 +170,29 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Progress":
-        """What `to_json` gave.
+        """Reads values that `to_json` returned.
 
         Raises:
-            TypeError, KeyError: It is something else.
+            RecordError: A value is missing or has a wrong type.
         """
+        convert(values, _ProgressRecord)
         return cls(**{**values, "best": Best(**values["best"])})
+
+
+class _BestRecord(msgspec.Struct, forbid_unknown_fields=True):
+    step: int
+    mean_iou: float
+    averaged: bool
+
+
+class _ProgressRecord(msgspec.Struct, forbid_unknown_fields=True):
+    step: int
+    losses: list[float]
+    first_loss: float
+    rows: list[dict[str, float]]
+    best: _BestRecord
+    looks_without_gain: int
+    seconds: float
+    waited_seconds: float
+    warnings: dict[str, str]
+    is_over: bool

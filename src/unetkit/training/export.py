@@ -1,6 +1,5 @@
 """From a run folder to a model file that runs without Keras, checked on images of the run."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
-from unetkit._shared.manifest import read_manifest
+from unetkit._shared.manifest import read_manifest, read_split_record
 from unetkit.data.dataset import find_dataset
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
@@ -116,24 +115,17 @@ def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) 
 
 
 def seen_images(run: Path) -> list[str]:
-    """Digests of the pictures that a run looked at, and of those that its start had looked at.
+    """Digests of the images that a run was trained or validated on, and of those of its start.
 
     Raises:
-        ModelFileError, DataError: What the run recorded is damaged.
+        DataNotFoundError, DataError: The split.json or the manifest of the run is missing or
+            damaged.
     """
-    path = run / run_folder.SPLIT
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        own = [
-            image_digest(str(entry["image_sha256"]), entry.get("page"))
-            for part in ("train", "validation")
-            for entry in raw[part]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(
-            f"{path} does not hold the hash of each file ({type(error).__name__}: {error}); "
-            "accepted is the file that training wrote; restore it"
-        ) from error
+    own = [
+        image_digest(pair.image_sha256, pair.page)
+        for pair in read_split_record(run).pairs
+        if pair.part != "test"
+    ]
     before = read_manifest(run).get("seen_before") or []
     return sorted({*own, *before})
 
