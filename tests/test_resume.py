@@ -197,7 +197,7 @@ class TestFiles:
     def test_other_data_are_refused(self, stopped):
         one, other, *_ = sorted((stopped.parent / "pets" / "images").iterdir())
         shutil.copy(other, one)
-        with pytest.raises(DataError, match=r"no longer holds what .* unetkit verify"):
+        with pytest.raises(DataError, match=r"no longer holds the files that .* unetkit verify"):
             resume(stopped)
 
     def test_it_says_how_to_go_on(self, stopped_once):
@@ -303,8 +303,8 @@ class TestRealProcesses:
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate()[0]
         assert process.returncode == 130
-        assert "finishing this step and saving; once more to stop at once" in said
-        assert "go on with: unetkit train --resume stopped" in said
+        assert "finishing this step and saving; interrupt again to stop at once" in said
+        assert "to continue: unetkit train --resume stopped" in said
         assert int(checkpoints(folder / "stopped")[0].stem[5:]) < LONG["steps"]
         assert begin(folder, "--resume", "stopped").wait() == 0
         assert fingerprint(folder / "stopped") == fingerprint(folder / "whole")

@@ -296,7 +296,7 @@ class TestUsage:
         assert "no model is named" in failure("predict", "x.jpg", code=2)
 
     def test_train_asks_for_data(self):
-        assert "no data is named" in failure("train", code=2)
+        assert "no data are given" in failure("train", code=2)
 
 
 class TestPipe:

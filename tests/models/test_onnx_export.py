@@ -20,7 +20,7 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, Outpu
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.training.export import _synthetic_picture
+from unetkit.training.export import _synthetic_image
 
 CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
 
@@ -127,9 +127,9 @@ def test_a_file_without_the_levels_is_not_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_synthetic_pictures_are_spread_over_the_levels(name):
+def test_synthetic_images_are_spread_over_the_levels(name):
     pixels = FORMATS[name]
-    picture = _synthetic_picture(0, pixels)
+    picture = _synthetic_image(0, pixels)
     assert picture.shape == (256, 256, pixels.channels)
     assert picture.dtype == pixels.dtype
     photo = synthetic_pet(0, height=256, width=256)[0][..., np.arange(pixels.channels) % 3]
@@ -202,7 +202,7 @@ def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp
     assert (Predictor(path)(photo) == Predictor(run)(photo)).all()
 
 
-def test_where_the_data_are_gone_synthetic_pictures_serve_and_it_says_so(pets, tmp_path):
+def test_where_the_data_are_gone_synthetic_images_serve_and_it_says_so(pets, tmp_path):
     shutil.copytree(pets, tmp_path / "data")
     run = train(tmp_path / "data", out=tmp_path / "run", config=TINY_CONFIG)
     shutil.rmtree(tmp_path / "data")

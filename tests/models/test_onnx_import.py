@@ -204,7 +204,7 @@ def test_a_file_of_another_kind(tmp_path):
 
 def test_a_file_from_elsewhere(exported):
     change(exported, lambda model: model.ClearField("metadata_props"))
-    with pytest.raises(ModelFileError, match="was not exported by unetkit: it does not say"):
+    with pytest.raises(ModelFileError, match="was not exported by unetkit: it has no metadata"):
         read_exported(exported)
 
 
@@ -264,7 +264,7 @@ def of_negative_size(model):
 def test_arrays_that_are_not_what_they_should_be_are_named(exported, damage):
     change(exported, damage)
     with pytest.raises(
-        ModelFileError, match=r"weights of 'head' cannot be read from .*; name the run folder"
+        ModelFileError, match=r"weights of 'head' cannot be read from .*; use the run folder"
     ):
         rebuild(read_exported(exported))
 

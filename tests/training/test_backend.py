@@ -17,9 +17,9 @@ def test_the_processor_is_there_and_named():
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(ConfigError, match=r"device 'gpu:7' is not there .*accepted are .*cpu:0"):
+    with pytest.raises(ConfigError, match=r"device 'gpu:7' does not exist .*accepted are .*cpu:0"):
         backend.choose_device("gpu:7")
-    with pytest.raises(ConfigError, match="device 'tpu' is not there"):
+    with pytest.raises(ConfigError, match="device 'tpu' does not exist"):
         backend.choose_device("tpu")
 
 
@@ -63,7 +63,7 @@ def test_where_jax_has_computed_it_says_that_it_cannot(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(backend, "_jax_has_computed", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", "")
-    assert "JAX has computed before in this process" in backend.make_repeatable()
+    assert "JAX was used before in this process" in backend.make_repeatable()
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
     assert backend.make_repeatable() is None
 
@@ -95,7 +95,7 @@ keras.ops.zeros(3)
 from unetkit import backend
 print(backend.make_repeatable())
 """
-    assert "TensorFlow has computed before in this process" in in_a_process(code)
+    assert "TensorFlow was used before in this process" in in_a_process(code)
     assert "TF_NUM_INTEROP_THREADS=1" in in_a_process(code)
 
 

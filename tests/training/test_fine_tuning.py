@@ -217,7 +217,7 @@ def test_the_remedy_is_the_preset_where_the_source_has_one(tmp_path):
     network = preset_config("notebook")
     small = make_config(network)
     run = write_run(tmp_path / "run", build_unet(network, num_classes=3), small)
-    with pytest.raises(ConfigError, match="train with --preset notebook, without a "):
+    with pytest.raises(ConfigError, match="train with --preset notebook and without a"):
         start_from(fresh(make_config()), run, make_config())
 
 
@@ -238,7 +238,7 @@ def test_with_images_a_file_goes_on_as_it_answers(source):
     said = start_from(settled, source[2], config, images)
     assert "the statistics of BatchNorm are those of 2 training samples" in said
     said = start_from(bare, source[2], config)
-    assert "its BatchNorm is part of its convolutions, and starts without statistics" in said
+    assert "its BatchNorm is part of its convolutions and starts without statistics" in said
     wanted = answer(source[0], images)
     largest = np.abs(wanted).max()
     assert np.allclose(answer(settled, images), wanted, atol=1e-4 * largest)

@@ -338,7 +338,7 @@ class TestIgnoredPixels:
             mask = tmp_path / "data" / "masks" / f"{entry['name']}.png"
             Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
         config = tiny(classes={"ignore": 255}, split={"file": str(disks_run / "split.json")})
-        with pytest.raises(DataError, match=rf"every pixel of the {part} part is ignored"):
+        with pytest.raises(DataError, match=rf"every pixel of the {part} split is ignored"):
             train(tmp_path / "data", out=tmp_path / "run", config=config)
         assert not (tmp_path / "run").exists()
 
@@ -478,7 +478,7 @@ class TestRefusals:
         assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
     def test_no_data(self):
-        with pytest.raises(ConfigError, match="no data is named"):
+        with pytest.raises(ConfigError, match="no data are given"):
             train()
 
     def test_data_that_is_not_there_leaves_no_run(self, tmp_path):

@@ -98,9 +98,10 @@ class TestMemory:
         chosen = read_config(run / "config.toml").training
         assert (chosen.batch_size, chosen.accumulation, chosen.steps) == (1, 4, 4)
         assert manifest(run)["configuration"]["training"]["accumulation"] == 4
-        halvings = [text for text in listener.warnings if "memory does not suffice" in text]
+        halvings = [text for text in listener.warnings if "does not fit into memory" in text]
         assert len(halvings) == 2
-        assert "for 4 samples at once: going on with 2 and 2 batches an update" in halvings[0]
+        assert "a batch of 4 samples does not fit into memory" in halvings[0]
+        assert "continuing with 2 samples and 2 batches per update" in halvings[0]
 
     @pytest.mark.parametrize("late", [False, True])
     def test_in_the_middle_it_goes_on_from_the_checkpoint(self, pets, tmp_path, monkeypatch, late):
@@ -158,7 +159,7 @@ class TestWarnings:
             schedule="constant", momentum=0.9,
         )  # fmt: skip
         run = train(pets, out=tmp_path / "run", config=config, display=listener)
-        assert sum("the network gives one answer" in text for text in listener.warnings) == 1
+        assert sum("the network predicts a single class" in text for text in listener.warnings) == 1
         assert manifest(run)["warnings"] == [
             text for text in listener.warnings if text in manifest(run)["warnings"]
         ]
@@ -183,7 +184,7 @@ class TestWarnings:
         assert any("class 'c' occurs in" in text for text in listener.warnings)
 
     def test_a_device_that_is_absent_refuses_the_run(self, pets, tmp_path):
-        with pytest.raises(ConfigError, match="device 'tpu' is not there"):
+        with pytest.raises(ConfigError, match="device 'tpu' does not exist"):
             train(pets, out=tmp_path / "run", config=tiny(), device="tpu")
         assert not (tmp_path / "run").exists()
 
@@ -196,7 +197,7 @@ class TestChoices:
         done = manifest(run)
         assert done["steps_done"] == done["best"]["step"] + 2 < 20
         assert done["state"] == "finished"
-        assert any("no gain in mean IoU in the last 2 looks" in line for line in listener.lines)
+        assert any("no better mean IoU in the last 2 validation" in line for line in listener.lines)
 
     def test_averaged_weights_are_kept_where_they_are_better(self, pets, tmp_path, monkeypatch):
         scores = iter([0.1, 0.2, 0.3, 0.25])  # own, averaged; own, averaged
@@ -247,7 +248,7 @@ class TestChoices:
         }
         again = train(pets, out=tmp_path / "run", config=config, display=listener)
         assert any(line.startswith("start     ") for line in listener.lines)
-        assert any("parameters stay as they are" in line for line in listener.lines)
+        assert any("parameters are not trained" in line for line in listener.lines)
         from unetkit.training.export import seen_images
 
         assert set(seen_images(run)) <= set(seen_images(again))
@@ -270,7 +271,7 @@ class TestChoices:
         assert np.argmax(weights) == np.argmin(shares)
 
     def test_class_weights_for_other_classes_are_refused(self, pets, tmp_path):
-        with pytest.raises(ConfigError, match=r"class_weights are 2 and classes 3 \(pet, backg"):
+        with pytest.raises(ConfigError, match=r"class_weights has 2 values for 3 classes \(pet"):
             train(pets, out=tmp_path / "run", config=tiny(class_weights=[1.0, 2.0]))
 
     def test_half_precision_trains_and_answers_in_whole(self, pets, tmp_path):

@@ -23,7 +23,7 @@ from unetkit._shared.display import (
     speed_text,
     warning_line,
 )
-from unetkit._shared.pace import BRAKE, Pace
+from unetkit._shared.pace import WAITING_LIMIT, Pace
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError
 from unetkit.visualization.overlays import overlay
@@ -120,7 +120,7 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
     if report.images_per_second is not None:
         fields["speed"] = named(f"{speed_text(report.images_per_second):>3}", "img/s")
     share = report.waiting_share
-    waits = share is not None and share > BRAKE
+    waits = share is not None and share > WAITING_LIMIT
     if share is not None:
         fields["waiting"] = labelled("waiting", f"{share:3.0%}", "yellow" if waits else "")
     fields["loss"] = labelled("loss", f"{report.loss:.3f}")

@@ -1,8 +1,8 @@
-"""What a trained model knows about itself, and takes along wherever its file goes.
+"""Metadata of a model file, which prediction and evaluation need beside the network.
 
-The same facts stand in a run's folder and, as JSON, in an exported file's metadata: how pictures
-reach the network, what its classes are, which sizes it takes, how its test set was cut. A file may
-come from a stranger, so whatever is read back is checked before it is believed.
+It has the pixel format, scale and normalisation of the input, the classes, the valid sizes, and
+digests of the images that the model was trained on. It is stored as JSON in the exported file.
+Model files are not trusted, so `spec_from_json` checks every value that it reads.
 """
 
 import hashlib
@@ -29,21 +29,23 @@ from unetkit.models.geometry import Geometry
 
 FORMAT = 3
 METADATA_KEY = "unetkit"
-MAX_METADATA = 1 << 24  # characters; a real one has some thousands, and 20 a training pair
-DIGEST_BYTES = (
-    6  # a million names: one chance in 280 million for a new one to look like one of them
-)
-LIMIT = 1 << 16  # of any size in pixels or count in a file
+MAX_METADATA = 1 << 24  # characters; usual are a few thousand, and 20 per training pair
+DIGEST_BYTES = 6  # beside a million images, another one has an equal digest once in 280 million
+LIMIT = 1 << 16  # largest accepted size in pixels
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """From the common scale of pixels, 0 to 255, to what the network sees.
+    """Linear map from pixel values scaled to 0 to 255 to the input of the network.
 
-    input = value * multiply + add
+        input = value * multiply + add
+
+    Args:
+        multiply: Factor of pixel values.
+        add: Summand after the multiplication.
 
     Raises:
-        ConfigError: A value is no number, or `multiply` is 0.
+        ConfigError: A value is not finite, or `multiply` is 0.
     """
 
     multiply: float
@@ -53,21 +55,21 @@ class Normalization:
         if not (np.isfinite(self.multiply) and np.isfinite(self.add)) or self.multiply == 0:
             raise ConfigError(
                 f"normalization is times {self.multiply}, plus {self.add}; accepted are finite "
-                "numbers, and a factor that is not 0; try 1/255 and 0"
+                "numbers and a factor other than 0, such as 1/255 and 0"
             )
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Normalised pixels, float32, in the same shape."""
+        """Normalised pixel values, float32, in the same shape."""
         scaled = pixels.astype(np.float32) * np.float32(self.multiply)
         return scaled + np.float32(self.add)
 
 
 def image_digest(sha256: str, page: int | None) -> str:
-    """A short stand-in for a picture, from its file's content, whatever its name.
+    """Short digest of an image, from the content of its file.
 
     Args:
-        sha256: Of the file, in hexadecimal.
-        page: Finite of the picture in a file of several; None for the only one.
+        sha256: SHA-256 of the file, in hexadecimal.
+        page: Index of the image in a file of several; None for the only one.
 
     >>> image_digest("e3b0", None), image_digest("e3b0", 7)
     ('82f75454260d', '8b3e94ef5901')
@@ -78,7 +80,7 @@ def image_digest(sha256: str, page: int | None) -> str:
 
 @dataclass(frozen=True)
 class Layer:
-    """A row of the network's summary; sizes are those for `ModelSpec.scale`'s size."""
+    """A row of the network's summary; output shapes are for the size of `ModelSpec.scale`."""
 
     name: str
     kind: str
@@ -88,10 +90,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that prediction and evaluation need beside the network itself.
+    """Metadata of a network.
 
-    `seen` holds the digests of all pictures that training or the choice of the weights looked at,
-    so that no later evaluation calls them a test.
+    Args:
+        preset: Name of the preset.
+        pixels: Pixel format of the input images.
+        classes: Classes of the output.
+        scale: Scale of the input images.
+        normalization: Normalisation of the input.
+        geometry: Valid sizes and receptive field.
+        seen: Digests of all training and validation images, with those of the model that training
+            started from, so that no evaluation takes them for test images.
+        layers: Summary of the network.
     """
 
     preset: str
@@ -105,11 +115,11 @@ class ModelSpec:
 
     @property
     def parameters(self) -> int:
-        """Number of the network's weights."""
+        """Number of weights of the network."""
         return sum(layer.parameters for layer in self.layers)
 
     def to_json(self) -> str:
-        """The metadata of an exported file."""
+        """Metadata as the JSON text of an exported file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
 
 

@@ -172,7 +172,7 @@ def prepare(
     train = {pair.name for pair in split.train}
     config = choose_config(
         dataset,
-        [look.size for look in found.good if look.pair.name in train],
+        [statistics.size for statistics in found.good if statistics.pair.name in train],
         classes,
         pixels,
         _without_auto(choices, found, device),

@@ -223,9 +223,9 @@ def _require_fresh_start(choices: Choices, found: DatasetReport) -> None:
         return
     seen = set(read_origin(Path(start)).seen())
     known = [
-        look.pair.name
-        for look in found.good
-        if image_digest(look.image_sha256, look.pair.page) in seen
+        statistics.pair.name
+        for statistics in found.good
+        if image_digest(statistics.image_sha256, statistics.pair.page) in seen
     ]
     if known:
         raise ConfigError(
