@@ -465,7 +465,7 @@ def test_a_comparison_shows_each_figure_and_difference_with_its_interval():
     console = Console(file=io.StringIO(), width=120)
     console.print(comparison_table(result))
     text = console.file.getvalue()
-    assert "12 test images; 3 not scored by all" in text
+    assert "12 test images; 3 not evaluated by all" in text
     for part in (
         "mean IoU",
         "0.5000",

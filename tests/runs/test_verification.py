@@ -109,7 +109,7 @@ def test_where_all_is_as_it_was_the_command_for_the_same_bytes_is_told(made, fol
     ]
     text = shown(result)
     assert "12 pairs in" in text
-    assert "versions, machine, threads and device as they were" in text
+    assert "versions, machine, threads and device unchanged" in text
 
 
 class TestData:
@@ -142,8 +142,8 @@ class TestData:
         ]
         assert not result["same"]
         assert result["conclusions"] == [
-            "Other data make another training: neither the bytes nor the figures of this run can "
-            "be expected."
+            "The data have changed: neither the bytes nor the metrics of this run can be "
+            "reproduced."
         ]
         text = shown(result)
         for words in ("changed", "missing  photo_03", "photo_03.jpg has no mask", "new   "):
@@ -242,14 +242,30 @@ class TestEnvironment:
         ("change", "what", "words"),
         [
             ({"unetkit": "0.0.1"}, "unetkit", "Another version of unetkit"),
-            ({"python": "3.9.0"}, "python", "the same bytes cannot be expected, only figures"),
-            ({"platform": "Plan9-4"}, "system", "only figures within the noise between seeds"),
-            ({"backend": "jax"}, "backend", "only figures within the noise between seeds"),
-            ({"device": "gpu:7, Keras"}, "device", "only figures within the noise between seeds"),
-            ({"device": "cpu:0 (99 cores), Keras"}, "device", "only figures within the noise"),
-            ({"machine": {"processor": "Z80"}}, "processor", "only figures within the noise"),
-            ({"threads": {"inter_op": 1, "intra_op": 9}}, "intra-op threads", "only figures with"),
-            ({"threads": {"inter_op": 0, "intra_op": 0}}, "inter-op threads", "only figures with"),
+            ({"python": "3.9.0"}, "python", "the bytes cannot be reproduced, and the metrics only"),
+            (
+                {"platform": "Plan9-4"},
+                "system",
+                "metrics only within the variation",
+            ),
+            ({"backend": "jax"}, "backend", "metrics only within the variation"),
+            (
+                {"device": "gpu:7, Keras"},
+                "device",
+                "metrics only within the variation",
+            ),
+            ({"device": "cpu:0 (99 cores), Keras"}, "device", "metrics only within the variation"),
+            ({"machine": {"processor": "Z80"}}, "processor", "metrics only within the variation"),
+            (
+                {"threads": {"inter_op": 1, "intra_op": 9}},
+                "intra-op threads",
+                "metrics only within",
+            ),
+            (
+                {"threads": {"inter_op": 0, "intra_op": 0}},
+                "inter-op threads",
+                "metrics only within",
+            ),
         ],
     )
     def test_what_differs_is_named_with_what_it_means(self, made, change, what, words):
@@ -264,9 +280,9 @@ class TestEnvironment:
     @pytest.mark.parametrize(
         ("package", "words"),
         [
-            ("numpy", "the same bytes cannot be expected, only figures"),
-            ("scikit-learn", "the run's own cut is taken with --split {run}/split.json"),
-            ("scikit-image", "the weights are not touched by that."),
+            ("numpy", "the bytes cannot be reproduced, and the metrics only"),
+            ("scikit-learn", "train with --split {run}/split.json"),
+            ("scikit-image", "the weights do not depend on it."),
             ("onnxruntime", "but model.onnx may have other bytes."),
         ],
     )
@@ -298,7 +314,7 @@ class TestEnvironment:
         text = shown(result)
         assert "memory_gib: 1.5 then" in text
         assert "git: 0123456789ab, with changes then, " in text
-        assert text.count("(of no effect)") == 2
+        assert text.count("(without effect)") == 2
 
     def test_the_device_of_then_is_asked_for_where_a_better_one_is_there(self, made, monkeypatch):
         monkeypatch.setattr(backend, "choose_device", lambda wanted: wanted or "gpu:0")
@@ -309,7 +325,7 @@ class TestEnvironment:
     def test_a_run_that_was_not_deterministic_promises_nothing(self, made):
         update_manifest(made, deterministic=False, threads={"inter_op": backend.inter_op_threads()})
         (sentence,) = [s for s in verify(made)["conclusions"] if "training.deterministic" in s]
-        assert "even on the same machine the same bytes cannot be expected" in sentence
+        assert "even on the same machine the bytes cannot be reproduced" in sentence
 
     def test_what_was_not_recorded_is_not_the_same(self, made):
         write_manifest(made, {"state": "finished"})
@@ -324,7 +340,7 @@ class TestFiles:
         found = {row["name"]: row["problem"] for row in result["files"] if row["problem"]}
         assert result["same"] == (not found)
         if found:
-            assert "Files of the run are damaged or gone" in " ".join(result["conclusions"])
+            assert "Files of the run are damaged or missing" in " ".join(result["conclusions"])
             assert all(name in shown(result) for name in found)
         return found
 
@@ -333,7 +349,7 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("best.weights.h5", "it is not there"), ("config.toml", "it cannot be read")],
+        [("best.weights.h5", "it is missing"), ("config.toml", "it cannot be read")],
     )
     def test_one_that_is_gone_is_named(self, made, name, words):
         (made / name).unlink()
@@ -349,7 +365,7 @@ class TestFiles:
         text = (made / "config.toml").read_text()
         (made / "config.toml").write_text(text.replace("steps = 4", "steps = 5"))
         assert self.problems(made) == {
-            "config.toml": "it is not what the run was trained with: training differ"
+            "config.toml": "it differs from the configuration in the manifest: training"
         }
         (made / "config.toml").write_text(text + "[")
         assert "it cannot be read" in self.problems(made)["config.toml"]
@@ -370,17 +386,17 @@ class TestFiles:
         with h5py.File(made / "best.weights.h5", "a") as file:
             file["layers/conv/vars/0"][3] = np.nan
         problem = self.problems(made)["best.weights.h5"]
-        assert problem == "layers/conv/vars/0 holds numbers that are not finite"
+        assert problem == "layers/conv/vars/0 has values that are not finite"
 
     def test_weights_that_claim_more_than_there_is_are_not_read(self, made):
         with h5py.File(made / "best.weights.h5", "a") as file:
             file.create_dataset("huge", (1 << 40,), np.float32, chunks=(1 << 10,))
         problem = self.problems(made)["best.weights.h5"]
-        assert problem == "huge claims to be larger than the file"
+        assert problem == "huge is declared larger than the file"
 
     def test_a_model_that_was_exported_has_to_be_there_and_whole(self, run, made):
         update_manifest(made, export_difference=1e-6)
-        assert self.problems(made) == {"model.onnx": "it is not there"}
+        assert self.problems(made) == {"model.onnx": "it is missing"}
         model = (run / "model.onnx").read_bytes()
         (made / "model.onnx").write_bytes(model)
         assert self.problems(made) == {}
@@ -399,7 +415,7 @@ class TestFiles:
         result = verify(made)
         assert result["same"]
         assert result["conclusions"][0] == (
-            f"The run is not finished (interrupted). To go on: unetkit train --resume {made}"
+            f"The run is not finished (interrupted). To continue: unetkit train --resume {made}"
         )
         shutil.rmtree(made / "checkpoints")
         assert self.problems(made) == {"checkpoints": "there is none, so the run cannot be resumed"}
@@ -409,13 +425,13 @@ class TestCommand:
     def test_the_exit_code_says_whether_all_is_the_same(self, made, folder):
         done = CliRunner().invoke(main, ["verify", str(made)])
         assert done.exit_code == 0, done.output
-        assert "as they were" in done.output
+        assert "unchanged" in done.output
         assert "byte for byte" in done.output
         (folder / "images" / "photo_01.jpg").write_bytes(b"")
         done = CliRunner().invoke(main, ["verify", str(made)])
         assert done.exit_code == 1
         assert "photo_01.jpg" in done.output
-        assert "Other data make another training" in done.output
+        assert "The data have changed" in done.output
 
     def test_json_is_all_that_is_printed(self, made, folder):
         done = CliRunner().invoke(main, ["verify", str(made), "--data", str(folder), "--json"])

@@ -1,7 +1,7 @@
-"""`runs`: every run below a folder, how far it came and how good it was.
+"""`runs`: a list of all runs in a folder, with their progress and metrics.
 
-Nothing is loaded but small text files. A folder that is damaged is listed with what is wrong with
-it, so that one bad run hides no other.
+Only small text files are read. A damaged run is listed with its problem, so that it does not hide
+the others.
 """
 
 import os
@@ -19,7 +19,7 @@ from unetkit._shared.records import LARGEST_NUMBER, convert, read_json, refusing
 from unetkit.errors import DataNotFoundError, UnetkitError
 from unetkit.evaluation.results import RESULT_NAME
 
-# Folders of a run, in which no other runs are.
+# Subfolders of a run that contain no other runs.
 OWN_FOLDERS = (
     run_folder.CACHE,
     run_folder.CHECKPOINTS,
@@ -27,10 +27,10 @@ OWN_FOLDERS = (
     run_folder.TENSORBOARD,
 )
 EVALUATIONS = "evaluation-*"
-# One of these tells a run from another program's config.toml.
+# Any of these files shows that a config.toml is that of a run.
 OWN_FILES = (run_folder.SPLIT, run_folder.CURVES, run_folder.WEIGHTS, run_folder.MODEL)
-# What changes as a training goes on.
-SIGNS_OF_LIFE = (
+# Files that change during training.
+CHANGING_FILES = (
     run_folder.MANIFEST,
     run_folder.LOG,
     run_folder.CURVES,
@@ -40,26 +40,26 @@ SIGNS_OF_LIFE = (
 
 
 def list_runs(folder: str | Path) -> list[dict[str, Any]]:
-    """Finds every run folder below a folder, folds included, the newest first.
+    """Lists all run folders in a folder and its subfolders, with folds, the newest first.
 
     Args:
-        folder: Looked through to any depth; links to folders are not followed.
+        folder: Folder to search; links to folders are not followed.
 
     Returns:
         For each run: `run` (its path), `date`, `preset`, `data`, `state` ("finished",
-        "interrupted", "failed", "training", or None if it is not known), `steps_done`, `steps`,
-        `minutes`, `best_step`, `best_mean_iou` (on the validation part), `last_change` (when a file
-        of it last changed), `evaluations` (folder, part, data and mean IoU over all pixels of
-        each), and `problem`: what is wrong with it, or None. What is not known is None.
+        "interrupted", "failed" or "training"), `steps_done`, `steps`, `minutes`, `best_step`,
+        `best_mean_iou` (on the validation split), `last_change` (time of the last change of a
+        file), `evaluations` (folder, split, data and mean IoU over all pixels of each), and
+        `problem`. Values that are unknown or do not exist are None.
 
     Raises:
-        DataNotFoundError: There is no such folder.
+        DataNotFoundError: The folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataNotFoundError(
             f"folder {folder} {'is a file' if folder.exists() else 'does not exist'}; accepted is "
-            "a folder with runs below it; check the path"
+            "a folder with runs below it"
         )
     found = sorted((_describe(run) for run in _find(folder)), key=lambda run: run["run"])
     return sorted(found, key=lambda run: run["date"] or "", reverse=True)
@@ -80,7 +80,7 @@ def _find(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path, files: list[str]) -> bool:
-    """Whether a folder with a config.toml is a run; one that cannot be read is taken for one."""
+    """Whether a folder with a config.toml is a run; true if the file cannot be read."""
     if run_folder.MANIFEST in files or not set(OWN_FILES).isdisjoint(files):
         return True
     try:
@@ -98,8 +98,8 @@ def _describe(run: Path) -> dict[str, Any]:
         manifest = read_manifest(run)
     except DataNotFoundError:
         problems.append(
-            f"{run} holds no {run_folder.MANIFEST}: training has not begun, or another version "
-            "made it"
+            f"{run} holds no {run_folder.MANIFEST}: training has not begun, or was done by another "
+            "version"
         )
     except UnetkitError as error:
         problems.append(str(error))
@@ -152,7 +152,7 @@ def _minutes(manifest: Mapping[str, Any]) -> float | None:
 
 
 def _date(text: str | None) -> str | None:
-    """A moment in the form that sorts, in UTC; None if it is none."""
+    """A time in ISO format and UTC; None if the text is not a time."""
     try:
         moment = datetime.fromisoformat(text or "")
         if moment.tzinfo is None:
@@ -164,10 +164,10 @@ def _date(text: str | None) -> str | None:
 
 def _last_change(run: Path) -> str | None:
     times = []
-    for name in SIGNS_OF_LIFE:
+    for name in CHANGING_FILES:
         try:
             times.append((run / name).stat().st_mtime)
-        except OSError:  # not there
+        except OSError:  # it does not exist
             continue
     try:
         return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
