@@ -1,4 +1,4 @@
-"""The manifest: written whole, read back as it was, refused by name whatever is wrong with it."""
+"""The manifest: written completely, read back unchanged, and refused by name if damaged."""
 
 import copy
 import json
@@ -294,7 +294,7 @@ class TestData:
         with pytest.raises(DataError, match=rf"split\.json cannot be used \(.*{words}"):
             data_record(tmp_path)
 
-    def test_a_part_that_is_missing_is_named(self, tmp_path):
+    def test_a_missing_split_is_named(self, tmp_path):
         (tmp_path / "split.json").write_text('{"data": "/d", "train": []}')
         with pytest.raises(DataError, match=r"\(\$ has no key 'validation'\); accepted is"):
             read_split_record(tmp_path)

@@ -100,7 +100,7 @@ class TestTimeLeft:
         rows, total, _ = simulate(every=20, drawn_at={20, 40, 200, 380, 560, 720})
         assert errors_after(0.1, rows, total).max() < 1e-9
 
-    def test_a_first_picture_that_takes_long_stands_until_the_next(self):
+    def test_a_slow_first_figure_counts_until_the_next(self):
         rows, total, _ = simulate(
             every=20,
             drawn_at={20, 80, 400, 720},
@@ -161,7 +161,7 @@ class TestTimeLeft:
         pace.validation(3)
         assert pace.seconds_left == 10 * 1 + 1 * 5
 
-    def test_nothing_is_said_before_something_was_timed(self):
+    def test_nothing_is_estimated_before_something_was_timed(self):
         clock = Clock()
         pace = Pace(720, 25, clock=clock)
         for _ in range(4):
@@ -193,7 +193,7 @@ class TestSpeed:
         _, _, pace = simulate(step_seconds=lambda step: 0.2 if step <= 360 else 0.4)
         assert pace.images_per_second == pytest.approx(40, rel=0.03)
 
-    def test_the_share_of_waiting(self):
+    def test_the_fraction_of_waiting(self):
         _, _, pace = simulate(waited=0.05)
         assert pace.waiting_share == pytest.approx(0.25)
 

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own, with its exit codes."""
+"""The command line in a process of its own, with its output and exit codes."""
 
 import io
 import json
@@ -321,7 +321,7 @@ class TestPipe:
         done = self.pipe(photo.read_bytes(), "-", "--model", run, "--cutout")
         assert Image.open(io.BytesIO(done.stdout)).mode == "RGBA"
 
-    def test_nothing_comes_out_of_what_is_no_picture(self, run):
+    def test_input_that_is_no_image_has_no_output(self, run):
         done = self.pipe(b"no picture", "-", "--model", run)
         assert done.returncode == 1
         assert done.stdout == b""

@@ -70,16 +70,16 @@ HOSTILE = {
         {},
         "it uses the operator Expand",
     ),
-    "weights elsewhere": (graph_of([relu()], [elsewhere()]), {}, "its weights lie in another file"),
+    "weights elsewhere": (graph_of([relu()], [elsewhere()]), {}, "its weights are in another file"),
     "a constant elsewhere": (
         graph_of([relu(value=elsewhere())]),
         {},
-        "its weights lie in another file",
+        "its weights are in another file",
     ),
     "constants elsewhere": (
         graph_of([relu(value=[weights(), elsewhere()])]),
         {},
-        "its weights lie in another file",
+        "its weights are in another file",
     ),
     "a graph within": (graph_of([if_node()]), {}, "is not a number, text or tensor"),
     "functions": (

@@ -91,7 +91,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_levels_are_part_of_the_file(tmp_path, name):
+def test_the_levels_are_in_the_file(tmp_path, name):
     pixels = FORMATS[name]
     model = build_unet(CONFIG, in_channels=pixels.channels, num_classes=3)
     spec = replace(make_spec(CONFIG, Scale("resize", 32, 40)), pixels=pixels)
@@ -193,7 +193,7 @@ class Listener(Display):
         self.lines.append(text)
 
 
-def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp_path):
+def test_a_run_is_exported_and_compared_on_its_validation_images(run, pets, tmp_path):
     listener = Listener()
     path = export(run, out=tmp_path / "m.onnx", display=listener)
     assert "largest difference from Keras" in listener.lines[0]
@@ -202,7 +202,7 @@ def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp
     assert (Predictor(path)(photo) == Predictor(run)(photo)).all()
 
 
-def test_where_the_data_are_gone_synthetic_images_serve_and_it_says_so(pets, tmp_path):
+def test_without_the_data_synthetic_images_are_used(pets, tmp_path):
     shutil.copytree(pets, tmp_path / "data")
     run = train(tmp_path / "data", out=tmp_path / "run", config=TINY_CONFIG)
     shutil.rmtree(tmp_path / "data")
@@ -211,7 +211,7 @@ def test_where_the_data_are_gone_synthetic_images_serve_and_it_says_so(pets, tmp
     assert "4 synthetic pictures" in listener.lines[0]
 
 
-def test_a_run_of_deep_pictures_is_exported_with_or_without_them(disks, disks_run, tmp_path):
+def test_a_run_of_deep_images_is_exported_with_or_without_them(disks, disks_run, tmp_path):
     shutil.copytree(disks_run, tmp_path / "run")
     config = tmp_path / "run" / "config.toml"
     listener = Listener()

@@ -106,7 +106,7 @@ def answer(model, images):
 
 @pytest.mark.parametrize("policy", ["native", "resize"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_rebuilt_network_answers_as_the_file(tmp_path, name, policy):
+def test_the_rebuilt_network_has_the_output_of_the_file(tmp_path, name, policy):
     config = NETWORKS[name]
     original = some_network(config)
     path = export_to(tmp_path / "m.onnx", original, config, policy)
@@ -148,7 +148,7 @@ def test_frozen_batch_norm_comes_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fast", "notebook"])
-def test_a_network_as_it_was_built_shares_arrays_and_is_told_apart(tmp_path, name):
+def test_layers_that_share_equal_arrays_are_rebuilt(tmp_path, name):
     original = build_unet(NETWORKS[name], in_channels=3, num_classes=3)  # biases are all 0
     path = export_to(tmp_path / "m.onnx", original, NETWORKS[name], "resize")
     images = images_for(NETWORKS[name])

@@ -89,7 +89,7 @@ def test_a_run_that_has_just_been_trained_is_as_it_was(run):
     assert sentence.startswith("The same weights, byte for byte, can be expected from: unetkit")
 
 
-def test_where_all_is_as_it_was_the_command_for_the_same_bytes_is_told(made, folder):
+def test_an_unchanged_run_has_the_command_for_the_same_bytes(made, folder):
     result = verify(made)
     assert result["same"]
     assert result["data"] | {"sha256": None} == {
@@ -149,7 +149,7 @@ class TestData:
         for words in ("changed", "missing  photo_03", "photo_03.jpg has no mask", "new   "):
             assert words in text
 
-    def test_of_many_differences_ten_are_shown_and_all_are_told(self, made, folder):
+    def test_of_many_differences_ten_are_shown_and_all_are_returned(self, made, folder):
         for path in (folder / "masks").iterdir():
             path.write_bytes(path.read_bytes() + b"\0")
         result = verify(made)
@@ -173,7 +173,7 @@ class TestData:
         with pytest.raises(DataNotFoundError, match="nowhere does not exist"):
             verify(made, tmp_path / "nowhere")
 
-    def test_lists_that_move_a_pair_into_another_part_are_seen(self, folder, tmp_path):
+    def test_lists_that_move_a_pair_into_another_split_are_found(self, folder, tmp_path):
         names = [f"photo_{i:02d}" for i in range(12)]
         (folder / "train.txt").write_text("\n".join(names[:9]))
         (folder / "test.txt").write_text("\n".join(names[9:]))
@@ -207,7 +207,7 @@ class TestData:
         assert "given.json does not exist" in problem
         assert f"--split {other / 'split.json'}" in problem
 
-    def test_what_was_told_of_the_sources_still_holds(self, folder, tmp_path):
+    def test_the_sources_of_the_run_are_used(self, folder, tmp_path):
         shutil.copytree(folder / "masks", folder / "other_masks")
         write_split(tmp_path / "run", folder, masks="other_masks")
         (tmp_path / "run" / "config.toml").write_text("[sources]\nmasks = 'other_masks'\n")
@@ -286,7 +286,7 @@ class TestEnvironment:
             ("onnxruntime", "but model.onnx may have other bytes."),
         ],
     )
-    def test_a_package_is_told_with_its_part_in_the_result(self, made, package, words):
+    def test_a_package_is_reported_with_its_effect(self, made, package, words):
         versions = {**provenance()["versions"], package: "0.1"}
         update_manifest(made, versions=versions)
         result = verify(made)
@@ -304,7 +304,7 @@ class TestEnvironment:
         assert differing(result) >= {"pillow", "torch"}
         assert "pillow: none then, " in shown(result)
 
-    def test_what_has_no_effect_is_told_and_changes_nothing(self, made):
+    def test_differences_without_effect_are_reported_only(self, made):
         machine = {**provenance()["machine"], "memory_gib": 1.5}
         git = {"folder": "/x", "revision": "0123456789abcdef", "dirty": True}
         update_manifest(made, machine=machine, git=git)
@@ -422,7 +422,7 @@ class TestFiles:
 
 
 class TestCommand:
-    def test_the_exit_code_says_whether_all_is_the_same(self, made, folder):
+    def test_the_exit_code_is_1_if_something_has_changed(self, made, folder):
         done = CliRunner().invoke(main, ["verify", str(made)])
         assert done.exit_code == 0, done.output
         assert "unchanged" in done.output
@@ -437,7 +437,7 @@ class TestCommand:
         done = CliRunner().invoke(main, ["verify", str(made), "--data", str(folder), "--json"])
         assert json.loads(done.stdout) == json.loads(json.dumps(verify(made, folder)))
 
-    def test_what_is_no_run_is_told_so(self, tmp_path):
+    def test_a_folder_that_is_no_run_is_refused(self, tmp_path):
         done = CliRunner().invoke(main, ["verify", str(tmp_path)])
         assert done.exit_code == 1
         assert "holds no manifest.json; accepted is the folder of a training run" in done.stderr

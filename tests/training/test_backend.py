@@ -44,11 +44,11 @@ class ResourceExhaustedError(Exception):
         (ValueError("out of memory"), False),
     ],
 )
-def test_no_memory_is_told_from_other_errors(error, expected):
+def test_out_of_memory_is_distinguished_from_other_errors(error, expected):
     assert backend.is_out_of_memory(error) is expected
 
 
-def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
+def test_the_flag_of_xla_is_added_to_existing_ones(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(backend, "_jax_has_computed", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=dump")
@@ -59,7 +59,7 @@ def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
         )
 
 
-def test_where_jax_has_computed_it_says_that_it_cannot(monkeypatch):
+def test_jax_that_was_used_before_is_not_reproducible(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(backend, "_jax_has_computed", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", "")
@@ -87,7 +87,7 @@ print(backend.make_repeatable())
     assert in_a_process(code) == "None 1\nNone"
 
 
-def test_a_process_that_has_computed_says_that_it_cannot(monkeypatch):
+def test_a_process_that_has_computed_is_not_reproducible(monkeypatch):
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
     code = """
 import keras

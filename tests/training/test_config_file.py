@@ -35,7 +35,7 @@ class TestFile:
         # and as given choices it decides everything, whatever the data look like
         assert choose_config(dataset, *FRAMES, read_choices(path)) == config
 
-    def test_everything_that_says_what_data_are_comes_back(self, dataset, tmp_path):
+    def test_sources_split_and_pixel_format_come_back(self, dataset, tmp_path):
         classes = Classes(
             ("ground", "cell"),
             (0, 1),
@@ -114,7 +114,7 @@ class TestFile:
         with pytest.raises(ConfigError, match=r"scale in .* is 3; accepted is a table"):
             read_choices(tmp_path / "c.toml")
 
-    def test_a_part_of_a_configuration_is_not_a_run_s(self, tmp_path):
+    def test_an_incomplete_configuration_is_not_that_of_a_run(self, tmp_path):
         (tmp_path / "c.toml").write_text("preset = 'fast'\n")
         with pytest.raises(ConfigError, match=r"lacks data, sources, classes, pixels"):
             read_config(tmp_path / "c.toml")

@@ -177,7 +177,7 @@ def test_folds_must_fit_the_data(data, tmp_path, untrained, folds, error, messag
     assert not (tmp_path / "folds").exists()
 
 
-def test_the_named_test_part_is_in_no_fold(data, tmp_path, monkeypatch):
+def test_listed_test_pairs_are_in_no_fold(data, tmp_path, monkeypatch):
     """The first training shows how all is cut; more is not needed."""
 
     class Enough(Exception):  # noqa: N818

@@ -92,7 +92,7 @@ class TestStart:
         model, run, file = source
         return model, run if request.param == "run" else file
 
-    def test_the_network_answers_at_once_as_the_source(self, trained):
+    def test_the_network_has_the_output_of_the_source(self, trained):
         original, path = trained
         config = make_config()
         model = fresh(config)
@@ -138,7 +138,7 @@ class TestStart:
         assert said.startswith("all ")
 
     @pytest.mark.parametrize("channels", [1, 2, 5])
-    def test_a_grey_picture_gets_the_same_answer_through_other_channels(self, trained, channels):
+    def test_a_grey_image_gives_the_same_output_with_other_channels(self, trained, channels):
         original, path = trained
         config = make_config(channels=channels)
         model = fresh(config)
@@ -148,7 +148,7 @@ class TestStart:
         assert np.allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
         assert f"stem is adapted from 3 channels to {channels}" in said
 
-    def test_other_normalisation_and_scale_are_said(self, trained):
+    def test_another_normalisation_and_scale_are_described(self, trained):
         config = make_config(
             normalization=Normalization(1 / 256, 0.0), scale=Scale("resize", 32, 32)
         )
@@ -232,7 +232,7 @@ def training_answer(model, images):
     return keras.ops.convert_to_numpy(model(images, training=True))
 
 
-def test_with_images_a_file_goes_on_as_it_answers(source):
+def test_with_images_the_output_of_a_file_is_kept_in_training(source):
     config, images = make_config(), images_for(FAST)
     settled, bare = fresh(config), fresh(config)
     said = start_from(settled, source[2], config, images)

@@ -61,7 +61,7 @@ class TestFreezing:
         }
 
     @pytest.mark.parametrize("part", ["encoders", "enc", "encoder7", "", "size_check"])
-    def test_a_part_that_names_no_layer_is_refused(self, part):
+    def test_a_prefix_of_no_layer_is_refused(self, part):
         with pytest.raises(
             ConfigError,
             match=rf"freeze has '{part}', which is no prefix of a layer name; accepted are stem, "

@@ -1,4 +1,4 @@
-"""Training as a whole: what a run folder holds, and what stops a run before it starts."""
+"""Training as a whole: the files of a run folder, and what stops a run before it starts."""
 
 import csv
 import hashlib
@@ -75,7 +75,7 @@ class TestRunFolder:
             float(best["validation_mean_iou"]), abs=1e-6
         )
 
-    def test_the_summary_says_with_what_it_was_made_and_from_what(self, run, pets):
+    def test_the_manifest_has_versions_command_and_data(self, run, pets):
         summary = json.loads((run / "manifest.json").read_text())
         assert summary["command"] is None  # from Python
         assert summary["versions"].keys() >= {"keras", "numpy", "onnx"}
@@ -89,7 +89,7 @@ class TestRunFolder:
             assert locked["classes"] == pytest.approx(shares)
         assert all(issue["level"] != "error" for issue in summary["findings"])
 
-    def test_the_split_file_names_the_parts(self, run, pets):
+    def test_the_split_file_lists_the_splits(self, run, pets):
         written = json.loads((run / "split.json").read_text())
         split = split_pairs(find_dataset(pets), SplitRule())
         for name, pairs in split.parts.items():
@@ -108,7 +108,7 @@ class TestRunFolder:
                 assert entry[key] == hashlib.sha256(path.read_bytes()).hexdigest()
 
     @pytest.mark.parametrize("which", ["run", "disks_run"])
-    def test_pictures_can_be_opened(self, which, request):
+    def test_figures_can_be_opened(self, which, request):
         run = request.getfixturevalue(which)
         for path in (run / "curves.png", run / "pictures" / "validation.png"):
             assert np.asarray(Image.open(path).convert("L")).std() > 5
@@ -146,7 +146,7 @@ class TestTraining:
         ):
             assert word in said
 
-    def test_a_last_look_follows_the_last_step(self, pets, tmp_path):
+    def test_a_last_validation_follows_the_last_step(self, pets, tmp_path):
         listener = Listener()
         config = tiny(training={"steps": 5, "steps_per_validation": 2})
         train(pets, out=tmp_path / "run", config=config, display=listener)
@@ -204,7 +204,7 @@ class TestTraining:
         run = train(pets, out=tmp_path / "run", config=config)
         assert Predictor(run)(np.zeros((37, 51, 3), np.uint8)).shape == (37, 51)
 
-    def test_letterboxed_pictures_train_and_keep_their_size(self, pets, tmp_path):
+    def test_letterboxed_images_train_and_keep_their_size(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(scale={"fit": "letterbox"}))
         assert Predictor(run)(np.zeros((90, 20, 3), np.uint8)).shape == (90, 20)
 
@@ -231,7 +231,7 @@ class TestTraining:
 class TestDeepPictures:
     """16 bits, fractions and many channels, from the file to the prediction."""
 
-    def test_levels_come_from_all_training_pictures_and_go_into_the_file(self, disks_run):
+    def test_levels_come_from_all_training_images_and_go_into_the_file(self, disks_run):
         pixels = read_config(disks_run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (1, "uint16")
         # The disks use 200 to 3000; a tenth of that on either side is 280.
@@ -326,13 +326,13 @@ class TestIgnoredPixels:
         counted = sum(int((mask != IGNORE).sum()) for mask in cache.masks)
         assert np.sum(figures["confusion"]) == counted < len(pairs) * 32 * 48
 
-    def test_a_255_that_nobody_named_stops_the_run(self, disks, tmp_path):
+    def test_an_undeclared_255_stops_the_run(self, disks, tmp_path):
         with pytest.raises(DataError, match=r"values that are no class: 255 .*with --ignore"):
             train(disks, out=tmp_path / "run", config=TINY_CONFIG)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("part", ["train", "validation"])
-    def test_a_part_of_which_nothing_counts_is_refused(self, disks, disks_run, tmp_path, part):
+    def test_a_split_with_ignored_pixels_only_is_refused(self, disks, disks_run, tmp_path, part):
         shutil.copytree(disks, tmp_path / "data")
         for entry in json.loads((disks_run / "split.json").read_text())[part]:
             mask = tmp_path / "data" / "masks" / f"{entry['name']}.png"
@@ -368,7 +368,7 @@ class TestBadPairs:
         )
         assert not (tmp_path / "run").exists()
 
-    def test_a_run_goes_on_without_them_and_says_so(self, damaged, tmp_path):
+    def test_a_run_without_them_warns_of_it(self, damaged, tmp_path):
         listener = Listener()
         config = tiny(sources={"skip_bad": True})
         run = train(damaged, out=tmp_path / "run", config=config, display=listener)

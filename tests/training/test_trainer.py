@@ -152,7 +152,7 @@ class TestMemory:
 
 
 class TestWarnings:
-    def test_they_are_said_once_and_kept(self, pets, tmp_path):
+    def test_they_are_shown_once_and_kept(self, pets, tmp_path):
         listener = Listener()
         config = tiny(
             steps=6, steps_per_validation=2, learning_rate=9.0, optimizer="sgd", warmup=0.0,
@@ -217,7 +217,7 @@ class TestChoices:
             (4, 0.3, False),
         ]
 
-    def test_callbacks_hear_of_steps_and_looks(self, pets, tmp_path):
+    def test_callbacks_are_called_for_steps_and_validations(self, pets, tmp_path):
         heard = []
         callback = keras.callbacks.LambdaCallback(
             on_train_begin=lambda logs: heard.append("begin"),
@@ -238,7 +238,7 @@ class TestChoices:
         run = train(pets, out=tmp_path / "run", config=tiny(), callbacks=[Halt()])
         assert manifest(run)["steps_done"] == 2
 
-    def test_weights_come_from_another_run_and_its_pictures_stay_known(self, pets, run, tmp_path):
+    def test_weights_come_from_another_run_whose_images_are_recorded(self, pets, run, tmp_path):
         listener = Listener()
         config = {
             "network": TINY_CONFIG["network"],
@@ -274,7 +274,7 @@ class TestChoices:
         with pytest.raises(ConfigError, match=r"class_weights has 2 values for 3 classes \(pet"):
             train(pets, out=tmp_path / "run", config=tiny(class_weights=[1.0, 2.0]))
 
-    def test_half_precision_trains_and_answers_in_whole(self, pets, tmp_path):
+    def test_half_precision_trains_with_logits_in_single_precision(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(precision="mixed_bfloat16"))
         from unetkit.training.export import trained_network
 
@@ -284,7 +284,7 @@ class TestChoices:
 
 
 class TestReports:
-    def test_speed_waiting_and_time_left_are_told(self, pets, tmp_path):
+    def test_speed_waiting_and_time_left_are_displayed(self, pets, tmp_path):
         listener = Listener()
         train(pets, out=tmp_path / "run", config=tiny(steps=8), display=listener)
         assert [report.step for report in listener.reports] == list(range(1, 9))

@@ -59,16 +59,16 @@ class Display:
     def training_step(self, report: StepReport) -> None:
         """Shows the progress after an update of the weights."""
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
         """Shows the metrics of a validation pass.
 
         Args:
             report: Progress after the last update.
-            figures: Metrics by column of curves.csv (loss, validation_loss, validation_accuracy,
+            metrics: Values by column of curves.csv (loss, validation_loss, validation_accuracy,
                 validation_mean_iou and, if weights are averaged, averaged_mean_iou), and
                 best_mean_iou.
         """
-        logger.info(describe(report, figures))
+        logger.info(describe(report, metrics))
 
     def finish(self) -> None:
         """Ends the current task or training, so that nothing is left to draw."""
@@ -99,9 +99,9 @@ class LoggedDisplay(Display):
     def training_step(self, report: StepReport) -> None:
         self.display.training_step(report)
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self.display.validated(report, figures)
-        self._write(describe(report, figures))
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self.display.validated(report, metrics)
+        self._write(describe(report, metrics))
 
     def finish(self) -> None:
         self.display.finish()
@@ -122,13 +122,13 @@ def warning_line(text: str) -> str:
     return f"warning   {text}"
 
 
-def describe(report: StepReport, figures: Mapping[str, float]) -> str:
+def describe(report: StepReport, metrics: Mapping[str, float]) -> str:
     """Progress and metrics of a training as one line, without unknown values.
 
     >>> describe(StepReport(8, 80, 93.1, 0.7, 0.03, 48.2, 432.0), {"validation_mean_iou": 0.5})
     'step 8/80: loss 0.700, mIoU 0.500; 93 images/s, 3% waiting for data; 0:48 gone, 7:12 left'
     """
-    found = [f"loss {figures.get('loss', report.loss):.3f}"]
+    found = [f"loss {metrics.get('loss', report.loss):.3f}"]
     for key, name in (
         ("validation_loss", "validation loss"),
         ("validation_accuracy", "accuracy"),
@@ -136,8 +136,8 @@ def describe(report: StepReport, figures: Mapping[str, float]) -> str:
         ("averaged_mean_iou", "of averaged weights"),
         ("best_mean_iou", "best"),
     ):
-        if key in figures:
-            found.append(f"{name} {figures[key]:.3f}")
+        if key in metrics:
+            found.append(f"{name} {metrics[key]:.3f}")
     speed = []
     if report.images_per_second is not None:
         speed.append(f"{speed_text(report.images_per_second)} images/s")

@@ -150,12 +150,12 @@ class Pace:
     @property
     def advice(self) -> str | None:
         """A warning if the training waits for data too long, else None."""
-        share = self.waiting_share
+        fraction = self.waiting_share
         is_certain = self._timed >= WARNING_STEPS and self._timed_seconds >= WARNING_SECONDS
-        if share is None or share <= WAITING_LIMIT or not is_certain:
+        if fraction is None or fraction <= WAITING_LIMIT or not is_certain:
             return None
         return (
-            f"{share:.0%} of the training time is spent waiting for data: the network trains "
+            f"{fraction:.0%} of the training time is spent waiting for data: the network trains "
             "faster than samples are prepared; try --out on a local disk, a smaller --size, or "
             "less [augmentation] in a --config file"
         )

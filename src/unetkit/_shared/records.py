@@ -1,9 +1,9 @@
-"""JSON records that anyone may have written: read within limits, and checked against a type.
+"""JSON records from files of unknown origin: parsed within limits, and checked against a type.
 
-A file may come from another version, another program or a stranger. Its size, encoding, syntax,
-nesting and types are checked here before use; what only the caller can check (names that repeat,
-sizes that do not fit together) it refuses with the same `RecordError`. `refusing` turns that into
-the caller's own error, with the file's name and what to do.
+Such a file may come from another version, another program or an untrusted source. Its size,
+encoding, syntax, nesting and types are checked here before use. Callers check the rest, such as
+names that repeat or sizes that do not fit together, and raise the same `RecordError`; `refusing`
+turns it into the caller's own error, with the name of the file and what to do.
 
 The standard library parses, since msgspec's parser refuses unpaired surrogates, which stand for
 undecodable bytes in file names; msgspec checks the types.

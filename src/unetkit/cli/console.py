@@ -62,10 +62,10 @@ class ProgressLine:
         If fewer than two fields fit, a percentage replaces the numbers. The bar gets the remaining
         columns.
         """
-        fields = {"share": Text(f"{self.done / max(1, self.total):.0%}"), **self.fields}
+        fields = {"percent": Text(f"{self.done / max(1, self.total):.0%}"), **self.fields}
         known = [name for name in self.ranking if name in fields]
         choices = [known[:count] for count in range(len(known), 1, -1)]
-        choices += [["share", *known[1:2]], ["share"]]
+        choices += [["percent", *known[1:2]], ["percent"]]
         needed = [sum(fields[n].cell_len + SPACE for n in names) - SPACE for names in choices]
         place = next((i for i, columns in enumerate(needed) if columns <= width), -1)
         chosen, room = choices[place], width - needed[place]
@@ -122,10 +122,10 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
     }
     if report.images_per_second is not None:
         fields["speed"] = named(f"{speed_text(report.images_per_second):>3}", "img/s")
-    share = report.waiting_share
-    waits = share is not None and share > WAITING_LIMIT
-    if share is not None:
-        fields["waiting"] = labelled("waiting", f"{share:3.0%}", "yellow" if waits else "")
+    fraction = report.waiting_share
+    waits = fraction is not None and fraction > WAITING_LIMIT
+    if fraction is not None:
+        fields["waiting"] = labelled("waiting", f"{fraction:3.0%}", "yellow" if waits else "")
     fields["loss"] = labelled("loss", f"{report.loss:.3f}")
     for key, name, style in (
         ("validation_mean_iou", "mIoU", "green"),
@@ -209,12 +209,12 @@ class ConsoleDisplay(Display):
             self._print(report, self._scores)
         self._gone = report.seconds_gone
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self._scores = {k: v for k, v in figures.items() if k.endswith("mean_iou")}
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self._scores = {k: v for k, v in metrics.items() if k.endswith("mean_iou")}
         if self._draws:
             self._draw_training(report, at_once=True)
         else:
-            self._print(report, figures)
+            self._print(report, metrics)
 
     def finish(self) -> None:
         if self._drawing is not None:
@@ -228,8 +228,8 @@ class ConsoleDisplay(Display):
     def _draws(self) -> bool:
         return self.console.is_interactive or self.console.is_jupyter
 
-    def _print(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self.say(describe(report, figures))
+    def _print(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self.say(describe(report, metrics))
         self._gone = self._printed_gone = report.seconds_gone
 
     def _draw_training(self, report: StepReport, *, at_once: bool = False) -> None:

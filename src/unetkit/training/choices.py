@@ -7,7 +7,7 @@ trained; an issue that would spoil the training stops it here.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,19 @@ LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
 # A validation pass takes about as long as five updates; but the best weights are found only by
 # validating.
 LEAST_STEPS_PER_VALIDATION, MOST_STEPS_PER_VALIDATION = 20, 200
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Examined pairs of a run.
+
+    Args:
+        report: Result of the examination; none of its errors affects the training.
+        split: Pairs for training, validation and test.
+    """
+
+    report: DatasetReport
+    split: Split
 
 
 def check_length(epochs: int | None, minutes: float | None) -> None:
@@ -141,7 +154,7 @@ def find_chosen_dataset(choices: Choices) -> Dataset:
 
 def prepare(
     dataset: Dataset, choices: Choices, epochs: int | None, device: str, display: Display
-) -> tuple[DatasetReport, RunConfig]:
+) -> tuple[TrainingData, RunConfig]:
     """Examines the pairs, completes the configuration, and displays both.
 
     Args:
@@ -184,7 +197,7 @@ def prepare(
     display.say(f"masks     {config.classes.kind}: {config.classes.describe()}")
     display.say(f"images    {config.pixels.describe()}")
     display.say(f"scale     {config.scale.describe()}")
-    return found, config
+    return TrainingData(found, split), config
 
 
 def _without_auto(choices: Choices, found: DatasetReport, device: str) -> Choices:
@@ -216,7 +229,7 @@ def check_sound(found: DatasetReport, *, skip_bad: bool) -> None:
     raise DataError("\n".join([*lines, advice]))
 
 
-def require_same_data(run: Path, found: DatasetReport) -> None:
+def require_same_data(run: Path, data: TrainingData) -> None:
     """Refuses to resume a run with other data than it was started with.
 
     Raises:
@@ -224,15 +237,15 @@ def require_same_data(run: Path, found: DatasetReport) -> None:
     """
     if not (run / run_folder.SPLIT).exists():
         return
-    split, digests = found.split or Split((), (), ()), found.digests()
+    digests = data.report.digests()
     digest = data_digest(
         PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
-        for part, pairs in split.parts.items()
+        for part, pairs in data.split.parts.items()
         for pair in pairs
     )
     if digest != data_record(run)["sha256"]:
         raise DataError(
-            f"{found.dataset.source} no longer holds the files that {run} was started with; "
+            f"{data.report.dataset.source} no longer holds the files that {run} was started with; "
             "accepted are the same files in the same splits; see what has changed with unetkit "
             f"verify {run} and restore it, or train a new run"
         )

@@ -24,16 +24,16 @@ from unetkit._shared.display import Display, LoggedDisplay
 from unetkit._shared.files import locked, write_text
 from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
-from unetkit.checks.examine import DatasetReport
 from unetkit.checks.report import class_fractions
 from unetkit.data.dataset import find_dataset
-from unetkit.data.splits import Split, split_to_json
+from unetkit.data.splits import split_to_json
 from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
 from unetkit.training import backend
 from unetkit.training.backend import OutOfMemoryError, watching_memory
 from unetkit.training.batches import LOADER_THREADS, Sampler, build_samplers
 from unetkit.training.checkpoints import checkpoint_files, newest_checkpoint
 from unetkit.training.choices import (
+    TrainingData,
     check_length,
     find_chosen_dataset,
     gather_choices,
@@ -130,15 +130,16 @@ def train(
     if epochs or minutes:
         choices = replace(choices, training=choices.training.without("steps"))
     dataset = find_chosen_dataset(choices)
-    obstacle = _make_repeatable(choices.training.given.get("deterministic", True))
+    is_deterministic = choices.training.given.get("deterministic", True)
+    obstacle = backend.make_repeatable() if is_deterministic else None
     device = backend.choose_device(device)
     run, is_new = run_folder.claim(out, f"{dataset.label}-{choices.preset or DEFAULT_PRESET}")
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
         try:
-            found, chosen = prepare(dataset, choices, epochs, device, display)
-            return _train_into(run, found, chosen, minutes, session)
+            pairs, chosen = prepare(dataset, choices, epochs, device, display)
+            return _train_into(run, pairs, chosen, minutes, session)
         except BaseException as error:
             display.finish()
             if not _note_failure(run, error, display):
@@ -186,7 +187,7 @@ def resume(
     if _recorded(run).get("state") == "finished":
         (display or Display()).say(f"{run} is finished: nothing to resume")
         return run
-    obstacle = _make_repeatable(config.training.deterministic)
+    obstacle = backend.make_repeatable() if config.training.deterministic else None
     device = backend.choose_device(device)
     dataset = find_dataset(config.data, config.sources)
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
@@ -194,19 +195,14 @@ def resume(
     with _writing(run, display):
         for leftover in run.rglob(".part-*"):
             leftover.unlink()
-        found, _ = prepare(dataset, Choices.of(config), None, device, display)
-        require_same_data(run, found)
+        pairs, _ = prepare(dataset, Choices.of(config), None, device, display)
+        require_same_data(run, pairs)
         try:
-            return _train_into(run, found, config, None, session)
+            return _train_into(run, pairs, config, None, session)
         except BaseException as error:
             display.finish()
             _note_failure(run, error, display)
             raise
-
-
-def _make_repeatable(is_wanted: bool) -> str | None:
-    """Sets the framework to compute reproducibly; returns the reason if it cannot."""
-    return backend.make_repeatable() if is_wanted else None
 
 
 @contextlib.contextmanager
@@ -248,11 +244,10 @@ def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
 
 
 def _train_into(
-    run: Path, found: DatasetReport, config: RunConfig, minutes: float | None, session: Session
+    run: Path, data: TrainingData, config: RunConfig, minutes: float | None, session: Session
 ) -> Path:
     display = session.display
-    split = found.split or Split((), (), ())
-    samplers = build_samplers(run / run_folder.CACHE, split, config, display)
+    samplers = build_samplers(run / run_folder.CACHE, data.split, config, display)
     with backend.on_device(session.device):
         trainer, validation_seconds, notes = None, 0.0, {}
         if session.obstacle is not None:
@@ -263,9 +258,9 @@ def _train_into(
                 if minutes is not None:
                     config, validation_seconds = calibrate(config, samplers, minutes, display)
                     minutes = None
-                _write_choices(run, found, config)
-                trainer = _trainer(run, found, config, samplers, session, validation_seconds)
-                _begin(trainer, found, session, notes)
+                _write_choices(run, data, config)
+                trainer = _trainer(run, data, config, samplers, session, validation_seconds)
+                _begin(trainer, data, session, notes)
                 trainer.fit()
                 display.finish()
             except OutOfMemoryError as error:
@@ -274,22 +269,22 @@ def _train_into(
                 trainer = None
                 gc.collect()
                 config, notes["memory"] = halve_batch(config, shortage)
-        return _finish(trainer, found, display)
+        return _finish(trainer, data, display)
 
 
-def _write_choices(run: Path, found: DatasetReport, config: RunConfig) -> None:
+def _write_choices(run: Path, data: TrainingData, config: RunConfig) -> None:
     write_text(run / run_folder.CONFIG, config_to_toml(config))
-    split = found.split or Split((), (), ())
+    report = data.report
     if not (run / run_folder.SPLIT).exists():
         write_text(
             run / run_folder.SPLIT,
-            split_to_json(split, found.dataset, found.digests(), found.left_out()),
+            split_to_json(data.split, report.dataset, report.digests(), report.left_out()),
         )
 
 
 def _trainer(
     run: Path,
-    found: DatasetReport,
+    data: TrainingData,
     config: RunConfig,
     samplers: dict[str, Sampler],
     session: Session,
@@ -313,8 +308,7 @@ def _trainer(
         f"network   {config.preset}, {model.count_params():,} parameters, "
         f"{config.pixels.channels} input channels, {len(config.classes)} classes"
     )
-    split = found.split or Split((), (), ())
-    files = [pair.image for pair in split.train]
+    files = [pair.image for pair in data.split.train]
     trainer = Trainer(
         run, config, model, samplers, files, session.display, session.callbacks, validation_seconds
     )
@@ -329,7 +323,7 @@ def _trainer(
 
 
 def _begin(
-    trainer: Trainer, found: DatasetReport, session: Session, notes: Mapping[str, str]
+    trainer: Trainer, data: TrainingData, session: Session, notes: Mapping[str, str]
 ) -> None:
     """Displays what is trained, where and how, and writes it into the manifest."""
     display, config, step = session.display, trainer.config, trainer.progress.step
@@ -378,22 +372,22 @@ def _begin(
             "seen_before": seen_before,
             **trainer.summary(),
             "export_difference": None,
-            "parts": class_fractions(found),
+            "parts": class_fractions(data.report),
             "findings": [
                 {"level": f.level, "code": f.code, "text": f.text, "remedy": f.remedy}
-                for f in found.issues
+                for f in data.report.issues
             ],
         },
     )
 
 
-def _finish(trainer: Trainer, found: DatasetReport, display: Display) -> Path:
+def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     """Exports the best network, draws its results, and completes the manifest."""
     run, config = trainer.run, trainer.config
     model = trained_network(run, config)
     difference = None
     if keras.backend.backend() == "tensorflow":
-        difference = export_best(run, config, model, found.split or Split((), (), ()))
+        difference = export_best(run, config, model, data.split)
         path = run / run_folder.MODEL
         display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     else:
