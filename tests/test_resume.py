@@ -25,7 +25,7 @@ from unetkit._shared.display import Display
 from unetkit.errors import DataError, DataNotFoundError, ModelFileError
 from unetkit.training import train as training
 from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 from unetkit.training.export import trained_network
 from unetkit.training.validation import Recorder
 
@@ -56,7 +56,7 @@ def fingerprint(run: Path) -> dict[str, str]:
     )
     for file in ("curves.csv", "split.json", "config.toml"):
         found[file] = hashlib.sha256((run / file).read_bytes()).hexdigest()
-    network = trained_network(run, config_from_file(run / "config.toml"))
+    network = trained_network(run, read_config(run / "config.toml"))
     for i, weight in enumerate(network.weights):
         found[f"best weight {i}"] = hashlib.sha256(weight.numpy().tobytes()).hexdigest()
     return found
@@ -142,7 +142,7 @@ class TestExactness:
         assert not (run / "cache").exists()
 
     def test_dropout_draws_on_where_it_stopped(self, uninterrupted):
-        config = config_from_file(uninterrupted / "config.toml")
+        config = read_config(uninterrupted / "config.toml")
         network = build_unet(config.network, in_channels=3, num_classes=3)
         states = [f"model/{i}" for i, v in enumerate(network.variables) if "seed" in v.path]
         assert len(states) == 2  # in the two deepest blocks
@@ -197,7 +197,7 @@ class TestFiles:
     def test_other_data_are_refused(self, stopped):
         one, other, *_ = sorted((stopped.parent / "pets" / "images").iterdir())
         shutil.copy(other, one)
-        with pytest.raises(DataError, match=r"no longer holds what .* unetkit verify"):
+        with pytest.raises(DataError, match=r"no longer holds the files that .* unetkit verify"):
             resume(stopped)
 
     def test_it_says_how_to_go_on(self, stopped_once):
@@ -303,8 +303,8 @@ class TestRealProcesses:
         os.killpg(process.pid, signal.SIGINT)
         said = process.communicate()[0]
         assert process.returncode == 130
-        assert "finishing this step and saving; once more to stop at once" in said
-        assert "go on with: unetkit train --resume stopped" in said
+        assert "finishing this step and saving; interrupt again to stop at once" in said
+        assert "to continue: unetkit train --resume stopped" in said
         assert int(checkpoints(folder / "stopped")[0].stem[5:]) < LONG["steps"]
         assert begin(folder, "--resume", "stopped").wait() == 0
         assert fingerprint(folder / "stopped") == fingerprint(folder / "whole")

@@ -1,17 +1,18 @@
 """The exceptions that unetkit raises on purpose.
 
     UnetkitError
-    ├── ConfigError (ValueError)             an option, a key or a value of a configuration
-    ├── DataError (ValueError)               what a folder, picture, mask or list of pairs holds
+    ├── ConfigError (ValueError)             an option, or a key or value of a configuration
+    ├── DataError (ValueError)               the content of a folder, image, mask or list of pairs
     ├── DataNotFoundError (FileNotFoundError)
-    ├── DivergedError (ArithmeticError)       a loss or gradient that is no finite number
+    ├── DivergedError (ArithmeticError)      a loss or gradient that is not finite
     ├── ModelFileError (ValueError)          a file that is not a unetkit model, or is damaged
-    ├── MissingExtraError (ImportError)      a part that the bare install leaves out
-    ├── OutputExistsError (FileExistsError)  something stands where the result would go
-    └── SizeError (ValueError)               an array's shape, or a size that a network cannot take
+    ├── MissingExtraError (ImportError)      a library that the bare install does not include
+    ├── OutputExistsError (FileExistsError)  an existing file or folder in place of a result
+    └── SizeError (ValueError)               an array's shape, or an invalid image size
 
-Every message has three parts, parted by semicolons: what is wrong, with the file or the name and
-the value seen; what is accepted; what to do. The library raises; only the command line prints.
+A message says what is wrong, with the file or name and the value seen; then, after semicolons, what
+is accepted and what to do, unless the first part makes that obvious. The library raises errors;
+only the command line prints them.
 """
 
 import difflib
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-ONLY_WRITING = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UnetkitError(Exception):
@@ -32,19 +33,19 @@ class ConfigError(UnetkitError, ValueError):
 
 
 class DataError(UnetkitError, ValueError):
-    """A folder, picture or mask does not hold what it should."""
+    """The content of a folder, image, mask or list of pairs is not accepted."""
 
 
 class DataNotFoundError(UnetkitError, FileNotFoundError):
-    """A file or folder that was named does not exist."""
+    """A given file or folder does not exist."""
 
 
 class DivergedError(UnetkitError, ArithmeticError):
-    """Training came to a loss or a gradient that is not finite."""
+    """Training reached a loss or gradient that is not finite."""
 
 
 class ModelFileError(UnetkitError, ValueError):
-    """A file is not a unetkit model, or it is damaged."""
+    """A file is not a unetkit model, or is damaged."""
 
 
 class MissingExtraError(UnetkitError, ImportError):
@@ -52,31 +53,31 @@ class MissingExtraError(UnetkitError, ImportError):
 
 
 class OutputExistsError(UnetkitError, FileExistsError):
-    """Something already stands where a result would be written."""
+    """A file or folder exists in place of a result."""
 
 
 class SizeError(UnetkitError, ValueError):
-    """An array has the wrong shape, or a network cannot take an image of this size."""
+    """An array has a wrong shape, or an image has a size that is not valid for a network."""
 
 
 def did_you_mean(word: str, options: Iterable[str]) -> str:
-    """The options nearest to a mistyped word, as the end of an error sentence.
+    """Ending of an error message that suggests the option nearest to a mistyped word.
+
+    Returns:
+        Text that begins with a semicolon; empty if no option resembles the word.
 
     >>> did_you_mean("fats", ["fast", "paper"])
-    "did you mean 'fast'?"
+    "; did you mean 'fast'?"
     >>> did_you_mean("xyz", ["fast", "paper"])
-    "choose one of 'fast', 'paper'"
+    ''
     """
-    options = sorted(options)
-    near = difflib.get_close_matches(word, options, n=1)
-    if near:
-        return f"did you mean {near[0]!r}?"
-    return f"choose one of {', '.join(map(repr, options))}"
+    near = difflib.get_close_matches(word, sorted(options), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 @contextmanager
 def full_disk_named(file: Path) -> Iterator[None]:
-    """Adds the file to what the system says of a full disk: writing through a handle names none."""
+    """Adds the file name to errors of a full disk, which lack it when writing to an open file."""
     try:
         yield
     except OSError as error:
@@ -86,5 +87,5 @@ def full_disk_named(file: Path) -> Iterator[None]:
 
 
 def is_full_disk(error: OSError) -> bool:
-    """Whether the system has no room for more, which it says only of writing."""
-    return error.errno in ONLY_WRITING
+    """Whether an error means that the disk is full."""
+    return error.errno in FULL_DISK_ERRORS

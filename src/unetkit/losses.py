@@ -276,7 +276,7 @@ def require_terms(terms: Mapping[str, float]) -> None:
     for name, weight in terms.items():
         if name not in LOSSES:
             raise ConfigError(
-                f"loss {name!r} is unknown; accepted are {accepted}; {did_you_mean(name, LOSSES)}"
+                f"loss {name!r} is unknown; accepted are {accepted}{did_you_mean(name, LOSSES)}"
             )
         if not (_is_number(weight) and 0 < weight < math.inf):
             raise ConfigError(

@@ -53,7 +53,7 @@ def test_what_a_process_held_is_free_when_it_has_ended(tmp_path):
         pass
 
 
-def test_a_file_system_without_locks_keeps_nobody(tmp_path, monkeypatch):
+def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
     def refuse(*arguments, **options):
         (tmp_path / ".lock").touch()
         raise NotImplementedError

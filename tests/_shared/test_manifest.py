@@ -1,4 +1,4 @@
-"""The manifest: written whole, read back as it was, refused by name whatever is wrong with it."""
+"""The manifest: written completely, read back unchanged, and refused by name if damaged."""
 
 import copy
 import json
@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import pytest
 
-from unetkit._shared import manifest as module
 from unetkit._shared.display import Display
 from unetkit._shared.manifest import (
     PairRecord,
@@ -17,11 +16,13 @@ from unetkit._shared.manifest import (
     update_manifest,
     write_manifest,
 )
+from unetkit._shared.records import LARGEST_FILE
 from unetkit.checks.examine import examine
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.data.splits import SplitRule, split_to_json
 from unetkit.errors import DataError, DataNotFoundError
 
+PAIR = {"name": "a", "image_sha256": "0", "mask_sha256": "0"}
 VALUES = {
     "state": "finished",
     "unetkit": "0.1.0",
@@ -150,30 +151,42 @@ class TestRefusals:
         ("text", "words"),
         [
             ("", "Expecting value"),
-            ("[]", r"it is \[\], no table"),
-            ("3", "it is 3, no table"),
-            ("{}", "its schema is None, not 1"),
-            ('{"schema": 2, "state": "finished"}', "its schema is 2, not 1"),
-            ('{"schema": true, "state": "finished"}', "its schema is True, not 1"),
-            ('{"schema": [1]}', r"its schema is \[1\], not 1"),
+            ("[]", r"\$ is \[\]; accepted is an object"),
+            ("3", r"\$ is 3; accepted is an object"),
+            ("{}", "schema is None, not 1"),
+            ('{"schema": 2, "state": "finished"}', "schema is 2, not 1"),
+            ('{"schema": true, "state": "finished"}', "schema is True, not 1"),
+            ('{"schema": [1]}', r"schema is \[1\], not 1"),
             ('{"schema": 1}', "state is None, none of training, interrupted, finished, failed"),
             ('{"schema": 1, "state": "done"}', "state is 'done', none of"),
             ('{"schema": 1, "state": ["finished"]}', r"state is \['finished'\], none of"),
-            ('{"schema": 1, "state": "failed", "steps_done": NaN}', "NaN is no number"),
-            ('{"schema": 1, "state": "failed", "steps_done": -Infinity}', "-Infinity is no number"),
-            ('{"schema": 1, "state": "failed", "training_seconds": 1e999}', "inf, not a number"),
+            ('{"schema": 1, "state": "failed", "steps_done": NaN}', "NaN is not a number of JSON"),
+            (
+                '{"schema": 1, "state": "failed", "steps_done": -Infinity}',
+                "-Infinity is not a",
+            ),
+            (
+                '{"schema": 1, "state": "failed", "training_seconds": 1e999}',
+                r"seconds is inf; accepted",
+            ),
             (f'{{"schema": 1, "state": "failed", "steps_done": {"9" * 9999}}}', "digit"),
-            ('{"schema": 1, "state": "failed", "versions": {"a": 3}}', "versions.a is 3"),
+            (
+                '{"schema": 1, "state": "failed", "versions": {"a": 3}}',
+                r"\$\.versions\.a is 3; acc",
+            ),
             (
                 '{"schema": 1, "state": "failed", "warnings": [null]}',
-                r"warnings\[0\] is null",
+                r"\$\.warnings\[0\] is None; accepted is text",
             ),
-            ('{"schema": 1, "state": "failed", "best": [1]}', r"best is \[1\], no table"),
+            (
+                '{"schema": 1, "state": "failed", "best": [1]}',
+                r"\$\.best is \[1\]; accepted",
+            ),
             (
                 '{"schema": 1, "state": "failed", "findings": {}}',
-                r"findings is \{\}, no list",
+                r"\$\.findings is \{\}; accepted is a list",
             ),
-            ("[" * 99999, "recursion"),
+            ("[" * 99999, "nested deeper than 100 levels"),
         ],
     )
     def test_what_is_no_manifest_is_named(self, tmp_path, text, words):
@@ -183,17 +196,17 @@ class TestRefusals:
 
     def test_bytes_that_are_no_text_and_folders_are_named(self, tmp_path):
         (tmp_path / "manifest.json").write_bytes(b"\xff\xfe{}")
-        with pytest.raises(DataError, match=r"cannot be used \('utf-8' codec"):
+        with pytest.raises(DataError, match=r"cannot be used \(it is not UTF-8 text: "):
             read_manifest(tmp_path)
         (tmp_path / "manifest.json").unlink()
         (tmp_path / "manifest.json").mkdir()
         with pytest.raises(DataError, match=r"cannot be used \(.*restore it from a copy, or train"):
             read_manifest(tmp_path)
 
-    def test_a_huge_file_is_not_read(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(module, "LARGEST_FILE", 10)
-        write_manifest(tmp_path, VALUES)
-        with pytest.raises(DataError, match=r"cannot be used \(it has [\d,]+ bytes\)"):
+    def test_a_huge_file_is_not_read(self, tmp_path):
+        with open(tmp_path / "manifest.json", "wb") as file:
+            file.truncate(LARGEST_FILE + 1)  # takes no room on the disk
+        with pytest.raises(DataError, match=r"cannot be used \(it has 268,435,457 bytes; accepted"):
             read_manifest(tmp_path)
 
     def test_what_is_not_there_is_named(self, tmp_path):
@@ -247,20 +260,32 @@ class TestData:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"train": {}}, r"train is \{\}, no list"),
-            ({"train": None}, "NoneType"),
-            ({"train": ["photo_00"]}, "is 'photo_00', no table"),
-            ({"train": [{"name": "a", "image_sha256": "0"}]}, "'mask_sha256' is missing"),
-            ({"train": [{"name": 3, "image_sha256": "0", "mask_sha256": "0"}]}, "3, not text"),
-            ({"train": [{"name": None, "image_sha256": "0", "mask_sha256": "0"}]}, "is null"),
-            ({"train": [{"name": "a", "image_sha256": "0", "mask_sha256": ""}]}, "is null"),
+            ({"train": {}}, r"\$\.train is \{\}; accepted is a list"),
+            ({"train": None}, r"\$\.train is None; accepted is a list"),
+            ({"train": ["photo_00"]}, r"\$\.train\[0\] is 'photo_00'; accepted is an object"),
+            (
+                {"train": [{"name": "a", "image_sha256": "0"}]},
+                r"train\[0\] has no key 'mask_sha256'",
+            ),
+            (
+                {"train": [{**PAIR, "name": 3}]},
+                r"\$\.train\[0\]\.name is 3; accepted is text",
+            ),
+            (
+                {"train": [{**PAIR, "name": None}]},
+                r"\.name is None; accepted",
+            ),
+            (
+                {"train": [{**PAIR, "mask_sha256": ""}]},
+                "is ''; accepted is text of len",
+            ),
             (
                 {"train": 2 * [{"name": "a", "image_sha256": "0", "mask_sha256": "0"}]},
-                "a name is there twice",
+                "a name occurs twice",
             ),
-            ({"test": [{"name": "a", "page": "1"}]}, "'1', not a whole number"),
-            ({"skipped": ["a"]}, "'a', no table"),
-            ({"data": 3}, "data is 3, not text"),
+            ({"test": [{**PAIR, "page": "1"}]}, r"\$\.test\[0\]\.page is '1'; accepted is a whole"),
+            ({"skipped": ["a"]}, r"\$\.skipped\[0\] is 'a'; accepted is an object"),
+            ({"data": 3}, r"\$\.data is 3; accepted is text"),
         ],
     )
     def test_a_damaged_split_is_named(self, tmp_path, change, words):
@@ -269,9 +294,9 @@ class TestData:
         with pytest.raises(DataError, match=rf"split\.json cannot be used \(.*{words}"):
             data_record(tmp_path)
 
-    def test_a_part_that_is_missing_is_named(self, tmp_path):
+    def test_a_missing_split_is_named(self, tmp_path):
         (tmp_path / "split.json").write_text('{"data": "/d", "train": []}')
-        with pytest.raises(DataError, match=r"\('validation' is missing\); accepted is what this"):
+        with pytest.raises(DataError, match=r"\(\$ has no key 'validation'\); accepted is"):
             read_split_record(tmp_path)
 
     def test_a_split_that_is_not_there_is_named(self, tmp_path):

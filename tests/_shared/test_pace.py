@@ -20,11 +20,11 @@ def simulate(
     every=25,
     done=0,
     step_seconds=lambda step: 0.2,
-    look_seconds=lambda look: 1.0,
+    validation_seconds=lambda number: 1.0,
     waited=0.0,
     images=16,
     drawn_at=(),
-    drawing_seconds=lambda look: 3.0,
+    drawing_seconds=lambda number: 3.0,
 ):
     """A training of which time is known: (steps done, seconds gone, seconds left) after each step.
 
@@ -33,18 +33,18 @@ def simulate(
     """
     clock = Clock()
     pace = Pace(steps, every, done=done, clock=clock, drawn_at=drawn_at)
-    rows, looks = [], 0
+    rows, passes = [], 0
     for step in range(done + 1, steps + 1):
         clock.now += step_seconds(step)
         pace.step(images, waited)
         left = pace.seconds_left
         rows.append((step, pace.seconds_gone, np.nan if left is None else left))
         if step % every == 0 or step == steps:
-            seconds = look_seconds(looks)
-            drawing = drawing_seconds(looks) if step in drawn_at else 0.0
+            seconds = validation_seconds(passes)
+            drawing = drawing_seconds(passes) if step in drawn_at else 0.0
             clock.now += seconds + drawing
-            pace.look(seconds + drawing, drawing)
-            looks += 1
+            pace.validation(seconds + drawing, drawing)
+            passes += 1
     assert pace.seconds_left == 0
     return np.array(rows), pace.seconds_gone, pace
 
@@ -58,51 +58,53 @@ def errors_after(share, rows, total):
 class TestTimeLeft:
     def test_hand_computed(self):
         clock = Clock()
-        pace = Pace(10, 4, clock=clock)  # looks after steps 4, 8 and 10
+        pace = Pace(10, 4, clock=clock)  # validation after steps 4, 8 and 10
         for _ in range(5):
             clock.now += 2
             pace.step(16, 0.5)
             if pace.done == 4:
                 assert pace.seconds_left is None  # one timed update is too few
                 clock.now += 3
-                pace.look(3)
+                pace.validation(3)
         assert pace.seconds_left == 5 * 2 + 2 * 3
         assert pace.seconds_gone == 5 * 2 + 3
 
-    def test_a_look_that_is_due_is_still_to_come(self):
+    def test_a_validation_that_is_due_counts_as_remaining(self):
         clock = Clock()
-        pace = Pace(16, 8, clock=clock, look_seconds=5.0)  # looks after steps 8 and 16
+        pace = Pace(16, 8, clock=clock, validation_seconds=5.0)  # validation after steps 8 and 16
         for _ in range(8):
             clock.now += 1
             pace.step(1, 0)
         assert pace.seconds_left == 8 * 1 + 2 * 5
         clock.now += 7
-        pace.look(7)
+        pace.validation(7)
         assert pace.seconds_left == 8 * 1 + 1 * 7
 
-    def test_constant_speed_is_exact_after_the_first_look(self):
+    def test_constant_speed_is_exact_after_the_first_validation(self):
         rows, total, _ = simulate()
         assert errors_after(0.1, rows, total).max() < 1e-9
 
     def test_a_slow_start_does_not_count(self):
         rows, total, _ = simulate(
             step_seconds=lambda step: 40.0 if step == 1 else 0.2,
-            look_seconds=lambda look: 4.0 if look == 0 else 1.0,
+            validation_seconds=lambda number: 4.0 if number == 0 else 1.0,
         )
         assert errors_after(0.1, rows, total).max() < 1e-9
 
     @pytest.mark.parametrize("cost", [0.2, 2.0, 20.0])
-    def test_looks_count_however_much_they_cost(self, cost):
-        rows, total, _ = simulate(every=36, look_seconds=lambda look: cost)  # 20 looks
+    def test_validations_count_whatever_time_they_take(self, cost):
+        rows, total, _ = simulate(every=36, validation_seconds=lambda _: cost)  # 20 passes
         assert errors_after(0.1, rows, total).max() < 1e-9
 
-    def test_looks_that_draw_count_as_many_times_as_they_come(self):
+    def test_validations_that_draw_count_by_their_number(self):
         rows, total, _ = simulate(every=20, drawn_at={20, 40, 200, 380, 560, 720})
         assert errors_after(0.1, rows, total).max() < 1e-9
 
-    def test_a_first_picture_that_takes_long_stands_until_the_next(self):
+    def test_a_slow_first_figure_counts_until_the_next(self):
         rows, total, _ = simulate(
-            every=20, drawn_at={20, 80, 400, 720}, drawing_seconds=lambda look: 9.0 - 6 * (look > 0)
+            every=20,
+            drawn_at={20, 80, 400, 720},
+            drawing_seconds=lambda number: 9.0 - 6 * (number > 0),
         )
         assert errors_after(0.13, rows, total).max() < 1e-9
 
@@ -118,7 +120,7 @@ class TestTimeLeft:
     def test_speed_that_halves_midway_is_learnt_soon(self):
         rows, total, _ = simulate(
             step_seconds=lambda step: 0.2 if step <= 360 else 0.4,
-            look_seconds=lambda look: 1.0 if look < 14 else 2.0,
+            validation_seconds=lambda number: 1.0 if number < 14 else 2.0,
         )
         assert errors_after(0.75, rows, total).max() < 0.1
 
@@ -138,28 +140,28 @@ class TestTimeLeft:
     def test_a_resumed_run_counts_what_is_left_of_it(self):
         rows, total, _ = simulate(done=500, step_seconds=lambda step: 30.0 if step <= 503 else 0.2)
         assert rows[0, 0] == 501
-        assert total == pytest.approx(3 * 30 + 217 * 0.2 + 9 * 1.0)  # looks at 525, ..., 720
+        assert total == pytest.approx(3 * 30 + 217 * 0.2 + 9 * 1.0)  # validation at 525, ..., 720
         assert errors_after(0.15, rows, total).max() < 1e-9
 
-    def test_a_run_that_resumes_at_a_look_does_not_repeat_it(self):
+    def test_a_run_resumed_at_a_validation_does_not_repeat_it(self):
         clock = Clock()
-        pace = Pace(60, 20, done=40, clock=clock, look_seconds=9.0)
+        pace = Pace(60, 20, done=40, clock=clock, validation_seconds=9.0)
         for _ in range(5):
             clock.now += 1
             pace.step(1, 0)
         assert pace.seconds_left == 15 * 1 + 1 * 9
 
-    def test_what_is_done_beside_a_look_counts_to_it(self):
+    def test_time_around_a_validation_counts_to_it(self):
         clock = Clock()
         pace = Pace(20, 10, clock=clock)
         for _ in range(10):
             clock.now += 1
             pace.step(1, 0)
-        clock.now += 5  # three seconds of looking, two of saving
-        pace.look(3)
+        clock.now += 5  # three seconds of validation, two of saving
+        pace.validation(3)
         assert pace.seconds_left == 10 * 1 + 1 * 5
 
-    def test_nothing_is_said_before_something_was_timed(self):
+    def test_nothing_is_estimated_before_something_was_timed(self):
         clock = Clock()
         pace = Pace(720, 25, clock=clock)
         for _ in range(4):
@@ -177,13 +179,13 @@ class TestTimeLeft:
         pace = Pace(20, 10, clock=lambda: 0.0)
         for _ in range(20):
             pace.step(16, 0.0)
-        pace.look(0.0)
+        pace.validation(0.0)
         assert pace.images_per_second is None
         assert pace.seconds_left == 0
 
 
 class TestSpeed:
-    def test_looks_and_warm_up_are_left_out(self):
+    def test_validations_and_warm_up_are_left_out(self):
         _, _, pace = simulate(step_seconds=lambda step: 40.0 if step <= 3 else 0.2)
         assert pace.images_per_second == pytest.approx(80)
 
@@ -191,7 +193,7 @@ class TestSpeed:
         _, _, pace = simulate(step_seconds=lambda step: 0.2 if step <= 360 else 0.4)
         assert pace.images_per_second == pytest.approx(40, rel=0.03)
 
-    def test_the_share_of_waiting(self):
+    def test_the_fraction_of_waiting(self):
         _, _, pace = simulate(waited=0.05)
         assert pace.waiting_share == pytest.approx(0.25)
 
@@ -201,15 +203,15 @@ class TestSpeed:
 
 
 class TestAdvice:
-    def test_where_data_are_the_brake_it_says_what_to_do(self):
+    def test_a_training_that_waits_for_data_is_warned_of(self):
         _, _, pace = simulate(waited=0.07)
         assert pace.advice == (
-            "35% of the training time is spent waiting for data: samples are made more slowly than "
-            "the network learns from them; try --out on a local disk, a smaller --size, or fewer "
-            "changes under [augmentation] in config.toml"
+            "35% of the training time is spent waiting for data: the network trains faster than "
+            "samples are prepared; try --out on a local disk, a smaller --size, or less "
+            "[augmentation] in a --config file"
         )
 
-    def test_where_they_are_not_it_says_nothing(self):
+    def test_a_training_that_hardly_waits_is_not(self):
         _, _, pace = simulate(waited=0.04)
         assert pace.advice is None
 

@@ -107,7 +107,7 @@ class TestGit:
         monkeypatch.chdir(root / "inner")
         return root
 
-    def test_root_commit_and_state_are_told(self, repository):
+    def test_root_commit_and_state_are_recorded(self, repository):
         found = git_state()
         assert os.path.samefile(found["folder"], repository)
         assert found["revision"] == git(repository, "rev-parse", "HEAD")

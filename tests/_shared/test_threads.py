@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from unetkit._shared.threads import Share, in_order
+from unetkit._shared.threads import Budget, in_order
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -69,9 +69,9 @@ def test_nothing_gives_nothing():
     assert list(in_order(lambda n: n, [], 2)) == []
 
 
-class TestShare:
+class TestBudget:
     def test_no_more_is_in_use_than_there_is(self):
-        share, lock = Share(10), threading.Lock()
+        share, lock = Budget(10), threading.Lock()
         in_use, most = 0, 0
 
         def use(amount):
@@ -89,7 +89,7 @@ class TestShare:
         assert in_use == 0
 
     def test_what_fits_works_together(self):
-        share, together = Share(10), threading.Barrier(2, timeout=10)
+        share, together = Budget(10), threading.Barrier(2, timeout=10)
 
         def meet(amount):
             with share.taken(amount):
@@ -98,7 +98,7 @@ class TestShare:
         assert list(in_order(meet, [4, 6] * 3, 2)) == [True] * 6
 
     def test_what_needs_more_than_all_is_alone(self):
-        share, alone = Share(10), threading.Event()
+        share, alone = Budget(10), threading.Event()
 
         def use(amount):
             with share.taken(amount):
@@ -111,7 +111,7 @@ class TestShare:
         assert not any(list(in_order(use, [1, 20, 1, 1, 20, 1] * 3, 3)))
 
     def test_an_error_gives_it_back(self):
-        share = Share(10)
+        share = Budget(10)
         with pytest.raises(ZeroDivisionError), share.taken(10):
             raise ZeroDivisionError
         with share.taken(10):

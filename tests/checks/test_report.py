@@ -369,7 +369,7 @@ def test_a_clean_folder_ends_with_0(data):
     assert done.exit_code == 0, done.output
     assert "14 of 14 pairs" in done.stdout
     assert "20.83% of the pixels, in 100.0% of the images" in done.stdout
-    assert "nothing was found that should be mended" in done.stdout
+    assert "no issues found" in done.stdout
 
 
 def test_what_spoils_training_ends_with_1(data):

@@ -162,7 +162,7 @@ class TestTerminal:
         assert any("60/60" in line or "100%" in line for line in shown)
         assert " ".join(WARNING.split()) in " ".join(" ".join(shown).split())
 
-    def test_a_warning_is_yellow_and_what_is_said_is_not(self):
+    def test_a_warning_is_yellow_and_a_message_is_not(self):
         console = terminal()
         display = ConsoleDisplay(console)
         display.warn("this may [b]spoil[/b] it")
@@ -171,7 +171,7 @@ class TestTerminal:
             "\x1b[33mwarning   this may [b]spoil[/b] it\x1b[0m\nthis does not\n"
         )
 
-    def test_a_command_that_is_said_stays_in_one_piece(self):
+    def test_a_displayed_command_stays_on_one_line(self):
         console = terminal(width=20)
         ConsoleDisplay(console).say("next: unetkit evaluate runs/one --data photos")
         assert lines_of(console) == ["next: unetkit evaluate runs/one --data photos"]
@@ -217,7 +217,7 @@ class TestTerminal:
 
 
 class TestPipe:
-    def test_a_line_a_look_without_control_characters(self):
+    def test_a_line_per_validation_without_control_characters(self):
         console = Console(file=io.StringIO(), width=120)
         display = ConsoleDisplay(console)
         display.task("decoding", 3)()
@@ -232,7 +232,7 @@ class TestPipe:
         assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f]", console.file.getvalue())
 
     @pytest.mark.parametrize("seconds", [0.5, 7.0, 17.0, 59.0, 130.0])
-    def test_a_line_a_minute_where_looks_are_far_between(self, seconds):
+    def test_a_line_per_minute_if_validations_are_rare(self, seconds):
         console = Console(file=io.StringIO(), width=120)
         train_on(ConsoleDisplay(console), seconds_a_step=seconds, steps=600, looks_after=500)
         lines = [line for line in lines_of(console) if line.startswith("step")]
@@ -241,7 +241,7 @@ class TestPipe:
         assert between.max() <= max(60, seconds)
         assert len(lines) <= 600 * seconds / max(60 - seconds, seconds) + 2
 
-    def test_lines_between_looks_have_the_last_scores(self):
+    def test_lines_between_validations_have_the_last_scores(self):
         console = Console(file=io.StringIO(), width=120)
         display = ConsoleDisplay(console)
         display.validated(REPORT, FIGURES)
@@ -339,7 +339,7 @@ class TestLoggedDisplay:
         console = Console(file=io.StringIO(), width=120)
         return LoggedDisplay(ConsoleDisplay(console), tmp_path / "log.txt"), console
 
-    def test_what_is_said_warned_and_validated_is_kept_with_the_time(self, logged, tmp_path):
+    def test_messages_warnings_and_validations_are_logged_with_the_time(self, logged, tmp_path):
         display, console = logged
         display.say("data      pets\nmasks     trimaps")
         train_on(display)
@@ -418,7 +418,7 @@ class TestShow:
         pet = [round((p + c) / 2) for p, c in zip((200, 10, 30), (230, 159, 0), strict=True)]
         assert any(";".join(map(str, pet)) in row for row in rows)
 
-    def test_a_tall_picture_is_no_higher_than_the_terminal(self):
+    def test_a_tall_image_is_no_higher_than_the_terminal(self):
         console = terminal(height=20)
         draw_result(
             console,
@@ -447,7 +447,7 @@ class TestShow:
         require_colours(terminal(colours="256"))
 
 
-def test_a_comparison_shows_each_figure_and_difference_with_its_interval():
+def test_a_comparison_shows_each_metric_and_difference_with_its_interval():
     def figure(value):
         return {"mean_iou": {"value": value, "interval": [value - 0.01, value + 0.01]}}
 
@@ -465,7 +465,7 @@ def test_a_comparison_shows_each_figure_and_difference_with_its_interval():
     console = Console(file=io.StringIO(), width=120)
     console.print(comparison_table(result))
     text = console.file.getvalue()
-    assert "12 test images; 3 not scored by all" in text
+    assert "12 test images; 3 not evaluated by all" in text
     for part in (
         "mean IoU",
         "0.5000",

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: in a process of its own, with its exit codes."""
+"""The command line in a process of its own, with its output and exit codes."""
 
 import io
 import json
@@ -15,7 +15,7 @@ from tests.conftest import write_disks, write_pair
 from unetkit import __version__
 from unetkit.cli.main import main
 from unetkit.models.unet import PRESETS
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 
 COMMANDS = (
     ["check"],
@@ -190,7 +190,7 @@ class TestData:
 
         done = unetkit(*words, "--skip-bad", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        config = config_from_file(tmp_path / "run" / "config.toml")
+        config = read_config(tmp_path / "run" / "config.toml")
         assert (config.sources.masks, config.sources.skip_bad) == ("masks/", True)
         assert (config.classes.names, config.classes.ignore) == (("ground", "disk"), 255)
         assert config.pixels.channel_axis == "first"
@@ -296,7 +296,7 @@ class TestUsage:
         assert "no model is named" in failure("predict", "x.jpg", code=2)
 
     def test_train_asks_for_data(self):
-        assert "no data is named" in failure("train", code=2)
+        assert "no data are given" in failure("train", code=2)
 
 
 class TestPipe:
@@ -321,7 +321,7 @@ class TestPipe:
         done = self.pipe(photo.read_bytes(), "-", "--model", run, "--cutout")
         assert Image.open(io.BytesIO(done.stdout)).mode == "RGBA"
 
-    def test_nothing_comes_out_of_what_is_no_picture(self, run):
+    def test_input_that_is_no_image_has_no_output(self, run):
         done = self.pipe(b"no picture", "-", "--model", run)
         assert done.returncode == 1
         assert done.stdout == b""

@@ -1,22 +1,15 @@
-"""Options of commands become keys of a configuration, or are refused by name."""
+"""Options of commands set keys of a configuration, or are refused by name."""
 
 import pytest
 from click.testing import CliRunner
 
 from unetkit.cli.main import main
-from unetkit.cli.options import parse_size, training_overrides
+from unetkit.cli.options import choices_from, parse_size, take_sections
 from unetkit.errors import ConfigError
-
-NONE = dict.fromkeys(
-    (
-        "batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm",
-        "averaging", "patience", "start", "freeze", "precision", "deterministic",
-    )
-)  # fmt: skip
 
 
 def given(**options):
-    return training_overrides({**NONE, **options})
+    return take_sections(options).get("training", {})
 
 
 def test_what_is_not_given_decides_nothing():
@@ -31,20 +24,43 @@ def test_terms_of_the_loss_have_weights():
 
 @pytest.mark.parametrize("value", ["dice=", "dice=half"])
 def test_a_weight_that_is_no_number(value):
-    with pytest.raises(ConfigError, match="in --loss is no number; accepted are numbers"):
+    with pytest.raises(ConfigError, match="in --loss is not a number; accepted are numbers"):
         given(loss=(value,))
 
 
 def test_class_weights_are_numbers_or_automatic():
     assert given(class_weights="1,1, 4") == {"class_weights": (1.0, 1.0, 4.0)}
     assert given(class_weights="auto") == {"class_weights": "auto"}
-    with pytest.raises(ConfigError, match="'' in --class-weights is no number"):
+    with pytest.raises(ConfigError, match="'' in --class-weights is not a number"):
         given(class_weights="1,")
 
 
-def test_a_start_is_a_whole_path(tmp_path, monkeypatch):
+def test_a_start_is_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert given(start="run") == {"start": str(tmp_path / "run")}
+    choices = choices_from(None, None, {"training": given(start="run")})
+    assert choices.training.given == {"start": str(tmp_path / "run")}
+
+
+def test_options_are_taken_by_section():
+    options = {"kind": "colours", "ignore": "#ff0000", "split": "s.json", "patience": 3, "out": "x"}
+    assert take_sections(options) == {
+        "classes": {"kind": "colours", "ignore": 0xFF0000},
+        "split": {"file": "s.json"},
+        "training": {"patience": 3},
+    }
+    assert options == {"out": "x"}
+
+
+def test_options_override_a_configuration_file(tmp_path):
+    (tmp_path / "c.toml").write_text("preset = 'fast'\n[training]\nsteps = 4\npatience = 1\n")
+    choices = choices_from(str(tmp_path / "c.toml"), None, {"training": {"patience": 3}})
+    assert choices.training.given == {"steps": 4, "patience": 3}
+    assert choices_from(str(tmp_path / "c.toml"), "paper", {}).to_mapping() == {"preset": "paper"}
+
+
+def test_a_mask_value_that_is_none_is_an_error_of_usage():
+    with pytest.raises(ConfigError, match="--ignore holds the value 'red'"):
+        take_sections({"ignore": "red"})
 
 
 def test_zero_and_false_are_given():

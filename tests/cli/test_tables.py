@@ -57,7 +57,7 @@ def test_numbers_stand_below_each_other_at_the_right():
         assert rows[0].index(short) + len(short) == rows[1].index(long) + len(long)
 
 
-def test_only_scores_on_test_parts_are_shown_a_line_each():
+def test_only_scores_on_test_splits_are_shown_one_per_line():
     scores = [evaluation(0.61), evaluation(0.99, part="all"), evaluation(None)]
     text = " ".join(lines([{**RUN, "evaluations": scores}]))
     assert "0.610" in text
@@ -75,18 +75,18 @@ def test_only_scores_on_test_parts_are_shown_a_line_each():
         (-timedelta(days=1), "0 s ago"),  # a clock that was wrong
     ],
 )
-def test_of_one_that_trains_or_died_the_last_sign_of_life_is_shown(age, words):
+def test_a_run_in_training_shows_its_last_change(age, words):
     changed = (datetime.now(UTC) - age).isoformat(timespec="seconds")
     text = " ".join(lines([{**RUN, "state": "training", "last_change": changed}]))
     assert "training" in text
     assert words in text
 
 
-def test_markup_and_orders_in_a_name_are_shown_as_they_are():
+def test_markup_and_control_characters_in_a_name_are_not_interpreted():
     text = " ".join(lines([{**RUN, "run": "[red]a\x1b[2J"}], width=120))
     assert "[red]a\N{REPLACEMENT CHARACTER}[2J" in text
 
 
-def test_problems_are_told_a_line_each():
+def test_problems_are_listed_one_per_line():
     runs = [RUN, {**RUN, "problem": "one\n", "evaluations": [evaluation(None, problem="two")]}]
     assert problems_of(runs) == ["one\N{REPLACEMENT CHARACTER}", "two"]

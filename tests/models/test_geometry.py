@@ -67,7 +67,7 @@ class TestPaper:
         assert PAPER.stride == 2**4
         assert [PAPER.output_size(188 + 16 * k) for k in range(3)] == [4, 20, 36]
 
-    def test_crops_are_half_the_difference_of_the_figures_maps(self):
+    def test_crops_are_half_the_difference_of_the_feature_maps_in_the_figure(self):
         # Figure 1: 568 to 392, 280 to 200, 136 to 104, 64 to 56.
         by_hand = [(568 - 392) // 2, (280 - 200) // 2, (136 - 104) // 2, (64 - 56) // 2]
         assert by_hand == [88, 40, 16, 4]
@@ -93,7 +93,7 @@ class TestOutputSize:
             PAPER.output_size(172)  # 188 - 16: on the grid, yet nothing would come out
 
     @pytest.mark.parametrize("size", [0, -32])
-    def test_empty_picture_is_refused(self, size):
+    def test_an_empty_image_is_refused(self, size):
         with pytest.raises(SizeError, match=rf"input size {size} .* the nearest is 32"):
             unet_geometry(depth=4, stem_stride=2).output_size(size)
 
@@ -198,14 +198,14 @@ class TestReach:
 
     @pytest.mark.parametrize("stem_stride", [1, 2])
     @pytest.mark.parametrize("depth", [1, 2, 3, 4])
-    def test_head_looks_one_pixel_further_either_way(self, depth, stem_stride):
+    def test_a_head_extends_the_receptive_field_by_one_pixel(self, depth, stem_stride):
         without = unet_geometry(depth, "same", stem_stride)
         with_head = unet_geometry(depth, "same", stem_stride, head=True)
         assert with_head.reach_before == without.reach_before + 1
         assert with_head.reach_after == without.reach_after + 1
 
     @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5])
-    def test_unpadded_output_looks_at_nothing_outside_its_tile(self, depth):
+    def test_unpadded_output_depends_on_its_tile_only(self, depth):
         # The first output row lies `margin` rows into the tile, so it looks back `margin` at most;
         # one further in looks back as far from its own place, or less than a stride further.
         geometry = unet_geometry(depth, "valid")

@@ -70,19 +70,23 @@ HOSTILE = {
         {},
         "it uses the operator Expand",
     ),
-    "weights elsewhere": (graph_of([relu()], [elsewhere()]), {}, "its weights lie in another file"),
+    "weights elsewhere": (graph_of([relu()], [elsewhere()]), {}, "its weights are in another file"),
     "a constant elsewhere": (
         graph_of([relu(value=elsewhere())]),
         {},
-        "its weights lie in another file",
+        "its weights are in another file",
     ),
     "constants elsewhere": (
         graph_of([relu(value=[weights(), elsewhere()])]),
         {},
-        "its weights lie in another file",
+        "its weights are in another file",
     ),
-    "a graph within": (graph_of([if_node()]), {}, "more than numbers, texts and tensors"),
-    "functions": (graph_of([relu()]), {"functions": [function()]}, "brings functions or training"),
+    "a graph within": (graph_of([if_node()]), {}, "is not a number, text or tensor"),
+    "functions": (
+        graph_of([relu()]),
+        {"functions": [function()]},
+        "contains functions or training",
+    ),
 }
 
 
@@ -100,7 +104,7 @@ def test_training_and_sparse_weights_are_refused(tmp_path):
     model = helper.make_model(graph_of([relu()]))
     model.training_info.add()
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(ModelFileError, match="brings functions or training"):
+    with pytest.raises(ModelFileError, match="contains functions or training"):
         require_plain(tmp_path / "m.onnx")
     model = helper.make_model(graph_of([relu()]))
     model.graph.sparse_initializer.add().dims.append(3)
@@ -125,12 +129,12 @@ def test_a_trained_network_has_known_operators_only(run):
     [
         (b"", "no graph"),
         (b"no network", "damaged"),
-        (b"\x3a", "it ends in the middle"),  # a graph without a length
-        (b"\x3a\x05abc", "it ends in the middle"),
-        (b"\x38\x01", "a number where a message should be"),  # a graph that is a number
+        (b"\x3a", "it is cut off"),  # a graph without a length
+        (b"\x3a\x05abc", "it is cut off"),
+        (b"\x38\x01", "a number instead of a message"),  # a graph that is a number
         (b"\x3b", "wire type 3"),
-        (b"\x3a" + b"\xff" * 12, "a number without end"),
-        (b"\x3d\x00\x00", "it ends in the middle"),
+        (b"\x3a" + b"\xff" * 12, "a number of more than ten bytes"),
+        (b"\x3d\x00\x00", "it is cut off"),
     ],
 )
 def test_what_is_no_message_is_refused(tmp_path, content, words):
@@ -162,7 +166,7 @@ def test_field_numbers_that_some_readers_cut_off_are_refused(tmp_path, name):
 
 def test_the_runtime_s_own_format_is_refused(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"\x28\x80\0\0ORTM" + bytes(100))
-    with pytest.raises(ModelFileError, match="of ONNX Runtime's own format"):
+    with pytest.raises(ModelFileError, match="in ONNX Runtime's own format"):
         require_plain(tmp_path / "m.onnx")
 
 

@@ -20,7 +20,7 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, Outpu
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.training.export import _synthetic_picture
+from unetkit.training.export import _synthetic_image
 
 CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
 
@@ -91,7 +91,7 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_the_levels_are_part_of_the_file(tmp_path, name):
+def test_the_levels_are_in_the_file(tmp_path, name):
     pixels = FORMATS[name]
     model = build_unet(CONFIG, in_channels=pixels.channels, num_classes=3)
     spec = replace(make_spec(CONFIG, Scale("resize", 32, 40)), pixels=pixels)
@@ -127,9 +127,9 @@ def test_a_file_without_the_levels_is_not_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_synthetic_pictures_are_spread_over_the_levels(name):
+def test_synthetic_images_are_spread_over_the_levels(name):
     pixels = FORMATS[name]
-    picture = _synthetic_picture(0, pixels)
+    picture = _synthetic_image(0, pixels)
     assert picture.shape == (256, 256, pixels.channels)
     assert picture.dtype == pixels.dtype
     photo = synthetic_pet(0, height=256, width=256)[0][..., np.arange(pixels.channels) % 3]
@@ -193,7 +193,7 @@ class Listener(Display):
         self.lines.append(text)
 
 
-def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp_path):
+def test_a_run_is_exported_and_compared_on_its_validation_images(run, pets, tmp_path):
     listener = Listener()
     path = export(run, out=tmp_path / "m.onnx", display=listener)
     assert "largest difference from Keras" in listener.lines[0]
@@ -202,7 +202,7 @@ def test_a_run_is_exported_and_checked_on_its_validation_pictures(run, pets, tmp
     assert (Predictor(path)(photo) == Predictor(run)(photo)).all()
 
 
-def test_where_the_data_are_gone_synthetic_pictures_serve_and_it_says_so(pets, tmp_path):
+def test_without_the_data_synthetic_images_are_used(pets, tmp_path):
     shutil.copytree(pets, tmp_path / "data")
     run = train(tmp_path / "data", out=tmp_path / "run", config=TINY_CONFIG)
     shutil.rmtree(tmp_path / "data")
@@ -211,7 +211,7 @@ def test_where_the_data_are_gone_synthetic_pictures_serve_and_it_says_so(pets, t
     assert "4 synthetic pictures" in listener.lines[0]
 
 
-def test_a_run_of_deep_pictures_is_exported_with_or_without_them(disks, disks_run, tmp_path):
+def test_a_run_of_deep_images_is_exported_with_or_without_them(disks, disks_run, tmp_path):
     shutil.copytree(disks_run, tmp_path / "run")
     config = tmp_path / "run" / "config.toml"
     listener = Listener()

@@ -106,7 +106,7 @@ def answer(model, images):
 
 @pytest.mark.parametrize("policy", ["native", "resize"])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_rebuilt_network_answers_as_the_file(tmp_path, name, policy):
+def test_the_rebuilt_network_has_the_output_of_the_file(tmp_path, name, policy):
     config = NETWORKS[name]
     original = some_network(config)
     path = export_to(tmp_path / "m.onnx", original, config, policy)
@@ -148,7 +148,7 @@ def test_frozen_batch_norm_comes_back_as_it_was(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["fast", "notebook"])
-def test_a_network_as_it_was_built_shares_arrays_and_is_told_apart(tmp_path, name):
+def test_layers_that_share_equal_arrays_are_rebuilt(tmp_path, name):
     original = build_unet(NETWORKS[name], in_channels=3, num_classes=3)  # biases are all 0
     path = export_to(tmp_path / "m.onnx", original, NETWORKS[name], "resize")
     images = images_for(NETWORKS[name])
@@ -204,7 +204,7 @@ def test_a_file_of_another_kind(tmp_path):
 
 def test_a_file_from_elsewhere(exported):
     change(exported, lambda model: model.ClearField("metadata_props"))
-    with pytest.raises(ModelFileError, match="was not exported by unetkit: it does not say"):
+    with pytest.raises(ModelFileError, match="was not exported by unetkit: it has no metadata"):
         read_exported(exported)
 
 
@@ -264,7 +264,7 @@ def of_negative_size(model):
 def test_arrays_that_are_not_what_they_should_be_are_named(exported, damage):
     change(exported, damage)
     with pytest.raises(
-        ModelFileError, match=r"weights of 'head' cannot be read from .*; name the run folder"
+        ModelFileError, match=r"weights of 'head' cannot be read from .*; use the run folder"
     ):
         rebuild(read_exported(exported))
 

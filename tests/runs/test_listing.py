@@ -31,7 +31,7 @@ def names(folder):
     return [os.path.relpath(run["run"], folder).replace(os.sep, "/") for run in list_runs(folder)]
 
 
-def test_a_run_is_told_with_how_far_it_came_and_how_good_it_is(tmp_path):
+def test_a_run_is_listed_with_its_progress_and_metrics(tmp_path):
     run = make_run(tmp_path / "pets-fast")
     write_evaluation(run, records(0.8, count=3))
     changed = datetime.fromtimestamp((run / "manifest.json").stat().st_mtime, UTC)
@@ -113,7 +113,7 @@ class TestFind:
             pytest.skip("links cannot be made here")
         assert names(tmp_path) == ["a"]
 
-    def test_a_folder_that_is_none_is_told_so(self, tmp_path):
+    def test_a_path_that_is_no_folder_is_refused(self, tmp_path):
         (tmp_path / "file").touch()
         for name, words in (("none", "does not exist"), ("file", "is a file")):
             with pytest.raises(DataNotFoundError, match=rf"{name} {words}; accepted is a folder"):
@@ -121,7 +121,7 @@ class TestFind:
 
 
 class TestStates:
-    def test_an_interrupted_run_says_where(self, tmp_path):
+    def test_an_interrupted_run_has_its_step(self, tmp_path):
         sessions = [
             {"from_step": 0, "to_step": 1, "seconds": 60.0},
             {"from_step": 1, "to_step": 2, "seconds": 30.0},
@@ -140,7 +140,7 @@ class TestStates:
         assert found["minutes"] == 1.5
         assert found["best_mean_iou"] is None
 
-    def test_of_one_that_trains_the_last_sign_of_life_is_told(self, tmp_path):
+    def test_a_run_in_training_has_the_time_of_its_last_change(self, tmp_path):
         run = make_run(tmp_path / "a", state="training", sessions=[], training_seconds=None)
         (run / "log.txt").touch()
         os.utime(run / "log.txt", (4e9, 4e9))
@@ -148,7 +148,7 @@ class TestStates:
         assert found["last_change"] == datetime.fromtimestamp(4e9, UTC).isoformat()
         assert found["minutes"] is None
 
-    def test_one_that_has_not_begun_is_told_so(self, tmp_path):
+    def test_a_run_that_has_not_begun_is_reported(self, tmp_path):
         make_run(tmp_path / "a", state=None)
         (found,) = list_runs(tmp_path)
         assert found["state"] is None
@@ -162,15 +162,23 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("name", "text", "words"),
         [
-            ("manifest.json", "[]", r"manifest\.json cannot be used \(it is \[\], no table\)"),
+            (
+                "manifest.json",
+                "[]",
+                r"manifest\.json cannot be used \(\$ is \[\]; accepted is an object\)",
+            ),
             ("manifest.json", '{"schema": 1, "state": "x"}', "state is 'x', none of"),
-            ("manifest.json", '{"schema": 1, "state": "failed", "best": 3}', "best is 3, no table"),
-            ("manifest.json", "[" * 99999, "recursion"),
+            (
+                "manifest.json",
+                '{"schema": 1, "state": "failed", "best": 3}',
+                r"best is 3; accepted",
+            ),
+            ("manifest.json", "[" * 99999, "nested deeper than 100"),
             ("config.toml", "[", r"config\.toml cannot be read"),
             ("config.toml", "a = " + "[" * 9999, r"config\.toml cannot be read"),
         ],
     )
-    def test_what_is_wrong_is_told_and_the_others_are_listed(self, tmp_path, name, text, words):
+    def test_a_problem_is_reported_and_the_others_are_listed(self, tmp_path, name, text, words):
         bad = make_run(tmp_path / "bad")
         (bad / name).write_text(text)
         make_run(tmp_path / "good")
@@ -200,17 +208,20 @@ class TestDamage:
         ("text", "words"),
         [
             ("", "Expecting value"),
-            ("[]", "list indices"),
-            ("{}", "'figures' is missing"),
+            ("[]", "$ is []; accepted is an object"),
+            ("{}", "$ has no key 'part'"),
             ('{"figures": {"original": {"summed": {"mean_iou": "0.5"}}}}', "mean_iou is '0.5'"),
-            ('{"figures": {"original": {"summed": {"mean_iou": NaN}}}}', "mean_iou is nan"),
+            (
+                '{"figures": {"original": {"summed": {"mean_iou": NaN}}}}',
+                "NaN is not a number of JSON",
+            ),
             ('{"figures": {"original": {"summed": {"mean_iou": 1e99}}}}', r"mean_iou is 1e\+99"),
             ('{"figures": {"original": {"summed": {"mean_iou": true}}}}', "mean_iou is True"),
-            ('{"figures": {"original": {"summed": {"mean_iou": 0.5}}}}', "'part' is missing"),
-            ("[" * 99999, "recursion"),
+            ('{"figures": {"original": {"summed": {"mean_iou": 0.5}}}}', "$ has no key 'part'"),
+            ("[" * 99999, "nested deeper than 100"),
         ],
     )
-    def test_an_evaluation_that_is_damaged_is_told_as_its_own(self, tmp_path, text, words):
+    def test_a_damaged_evaluation_has_a_problem_of_its_own(self, tmp_path, text, words):
         run = make_run(tmp_path / "a")
         write_evaluation(run, records(0.8, count=3))
         (run / "evaluation-bad").mkdir()
@@ -222,7 +233,7 @@ class TestDamage:
         assert bad["problem"].endswith("evaluate again with --overwrite")
         assert good["mean_iou"] > 0
 
-    def test_an_absent_figure_is_none_and_no_damage(self, tmp_path):
+    def test_an_absent_metric_is_none_and_no_damage(self, tmp_path):
         run = make_run(tmp_path / "a")
         write_evaluation(run, records(0.8, count=3))
         file = run / "evaluation-pets" / "evaluation.json"
@@ -255,8 +266,8 @@ class TestCommand:
         make_run(tmp_path / "runs" / "a")
         assert "fast" in CliRunner().invoke(main, ["runs"]).output
 
-    def test_where_there_is_none_it_says_how_to_make_one(self, tmp_path):
+    def test_without_runs_the_command_to_train_one_is_shown(self, tmp_path):
         done = CliRunner().invoke(main, ["runs", str(tmp_path)])
         assert done.exit_code == 0
-        assert "no run below" in done.output
+        assert "no runs in" in done.output
         assert "unetkit train DATA" in done.output

@@ -89,7 +89,7 @@ def test_a_run_that_has_just_been_trained_is_as_it_was(run):
     assert sentence.startswith("The same weights, byte for byte, can be expected from: unetkit")
 
 
-def test_where_all_is_as_it_was_the_command_for_the_same_bytes_is_told(made, folder):
+def test_an_unchanged_run_has_the_command_for_the_same_bytes(made, folder):
     result = verify(made)
     assert result["same"]
     assert result["data"] | {"sha256": None} == {
@@ -109,7 +109,7 @@ def test_where_all_is_as_it_was_the_command_for_the_same_bytes_is_told(made, fol
     ]
     text = shown(result)
     assert "12 pairs in" in text
-    assert "versions, machine, threads and device as they were" in text
+    assert "versions, machine, threads and device unchanged" in text
 
 
 class TestData:
@@ -142,14 +142,14 @@ class TestData:
         ]
         assert not result["same"]
         assert result["conclusions"] == [
-            "Other data make another training: neither the bytes nor the figures of this run can "
-            "be expected."
+            "The data have changed: neither the bytes nor the metrics of this run can be "
+            "reproduced."
         ]
         text = shown(result)
         for words in ("changed", "missing  photo_03", "photo_03.jpg has no mask", "new   "):
             assert words in text
 
-    def test_of_many_differences_ten_are_shown_and_all_are_told(self, made, folder):
+    def test_of_many_differences_ten_are_shown_and_all_are_returned(self, made, folder):
         for path in (folder / "masks").iterdir():
             path.write_bytes(path.read_bytes() + b"\0")
         result = verify(made)
@@ -173,7 +173,7 @@ class TestData:
         with pytest.raises(DataNotFoundError, match="nowhere does not exist"):
             verify(made, tmp_path / "nowhere")
 
-    def test_lists_that_move_a_pair_into_another_part_are_seen(self, folder, tmp_path):
+    def test_lists_that_move_a_pair_into_another_split_are_found(self, folder, tmp_path):
         names = [f"photo_{i:02d}" for i in range(12)]
         (folder / "train.txt").write_text("\n".join(names[:9]))
         (folder / "test.txt").write_text("\n".join(names[9:]))
@@ -207,7 +207,7 @@ class TestData:
         assert "given.json does not exist" in problem
         assert f"--split {other / 'split.json'}" in problem
 
-    def test_what_was_told_of_the_sources_still_holds(self, folder, tmp_path):
+    def test_the_sources_of_the_run_are_used(self, folder, tmp_path):
         shutil.copytree(folder / "masks", folder / "other_masks")
         write_split(tmp_path / "run", folder, masks="other_masks")
         (tmp_path / "run" / "config.toml").write_text("[sources]\nmasks = 'other_masks'\n")
@@ -242,14 +242,30 @@ class TestEnvironment:
         ("change", "what", "words"),
         [
             ({"unetkit": "0.0.1"}, "unetkit", "Another version of unetkit"),
-            ({"python": "3.9.0"}, "python", "the same bytes cannot be expected, only figures"),
-            ({"platform": "Plan9-4"}, "system", "only figures within the noise between seeds"),
-            ({"backend": "jax"}, "backend", "only figures within the noise between seeds"),
-            ({"device": "gpu:7, Keras"}, "device", "only figures within the noise between seeds"),
-            ({"device": "cpu:0 (99 cores), Keras"}, "device", "only figures within the noise"),
-            ({"machine": {"processor": "Z80"}}, "processor", "only figures within the noise"),
-            ({"threads": {"inter_op": 1, "intra_op": 9}}, "intra-op threads", "only figures with"),
-            ({"threads": {"inter_op": 0, "intra_op": 0}}, "inter-op threads", "only figures with"),
+            ({"python": "3.9.0"}, "python", "the bytes cannot be reproduced, and the metrics only"),
+            (
+                {"platform": "Plan9-4"},
+                "system",
+                "metrics only within the variation",
+            ),
+            ({"backend": "jax"}, "backend", "metrics only within the variation"),
+            (
+                {"device": "gpu:7, Keras"},
+                "device",
+                "metrics only within the variation",
+            ),
+            ({"device": "cpu:0 (99 cores), Keras"}, "device", "metrics only within the variation"),
+            ({"machine": {"processor": "Z80"}}, "processor", "metrics only within the variation"),
+            (
+                {"threads": {"inter_op": 1, "intra_op": 9}},
+                "intra-op threads",
+                "metrics only within",
+            ),
+            (
+                {"threads": {"inter_op": 0, "intra_op": 0}},
+                "inter-op threads",
+                "metrics only within",
+            ),
         ],
     )
     def test_what_differs_is_named_with_what_it_means(self, made, change, what, words):
@@ -264,13 +280,13 @@ class TestEnvironment:
     @pytest.mark.parametrize(
         ("package", "words"),
         [
-            ("numpy", "the same bytes cannot be expected, only figures"),
-            ("scikit-learn", "the run's own cut is taken with --split {run}/split.json"),
-            ("scikit-image", "the weights are not touched by that."),
+            ("numpy", "the bytes cannot be reproduced, and the metrics only"),
+            ("scikit-learn", "train with --split {run}/split.json"),
+            ("scikit-image", "the weights do not depend on it."),
             ("onnxruntime", "but model.onnx may have other bytes."),
         ],
     )
-    def test_a_package_is_told_with_its_part_in_the_result(self, made, package, words):
+    def test_a_package_is_reported_with_its_effect(self, made, package, words):
         versions = {**provenance()["versions"], package: "0.1"}
         update_manifest(made, versions=versions)
         result = verify(made)
@@ -288,7 +304,7 @@ class TestEnvironment:
         assert differing(result) >= {"pillow", "torch"}
         assert "pillow: none then, " in shown(result)
 
-    def test_what_has_no_effect_is_told_and_changes_nothing(self, made):
+    def test_differences_without_effect_are_reported_only(self, made):
         machine = {**provenance()["machine"], "memory_gib": 1.5}
         git = {"folder": "/x", "revision": "0123456789abcdef", "dirty": True}
         update_manifest(made, machine=machine, git=git)
@@ -298,7 +314,7 @@ class TestEnvironment:
         text = shown(result)
         assert "memory_gib: 1.5 then" in text
         assert "git: 0123456789ab, with changes then, " in text
-        assert text.count("(of no effect)") == 2
+        assert text.count("(without effect)") == 2
 
     def test_the_device_of_then_is_asked_for_where_a_better_one_is_there(self, made, monkeypatch):
         monkeypatch.setattr(backend, "choose_device", lambda wanted: wanted or "gpu:0")
@@ -309,7 +325,7 @@ class TestEnvironment:
     def test_a_run_that_was_not_deterministic_promises_nothing(self, made):
         update_manifest(made, deterministic=False, threads={"inter_op": backend.inter_op_threads()})
         (sentence,) = [s for s in verify(made)["conclusions"] if "training.deterministic" in s]
-        assert "even on the same machine the same bytes cannot be expected" in sentence
+        assert "even on the same machine the bytes cannot be reproduced" in sentence
 
     def test_what_was_not_recorded_is_not_the_same(self, made):
         write_manifest(made, {"state": "finished"})
@@ -324,7 +340,7 @@ class TestFiles:
         found = {row["name"]: row["problem"] for row in result["files"] if row["problem"]}
         assert result["same"] == (not found)
         if found:
-            assert "Files of the run are damaged or gone" in " ".join(result["conclusions"])
+            assert "Files of the run are damaged or missing" in " ".join(result["conclusions"])
             assert all(name in shown(result) for name in found)
         return found
 
@@ -333,7 +349,7 @@ class TestFiles:
 
     @pytest.mark.parametrize(
         ("name", "words"),
-        [("best.weights.h5", "it is not there"), ("config.toml", "it cannot be read")],
+        [("best.weights.h5", "it is missing"), ("config.toml", "it cannot be read")],
     )
     def test_one_that_is_gone_is_named(self, made, name, words):
         (made / name).unlink()
@@ -349,7 +365,7 @@ class TestFiles:
         text = (made / "config.toml").read_text()
         (made / "config.toml").write_text(text.replace("steps = 4", "steps = 5"))
         assert self.problems(made) == {
-            "config.toml": "it is not what the run was trained with: training differ"
+            "config.toml": "it differs from the configuration in the manifest: training"
         }
         (made / "config.toml").write_text(text + "[")
         assert "it cannot be read" in self.problems(made)["config.toml"]
@@ -370,17 +386,17 @@ class TestFiles:
         with h5py.File(made / "best.weights.h5", "a") as file:
             file["layers/conv/vars/0"][3] = np.nan
         problem = self.problems(made)["best.weights.h5"]
-        assert problem == "layers/conv/vars/0 holds numbers that are not finite"
+        assert problem == "layers/conv/vars/0 has values that are not finite"
 
     def test_weights_that_claim_more_than_there_is_are_not_read(self, made):
         with h5py.File(made / "best.weights.h5", "a") as file:
             file.create_dataset("huge", (1 << 40,), np.float32, chunks=(1 << 10,))
         problem = self.problems(made)["best.weights.h5"]
-        assert problem == "huge claims to be larger than the file"
+        assert problem == "huge is declared larger than the file"
 
     def test_a_model_that_was_exported_has_to_be_there_and_whole(self, run, made):
         update_manifest(made, export_difference=1e-6)
-        assert self.problems(made) == {"model.onnx": "it is not there"}
+        assert self.problems(made) == {"model.onnx": "it is missing"}
         model = (run / "model.onnx").read_bytes()
         (made / "model.onnx").write_bytes(model)
         assert self.problems(made) == {}
@@ -399,29 +415,29 @@ class TestFiles:
         result = verify(made)
         assert result["same"]
         assert result["conclusions"][0] == (
-            f"The run is not finished (interrupted). To go on: unetkit train --resume {made}"
+            f"The run is not finished (interrupted). To continue: unetkit train --resume {made}"
         )
         shutil.rmtree(made / "checkpoints")
         assert self.problems(made) == {"checkpoints": "there is none, so the run cannot be resumed"}
 
 
 class TestCommand:
-    def test_the_exit_code_says_whether_all_is_the_same(self, made, folder):
+    def test_the_exit_code_is_1_if_something_has_changed(self, made, folder):
         done = CliRunner().invoke(main, ["verify", str(made)])
         assert done.exit_code == 0, done.output
-        assert "as they were" in done.output
+        assert "unchanged" in done.output
         assert "byte for byte" in done.output
         (folder / "images" / "photo_01.jpg").write_bytes(b"")
         done = CliRunner().invoke(main, ["verify", str(made)])
         assert done.exit_code == 1
         assert "photo_01.jpg" in done.output
-        assert "Other data make another training" in done.output
+        assert "The data have changed" in done.output
 
     def test_json_is_all_that_is_printed(self, made, folder):
         done = CliRunner().invoke(main, ["verify", str(made), "--data", str(folder), "--json"])
         assert json.loads(done.stdout) == json.loads(json.dumps(verify(made, folder)))
 
-    def test_what_is_no_run_is_told_so(self, tmp_path):
+    def test_a_folder_that_is_no_run_is_refused(self, tmp_path):
         done = CliRunner().invoke(main, ["verify", str(tmp_path)])
         assert done.exit_code == 1
         assert "holds no manifest.json; accepted is the folder of a training run" in done.stderr

@@ -17,9 +17,9 @@ def test_the_processor_is_there_and_named():
 
 
 def test_a_device_that_is_not_there_is_refused_with_those_that_are():
-    with pytest.raises(ConfigError, match=r"device 'gpu:7' is not there .*accepted are .*cpu:0"):
+    with pytest.raises(ConfigError, match=r"device 'gpu:7' does not exist .*accepted are .*cpu:0"):
         backend.choose_device("gpu:7")
-    with pytest.raises(ConfigError, match="device 'tpu' is not there"):
+    with pytest.raises(ConfigError, match="device 'tpu' does not exist"):
         backend.choose_device("tpu")
 
 
@@ -44,11 +44,11 @@ class ResourceExhaustedError(Exception):
         (ValueError("out of memory"), False),
     ],
 )
-def test_no_memory_is_told_from_other_errors(error, expected):
+def test_out_of_memory_is_distinguished_from_other_errors(error, expected):
     assert backend.is_out_of_memory(error) is expected
 
 
-def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
+def test_the_flag_of_xla_is_added_to_existing_ones(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(backend, "_jax_has_computed", lambda: False)
     monkeypatch.setenv("XLA_FLAGS", "--xla_dump_to=dump")
@@ -59,11 +59,11 @@ def test_xla_is_told_to_repeat_and_keeps_what_it_was_told_before(monkeypatch):
         )
 
 
-def test_where_jax_has_computed_it_says_that_it_cannot(monkeypatch):
+def test_jax_that_was_used_before_is_not_reproducible(monkeypatch):
     monkeypatch.setattr(backend.keras.backend, "backend", lambda: "jax")
     monkeypatch.setattr(backend, "_jax_has_computed", lambda: True)
     monkeypatch.setenv("XLA_FLAGS", "")
-    assert "JAX has computed before in this process" in backend.make_repeatable()
+    assert "JAX was used before in this process" in backend.make_repeatable()
     monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_deterministic_ops=true")
     assert backend.make_repeatable() is None
 
@@ -87,7 +87,7 @@ print(backend.make_repeatable())
     assert in_a_process(code) == "None 1\nNone"
 
 
-def test_a_process_that_has_computed_says_that_it_cannot(monkeypatch):
+def test_a_process_that_has_computed_is_not_reproducible(monkeypatch):
     monkeypatch.delenv("TF_NUM_INTEROP_THREADS", raising=False)
     code = """
 import keras
@@ -95,7 +95,7 @@ keras.ops.zeros(3)
 from unetkit import backend
 print(backend.make_repeatable())
 """
-    assert "TensorFlow has computed before in this process" in in_a_process(code)
+    assert "TensorFlow was used before in this process" in in_a_process(code)
     assert "TF_NUM_INTEROP_THREADS=1" in in_a_process(code)
 
 

@@ -99,7 +99,7 @@ class TestReproducibility:
         other, _ = replace(sampler, seed=99).batch(0, 4)
         assert not np.array_equal(image, other)
 
-    def test_batches_end_when_nobody_asks_for_more(self):
+    def test_batches_end_when_the_generator_is_closed(self):
         batches = whole_sampler().batches(2)
         next(batches)
         batches.close()
@@ -109,7 +109,7 @@ class TestReproducibility:
 
 class TestEpochs:
     @pytest.mark.parametrize("batch_size", [1, 3, 7, 16])
-    def test_each_epoch_shows_each_picture_once(self, batch_size):
+    def test_each_epoch_has_each_image_once(self, batch_size):
         # Seven pictures: batches of 3 straddle the epochs, one of 16 holds two and a bit.
         sampler = whole_sampler(count=7)
         shown: list[int] = []
@@ -131,7 +131,7 @@ class TestEpochs:
             stacked = np.concatenate([batch[which] for batch in small])
             assert np.array_equal(stacked, np.concatenate([batch[which] for batch in large]))
 
-    def test_picture_is_changed_anew_in_each_epoch(self):
+    def test_an_image_is_augmented_differently_in_each_epoch(self):
         sampler = whole_sampler(count=1, augmentation=PHOTO_AUGMENTATION)
         images = [sampler.batch(epoch, 1)[0] for epoch in range(4)]
         assert all(not np.array_equal(images[0], image) for image in images[1:])
@@ -201,7 +201,7 @@ class TestBatch:
                 inner = image[8:-8, 8:-8].astype(int)
                 assert np.array_equal(mask, labels_at(inner[..., 0], inner[..., 1]))
 
-    def test_image_around_the_middle_is_the_picture_mirrored(self):
+    def test_the_image_is_mirrored_around_its_centre(self):
         picture = coordinates((12, 16))
         sampler = Sampler(cache_of([(12, 16)]), Scale("resize", 12, 16), UNPADDED, COLOUR, PLAIN)
         image = sampler.batch(0, 1)[0][0]
@@ -234,7 +234,7 @@ class TestBatch:
         assert not np.array_equal(images, changed)
         assert np.array_equal(masks, same_masks)
 
-    def test_picture_smaller_than_the_crop_is_mirrored(self):
+    def test_an_image_smaller_than_the_crop_is_mirrored(self):
         sampler = Sampler(cache_of([(9, 11)]), Scale("native", 12, 16), PADDED, COLOUR, PLAIN)
         images, masks = sampler.batch(0, 1)
         expected = np.pad(coordinates((9, 11)), ((0, 3), (0, 5), (0, 0)), mode="reflect")
@@ -281,7 +281,7 @@ class TestLevels:
         np.testing.assert_allclose(images[0], expected, atol=1e-3)
 
     @pytest.mark.parametrize("dtype", ["uint16", "float32"])
-    def test_changes_of_brightness_are_a_share_of_the_levels(self, dtype):
+    def test_changes_of_brightness_are_relative_to_the_levels(self, dtype):
         sampler = self.sampler(dtype, augmentation=Augmentation(brightness=0.2))
         middles = np.array([sampler.batch(step, 1)[0][0, 0, 2, 0] for step in range(60)])
         # 127.5 and up to 0.2 * 255 = 51 either way
@@ -328,7 +328,7 @@ class TestLevels:
 
 class TestFixedWindows:
     @pytest.mark.parametrize("geometry", [PADDED, UNPADDED])
-    def test_native_windows_cover_every_pixel_of_each_picture(self, geometry):
+    def test_native_windows_cover_every_pixel_of_each_image(self, geometry):
         sampler = native_sampler(geometry)
         covered = [np.zeros(size, bool) for size in SIZES]
         height, width = sampler.output_size
@@ -341,7 +341,7 @@ class TestFixedWindows:
             part[:] = True
         assert all(seen.all() for seen in covered)
 
-    def test_resized_pictures_are_seen_once_and_whole(self):
+    def test_resized_images_are_one_window_each(self):
         sampler = whole_sampler(count=5)
         assert [index for index, _ in sampler.fixed_windows(limit=10_000)] == list(range(5))
         images, masks = zip(*sampler.fixed_batches(2), strict=True)
@@ -359,7 +359,7 @@ class TestFixedWindows:
         assert (places[0], places[-1]) == (0, len(everything) - 1)
         assert np.ptp(np.diff(places)) <= 1
 
-    def test_thinning_does_not_keep_one_corner_of_every_picture(self):
+    def test_thinning_does_not_keep_one_corner_of_every_image(self):
         sampler = native_sampler()
         everything = sampler.fixed_windows(limit=10_000)
         thinned = sampler.fixed_windows(limit=len(everything) // 4)
@@ -426,14 +426,14 @@ class TestBuildCache:
             assert cached.dtype == dtype
             assert np.array_equal(cached, np.moveaxis(bands, 0, -1))
 
-    def test_an_8_bit_picture_among_deeper_ones_keeps_black_and_white(self, tmp_path):
+    def test_an_8_bit_image_among_deeper_ones_keeps_black_and_white(self, tmp_path):
         image = np.array([[0, 1, 128, 255]], np.uint8)
         pair = self.write(tmp_path, "flat", image, np.zeros((1, 4), np.uint8))
         cache = build_cache(tmp_path / "cache", [pair], CLASSES, DEEP, self.NATIVE)
         # 65535 / 255 = 257
         assert cache.images[0][..., 0].tolist() == [[0, 257, 128 * 257, 65535]]
 
-    def test_each_page_of_a_stack_is_a_picture(self, tmp_path):
+    def test_each_page_of_a_stack_is_an_image(self, tmp_path):
         pages = np.arange(3 * 4 * 5, dtype=np.uint16).reshape(3, 4, 5)
         masks = np.stack([np.full((4, 5), value, np.uint8) for value in CLASSES.values])
         whole = self.write(tmp_path, "film", pages, masks)
@@ -465,7 +465,7 @@ class TestBuildCache:
         assert cache.masks[0].tolist() == [[0, 1, 2, IGNORE]]
 
     @pytest.mark.parametrize("channels", [1, 3])
-    def test_holds_the_pictures_as_they_were_written(self, tmp_path, channels):
+    def test_holds_the_images_as_they_were_written(self, tmp_path, channels):
         sizes = [(5, 7), (1, 1), (8, 3), (13, 11)]
         written = [write_pair(tmp_path, f"p{i}", size, channels) for i, size in enumerate(sizes)]
         cache = build_cache(
@@ -483,12 +483,12 @@ class TestBuildCache:
             assert np.array_equal(cached, image)
             assert np.array_equal(mask, indices)
 
-    def test_grey_picture_is_repeated_where_the_network_takes_colour(self, tmp_path):
+    def test_a_grey_image_is_repeated_for_a_network_of_three_channels(self, tmp_path):
         pair, image, _ = write_pair(tmp_path, "grey", (4, 6), channels=1)
         cache = build_cache(tmp_path / "cache", [pair], CLASSES, COLOUR, self.NATIVE)
         assert np.array_equal(cache.images[0], np.repeat(image, 3, axis=-1))
 
-    def test_pictures_lie_in_files_and_cannot_be_changed(self, tmp_path):
+    def test_images_are_in_files_and_cannot_be_changed(self, tmp_path):
         pair, _, _ = write_pair(tmp_path, "one", (4, 6), channels=3)
         cache = build_cache(tmp_path / "cache", [pair], CLASSES, COLOUR, self.NATIVE)
         assert isinstance(cache.images[0], np.memmap)
@@ -496,7 +496,7 @@ class TestBuildCache:
             cache.images[0][0, 0] = 0
 
     @pytest.mark.parametrize("fit", ["squash", "letterbox"])
-    def test_pictures_are_brought_to_the_networks_scale(self, tmp_path, fit):
+    def test_images_are_resized_to_the_scale_of_the_network(self, tmp_path, fit):
         scale = Scale("resize", 12, 10, fit=fit)
         written = [
             write_pair(tmp_path, f"p{i}", size, 3) for i, size in enumerate([(5, 7), (31, 9)])

@@ -1,4 +1,4 @@
-"""Checkpoint files: whole or known to be damaged, and never more than two."""
+"""Checkpoint files: undamaged or refused, and never more than two."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_no_folder_is_no_checkpoint(tmp_path):
 
 
 class TestDamage:
-    """Whatever is changed in a file, it is refused, or says the same as before."""
+    """Whatever is changed in a file, it is refused or read as before."""
 
     @pytest.fixture
     def whole(self, tmp_path):

@@ -146,20 +146,20 @@ def test_a_folder_in_use_is_refused(data, tmp_path, untrained):
 def test_folds_do_not_begin_with_weights_that_have_seen_them(pets, run, tmp_path, untrained):
     config = {"training": {"start": str(run)}}
     with pytest.raises(
-        ConfigError, match=r"was trained on 16 of these pictures, .* leave out --from"
+        ConfigError, match=r"was trained on 16 of these images, .* leave out --from"
     ):
         cross_validate(pets, folds=2, out=tmp_path / "folds", config=config)
     assert not (tmp_path / "folds").exists()
 
 
 def test_data_must_be_named(tmp_path, untrained):
-    with pytest.raises(ConfigError, match="no data is named"):
+    with pytest.raises(ConfigError, match="no data are given"):
         cross_validate(folds=2, out=tmp_path / "folds")
 
 
 def test_a_split_file_and_folds_are_too_much(data, tmp_path, untrained):
     config = {"split": {"file": "split.json"}}
-    with pytest.raises(ConfigError, match=r"the split file .*split\.json is named with folds"):
+    with pytest.raises(ConfigError, match=r"a split file, .*split\.json, is given for cross"):
         cross_validate(data, folds=2, out=tmp_path / "folds", config=config)
 
 
@@ -177,7 +177,7 @@ def test_folds_must_fit_the_data(data, tmp_path, untrained, folds, error, messag
     assert not (tmp_path / "folds").exists()
 
 
-def test_the_named_test_part_is_in_no_fold(data, tmp_path, monkeypatch):
+def test_listed_test_pairs_are_in_no_fold(data, tmp_path, monkeypatch):
     """The first training shows how all is cut; more is not needed."""
 
     class Enough(Exception):  # noqa: N818
@@ -252,10 +252,17 @@ def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(result, data
 def test_a_folder_without_a_plan_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is the"):
         resume_folds(tmp_path)
-    for config in ("{}", '{"data": 3}', "[]"):
-        plan = f'{{"folds": 2, "epochs": null, "minutes": null, "config": {config}}}'
-        (tmp_path / "plan.json").write_text(plan)
-        with pytest.raises(DataError, match=r"plan\.json is missing or damaged .*; accepted is"):
+    plan = {"folds": 2, "epochs": None, "minutes": None, "config": {"data": "x"}}
+    for changes, words in (
+        ({"config": {}}, r"\$\.config has no key 'data'"),
+        ({"config": {"data": 3}}, r"data in .*plan\.json is 3; accepted is str"),
+        ({"config": {"data": "x", "training": {"step": 3}}}, "key 'step' in .* is unknown"),
+        ({"config": []}, r"\$\.config is \[\]; accepted is an object"),
+        ({"folds": True}, r"\$\.folds is True; accepted is a whole number"),
+        ({"minutes": "1"}, r"\$\.minutes is '1'; accepted is a number or null"),
+    ):
+        (tmp_path / "plan.json").write_text(json.dumps(plan | changes))
+        with pytest.raises(DataError, match=rf"plan\.json cannot be used \({words}.*; accepted is"):
             resume_folds(tmp_path)
 
 
@@ -268,5 +275,5 @@ def test_folds_of_other_data_do_not_go_on(result, data, tmp_path):
     plan["config"]["data"] = str(tmp_path / "data")
     (tmp_path / "folds" / "plan.json").write_text(json.dumps(plan))
     write_pair(tmp_path / "data", "photo_0_9")
-    with pytest.raises(DataError, match=r"no longer holds what .*folds began to train on: split-1"):
+    with pytest.raises(DataError, match=r"the files that .*folds was started with: split-1"):
         resume_folds(tmp_path / "folds")

@@ -18,7 +18,8 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig, build_unet, preset_config
-from unetkit.training.config import RunConfig, TrainingConfig, config_from_file, config_to_toml
+from unetkit.training.config import RunConfig, TrainingConfig
+from unetkit.training.config_file import config_to_toml, read_config
 from unetkit.training.fine_tuning import start_from
 
 FAST = UNetConfig(filters=(4, 8), head_filters=4)
@@ -91,7 +92,7 @@ class TestStart:
         model, run, file = source
         return model, run if request.param == "run" else file
 
-    def test_the_network_answers_at_once_as_the_source(self, trained):
+    def test_the_network_has_the_output_of_the_source(self, trained):
         original, path = trained
         config = make_config()
         model = fresh(config)
@@ -137,7 +138,7 @@ class TestStart:
         assert said.startswith("all ")
 
     @pytest.mark.parametrize("channels", [1, 2, 5])
-    def test_a_grey_picture_gets_the_same_answer_through_other_channels(self, trained, channels):
+    def test_a_grey_image_gives_the_same_output_with_other_channels(self, trained, channels):
         original, path = trained
         config = make_config(channels=channels)
         model = fresh(config)
@@ -147,7 +148,7 @@ class TestStart:
         assert np.allclose(found, wanted, atol=1e-5 * np.abs(wanted).max())
         assert f"stem is adapted from 3 channels to {channels}" in said
 
-    def test_other_normalisation_and_scale_are_said(self, trained):
+    def test_another_normalisation_and_scale_are_described(self, trained):
         config = make_config(
             normalization=Normalization(1 / 256, 0.0), scale=Scale("resize", 32, 32)
         )
@@ -216,7 +217,7 @@ def test_the_remedy_is_the_preset_where_the_source_has_one(tmp_path):
     network = preset_config("notebook")
     small = make_config(network)
     run = write_run(tmp_path / "run", build_unet(network, num_classes=3), small)
-    with pytest.raises(ConfigError, match="train with --preset notebook, without a "):
+    with pytest.raises(ConfigError, match="train with --preset notebook and without a"):
         start_from(fresh(make_config()), run, make_config())
 
 
@@ -231,13 +232,13 @@ def training_answer(model, images):
     return keras.ops.convert_to_numpy(model(images, training=True))
 
 
-def test_with_images_a_file_goes_on_as_it_answers(source):
+def test_with_images_the_output_of_a_file_is_kept_in_training(source):
     config, images = make_config(), images_for(FAST)
     settled, bare = fresh(config), fresh(config)
     said = start_from(settled, source[2], config, images)
     assert "the statistics of BatchNorm are those of 2 training samples" in said
     said = start_from(bare, source[2], config)
-    assert "its BatchNorm is part of its convolutions, and starts without statistics" in said
+    assert "its BatchNorm is part of its convolutions and starts without statistics" in said
     wanted = answer(source[0], images)
     largest = np.abs(wanted).max()
     assert np.allclose(answer(settled, images), wanted, atol=1e-4 * largest)
@@ -288,7 +289,7 @@ def test_a_source_that_diverged_is_refused(tmp_path):
 
 
 def test_a_run_that_trained_is_a_source(run):
-    config = config_from_file(run / run_folder.CONFIG)
+    config = read_config(run / run_folder.CONFIG)
     assert config.classes.names == TRIMAP_CLASSES.names
     images = images_for(config.network)
     from_run, from_file = fresh(config), fresh(config)

@@ -61,10 +61,10 @@ class TestFreezing:
         }
 
     @pytest.mark.parametrize("part", ["encoders", "enc", "encoder7", "", "size_check"])
-    def test_a_part_that_names_no_layer_is_refused(self, part):
+    def test_a_prefix_of_no_layer_is_refused(self, part):
         with pytest.raises(
             ConfigError,
-            match=rf"freeze has '{part}', which begins no layer's name; accepted are stem, "
+            match=rf"freeze has '{part}', which is no prefix of a layer name; accepted are stem, "
             "encoder0, encoder1, decoder0, head, logits, 'encoder' or 'decoder' for all",
         ):
             freeze(some_network(FAST), [part])
@@ -72,7 +72,7 @@ class TestFreezing:
     def test_freezing_everything_is_refused(self):
         parts = ["stem", "encoder", "decoder", "head", "logits"]
         with pytest.raises(
-            ConfigError, match="and nothing would learn; accepted is to freeze some"
+            ConfigError, match="which leaves no layer to train; accepted is to freeze"
         ):
             freeze(some_network(FAST), parts)
 

@@ -1,4 +1,4 @@
-"""Training as a whole: what a run folder holds, and what stops a run before it starts."""
+"""Training as a whole: the files of a run folder, and what stops a run before it starts."""
 
 import csv
 import hashlib
@@ -23,8 +23,8 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import LOSSES
 from unetkit.models.spec import image_digest
 from unetkit.training.batches import Sampler, build_cache
-from unetkit.training.choices import overrides_from
-from unetkit.training.config import config_from_file
+from unetkit.training.choices import gather_choices
+from unetkit.training.config_file import read_config
 
 RUN_FILES = {
     "best.weights.h5",
@@ -75,7 +75,7 @@ class TestRunFolder:
             float(best["validation_mean_iou"]), abs=1e-6
         )
 
-    def test_the_summary_says_with_what_it_was_made_and_from_what(self, run, pets):
+    def test_the_manifest_has_versions_command_and_data(self, run, pets):
         summary = json.loads((run / "manifest.json").read_text())
         assert summary["command"] is None  # from Python
         assert summary["versions"].keys() >= {"keras", "numpy", "onnx"}
@@ -89,7 +89,7 @@ class TestRunFolder:
             assert locked["classes"] == pytest.approx(shares)
         assert all(issue["level"] != "error" for issue in summary["findings"])
 
-    def test_the_split_file_names_the_parts(self, run, pets):
+    def test_the_split_file_lists_the_splits(self, run, pets):
         written = json.loads((run / "split.json").read_text())
         split = split_pairs(find_dataset(pets), SplitRule())
         for name, pairs in split.parts.items():
@@ -108,7 +108,7 @@ class TestRunFolder:
                 assert entry[key] == hashlib.sha256(path.read_bytes()).hexdigest()
 
     @pytest.mark.parametrize("which", ["run", "disks_run"])
-    def test_pictures_can_be_opened(self, which, request):
+    def test_figures_can_be_opened(self, which, request):
         run = request.getfixturevalue(which)
         for path in (run / "curves.png", run / "pictures" / "validation.png"):
             assert np.asarray(Image.open(path).convert("L")).std() > 5
@@ -121,7 +121,7 @@ class TestRunFolder:
     def test_the_exported_network_has_the_best_weights(self, run, pets):
         from unetkit import build_unet
 
-        config = config_from_file(run / "config.toml")
+        config = read_config(run / "config.toml")
         network = build_unet(config.network, in_channels=3, num_classes=3)
         network.load_weights(run / "best.weights.h5")
         image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
@@ -146,17 +146,17 @@ class TestTraining:
         ):
             assert word in said
 
-    def test_a_last_look_follows_the_last_step(self, pets, tmp_path):
+    def test_a_last_validation_follows_the_last_step(self, pets, tmp_path):
         listener = Listener()
         config = tiny(training={"steps": 5, "steps_per_validation": 2})
         train(pets, out=tmp_path / "run", config=config, display=listener)
         assert listener.validations == [2, 4, 5]
 
     def test_another_preset_brings_its_own_recipe(self, run, tmp_path):
-        overrides = overrides_from(run / "config.toml", None, "notebook", None, None)
-        assert overrides["preset"] == "notebook"
-        assert not {"network", "normalization", "augmentation", "training"} & overrides.keys()
-        assert "scale" in overrides
+        given = gather_choices(run / "config.toml", preset="notebook").to_mapping()
+        assert given["preset"] == "notebook"
+        assert not {"network", "normalization", "augmentation", "training"} & given.keys()
+        assert "scale" in given
 
     @pytest.mark.parametrize("which", ["run", "disks_run"])
     def test_its_own_configuration_makes_the_same_run(self, which, request, tmp_path):
@@ -168,7 +168,7 @@ class TestTraining:
     def test_minutes_become_steps_that_stand_in_the_file(self, pets, tmp_path, monkeypatch):
         monkeypatch.setattr("unetkit.training.network.CALIBRATION_SECONDS", 0.01)
         run = train(pets, out=tmp_path / "run", minutes=0.01, config=TINY_CONFIG)
-        training = config_from_file(run / "config.toml").training
+        training = read_config(run / "config.toml").training
         with open(run / "curves.csv", newline="", encoding="utf-8") as file:
             assert int(list(csv.DictReader(file))[-1]["step"]) == training.steps
 
@@ -188,7 +188,7 @@ class TestTraining:
             "training": {"steps": 2, "steps_per_validation": 2, "batch_size": 2},
         }
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
-        chosen = config_from_file(run / "config.toml")
+        chosen = read_config(run / "config.toml")
         assert chosen.scale.policy == "native"
         assert chosen.pixels == PixelFormat(1)
         predictor = Predictor(run)
@@ -204,7 +204,7 @@ class TestTraining:
         run = train(pets, out=tmp_path / "run", config=config)
         assert Predictor(run)(np.zeros((37, 51, 3), np.uint8)).shape == (37, 51)
 
-    def test_letterboxed_pictures_train_and_keep_their_size(self, pets, tmp_path):
+    def test_letterboxed_images_train_and_keep_their_size(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(scale={"fit": "letterbox"}))
         assert Predictor(run)(np.zeros((90, 20, 3), np.uint8)).shape == (90, 20)
 
@@ -231,8 +231,8 @@ class TestTraining:
 class TestDeepPictures:
     """16 bits, fractions and many channels, from the file to the prediction."""
 
-    def test_levels_come_from_all_training_pictures_and_go_into_the_file(self, disks_run):
-        pixels = config_from_file(disks_run / "config.toml").pixels
+    def test_levels_come_from_all_training_images_and_go_into_the_file(self, disks_run):
+        pixels = read_config(disks_run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (1, "uint16")
         # The disks use 200 to 3000; a tenth of that on either side is 280.
         assert -120 < pixels.low[0] < 0
@@ -249,7 +249,7 @@ class TestDeepPictures:
         )
         config = tiny(classes={"ignore": 255}, training={"steps": 2, "batch_size": 2})
         run = train(data, out=tmp_path / "run", config=config)
-        pixels = config_from_file(run / "config.toml").pixels
+        pixels = read_config(run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (channels, dtype)
         assert len(pixels.low) == channels
         assert all(bottom < low for bottom in pixels.low)
@@ -293,7 +293,7 @@ class TestIgnoredPixels:
     """Pixels whose value is named by `classes.ignore` have no part in anything."""
 
     def test_the_loss_of_a_batch_leaves_them_out(self, disks, disks_run, tmp_path):
-        config = config_from_file(disks_run / "config.toml")
+        config = read_config(disks_run / "config.toml")
         pairs = find_dataset(disks).pairs[:4]
         cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
         sampler = Sampler(
@@ -319,26 +319,26 @@ class TestIgnoredPixels:
         figures = again["figures"]["training"]
         summary = json.loads((disks_run / "manifest.json").read_text())
         assert figures["summed"]["mean_iou"] == pytest.approx(summary["best"]["mean_iou"], abs=1e-3)
-        config = config_from_file(disks_run / "config.toml")
+        config = read_config(disks_run / "config.toml")
         names = {image["name"] for image in again["images"]}
         pairs = [pair for pair in find_dataset(disks).pairs if pair.name in names]
         cache = build_cache(tmp_path / "c", pairs, config.classes, config.pixels, config.scale)
         counted = sum(int((mask != IGNORE).sum()) for mask in cache.masks)
         assert np.sum(figures["confusion"]) == counted < len(pairs) * 32 * 48
 
-    def test_a_255_that_nobody_named_stops_the_run(self, disks, tmp_path):
+    def test_an_undeclared_255_stops_the_run(self, disks, tmp_path):
         with pytest.raises(DataError, match=r"values that are no class: 255 .*with --ignore"):
             train(disks, out=tmp_path / "run", config=TINY_CONFIG)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("part", ["train", "validation"])
-    def test_a_part_of_which_nothing_counts_is_refused(self, disks, disks_run, tmp_path, part):
+    def test_a_split_with_ignored_pixels_only_is_refused(self, disks, disks_run, tmp_path, part):
         shutil.copytree(disks, tmp_path / "data")
         for entry in json.loads((disks_run / "split.json").read_text())[part]:
             mask = tmp_path / "data" / "masks" / f"{entry['name']}.png"
             Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
         config = tiny(classes={"ignore": 255}, split={"file": str(disks_run / "split.json")})
-        with pytest.raises(DataError, match=rf"every pixel of the {part} part is ignored"):
+        with pytest.raises(DataError, match=rf"every pixel of the {part} split is ignored"):
             train(tmp_path / "data", out=tmp_path / "run", config=config)
         assert not (tmp_path / "run").exists()
 
@@ -368,7 +368,7 @@ class TestBadPairs:
         )
         assert not (tmp_path / "run").exists()
 
-    def test_a_run_goes_on_without_them_and_says_so(self, damaged, tmp_path):
+    def test_a_run_without_them_warns_of_it(self, damaged, tmp_path):
         listener = Listener()
         config = tiny(sources={"skip_bad": True})
         run = train(damaged, out=tmp_path / "run", config=config, display=listener)
@@ -392,7 +392,7 @@ class TestBadPairs:
             for entry in written[part]
         }
         assert set(Predictor(run).spec.seen) == expected
-        assert config_from_file(run / "config.toml").sources == Sources(skip_bad=True)
+        assert read_config(run / "config.toml").sources == Sources(skip_bad=True)
 
     def test_what_cannot_be_left_out_stops_the_run_all_the_same(self, damaged, tmp_path):
         Image.fromarray(np.full((20, 24), 9, np.uint8)).save(damaged / "masks" / "photo_01.png")
@@ -430,7 +430,7 @@ class TestSplits:
         monkeypatch.chdir(tmp_path)
         run = train(folder, out="run", config=tiny(split={"file": "mine.json"}))
         assert self.names_in(run) == expected
-        assert config_from_file(run / "config.toml").split.file == str(tmp_path / "mine.json")
+        assert read_config(run / "config.toml").split.file == str(tmp_path / "mine.json")
         assert len(Predictor(run).spec.seen) == 8
 
     def test_names_that_are_no_pairs_leave_no_run(self, folder, tmp_path):
@@ -466,7 +466,7 @@ class TestTables:
         }
         assert result["protocol"]["split"] == "the test part that the data name"
         assert (run / "evaluation-pairs" / "evaluation.json").is_file()
-        assert config_from_file(run / "config.toml").data == str(table)
+        assert read_config(run / "config.toml").data == str(table)
 
 
 class TestRefusals:
@@ -478,7 +478,7 @@ class TestRefusals:
         assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
     def test_no_data(self):
-        with pytest.raises(ConfigError, match="no data is named"):
+        with pytest.raises(ConfigError, match="no data are given"):
             train()
 
     def test_data_that_is_not_there_leaves_no_run(self, tmp_path):

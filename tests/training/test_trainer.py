@@ -14,7 +14,7 @@ from tests.conftest import TINY_CONFIG
 from unetkit import train
 from unetkit._shared.display import Display
 from unetkit.errors import ConfigError, DivergedError
-from unetkit.training.config import config_from_file
+from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
 from unetkit.training.validation import Recorder
 
@@ -95,12 +95,13 @@ class TestMemory:
         monkeypatch.setattr(keras.Model, "train_on_batch", small)
         listener = Listener()
         run = train(pets, out=tmp_path / "run", config=tiny(), display=listener)
-        chosen = config_from_file(run / "config.toml").training
+        chosen = read_config(run / "config.toml").training
         assert (chosen.batch_size, chosen.accumulation, chosen.steps) == (1, 4, 4)
         assert manifest(run)["configuration"]["training"]["accumulation"] == 4
-        halvings = [text for text in listener.warnings if "memory does not suffice" in text]
+        halvings = [text for text in listener.warnings if "does not fit into memory" in text]
         assert len(halvings) == 2
-        assert "for 4 samples at once: going on with 2 and 2 batches an update" in halvings[0]
+        assert "a batch of 4 samples does not fit into memory" in halvings[0]
+        assert "continuing with 2 samples and 2 batches per update" in halvings[0]
 
     @pytest.mark.parametrize("late", [False, True])
     def test_in_the_middle_it_goes_on_from_the_checkpoint(self, pets, tmp_path, monkeypatch, late):
@@ -151,14 +152,14 @@ class TestMemory:
 
 
 class TestWarnings:
-    def test_they_are_said_once_and_kept(self, pets, tmp_path):
+    def test_they_are_shown_once_and_kept(self, pets, tmp_path):
         listener = Listener()
         config = tiny(
             steps=6, steps_per_validation=2, learning_rate=9.0, optimizer="sgd", warmup=0.0,
             schedule="constant", momentum=0.9,
         )  # fmt: skip
         run = train(pets, out=tmp_path / "run", config=config, display=listener)
-        assert sum("the network gives one answer" in text for text in listener.warnings) == 1
+        assert sum("the network predicts a single class" in text for text in listener.warnings) == 1
         assert manifest(run)["warnings"] == [
             text for text in listener.warnings if text in manifest(run)["warnings"]
         ]
@@ -183,7 +184,7 @@ class TestWarnings:
         assert any("class 'c' occurs in" in text for text in listener.warnings)
 
     def test_a_device_that_is_absent_refuses_the_run(self, pets, tmp_path):
-        with pytest.raises(ConfigError, match="device 'tpu' is not there"):
+        with pytest.raises(ConfigError, match="device 'tpu' does not exist"):
             train(pets, out=tmp_path / "run", config=tiny(), device="tpu")
         assert not (tmp_path / "run").exists()
 
@@ -196,7 +197,7 @@ class TestChoices:
         done = manifest(run)
         assert done["steps_done"] == done["best"]["step"] + 2 < 20
         assert done["state"] == "finished"
-        assert any("no gain in mean IoU in the last 2 looks" in line for line in listener.lines)
+        assert any("no better mean IoU in the last 2 validation" in line for line in listener.lines)
 
     def test_averaged_weights_are_kept_where_they_are_better(self, pets, tmp_path, monkeypatch):
         scores = iter([0.1, 0.2, 0.3, 0.25])  # own, averaged; own, averaged
@@ -216,7 +217,7 @@ class TestChoices:
             (4, 0.3, False),
         ]
 
-    def test_callbacks_hear_of_steps_and_looks(self, pets, tmp_path):
+    def test_callbacks_are_called_for_steps_and_validations(self, pets, tmp_path):
         heard = []
         callback = keras.callbacks.LambdaCallback(
             on_train_begin=lambda logs: heard.append("begin"),
@@ -237,7 +238,7 @@ class TestChoices:
         run = train(pets, out=tmp_path / "run", config=tiny(), callbacks=[Halt()])
         assert manifest(run)["steps_done"] == 2
 
-    def test_weights_come_from_another_run_and_its_pictures_stay_known(self, pets, run, tmp_path):
+    def test_weights_come_from_another_run_whose_images_are_recorded(self, pets, run, tmp_path):
         listener = Listener()
         config = {
             "network": TINY_CONFIG["network"],
@@ -247,7 +248,7 @@ class TestChoices:
         }
         again = train(pets, out=tmp_path / "run", config=config, display=listener)
         assert any(line.startswith("start     ") for line in listener.lines)
-        assert any("parameters stay as they are" in line for line in listener.lines)
+        assert any("parameters are not trained" in line for line in listener.lines)
         from unetkit.training.export import seen_images
 
         assert set(seen_images(run)) <= set(seen_images(again))
@@ -257,33 +258,33 @@ class TestChoices:
     def test_what_a_start_leaves_open_comes_from_it(self, pets, run, tmp_path):
         chosen = {"start": str(run), "steps": 2, "steps_per_validation": 2, "batch_size": 4}
         again = train(pets, out=tmp_path / "run", config={"training": chosen})
-        theirs, ours = (config_from_file(r / "config.toml") for r in (run, again))
+        theirs, ours = (read_config(r / "config.toml") for r in (run, again))
         assert theirs.network == ours.network
         assert theirs.scale == ours.scale
         assert theirs.normalization == ours.normalization
 
     def test_class_weights_are_counted(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(class_weights="auto"))
-        weights = config_from_file(run / "config.toml").training.class_weights
+        weights = read_config(run / "config.toml").training.class_weights
         shares = list(manifest(run)["parts"]["train"]["classes"].values())
         assert len(weights) == 3
         assert np.argmax(weights) == np.argmin(shares)
 
     def test_class_weights_for_other_classes_are_refused(self, pets, tmp_path):
-        with pytest.raises(ConfigError, match=r"class_weights are 2 and classes 3 \(pet, backg"):
+        with pytest.raises(ConfigError, match=r"class_weights has 2 values for 3 classes \(pet"):
             train(pets, out=tmp_path / "run", config=tiny(class_weights=[1.0, 2.0]))
 
-    def test_half_precision_trains_and_answers_in_whole(self, pets, tmp_path):
+    def test_half_precision_trains_with_logits_in_single_precision(self, pets, tmp_path):
         run = train(pets, out=tmp_path / "run", config=tiny(precision="mixed_bfloat16"))
         from unetkit.training.export import trained_network
 
-        network = trained_network(run, config_from_file(run / "config.toml"))
+        network = trained_network(run, read_config(run / "config.toml"))
         assert {layer.compute_dtype for layer in network.layers} == {"float32"}
         assert keras.config.dtype_policy().name == "float32"
 
 
 class TestReports:
-    def test_speed_waiting_and_time_left_are_told(self, pets, tmp_path):
+    def test_speed_waiting_and_time_left_are_displayed(self, pets, tmp_path):
         listener = Listener()
         train(pets, out=tmp_path / "run", config=tiny(steps=8), display=listener)
         assert [report.step for report in listener.reports] == list(range(1, 9))

@@ -1,8 +1,8 @@
-"""What a person sees while something long goes on.
+"""Display of progress and messages during long computations.
 
-The library speaks through a `Display`; the one here says nothing. The command line brings one that
-draws on a terminal or in a notebook and prints plain lines into a pipe. `LoggedDisplay` keeps in a
-file what another one shows.
+The library reports through a `Display`; the one here only logs. The command line has one that draws
+in a terminal or a notebook, and prints plain lines to a pipe (`cli.console`). `LoggedDisplay` also
+writes to a file what another display shows.
 """
 
 import contextlib
@@ -17,16 +17,18 @@ logger = logging.getLogger("unetkit")
 
 @dataclass(frozen=True)
 class StepReport:
-    """Where a training stands after an update of the weights.
+    """Progress of a training after an update of the weights.
 
     Args:
-        step: Updates so far, from 1 to `steps`.
-        steps: Updates in all.
-        images_per_second: Of late, without looks; None while nothing can be said.
-        loss: Of this update.
-        waiting_share: Share of the time that was waiting for data, in [0, 1], or None.
-        seconds_gone: Since the session began.
-        seconds_left: Estimated for updates and looks to come, or None.
+        step: Number of updates so far, from 1 to `steps`.
+        steps: Number of updates of the whole training.
+        images_per_second: Recent training speed without validation passes; None if unknown yet.
+        loss: Loss of this update.
+        waiting_share: Fraction of the recent time spent waiting for data, in [0, 1]; None if
+            unknown yet.
+        seconds_gone: Time since the start of the session, in seconds.
+        seconds_left: Estimated time for the remaining updates and validation passes, in seconds;
+            None if unknown yet.
     """
 
     step: int
@@ -39,45 +41,45 @@ class StepReport:
 
 
 class Display:
-    """Says nothing but to the log; the base of those that speak."""
+    """A display that only logs; base class of those that show more."""
 
     def say(self, text: str) -> None:
-        """One finding or choice, a line of text."""
+        """Shows a line of text."""
         logger.info(text)
 
     def warn(self, text: str) -> None:
-        """Something that may spoil the result, and what to do, in plain words."""
+        """Shows a warning: what may spoil the result, and what to do."""
         logger.warning(text)
 
     def task(self, name: str, total: int) -> Callable[[], None]:
-        """Begins something of `total` equal parts; call what is returned after each."""
+        """Starts a task of `total` equal parts; returns a function to call after each part."""
         logger.info("%s: %d", name, total)
         return lambda: None
 
     def training_step(self, report: StepReport) -> None:
-        """Another update of the weights."""
+        """Shows the progress after an update of the weights."""
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        """A look at the validation part is over.
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        """Shows the metrics of a validation pass.
 
         Args:
-            report: Of the last update.
-            figures: A row of curves.csv (loss, validation_loss, validation_accuracy,
-                validation_mean_iou and, where weights are averaged, averaged_mean_iou), and
+            report: Progress after the last update.
+            metrics: Values by column of curves.csv (loss, validation_loss, validation_accuracy,
+                validation_mean_iou and, if weights are averaged, averaged_mean_iou), and
                 best_mean_iou.
         """
-        logger.info(describe(report, figures))
+        logger.info(describe(report, metrics))
 
     def finish(self) -> None:
-        """Whatever is drawn is complete."""
+        """Ends the current task or training, so that nothing is left to draw."""
 
 
 class LoggedDisplay(Display):
-    """Passes everything on, and keeps what is said, warned of and found in looks in a file.
+    """A display that also appends messages, warnings and validation metrics to a file.
 
     Args:
-        display: Where it is passed on to.
-        path: Text file in UTF-8, which is appended to; a line has the time of day in front.
+        display: Display that shows everything.
+        path: Text file in UTF-8 to append to; each line begins with the time of day.
     """
 
     def __init__(self, display: Display, path: Path) -> None:
@@ -97,16 +99,16 @@ class LoggedDisplay(Display):
     def training_step(self, report: StepReport) -> None:
         self.display.training_step(report)
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self.display.validated(report, figures)
-        self._write(describe(report, figures))
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self.display.validated(report, metrics)
+        self._write(describe(report, metrics))
 
     def finish(self) -> None:
         self.display.finish()
 
     def _write(self, text: str) -> None:
-        # Opened anew for each line: what was said before the process is killed is on the disk.
-        # A disk that is full is told by what matters more than this file.
+        # Opened again for each message, so that all of them are in the file if the process is
+        # killed. A full disk is reported when a more important file is written.
         with (
             contextlib.suppress(OSError),
             open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
@@ -116,17 +118,17 @@ class LoggedDisplay(Display):
 
 
 def warning_line(text: str) -> str:
-    """A warning among the lines that are said, each of which begins with a word."""
+    """A warning in the form of other messages, which begin with a keyword."""
     return f"warning   {text}"
 
 
-def describe(report: StepReport, figures: Mapping[str, float]) -> str:
-    """Where a training stands, as one line; what is not known is left out.
+def describe(report: StepReport, metrics: Mapping[str, float]) -> str:
+    """Progress and metrics of a training as one line, without unknown values.
 
     >>> describe(StepReport(8, 80, 93.1, 0.7, 0.03, 48.2, 432.0), {"validation_mean_iou": 0.5})
     'step 8/80: loss 0.700, mIoU 0.500; 93 images/s, 3% waiting for data; 0:48 gone, 7:12 left'
     """
-    found = [f"loss {figures.get('loss', report.loss):.3f}"]
+    found = [f"loss {metrics.get('loss', report.loss):.3f}"]
     for key, name in (
         ("validation_loss", "validation loss"),
         ("validation_accuracy", "accuracy"),
@@ -134,8 +136,8 @@ def describe(report: StepReport, figures: Mapping[str, float]) -> str:
         ("averaged_mean_iou", "of averaged weights"),
         ("best_mean_iou", "best"),
     ):
-        if key in figures:
-            found.append(f"{name} {figures[key]:.3f}")
+        if key in metrics:
+            found.append(f"{name} {metrics[key]:.3f}")
     speed = []
     if report.images_per_second is not None:
         speed.append(f"{speed_text(report.images_per_second)} images/s")
@@ -149,12 +151,12 @@ def describe(report: StepReport, figures: Mapping[str, float]) -> str:
 
 
 def speed_text(per_second: float) -> str:
-    """A speed, with a decimal where it is low."""
+    """A speed as text, with one decimal if it is below 10."""
     return f"{per_second:.1f}" if per_second < 9.95 else f"{per_second:.0f}"
 
 
 def clock_text(seconds: float) -> str:
-    """Minutes and seconds, and hours where there are any.
+    """A duration as minutes and seconds, with hours if there are any.
 
     >>> clock_text(48), clock_text(754), clock_text(3723)
     ('0:48', '12:34', '1:02:03')

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and locks that keep other processes out."""
+"""Files that are written completely or not at all, and locks against other processes."""
 
 import contextlib
 import os
@@ -11,17 +11,17 @@ from unetkit.errors import OutputExistsError, full_disk_named
 
 @contextlib.contextmanager
 def locked(lock: Path, what: str) -> Generator[None, None, None]:
-    """Keeps other processes from doing the same at the same time.
+    """Holds a lock, so that no other process does the same at the same time.
 
-    Whatever ends a process, also a kill, releases what it held. Where the file system knows no
-    locks, nobody is kept.
+    The lock is released when the process ends for any reason. On file systems without locks, it has
+    no effect.
 
     Args:
-        lock: A file of no content, removed in the end.
-        what: Of the process that holds it already, for the error: "another process ...".
+        lock: Path of an empty file, which is removed at the end.
+        what: What the process that holds the lock does, for the error: "another process ...".
 
     Raises:
-        OutputExistsError: One holds it.
+        OutputExistsError: Another process holds the lock.
     """
     from filelock import FileLock, Timeout  # slow to import, and seldom needed
 
@@ -30,10 +30,10 @@ def locked(lock: Path, what: str) -> Generator[None, None, None]:
         guard.acquire(timeout=0)
     except Timeout as error:
         raise OutputExistsError(
-            f"another process {what}; accepted is a folder that nobody writes to; wait until it "
-            "ends, or stop it"
+            f"another process {what}; accepted is a folder that no other process writes to; wait "
+            "until it ends, or stop it"
         ) from error
-    except NotImplementedError:  # what filelock says of such a file system
+    except NotImplementedError:  # raised by filelock on file systems without locks
         pass
     try:
         yield
@@ -44,8 +44,8 @@ def locked(lock: Path, what: str) -> Generator[None, None, None]:
 
 
 def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a hidden file in the same folder, then gives it its name."""
-    # Only the end of the name: a longer one than the file's own may be longer than names can be.
+    """Calls `write` with a hidden file in the same folder, and then renames that to `file`."""
+    # Only the end of the name: a longer name than that of the file may exceed the limit.
     part = file.with_name(f".part-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
     try:
         with full_disk_named(file):
@@ -56,7 +56,7 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Writes text as UTF-8, whole or not at all, and brings it to the disk."""
+    """Writes text as UTF-8, completely or not at all, and flushes it to the disk."""
 
     def write(part: Path) -> None:
         with open(part, "w", encoding="utf-8") as opened:

@@ -1,31 +1,31 @@
-"""How fast a training goes, how much of it is waiting, and how long it still takes.
+"""Speed, waiting time and remaining time of a training.
 
-Updates, looks at the validation part and the pictures that some looks draw are timed apart, since
-of each it is known how many are still to come. The first updates also trace the graph, and so does
-the first look, so neither is a sign of the rest.
+Updates, validation passes and the figures that some passes draw are timed separately, since the
+remaining number of each is known. The first updates and the first validation pass also trace the
+graph, so their times are not used for the estimate.
 """
 
 import time
 from collections.abc import Callable, Collection
 
 WARM_UP_STEPS = 3
-HALF_LIFE = 0.1  # of the run: what lies so far back counts half
-LEAST_HALF_LIFE = 10  # updates; fewer would let one slow one shake the estimate
-LOOKS_HALF_LIFE = 4
-LEAST_STEPS = 2  # timed, before anything is said
-BRAKE = 0.2  # share of the time spent waiting, above which data are what holds a training up
-BRAKE_STEPS, BRAKE_SECONDS = 20, 20.0  # timed, before that is said
+HALF_LIFE = 0.1  # fraction of the run after which a time has half its weight
+LEAST_HALF_LIFE = 10  # updates; with fewer, a single slow one would change the estimate
+VALIDATION_HALF_LIFE = 4  # validation passes
+LEAST_STEPS = 2  # timed updates before an estimate
+WAITING_LIMIT = 0.2  # fraction of the time spent waiting for data that causes a warning
+WARNING_STEPS, WARNING_SECONDS = 20, 20.0  # timed before that warning
 
 
 class _Mean:
-    """Mean that forgets: of all values while these are few, later of the recent ones.
+    """Exponential moving average, which begins as the plain mean of all values.
 
-    m_n = m_(n-1) + (x_n - m_(n-1)) max(1 / n, 1 - 2^(-1 / half_life))
+        m_n = m_(n-1) + (x_n - m_(n-1)) max(1 / n, 1 - 2^(-1 / half_life))
 
     Args:
-        half_life: Values after which one counts half.
-        value: Until there is one.
-        warm_up: Values that stand only until the next comes.
+        half_life: Number of values after which the weight of a value is halved.
+        value: Result before the first value.
+        warm_up: Number of first values that later ones replace.
     """
 
     def __init__(self, half_life: float, value: float = 0.0, warm_up: int = 0) -> None:
@@ -40,15 +40,16 @@ class _Mean:
 
 
 class Pace:
-    """Times a training; told of each update and each look as it ends.
+    """Timer of a training, called at the end of each update and each validation pass.
 
     Args:
-        steps: Updates of the whole run.
-        steps_per_validation: Updates between two looks; one more look follows the last update.
-        done: Updates of earlier sessions.
-        clock: Seconds, from whenever.
-        look_seconds: What a look is expected to take until one was timed.
-        drawn_at: Updates after which a look draws pictures.
+        steps: Number of updates of the whole run.
+        steps_per_validation: Number of updates between two validation passes; one more pass follows
+            the last update.
+        done: Number of updates of earlier sessions.
+        clock: Function that returns a time in seconds.
+        validation_seconds: Expected time of a validation pass in seconds, until one is timed.
+        drawn_at: Numbers of updates after which a validation pass draws figures.
     """
 
     def __init__(
@@ -57,21 +58,26 @@ class Pace:
         steps_per_validation: int,
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
-        look_seconds: float = 0.0,
+        validation_seconds: float = 0.0,
         drawn_at: Collection[int] = (),
     ) -> None:
         self.steps, self.done, self._drawn_at = steps, done, drawn_at
-        self._steps_per_validation, self._looked_at = steps_per_validation, done
+        self._steps_per_validation, self._validated_at = steps_per_validation, done
         self._clock, self._started = clock, clock()
-        self._mark = self._started  # where what is timed next begins
+        self._mark = self._started  # start of the current lap
         self._warm_up, self._timed, self._timed_seconds = WARM_UP_STEPS, 0, 0.0
         half_life = max(LEAST_HALF_LIFE, HALF_LIFE * (steps - done))
         self._seconds, self._waited, self._images = (_Mean(half_life) for _ in range(3))
-        self._looks = _Mean(LOOKS_HALF_LIFE, look_seconds, warm_up=1)
-        self._drawings = _Mean(LOOKS_HALF_LIFE, warm_up=1)
+        self._validations = _Mean(VALIDATION_HALF_LIFE, validation_seconds, warm_up=1)
+        self._drawings = _Mean(VALIDATION_HALF_LIFE, warm_up=1)
 
     def step(self, images: int, waited_seconds: float) -> None:
-        """Another update is done, of so many images; it waited so long for them."""
+        """Times an update at its end.
+
+        Args:
+            images: Number of images of the update.
+            waited_seconds: Time spent waiting for them, in seconds.
+        """
         seconds = self._lap()
         self.done += 1
         if self._warm_up:
@@ -83,16 +89,16 @@ class Pace:
         self._waited.add(min(waited_seconds, seconds))
         self._images.add(images)
 
-    def look(self, seconds: float, drawing_seconds: float = 0.0) -> None:
-        """A look is done, which took so long; what else was done since the update counts to it.
+    def validation(self, seconds: float, drawing_seconds: float = 0.0) -> None:
+        """Times a validation pass at its end, with all that followed the last update.
 
         Args:
-            seconds: In all.
-            drawing_seconds: Of these, for pictures.
+            seconds: Time of the pass, in seconds.
+            drawing_seconds: Part of it that was spent drawing figures, in seconds.
         """
         seconds = max(seconds, self._lap())
-        self._looked_at = self.done
-        self._looks.add(seconds - drawing_seconds)
+        self._validated_at = self.done
+        self._validations.add(seconds - drawing_seconds)
         if self.done in self._drawn_at:
             self._drawings.add(drawing_seconds)
 
@@ -103,53 +109,53 @@ class Pace:
 
     @property
     def images_per_second(self) -> float | None:
-        """Of late, without looks; None while nothing can be said."""
+        """Recent speed without validation passes; None if unknown yet."""
         if self._timed < LEAST_STEPS or not self._seconds.value:
             return None
         return self._images.value / self._seconds.value
 
     @property
     def waiting_share(self) -> float | None:
-        """Share of late of the updates' time that was waiting for data, in [0, 1], or None."""
+        """Fraction of the recent time of updates spent waiting for data; None if unknown yet."""
         if self._timed < LEAST_STEPS or not self._seconds.value:
             return None
         return self._waited.value / self._seconds.value
 
     @property
     def seconds_gone(self) -> float:
-        """Of this session."""
+        """Time since the start of the session, in seconds."""
         return self._clock() - self._started
 
     @property
     def seconds_left(self) -> float | None:
-        """For updates and looks to come; None while nothing can be said."""
-        steps_left, looks_left = self.steps - self.done, self._looks_left()
+        """Estimated time of the remaining updates and validation passes; None if unknown yet."""
+        steps_left, validations_left = self.steps - self.done, self._validations_left()
         if steps_left and self._timed < LEAST_STEPS:
             return None
-        drawings_left = sum(step > self._looked_at for step in self._drawn_at)
+        drawings_left = sum(step > self._validated_at for step in self._drawn_at)
         return (
             steps_left * self._seconds.value
-            + looks_left * self._looks.value
+            + validations_left * self._validations.value
             + drawings_left * self._drawings.value
         )
 
-    def _looks_left(self) -> int:
-        """Looks after the steps that are done, and the one that is due now."""
+    def _validations_left(self) -> int:
+        """Number of remaining validation passes, with the one that is due now."""
         after = -(-self.steps // self._steps_per_validation)
         if self.done >= self.steps:
-            return int(self._looked_at != self.done)
-        is_due = self.done % self._steps_per_validation == 0 and self._looked_at != self.done
+            return int(self._validated_at != self.done)
+        is_due = self.done % self._steps_per_validation == 0 and self._validated_at != self.done
         return after - self.done // self._steps_per_validation + is_due
 
     @property
     def advice(self) -> str | None:
-        """What to say where data are what holds the training up; None where they are not."""
-        share = self.waiting_share
-        is_certain = self._timed >= BRAKE_STEPS and self._timed_seconds >= BRAKE_SECONDS
-        if share is None or share <= BRAKE or not is_certain:
+        """A warning if the training waits for data too long, else None."""
+        fraction = self.waiting_share
+        is_certain = self._timed >= WARNING_STEPS and self._timed_seconds >= WARNING_SECONDS
+        if fraction is None or fraction <= WAITING_LIMIT or not is_certain:
             return None
         return (
-            f"{share:.0%} of the training time is spent waiting for data: samples are made more "
-            "slowly than the network learns from them; try --out on a local disk, a smaller "
-            "--size, or fewer changes under [augmentation] in config.toml"
+            f"{fraction:.0%} of the training time is spent waiting for data: the network trains "
+            "faster than samples are prepared; try --out on a local disk, a smaller --size, or "
+            "less [augmentation] in a --config file"
         )

@@ -1,4 +1,4 @@
-"""With what, where and by which command something was computed."""
+"""Provenance of a result: versions, machine, git state, time and command."""
 
 import contextlib
 import os
@@ -35,14 +35,14 @@ COMPUTING = (
 )
 CPU_FILE = Path("/proc/cpuinfo")
 GIB = 1 << 30  # bytes
-PATIENCE_SECONDS = 5.0  # for another program's answer
+TIMEOUT_SECONDS = 5.0  # for the output of another program
 
 
 def provenance() -> dict[str, Any]:
-    """Version of the package and of what computes, machine, git, time (UTC) and command.
+    """Versions of the package and of its numerical libraries, machine, git, time and command.
 
-    The command is None where the package is used from Python; git is None where the current folder
-    belongs to no repository, or git cannot be asked.
+    The time is in UTC. The command is None if the package is used from Python. The git state is
+    None if the current folder is in no repository, or git cannot be run.
     """
     return {
         "unetkit": __version__,
@@ -65,7 +65,7 @@ def _command() -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    """Of what is installed of it."""
+    """Versions of the installed libraries in COMPUTING."""
     found = {}
     for name in COMPUTING:
         with contextlib.suppress(PackageNotFoundError):
@@ -74,7 +74,7 @@ def _versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, str | int | float | None]:
-    """The processor's model, the cores that the system counts, and its memory in GiB."""
+    """Model of the processor, number of cores, and memory in GiB."""
     return {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -83,9 +83,9 @@ def machine() -> dict[str, str | int | float | None]:
 
 
 def _processor() -> str:
-    """As its maker calls it where the system tells, else its kind."""
+    """Model name of the processor if the system has it, else its architecture."""
     if sys.platform == "darwin":
-        name = _answer(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"])
+        name = _output_of(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"])
     else:
         name = _processor_of_linux()
     return " ".join((name or platform.processor() or platform.machine() or "unknown").split())
@@ -101,17 +101,17 @@ def _processor_of_linux() -> str | None:
 
 
 def git_state() -> dict[str, str | bool | None] | None:
-    """The repository of the current folder: its root, its commit, whether files differ from it.
+    """Repository of the current folder: its root, its commit, and whether files differ from it.
 
-    What git cannot say in time is None. Files that it does not know count for nothing: a run's own
-    folder is often one of them.
+    What git does not return in time is None. Untracked files do not count, since the folder of a
+    run is often untracked.
     """
     program = shutil.which("git")
     try:
-        # Windows looks into the current folder first, which may be a stranger's.
+        # Windows searches the current folder first, which may not be trusted.
         if program is None or Path(program).resolve().parent == Path.cwd().resolve():
             return None
-    except OSError:  # the current folder is gone
+    except OSError:  # the current folder was removed
         return None
     folder = _ask_git(program, "rev-parse", "--show-toplevel")
     if not folder:
@@ -121,7 +121,7 @@ def git_state() -> dict[str, str | bool | None] | None:
 
 
 def _is_dirty(program: str) -> bool | None:
-    # Files are compared through filters, which are programs that a stranger's repository may name.
+    # git runs filters to compare files: programs that an untrusted repository may configure.
     filters = _ask_git(
         program,
         "config",
@@ -130,7 +130,7 @@ def _is_dirty(program: str) -> bool | None:
         "--name-only",
         "--get-regexp",
         r"^filter\..*\.(clean|process)$",
-        accepted=(0, 1),  # 1: there are none
+        accepted=(0, 1),  # 1: no filters
     )
     if filters is None or not all(
         line.startswith(("global", "system")) for line in filters.splitlines()
@@ -143,19 +143,19 @@ def _is_dirty(program: str) -> bool | None:
 
 
 def _ask_git(program: str, *arguments: str, accepted: Sequence[int] = (0,)) -> str | None:
-    # A repository may also name a program to run at each status: that is not asked for.
+    # A repository may also configure a program to run at each status, which is disabled.
     options = ["--no-optional-locks", "-c", "core.fsmonitor=false"]
-    return _answer([program, *options, *arguments], accepted)
+    return _output_of([program, *options, *arguments], accepted)
 
 
-def _answer(command: Sequence[str], accepted: Sequence[int] = (0,)) -> str | None:
-    """What a program prints, without the last line's end; None if it fails or takes too long."""
+def _output_of(command: Sequence[str], accepted: Sequence[int] = (0,)) -> str | None:
+    """Output of a program without the final newline; None if it fails or takes too long."""
     try:
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=PATIENCE_SECONDS,
+            timeout=TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -1,16 +1,16 @@
-"""What a run folder holds, by name.
+"""Names of the files in a run folder.
 
-config.toml        every choice; given back with --config it makes the same run
-split.json         the data folder, and the names and file hashes in each part
-manifest.json      command, versions, machine, device, threads, times; and how it went
-log.txt            what was said while it trained, with the time of day
-curves.csv, .png   losses and validation scores
-checkpoints/       the last two states of the training, to go on from
-best.weights.h5    the weights with the best validation mean IoU
-model.onnx         the network with these weights, ready to predict
-pictures/          validation cases: image, truth, prediction; and how the prediction grew
-evaluation-DATA/   figures on a test part, their report, the cases it shows
-tensorboard/       the figures once more, where that was asked for
+config.toml        complete configuration; --config with it makes the same run
+split.json         data folder, and names and file hashes of the pairs in each split
+manifest.json      command, versions, machine, device, threads, times, and progress
+log.txt            messages of the training, with the time of day
+curves.csv, .png   losses and validation metrics
+checkpoints/       last two states of the training, to resume from
+best.weights.h5    weights with the best validation mean IoU
+model.onnx         network with these weights, ready to predict
+pictures/          validation examples: image, truth, prediction; and their animation
+evaluation-DATA/   metrics on a test split, their report, and its examples
+tensorboard/       metrics and images for TensorBoard, if wanted
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from pathlib import Path
 
 from unetkit.errors import OutputExistsError
 
-SPLIT_NAMES = ("train", "validation", "test")  # of a split
+SPLIT_NAMES = ("train", "validation", "test")
 
 CONFIG = "config.toml"
 SPLIT = "split.json"
@@ -34,27 +34,28 @@ WEIGHTS = "best.weights.h5"
 MODEL = "model.onnx"
 PICTURES = "pictures"
 TENSORBOARD = "tensorboard"
-PLAN = "plan.json"  # in a folder of folds: what to go on with
-CACHE = "cache"  # while it trains
-LOCK = ".lock"  # while it trains
+PLAN = "plan.json"  # in the folder of a cross-validation, to resume it
+CACHE = "cache"  # during training
+LOCK = ".lock"  # during training
 EVERYTHING = (
     *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_PICTURE, WEIGHTS, MODEL),
     *(CHECKPOINTS, PICTURES, TENSORBOARD, CACHE, LOCK),
 )
-NOTHING_YET = {LOG, CACHE, LOCK}  # what a process leaves that is killed before it trains
+NOTHING_YET = {LOG, CACHE, LOCK}  # left by a process that was killed before training
 
 
 def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
-    """Makes a run folder.
+    """Creates a run folder.
 
     Args:
-        out: The folder; None for runs/STEM, with a number if that exists.
+        out: Path of the folder; None for runs/STEM, with a number if that exists.
+        stem: Name of the folder if `out` is None.
 
     Returns:
-        The folder, and whether it was not there before.
+        The folder, and whether it is new.
 
     Raises:
-        OutputExistsError: It holds something.
+        OutputExistsError: `out` exists and is not empty.
     """
     if out is None:
         for number in itertools.count(1):
@@ -76,7 +77,7 @@ def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
 
 
 def discard(run: Path, is_new: bool) -> None:
-    """Removes what a failed run has written, as far as the system lets go of it: none is of use."""
+    """Removes the files of a failed run that has no checkpoint, as far as the system permits."""
     if is_new:
         shutil.rmtree(run, ignore_errors=True)
         return

@@ -1,4 +1,4 @@
-"""Work on many things on a few threads, whose results come in order and never pile up."""
+"""Work on many items by a few threads, with results in order and a bound on those waiting."""
 
 import threading
 from collections import deque
@@ -12,18 +12,20 @@ R = TypeVar("R")
 
 
 def in_order(
-    work: Callable[[T], R], things: Iterable[T], threads: int, ahead: int = 2
+    work: Callable[[T], R], items: Iterable[T], threads: int, ahead: int = 2
 ) -> Iterator[R]:
-    """Applies `work` to each thing on some threads; an error comes in its place, and ends it.
+    """Applies a function to items on several threads, and yields the results in order.
 
-    What is ready is handed on before more is taken, so that a slow source delays nothing else.
+    An error of an item is raised at its place among the results, and ends the iteration. Finished
+    results are yielded before further items are taken, so that a slow iterable does not delay them.
 
     Args:
-        things: Taken one by one, so that they may be without end.
-        threads: That work at once.
-        ahead: Further results that may wait for who takes them.
+        work: Function of an item.
+        items: Items, which are taken one by one; may be endless.
+        threads: Number of items processed at the same time.
+        ahead: Number of further results that may wait to be consumed.
     """
-    source = iter(things)
+    source = iter(items)
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[R]] = deque()
         is_over = False
@@ -33,29 +35,29 @@ def in_order(
                     if waiting and waiting[0].done():
                         break
                     try:
-                        thing = next(source)
+                        item = next(source)
                     except StopIteration:
                         is_over = True
-                    except Exception as error:  # comes after the results of what came before it
+                    except Exception as error:  # raised after the results of earlier items
                         is_over = True
                         failed: Future[R] = Future()
                         failed.set_exception(error)
                         waiting.append(failed)
                     else:
-                        waiting.append(pool.submit(work, thing))
+                        waiting.append(pool.submit(work, item))
                 if not waiting:
                     return
                 yield waiting.popleft().result()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for other items
             raise
 
 
-class Share:
-    """What threads may use together of something, such as memory.
+class Budget:
+    """Limit on what several threads use together, such as memory.
 
     Args:
-        most: Of it in use at once, unless one thread alone needs more.
+        most: Largest amount in use at the same time; exceeded only by a thread that runs alone.
     """
 
     def __init__(self, most: int) -> None:
@@ -65,7 +67,7 @@ class Share:
 
     @contextmanager
     def taken(self, amount: int) -> Iterator[None]:
-        """Waits until so much is free, or nobody else uses any."""
+        """Waits until an amount is free or no other thread uses any, and holds it."""
         with self._changed:
             self._changed.wait_for(lambda: not self._in_use or self._in_use + amount <= self._most)
             self._in_use += amount

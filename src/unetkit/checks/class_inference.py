@@ -58,7 +58,7 @@ def choose_classes(
     kind = asked or kind
     if kind is not None and kind not in KINDS:
         raise ConfigError(
-            f"mask kind is {kind!r}; accepted are {', '.join(map(repr, KINDS))}; "
+            f"mask kind is {kind!r}; accepted are {', '.join(map(repr, KINDS))}"
             f"{did_you_mean(str(kind), KINDS)}"
         )
     if "values" not in given:

@@ -1,4 +1,7 @@
-"""How the command line shows things: a line that moves, plain lines into a pipe, tables."""
+"""Display of the command line: a progress line in terminals and notebooks, plain lines in pipes.
+
+Tables are in `tables`.
+"""
 
 import html
 import time
@@ -12,7 +15,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import Segment
-from rich.text import Text  # a name may hold what rich would take for markup
+from rich.text import Text  # used where names may contain markup of rich
 from rich_pixels import Pixels
 
 from unetkit._shared.display import (
@@ -23,29 +26,29 @@ from unetkit._shared.display import (
     speed_text,
     warning_line,
 )
-from unetkit._shared.pace import BRAKE, Pace
+from unetkit._shared.pace import WAITING_LIMIT, Pace
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError
 from unetkit.visualization.overlays import overlay
 
 PLAIN_WIDTH = 120  # columns of tables in a pipe
-GAP = 2  # columns between two pictures
-SHOWN_OF_HEIGHT = 0.7  # of the terminal's height, at most
+GAP = 2  # columns between two images
+LARGEST_HEIGHT = 0.7  # fraction of the terminal's height for an image
 LEAST_BAR, MOST_BAR = 8, 40  # columns
-BETWEEN = 2  # columns between two fields of a line
+SPACE = 2  # columns between two fields of a line
 TERMINAL_PAUSE, NOTEBOOK_PAUSE = 0.1, 0.5  # seconds between two drawings
-SILENCE_SECONDS = 60.0  # the longest in a pipe
+LONGEST_PAUSE = 60.0  # seconds between two lines in a pipe
 
 
 @dataclass(frozen=True)
 class ProgressLine:
-    """How far something is, on one line of whatever width there is.
+    """Progress on one line, which adapts to the available width.
 
     Args:
-        done: Parts done.
-        total: Parts in all.
-        fields: What is shown, by name, from left to right; "bar" is the place of the bar.
-        ranking: The same names, the most important first.
+        done: Number of finished parts.
+        total: Number of all parts.
+        fields: Texts by name, from left to right; "bar" is the place of the progress bar.
+        ranking: Names of the fields, the most important first.
     """
 
     done: int
@@ -54,25 +57,25 @@ class ProgressLine:
     ranking: tuple[str, ...]
 
     def fitted(self, width: int) -> dict[str, Text]:
-        """Fields that fit into so many columns; the least important are left out first.
+        """Fields that fit into a number of columns, without the least important ones.
 
-        Where not even two fit, a percentage stands for the numbers. Room that is left goes to the
-        bar.
+        If fewer than two fields fit, a percentage replaces the numbers. The bar gets the remaining
+        columns.
         """
-        fields = {"share": Text(f"{self.done / max(1, self.total):.0%}"), **self.fields}
+        fields = {"percent": Text(f"{self.done / max(1, self.total):.0%}"), **self.fields}
         known = [name for name in self.ranking if name in fields]
         choices = [known[:count] for count in range(len(known), 1, -1)]
-        choices += [["share", *known[1:2]], ["share"]]
-        needed = [sum(fields[n].cell_len + BETWEEN for n in names) - BETWEEN for names in choices]
+        choices += [["percent", *known[1:2]], ["percent"]]
+        needed = [sum(fields[n].cell_len + SPACE for n in names) - SPACE for names in choices]
         place = next((i for i, columns in enumerate(needed) if columns <= width), -1)
         chosen, room = choices[place], width - needed[place]
-        if "bar" not in chosen and room >= LEAST_BAR + BETWEEN:
-            chosen, room = [*chosen, "bar"], room - LEAST_BAR - BETWEEN
+        if "bar" not in chosen and room >= LEAST_BAR + SPACE:
+            chosen, room = [*chosen, "bar"], room - LEAST_BAR - SPACE
         fields["bar"] = Text(" " * min(MOST_BAR, LEAST_BAR + room))
         return {name: text for name, text in fields.items() if name in chosen}
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        gap = Segment(" " * BETWEEN)
+        gap = Segment(" " * SPACE)
         for place, (name, text) in enumerate(self.fitted(options.max_width).items()):
             if place:
                 yield gap
@@ -86,11 +89,11 @@ class ProgressLine:
 
     @property
     def texts(self) -> list[str]:
-        """All fields, the bar left out."""
+        """Texts of all fields but the bar."""
         return [text.plain.strip() for name, text in self.fields.items() if name != "bar"]
 
     def to_html(self) -> str:
-        """For notebooks, whose pages break lines where they must."""
+        """HTML for notebooks, which break long lines."""
         return (
             '<div style="font-family:monospace;white-space:pre-wrap">'
             f'<progress value="{self.done}" max="{self.total}"></progress>'
@@ -99,11 +102,11 @@ class ProgressLine:
 
 
 def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLine:
-    """Where a training stands; what is not known yet is left out.
+    """Progress line of a training, without unknown values.
 
     Args:
-        report: Of the last update.
-        scores: Figures of the last look, or none.
+        report: Progress after the last update.
+        scores: Metrics of the last validation pass; empty before the first.
     """
 
     def labelled(label: str, value: str, style: str = "") -> Text:
@@ -119,10 +122,10 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
     }
     if report.images_per_second is not None:
         fields["speed"] = named(f"{speed_text(report.images_per_second):>3}", "img/s")
-    share = report.waiting_share
-    waits = share is not None and share > BRAKE
-    if share is not None:
-        fields["waiting"] = labelled("waiting", f"{share:3.0%}", "yellow" if waits else "")
+    fraction = report.waiting_share
+    waits = fraction is not None and fraction > WAITING_LIMIT
+    if fraction is not None:
+        fields["waiting"] = labelled("waiting", f"{fraction:3.0%}", "yellow" if waits else "")
     fields["loss"] = labelled("loss", f"{report.loss:.3f}")
     for key, name, style in (
         ("validation_mean_iou", "mIoU", "green"),
@@ -142,7 +145,7 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
 
 
 def task_line(name: str, pace: Pace) -> ProgressLine:
-    """How far a task is, as timed."""
+    """Progress line of a task."""
     fields = {
         "name": Text(name),
         "bar": Text(" " * LEAST_BAR),
@@ -156,23 +159,23 @@ def task_line(name: str, pace: Pace) -> ProgressLine:
 
 
 class ConsoleDisplay(Display):
-    """Draws one line that moves on a terminal or in a notebook; into a pipe it prints lines.
+    """A display with a progress line in a terminal or notebook, and plain lines in a pipe.
 
     Args:
-        console: Where to; by default standard output, or the notebook that this runs in.
+        console: Console to draw on; by default standard output, or the current notebook.
     """
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = make_console() if console is None else console
         self._drawing: _TerminalDrawing | _NotebookDrawing | None = None
-        self._line: Callable[[], ProgressLine] | None = None  # not drawn yet
-        self._shown: object = None  # what the line is of
+        self._line: Callable[[], ProgressLine] | None = None  # waits to be drawn
+        self._shown: object = None  # owner of the line
         self._drawn_at = 0.0
         self._scores: Mapping[str, float] = {}
         self._gone = self._printed_gone = 0.0
 
     def say(self, text: str) -> None:
-        # Broken by the terminal, if need be, rather than by us: a command stays one when copied.
+        # Long lines are left to the terminal to break, so that a command can be copied.
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
@@ -200,18 +203,18 @@ class ConsoleDisplay(Display):
         if self._draws:
             self._draw_training(report)
             return
-        # The next update comes after about as long as this one took.
+        # The next update will probably take as long as this one.
         soon = 2 * report.seconds_gone - self._gone - self._printed_gone
-        if not 0 <= soon < SILENCE_SECONDS:
+        if not 0 <= soon < LONGEST_PAUSE:
             self._print(report, self._scores)
         self._gone = report.seconds_gone
 
-    def validated(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self._scores = {k: v for k, v in figures.items() if k.endswith("mean_iou")}
+    def validated(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self._scores = {k: v for k, v in metrics.items() if k.endswith("mean_iou")}
         if self._draws:
             self._draw_training(report, at_once=True)
         else:
-            self._print(report, figures)
+            self._print(report, metrics)
 
     def finish(self) -> None:
         if self._drawing is not None:
@@ -225,8 +228,8 @@ class ConsoleDisplay(Display):
     def _draws(self) -> bool:
         return self.console.is_interactive or self.console.is_jupyter
 
-    def _print(self, report: StepReport, figures: Mapping[str, float]) -> None:
-        self.say(describe(report, figures))
+    def _print(self, report: StepReport, metrics: Mapping[str, float]) -> None:
+        self.say(describe(report, metrics))
         self._gone = self._printed_gone = report.seconds_gone
 
     def _draw_training(self, report: StepReport, *, at_once: bool = False) -> None:
@@ -236,7 +239,7 @@ class ConsoleDisplay(Display):
         self._draw(lambda: training_line(report, self._scores), at_once=at_once)
 
     def _draw(self, line: Callable[[], ProgressLine], *, at_once: bool = False) -> None:
-        """Draws a line, or keeps it for later if another was drawn a moment ago."""
+        """Draws a line, or keeps it for later if one was drawn shortly before."""
         pause = NOTEBOOK_PAUSE if self.console.is_jupyter else TERMINAL_PAUSE
         if not at_once and self._drawing and time.monotonic() - self._drawn_at < pause:
             self._line = line
@@ -249,10 +252,10 @@ class ConsoleDisplay(Display):
 
 
 class _TerminalDrawing:
-    """One line at the bottom, above which other lines may be printed."""
+    """A line at the bottom of a terminal, with other lines printed above it."""
 
     def __init__(self, console: Console) -> None:
-        # One line, not two: the terminal that a notebook gives its ! commands cannot go up.
+        # One line, not two: the terminal of a notebook's ! commands cannot move the cursor up.
         self._live = Live(console=console, auto_refresh=False)
 
     def draw(self, line: ProgressLine) -> None:
@@ -265,7 +268,7 @@ class _TerminalDrawing:
 
 
 class _NotebookDrawing:
-    """One output of a cell that is replaced; rich itself would need ipywidgets for that."""
+    """An output of a notebook cell that is replaced, which rich needs ipywidgets for."""
 
     def __init__(self) -> None:
         self._handle: Any = None
@@ -280,54 +283,57 @@ class _NotebookDrawing:
             self._handle.update(output, raw=True)
 
     def close(self) -> None:
-        """The last line stays."""
+        """Leaves the last line in the notebook."""
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console that is not cut to 80 columns where there is no terminal."""
+    """A console, which is wider than 80 columns if the output is no terminal."""
     console = Console(stderr=stderr)
     if not console.is_terminal:
         console = Console(stderr=stderr, width=PLAIN_WIDTH)
-    # FORCE_COLOR may ask for colours in a pipe; a line that moves has no place in one.
+    # FORCE_COLOR may enable colours in a pipe, but never a progress line.
     console.is_interactive = console.is_interactive and console.file.isatty()
     return console
 
 
 def require_colours(console: Console) -> None:
-    """Refuses to draw where pictures would come out as noise.
+    """Checks that a console can draw images.
 
     Raises:
-        ConfigError: The output is no terminal, or one of fewer than 256 colours.
+        ConfigError: The output is no terminal, or has fewer than 256 colours.
     """
     if not console.is_terminal or console.color_system not in ("256", "truecolor"):
         where = f"has {console.color_system or 'no'} colours" if console.is_terminal else "is none"
         raise ConfigError(
-            f"--show draws in a terminal, and this output {where}; accepted are terminals of 256 "
-            "colours or more; leave it out, and write pictures with --overlay"
+            f"--show draws in a terminal, and this output {where}; accepted are terminals with 256 "
+            "colours or more; to write images instead, use --overlay"
         )
 
 
 def draw_result(
     console: Console, classes: Classes, name: str, photo: np.ndarray, mask: np.ndarray
 ) -> None:
-    """Draws a photo and its classes side by side, two pixels a letter.
+    """Draws an image and its classes side by side, with two pixels per character.
 
     Args:
-        photo: (H, W, 3) uint8.
-        mask: (H, W) uint8 class indices.
+        console: Console to draw on.
+        classes: Classes of the mask.
+        name: Name to print above the image.
+        photo: Image, (H, W, 3) uint8.
+        mask: Class indices, (H, W) uint8.
     """
     height, width = mask.shape
     columns = (console.width - GAP) // 2
-    shrink = min(columns / width, SHOWN_OF_HEIGHT * 2 * console.height / height)
+    shrink = min(columns / width, LARGEST_HEIGHT * 2 * console.height / height)
     size = max(1, round(width * shrink)), max(2, round(height * shrink))
     sheet = Image.new("RGBA", (2 * size[0] + GAP, size[1]))
-    for place, picture in enumerate((photo, overlay(photo, mask, classes))):
-        shown = Image.fromarray(picture).resize(size, Image.Resampling.BOX)
+    for place, image in enumerate((photo, overlay(photo, mask, classes))):
+        shown = Image.fromarray(image).resize(size, Image.Resampling.BOX)
         sheet.paste(shown, (place * (size[0] + GAP), 0))
-    console.print(Text(f"{name}: {', '.join(_shares(mask, classes))}"))
+    console.print(Text(f"{name}: {', '.join(_fractions(mask, classes))}"))
     console.print(Pixels.from_image(sheet))
 
 
-def _shares(mask: np.ndarray, classes: Classes) -> list[str]:
+def _fractions(mask: np.ndarray, classes: Classes) -> list[str]:
     counts = np.bincount(mask.ravel(), minlength=len(classes)) / mask.size
-    return [f"{n} {share:.0%}" for n, share in zip(classes.names, counts, strict=True) if share]
+    return [f"{n} {part:.0%}" for n, part in zip(classes.names, counts, strict=True) if part]

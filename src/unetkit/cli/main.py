@@ -1,6 +1,7 @@
-"""The command line: parse, call, print. Exit codes: 0 done, 1 failure, 2 usage.
+"""The command line: parse options, call the library, print. Exit codes: 0 done, 1 failure, 2 usage.
 
-Each command imports its own part of the library, so that help answers at once.
+Each command imports what it needs when it runs, so that help appears at once. Options that several
+commands share are in `options`, printing in `console` and `tables`.
 """
 
 import io
@@ -20,13 +21,15 @@ from click.core import ParameterSource
 
 from unetkit._version import __version__
 from unetkit.cli.options import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    choices_from,
     data_options,
-    data_overrides,
     parse_sides,
     parse_size,
     refuse_beside_resume,
+    take_sections,
     training_options,
-    training_overrides,
 )
 from unetkit.errors import ConfigError, UnetkitError, did_you_mean
 
@@ -34,13 +37,13 @@ MODEL_HELP = "A run folder or an exported .onnx file."
 
 
 class _Commands(click.Group):
-    """Suggests the command that was meant, and turns the library's errors into exit codes."""
+    """Suggests commands for mistyped ones, and turns the library's errors into exit codes."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
             names = self.list_commands(ctx)
             ctx.fail(
-                f"no command {args[0]!r}; accepted are {', '.join(names)}; "
+                f"no command {args[0]!r}; accepted are {', '.join(names)}"
                 f"{did_you_mean(args[0], names)}"
             )
         return super().resolve_command(ctx, args)
@@ -50,29 +53,29 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except UnetkitError as error:
             _finish(ctx)
-            _complain(str(error))
+            _print_error(str(error))
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except OSError as error:
             _finish(ctx)
             name = f" {error.filename}" if error.filename else ""
-            _complain(
+            _print_error(
                 f"the system refused{name}: {error.strerror or error}; free space or change "
                 "permissions, and try again"
             )
             sys.exit(1)
         except KeyboardInterrupt:
             _finish(ctx)
-            _complain("interrupted")
+            _print_error("interrupted")
             sys.exit(130)
 
 
 def _finish(ctx: click.Context) -> None:
-    """Takes down a bar that an error left standing, and shows the cursor again."""
+    """Removes a progress bar that an error left on the screen, and shows the cursor again."""
     if ctx.obj is not None:
         ctx.obj.finish()
 
 
-def _complain(text: str) -> None:
+def _print_error(text: str) -> None:
     click.echo(f"unetkit: error: {text}", err=True)
 
 
@@ -80,11 +83,11 @@ def _complain(text: str) -> None:
 @click.version_option(__version__, prog_name="unetkit")
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as well
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as exceptions, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a pipe may lack the letters of a file's name
+        if isinstance(stream, io.TextIOWrapper):  # its encoding may lack characters of names
             stream.reconfigure(errors="backslashreplace")
 
 
@@ -97,7 +100,7 @@ def _display(*, stderr: bool = False) -> Any:
 
 
 def _library(name: str) -> Callable[..., Any]:
-    """A public function of the package; a missing extra is a worded error."""
+    """A public function of the package; raises MissingExtraError if an extra is not installed."""
     import unetkit
 
     with _quiet_stderr():
@@ -107,7 +110,7 @@ def _library(name: str) -> Callable[..., Any]:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """TensorFlow greets from C++ while it loads, before any setting can stop it."""
+    """Discards standard error: TensorFlow writes to it from C++ while it loads."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -119,87 +122,103 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-@main.command()
-@click.option("--out", default="unetkit-demo", show_default=True, help="Folder to make.")
-@click.option("--steps", type=click.IntRange(min=1), help="Updates of the weights.")
-def demo(out: str, steps: int | None) -> None:
-    """Train, evaluate and predict on built-in synthetic pets, in some minutes."""
+@main.command("demo")
+@click.option("--out", default="unetkit-demo", show_default=True, help="Folder to create.")
+@click.option("--steps", type=POSITIVE, help="Number of weight updates (default: 720).")
+def demo_command(out: str, steps: int | None) -> None:
+    """Train, evaluate and predict on built-in synthetic pets, in a few minutes."""
     display = _display()
     options = {} if steps is None else {"steps": steps}
     result = _library("demo")(out, display=display, **options)
     from unetkit.cli.tables import metrics_table
 
     display.console.print(metrics_table(result.figures))
-    display.say(f"look at  {result.run / 'evaluation-data' / 'report.html'}")
+    display.say(f"results  {result.run / 'evaluation-data' / 'report.html'}")
     display.say(f"         {result.run / 'curves.png'}")
     display.say(f"         {result.predictions}")
 
 
-@main.group()
-def data() -> None:
-    """Get data: Oxford-IIIT Pet, or synthetic sets."""
+@main.group("data")
+def data_group() -> None:
+    """Get a data set: Oxford-IIIT Pet, or synthetic images."""
 
 
-@data.command("oxford-pets")
+@data_group.command("oxford-pets")
 @click.argument("folder")
-@click.option("--archives", help="Folder where both archives lie already.")
-@click.option("--cache", help="Where downloaded archives are kept.")
-def oxford_pets(folder: str, **options: Any) -> None:
+@click.option("--archives", help="Folder that holds both archives already (default: download).")
+@click.option("--cache", help="Folder for downloaded archives (default: the user's cache folder).")
+def oxford_pets_command(folder: str, **options: Any) -> None:
     """Download, verify and unpack Oxford-IIIT Pet (about 800 MB) into FOLDER."""
     display = _display()
     _library("download_oxford_pets")(folder, display=display, **options)
     display.say(f"next: unetkit check {folder}")
 
 
-@data.command("synthetic-pets")
+@data_group.command("synthetic-pets")
 @click.argument("folder")
-@click.option("--count", type=click.IntRange(min=2), default=500, show_default=True)
-@click.option("--size", default="128", show_default=True, help="A side, or HEIGHTxWIDTH.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def synthetic_pets(folder: str, count: int, size: str, seed: int) -> None:
-    """Draw pets with trimaps into FOLDER."""
+@click.option(
+    "--count",
+    type=click.IntRange(min=2),
+    default=500,
+    show_default=True,
+    help="Number of images.",
+)
+@click.option(
+    "--size", default="128", show_default=True, help="Size in pixels: a side, or HEIGHTxWIDTH."
+)
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images.")
+def synthetic_pets_command(folder: str, count: int, size: str, seed: int) -> None:
+    """Write images of pets with trimaps to FOLDER."""
     height, width = parse_sides(size)
     _library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
     click.echo(f"{count} synthetic pets in {folder}")
 
 
-@data.command("synthetic-cells")
+@data_group.command("synthetic-cells")
 @click.argument("folder")
-@click.option("--count", type=click.IntRange(min=1), default=40, show_default=True)
-@click.option("--size", default="256", show_default=True, help="A side, or HEIGHTxWIDTH.")
-@click.option("--bits", type=click.Choice(["8", "16"]), default="8", show_default=True)
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
-def synthetic_cells(folder: str, count: int, size: str, bits: str, seed: int) -> None:
-    """Draw touching cells with instance labels into FOLDER."""
+@click.option("--count", type=POSITIVE, default=40, show_default=True, help="Number of images.")
+@click.option(
+    "--size", default="256", show_default=True, help="Size in pixels: a side, or HEIGHTxWIDTH."
+)
+@click.option(
+    "--bits",
+    type=click.Choice(["8", "16"]),
+    default="8",
+    show_default=True,
+    help="Bits per pixel of the images.",
+)
+@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images.")
+def synthetic_cells_command(folder: str, count: int, size: str, bits: str, seed: int) -> None:
+    """Write images of touching cells with instance masks to FOLDER."""
     height, width = parse_sides(size)
     write = _library("write_synthetic_cells")
     write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
-    click.echo(f"{count} pictures of synthetic cells in {folder}")
+    click.echo(f"{count} images of synthetic cells in {folder}")
 
 
-@main.command()
+@main.command("check")
 @click.argument("data")
 @data_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-@click.option("--pictures", help="Folder for contact sheets with masks laid over.")
-@click.option("--write-split", help="File for the split.")
-def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
-    """Look at the images and masks of DATA before training.
+@click.option("--pictures", help="Folder for contact sheets of images and masks (default: none).")
+@click.option("--write-split", help="File to write the split to (default: none).")
+def check_command(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
+    """Check the images and masks of DATA before training.
 
-    DATA is a folder or a .csv of pairs. Exit code 1 if something was found that spoils training.
+    DATA is a folder or a .csv of pairs. The exit code is 1 if an issue would spoil training.
     """
-    overrides = data_overrides(options)
+    sections = take_sections(options)
     from unetkit.data.dataset import Sources
     from unetkit.data.splits import SplitRule
 
-    rule = overrides.get("split", {}) | ({} if seed is None else {"seed": seed})
+    rule = sections.get("split", {}) | ({} if seed is None else {"seed": seed})
     display = _display(stderr=as_json)
     try:
         report = _library("check")(
             data,
-            sources=Sources(**overrides.get("sources", {})),
+            sources=Sources(**sections.get("sources", {})),
             rule=SplitRule(**rule),
-            classes=overrides.get("classes", {}),
+            classes=sections.get("classes", {}),
             display=display,
             **options,
         )
@@ -219,19 +238,29 @@ def check(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command("train")
 @click.argument("data", required=False)
 @data_options
 @training_options
-@click.option("--skip-bad", is_flag=True, help="Go on without files that cannot be used.")
-@click.option("--folds", type=click.IntRange(min=2), help="Train and test so many networks.")
-@click.option("--config", help="A run's config.toml, or a part of one.")
-@click.option("--out", help="Run folder to make.  [default: runs/DATA-PRESET]")
-@click.option("--resume", help="Go on with this run folder, as it was begun.")
-@click.option("--device", help="cpu, gpu, or one of several as in gpu:1.")
-@click.option("--tensorboard", is_flag=True, help="Write figures for TensorBoard, too.")
+@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    help="Number of networks to train and test in a cross-validation (default: one network).",
+)
+@click.option(
+    "--config", help="Configuration file, such as the config.toml of a run (default: none)."
+)
+@click.option("--out", help="Run folder to create (default: runs/DATA-PRESET).")
+@click.option("--resume", help="Run folder to resume, with its own configuration.")
+@click.option(
+    "--device",
+    help="Device to train on: cpu, gpu, or one of several as in gpu:1 (default: the first GPU, "
+    "else the CPU).",
+)
+@click.option("--tensorboard", is_flag=True, help="Write metrics and images for TensorBoard.")
 @click.pass_context
-def train(
+def train_command(
     ctx: click.Context,
     data: str | None,
     preset: str | None,
@@ -244,7 +273,7 @@ def train(
 ) -> None:
     """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs.
 
-    Ctrl-C finishes the step and saves; --resume goes on from there.
+    Ctrl-C finishes the current step and saves; --resume continues from there.
     """
     session = {name: options.pop(name) for name in ("device", "tensorboard")}
     if resume is not None:
@@ -258,33 +287,17 @@ def train(
         run = _library("resume")(resume, display=display, **session)
         display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
         return
-    given = data_overrides(options)
-    training = training_overrides(options)
+    sections = take_sections(options | {"skip_bad": skip_bad or None})
+    options = {name: options[name] for name in ("epochs", "minutes", "seed", "out")}
     run_training = _library("train" if folds is None else "cross_validate")
-    overrides: dict[str, Any] = {}
-    from unetkit.training.config import read_config, with_preset
-
-    if config is not None:
-        overrides = read_config(config)
-    if preset is not None:
-        overrides = with_preset(overrides, preset)
-    if {"kind", "names"} & given.get("classes", {}).keys():
-        overrides.pop("classes", None)  # what a configuration says of other classes is void
-    if skip_bad:
-        given.setdefault("sources", {})["skip_bad"] = True
-    if training:
-        given["training"] = training
-    if "channel_axis" in given.get("sources", {}) and "pixels" in overrides:
-        given["pixels"] = {"channel_axis": given["sources"]["channel_axis"]}
-    for section, values in given.items():
-        overrides[section] = {**overrides.get(section, {}), **values}
+    choices = choices_from(config, preset, sections)
     display = _display()
-    options |= {"size": parse_size(size), "config": overrides, "display": display, **session}
+    options |= {"size": parse_size(size), "config": choices, "display": display, **session}
     if folds is None:
         run = run_training(data, **options)
         display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
         return
-    name = Path(data or overrides.get("data", "data")).resolve().stem
+    name = Path(data or choices.data or "data").resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
     _print_folds(run_training(data, folds=folds, **options), display)
 
@@ -295,26 +308,37 @@ def _print_folds(pooled: dict[str, Any], display: Any) -> None:
     display.console.print(metrics_table(pooled))
 
 
-@main.command()
+@main.command("evaluate")
 @click.argument("model")
 @click.option("--data", required=True, help="Folder or .csv of images and masks.")
-@click.option("--images", help="Part of the path of images, * for anything.")
-@click.option("--masks", help="Part of the path of masks, such as 'GT/SEG'.")
-@click.option("--skip-bad", is_flag=True, help="Go on without pairs that cannot be read.")
-@click.option("--part", default="test", show_default=True, help="test, validation, train or all.")
-@click.option("--out", help="Folder for the results.")
+@click.option(
+    "--images",
+    help="Part of the paths of images, * for any text (default: as in training).",
+)
+@click.option(
+    "--masks",
+    help="Part of the paths of masks, such as 'GT/SEG' (default: as in training).",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out pairs that cannot be read.")
+@click.option(
+    "--part",
+    default="test",
+    show_default=True,
+    help="Split to evaluate on: test, validation, train or all.",
+)
+@click.option("--out", help="Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
-def evaluate(
+def evaluate_command(
     model: str, images: str | None, masks: str | None, skip_bad: bool, **options: Any
 ) -> None:
-    """Score MODEL, a run folder or an exported file, on the test part of a folder."""
+    """Evaluate MODEL, a run folder or a model file, on the test split of a folder."""
     given: dict[str, Any] = {"images": images, "masks": masks, "skip_bad": skip_bad or None}
     given = {name: value for name, value in given.items() if value is not None}
     run_evaluation = _library("evaluate")
     from unetkit.cli.tables import metrics_table
     from unetkit.evaluation.selection import recorded_sources
 
-    # Of what is not said here, what training was told still holds.
+    # Options that are not given are as in training.
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
     display = _display()
     result = run_evaluation(model, sources=sources, display=display, **options)
@@ -324,14 +348,15 @@ def evaluate(
         display.say(f"mean IoU over all pixels, 95 % interval over images: {low:.4f} to {high:.4f}")
 
 
-@main.command()
+@main.command("report")
 @click.argument("run")
 @click.option(
-    "--out", help="The file, of one evaluation.  [default: report.html beside its figures]"
+    "--out",
+    help="HTML file to write, for a single evaluation (default: report.html in its folder).",
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file that --out names.")
-def report(run: str, **options: Any) -> None:
-    """Write the report of each evaluation of RUN, one HTML file that needs nothing else.
+@click.option("--overwrite", is_flag=True, help="Replace an existing file at --out.")
+def report_command(run: str, **options: Any) -> None:
+    """Write the report of each evaluation of RUN as a self-contained HTML file.
 
     RUN is a run folder, or the folder of one evaluation.
     """
@@ -339,11 +364,11 @@ def report(run: str, **options: Any) -> None:
         click.echo(path)
 
 
-@main.command()
+@main.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def compare(runs: tuple[str, ...], as_json: bool) -> None:
-    """Say whether evaluated runs differ, on the images that all were scored on.
+def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
+    """Compare evaluated runs on the images that all of them were evaluated on.
 
     Each run is compared with the first.
     """
@@ -450,21 +475,21 @@ def _refuse_beside_pipe(ctx: click.Context, names: set[str], count: int) -> None
         )
 
 
-@main.command()
+@main.command("export")
 @click.argument("model")
-@click.option("--format", default="onnx", show_default=True, help="onnx.")
-@click.option("--out", help="The file.  [default: RUN.onnx]")
+@click.option("--format", default="onnx", show_default=True, help="Format of the file: onnx.")
+@click.option("--out", help="File to write (default: MODEL.onnx in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def export(model: str, **options: Any) -> None:
-    """Write the network of the run folder MODEL as one file that runs without Keras."""
+def export_command(model: str, **options: Any) -> None:
+    """Export the network of MODEL, a run folder, to one file that runs without Keras."""
     _library("export")(model, display=_display(), **options)
 
 
-@main.command()
+@main.command("info")
 @click.argument("model")
 @click.option("--layers", is_flag=True, help="List the layers with output shapes and parameters.")
-def info(model: str, layers: bool) -> None:
-    """Say what MODEL, a run folder or an exported file, is."""
+def info_command(model: str, layers: bool) -> None:
+    """Describe MODEL, a run folder or a model file."""
     from unetkit.cli.console import make_console
     from unetkit.cli.tables import describe_model, layers_table
     from unetkit.prediction.predictor import Predictor
@@ -477,14 +502,14 @@ def info(model: str, layers: bool) -> None:
         console.print(layers_table(predictor.spec))
 
 
-@main.command()
+@main.command("verify")
 @click.argument("run")
-@click.option("--data", help="Where its data lie now, if not where they were.")
+@click.option("--data", help="Folder or .csv of the data now (default: the path in the run).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def verify(run: str, data: str | None, as_json: bool) -> None:
-    """Say whether RUN could be repeated here: its data, versions, machine and files.
+def verify_command(run: str, data: str | None, as_json: bool) -> None:
+    """Check whether RUN can be reproduced here: its data, versions, machine and files.
 
-    Exit code 1 if something that matters is not as it was.
+    The exit code is 1 if something that matters has changed.
     """
     display = _display(stderr=as_json)
     result = _library("verify")(run, data, display=display)
@@ -501,18 +526,18 @@ def verify(run: str, data: str | None, as_json: bool) -> None:
         sys.exit(1)
 
 
-@main.command()
+@main.command("runs")
 @click.argument("folder", default="runs")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
-def runs(folder: str, as_json: bool) -> None:
-    """List every run below FOLDER ("runs" if left out), the newest first."""
+def runs_command(folder: str, as_json: bool) -> None:
+    """List all runs in FOLDER (default: runs) and its subfolders, the newest first."""
     found = _library("list_runs")(folder)
     if as_json:
         click.echo(json.dumps(found, ensure_ascii=False))
         return
     display = _display()
     if not found:
-        display.say(f"no run below {folder}; to make one: unetkit train DATA")
+        display.say(f"no runs in {folder}; to train one: unetkit train DATA")
         return
     from unetkit.cli.tables import problems_of, runs_table
 

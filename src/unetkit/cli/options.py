@@ -1,92 +1,101 @@
-"""Options that several commands share, and what they mean: keys of a configuration.
+"""Options that several commands share, and the sections of a configuration that they set.
 
-An option that is not given decides nothing: what it would say is then left to the configuration's
-file, the preset and the data.
+An option that is not given sets nothing; its value is then taken from the configuration file, the
+preset or the data.
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unetkit.errors import ConfigError, DataError
 
-# Options that say what data are, by section of a configuration: option to key.
-CLASS_OPTIONS = {"kind": "kind", "classes": "names", "ignore": "ignore", "threshold": "threshold"}
-SOURCE_OPTIONS = {"images": "images", "masks": "masks", "channel_axis": "channel_axis"}
-SPLIT_OPTIONS = {"group_by": "group_by", "test_fraction": "test_fraction", "split": "file"}
+if TYPE_CHECKING:
+    from unetkit.training.config import Choices
+
+# Section and key of a configuration that each option sets.
+KEYS = {
+    "images": ("sources", "images"),
+    "masks": ("sources", "masks"),
+    "channel_axis": ("sources", "channel_axis"),
+    "skip_bad": ("sources", "skip_bad"),
+    "kind": ("classes", "kind"),
+    "classes": ("classes", "names"),
+    "ignore": ("classes", "ignore"),
+    "threshold": ("classes", "threshold"),
+    "group_by": ("split", "group_by"),
+    "test_fraction": ("split", "test_fraction"),
+    "split": ("split", "file"),
+    "batch_size": ("training", "batch_size"),
+    "accumulation": ("training", "accumulation"),
+    "loss": ("training", "loss"),
+    "class_weights": ("training", "class_weights"),
+    "learning_rate": ("training", "learning_rate"),
+    "clip_norm": ("training", "clip_norm"),
+    "averaging": ("training", "averaging"),
+    "patience": ("training", "patience"),
+    "start": ("training", "start"),
+    "freeze": ("training", "freeze"),
+    "precision": ("training", "precision"),
+    "deterministic": ("training", "deterministic"),
+}
+POSITIVE = click.IntRange(min=1)
+NOT_NEGATIVE = click.IntRange(min=0)
 
 
 def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say what a folder's files are: the same for checking and training."""
+    """Adds the options that describe a folder of images and masks."""
     for option in reversed(
         [
-            click.option("--images", help="Part of the path of images, * for anything."),
-            click.option("--masks", help="Part of the path of masks, such as 'GT/SEG'."),
-            click.option("--kind", help="What masks hold: classes, colours or instances."),
-            click.option("--classes", help="Names of the classes in the order of their values."),
-            click.option("--ignore", help="Value (or colour #rrggbb) that is not scored."),
-            click.option("--threshold", help="Of two classes, the largest value of the first."),
-            click.option("--channel-axis", help="Of TIFFs that do not say: first or last."),
-            click.option("--group-by", help="Pattern in the path of what stays in one part."),
-            click.option("--test-fraction", type=float, help="Share of the test part; 0 for none."),
-            click.option("--split", help="Split file, such as a run's split.json."),
-            click.option("--seed", type=click.IntRange(min=0), help="Of split, weights, samples."),
-        ]
-    ):
-        command = option(command)
-    return command
-
-
-def data_overrides(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the data options out of a command's options, in the shape of a configuration."""
-    from unetkit.data.classes import parse_value
-
-    taken = {name: options.pop(name) for name in (*CLASS_OPTIONS, *SOURCE_OPTIONS, *SPLIT_OPTIONS)}
-    if taken["classes"] is not None:
-        taken["classes"] = tuple(name.strip() for name in taken["classes"].split(","))
-    for name in ("ignore", "threshold"):
-        if taken[name] is not None:
-            try:
-                taken[name] = parse_value(taken[name], f"--{name}")
-            except DataError as error:  # of an option: a matter of usage
-                raise ConfigError(str(error)) from error
-    sections = {}
-    for section, names in (
-        ("classes", CLASS_OPTIONS),
-        ("sources", SOURCE_OPTIONS),
-        ("split", SPLIT_OPTIONS),
-    ):
-        given = {key: taken[name] for name, key in names.items() if taken[name] is not None}
-        if given:
-            sections[section] = given
-    return sections
-
-
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Options that say how the weights are found."""
-    for option in reversed(
-        [
-            click.option("--preset", help="fast (default), notebook or paper."),
-            click.option("--epochs", type=click.IntRange(min=1), help="Passes over the images."),
-            click.option("--minutes", type=float, help="Time, turned into steps by a trial."),
-            click.option("--size", help="What the network sees: a side, or HEIGHTxWIDTH."),
-            click.option("--batch-size", type=click.IntRange(min=1), help="Samples at once."),
-            click.option("--accumulation", type=click.IntRange(min=1), help="Batches an update."),
-            click.option("--loss", multiple=True, help="NAME or NAME=WEIGHT; several are summed."),
-            click.option("--class-weights", help="auto, or a number for each class: 1,1,4."),
-            click.option("--learning-rate", type=float, help="The largest one."),
-            click.option("--clip-norm", type=float, help="Largest norm of the gradient."),
-            click.option("--averaging", type=float, help="Decay of averaged weights."),
-            click.option("--patience", type=click.IntRange(min=0), help="Looks without gain."),
-            click.option("--from", "start", help="Begin with the weights of this model."),
-            click.option("--freeze", multiple=True, help="Layers that stay: encoder, encoder0 ..."),
-            click.option("--precision", help="auto, float32, mixed_bfloat16 or mixed_float16."),
             click.option(
-                "--deterministic/--fastest",
-                default=None,
-                help="The same bytes each time (default), or whatever is fastest.",
+                "--images",
+                help="Part of the paths of images, * for any text (default: from the folder).",
+            ),
+            click.option(
+                "--masks",
+                help="Part of the paths of masks, such as 'GT/SEG' (default: from the folder).",
+            ),
+            click.option(
+                "--kind",
+                help="Kind of masks: classes, colours or instances (default: from the masks).",
+            ),
+            click.option(
+                "--classes",
+                help="Class names in the order of their mask values, separated by commas "
+                "(default: from the masks).",
+            ),
+            click.option(
+                "--ignore",
+                help="Mask value or #rrggbb colour to leave out of training and scoring "
+                "(default: none).",
+            ),
+            click.option(
+                "--threshold",
+                help="Largest mask value of the first of two classes (default: none).",
+            ),
+            click.option(
+                "--channel-axis",
+                help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+            ),
+            click.option(
+                "--group-by",
+                help="Regular expression for the part of a path, such as a patient, whose images "
+                "stay in one split (default: none).",
+            ),
+            click.option(
+                "--test-fraction",
+                type=float,
+                help="Fraction of the pairs for the test split, 0 for none (default: 0.2).",
+            ),
+            click.option(
+                "--split",
+                help="Split file to use, such as the split.json of a run (default: a new split).",
+            ),
+            click.option(
+                "--seed",
+                type=NOT_NEGATIVE,
+                help="Seed of the split, the initial weights and the samples (default: 0).",
             ),
         ]
     ):
@@ -94,37 +103,164 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def training_overrides(options: dict[str, Any]) -> dict[str, Any]:
-    """Takes the keys of [training] out of a command's options."""
-    names = (
-        "batch_size",
-        "accumulation",
-        "loss",
-        "class_weights",
-        "learning_rate",
-        "clip_norm",
-        "averaging",
-        "patience",
-        "start",
-        "freeze",
-        "precision",
-        "deterministic",
-    )
-    taken = {name: options.pop(name) for name in names}
-    given = {name: value for name, value in taken.items() if value is not None and value != ()}
-    if "loss" in given:
-        given["loss"] = dict(map(_parse_term, given["loss"]))
-    if given.get("class_weights", "auto") != "auto":
-        numbers = given["class_weights"].split(",")
-        given["class_weights"] = tuple(_parse_number(n, "--class-weights") for n in numbers)
-    if "start" in given:
-        given["start"] = str(Path(given["start"]).resolve())
-    return given
+def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds the options that describe the training of a network."""
+    for option in reversed(
+        [
+            click.option(
+                "--preset",
+                help="Network and training recipe: fast, notebook or paper (default: fast).",
+            ),
+            click.option(
+                "--epochs",
+                type=POSITIVE,
+                help="Number of passes over the training images (default: from the preset).",
+            ),
+            click.option(
+                "--minutes",
+                type=float,
+                help="Training time in minutes, instead of --epochs (default: from the preset).",
+            ),
+            click.option(
+                "--size",
+                help="Input size of the network in pixels: a side, or HEIGHTxWIDTH "
+                "(default: from the images).",
+            ),
+            click.option(
+                "--batch-size",
+                type=POSITIVE,
+                help="Number of samples in a batch (default: from the preset).",
+            ),
+            click.option(
+                "--accumulation",
+                type=POSITIVE,
+                help="Number of batches per weight update (default: 1).",
+            ),
+            click.option(
+                "--loss",
+                multiple=True,
+                help="Loss as NAME or NAME=WEIGHT: cross_entropy, dice, tversky, focal or "
+                "boundary; several are summed (default: from the preset).",
+            ),
+            click.option(
+                "--class-weights",
+                help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
+                "(default: equal weights).",
+            ),
+            click.option(
+                "--learning-rate",
+                type=float,
+                help="Peak learning rate (default: from the preset).",
+            ),
+            click.option(
+                "--clip-norm",
+                type=float,
+                help="Largest global norm of the gradients, 0 for no limit (default: 0).",
+            ),
+            click.option(
+                "--averaging",
+                type=float,
+                help="Decay of the moving average of the weights, 0 for no average (default: 0).",
+            ),
+            click.option(
+                "--patience",
+                type=NOT_NEGATIVE,
+                help="Number of validation passes without a better mean IoU before training "
+                "stops, 0 to never stop early (default: 0).",
+            ),
+            click.option(
+                "--from",
+                "start",
+                help="Run folder or .onnx file with the initial weights (default: random ones).",
+            ),
+            click.option(
+                "--freeze",
+                multiple=True,
+                help="Layers that are not trained, such as encoder or encoder0; may be repeated "
+                "(default: none).",
+            ),
+            click.option(
+                "--precision",
+                help="Precision of computation: auto, float32, mixed_bfloat16 or mixed_float16 "
+                "(default: float32).",
+            ),
+            click.option(
+                "--deterministic/--fastest",
+                default=None,
+                help="Reproduce a run to the byte, or allow faster kernels "
+                "(default: --deterministic).",
+            ),
+        ]
+    ):
+        command = option(command)
+    return command
 
 
-def _parse_term(text: str) -> tuple[str, float]:
-    name, equals, weight = text.partition("=")
-    return name, _parse_number(weight, "--loss") if equals else 1.0
+def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Removes the options in KEYS from a command's options, and parses them.
+
+    Returns:
+        Values by section and key of a configuration, of those options that are given.
+
+    Raises:
+        ConfigError: The text of an option cannot be parsed.
+    """
+    sections: dict[str, dict[str, Any]] = {}
+    for name, (section, key) in KEYS.items():
+        value = options.pop(name, None)
+        if value is not None and value != ():
+            parse = PARSERS.get(name)
+            sections.setdefault(section, {})[key] = parse(value) if parse else value
+    return sections
+
+
+def choices_from(
+    config: str | None, preset: str | None, sections: dict[str, dict[str, Any]]
+) -> "Choices":
+    """What a configuration file and options give; options override the file.
+
+    Args:
+        config: Path of the file; None for none.
+        preset: Name of the preset; None to take it from the file.
+        sections: Parsed options of `take_sections`.
+
+    Raises:
+        DataNotFoundError: The file does not exist or cannot be read.
+        ConfigError: A key is unknown, or a value has a wrong type.
+    """
+    from unetkit.training.config import Choices
+    from unetkit.training.config_file import parse_choices, read_choices
+
+    choices = Choices() if config is None else read_choices(config)
+    if preset is not None:
+        choices = choices.with_preset(preset)
+    return choices.with_options(parse_choices(sections, "the options"))
+
+
+def _parse_names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _parse_mask_value(text: str, option: str) -> int:
+    from unetkit.data.classes import parse_value
+
+    try:
+        return parse_value(text, option)
+    except DataError as error:  # an option with a wrong value is an error of usage
+        raise ConfigError(str(error)) from error
+
+
+def _parse_losses(terms: tuple[str, ...]) -> dict[str, float]:
+    parts = [term.partition("=") for term in terms]
+    return {
+        name: _parse_number(weight, "--loss") if equals else 1.0 for name, equals, weight in parts
+    }
+
+
+def _parse_class_weights(text: str) -> str | tuple[float, ...]:
+    if text == "auto":
+        return text
+    return tuple(_parse_number(number, "--class-weights") for number in text.split(","))
 
 
 def _parse_number(text: str, option: str) -> float:
@@ -132,29 +268,40 @@ def _parse_number(text: str, option: str) -> float:
         return float(text)
     except ValueError as error:
         raise ConfigError(
-            f"{text!r} in {option} is no number; accepted are numbers such as 0.5; correct it"
+            f"{text!r} in {option} is not a number; accepted are numbers such as 0.5"
         ) from error
 
 
+PARSERS: dict[str, Callable[[Any], Any]] = {
+    "classes": _parse_names,
+    "ignore": lambda text: _parse_mask_value(text, "--ignore"),
+    "threshold": lambda text: _parse_mask_value(text, "--threshold"),
+    "loss": _parse_losses,
+    "class_weights": _parse_class_weights,
+}
+
+
 def parse_size(text: str | None) -> int | tuple[int, int] | None:
+    """Parses a side, as in 128, or a height and a width, as in 96x128."""
     if text is None:
         return None
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise ConfigError(
             f"size is {text!r}; accepted are a side, as in 128, or a height and a width, as in "
-            "96x128; correct it"
+            "96x128"
         )
     return int(parts[0]) if len(parts) == 1 else (int(parts[0]), int(parts[1]))
 
 
 def parse_sides(text: str) -> tuple[int, int]:
+    """Parses a size as (height, width)."""
     size = parse_size(text)
     return size if isinstance(size, tuple) else (size or 0, size or 0)
 
 
 def refuse_beside_resume(ctx: click.Context) -> None:
-    """A run goes on as it was begun: no other choice has a meaning beside --resume."""
+    """Refuses options that would change a run that is resumed."""
     allowed = ("resume", "device", "tensorboard")
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
@@ -162,5 +309,6 @@ def refuse_beside_resume(ctx: click.Context) -> None:
             option = next(p.opts[0] for p in ctx.command.params if p.name == name)  # or argument
             raise ConfigError(
                 f"{option} is given with --resume; accepted beside it are --device and "
-                "--tensorboard: a run goes on as it was begun; leave it out, or train anew"
+                "--tensorboard, as a run is resumed with its own configuration; leave it out, or "
+                "train a new run"
             )

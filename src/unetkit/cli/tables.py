@@ -1,4 +1,4 @@
-"""Figures, findings and models as tables for a terminal."""
+"""Tables for the terminal: metrics, issues, models, runs."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 from rich import box
 from rich.table import Table
-from rich.text import Text  # a name may hold what rich would take for markup
+from rich.text import Text  # used where names may contain markup of rich
 
 from unetkit.metrics.bootstrap import flatten
 from unetkit.metrics.confusion import metric_name
@@ -17,10 +17,10 @@ SIZES_SHOWN = 4
 
 
 def metrics_table(result: Mapping[str, Any]) -> Table:
-    """The figures of an evaluation: resolutions as columns, summed and averaged over images."""
+    """Metrics of an evaluation, over all pixels and averaged over images, at each resolution."""
     title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
     table = Table(title=Text(title))
-    table.add_column("figure")
+    table.add_column("metric")
     columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
     for resolution, way in columns:
         label = "over all pixels" if way == "summed" else "mean over images"
@@ -36,9 +36,9 @@ def _figure(value: float | None) -> str:
 
 
 def comparison_table(result: Mapping[str, Any]) -> Table:
-    """Runs as columns, figures as rows; of later runs also the difference from the first."""
+    """Metrics of runs, and their differences from the first run."""
     first, *others = result["runs"]
-    left_out = f"; {result['left_out']} not scored by all" if result["left_out"] else ""
+    left_out = f"; {result['left_out']} not evaluated by all" if result["left_out"] else ""
     table = Table(title=Text(f"{result['images']} {result['part']} images{left_out}"))
     table.add_column("over all pixels,\nmasks' resolution")
     table.add_column(Text(first["run"]), justify="right")
@@ -64,11 +64,11 @@ def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
 
 
 def dataset_table(report: Mapping[str, Any]) -> Table:
-    """What a data set holds, a fact a row."""
+    """Content of a data set, one row per fact."""
     table = Table(title=Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs"))
     table.title_justify = "left"
     table.add_column("what")
-    table.add_column("figures")
+    table.add_column("value")
     images = report["images"]
     shown = images["sizes"][:SIZES_SHOWN]
     sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
@@ -78,20 +78,20 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
         ("sizes", sizes + (f" and {others} other sizes" if others else "")),
         ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
         ("channels", _tally(images["channels"])),
-        ("pixel values", images["levels"] or "not certain"),
-        ("mask kind", report["kind"] or "not certain"),
+        ("pixel values", images["levels"] or "uncertain"),
+        ("mask kind", report["kind"] or "uncertain"),
     ]
     for row in report["classes"]:
-        shares = f"{row['pixels']:.2%} of the pixels, in {row['images']:.1%} of the images"
+        fractions = f"{row['pixels']:.2%} of the pixels, in {row['images']:.1%} of the images"
         name = row["name"] if row["value"] in (row["name"], "") else f"{row['value']} {row['name']}"
-        rows.append((f"  {name}", shares))
+        rows.append((f"  {name}", fractions))
     for row in report["objects"]:
         least, middle, most = row["per_image"]
         low, median, high = row["area"]
         rows.append(
             (
                 row["what"],
-                f"{row['count']}, {least} to {most} an image (median {middle:g}); of {low:.0f} to "
+                f"{row['count']}, {least} to {most} per image (median {middle:g}); of {low:.0f} to "
                 f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})",
             )
         )
@@ -107,12 +107,12 @@ def _tally(counts: Mapping[Any, int]) -> str:
 
 
 def issues_table(report: Mapping[str, Any]) -> Table | Text:
-    """What was found, and what to do."""
+    """Issues of a data set, and what to do."""
     if not report["findings"]:
-        return Text("nothing was found that should be mended")
+        return Text("no issues found")
     table = Table(show_lines=True)
     table.add_column("level")
-    table.add_column("what was found")
+    table.add_column("issue")
     table.add_column("what to do")
     styles = {"error": "bold red", "warning": "yellow", "note": ""}
     for issue in report["findings"]:
@@ -125,7 +125,7 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
 
 
 def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
-    """What a model is, a fact a row."""
+    """Description of a model, one row per fact."""
     geometry = spec.geometry
     table = Table(show_header=False, box=None)
     sizes = f"{geometry.smallest_input} + {geometry.stride} k"
@@ -138,13 +138,13 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
         ("scale", spec.scale.describe()),
         (
             "normalization",
-            f"levels to 0 and 255, times {spec.normalization.multiply:.6g}, "
+            f"pixel values scaled to 0 to 255, times {spec.normalization.multiply:.6g}, "
             f"plus {spec.normalization.add:g} (inside the file)",
         ),
         ("masks", f"{spec.classes.kind}: {spec.classes.describe()}"),
         ("network sizes", f"{sizes}, stride {geometry.stride}, margin {geometry.margin}"),
         (
-            "reach",
+            "receptive field",
             f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
         ),
     ):
@@ -153,7 +153,7 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
 
 
 def layers_table(spec: ModelSpec) -> Table:
-    """The network's summary: a layer a row."""
+    """Summary of a network, one row per layer."""
     table = Table()
     table.add_column("layer")
     table.add_column("type")
@@ -171,7 +171,7 @@ SHOWN_DIFFERENCES = 10
 
 
 def verification_table(result: Mapping[str, Any]) -> Table:
-    """What of a run is as it was, and what is not, a fact a row."""
+    """Differences between a run and a new training, one row per fact."""
     table = Table(show_header=False, box=None)
     table.add_row("run", _shown(f"{result['run']}: {result['state']}"))
     data = result["data"]
@@ -179,10 +179,10 @@ def verification_table(result: Mapping[str, Any]) -> Table:
     if data["problem"]:
         table.add_row("data", _shown(data["problem"]))
     elif data["same"]:
-        table.add_row("data", _shown(f"{where}: as they were"))
+        table.add_row("data", _shown(f"{where}: unchanged"))
     else:
         rows = _differences(data)
-        table.add_row("data", _shown(f"{where}: {len(rows)} not as they were"))
+        table.add_row("data", _shown(f"{where}: {len(rows)} differences"))
         for text in rows[:SHOWN_DIFFERENCES]:
             table.add_row("", _shown(text))
         if len(rows) > SHOWN_DIFFERENCES:
@@ -191,14 +191,14 @@ def verification_table(result: Mapping[str, Any]) -> Table:
     here = {row["what"]: row["now"] for row in result["environment"]}
     if not any(row["effect"] for row in other):
         machine = f"{here['processor']}, {here['cores']} cores, {here['device']}"
-        text = f"versions, machine, threads and device as they were: {machine}"
+        text = f"versions, machine, threads and device unchanged: {machine}"
         table.add_row("environment", _shown(text))
     for row in other:
         then, now = ("none" if row[when] is None else row[when] for when in ("then", "now"))
-        note = "" if row["effect"] else " (of no effect)"
+        note = "" if row["effect"] else " (without effect)"
         table.add_row("environment", _shown(f"{row['what']}: {then} then, {now} now{note}"))
     whole = [row["name"] for row in result["files"] if not row["problem"]]
-    table.add_row("files", _shown(f"as they should be: {', '.join(whole)}"))
+    table.add_row("files", _shown(f"undamaged: {', '.join(whole)}"))
     for row in result["files"]:
         if row["problem"]:
             table.add_row("", _shown(f"{row['name']}: {row['problem']}"))
@@ -206,7 +206,7 @@ def verification_table(result: Mapping[str, Any]) -> Table:
 
 
 def _differences(data: Mapping[str, Any]) -> list[str]:
-    """A line for each file or pair that is not as it was."""
+    """One line per file or pair that has changed."""
     return [
         *(f"changed  {row['file']} ({row['part']})" for row in data["changed"]),
         *(f"missing  {row['name']} ({row['part']}): {row['why']}" for row in data["missing"]),
@@ -216,7 +216,7 @@ def _differences(data: Mapping[str, Any]) -> list[str]:
 
 
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """A run a row; fits a terminal of 80 columns."""
+    """Runs, one per row, in at most 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("run", overflow="fold")
     table.add_column("preset", overflow="fold")
@@ -240,17 +240,17 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _state(run: Mapping[str, Any]) -> Text:
-    """How a run stands; of one that stopped early where, of one that trains since when."""
+    """State of a run, with its step unless it is complete, and the last change of its files."""
     lines = [run["state"] or "unknown"]
     if run["steps_done"] is not None and run["steps_done"] != run["steps"]:
         lines.append(f"at step {run['steps_done']}")
     if run["state"] == "training" and run["last_change"]:
-        lines.append(f"seen {_ago(run['last_change'])}")  # long ago: it died
+        lines.append(f"seen {_ago(run['last_change'])}")  # long ago if its process was killed
     return Text("\n".join(lines), style="" if run["state"] == "finished" else "yellow")
 
 
 def problems_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong with runs and their evaluations, a line each."""
+    """Problems of runs and their evaluations, one line each."""
     lines = []
     for run in runs:
         problems = [run["problem"], *(row["problem"] for row in run["evaluations"])]
@@ -259,7 +259,7 @@ def problems_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _ago(moment: str) -> str:
-    """How long ago something was, roughly.
+    """A past time as an approximate duration.
 
     >>> _ago("2000-01-01T00:00:00+00:00").endswith("d ago")
     True
@@ -272,7 +272,7 @@ def _ago(moment: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Text from a file, without what a terminal would take for an order.
+    """Text from a file, without control characters for the terminal.
 
     >>> printable("a\\x1b[2Jb")
     'a\ufffd[2Jb'

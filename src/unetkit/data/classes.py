@@ -70,7 +70,7 @@ class Classes:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ConfigError(
-                f"mask kind is {self.kind!r}; accepted are {', '.join(map(repr, KINDS))}; "
+                f"mask kind is {self.kind!r}; accepted are {', '.join(map(repr, KINDS))}"
                 f"{did_you_mean(self.kind, KINDS)}"
             )
         if not self.colours:
@@ -228,7 +228,8 @@ def read_class_file(path: Path) -> dict[str, Any]:
     known = ("kind", "background", "border", "ignore", "threshold", "classes", "colours")
     for key in raw:
         if key not in known:
-            raise _refused(path, f"the key {key!r}", ", ".join(known), did_you_mean(key, known))
+            accepted = ", ".join(known) + did_you_mean(key, known)
+            raise _refused(path, f"the key {key!r}", accepted)
     tables = {name: raw.get(name, {}) for name in ("classes", "colours")}
     for name, table in tables.items():
         if not isinstance(table, Mapping):
@@ -273,8 +274,9 @@ def _parse(path: Path) -> Mapping[str, Any]:
     return raw
 
 
-def _refused(path: Path, what: str, accepted: str, remedy: str) -> DataError:
-    return DataError(f"class file {path} holds {what}; accepted is {accepted}; {remedy}")
+def _refused(path: Path, what: str, accepted: str, remedy: str = "") -> DataError:
+    ending = f"; {remedy}" if remedy else ""
+    return DataError(f"class file {path} holds {what}; accepted is {accepted}{ending}")
 
 
 def parse_value(value: Any, source: str) -> int:

@@ -14,6 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from unetkit._shared.records import RecordError, convert, read_json, refusing
 from unetkit._shared.run_folder import SPLIT_NAMES
 from unetkit.data.dataset import Dataset, Pair
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
@@ -391,46 +394,42 @@ def split_to_json(
     return json.dumps(record, indent=1, ensure_ascii=False)
 
 
+class _Entry(msgspec.Struct):
+    name: str
+
+
+class _SplitFile(msgspec.Struct):
+    train: list[str | _Entry]
+    validation: list[str | _Entry]
+    test: list[str | _Entry] = []
+
+
 def read_split_names(path: str | Path) -> dict[str, list[str]]:
-    """Names by part from a split file; each entry is a name, or a table with a name.
+    """Names by split from a split file; each entry is a name, or an object with a name.
 
     Raises:
-        DataNotFoundError, DataError: It is absent or no split file, or a name is in two parts.
+        DataNotFoundError: The file does not exist.
+        DataError: The file is not a split file, or a name is in two splits.
     """
     path = Path(path)
+    remedy = 'accepted is JSON with "train", "validation" and "test", each a list of names'
     try:
-        raw = json.loads(path.read_text(encoding="utf-8-sig"))
-        names = {
-            part: [entry if isinstance(entry, str) else entry["name"] for entry in _list(raw, part)]
-            for part in SPLIT_NAMES
-            if part in raw or part != "test"
-        }
+        with refusing(f"split file {path}", remedy):
+            record = convert(read_json(path), _SplitFile)
+            names = {
+                part: [e if isinstance(e, str) else e.name for e in getattr(record, part)]
+                for part in SPLIT_NAMES
+            }
+            owner: dict[str, str] = {}
+            for part, members in names.items():
+                for name in members:
+                    if owner.setdefault(name, part) != part:
+                        raise RecordError(f"it has {name!r} in {owner[name]} and in {part}")
     except FileNotFoundError as error:
         raise DataNotFoundError(
-            f"split file {path} does not exist; accepted is a file such as a run's split.json; "
-            "check the path"
+            f"split file {path} does not exist; accepted is a file such as a run's split.json"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"split file {path} cannot be used ({type(error).__name__}: {error}); accepted is JSON "
-            'with "train", "validation" and "test", each a list of names; correct it'
-        ) from error
-    names.setdefault("test", [])
-    owner: dict[str, str] = {}
-    for part, members in names.items():
-        for name in members:
-            if not isinstance(name, str) or owner.setdefault(name, part) != part:
-                raise DataError(
-                    f"split file {path} has {name!r} in two parts, or a name that is no text; "
-                    "accepted is each name once; correct it"
-                )
     return names
-
-
-def _list(raw: Any, part: str) -> list[Any]:
-    if not isinstance(raw[part], list):
-        raise TypeError(f"{part} is no list")
-    return raw[part]
 
 
 def read_split(path: str | Path, dataset: Dataset, skipped: Collection[str] = ()) -> Split:

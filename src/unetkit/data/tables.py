@@ -199,6 +199,6 @@ def _part(path: Path, number: int, text: str) -> str:
     if text and text.lower() not in SPLIT_WORDS:
         raise DataError(
             f"row {number} of {path} has the part {text!r}; accepted are "
-            f"{', '.join(SPLIT_WORDS)}; {did_you_mean(text.lower(), SPLIT_WORDS)}"
+            f"{', '.join(SPLIT_WORDS)}{did_you_mean(text.lower(), SPLIT_WORDS)}"
         )
     return SPLIT_WORDS.get(text.lower(), "")

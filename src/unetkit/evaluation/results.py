@@ -5,17 +5,26 @@ believed: that it is there, of its type and of its shape. Whoever reads on may t
 """
 
 import csv
-import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
 
+import msgspec
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.records import (
+    Count,
+    Number,
+    RecordError,
+    convert,
+    read_json,
+    refusing,
+    shorten,
+)
 from unetkit.data.classes import Classes
-from unetkit.errors import DataError, DataNotFoundError, UnetkitError
+from unetkit.errors import DataError, DataNotFoundError
 from unetkit.metrics.boundaries import DISTANCES
 from unetkit.metrics.calibration import BINS
 from unetkit.metrics.confusion import compute_metrics
@@ -40,7 +49,6 @@ TEXTS = (
 )
 WAYS = ("summed", "mean_over_images")
 CASE_LABELS = ("worst", "median", "best")
-LIMIT = 1e15  # of any number: no set has as many pixels
 
 
 def find_evaluations(path: str | Path) -> list[Path]:
@@ -67,23 +75,25 @@ def find_evaluations(path: str | Path) -> list[Path]:
 
 
 def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
-    """What evaluation.json holds, and its classes.
+    """Reads the content of evaluation.json, and its classes.
 
     Raises:
-        DataError: It was written by another version, or is damaged.
+        DataError: The file is damaged, or written by another version.
     """
     file = folder / RESULT_NAME
+    remedy = (
+        "accepted is what this version of unetkit evaluate wrote; evaluate again with --overwrite"
+    )
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
-        classes = classes_from_json(_table(result, "result")["classes"])
-        _check(result, classes)
-        return result, classes
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, UnetkitError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        raise DataError(
-            f"{file} cannot be used ({what}); accepted is what this version of unetkit evaluate "
-            "wrote; evaluate again with --overwrite"
-        ) from error
+        with refusing(file, remedy):
+            result: dict[str, Any] = convert(read_json(file), dict[str, Any])
+            convert(result, _WithClasses)
+            classes = classes_from_json(result["classes"])
+            convert(result, _evaluation_type(classes, has_intervals=bool(result.get("intervals"))))
+            _check_names(result)
+    except FileNotFoundError as error:
+        raise DataError(f"{file} does not exist; {remedy}") from error
+    return result, classes
 
 
 def run_record(model: Path) -> dict[str, Any] | None:
@@ -96,7 +106,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
     if model.name != run_folder.MODEL:
         return None
     try:
-        training = json.loads((run / run_folder.MANIFEST).read_text(encoding="utf-8"))
+        training = read_json(run / run_folder.MANIFEST)
         config = tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
         with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
@@ -125,7 +135,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
             | {"loss": loss_text(recipe["loss"])},
             "curves": rows,
         }
-        _check_run(record)
+        convert(record, _Run)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return record
@@ -140,148 +150,149 @@ def loss_text(weights: Mapping[str, float]) -> str:
     >>> loss_text({"cross_entropy": 1.0, "dice": 0.5})
     'cross_entropy + 0.5 dice'
     """
-    for name, weight in _table(weights, "loss").items():
-        if weight is None:
-            raise ValueError(f"the weight of {name} is missing")
-        _like(weight, 0.0, f"weight of {name}")
+    convert(weights, dict[str, Number])
     return " + ".join(
         name if weight == 1 else f"{weight:g} {name}" for name, weight in weights.items()
     )
 
 
-def _check(result: Mapping[str, Any], classes: Classes) -> None:
-    for key in TEXTS:
-        _text(result[key], key)
-    for key in ("pairs", "parameters"):
-        _whole(result[key], key)
-    for key in ("listed", "seen"):
-        if result[key] is not None:
-            _whole(result[key], key)
-    _optional_text(result["command"], "command")
-    for key in ("protocol", "versions", "skipped"):
-        for name, text in _table(result[key], key).items():
-            _text(text, f"{key} {name}")
-    _check_figures(result, classes)
-    names = [_check_image(image, len(classes)) for image in _list(result["images"], "images")]
-    if not names or len(names) != result["pairs"]:
-        raise ValueError(f"images are {len(names)} and pairs {result['pairs']}")
-    for case in _list(result["cases"], "cases"):
-        if _table(case, "case")["name"] not in names or case["label"] not in CASE_LABELS:
-            raise ValueError(f"case {case['name']!r:.80} is none of the images")
-        _whole(case["number"], "number")
-        _counts(case["size"], (2,), "size")
-    if result["run"] is not None:
-        _check_run(result["run"])
+def _check_names(result: Mapping[str, Any]) -> None:
+    """Refuses an evaluation whose examples are not among its images."""
+    names = {image["name"] for image in result["images"]}
+    if not names or len(result["images"]) != result["pairs"]:
+        raise RecordError(f"images are {len(result['images'])} and pairs {result['pairs']}")
+    for example in result["cases"]:
+        if example["name"] not in names or example["label"] not in CASE_LABELS:
+            raise RecordError(f"case {shorten(example['name'])} is none of the images")
 
 
-def _check_figures(result: Mapping[str, Any], classes: Classes) -> None:
-    """Figures and intervals, which have the names that no pixels at all would give."""
+class _ClassesRecord(TypedDict):
+    names: list[str]
+    background: int | None
+    border: int | None
+    colours: list[tuple[int, int, int]]
+
+
+class _WithClasses(TypedDict):
+    classes: _ClassesRecord
+
+
+class _Split(TypedDict):
+    images: Count
+    classes: dict[str, Number | None]
+
+
+class _Issue(TypedDict):
+    level: str
+    code: str
+    text: str
+    remedy: str
+
+
+class _Recipe(TypedDict):
+    optimizer: str
+    schedule: str
+    loss: str
+    steps: Count
+    batch_size: Count
+    seed: Count
+    learning_rate: Number | None
+
+
+class _CurvesRow(TypedDict):
+    step: Number
+    loss: Number
+    validation_loss: Number
+    validation_accuracy: Number
+    validation_mean_iou: Number
+
+
+class _Run(TypedDict):
+    data: str
+    device: str
+    unetkit: str
+    command: str | None
+    date: str | None
+    best_step: Count
+    seconds: Number | None
+    parts: dict[str, _Split]
+    findings: list[_Issue]
+    recipe: _Recipe
+    curves: list[_CurvesRow]
+
+
+class _Case(TypedDict):
+    name: str
+    label: str
+    number: Count
+    size: tuple[Number, Number]
+
+
+def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
+    """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
     count = len(classes)
-    of_classes = compute_metrics(np.zeros((count, count)), classes)
-    contours = boundary_metrics(np.zeros((count, 2)), classes)
-    distances = distance_metrics(np.zeros((len(DISTANCES), 2)))
-    _like(result["boundary_iou"], contours, "boundary_iou")
-    _like(result["distance"], distances, "distance")
-    _like(result["calibration"]["error"], 0.0, "calibration")
-    _counts(result["calibration"]["bins"], (BINS, 3), "bins")
-    for name in RESOLUTIONS:
-        for way in WAYS:
-            _like(result["figures"][name][way], of_classes, f"figures {name} {way}")
-        _counts(result["figures"][name]["confusion"], (count, count), "confusion")
-    bounds = _table(result["intervals"], "intervals")
-    if not bounds:
-        return
-    _like(bounds["coverage"], 0.0, "coverage")
-    for name in RESOLUTIONS:
-        for way in WAYS:
-            _like(bounds[name][way], of_classes, f"intervals {name} {way}", pairs=True)
-    _like(bounds["boundary_iou"], contours, "intervals of boundary_iou", pairs=True)
-    _like(bounds["distance"], distances, "intervals of distance", pairs=True)
-    _like(bounds["calibration"], {"error": 0.0}, "intervals of calibration", pairs=True)
+    metrics = compute_metrics(np.zeros((count, count)), classes)
+    boundary = boundary_metrics(np.zeros((count, 2)), classes)
+    distance = distance_metrics(np.zeros((len(DISTANCES), 2)))
+    interval = tuple[Number | None, Number | None]
+    matrix = _array(count, count)
+    image = {
+        "name": str,
+        "size": _array(2),
+        "group": str | None,
+        "mean_iou": Number | None,
+        "confusion": _table(dict.fromkeys(RESOLUTIONS, matrix)),
+        "confidence": _array(BINS, 3),
+        "boundary": _array(count, 2),
+        "distance": _array(len(DISTANCES), 2),
+    }
+    figures = {**dict.fromkeys(WAYS, _like(metrics, Number | None)), "confusion": matrix}
+    bounds: Any = dict[str, Any]
+    if has_intervals:
+        by_way = _table(dict.fromkeys(WAYS, _like(metrics, interval)))
+        bounds = _table(
+            {
+                "coverage": Number | None,
+                **dict.fromkeys(RESOLUTIONS, by_way),
+                "boundary_iou": _like(boundary, interval),
+                "distance": _like(distance, interval),
+                "calibration": _table({"error": interval}),
+            }
+        )
+    return _table(
+        {
+            **dict.fromkeys(TEXTS, str),
+            **dict.fromkeys(("pairs", "parameters"), Count),
+            **dict.fromkeys(("listed", "seen"), Count | None),
+            "command": str | None,
+            **dict.fromkeys(("protocol", "versions", "skipped"), dict[str, str]),
+            "boundary_iou": _like(boundary, Number | None),
+            "distance": _like(distance, Number | None),
+            "calibration": _table({"error": Number | None, "bins": _array(BINS, 3)}),
+            "figures": _table(dict.fromkeys(RESOLUTIONS, _table(figures))),
+            "intervals": bounds,
+            "images": list[_table(image)],  # type: ignore[misc]
+            "cases": list[_Case],
+            "run": _Run | None,
+        }
+    )
 
 
-def _check_image(image: Any, count: int) -> str:
-    name = _text(_table(image, "image")["name"], "name")
-    _counts(image["size"], (2,), f"size of {name}")
-    _optional_text(image["group"], f"group of {name}")
-    _like(image["mean_iou"], 0.0, f"mean_iou of {name}")
-    for resolution in RESOLUTIONS:
-        _counts(image["confusion"][resolution], (count, count), f"confusion of {name}")
-    _counts(image["confidence"], (BINS, 3), f"confidence of {name}")
-    _counts(image["boundary"], (count, 2), f"boundary of {name}")
-    _counts(image["distance"], (len(DISTANCES), 2), f"distance of {name}")
-    return name
+def _table(types: Mapping[str, Any]) -> Any:
+    """Type of an object with these keys and maybe others."""
+    return TypedDict("Table", dict(types))  # type: ignore[operator]
 
 
-def _check_run(run: Any) -> None:
-    for key in ("data", "device", "unetkit"):
-        _text(_table(run, "run")[key], f"run {key}")
-    for key in ("command", "date"):
-        _optional_text(run[key], f"run {key}")
-    _whole(run["best_step"], "best_step")
-    _like(run["seconds"], 0.0, "seconds")
-    for part in _table(run["parts"], "parts").values():
-        _whole(part["images"], "images of a part")
-        for share in _table(part["classes"], "classes of a part").values():
-            _like(share, 0.0, "share of a class")
-    for issue in _list(run["findings"], "findings"):
-        for key in ("level", "code", "text", "remedy"):
-            _text(issue[key], f"finding {key}")
-    for key in ("optimizer", "schedule", "loss"):
-        _text(run["recipe"][key], key)
-    for key in ("steps", "batch_size", "seed"):
-        _whole(run["recipe"][key], key)
-    _like(run["recipe"]["learning_rate"], 0.0, "learning_rate")
-    columns = ("step", "loss", "validation_loss", "validation_accuracy", "validation_mean_iou")
-    for row in _list(run["curves"], "curves"):
-        _counts([row[key] for key in columns], (len(columns),), "curves")
-
-
-def _like(value: Any, template: Any, where: str, *, pairs: bool = False) -> None:
-    """Refuses what lacks a figure of the template, or has one that is no number, pair or null."""
+def _like(template: Any, leaf: Any) -> Any:
+    """Type of an object with the nested keys of a template, and leaves of one type."""
     if isinstance(template, Mapping):
-        for key, inner in template.items():
-            _like(_table(value, where)[key], inner, f"{where} {key}", pairs=pairs)
-    elif pairs:
-        if len(_list(value, where)) != 2:
-            raise ValueError(f"{where} is no pair")
-        for bound in value:
-            _like(bound, 0.0, where)
-    elif value is not None and (
-        isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LIMIT
-    ):
-        raise ValueError(f"{where} is {value!r:.80}, no number")
+        return _table({key: _like(inner, leaf) for key, inner in template.items()})
+    return leaf
 
 
-def _counts(value: Any, shape: tuple[int, ...], where: str) -> None:
-    array = np.array(value, np.float64)
-    if array.shape != shape or not (np.abs(array) < LIMIT).all():
-        raise ValueError(f"{where} is no table of {shape} numbers")
-
-
-def _text(value: Any, where: str) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{where} is {value!r:.80}, no text")
-    return value
-
-
-def _optional_text(value: Any, where: str) -> None:
-    if value is not None:
-        _text(value, where)
-
-
-def _whole(value: Any, where: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < LIMIT:
-        raise ValueError(f"{where} is {value!r:.80}, no number from 0 up")
-
-
-def _table(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise TypeError(f"{where} is {value!r:.80}, no table")
-    return value
-
-
-def _list(value: Any, where: str) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError(f"{where} is {value!r:.80}, no list")
-    return value
+def _array(*shape: int) -> Any:
+    """Type of a list of numbers, or nested lists, of this shape."""
+    kind: Any = Number
+    for length in reversed(shape):
+        kind = Annotated[list[kind], msgspec.Meta(min_length=length, max_length=length)]
+    return kind

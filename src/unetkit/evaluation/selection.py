@@ -27,8 +27,7 @@ def require_part(part: str) -> None:
     """
     if part not in PARTS:
         raise ConfigError(
-            f"part {part!r} is unknown; accepted are {', '.join(PARTS)}; "
-            f"{did_you_mean(part, PARTS)}"
+            f"part {part!r} is unknown; accepted are {', '.join(PARTS)}{did_you_mean(part, PARTS)}"
         )
 
 

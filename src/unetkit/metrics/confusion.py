@@ -140,7 +140,7 @@ def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.n
     """
     if policy not in BORDER_POLICIES:
         raise ConfigError(
-            f"border policy {policy!r} is unknown; accepted are {', '.join(BORDER_POLICIES)}; "
+            f"border policy {policy!r} is unknown; accepted are {', '.join(BORDER_POLICIES)}"
             f"{did_you_mean(policy, BORDER_POLICIES)}"
         )
     if classes.background is None:

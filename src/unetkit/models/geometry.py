@@ -1,8 +1,9 @@
-"""Which image sizes a U-Net takes, what it returns for them, and how far an output pixel looks.
+"""Valid input sizes of a U-Net, its output sizes, and its receptive field.
 
-Everything follows from four facts of the configuration, by walking one interval of output rows
-backwards through the network. Rows and columns behave alike, so one axis is enough. No framework
-is imported: prediction needs these numbers where the network itself is an ONNX file.
+All of it follows from a few numbers of the configuration: an interval of output rows is followed
+backwards through the network to the input rows that it depends on. Rows and columns behave alike,
+so one axis is enough. No framework is imported, since prediction needs these numbers for ONNX
+files.
 """
 
 from dataclasses import dataclass
@@ -14,17 +15,20 @@ Interval = tuple[int, int]  # first and last index, both included
 
 @dataclass(frozen=True)
 class Geometry:
-    """Size arithmetic of one network, in pixels along either axis.
+    """Sizes and receptive field of a network, in pixels along either axis.
 
     Args:
-        stride: Step between input sizes that the network takes.
-        smallest_input: The smallest size it takes; all others are this plus a multiple of `stride`.
-        margin: Input pixels lost on each side by unpadded convolutions; 0 when padded.
-        reach_before: Pixels that an output pixel looks back (up, left) of its own place.
-        reach_after: Pixels that it looks ahead (down, right).
-        tile_before: Pixels before a tile, on the stride's grid, that its answer depends on; 0 where
-            unpadded, since there the margin is all of it.
-        tile_after: Pixels after it likewise.
+        stride: Difference between neighbouring valid input sizes.
+        smallest_input: Smallest valid input size; all others are larger by multiples of `stride`.
+        margin: Number of input pixels that unpadded convolutions remove on each side; 0 with
+            padding.
+        reach_before: Extent of the receptive field above and to the left of an output pixel.
+        reach_after: Extent of the receptive field below and to the right of an output pixel.
+        tile_before: Number of input pixels above and to the left of a tile on which its output
+            depends, if the tile begins at a multiple of `stride`; 0 without padding, where the
+            margin covers all of them.
+        tile_after: Number of input pixels below and to the right of a tile on which its output
+            depends, if the tile ends at a multiple of `stride`; 0 without padding.
     """
 
     stride: int
@@ -39,7 +43,7 @@ class Geometry:
         """Output size for an input size.
 
         Raises:
-            SizeError: The network does not take this size; the nearest valid ones are named.
+            SizeError: The input size is not valid.
 
         >>> unet_geometry(depth=4, padding="valid").output_size(572)
         388
@@ -63,7 +67,7 @@ class Geometry:
         return self.smallest_input + max(0, -(-missing // self.stride)) * self.stride
 
     def valid_size(self, most: int) -> int:
-        """Largest input size up to `most` that the network takes; 0 if there is none.
+        """Largest valid input size up to `most`; 0 if there is none.
 
         >>> unet_geometry(depth=4, padding="valid").valid_size(600)
         588
@@ -86,14 +90,14 @@ def unet_geometry(
     up_kernel: int = 2,
     head: bool = False,
 ) -> Geometry:
-    """Geometry of a U-Net with two 3x3 convolutions a block and 2x2 max pooling.
+    """Geometry of a U-Net with two 3x3 convolutions per block and 2x2 max pooling.
 
     Args:
-        depth: Number of poolings.
+        depth: Number of pooling layers.
         padding: "same" or "valid" (unpadded).
-        stem_stride: 2 where a strided 3x3 convolution comes first, else 1.
-        up_kernel: Kernel of the stride-2 up-convolutions, 2 or 3.
-        head: Whether one more 3x3 convolution stands before the last 1x1.
+        stem_stride: Stride of a 3x3 convolution before the first block, 2; or 1 for none.
+        up_kernel: Kernel size of the stride-2 transposed convolutions, 2 or 3.
+        head: Whether one more 3x3 convolution precedes the last 1x1 convolution.
     """
     walk = _Walk(depth, padding, stem_stride, up_kernel, head)
     stride = stem_stride * 2**depth
@@ -112,22 +116,22 @@ def unet_geometry(
 
 
 def skip_crops(depth: int, padding: str) -> list[int]:
-    """Pixels cut from each side of the skip connection of each level, from the top level down.
+    """Pixels cropped from each side of each level's skip connection, from the top level down.
 
     >>> skip_crops(depth=4, padding="valid")  # Ronneberger et al. 2015, figure 1
     [88, 40, 16, 4]
     """
     if padding == "same":
         return [0] * depth
-    crops = [4]  # the block below cuts 2 rows a side, which are 4 once they are up-sampled
+    crops = [4]  # the block below removes 2 rows per side, which are 4 after up-sampling
     while len(crops) < depth:
-        crops.append(2 * (crops[-1] + 4))  # as above, and two more blocks cut 2 rows a side each
+        crops.append(2 * (crops[-1] + 4))  # the same, plus 2 rows per side of each of two blocks
     return crops[depth - 1 :: -1]
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """From an interval of output rows to the input rows that it depends on."""
+    """Follows an interval of output rows back to the input rows that it depends on."""
 
     depth: int
     padding: str
@@ -141,10 +145,10 @@ class _Walk:
         if self.stem_stride == 1:
             return self._level(0, rows)
         first, last = self._level(0, self._up(rows))
-        return 2 * first, 2 * last + 2  # stride 2, padded at the far side only for even sizes
+        return 2 * first, 2 * last + 2  # stride 2; even sizes are padded at the end only
 
     def _level(self, level: int, rows: Interval) -> Interval:
-        """From a decoder block's output to the input of the encoder block of the same level."""
+        """From rows of a decoder block's output to the input of the same level's encoder block."""
         if level == self.depth:
             return self._block(rows)
         merged = self._block(rows)
@@ -161,12 +165,12 @@ class _Walk:
         return rows[0] - before, rows[1] + after
 
     def _up(self, rows: Interval) -> Interval:
-        # A 3-tap up-convolution adds to output row o the input rows i with 2i <= o <= 2i + 2.
+        # With kernel 3, output row o depends on the input rows i with 2i <= o <= 2i + 2.
         overhang = self.up_kernel - 2
         return (rows[0] - overhang) // 2, rows[1] // 2
 
     def unpadded_sizes(self) -> tuple[int, int]:
-        """Smallest input with at least one output row, and the rows lost on each side."""
+        """Smallest input with at least one output row, and the rows removed on each side."""
         bottom = 1
         while self._sizes(bottom)[1] < 1:
             bottom += 1
@@ -174,7 +178,7 @@ class _Walk:
         return smallest, (smallest - output) // 2
 
     def _sizes(self, bottom: int) -> tuple[int, int]:
-        """Input and output size for a lowest feature map of `bottom` rows, 0 where one is empty."""
+        """Input and output size for a bottleneck of `bottom` rows; 0 if a feature map is empty."""
         size, output = bottom + 4, bottom
         for _ in range(self.depth):
             size = 2 * size + 4

@@ -1,11 +1,11 @@
-"""What an ONNX file may hold before a runtime sees it, read without any of its libraries.
+"""Check of ONNX files before a runtime loads them, without the ONNX library.
 
-The file may come from a stranger. A runtime would follow it: read other files as weights, run
-operators of libraries that somebody registered, loop for as long as it says. A U-Net needs none of
-this, so only the operators that unetkit exports are let through, with all weights inside the file.
+A model file is not trusted. A runtime would read other files as weights, run operators of
+registered libraries, and execute endless loops if the file asks for them. A U-Net needs none of
+this, so only operators that unetkit exports are accepted, with all weights inside the file.
 
-An ONNX file is a Protocol Buffers message: fields, each with a number, a wire type and a value;
-messages are values within messages. The numbers are those of onnx.proto.
+An ONNX file is a Protocol Buffers message: fields, each with a number, a wire type and a value,
+which may be a message itself. The numbers are those of onnx.proto.
 """
 
 from collections.abc import Iterator
@@ -13,17 +13,17 @@ from pathlib import Path
 
 from unetkit.errors import ModelFileError
 
-LARGEST_FILE = (1 << 31) - 1  # bytes; no message can be larger
+LARGEST_FILE = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
 OPERATORS = {
     *("Add", "Clip", "Concat", "Conv", "ConvTranspose", "Identity", "Max", "MaxPool", "Min"),
     *("Mul", "Relu", "Reshape", "Slice", "Sub", "Transpose"),
 }
 DOMAINS = ("", "ai.onnx")
-OWN_FORMAT = b"ORTM"  # where ONNX Runtime finds it, it reads the file as something else than ONNX
+OWN_FORMAT = b"ORTM"  # ONNX Runtime reads files with these bytes in its own format
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
-# Of ModelProto: graph, functions, training_info. Of GraphProto: node, initializer,
-# sparse_initializer. Of NodeProto: op_type, attribute, domain. Of AttributeProto: t and tensors; g,
-# graphs, and what else is no number, text or tensor. Of TensorProto: external_data, data_location.
+# Field numbers. ModelProto: graph, functions, training_info. GraphProto: node, initializer,
+# sparse_initializer. NodeProto: op_type, attribute, domain. AttributeProto: t and tensors; g,
+# graphs, and other types than numbers, text and tensors. TensorProto: external_data, data_location.
 GRAPH, FUNCTIONS, TRAINING = 7, 25, 20
 NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
 OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
@@ -32,24 +32,25 @@ EXTERNAL_DATA, DATA_LOCATION = 13, 14
 
 
 def require_plain(path: Path) -> bytes:
-    """Reads a model file of which everything is known.
+    """Reads a model file that has known operators and weights only.
 
     Returns:
-        Its content.
+        The bytes of the file.
 
     Raises:
-        ModelFileError: It is no ONNX file, or holds anything but known operators and weights.
+        ModelFileError: The file is not an ONNX file, or has anything else than known operators and
+            their weights.
     """
     if path.stat().st_size > LARGEST_FILE:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
     content = path.read_bytes()
     if content[4:8] == OWN_FORMAT:
-        raise _refusal(path, "it is of ONNX Runtime's own format")
+        raise _refusal(path, "it is in ONNX Runtime's own format")
     try:
         graphs = 0
         for number, value in _fields(memoryview(content)):
             if number in (FUNCTIONS, TRAINING):
-                raise _refusal(path, "it brings functions or training of its own")
+                raise _refusal(path, "it contains functions or training information")
             if number == GRAPH:
                 _check_graph(path, _message(value))
                 graphs += 1
@@ -82,7 +83,7 @@ def _check_node(path: Path, node: memoryview) -> None:
         elif number == ATTRIBUTE:
             for inner, part in _fields(_message(value)):
                 if inner in NESTED:
-                    raise _refusal(path, "an attribute holds more than numbers, texts and tensors")
+                    raise _refusal(path, "an attribute is not a number, text or tensor")
                 if inner in TENSORS:
                     _check_tensor(path, _message(part))
     if operator not in OPERATORS or domain not in DOMAINS:
@@ -92,19 +93,19 @@ def _check_node(path: Path, node: memoryview) -> None:
 def _check_tensor(path: Path, tensor: memoryview) -> None:
     for number, value in _fields(tensor):
         if number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0):
-            raise _refusal(path, "its weights lie in another file")
+            raise _refusal(path, "its weights are in another file")
 
 
 def _refusal(path: Path, what: str) -> ModelFileError:
     return ModelFileError(
         f"{path} is not a model that can be loaded: {what}; accepted is a run folder or an .onnx "
-        "file that unetkit exported; check the path, or export it again"
+        "file that unetkit exported"
     )
 
 
 def _message(value: int | memoryview) -> memoryview:
     if isinstance(value, int):
-        raise ValueError("a number where a message should be")
+        raise ValueError("a number instead of a message")
     return value
 
 
@@ -112,13 +113,13 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Number and value of each field of a message.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The bytes are not a message.
     """
     position = 0
     while position < len(message):
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
-        if not 0 < number < 1 << 29:  # readers that drop what is above would see another field
+        if not 0 < number < 1 << 29:  # above, readers that drop high bits find another field
             raise ValueError(f"field number {number}")
         value: int | memoryview
         if kind == VARINT:
@@ -132,20 +133,20 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
                 raise ValueError(f"wire type {kind}")
             value = message[position : position + size]
             if len(value) < size:
-                raise ValueError("it ends in the middle")
+                raise ValueError("it is cut off")
             position += size
         yield number, value
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """A number of seven bits a byte, and where the next field begins."""
+    """A number with seven bits per byte, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= len(message):
-            raise ValueError("it ends in the middle")
+            raise ValueError("it is cut off")
         byte = message[position]
         position += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             return value, position
-    raise ValueError("a number without end")
+    raise ValueError("a number of more than ten bytes")

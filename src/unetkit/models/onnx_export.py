@@ -1,8 +1,8 @@
-"""From a trained Keras network to a file that runs without Keras.
+"""Export of a trained Keras network to an ONNX file that runs without Keras.
 
-The file takes pixel values as they come from the picture: levels and normalisation are part of the
-graph, so that they cannot be forgotten. Whatever else prediction needs is in the metadata. Each
-export is run beside the original before it gets its name.
+The graph takes the pixel values of image files: scaling of levels and normalisation are part of it,
+so that no caller can omit them. Everything else that prediction needs is in the metadata. Each file
+is run and compared with the Keras network before it replaces an existing one.
 """
 
 import importlib
@@ -24,25 +24,26 @@ from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec
 
 OPSET = 17
-TOLERANCE = 1e-3  # of the largest logit: far above rounding (about 1e-6), far below any mistake
+TOLERANCE = 1e-3  # relative to the largest logit; rounding causes about 1e-6
 
 
 def export_onnx(
-    model: keras.Model, spec: ModelSpec, path: str | Path, pictures: Sequence[np.ndarray]
+    model: keras.Model, spec: ModelSpec, path: str | Path, images: Sequence[np.ndarray]
 ) -> float:
-    """Writes a network with its specification as one ONNX file, and checks it.
+    """Writes a network with its metadata to one ONNX file, and compares it with the network.
 
     Args:
-        model: A U-Net that takes normalised images.
-        path: The file to write; replaced only once the new one has passed its check.
-        pictures: Real ones for the check, (H, W, C) of the model's pixel format each.
+        model: U-Net for normalised images.
+        spec: Metadata of the network.
+        path: File to write; an existing one is replaced only if the comparison succeeds.
+        images: Images for the comparison, (H, W, C) each, in the pixel format of `spec`.
 
     Returns:
-        The largest difference between a logit of the file and of the model on `pictures`.
+        The largest difference between a logit of the file and of the network.
 
     Raises:
         ModelFileError: The difference is larger than rounding explains; nothing is written.
-        MissingExtraError: Keras runs on another backend than TensorFlow.
+        MissingExtraError: The Keras backend is not TensorFlow.
     """
     path = Path(path)
     network = _convert(model, spec)
@@ -51,7 +52,7 @@ def export_onnx(
     def write_and_check(part: Path) -> None:
         nonlocal worst
         part.write_bytes(network)
-        worst = _largest_difference(model, spec, part, pictures)
+        worst = _largest_difference(model, spec, part, images)
 
     write_atomically(path, write_and_check)
     return worst
@@ -60,11 +61,11 @@ def export_onnx(
 def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
     if keras.backend.backend() != "tensorflow":
         raise MissingExtraError(
-            f"the Keras backend is {keras.backend.backend()}; ONNX files are accepted from "
-            'TensorFlow; pip install "unetkit[train]", set KERAS_BACKEND=tensorflow, and run: '
+            f"the Keras backend is {keras.backend.backend()}; accepted for ONNX files is "
+            'tensorflow; pip install "unetkit[train]", set KERAS_BACKEND=tensorflow, and run: '
             "unetkit export"
         )
-    # Imported here: both are heavy, and only this function needs them.
+    # Imported here: both are slow to import, and only this function needs them.
     import tensorflow as tf
 
     tf2onnx = importlib.import_module("tf2onnx")
@@ -84,24 +85,24 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
 
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
     if spec.scale.is_native:
-        _let_in_any_size(proto.graph)
+        _allow_any_size(proto.graph)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     proto.producer_name, proto.producer_version = "unetkit", __version__
     return proto.SerializeToString()
 
 
-def _let_in_any_size(graph: Any) -> None:
-    """Frees an ONNX graph from the size that it was converted at.
+def _allow_any_size(graph: Any) -> None:
+    """Removes the input size of the conversion from an ONNX graph.
 
-    Converted without a size, a U-Net would compute the padding of each up-convolution anew for each
-    picture, and copy every feature map on the way. In one of a known size paddings are constants,
-    right for every size that the network takes; what is left of the size is taken out here.
+    A graph converted for unknown sizes computes the padding of each transposed convolution for each
+    image, and copies every feature map. In a graph for a known size, paddings are constants, which
+    are right for every valid size; so only the declared sizes have to be removed.
     """
     import onnx
 
     for node in graph.node:
-        if node.op_type == "Reshape":  # channels before rows, where there is one channel
+        if node.op_type == "Reshape":  # of (B, H, W, 1) to (B, 1, H, W)
             node.op_type = "Transpose"
             del node.input[1:]
             node.attribute.append(onnx.helper.make_attribute("perm", [0, 3, 1, 2]))
@@ -115,34 +116,34 @@ def _let_in_any_size(graph: Any) -> None:
 
 
 def _largest_difference(
-    model: keras.Model, spec: ModelSpec, file: Path, pictures: Sequence[np.ndarray]
+    model: keras.Model, spec: ModelSpec, file: Path, images: Sequence[np.ndarray]
 ) -> float:
     session = onnxruntime.InferenceSession(require_plain(file), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     worst, largest = 0.0, 0.0
-    # A corner of a large frame says as much about rounding as the whole of it. Where the network
-    # takes any size, a smaller and a larger one than that at which it was converted.
+    # A corner of a large image is enough to find rounding errors. If the network takes any size, it
+    # is compared at a smaller and at a larger one than that of the conversion.
     sides, stride = (spec.scale.height, spec.scale.width), spec.geometry.stride
     changes = (-stride, stride) if spec.scale.is_native else (0,)
-    for picture, change in itertools.product(pictures, changes):
-        shown = image_to_network(picture, spec.scale)
+    for image, change in itertools.product(images, changes):
+        scaled = image_to_network(image, spec.scale)
         sizes = [spec.geometry.input_size(max(1, side + change)) for side in sides]
-        batch = _cropped(shown, spec.geometry.margin, sizes)[None].astype(np.float32)
+        batch = _cropped(scaled, spec.geometry.margin, sizes)[None].astype(np.float32)
         (found,) = session.run(None, {name: batch})
-        shown = spec.normalization.apply(spec.pixels.scaled(batch))
-        expected = keras.ops.convert_to_numpy(model(shown))
+        normalized = spec.normalization.apply(spec.pixels.scaled(batch))
+        expected = keras.ops.convert_to_numpy(model(normalized))
         worst = max(worst, float(np.abs(found - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
     if not worst <= TOLERANCE * max(1.0, largest):
         raise ModelFileError(
             f"the exported network differs from the original by {worst:.2g} in logits of up to "
-            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; report this as a bug"
+            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; please report this as a bug"
         )
     return worst
 
 
 def _cropped(image: np.ndarray, margin: int, size: Sequence[int]) -> np.ndarray:
-    """The top left corner of an image with a margin, `size` in all, mirrored beyond the edges."""
+    """The top left corner of an image with a margin, of `size` in total, mirrored at the edges."""
     missing = [
         max(0, full - margin - side) for full, side in zip(size, image.shape[:2], strict=True)
     ]

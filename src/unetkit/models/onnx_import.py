@@ -1,14 +1,14 @@
-"""From an exported ONNX file back to a Keras network that answers the same.
+"""Import of an exported ONNX file as a Keras network with the same output.
 
-The file may come from a stranger, so nothing of it is run: its graph is compared with the one that
-`build_unet` makes, layer by layer from the image to the logits, and each layer's arrays are taken
-where they are found. Names in the graph are not relied on: converters make them up, and let layers
-share an array that is the same in both.
+The file is not trusted, so its graph is not run: it is matched with the network of `build_unet`,
+layer by layer from the image to the logits, and each layer's arrays are read from the matching
+nodes. Names in the graph are not used: converters invent them, and let layers with equal arrays
+share one.
 
-Exporting folds BatchNorm into the convolution before it. The convolution gets the folded kernel,
-and the BatchNorm, which stays behind it, becomes the identity plus a shift: gamma 1, variance 1,
-mean 0, beta the folded shift. The answers are the same to rounding; gamma and the statistics that
-training had found are not in the file.
+Exporting folds BatchNorm into the preceding convolution. The imported convolution has the folded
+kernel, and the BatchNorm after it becomes the identity plus a shift: gamma 1, variance 1, mean 0,
+beta the folded shift. The output is the same up to rounding; the trained gamma and statistics are
+not in the file.
 """
 
 import math
@@ -26,22 +26,30 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
 from unetkit.models.unet import FrozenBatchNormalization, UNetConfig, build_unet
 
-LARGEST_FILE = 1 << 30  # bytes; the paper's network has an eighth of it
-# Operations after which the same features are still the same: other axes, other edges.
+LARGEST_FILE = 1 << 30  # bytes; the network of the paper has an eighth of that
+# Operations that keep the features: they change the order of axes, or the edges.
 ARRANGING = {"Identity", "Transpose", "Unsqueeze", "Reshape", "Slice", "Pad"}
-PREPARING = {"Sub", "Mul", "Div", "Add", "Clip", "Min", "Max"}  # pixels to what the network sees
+PREPARING = {
+    "Sub",
+    "Mul",
+    "Div",
+    "Add",
+    "Clip",
+    "Min",
+    "Max",
+}  # from pixel values to the input
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What an exported file says of its network.
+    """Content of an exported file.
 
     Args:
-        path: The file.
-        spec: Its metadata.
-        network: Its configuration; `dropout` and `initializer`, which no file has, are those of
-            `UNetConfig`.
-        graph: The ONNX graph.
+        path: Path of the file.
+        spec: Metadata of the network.
+        network: Architecture of the network; `dropout` and `initializer` are not in the file and
+            have the defaults of `UNetConfig`.
+        graph: ONNX graph of the network.
     """
 
     path: Path
@@ -51,46 +59,45 @@ class Exported:
 
 
 def read_exported(path: str | Path) -> Exported:
-    """Reads an exported file without running it, nor any other file that it names.
+    """Reads an exported file; its graph is not run, and files that it refers to are not read.
 
     Raises:
-        DataNotFoundError: It does not exist.
-        ModelFileError: It is not a model that unetkit exported, or larger than 1 GiB.
+        DataNotFoundError: The file does not exist.
+        ModelFileError: The file is not a model that unetkit exported, or larger than 1 GiB.
     """
-    # Imported here: they take half a second, and most trainings start from nothing.
+    # Imported here: they take half a second, and most trainings start from random weights.
     import onnx
     from google.protobuf.message import DecodeError
 
     path = Path(path)
     if not path.is_file():
         raise DataNotFoundError(
-            f"model {path} does not exist; accepted is a run folder or an .onnx file; check the "
-            "path"
+            f"model {path} does not exist; accepted is a run folder or an .onnx file"
         )
     if path.stat().st_size > LARGEST_FILE:
         raise ModelFileError(
             f"{path} has {path.stat().st_size / 2**30:.1f} GiB; accepted are .onnx files up to "
-            f"{LARGEST_FILE >> 30} GiB; name the run folder that it was exported from"
+            f"{LARGEST_FILE >> 30} GiB; use the run folder that it was exported from"
         )
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except (DecodeError, ValueError) as error:
         raise ModelFileError(
             f"{path} is not an ONNX file ({error}); accepted is a run folder or an .onnx file that "
-            "unetkit exported; check the path"
+            "unetkit exported"
         ) from error
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise ModelFileError(
-            f"{path} was not exported by unetkit: it does not say what its network is; accepted is "
-            "a run folder or an .onnx file from unetkit export; export one"
+            f"{path} was not exported by unetkit: it has no metadata of its network; accepted is a "
+            "run folder or an .onnx file from unetkit export"
         )
     spec = spec_from_json(metadata[METADATA_KEY], str(path))
     return Exported(path, spec, _network_of(spec, path), model.graph)
 
 
 def _network_of(spec: ModelSpec, path: Path) -> UNetConfig:
-    """The configuration whose layers are those that the file lists."""
+    """The architecture whose layers are those that the metadata list."""
     rows = {row.name: row for row in spec.layers}
     kinds = {row.kind for row in spec.layers}
     try:
@@ -115,16 +122,16 @@ def _network_of(spec: ModelSpec, path: Path) -> UNetConfig:
     except (KeyError, IndexError, ZeroDivisionError, ConfigError) as error:
         raise ModelFileError(
             f"{path} lists no layers of a U-Net ({error}); accepted are models that unetkit "
-            "exported; name the run folder that it was exported from"
+            "exported; use the run folder that it was exported from"
         ) from error
 
 
 def rebuild(exported: Exported) -> keras.Model:
-    """The Keras network of an exported file: normalised images to logits, as `build_unet` has it.
+    """Builds the Keras network of an exported file, from normalised images to logits.
 
     Raises:
-        ModelFileError: The graph is not that of the network which the file describes, an array has
-            another shape, lies in another file, or holds numbers that are not finite.
+        ModelFileError: The graph is not that of the network in the metadata; or an array has
+            another shape, is in another file, or has values that are not finite.
     """
     spec = exported.spec
     model = build_unet(
@@ -132,7 +139,7 @@ def rebuild(exported: Exported) -> keras.Model:
     )
     graph = _Graph(exported)
     features = {id(model.input): graph.after_preparation()}
-    unfinished: dict[str, np.ndarray] = {}  # shifts that belong to the BatchNorm that comes next
+    unfinished: dict[str, np.ndarray] = {}  # shifts of the BatchNorm that follows
     for layer in model.layers[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         names = [features[id(tensor)] for tensor in inputs]
@@ -152,7 +159,7 @@ def rebuild(exported: Exported) -> keras.Model:
     return model
 
 
-OPERATIONS: dict[type, str] = {  # layers without weights that are an operation of the graph
+OPERATIONS: dict[type, str] = {  # operations of layers without weights
     layers.ReLU: "Relu",
     layers.MaxPooling2D: "MaxPool",
     layers.Add: "Add",
@@ -164,20 +171,20 @@ def _set_identity(layer: keras.Layer, scale: np.ndarray, shift: np.ndarray) -> N
     """Makes a BatchNorm that multiplies by `scale` and adds `shift`, (C,) float32 each."""
     epsilon = np.float32(layer.epsilon)
     if isinstance(layer, FrozenBatchNormalization):
-        mean, variance = np.zeros_like(scale), np.ones_like(scale)  # they stay what they are
+        mean, variance = np.zeros_like(scale), np.ones_like(scale)  # as they always are
     else:
         mean, variance = np.zeros_like(scale), np.ones_like(scale) - epsilon
     layer.set_weights([scale * np.sqrt(variance + epsilon), shift, mean, variance])
 
 
 class _Graph:
-    """The nodes of an ONNX graph, to be found by what goes into them."""
+    """The nodes of an ONNX graph, found by their inputs."""
 
     def __init__(self, exported: Exported) -> None:
         self.path = exported.path
         self.input = exported.graph.input[0].name if exported.graph.input else ""
         self.arrays = {array.name: array for array in exported.graph.initializer}
-        self.same: dict[str, str] = {}  # what was only arranged, by what it was before
+        self.same: dict[str, str] = {}  # outputs of ARRANGING operations by name, and their inputs
         self.consumers: dict[str, list[Any]] = defaultdict(list)
         for node in exported.graph.node:
             if node.op_type in ARRANGING and node.input and node.output:
@@ -189,7 +196,7 @@ class _Graph:
         return self.same.get(name, name)
 
     def after_preparation(self) -> str:
-        """What the network's first convolution takes, behind levels and normalisation."""
+        """Name of the first convolution's input, after scaling and normalisation."""
         name, seen = self.input, set()
         while name not in seen and not self._nodes([name], "Conv"):
             seen.add(name)
@@ -201,30 +208,35 @@ class _Graph:
         return name
 
     def convolution(self, name: str, layer: keras.Layer) -> tuple[str, np.ndarray, np.ndarray]:
-        """What a convolution gives, and its kernel and bias as Keras has them."""
+        """Output name of a convolution, and its kernel and bias in the layout of Keras."""
         kind = "Conv" if isinstance(layer, layers.Conv2D) else "ConvTranspose"
-        # Both kinds have the same axes in reverse: rows and columns come last here, first there.
+        # Both kinds have the axes of Keras, with rows and columns last instead of first.
         shape = tuple(layer.kernel.shape)
         wanted = shape[3], shape[2], shape[0], shape[1]
         nodes = [n for n in self._nodes([name], kind) if self._shape(n.input[1]) == wanted]
         if len(nodes) != 1:
             raise self._unknown(layer.name)
         kernel = self._array(nodes[0].input[1], layer.name).transpose(2, 3, 1, 0)
-        shift = np.zeros(layer.filters, np.float32)  # a bias of 0 is left out
+        shift = np.zeros(layer.filters, np.float32)  # a bias of 0 is not in the graph
         if len(nodes[0].input) > 2:
             shift = shift + self._channels(nodes[0].input[2], layer.filters, layer.name)
         output = nodes[0].output[0]
-        if layer.use_bias:  # else what is added belongs to the BatchNorm
+        if layer.use_bias:  # else the added constant is that of the BatchNorm
             output, _, shift = self.affine(output, shift, kinds=("Add",))
         return output, kernel, shift
 
     def affine(
         self, name: str, shift: np.ndarray, kinds: Sequence[str] = ("Mul", "Add")
     ) -> tuple[str, np.ndarray, np.ndarray]:
-        """What follows features once constants are multiplied and added, in this order, and both.
+        """Follows features through a multiplication by and an addition of constants, if any.
 
         Args:
-            shift: (C,) of what was added so far.
+            name: Name of the features.
+            shift: Shift so far, (C,) float32.
+            kinds: Operations to follow, in their order in the graph.
+
+        Returns:
+            The name of the result, and the scale and shift, (C,) float32 each.
         """
         scale = np.ones_like(shift)
         for kind in kinds:
@@ -241,7 +253,7 @@ class _Graph:
         return name, scale, shift
 
     def only(self, names: Sequence[str], kind: str, layer: str) -> Any:
-        """The one node of this kind that takes these features."""
+        """The only node of this kind with these inputs."""
         nodes = self._nodes(names, kind)
         if len(nodes) != 1 or not nodes[0].output:
             raise self._unknown(layer)
@@ -261,7 +273,7 @@ class _Graph:
         return tuple(self.arrays[name].dims) if name in self.arrays else ()
 
     def _channels(self, name: str, count: int, layer: str) -> np.ndarray:
-        """A constant as one number a channel."""
+        """A constant, with one number per channel."""
         if name not in self.arrays or math.prod(self._shape(name)) not in (1, count):
             raise self._unknown(layer)
         return np.broadcast_to(self._array(name, layer).ravel(), (count,)).copy()
@@ -283,6 +295,6 @@ class _Graph:
     def _unknown(self, layer: str) -> ModelFileError:
         return ModelFileError(
             f"the weights of {layer!r} cannot be read from {self.path}: its graph or its arrays "
-            "are not as unetkit exports them; accepted are files as they were exported; name the "
-            "run folder instead"
+            "are not as unetkit exports them; accepted are unchanged files of unetkit export; use "
+            "the run folder instead"
         )

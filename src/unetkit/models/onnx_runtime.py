@@ -1,8 +1,8 @@
-"""ONNX Runtime, asked to keep to itself before it is loaded.
+"""ONNX Runtime with its telemetry disabled.
 
-Official builds, 1.32 among them, report their use to their maker over the network unless this
-variable is set when they are first imported. Nothing leaves the machine unasked: so it is set here,
-and every other module takes `onnxruntime` from here. Who has set the variable otherwise has asked.
+Official builds, 1.32 among them, send usage data over the network unless an environment variable is
+set before the first import. This module sets it, unless the user has set it already; all other
+modules import `onnxruntime` from here.
 """
 
 import os

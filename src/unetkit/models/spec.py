@@ -1,18 +1,26 @@
-"""What a trained model knows about itself, and takes along wherever its file goes.
+"""Metadata of a model file, which prediction and evaluation need beside the network.
 
-The same facts stand in a run's folder and, as JSON, in an exported file's metadata: how pictures
-reach the network, what its classes are, which sizes it takes, how its test set was cut. A file may
-come from a stranger, so whatever is read back is checked before it is believed.
+It has the pixel format, scale and normalisation of the input, the classes, the valid sizes, and
+digests of the images that the model was trained on. It is stored as JSON in the exported file.
+Model files are not trusted, so `spec_from_json` checks every value that it reads.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
+from unetkit._shared.records import (
+    Finite,
+    RecordError,
+    convert,
+    parse_json,
+    refusing,
+    shorten,
+)
 from unetkit.data.classes import LARGEST_COLOUR, Classes
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, ModelFileError
@@ -21,21 +29,23 @@ from unetkit.models.geometry import Geometry
 
 FORMAT = 3
 METADATA_KEY = "unetkit"
-MAX_METADATA = 1 << 24  # characters; a real one has some thousands, and 20 a training pair
-DIGEST_BYTES = (
-    6  # a million names: one chance in 280 million for a new one to look like one of them
-)
-LIMIT = 1 << 16  # of any size in pixels or count in a file
+MAX_METADATA = 1 << 24  # characters; usual are a few thousand, and 20 per training pair
+DIGEST_BYTES = 6  # beside a million images, another one has an equal digest once in 280 million
+LIMIT = 1 << 16  # largest accepted size in pixels
 
 
 @dataclass(frozen=True)
 class Normalization:
-    """From the common scale of pixels, 0 to 255, to what the network sees.
+    """Linear map from pixel values scaled to 0 to 255 to the input of the network.
 
-    input = value * multiply + add
+        input = value * multiply + add
+
+    Args:
+        multiply: Factor of pixel values.
+        add: Summand after the multiplication.
 
     Raises:
-        ConfigError: A value is no number, or `multiply` is 0.
+        ConfigError: A value is not finite, or `multiply` is 0.
     """
 
     multiply: float
@@ -45,21 +55,21 @@ class Normalization:
         if not (np.isfinite(self.multiply) and np.isfinite(self.add)) or self.multiply == 0:
             raise ConfigError(
                 f"normalization is times {self.multiply}, plus {self.add}; accepted are finite "
-                "numbers, and a factor that is not 0; try 1/255 and 0"
+                "numbers and a factor other than 0, such as 1/255 and 0"
             )
 
     def apply(self, pixels: np.ndarray) -> np.ndarray:
-        """Normalised pixels, float32, in the same shape."""
+        """Normalised pixel values, float32, in the same shape."""
         scaled = pixels.astype(np.float32) * np.float32(self.multiply)
         return scaled + np.float32(self.add)
 
 
 def image_digest(sha256: str, page: int | None) -> str:
-    """A short stand-in for a picture, from its file's content, whatever its name.
+    """Short digest of an image, from the content of its file.
 
     Args:
-        sha256: Of the file, in hexadecimal.
-        page: Number of the picture in a file of several; None for the only one.
+        sha256: SHA-256 of the file, in hexadecimal.
+        page: Index of the image in a file of several; None for the only one.
 
     >>> image_digest("e3b0", None), image_digest("e3b0", 7)
     ('82f75454260d', '8b3e94ef5901')
@@ -70,7 +80,7 @@ def image_digest(sha256: str, page: int | None) -> str:
 
 @dataclass(frozen=True)
 class Layer:
-    """A row of the network's summary; sizes are those for `ModelSpec.scale`'s size."""
+    """A row of the network's summary; output shapes are for the size of `ModelSpec.scale`."""
 
     name: str
     kind: str
@@ -80,10 +90,18 @@ class Layer:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything that prediction and evaluation need beside the network itself.
+    """Metadata of a network.
 
-    `seen` holds the digests of all pictures that training or the choice of the weights looked at,
-    so that no later evaluation calls them a test.
+    Args:
+        preset: Name of the preset.
+        pixels: Pixel format of the input images.
+        classes: Classes of the output.
+        scale: Scale of the input images.
+        normalization: Normalisation of the input.
+        geometry: Valid sizes and receptive field.
+        seen: Digests of all training and validation images, with those of the model that training
+            started from, so that no evaluation takes them for test images.
+        layers: Summary of the network.
     """
 
     preset: str
@@ -97,152 +115,135 @@ class ModelSpec:
 
     @property
     def parameters(self) -> int:
-        """Number of the network's weights."""
+        """Number of weights of the network."""
         return sum(layer.parameters for layer in self.layers)
 
     def to_json(self) -> str:
-        """The metadata of an exported file."""
+        """Metadata as the JSON text of an exported file."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
 
 
+Size = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
+MaskValue = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COLOUR)]
+Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
+Weights = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+
+
+class _Record(msgspec.Struct, forbid_unknown_fields=True):
+    """A part of the metadata; its fields are those of the dataclass that it becomes."""
+
+
+class _Pixels(_Record):
+    channels: Side
+    dtype: ShortText
+    low: tuple[Finite, ...]
+    high: tuple[Finite, ...]
+    channel_axis: ShortText
+
+
+class _Classes(_Record):
+    names: tuple[ShortText, ...]
+    values: tuple[MaskValue, ...]
+    background: Size | None
+    border: Size | None
+    colours: tuple[tuple[Byte, Byte, Byte], ...]
+    kind: ShortText
+    ignore: MaskValue | None
+    threshold: MaskValue | None
+    labels: tuple[ShortText, ...]
+
+
+class _Scale(_Record):
+    policy: ShortText
+    height: Side
+    width: Side
+    fit: ShortText
+    factor: Finite
+
+
+class _Normalization(_Record):
+    multiply: Finite
+    add: Finite
+
+
+class _Geometry(_Record):
+    stride: Size
+    smallest_input: Size
+    margin: Size
+    reach_before: Size
+    reach_after: Size
+    tile_before: Size
+    tile_after: Size
+
+
+class _Layer(_Record):
+    name: ShortText
+    kind: ShortText
+    output_shape: tuple[Size | None, ...]
+    parameters: Weights
+
+
+class _Spec(_Record):
+    format: int
+    preset: ShortText
+    pixels: _Pixels
+    classes: _Classes
+    scale: _Scale
+    normalization: _Normalization
+    geometry: _Geometry
+    seen: tuple[Digest, ...]
+    layers: tuple[_Layer, ...]
+
+
 def spec_from_json(text: str, source: str) -> ModelSpec:
-    """Reads back what `ModelSpec.to_json` wrote, trusting nothing.
+    """Reads metadata as `ModelSpec.to_json` writes it; any other text is refused.
 
     Args:
-        source: The file that it comes from, for the error.
+        text: Metadata of a model file.
+        source: Name of the file for error messages.
 
     Raises:
-        ModelFileError: It is not JSON, or a value is missing, of the wrong type or out of bounds.
+        ModelFileError: The text is not JSON, or a value is missing, of a wrong type or out of
+            bounds.
     """
-    if len(text) > MAX_METADATA:
-        raise _damaged(source, f"its metadata has {len(text)} characters")
-    try:
-        raw = json.loads(text)
+    remedy = "accepted are models that unetkit exported; export it again from its run folder"
+    with refusing(source, remedy, ModelFileError):
+        if len(text) > MAX_METADATA:
+            raise RecordError(f"its metadata has {len(text)} characters")
+        raw = parse_json(text)
         if not isinstance(raw, dict) or raw.get("format") != FORMAT:
-            found = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
-            raise _damaged(source, f"its metadata is of format {found!r}, not {FORMAT}")
-        spec = ModelSpec(
-            preset=_text(raw["preset"]),
-            pixels=_pixels(raw["pixels"]),
-            classes=_classes(raw["classes"]),
-            scale=_scale(raw["scale"]),
-            normalization=Normalization(**_numbers(Normalization, raw["normalization"])),
-            geometry=_geometry(raw["geometry"]),
-            seen=tuple(_digest(text) for text in raw["seen"]),
-            layers=tuple(_layer(row) for row in raw["layers"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError, ConfigError) as error:
-        if isinstance(error, ModelFileError):
-            raise
-        raise _damaged(source, f"its metadata is damaged ({error})") from error
-    return spec
+            found = raw.get("format") if isinstance(raw, dict) else raw
+            raise RecordError(f"its metadata has the format {shorten(found)}, not {FORMAT}")
+        record = convert(raw, _Spec)
+        for value in _texts(record):
+            if not value.isprintable():
+                raise RecordError(f"its metadata has the unprintable text {shorten(value)}")
+        return _spec(record)
 
 
-def _damaged(source: str, what: str) -> ModelFileError:
-    return ModelFileError(
-        f"{source} cannot be used: {what}; accepted are models that unetkit exported; "
-        "export it again from its run folder"
-    )
+def _texts(record: _Spec) -> list[str]:
+    own = [record.preset, *record.classes.names, *record.classes.labels]
+    return own + [text for layer in record.layers for text in (layer.name, layer.kind)]
 
 
-def _keys(kind: type, raw: Any) -> Mapping[str, Any]:
-    names = {entry.name for entry in fields(kind)}
-    if not isinstance(raw, dict) or set(raw) != names:
-        raise ValueError(f"{kind.__name__} should have {sorted(names)}")
-    return raw
-
-
-def _numbers(kind: type, raw: Any) -> dict[str, float]:
-    return {name: _number(value) for name, value in _keys(kind, raw).items()}
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not np.isfinite(value):
-        raise ValueError(f"{value!r:.60} is not a number")
-    return float(value)
-
-
-def _whole(value: Any, least: int = 0, most: int = LIMIT) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-        raise ValueError(f"{value!r} is not a whole number from {least} to {most}")
-    return value
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
-        raise ValueError(f"{value!r:.60} is not a short text")
-    return value
-
-
-def _classes(raw: Any) -> Classes:
-    raw = _keys(Classes, raw)
-    count = len(raw["names"])
-
-    def index(value: Any) -> int | None:
-        return None if value is None else _whole(value, 0, count - 1)
-
-    return Classes(
-        names=tuple(_text(name) for name in raw["names"]),
-        values=tuple(_whole(value, most=LARGEST_COLOUR) for value in raw["values"]),
-        background=index(raw["background"]),
-        border=index(raw["border"]),
-        colours=tuple(_colour(colour) for colour in raw["colours"]),
-        kind=_text(raw["kind"]),
-        ignore=_value(raw["ignore"]),
-        threshold=_value(raw["threshold"]),
-        labels=tuple(_text(label) for label in raw["labels"]),
-    )
-
-
-def _value(raw: Any) -> int | None:
-    return None if raw is None else _whole(raw, most=LARGEST_COLOUR)
-
-
-def _pixels(raw: Any) -> PixelFormat:
-    raw = _keys(PixelFormat, raw)
-    return PixelFormat(
-        channels=_whole(raw["channels"], 1),
-        dtype=_text(raw["dtype"]),
-        low=tuple(_number(value) for value in raw["low"]),
-        high=tuple(_number(value) for value in raw["high"]),
-        channel_axis=_text(raw["channel_axis"]),
-    )
-
-
-def _colour(raw: Any) -> tuple[int, int, int]:
-    red, green, blue = (_whole(value, 0, 255) for value in raw)
-    return red, green, blue
-
-
-def _scale(raw: Any) -> Scale:
-    raw = _keys(Scale, raw)
-    return Scale(
-        policy=raw["policy"],
-        height=_whole(raw["height"], 1),
-        width=_whole(raw["width"], 1),
-        fit=raw["fit"],
-        factor=float(raw["factor"]),
-    )
-
-
-def _geometry(raw: Any) -> Geometry:
-    geometry = Geometry(**{name: _whole(n) for name, n in _keys(Geometry, raw).items()})
+def _spec(record: _Spec) -> ModelSpec:
+    geometry = Geometry(**_values(record.geometry))
     if geometry.stride < 1 or geometry.smallest_input <= 2 * geometry.margin:
-        raise ValueError(f"sizes that cannot be: {geometry}")
-    return geometry
-
-
-def _digest(value: Any) -> str:
-    if not isinstance(value, str) or len(value) != 2 * DIGEST_BYTES:
-        raise ValueError(f"{value!r:.60} is no digest")
-    return value
-
-
-def _layer(raw: Any) -> Layer:
-    raw = _keys(Layer, raw)
-    return Layer(
-        name=_text(raw["name"]),
-        kind=_text(raw["kind"]),
-        output_shape=tuple(None if n is None else _whole(n) for n in raw["output_shape"]),
-        parameters=_whole(raw["parameters"], most=2**40),
+        raise RecordError(f"its metadata has sizes that do not fit together: {geometry}")
+    return ModelSpec(
+        preset=record.preset,
+        pixels=PixelFormat(**_values(record.pixels)),
+        classes=Classes(**_values(record.classes)),
+        scale=Scale(**_values(record.scale)),
+        normalization=Normalization(**_values(record.normalization)),
+        geometry=geometry,
+        seen=record.seen,
+        layers=tuple(Layer(**_values(layer)) for layer in record.layers),
     )
+
+
+def _values(record: _Record) -> dict[str, Any]:
+    return msgspec.structs.asdict(record)

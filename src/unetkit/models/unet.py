@@ -1,12 +1,13 @@
 """The whole U-Net, from top to bottom: configuration, presets, builder, blocks.
 
-An encoder halves the image again and again while its features grow, a decoder brings it back to
-size, and at each size a skip connection hands over what the encoder saw, so that the decoder
-knows where things are as well as what they are (Ronneberger, Fischer, Brox 2015).
+An encoder halves the feature maps at each level while the number of channels grows; a decoder
+brings them back to the input size. At each level a skip connection concatenates the encoder's
+features, so that the decoder has exact positions as well as context (Ronneberger, Fischer, Brox
+2015).
 
-Normalisation never looks at the whole image: its statistics are learnt (BatchNorm) or absent, so
-what the network says of a pixel depends on the pixels within its reach and on nothing else.
-Which sizes fit and how far a pixel looks is computed in `geometry`.
+Normalisation uses learnt statistics (BatchNorm) or none, never those of the current image. The
+output at a pixel therefore depends only on the pixels within its receptive field, which is what
+makes tiled prediction exact. `geometry` computes input sizes, output sizes and the receptive field.
 """
 
 from dataclasses import asdict, dataclass
@@ -17,7 +18,8 @@ from keras import KerasTensor, initializers, layers
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.models.geometry import Geometry, skip_crops, unet_geometry
 
-TRUNCATED_DEVIATION = 0.87962566103423978  # of a standard normal cut off at two deviations
+# Standard deviation of a standard normal distribution truncated at two standard deviations.
+TRUNCATED_DEVIATION = 0.87962566103423978
 
 CHOICES: dict[str, tuple[object, ...]] = {
     "padding": ("same", "valid"),
@@ -31,23 +33,26 @@ CHOICES: dict[str, tuple[object, ...]] = {
 
 @dataclass(frozen=True)
 class UNetConfig:
-    """What distinguishes one U-Net from another, apart from its channels and classes.
+    """Architecture of a U-Net, without its numbers of input channels and classes.
 
     Args:
-        filters: Channels of each level, from the full size to the bottleneck; any number of levels.
+        filters: Number of channels of each level, from the input size to the bottleneck; two levels
+            or more.
         padding: "same", or "valid" for the paper's unpadded convolutions.
-        normalization: "batch": BatchNorm after each convolution. "frozen": one at the end of each
-            encoder block, whose statistics stay 0 and 1. "none".
-        residual: Adds each block's input to its output.
-        stem_stride: 2 halves the image once before the first block: a quarter of the work.
+        normalization: "batch" for BatchNorm after each convolution; "frozen" for one BatchNorm at
+            the end of each encoder block, whose statistics stay 0 and 1; or "none".
+        residual: Whether to add each block's input to its output.
+        stem_stride: Stride of a convolution before the first block: 2 for a quarter of the
+            computation, 1 for no such convolution.
         up_kernel: Kernel size of the transposed convolutions, 2 or 3.
-        up_activation: "linear" or "relu", after a transposed convolution.
-        head_filters: Channels of one more 3x3 convolution before the logits; 0 for none.
-        dropout: Share of features dropped at the end of the two deepest encoder blocks.
-        initializer: "he": truncated normal; "gaussian": untruncated, as the paper has it.
+        up_activation: Activation of the transposed convolutions, "linear" or "relu".
+        head_filters: Number of channels of one more 3x3 convolution before the logits; 0 for none.
+        dropout: Dropout rate at the end of the two deepest encoder blocks, from 0 to below 1.
+        initializer: Initializer of the convolutions: "he" (truncated normal), or "gaussian"
+            (untruncated, as in the paper).
 
     Raises:
-        ConfigError: A value is not accepted, or two exclude each other.
+        ConfigError: A value is not accepted, or two values exclude each other.
     """
 
     filters: tuple[int, ...] = (16, 32, 64, 128, 256)
@@ -66,48 +71,45 @@ class UNetConfig:
             value = getattr(self, name)
             if value not in accepted:
                 raise ConfigError(
-                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
-                    "choose one of them"
+                    f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                 )
         if len(self.filters) < 2 or min(self.filters) < 1:
             raise ConfigError(
                 f"filters is {list(self.filters)}; accepted are at least two positive numbers, one "
-                "a level; name the channels of each level, as in [16, 32, 64]"
+                "per level, such as [16, 32, 64]"
             )
         if not 0 <= self.dropout < 1:
-            raise ConfigError(
-                f"dropout is {self.dropout}; accepted is a share from 0 to below 1; use 0 for none"
-            )
+            raise ConfigError(f"dropout is {self.dropout}; accepted are rates from 0 to below 1")
         if self.head_filters < 0:
             raise ConfigError(
-                f"head_filters is {self.head_filters}; accepted are whole numbers from 0 up; use 0 "
-                "for no convolution before the logits"
+                f"head_filters is {self.head_filters}; accepted are whole numbers of 0 or "
+                "more; use 0 for no convolution before the logits"
             )
-        # Each of them would let an unpadded network see where its input ends.
+        # Each of them pads at the edges of its input, which an unpadded network must not do.
         if self.padding == "valid" and (
             self.residual or self.stem_stride == 2 or self.up_kernel == 3
         ):
             raise ConfigError(
                 "padding is 'valid' with residual blocks, a strided stem or 3x3 up-convolutions; "
-                "unpadded networks are accepted without; set residual = false, stem_stride = 1 and "
-                "up_kernel = 2"
+                "accepted are unpadded networks without them; set residual = false, "
+                "stem_stride = 1 and up_kernel = 2"
             )
 
     @property
     def depth(self) -> int:
-        """Number of poolings."""
+        """Number of pooling layers."""
         return len(self.filters) - 1
 
     @property
     def geometry(self) -> Geometry:
-        """Valid sizes, output sizes and reach."""
+        """Valid input sizes, output sizes and receptive field."""
         return unet_geometry(
             self.depth, self.padding, self.stem_stride, self.up_kernel, self.head_filters > 0
         )
 
 
 PRESETS: dict[str, UNetConfig] = {
-    # Small enough to train well on two cores: the strided stem makes it four times as fast.
+    # Small enough to train on two cores: the strided stem makes it four times as fast.
     "fast": UNetConfig(),
     # The TensorFlow notebook's graph: 8,643,779 parameters at 3 channels and 3 classes.
     "notebook": UNetConfig(
@@ -135,14 +137,14 @@ PRESETS: dict[str, UNetConfig] = {
 
 
 def preset_config(name: str) -> UNetConfig:
-    """The configuration of a preset.
+    """The architecture of a preset.
 
     Raises:
-        ConfigError: There is no preset of this name.
+        ConfigError: No preset has this name.
     """
     if not isinstance(name, str) or name not in PRESETS:
         raise ConfigError(
-            f"preset {name!r} is unknown; accepted are {', '.join(map(repr, PRESETS))}; "
+            f"preset {name!r} is unknown; accepted are {', '.join(map(repr, PRESETS))}"
             f"{did_you_mean(str(name), PRESETS)}"
         )
     return PRESETS[name]
@@ -151,21 +153,21 @@ def preset_config(name: str) -> UNetConfig:
 def build_unet(
     config: UNetConfig | str = "fast", *, in_channels: int = 3, num_classes: int = 2
 ) -> keras.Model:
-    """Builds a U-Net that takes images of any valid size.
+    """Builds a U-Net for images of any valid size.
 
     Args:
-        config: A configuration, or the name of a preset.
-        in_channels: Channels of the image, 1 or more.
-        num_classes: Classes, 2 or more.
+        config: Architecture, or the name of a preset.
+        in_channels: Number of image channels, 1 or more.
+        num_classes: Number of classes with the background, 2 or more.
 
     Returns:
         A Keras model from normalised images, (B, H, W, in_channels) float32, to logits,
-        (B, H', W', num_classes) float32; H' and W' are H and W when padded, else smaller by
-        twice the margin of `config.geometry`.
+        (B, H', W', num_classes) float32. H' and W' equal H and W with padding, else they are
+        smaller by twice the margin of `config.geometry`.
 
     Raises:
-        ConfigError: An unknown preset, or fewer than 1 channel or 2 classes.
-        SizeError: From the model, when it is called with images of a size that it does not take.
+        ConfigError: The preset is unknown, or there is no channel or only one class.
+        SizeError: The model is called with images of an invalid size.
 
     Source: Ronneberger, Fischer, Brox, MICCAI 2015.
 
@@ -190,11 +192,12 @@ def build_unet(
         x = _encoder_block(x, filters, dropout, config, f"encoder{level}")
         if level < config.depth:
             skips.append(x)
-            x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)  # half the size
+            x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)  # (B, H/2, W/2, F)
 
     crops = skip_crops(config.depth, config.padding)
     for level in reversed(range(config.depth)):
-        x = _up_convolution(x, config.filters[level], config, f"decoder{level}_up")  # twice it
+        # From (B, h, w, C) to (B, 2h, 2w, F).
+        x = _up_convolution(x, config.filters[level], config, f"decoder{level}_up")
         skip = skips[level]
         if crops[level]:
             skip = layers.Cropping2D(crops[level], name=f"decoder{level}_crop")(skip)
@@ -205,20 +208,20 @@ def build_unet(
         x = _up_convolution(x, config.filters[0], config, "head_up")  # (B, H, W, F0)
     if config.head_filters:
         x = _convolution(x, config.head_filters, config, "head")
-    # Glorot, not He: nothing is rectified after the last layer. Whole precision also where the rest
-    # has half of it: the loss needs it.
+    # Glorot, not He: no ReLU follows the last layer. Single precision also where the other layers
+    # have half precision: the loss needs it.
     logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)  # (B, H', W', K)
     return keras.Model(image, logits, name="unet")
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
 class SizeCheck(layers.Layer):
-    """Hands images on unchanged, or says which sizes the network takes.
+    """Passes images on unchanged, or raises SizeError with the valid sizes.
 
-    Without it a wrong size shows deep in the decoder, as two arrays that cannot be concatenated.
+    Without this layer, a wrong size fails in the decoder with an error of `Concatenate`.
 
     Args:
-        geometry: The fields of the network's `Geometry`.
+        geometry: Fields of the network's `Geometry`.
     """
 
     def __init__(self, geometry: dict[str, int], **keywords) -> None:
@@ -241,10 +244,10 @@ class SizeCheck(layers.Layer):
 
 @keras.saving.register_keras_serializable(package="unetkit")
 class FrozenBatchNormalization(layers.BatchNormalization):
-    """BatchNorm whose scale and shift learn while its statistics stay 0 and 1.
+    """BatchNorm with trainable scale and shift, whose statistics stay 0 and 1.
 
     The notebook calls the layer with training=False. Keras 3's functional models override that
-    argument when they train, so the layer itself has to insist.
+    argument during training, so the layer sets it in its own `call`.
     """
 
     def call(self, inputs, training=None, mask=None):
@@ -263,7 +266,7 @@ def _encoder_block(
 
 
 def _block(x: KerasTensor, filters: int, config: UNetConfig, name: str) -> KerasTensor:
-    """Two 3x3 convolutions; with `residual`, the block's input is added before the last ReLU."""
+    """Two 3x3 convolutions; if `residual`, the block's input is added before the last ReLU."""
     if not config.residual:
         x = _convolution(x, filters, config, f"{name}_conv1")
         return _convolution(x, filters, config, f"{name}_conv2")
@@ -291,13 +294,13 @@ def _convolution(
         kernel,
         strides=strides,
         padding=config.padding,
-        use_bias=not batch_norm,  # BatchNorm shifts anyway
+        use_bias=not batch_norm,  # BatchNorm has a bias of its own
         kernel_initializer=_initializer(config, fan_in=kernel * kernel * x.shape[-1]),
         name=name,
     )(x)
     if batch_norm:
-        # Keras's momentum of 0.99 needs several hundred steps to forget its start; runs of a few
-        # minutes have no more than that.
+        # With Keras's default momentum of 0.99, the initial statistics fade over several hundred
+        # steps; runs of a few minutes have no more than that.
         x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x
 
@@ -309,7 +312,7 @@ def _up_convolution(x: KerasTensor, filters: int, config: UNetConfig, name: str)
         config.up_kernel,
         strides=2,
         padding="same",
-        # Each output pixel of a 2x2 kernel sees each input channel once.
+        # With a 2x2 kernel, each output pixel depends on each input channel once.
         kernel_initializer=(
             _initializer(config, fan_in=x.shape[-1]) if rectified else "glorot_uniform"
         ),
@@ -322,5 +325,5 @@ def _initializer(config: UNetConfig, fan_in: int) -> initializers.Initializer:
     deviation = (2.0 / fan_in) ** 0.5  # Ronneberger et al., section 3
     if config.initializer == "gaussian":
         return initializers.RandomNormal(stddev=deviation)
-    # As Keras's HeNormal, which would mistake a transposed convolution's outputs for its inputs.
+    # As Keras's HeNormal, which takes the outputs of a transposed convolution for its inputs.
     return initializers.TruncatedNormal(stddev=deviation / TRUNCATED_DEVIATION)

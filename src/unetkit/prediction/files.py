@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unetkit._shared.threads import Share, in_order
+from unetkit._shared.threads import Budget, in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.io.zarr_reader import require_zarr
 from unetkit.prediction.large_images import metadata_of, predict_windows, store_beside
@@ -192,7 +192,7 @@ def predict_files(
     one, threads = predictor, 1
     if len(ordinary) > 1:
         one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
-    together = Share(WHOLE_PIXELS)
+    together = Budget(WHOLE_PIXELS)
 
     def predict_ordinary(job: Job) -> Prediction:
         with together.taken(job.pixels):

@@ -1,7 +1,4 @@
-"""The main job, once, on data that the package makes itself: train, evaluate, predict.
-
-Everything goes through the functions that users call on their own folders.
-"""
+"""Demonstration on synthetic data: train, evaluate and predict, with the public functions."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +19,12 @@ PREDICTED = 6
 
 @dataclass(frozen=True)
 class Demonstration:
-    """What `demo` made.
+    """Results of `demo`.
 
     Args:
-        run: The run folder.
-        figures: What `evaluate` returned for the held-out part.
-        predictions: Folder of masks, overlays and cut-outs.
+        run: Run folder.
+        figures: Metrics on the test split, as `evaluate` returns them.
+        predictions: Folder with masks, overlays and cut-outs.
     """
 
     run: Path
@@ -38,18 +35,18 @@ class Demonstration:
 def demo(
     out: str | Path = "unetkit-demo", *, steps: int = STEPS, display: Display | None = None
 ) -> Demonstration:
-    """Makes the synthetic pets, trains the default network on them, evaluates, predicts.
+    """Creates synthetic pets, trains the default network on them, evaluates and predicts.
 
     Args:
-        out: Folder to make; it will hold data/, run/ and predictions/.
-        steps: Updates of the weights.
+        out: Folder to create, with data/, run/ and predictions/.
+        steps: Number of weight updates.
         display: Shows progress.
 
     Returns:
-        The run folder, the figures and the folder of predictions.
+        The run folder, the metrics and the folder of predictions.
 
     Raises:
-        OutputExistsError: `out` is in use.
+        OutputExistsError: `out` exists and is not empty.
     """
     display = display or Display()
     out = Path(out)
@@ -58,7 +55,7 @@ def demo(
             f"folder {out} exists and is not empty; accepted is a new or an empty folder; name "
             "another with --out, or remove it"
         )
-    display.say(f"making {PAIRS} synthetic pets in {out / 'data'}")
+    display.say(f"creating {PAIRS} synthetic pets in {out / 'data'}")
     data = write_synthetic_pets(out / "data", count=PAIRS)
     run = train(data, out=out / "run", config={"training": {"steps": steps}}, display=display)
     result = evaluate(run, data, display=display)

@@ -1,23 +1,25 @@
-"""`runs`: every run below a folder, how far it came and how good it was.
+"""`runs`: a list of all runs in a folder, with their progress and metrics.
 
-Nothing is loaded but small text files. A folder that is damaged is listed with what is wrong with
-it, so that one bad run hides no other.
+Only small text files are read. A damaged run is listed with its problem, so that it does not hide
+the others.
 """
 
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+import msgspec
 
 from unetkit._shared import run_folder
 from unetkit._shared.manifest import read_manifest
+from unetkit._shared.records import LARGEST_NUMBER, convert, read_json, refusing
 from unetkit.errors import DataNotFoundError, UnetkitError
-from unetkit.evaluation.results import LIMIT, RESULT_NAME
+from unetkit.evaluation.results import RESULT_NAME
 
-# Folders of a run, in which no other runs are.
+# Subfolders of a run that contain no other runs.
 OWN_FOLDERS = (
     run_folder.CACHE,
     run_folder.CHECKPOINTS,
@@ -25,10 +27,10 @@ OWN_FOLDERS = (
     run_folder.TENSORBOARD,
 )
 EVALUATIONS = "evaluation-*"
-# One of these tells a run from another program's config.toml.
+# Any of these files shows that a config.toml is that of a run.
 OWN_FILES = (run_folder.SPLIT, run_folder.CURVES, run_folder.WEIGHTS, run_folder.MODEL)
-# What changes as a training goes on.
-SIGNS_OF_LIFE = (
+# Files that change during training.
+CHANGING_FILES = (
     run_folder.MANIFEST,
     run_folder.LOG,
     run_folder.CURVES,
@@ -38,26 +40,26 @@ SIGNS_OF_LIFE = (
 
 
 def list_runs(folder: str | Path) -> list[dict[str, Any]]:
-    """Finds every run folder below a folder, folds included, the newest first.
+    """Lists all run folders in a folder and its subfolders, with folds, the newest first.
 
     Args:
-        folder: Looked through to any depth; links to folders are not followed.
+        folder: Folder to search; links to folders are not followed.
 
     Returns:
         For each run: `run` (its path), `date`, `preset`, `data`, `state` ("finished",
-        "interrupted", "failed", "training", or None if it is not known), `steps_done`, `steps`,
-        `minutes`, `best_step`, `best_mean_iou` (on the validation part), `last_change` (when a file
-        of it last changed), `evaluations` (folder, part, data and mean IoU over all pixels of
-        each), and `problem`: what is wrong with it, or None. What is not known is None.
+        "interrupted", "failed" or "training"), `steps_done`, `steps`, `minutes`, `best_step`,
+        `best_mean_iou` (on the validation split), `last_change` (time of the last change of a
+        file), `evaluations` (folder, split, data and mean IoU over all pixels of each), and
+        `problem`. Values that are unknown or do not exist are None.
 
     Raises:
-        DataNotFoundError: There is no such folder.
+        DataNotFoundError: The folder does not exist.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise DataNotFoundError(
             f"folder {folder} {'is a file' if folder.exists() else 'does not exist'}; accepted is "
-            "a folder with runs below it; check the path"
+            "a folder with runs below it"
         )
     found = sorted((_describe(run) for run in _find(folder)), key=lambda run: run["run"])
     return sorted(found, key=lambda run: run["date"] or "", reverse=True)
@@ -78,7 +80,7 @@ def _find(folder: Path) -> Iterator[Path]:
 
 
 def _is_run(path: Path, files: list[str]) -> bool:
-    """Whether a folder with a config.toml is a run; one that cannot be read is taken for one."""
+    """Whether a folder with a config.toml is a run; true if the file cannot be read."""
     if run_folder.MANIFEST in files or not set(OWN_FILES).isdisjoint(files):
         return True
     try:
@@ -96,8 +98,8 @@ def _describe(run: Path) -> dict[str, Any]:
         manifest = read_manifest(run)
     except DataNotFoundError:
         problems.append(
-            f"{run} holds no {run_folder.MANIFEST}: training has not begun, or another version "
-            "made it"
+            f"{run} holds no {run_folder.MANIFEST}: training has not begun, or was done by another "
+            "version"
         )
     except UnetkitError as error:
         problems.append(str(error))
@@ -138,7 +140,7 @@ def _text(value: Any) -> str | None:
 def _steps(choices: Mapping[str, Any]) -> int | None:
     training = choices.get("training")
     steps = training.get("steps") if isinstance(training, dict) else None
-    return steps if type(steps) is int and 0 < steps < LIMIT else None
+    return steps if type(steps) is int and 0 < steps < LARGEST_NUMBER else None
 
 
 def _minutes(manifest: Mapping[str, Any]) -> float | None:
@@ -150,7 +152,7 @@ def _minutes(manifest: Mapping[str, Any]) -> float | None:
 
 
 def _date(text: str | None) -> str | None:
-    """A moment in the form that sorts, in UTC; None if it is none."""
+    """A time in ISO format and UTC; None if the text is not a time."""
     try:
         moment = datetime.fromisoformat(text or "")
         if moment.tzinfo is None:
@@ -162,10 +164,10 @@ def _date(text: str | None) -> str | None:
 
 def _last_change(run: Path) -> str | None:
     times = []
-    for name in SIGNS_OF_LIFE:
+    for name in CHANGING_FILES:
         try:
             times.append((run / name).stat().st_mtime)
-        except OSError:  # not there
+        except OSError:  # it does not exist
             continue
     try:
         return datetime.fromtimestamp(max(times), UTC).isoformat(timespec="seconds")
@@ -173,17 +175,35 @@ def _last_change(run: Path) -> str | None:
         return None
 
 
+class _Summed(TypedDict):
+    mean_iou: Annotated[float, msgspec.Meta(ge=0, le=1)] | None
+
+
+class _Resolution(TypedDict):
+    summed: _Summed
+
+
+class _Figures(TypedDict):
+    original: _Resolution
+
+
+class _Evaluation(TypedDict):
+    """The keys of evaluation.json that a list shows."""
+
+    part: str
+    data: str
+    figures: _Figures
+
+
 def _read_evaluation(file: Path) -> dict[str, Any]:
-    """An evaluation's part and mean IoU over all pixels; no more of it is looked at."""
+    """Folder, split and mean IoU over all pixels of an evaluation, and what is wrong with it."""
     row: dict[str, Any] = {"folder": file.parent.name, "part": None, "data": None}
     row |= {"mean_iou": None, "problem": None}
     try:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        with refusing(file, "evaluate again with --overwrite"):
+            result = convert(read_json(file), _Evaluation)
         value = result["figures"]["original"]["summed"]["mean_iou"]
-        if value is not None and (type(value) not in (int, float) or not 0 <= value <= 1):
-            raise ValueError(f"mean_iou is {value!r:.40}")
-        row |= {"part": _text(result["part"]), "data": _text(result["data"]), "mean_iou": value}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        what = f"{error} is missing" if isinstance(error, KeyError) else error
-        row["problem"] = f"{file} cannot be used ({what}); evaluate again with --overwrite"
+        row |= {"part": result["part"], "data": result["data"], "mean_iou": value}
+    except (UnetkitError, FileNotFoundError) as error:
+        row["problem"] = str(error)
     return row

@@ -1,11 +1,11 @@
-"""`verify`: whether a run could be repeated here and now, and what stands against it.
+"""`verify`: whether a run can be reproduced on this machine, and what prevents it.
 
-    data          every file hashed again and held against what training saw
-    environment   versions, processor, threads, device: then and now
-    files         whether those of the run itself are whole
+    data          every file is hashed again and compared with the run's split.json
+    environment   versions, processor, threads and device, then and now
+    files         files of the run folder that are damaged or missing
 
-Each difference comes with what it means: another training, figures within noise, or nothing at all.
-Nothing is trained, and nothing is written.
+Each difference is reported with its effect: on the training, on the bytes only, or none. Nothing is
+trained, and nothing is written.
 """
 
 import platform
@@ -38,23 +38,23 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.training import backend
 from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
 
-# What a difference means, the worst first.
+# Effects of differences, the worst first.
 EFFECTS = {
-    "data": "Other data make another training: neither the bytes nor the figures of this run can "
-    "be expected.",
-    "code": "Another version of unetkit may do things in another way (CHANGELOG.md says which): "
-    "the same bytes cannot be expected, and figures only within the noise between seeds.",
-    "bytes": "What computes is not what it was, and may round in another way: the same bytes "
-    "cannot be expected, only figures within the noise between seeds.",
-    "split": "Another version of scikit-learn may cut the parts in another way: the run's own cut "
-    "is taken with --split {split}",
-    "export": "What exports and predicts is not what it was: the weights are not touched by that, "
-    "but model.onnx may have other bytes.",
-    "check": "What only examines data is not what it was: the weights are not touched by that.",
-    "files": "Files of the run are damaged or gone: restore them from a copy, or train again.",
+    "data": "The data have changed: neither the bytes nor the metrics of this run can be "
+    "reproduced.",
+    "code": "Another version of unetkit may compute differently (see CHANGELOG.md): the bytes "
+    "cannot be reproduced, and the metrics only within the variation between seeds.",
+    "bytes": "Another library, processor, device or number of threads may round differently: the "
+    "bytes cannot be reproduced, and the metrics only within the variation between seeds.",
+    "split": "Another version of scikit-learn may split the pairs differently: to use the split of "
+    "this run, train with --split {split}",
+    "export": "Another library for export or prediction is installed: the weights do not depend on "
+    "it, but model.onnx may have other bytes.",
+    "check": "Another library for checks of data is installed: the weights do not depend on it.",
+    "files": "Files of the run are damaged or missing: restore them from a copy, or train again.",
 }
-NOTHING = ""  # effect of what is told, but changes nothing
-# Packages by what they have a part in; all others compute.
+NO_EFFECT = ""  # of differences that are reported only
+# Effects of packages; that of all others is "bytes".
 PACKAGE_EFFECTS = {
     "scikit-learn": "split",
     "scikit-image": "check",
@@ -66,13 +66,13 @@ H5_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
 
 @dataclass(frozen=True)
-class Files:
-    """A pair's files as they are now.
+class FileHashes:
+    """Hashes of a pair's files as they are now.
 
     Args:
-        pair: The pair.
-        image_sha256: Of the image's file, or why it cannot be read.
-        mask_sha256: Of the mask's file, likewise.
+        pair: Pair of image and mask.
+        image_sha256: SHA-256 of the image file, or the reason why it cannot be read.
+        mask_sha256: SHA-256 of the mask file, or the reason why it cannot be read.
     """
 
     pair: Pair
@@ -83,22 +83,22 @@ class Files:
 def verify(
     run: str | Path, data: str | Path | None = None, *, display: Display | None = None
 ) -> dict[str, Any]:
-    """Says whether a run's data, environment and files are still what they were.
+    """Checks whether a run's data, environment and files are still the same.
 
     Args:
         run: Run folder.
-        data: Where its data lie now, if they were moved.
+        data: Path of the data, if they were moved.
         display: Shows progress.
 
     Returns:
-        `same`, whether all of it is; `data` with the pairs that are changed, missing, new or in
-        another part; `environment`, a row for each version, the processor, the threads and the
-        device, then and now; `files` of the run with what is wrong with each, or None; and
-        `conclusions`, sentences of what that means for repeating the run.
+        `same`, whether nothing has changed that matters; `data` with the pairs that are changed,
+        missing, new or in another split; `environment`, a row for each version, the processor, the
+        threads and the device, then and now; `files` of the run with the problem of each, or None;
+        and `conclusions`, sentences on whether the run can be reproduced.
 
     Raises:
-        DataNotFoundError, DataError: There is no run, its manifest is damaged, or `data` is not
-            there.
+        DataNotFoundError: The run, its manifest or `data` does not exist.
+        DataError: The manifest of the run is damaged.
     """
     display = display or Display()
     run = Path(run)
@@ -117,7 +117,7 @@ def verify(
         effects.add("data")
     if any(row["problem"] for row in result["files"]):
         effects.add("files")
-    effects.discard(NOTHING)
+    effects.discard(NO_EFFECT)
     return {
         **result,
         "same": not effects,
@@ -148,7 +148,7 @@ def _compare_data(run: Path, data: str | Path | None, display: Display) -> dict[
     except UnetkitError as error:
         if data is not None:
             raise
-        advice = "if the data lie elsewhere now, name the place with --data"
+        advice = "if the data were moved, give their path with --data"
         return found | {"same": False, "problem": f"{error}; {advice}"}
     return _compare_pairs(found, split, dataset, choices, display)
 
@@ -185,7 +185,7 @@ def _compare_pairs(
         {"name": name, "part": recorded[name].part, "why": _why_missing(name, dataset)}
         for name in gone
     ]
-    if chosen_by is None:  # else the split file says which pairs there are
+    if chosen_by is None:  # else the split file lists all pairs
         found["new"] = [
             {"name": pair.name, "file": str(pair.image)}
             for pair in dataset.pairs
@@ -195,8 +195,8 @@ def _compare_pairs(
     return found | {"same": not differs, "sha256": data_digest(pairs_now)}
 
 
-def _hash_pair(pair: Pair) -> Files:
-    return Files(pair, *(_hash_file(path) for path in (pair.image, pair.mask)))
+def _hash_pair(pair: Pair) -> FileHashes:
+    return FileHashes(pair, *(_hash_file(path) for path in (pair.image, pair.mask)))
 
 
 def _hash_file(path: Path) -> str:
@@ -207,21 +207,24 @@ def _hash_file(path: Path) -> str:
 
 
 def _given_parts(dataset: Dataset, chosen_by: Any) -> Mapping[str, str]:
-    """The part that a split file, or else lists or folders, give to each pair."""
+    """Split of each pair by name, from a split file, or else from lists or folders."""
     if chosen_by is None:
         return dataset.parts
     try:
         names = read_split_names(str(chosen_by))
-    except UnetkitError:  # told of with config.toml, which names it
+    except UnetkitError:  # reported with config.toml, which has its path
         return {}
     return {name: part for part, members in names.items() for name in members}
 
 
 def _part_now(then: PairRecord, given: Mapping[str, str], *, is_cut: bool) -> str:
-    """The part that a pair would be in now.
+    """Split of a pair in a training now.
 
     Args:
-        is_cut: Whether parts that nobody names are cut from the one for training.
+        then: The pair in the run.
+        given: Split of each pair by name, if lists, folders or a split file have it.
+        is_cut: Whether validation and test pairs that are not given are taken from the training
+            pairs.
     """
     part = given.get(then.name, then.part)
     if part in ("train", "trainval") and is_cut and then.part not in given.values():
@@ -230,7 +233,7 @@ def _part_now(then: PairRecord, given: Mapping[str, str], *, is_cut: bool) -> st
 
 
 def _why_missing(name: str, dataset: Dataset) -> str:
-    """What `check` has to say of a file of this stem, if anything."""
+    """Problem with a file of a missing pair's name, or a general reason."""
     stem = PurePosixPath(name).name
     for problem in dataset.problems:
         if any(file.stem == stem for file in problem.files):
@@ -239,7 +242,7 @@ def _why_missing(name: str, dataset: Dataset) -> str:
 
 
 def _choices(run: Path) -> dict[str, Any]:
-    """The run's config.toml as tables; empty where it is damaged, which is told of elsewhere."""
+    """The run's config.toml; empty if it is damaged, which is reported with the files."""
     try:
         return tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -254,12 +257,12 @@ def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 def _sources(choices: Mapping[str, Any]) -> Sources:
     try:
         return Sources(**_table(choices, "sources"))
-    except (TypeError, ConfigError):  # another version's keys
+    except (TypeError, ConfigError):  # keys of another version
         return Sources()
 
 
 def _compare_environment(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row for each thing that may have a part in the result: then, now, and what it changes."""
+    """A row for each library, machine part and setting: then, now, and its effect."""
     here = provenance()
     rows = [("unetkit", manifest.get("unetkit"), here["unetkit"], "code")]
     then, now = manifest.get("versions") or {}, here["versions"]
@@ -269,14 +272,14 @@ def _compare_environment(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     rows.append(("python", manifest.get("python"), here["python"], "bytes"))
     system = str(manifest.get("platform") or "").partition("-")[0] or None
     rows.append(("system", system, platform.platform().partition("-")[0], "bytes"))
-    rows.append(("platform", manifest.get("platform"), here["platform"], NOTHING))
+    rows.append(("platform", manifest.get("platform"), here["platform"], NO_EFFECT))
     machine = manifest.get("machine") or {}
     for name in ("processor", "cores", "memory_gib"):
-        effect = NOTHING if name == "memory_gib" else "bytes"
+        effect = NO_EFFECT if name == "memory_gib" else "bytes"
         rows.append((name, machine.get(name), here["machine"][name], effect))
     rows += _compare_backend(manifest)
     git = _describe_git(manifest.get("git")), _describe_git(here["git"])
-    rows.append(("git", *git, NOTHING))
+    rows.append(("git", *git, NO_EFFECT))
     return [
         {"what": what, "then": then, "now": now, "same": then == now, "effect": effect}
         for what, then, now, effect in rows
@@ -287,12 +290,12 @@ def _compare_backend(manifest: Mapping[str, Any]) -> list[tuple[str, Any, Any, s
     device = _device_name(manifest)
     try:
         now = backend.choose_device(device)
-    except ConfigError:  # it is not there
+    except ConfigError:  # it does not exist here
         now = backend.choose_device(None)
     now = backend.describe_device(now).partition(", ")[0]
     threads = manifest.get("threads") or {}
     inter_op = backend.inter_op_threads()
-    # Training sets it to one before anything else is computed, so now it need not be one yet.
+    # Training sets it to one, which need not have happened in this process.
     if manifest.get("deterministic") and keras.backend.backend() == "tensorflow":
         inter_op = 1
     return [
@@ -304,12 +307,12 @@ def _compare_backend(manifest: Mapping[str, Any]) -> list[tuple[str, Any, Any, s
 
 
 def _device_words(manifest: Mapping[str, Any]) -> str | None:
-    """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" what stands before the comma."""
+    """The part before the comma of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow"."""
     return str(manifest.get("device") or "").partition(", ")[0] or None
 
 
 def _device_name(manifest: Mapping[str, Any]) -> str | None:
-    """Of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow" the first word."""
+    """The first word of "cpu:0 (2 cores), Keras 3.15.1 on tensorflow"."""
     return (_device_words(manifest) or "").partition(" ")[0] or None
 
 
@@ -323,7 +326,7 @@ def _describe_git(git: Mapping[str, Any] | None) -> str | None:
 def _conclude(
     run: Path, manifest: Mapping[str, Any], result: Mapping[str, Any], effects: set[str]
 ) -> list[str]:
-    """What can be expected of the same run again, the most important first."""
+    """Sentences on whether the run can be reproduced, the most important first."""
     sentences = [
         text.format(split=run / run_folder.SPLIT)
         for effect, text in EFFECTS.items()
@@ -331,11 +334,11 @@ def _conclude(
     ]
     if manifest["state"] != "finished":
         command = shlex.join(["unetkit", "train", "--resume", str(run)])
-        sentences.append(f"The run is not finished ({manifest['state']}). To go on: {command}")
+        sentences.append(f"The run is not finished ({manifest['state']}). To continue: {command}")
     if not manifest.get("deterministic"):
         sentences.append(
-            "It was trained without training.deterministic: even on the same machine the same "
-            "bytes cannot be expected, only figures within the noise between seeds."
+            "The run was trained without training.deterministic: even on the same machine the "
+            "bytes cannot be reproduced, and the metrics only within the variation between seeds."
         )
     elif not effects & {"data", "code", "bytes"}:
         words = ["train", str(result["data"]["path"]), "--config", str(run / run_folder.CONFIG)]
@@ -355,13 +358,13 @@ def _check_config(run: Path, manifest: Mapping[str, Any]) -> str | None:
     then = _without_null(manifest.get("configuration"))
     if then is not None and then != now:
         places = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
-        return f"it is not what the run was trained with: {', '.join(places)} differ"
+        return f"it differs from the configuration in the manifest: {', '.join(places)}"
     file = _table(now, "split").get("file")
     try:
         if file is not None:
             read_split_names(str(file))
     except UnetkitError as error:
-        return f"{error}; the run's own serves as well: --split {run / run_folder.SPLIT}"
+        return f"{error}; to use the split of the run instead: --split {run / run_folder.SPLIT}"
     return None
 
 
@@ -378,7 +381,7 @@ def _check_split(run: Path, manifest: Mapping[str, Any]) -> str | None:
         return str(error)
     recorded = (manifest.get("data") or {}).get("sha256")
     if recorded is not None and digest != recorded:
-        return "its names, parts or hashes are not those that the manifest has the hash of"
+        return "its names, splits or hashes differ from the hash in the manifest"
     return None
 
 
@@ -386,7 +389,7 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
     file = run / run_folder.WEIGHTS
     if not file.is_file():
         has_best = (manifest.get("best") or {}).get("step")
-        return "it is not there" if has_best or manifest["state"] == "finished" else None
+        return "it is missing" if has_best or manifest["state"] == "finished" else None
     most = file.stat().st_size
     problems: list[str] = []
 
@@ -394,9 +397,9 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
         if not isinstance(item, h5py.Dataset):
             return
         if item.nbytes > most:
-            problems.append(f"{name} claims to be larger than the file")
+            problems.append(f"{name} is declared larger than the file")
         elif np.issubdtype(item.dtype, np.number) and not np.isfinite(item[()]).all():
-            problems.append(f"{name} holds numbers that are not finite")
+            problems.append(f"{name} has values that are not finite")
 
     try:
         with h5py.File(file) as weights:
@@ -408,8 +411,8 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
 
 def _check_model(run: Path, manifest: Mapping[str, Any]) -> str | None:
     if not (run / run_folder.MODEL).is_file():
-        # Other backends than TensorFlow's export nothing.
-        return None if manifest.get("export_difference") is None else "it is not there"
+        # Backends other than TensorFlow do not export.
+        return None if manifest.get("export_difference") is None else "it is missing"
     try:
         Predictor(run / run_folder.MODEL)
     except UnetkitError as error:
@@ -420,7 +423,7 @@ def _check_model(run: Path, manifest: Mapping[str, Any]) -> str | None:
 def _check_checkpoints(run: Path, manifest: Mapping[str, Any]) -> str | None:
     files = checkpoint_files(run / run_folder.CHECKPOINTS)
     if not files and manifest["state"] == "interrupted" and manifest.get("steps_done"):
-        return "there is none, so the run cannot be resumed"
+        return "there are none, so the run cannot be resumed"
     for file in files:
         try:
             read_checkpoint(file)
@@ -429,7 +432,7 @@ def _check_checkpoints(run: Path, manifest: Mapping[str, Any]) -> str | None:
     return None
 
 
-# What is wrong with each of a run's files, or None; to be extended with what a run folder gains.
+# Checks of the files of a run; each returns the problem, or None.
 FILE_CHECKS: dict[str, Callable[[Path, Mapping[str, Any]], str | None]] = {
     run_folder.CONFIG: _check_config,
     run_folder.SPLIT: _check_split,

@@ -1,9 +1,9 @@
-"""The framework under Keras: its device, its threads, its repeatability, its word for no memory.
+"""The framework under Keras: its devices, threads, reproducibility and out-of-memory errors.
 
-TensorFlow runs operations that do not wait for each other on several threads, and sums whatever
-comes first, first: the same training ends in other bytes. With one such thread, and its own
-deterministic kernels, the bytes are the same again (benchmarks/repeatability.py has the price). On
-GPUs XLA, which computes for JAX, has to be told so, too. Both listen only before they compute.
+TensorFlow runs independent operations on several threads and adds their results in the order in
+which they finish, so that the same training ends with other bytes. With one such thread and its
+deterministic kernels, the bytes are the same (benchmarks/repeatability.py measures the cost). On
+GPUs, XLA, which compiles for JAX, needs a flag. Both settings must precede the first computation.
 """
 
 import contextlib
@@ -26,57 +26,56 @@ VARIABLES = (
     "TF_XLA_FLAGS",
 )
 DETERMINISTIC_XLA = "--xla_gpu_deterministic_ops=true"
-# What frameworks say when memory ends, but for MemoryError: the names of their errors' types, and
-# the words in those that serve for everything.
+# Errors of frameworks for a lack of memory, beside MemoryError: names of types, and words in errors
+# of general types.
 OUT_OF_MEMORY_TYPES = ("ResourceExhaustedError", "OutOfMemoryError")
 OUT_OF_MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "not enough memory")
 
 
 def make_repeatable() -> str | None:
-    """Makes everything that follows give the same bytes each time on this machine.
+    """Sets the framework to compute reproducibly, to the byte, on this machine.
 
     Returns:
-        What stands against it, as a sentence; None if nothing does.
+        The reason if that is not possible, else None.
     """
     backend = keras.backend.backend()
     if backend == "jax":
         flags = os.environ.get("XLA_FLAGS", "").split()
         if DETERMINISTIC_XLA not in flags and _jax_has_computed():
             return (
-                "JAX has computed before in this process: the same bytes cannot be promised on "
-                "GPUs; start training in a process of its own, or set "
-                f"XLA_FLAGS={DETERMINISTIC_XLA}"
+                "JAX was used before in this process, so training on GPUs is not reproducible to "
+                f"the byte; train in a new process, or set XLA_FLAGS={DETERMINISTIC_XLA}"
             )
         os.environ["XLA_FLAGS"] = " ".join(dict.fromkeys([*flags, DETERMINISTIC_XLA]))
         return None
     if backend != "tensorflow":
         return (
-            f"the Keras backend is {backend}, for which the same bytes are not promised; set "
-            "KERAS_BACKEND=tensorflow where they matter"
+            f"the Keras backend is {backend}, so training is not reproducible to the byte; set "
+            "KERAS_BACKEND=tensorflow if it should be"
         )
     import tensorflow as tf
 
     tf.config.experimental.enable_op_determinism()
     try:
         tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # it has computed already
+    except RuntimeError:  # it was used already
         if inter_op_threads() != 1:
             return (
-                "TensorFlow has computed before in this process, with several threads: the same "
-                "bytes cannot be promised; start training in a process of its own, or set "
+                "TensorFlow was used before in this process with several threads, so training is "
+                "not reproducible to the byte; train in a new process, or set "
                 "TF_NUM_INTEROP_THREADS=1"
             )
     return None
 
 
 def _jax_has_computed() -> bool:
-    from jax._src import xla_bridge  # nothing public tells without starting it
+    from jax._src import xla_bridge  # no public function tells this without starting JAX
 
     return bool(getattr(xla_bridge, "backends_are_initialized", lambda: False)())
 
 
 def inter_op_threads() -> int:
-    """Threads for operations that do not wait for each other; 0 where the framework decides."""
+    """Number of threads for independent operations; 0 if the framework decides."""
     if keras.backend.backend() != "tensorflow":
         return 0
     import tensorflow as tf
@@ -89,7 +88,7 @@ def inter_op_threads() -> int:
 
 
 def intra_op_threads() -> int:
-    """Threads within an operation; 0 where the framework decides."""
+    """Number of threads within an operation; 0 if the framework decides."""
     if keras.backend.backend() != "tensorflow":
         return 0
     import tensorflow as tf
@@ -99,18 +98,19 @@ def intra_op_threads() -> int:
 
 
 def variables_that_matter() -> dict[str, str]:
-    """Environment variables that are set and change what a framework computes, to the last bit."""
+    """Values of the environment variables in VARIABLES that are set; they may change results."""
     return {name: os.environ[name] for name in VARIABLES if name in os.environ}
 
 
 def choose_device(wanted: str | None) -> str:
-    """The device to train on: the first accelerator there is, else the processor.
+    """Name of the device to train on.
 
     Args:
-        wanted: "cpu", "gpu", "tpu", or one of several as in "gpu:1"; None for the best there is.
+        wanted: "cpu", "gpu", "tpu", or one of several as in "gpu:1"; None for the first
+            accelerator, else the CPU.
 
     Raises:
-        ConfigError: What is wanted is not there.
+        ConfigError: The device does not exist.
     """
     devices = [*_devices("gpu"), *_devices("tpu"), *(_devices(CPU) or ["cpu:0"])]
     if wanted is None:
@@ -118,33 +118,33 @@ def choose_device(wanted: str | None) -> str:
     fitting = [name for name in devices if name == wanted or name.partition(":")[0] == wanted]
     if not fitting:
         raise ConfigError(
-            f"device {wanted!r} is not there for Keras on {keras.backend.backend()}; accepted are "
-            f"{', '.join(devices)}; name one of them, or install what drives the other"
+            f"device {wanted!r} does not exist for Keras on {keras.backend.backend()}; accepted "
+            f"are {', '.join(devices)}"
         )
     return fitting[0]
 
 
 def _devices(kind: str) -> list[str]:
-    """Devices of a kind, as "gpu:0"."""
-    if keras.backend.backend() == "torch":  # for which Keras lists none
+    """Names of the devices of a kind, such as "gpu:0"."""
+    if keras.backend.backend() == "torch":  # Keras lists none for it
         import torch
 
         return [f"gpu:{i}" for i in range(torch.cuda.device_count())] if kind == "gpu" else []
     try:
         return list(keras.distribution.list_devices(kind))
-    except RuntimeError:  # JAX knows no such kind on this machine
+    except RuntimeError:  # JAX has no such kind on this machine
         return []
 
 
 def describe_device(device: str) -> str:
-    """The device, and what computes on it."""
+    """One line about the device and the framework."""
     model = f"{os.cpu_count()} cores" if device.startswith(CPU) else _model_of(device)
     framework = f"Keras {keras.__version__} on {keras.backend.backend()}"
     return f"{device} ({model}), {framework}" if model else f"{device}, {framework}"
 
 
 def _model_of(device: str) -> str:
-    """What the maker calls an accelerator; nothing where the framework does not say."""
+    """Model name of an accelerator; empty if the framework does not have it."""
     kind, _, number = device.partition(":")
     if keras.backend.backend() == "jax":
         import jax
@@ -163,14 +163,14 @@ def _model_of(device: str) -> str:
 
 
 def fastest_precision(device: str) -> str:
-    """The Keras dtype policy that trains fastest without harm: mixed on accelerators only."""
+    """The fastest Keras dtype policy that trains as well: mixed precision on accelerators only."""
     if device.startswith("tpu"):
         return "mixed_bfloat16"
     return "mixed_float16" if device.startswith("gpu") else "float32"
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of a framework says that memory did not suffice."""
+    """Whether an error of a framework means a lack of memory."""
     if isinstance(error, MemoryError) or type(error).__name__ in OUT_OF_MEMORY_TYPES:
         return True
     is_framework = type(error).__module__.startswith(("tensorflow", "jax", "torch"))
@@ -180,15 +180,15 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 class OutOfMemoryError(Exception):
-    """Something did not fit into memory; nothing is lost, and a smaller batch may fit."""
+    """A computation did not fit into memory; a smaller batch may."""
 
 
 @contextlib.contextmanager
 def watching_memory() -> Generator[None, None, None]:
-    """Gives every framework's way to say that memory ended one name.
+    """Turns the out-of-memory errors of all frameworks into one.
 
     Raises:
-        OutOfMemoryError: It did.
+        OutOfMemoryError: The framework ran out of memory.
     """
     try:
         yield
@@ -199,5 +199,5 @@ def watching_memory() -> Generator[None, None, None]:
 
 
 def on_device(device: str) -> Any:
-    """A context in which Keras computes on this device."""
+    """A context in which Keras computes on a device."""
     return keras.device(device)

@@ -1,8 +1,8 @@
-"""From pairs of files to batches: decoded once into a memory map, then cut, changed and stacked.
+"""Training and validation batches: pairs decoded once, then cropped, augmented and stacked.
 
-Pictures wait at the network's scale in flat files that the operating system pages in and out, so
-that a data set larger than memory trains as well. A batch is a pure function of (seed, step): what
-worker makes it, or whether the run was interrupted before, changes nothing.
+The decoded images are kept at the network's scale in memory-mapped files, so that a data set may be
+larger than memory. A batch is a pure function of (seed, step): it does not depend on the worker
+that makes it, or on interruptions of the run.
 """
 
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from unetkit._shared.display import Display
 from unetkit.data.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
@@ -24,11 +25,14 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import Pair
 from unetkit.data.reading import read_in_parallel, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
+from unetkit.data.splits import Split
+from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
+from unetkit.training.config import RunConfig
 
-LOADER_THREADS = 4  # each makes one batch ahead of the network
+LOADER_THREADS = 4  # each prepares one batch in advance
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Cache:
     """Decoded pairs at the network's scale, memory-mapped.
 
     Args:
-        images: (h_i, w_i, C) of the pixel format's type each.
-        masks: (h_i, w_i) uint8 class indices or IGNORE each.
+        images: Images, (h_i, w_i, C) each, with the dtype of the pixel format.
+        masks: Masks, (h_i, w_i) uint8 each, of class indices or IGNORE.
     """
 
     images: list[np.ndarray]
@@ -55,7 +59,15 @@ def build_cache(
     scale: Scale,
     on_done: Callable[[], object] = lambda: None,
 ) -> Cache:
-    """Decodes pairs into two flat files in `folder` and maps them.
+    """Decodes pairs into two files, and maps these into memory.
+
+    Args:
+        folder: Folder for the files; is created.
+        pairs: Pairs to decode.
+        classes: Classes of the masks.
+        pixels: Pixel format of the images.
+        scale: Scale of the network.
+        on_done: Function to call after each pair.
 
     Raises:
         DataError: A pair cannot be read.
@@ -80,6 +92,52 @@ def build_cache(
     )
 
 
+def build_samplers(
+    folder: Path, split: Split, config: RunConfig, display: Display
+) -> dict[str, "Sampler"]:
+    """Decodes the training and the validation pairs of a run, and makes their samplers.
+
+    Args:
+        folder: Folder for the memory-mapped files.
+        split: Pairs of the run.
+        config: Configuration of the run.
+        display: Shows progress.
+
+    Returns:
+        The samplers "train" and "validation"; only the first one augments.
+
+    Raises:
+        DataError: A pair cannot be read, or every pixel of a split is ignored.
+    """
+    on_done = display.task("decoding", len(split.train + split.validation))
+    caches = {
+        name: build_cache(
+            folder / name, pairs, config.classes, config.pixels, config.scale, on_done
+        )
+        for name, pairs in (("train", split.train), ("validation", split.validation))
+    }
+    display.finish()
+    for name, cache in caches.items():
+        if all((mask == IGNORE).all() for mask in cache.masks):
+            raise DataError(
+                f"every pixel of the {name} split is ignored ({len(cache)} pairs); accepted are "
+                "splits with labelled pixels; correct the masks or the value to ignore, or split "
+                "the pairs with another --seed"
+            )
+    return {
+        name: Sampler(
+            cache,
+            config.scale,
+            config.network.geometry,
+            config.pixels,
+            config.normalization,
+            config.augmentation if name == "train" else NO_AUGMENTATION,
+            config.training.seed,
+        )
+        for name, cache in caches.items()
+    }
+
+
 def _map_arrays(path: Path, dtype: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
     flat = np.memmap(path, dtype, mode="r")
     ends = np.cumsum([np.prod(shape) for shape in shapes])
@@ -91,16 +149,16 @@ def _map_arrays(path: Path, dtype: str, shapes: Sequence[tuple[int, ...]]) -> li
 
 @dataclass(frozen=True)
 class Sampler:
-    """Cuts training and validation samples out of a cache.
+    """Source of training and validation batches from a cache.
 
     Args:
-        cache: The pictures.
-        scale: Their scale policy.
-        geometry: The network's sizes.
-        pixels: From the pictures' own numbers to the common scale.
-        normalization: From there to network input.
-        augmentation: Changes for training samples.
-        seed: Of order, crops and changes.
+        cache: Decoded pairs.
+        scale: Scale of the network.
+        geometry: Valid sizes of the network.
+        pixels: Pixel format of the images, which scales their values to 0 to 255.
+        normalization: Normalisation of the scaled values.
+        augmentation: Augmentation of training samples.
+        seed: Seed of order, crops and augmentation.
     """
 
     cache: Cache
@@ -128,10 +186,10 @@ class Sampler:
     def batches(
         self, batch_size: int, first_step: int = 0
     ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-        """Endless training batches from a step on: images float32 and masks uint8."""
+        """Yields training batches without end, as `batch` returns them, from a step on."""
         step = first_step
         threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)  # these threads are enough; more would take the network's cores
+        cv2.setNumThreads(1)  # more threads would take cores from the network
         try:
             with ThreadPoolExecutor(LOADER_THREADS) as pool:
                 waiting = [
@@ -145,7 +203,7 @@ class Sampler:
             cv2.setNumThreads(threads)
 
     def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of one step.
+        """The training batch of a step.
 
         Returns:
             Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8.
@@ -155,7 +213,7 @@ class Sampler:
         return self.normalization.apply(np.stack(images)), np.stack(masks)
 
     def indices(self, step: int, batch_size: int) -> list[int]:
-        """Which of the cache's pictures are in the batch of one step."""
+        """Indices in the cache of the images in the batch of a step."""
         return [index for _, index in self._members(step, batch_size)]
 
     def _members(self, step: int, batch_size: int) -> list[tuple[int, int]]:
@@ -180,7 +238,7 @@ class Sampler:
     def _random_centre(
         self, rng: np.random.Generator, size: tuple[int, ...]
     ) -> tuple[float, float]:
-        """Middle of the window on a whole picture, or of a random crop on the pixel grid."""
+        """Centre of the window on a whole image, or of a random crop at whole pixels."""
         if not self.scale.is_native:
             return self._centre_of(0, 0)
         corners = [
@@ -190,7 +248,7 @@ class Sampler:
         return self._centre_of(corners[0], corners[1])
 
     def _centre_of(self, row: int, column: int) -> tuple[float, float]:
-        """Middle of the output window whose upper left corner is at (row, column)."""
+        """Centre of the output window with its upper left corner at (row, column)."""
         height, width = self.output_size
         return row + (height - 1) / 2, column + (width - 1) / 2
 
@@ -200,7 +258,7 @@ class Sampler:
         return warp(mask, inside, is_mask=True)
 
     def _score_mask(self, mask: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """As `_cut_mask`, but IGNORE beyond the picture's edge: mirrored pixels are no evidence."""
+        """A mask as from `_cut_mask`, with IGNORE instead of mirrored pixels beyond the edges."""
         cut = self._cut_mask(mask, window)
         margin = self.geometry.margin
         rows = window[0, margin : margin + cut.shape[0], :1]
@@ -209,10 +267,10 @@ class Sampler:
         return np.where(inside, cut, np.uint8(IGNORE))
 
     def fixed_windows(self, limit: int) -> list[tuple[int, tuple[float, float]]]:
-        """Windows for validation, the same each time: (index of the picture, centre).
+        """Windows for validation, the same each time, as (index of the image, centre).
 
-        Whole pictures under `resize`, as prediction sees them; under `native` a grid that covers
-        each picture, thinned evenly to `limit` windows.
+        With the scale policy `resize`, whole images as in prediction; with `native`, a grid of
+        windows that covers each image, of which at most `limit` are kept, evenly spaced.
         """
         if not self.scale.is_native:
             return [(i, self._centre_of(0, 0)) for i in range(len(self.cache))]
@@ -229,21 +287,21 @@ class Sampler:
     def fixed_batches(
         self, batch_size: int, limit: int = 512
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Validation batches without any change, as `batch` returns them."""
+        """Yields validation batches without augmentation, as `batch` returns them."""
         windows = self.fixed_windows(limit)
-        rng = np.random.default_rng(0)  # drawn from, to no effect: nothing is augmented
+        rng = np.random.default_rng(0)  # without effect, as nothing is augmented
         for start in range(0, len(windows), batch_size):
             images, masks = [], []
             for index, centre in windows[start : start + batch_size]:
                 window = random_window(rng, NO_AUGMENTATION, self.input_size, centre)
                 images.append(warp(self.cache.images[index], window, is_mask=False))
                 masks.append(self._score_mask(self.cache.masks[index], window))
-            shown = self.pixels.scaled(np.stack(images))
-            yield self.normalization.apply(shown), np.stack(masks)
+            scaled = self.pixels.scaled(np.stack(images))
+            yield self.normalization.apply(scaled), np.stack(masks)
 
 
 def _grid(length: int, step: int) -> list[int]:
-    """Starts of windows that cover a length; the last lies flush with the end.
+    """Starts of windows that cover a length; the last window ends at the end.
 
     >>> _grid(512, 200)
     [0, 200, 312]

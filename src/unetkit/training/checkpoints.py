@@ -1,8 +1,8 @@
-"""Checkpoints: everything from which a run goes on as if nothing had happened.
+"""Checkpoints: the complete state of a training, from which it can be resumed exactly.
 
-Each is one NumPy archive: arrays by name, and whatever else there is as JSON. Every array in it
-has a checksum, so a damaged file is known when it is read. It is written beside its place, brought
-to the disk, and renamed; the last two are kept.
+Each is a NumPy archive of arrays by name, and of all other values as JSON. The archive has a
+checksum for each array, so damage is detected when it is read. It is written to a temporary file,
+flushed to the disk, and renamed; the last two are kept.
 """
 
 import contextlib
@@ -17,26 +17,28 @@ from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
+import msgspec
 import numpy as np
 
 from unetkit._shared.files import write_atomically
+from unetkit._shared.records import convert
 from unetkit.errors import ModelFileError
 
 KEPT = 2
-STATE = "state"  # the member that holds JSON
+STATE = "state"  # name of the member with JSON
 PATTERN = "step-*.npz"
-# What NumPy and zipfile raise on an archive that is cut off or changed.
+# Errors of NumPy and zipfile for archives that are cut off or changed.
 DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint file holds.
+    """Content of a checkpoint file.
 
     Args:
-        path: The file.
-        arrays: Any NumPy arrays by name.
-        state: JSON.
+        path: Path of the file.
+        arrays: NumPy arrays by name.
+        state: All other values, as parsed JSON.
     """
 
     path: Path
@@ -47,7 +49,7 @@ class Checkpoint:
 def write_checkpoint(
     folder: Path, step: int, arrays: Mapping[str, np.ndarray], state: Mapping[str, Any]
 ) -> Path:
-    """Writes the checkpoint of a step, and removes all but the last two."""
+    """Writes the checkpoint of a step, removes all but the last two, and returns its path."""
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.npz"
     members: dict[str, Any] = {STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays}
@@ -66,7 +68,7 @@ def write_checkpoint(
 
 
 def _flush_names(folder: Path) -> None:
-    """Brings a rename to the disk, where the system has a way to: before the old file goes."""
+    """Flushes a rename to the disk, if the system can, before the old file is removed."""
     with contextlib.suppress(OSError, AttributeError):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -76,16 +78,16 @@ def _flush_names(folder: Path) -> None:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the newest first."""
+    """Paths of the checkpoints in a folder, the newest first."""
     return sorted(folder.glob(PATTERN), reverse=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Reads one file.
+    """Reads a checkpoint file.
 
     Raises:
-        ModelFileError: It is damaged.
-        OSError: The system cannot read it.
+        ModelFileError: The file is damaged.
+        OSError: The system cannot read the file.
     """
     content = io.BytesIO(path.read_bytes())
     try:
@@ -95,16 +97,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     except DAMAGE as error:
         raise ModelFileError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {error}); accepted is a file "
-            "as training wrote it; remove it, and the one before is used"
+            "as training wrote it; remove it to use the previous one"
         ) from error
     return Checkpoint(path, arrays, state)
 
 
 def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
-    """The newest checkpoint that is whole, and the damaged ones that are newer.
+    """The newest undamaged checkpoint, and the paths of newer, damaged ones.
 
     Raises:
-        ModelFileError: There are files, and every one is damaged.
+        ModelFileError: Every checkpoint in the folder is damaged.
     """
     damaged: list[Path] = []
     for path in checkpoint_files(folder):
@@ -115,19 +117,19 @@ def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
     if damaged:
         raise ModelFileError(
             f"every checkpoint in {folder} is damaged ({', '.join(p.name for p in damaged)}); "
-            "accepted is one that is whole; train the run again from its configuration"
+            "accepted is at least one undamaged file; train the run again from its configuration"
         )
     return None, []
 
 
 @dataclass
 class Best:
-    """The look whose weights are kept.
+    """The validation pass with the best mean IoU, whose weights are kept.
 
     Args:
-        step: Updates before it.
-        mean_iou: On the validation part.
-        averaged: Whether it is the averaged weights that are kept.
+        step: Number of updates before it.
+        mean_iou: Mean IoU on the validation split.
+        averaged: Whether the kept weights are the averaged ones.
     """
 
     step: int = 0
@@ -137,19 +139,19 @@ class Best:
 
 @dataclass
 class Progress:
-    """What a run has done and found so far.
+    """Progress and results of a run so far; saved in checkpoints.
 
     Args:
-        step: Updates of the weights.
-        losses: Of the updates since the last look.
-        first_loss: Of the first update, before it had an effect.
-        rows: Of curves.csv, one a look.
-        best: The best look.
-        looks_without_gain: Since the best one.
-        seconds: Of training, over all sessions.
-        waited_seconds: Of these, for data.
-        warnings: Alarms that were raised, by code.
-        is_over: Whether there is nothing left to do but to finish.
+        step: Number of weight updates.
+        losses: Losses of the updates since the last validation pass.
+        first_loss: Loss of the first update, computed before the update.
+        rows: Rows of curves.csv, one per validation pass.
+        best: The best validation pass.
+        looks_without_gain: Number of validation passes since the best one.
+        seconds: Training time of all sessions, in seconds.
+        waited_seconds: Part of it that was spent waiting for data, in seconds.
+        warnings: Warnings that were displayed, by code.
+        is_over: Whether training has stopped and only the results are to be written.
     """
 
     step: int = 0
@@ -168,9 +170,29 @@ class Progress:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Progress":
-        """What `to_json` gave.
+        """Reads values that `to_json` returned.
 
         Raises:
-            TypeError, KeyError: It is something else.
+            RecordError: A value is missing or has a wrong type.
         """
+        convert(values, _ProgressRecord)
         return cls(**{**values, "best": Best(**values["best"])})
+
+
+class _BestRecord(msgspec.Struct, forbid_unknown_fields=True):
+    step: int
+    mean_iou: float
+    averaged: bool
+
+
+class _ProgressRecord(msgspec.Struct, forbid_unknown_fields=True):
+    step: int
+    losses: list[float]
+    first_loss: float
+    rows: list[dict[str, float]]
+    best: _BestRecord
+    looks_without_gain: int
+    seconds: float
+    waited_seconds: float
+    warnings: dict[str, str]
+    is_over: bool

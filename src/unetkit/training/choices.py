@@ -1,41 +1,72 @@
-"""What a training is to be: what was asked for, completed by what the data say, or refused.
+"""Completes what was asked for to the configuration of a run, or refuses it.
 
-Every pair is looked at before anything is trained; what would spoil the training stops it here.
+Arguments and options go before the configuration file; what both leave open is taken from the
+model that training starts from, the preset and the data. Every pair is read before anything is
+trained; an issue that would spoil the training stops it here.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unetkit._shared import run_folder
 from unetkit._shared.display import Display
+from unetkit._shared.manifest import PairRecord, data_digest, data_record
 from unetkit.checks.examine import DatasetReport, examine
 from unetkit.checks.report import class_fractions
-from unetkit.data.dataset import SHOWN, Dataset
+from unetkit.data.augmentation import (
+    MICROSCOPE_AUGMENTATION,
+    NO_AUGMENTATION,
+    PHOTO_AUGMENTATION,
+)
+from unetkit.data.classes import Classes
+from unetkit.data.dataset import SHOWN, Dataset, Sources, find_dataset
+from unetkit.data.scale import Scale
+from unetkit.data.splits import Split, SplitRule
 from unetkit.errors import ConfigError, DataError
+from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
+from unetkit.models.unet import UNetConfig, preset_config
 from unetkit.training import backend
 from unetkit.training.config import (
+    AUTO,
+    DEFAULT_PRESET,
+    RECIPES,
+    Choices,
+    Recipe,
     RunConfig,
-    check_keys,
-    choose_config,
-    choose_network,
-    choose_sources,
-    choose_split,
-    decided_classes,
-    read_config,
-    with_preset,
+    Section,
+    TrainingConfig,
 )
+from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
 
-AUTO = "auto"  # in an option: left to the data or the device
+PHOTO_SIZE = 128  # pixels per side: two cores train on it in minutes
+LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
+# A validation pass takes about as long as five updates; but the best weights are found only by
+# validating.
+LEAST_STEPS_PER_VALIDATION, MOST_STEPS_PER_VALIDATION = 20, 200
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Examined pairs of a run.
+
+    Args:
+        report: Result of the examination; none of its errors affects the training.
+        split: Pairs for training, validation and test.
+    """
+
+    report: DatasetReport
+    split: Split
 
 
 def check_length(epochs: int | None, minutes: float | None) -> None:
-    """Refuses what is no length of a training.
+    """Checks the length of a training.
 
     Raises:
         ConfigError: Both are given, or one is not above 0.
@@ -46,93 +77,105 @@ def check_length(epochs: int | None, minutes: float | None) -> None:
         )
     for name, value in (("epochs", epochs), ("minutes", minutes)):
         if value is not None and not 0 < value < math.inf:
-            raise ConfigError(
-                f"{name} is {value:g}; accepted are positive numbers; use a larger one"
-            )
+            raise ConfigError(f"{name} is {value:g}; accepted are numbers above 0")
 
 
-def overrides_from(
-    config: str | Path | Mapping[str, Any] | None,
-    data: str | Path | None,
-    preset: str | None,
-    size: int | tuple[int, int] | None,
-    seed: int | None,
-) -> dict[str, Any]:
-    """What was asked for, in the shape of a configuration file; arguments win over the file."""
-    if config is None or isinstance(config, Mapping):
-        values = dict(config or {})
-        check_keys(values, "the options")
-    else:
-        values = read_config(config)
-    values = {k: dict(v) if isinstance(v, Mapping) else v for k, v in values.items()}
-    if data is not None:
-        values["data"] = str(data)
-    if preset is not None:
-        values = with_preset(values, preset)
-    if size is not None:
-        height, width = (size, size) if isinstance(size, int) else size
-        values.setdefault("scale", {}).update(height=height, width=width)
-    if seed is not None:
-        values.setdefault("split", {})["seed"] = seed
-        values.setdefault("training", {})["seed"] = seed
-    if "data" not in values:
-        raise ConfigError("no data is named; accepted is a folder of images and masks; name one")
-    start = values.get("training", {}).get("start")
-    if start is not None:
-        if not isinstance(start, str | Path):
-            raise ConfigError(
-                f"start is {start!r}; accepted is the path of a run folder or model file; correct "
-                "it"
-            )
-        values["training"]["start"] = str(Path(start).resolve())
-        values = _as_origin(values, Path(start))
-    choose_network(values)  # a mistyped preset shows before the data are read
-    return values
-
-
-def _as_origin(values: dict[str, Any], start: Path) -> dict[str, Any]:
-    """The same keys; what they leave open of the network and its input is as the start has it."""
-    origin = read_origin(start)
-    if values.get("preset", origin.preset) != origin.preset:
-        return values
-    taken = {
-        name: {**asdict(getattr(origin, name)), **values.get(name, {})}
-        for name in ("network", "normalization", "scale")
-    }
-    return {**values, **taken, "preset": origin.preset}
-
-
-def survey(
-    dataset: Dataset,
-    overrides: Mapping[str, Any],
-    epochs: int | None,
-    device: str,
-    display: Display,
-) -> tuple[DatasetReport, RunConfig]:
-    """Examines the pairs, completes the configuration, and says so.
+def gather_choices(
+    config: str | Path | Mapping[str, Any] | Choices | None,
+    *,
+    data: str | Path | None = None,
+    preset: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    seed: int | None = None,
+) -> Choices:
+    """Puts arguments and a configuration together; arguments override the configuration.
 
     Args:
-        overrides: What was asked for, as `overrides_from` gives it.
-        epochs: Passes over the training pairs, in place of `training.steps`.
-        device: What it will be trained on.
+        config: Configuration file, the same keys as nested mappings, or checked choices.
+        data: Folder or table of pairs.
+        preset: Name of the preset.
+        size: Input size of the network in pixels: a side, or (height, width).
+        seed: Seed of the split, the weights and the samples.
 
     Raises:
-        DataError: Something would spoil a training.
+        DataNotFoundError: The configuration file or the start does not exist.
+        ConfigError: A key, type or preset is not accepted, or no data are given.
+        ModelFileError: The model to start from is damaged.
+    """
+    if config is None or isinstance(config, Choices):
+        choices = config or Choices()
+    elif isinstance(config, Mapping):
+        choices = parse_choices(config, "the options")
+    else:
+        choices = read_choices(config)
+    if data is not None:
+        choices = replace(choices, data=str(data))
+    if preset is not None:
+        choices = choices.with_preset(preset)
+    if size is not None:
+        height, width = size if isinstance(size, tuple | list) else (size, size)
+        scale = parse_values(Scale, {"height": height, "width": width}, "size")
+        choices = choices.updated(scale=scale)
+    if seed is not None:
+        value = parse_values(SplitRule, {"seed": seed}, "the options")
+        choices = choices.updated(split=value, training=value)
+    if choices.data is None:
+        raise ConfigError("no data are given; accepted is a folder of images and masks")
+    start = choices.training.given.get("start")
+    if start is not None:
+        choices = _as_origin(choices, Path(start))
+    choose_network(choices)  # a wrong preset is refused before the data are read
+    return choices
+
+
+def _as_origin(choices: Choices, start: Path) -> Choices:
+    """The same choices, with open values of network and input taken from the start."""
+    origin = read_origin(start)
+    if choices.preset not in (None, origin.preset):
+        return choices
+    return replace(
+        choices,
+        preset=origin.preset,
+        network=choices.network.over(origin.network),
+        normalization=choices.normalization.over(origin.normalization),
+        scale=choices.scale.over(origin.scale),
+    )
+
+
+def find_chosen_dataset(choices: Choices) -> Dataset:
+    """The pairs of the data that are chosen.
+
+    Raises:
+        DataNotFoundError, DataError: The data cannot be used.
+        ConfigError: A value of [sources] is not accepted.
+    """
+    return find_dataset(choices.data or "", choose_sources(choices))
+
+
+def prepare(
+    dataset: Dataset, choices: Choices, epochs: int | None, device: str, display: Display
+) -> tuple[TrainingData, RunConfig]:
+    """Examines the pairs, completes the configuration, and displays both.
+
+    Args:
+        dataset: Pairs of the run.
+        choices: Choices of `gather_choices`.
+        epochs: Number of passes over the training pairs, in place of `training.steps`.
+        device: Device of the training.
+        display: Shows progress and warnings.
+
+    Raises:
+        DataError: An issue would spoil the training.
         ConfigError: A key or value is not accepted.
     """
-    found = examine(
-        dataset,
-        choose_sources(overrides),
-        choose_split(overrides),
-        decided_classes(overrides),
-        display,
-    )
-    check_sound(found, skip_bad=choose_sources(overrides).skip_bad)
+    sources = choose_sources(choices)
+    found = examine(dataset, sources, choose_split(choices), choices.classes.given, display)
+    check_sound(found, skip_bad=sources.skip_bad)
     for issue in found.issues:
         if issue.level != "note":
             left_out = "left out: " if issue.level == "error" else ""
             display.warn(f"{left_out}{issue.text}; {issue.remedy}")
-    # No error is left: all three are known.
+    # No error is left: all three are set.
     split, classes, pixels = found.split, found.classes, found.format
     if split is None or classes is None or pixels is None:
         raise DataError(
@@ -140,41 +183,39 @@ def survey(
             f"mask; run: unetkit check {dataset.source}"
         )
     train = {pair.name for pair in split.train}
-    chosen = choose_config(
+    config = choose_config(
         dataset,
-        [look.size for look in found.good if look.pair.name in train],
+        [statistics.size for statistics in found.good if statistics.pair.name in train],
         classes,
         pixels,
-        _with_automatic(overrides, found, device),
+        _without_auto(choices, found, device),
         epochs=epochs,
     )
     counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.parts.items())
-    how = chosen.split.file or ("as the data say" if dataset.parts else f"seed {chosen.split.seed}")
+    how = config.split.file or ("as the data say" if dataset.parts else f"seed {config.split.seed}")
     display.say(f"data      {dataset.source}: {len(dataset.pairs)} pairs; {counts} ({how})")
-    display.say(f"masks     {chosen.classes.kind}: {chosen.classes.describe()}")
-    display.say(f"images    {chosen.pixels.describe()}")
-    display.say(f"scale     {chosen.scale.describe()}")
-    return found, chosen
+    display.say(f"masks     {config.classes.kind}: {config.classes.describe()}")
+    display.say(f"images    {config.pixels.describe()}")
+    display.say(f"scale     {config.scale.describe()}")
+    return TrainingData(found, split), config
 
 
-def _with_automatic(
-    overrides: Mapping[str, Any], found: DatasetReport, device: str
-) -> dict[str, Any]:
-    """The same keys, with numbers or names where "auto" leaves them to the data or the device."""
-    training = dict(overrides.get("training", {}))
-    if training.get("class_weights") == AUTO:
-        shares = class_fractions(found)["train"]["classes"]
-        training["class_weights"] = balanced_weights(np.array(list(shares.values())))
-    if training.get("precision") == AUTO:
-        training["precision"] = backend.fastest_precision(device)
-    return {**overrides, "training": training}
+def _without_auto(choices: Choices, found: DatasetReport, device: str) -> Choices:
+    """The same choices, with values computed from the data or the device in place of AUTO."""
+    decided: dict[str, Any] = {}
+    if choices.training.given.get("class_weights") == AUTO:
+        fractions = class_fractions(found)["train"]["classes"]
+        decided["class_weights"] = balanced_weights(np.array(list(fractions.values())))
+    if choices.training.given.get("precision") == AUTO:
+        decided["precision"] = backend.fastest_precision(device)
+    return choices.updated(training=decided)
 
 
 def check_sound(found: DatasetReport, *, skip_bad: bool) -> None:
-    """Stops a training before it starts, where something would spoil it.
+    """Stops a training before it starts, if an issue would spoil it.
 
     Raises:
-        DataError: Something would.
+        DataError: There is such an issue.
     """
     errors = [e for e in found.errors if not (skip_bad and e.removable)]
     if not errors:
@@ -182,7 +223,166 @@ def check_sound(found: DatasetReport, *, skip_bad: bool) -> None:
     lines = [f"{error.text}; {error.remedy}" for error in errors[:SHOWN]]
     if len(errors) > SHOWN:
         lines.append(f"... and {len(errors) - SHOWN} more")
-    advice = f"all findings: unetkit check {found.dataset.source}"
+    advice = f"all issues: unetkit check {found.dataset.source}"
     if all(error.removable for error in errors):
         advice += "; to go on without these files: --skip-bad"
     raise DataError("\n".join([*lines, advice]))
+
+
+def require_same_data(run: Path, data: TrainingData) -> None:
+    """Refuses to resume a run with other data than it was started with.
+
+    Raises:
+        DataError: The pairs, their files' contents or their splits differ.
+    """
+    if not (run / run_folder.SPLIT).exists():
+        return
+    digests = data.report.digests()
+    digest = data_digest(
+        PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
+        for part, pairs in data.split.parts.items()
+        for pair in pairs
+    )
+    if digest != data_record(run)["sha256"]:
+        raise DataError(
+            f"{data.report.dataset.source} no longer holds the files that {run} was started with; "
+            "accepted are the same files in the same splits; see what has changed with unetkit "
+            f"verify {run} and restore it, or train a new run"
+        )
+
+
+def choose_config(
+    dataset: Dataset,
+    sizes: Sequence[tuple[int, int]],
+    classes: Classes,
+    pixels: PixelFormat,
+    choices: Choices,
+    *,
+    epochs: int | None = None,
+) -> RunConfig:
+    """Completes the choices from the preset and the data.
+
+    Args:
+        dataset: Pairs of the run.
+        sizes: (height, width) of each training image.
+        classes: Classes of the masks.
+        pixels: Pixel format of the images.
+        choices: Given values, without AUTO.
+        epochs: Number of passes over the training pairs, in place of `training.steps`.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+    network = choose_network(choices)
+    recipe = RECIPES[choices.preset or DEFAULT_PRESET]
+    scale = choices.scale.complete(choose_scale(sizes, network, recipe))
+    augmentation = NO_AUGMENTATION
+    if recipe.augment:
+        augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
+    chosen_classes = choices.classes.complete(classes)
+    samples = samples_per_epoch(sizes, scale)
+    training = _choose_training(recipe, choices.training, samples, epochs)
+    if training.class_weights and len(training.class_weights) != len(chosen_classes):
+        raise ConfigError(
+            f"class_weights has {len(training.class_weights)} values for {len(chosen_classes)} "
+            f"classes ({', '.join(chosen_classes.names)}); accepted is one weight per class, or "
+            "--class-weights auto"
+        )
+    return RunConfig(
+        data=str(dataset.source.resolve()),
+        preset=choices.preset or DEFAULT_PRESET,
+        sources=choose_sources(choices),
+        classes=chosen_classes,
+        pixels=_choose_pixels(pixels, choices),
+        network=network,
+        scale=scale,
+        normalization=choices.normalization.complete(recipe.normalization),
+        split=choose_split(choices),
+        augmentation=choices.augmentation.complete(augmentation),
+        training=training,
+    )
+
+
+def choose_network(choices: Choices) -> UNetConfig:
+    """Configuration of the network.
+
+    Raises:
+        ConfigError: The preset is unknown, or a value is not accepted.
+    """
+    return choices.network.complete(preset_config(choices.preset or DEFAULT_PRESET))
+
+
+def choose_sources(choices: Choices) -> Sources:
+    """Rules for which files are images and which are masks.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+    return choices.sources.complete(Sources())
+
+
+def choose_split(choices: Choices) -> SplitRule:
+    """Rule for the split, with an absolute path of its file.
+
+    Raises:
+        ConfigError: A value is not accepted.
+    """
+    rule = choices.split.complete(SplitRule())
+    return rule if rule.file is None else replace(rule, file=str(Path(rule.file).resolve()))
+
+
+def _choose_pixels(pixels: PixelFormat, choices: Choices) -> PixelFormat:
+    """The pixel format of the data, completed; only one channel axis may be given."""
+    chosen = choices.pixels.complete(pixels)
+    axis = choose_sources(choices).channel_axis
+    if chosen.channel_axis != axis:
+        raise ConfigError(
+            f"channel_axis is {axis!r} in [sources] and {chosen.channel_axis!r} in [pixels]; "
+            "accepted is the same in both"
+        )
+    return chosen
+
+
+def choose_scale(sizes: Sequence[tuple[int, int]], network: UNetConfig, recipe: Recipe) -> Scale:
+    """The scale policy for images of these sizes.
+
+    Images of different sizes are taken for photos: `resize`. Images of one size are resized
+    slightly, to a multiple of the network's stride, if they are small; larger ones are cropped at
+    their own scale: `native`.
+    """
+    step = network.geometry.stride
+    if len(set(sizes)) > 1:
+        return Scale("resize", PHOTO_SIZE, PHOTO_SIZE)
+    height, width = sizes[0]
+    if max(height, width) <= LARGEST_WHOLE:
+        return Scale("resize", -(-height // step) * step, -(-width // step) * step)
+    return Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
+
+
+def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
+    """Number of samples that together have about as many pixels as the training images."""
+    if not scale.is_native:
+        return len(sizes)
+    windows = [
+        max(1.0, height * width * scale.factor**2 / (scale.height * scale.width))
+        for height, width in sizes
+    ]
+    return round(sum(windows))
+
+
+def _choose_training(
+    recipe: Recipe, section: Section[TrainingConfig], samples: int, epochs: int | None
+) -> TrainingConfig:
+    asked = section.complete(recipe.training)
+    samples_per_step = asked.batch_size * asked.accumulation
+    steps_per_epoch = -(-samples // samples_per_step)
+    steps = asked.steps
+    if epochs is None:
+        epochs = recipe.epochs
+    if epochs is not None and "steps" not in section.given:
+        steps = -(-epochs * samples // samples_per_step)
+    per_validation = asked.steps_per_validation
+    if "steps_per_validation" not in section.given:
+        whole_epochs = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
+        per_validation = min(whole_epochs, MOST_STEPS_PER_VALIDATION)
+    return replace(asked, steps=steps, steps_per_validation=per_validation)

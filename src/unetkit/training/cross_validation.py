@@ -1,28 +1,85 @@
-"""K networks, each tested on the part that it did not see; figures over all parts together."""
+"""Cross-validation: K networks, each tested on the fold that it was not trained on.
+
+The metrics are pooled over all folds. A plan in the output folder holds what was asked for, so that
+interrupted folds can be resumed.
+"""
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
+from unetkit._shared.records import RecordError, convert, read_json, refusing
 from unetkit.checks.examine import DatasetReport, examine
-from unetkit.data.dataset import Dataset, Sources, find_dataset
+from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.splits import Split, make_folds, split_to_json, without
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.evaluation.evaluate import score_pairs
 from unetkit.metrics.summary import RESOLUTIONS, plain, summarise
 from unetkit.models.spec import image_digest
 from unetkit.prediction.predictor import Predictor
-from unetkit.training.choices import check_length, check_sound, overrides_from
-from unetkit.training.config import choose_sources, choose_split, decided_classes
+from unetkit.training.choices import (
+    check_length,
+    check_sound,
+    choose_sources,
+    choose_split,
+    find_chosen_dataset,
+    gather_choices,
+)
+from unetkit.training.config import Choices
+from unetkit.training.config_file import parse_choices
 from unetkit.training.fine_tuning import read_origin
 from unetkit.training.train import resume, train
 
 FOLDS_NAME = "folds.json"
+
+
+class PlanRecord(msgspec.Struct):
+    """Content of plan.json."""
+
+    folds: int
+    epochs: int | None
+    minutes: float | None
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for of all folds; epochs and minutes are those of each."""
+
+    folds: int
+    epochs: int | None
+    minutes: float | None
+    choices: Choices
+
+    def to_json(self) -> str:
+        record = PlanRecord(self.folds, self.epochs, self.minutes, self.choices.to_mapping())
+        return json.dumps(plain(msgspec.structs.asdict(record)))
+
+
+def read_plan(file: Path) -> Plan:
+    """Reads plan.json.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    remedy = "accepted is a folder of cross_validate; resume its fold-N one by one, or train anew"
+    try:
+        with refusing(file, remedy):
+            record = convert(read_json(file), PlanRecord)
+            choices = parse_choices(record.config, str(file))
+            if choices.data is None:
+                raise RecordError("$.config has no key 'data'")
+    except (FileNotFoundError, ConfigError) as error:
+        raise DataError(f"{file} is missing or damaged ({error}); {remedy}") from error
+    return Plan(record.folds, record.epochs, record.minutes, choices)
 
 
 def cross_validate(
@@ -35,47 +92,54 @@ def cross_validate(
     minutes: float | None = None,
     size: int | tuple[int, int] | None = None,
     seed: int | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
+    config: str | Path | Mapping[str, Any] | Choices | None = None,
     device: str | None = None,
     tensorboard: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Trains and tests `folds` networks one by one.
 
-    Where the data name a test part, it takes no part in this.
+    Test pairs that the data list are left out.
 
     Args:
-        data: Folder or table of pairs; may be left out where `config` names it.
-        folds: Number of parts, 2 to 100; each is the test part once.
-        out: Folder to make: plan.json; split-1.json, fold-1/ and so on; and folds.json.
-        preset: As for `train`, like size, seed, config, device, tensorboard and display.
-        epochs: For each network, as for `train`.
-        minutes: For each network, as for `train`.
+        data: Folder or table of pairs; optional if `config` has one.
+        folds: Number of folds, 2 to 100; each is the test split once.
+        out: Folder to create, with plan.json; split-1.json, fold-1/ and so on; and folds.json.
+        preset: "fast" (default), "notebook" or "paper".
+        epochs: Number of passes over the training pairs of each network.
+        minutes: Training time of each network in minutes.
+        size: Input size of the networks in pixels: a side, or (height, width).
+        seed: Seed of the folds, the weights and the samples; 0 by default.
+        config: Path of a config.toml, or the same keys as nested mappings; any key may be left out.
+        device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU.
+        tensorboard: Whether to write metrics and images for TensorBoard.
+        display: Shows progress and warnings.
 
     Returns:
-        What folds.json holds: figures pooled over all out-of-fold pairs, and of each fold.
+        The content of folds.json: metrics pooled over all out-of-fold pairs, and of each fold.
 
     Raises:
-        ConfigError: A split file is named.
-        OutputExistsError: `out` is in use.
-        UnetkitError: As `train` and `evaluate`.
+        ConfigError: A split file is given, or another value is not accepted.
+        OutputExistsError: `out` exists and is not empty.
+        UnetkitError: An error of `train` or `evaluate`.
     """
     check_length(epochs, minutes)
-    overrides = overrides_from(config, data, preset, size, seed)
-    rule = choose_split(overrides)
+    choices = gather_choices(config, data=data, preset=preset, size=size, seed=seed)
+    rule = choose_split(choices)
     if rule.file is not None:
         raise ConfigError(
-            f"the split file {rule.file} is named with folds, which are cut anew; accepted is one "
-            "of them; leave out --split, or --folds"
+            f"a split file, {rule.file}, is given for cross-validation, which makes its own "
+            "splits; accepted is one of both; leave out --split or --folds"
         )
-    overrides["data"] = str(Path(overrides["data"]).resolve())  # to be resumed from anywhere
+    absolute = str(Path(choices.data or "").resolve())  # to be resumed from any folder
+    choices = replace(choices, data=absolute)
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputExistsError(
             f"folder {out} exists and is not empty; accepted is a new or an empty folder; name "
             "another with --out"
         )
-    plan = {"folds": folds, "epochs": epochs, "minutes": minutes, "config": overrides}
+    plan = Plan(folds, epochs, minutes, choices)
     return _train_folds(out, plan, device, tensorboard, display or Display())
 
 
@@ -86,44 +150,37 @@ def resume_folds(
     tensorboard: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
-    """Goes on with folds that were interrupted: trains what is left, tests and pools all.
+    """Resumes an interrupted cross-validation: trains what is left, tests and pools all folds.
 
     Args:
-        out: Their folder.
-        device: As for `train`, like tensorboard and display.
+        out: Folder of the folds.
+        device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU.
+        tensorboard: Whether to write metrics and images for TensorBoard.
+        display: Shows progress and warnings.
 
     Returns:
-        As `cross_validate`.
+        The content of folds.json, as `cross_validate` returns it.
 
     Raises:
-        DataError: The plan in the folder is damaged, or the data are not those of the beginning.
-        UnetkitError: As `resume`.
+        DataError: The plan in the folder is damaged, or the data have changed.
+        UnetkitError: An error of `resume`, `train` or `evaluate`.
     """
     out = Path(out)
-    try:
-        plan = json.loads((out / run_folder.PLAN).read_text(encoding="utf-8"))
-        plan = {name: plan[name] for name in ("folds", "epochs", "minutes", "config")}
-        if not isinstance(plan["folds"], int) or not isinstance(plan["config"]["data"], str):
-            raise TypeError("its folds are no number, or its data no path")
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DataError(
-            f"{out / run_folder.PLAN} is missing or damaged ({error}); accepted is the folder of "
-            "folds that have begun to train; resume its fold-N one by one, or train anew"
-        ) from error
+    plan = read_plan(out / run_folder.PLAN)
     return _train_folds(out, plan, device, tensorboard, display or Display())
 
 
 def _train_folds(
-    out: Path, plan: Mapping[str, Any], device: str | None, tensorboard: bool, display: Display
+    out: Path, plan: Plan, device: str | None, tensorboard: bool, display: Display
 ) -> dict[str, Any]:
-    """Trains what is not trained, from the beginning or from where it was interrupted."""
-    overrides, folds = plan["config"], plan["folds"]
-    sources, rule = choose_sources(overrides), choose_split(overrides)
-    dataset = find_dataset(overrides["data"], sources)
-    found = examine(dataset, sources, rule, decided_classes(overrides), display)
+    """Trains or resumes every fold that is not finished."""
+    choices, folds = plan.choices, plan.folds
+    sources, rule = choose_sources(choices), choose_split(choices)
+    dataset = find_chosen_dataset(choices)
+    found = examine(dataset, sources, rule, choices.classes.given, display)
     check_sound(found, skip_bad=sources.skip_bad)
     usable = without(dataset, found.skippable())
-    _require_fresh_start(overrides, found)
+    _require_fresh_start(choices, found)
     splits = make_folds(usable, rule, folds, found.strata())
     out.mkdir(parents=True, exist_ok=True)
     files = [out.resolve() / f"split-{number}.json" for number in range(1, folds + 1)]
@@ -131,11 +188,12 @@ def _train_folds(
     for file, text in zip(files, texts, strict=True):
         if file.exists() and file.read_text(encoding="utf-8") != text:
             raise DataError(
-                f"{dataset.source} no longer holds what {out} began to train on: {file.name} would "
-                "be another; accepted are the same files; restore them, or train anew"
+                f"{dataset.source} no longer holds the files that {out} was started with: "
+                f"{file.name} would change; accepted are the same files; restore them, or train "
+                "anew"
             )
         write_text(file, text)
-    write_text(out / run_folder.PLAN, json.dumps(plain(plan), default=str))
+    write_text(out / run_folder.PLAN, plan.to_json())
     session: dict[str, Any] = {"device": device, "tensorboard": tensorboard, "display": display}
     results = []
     for number, (split, file) in enumerate(zip(splits, files, strict=True), start=1):
@@ -144,36 +202,35 @@ def _train_folds(
         if (run / run_folder.CONFIG).is_file():
             resume(run, **session)
         else:
-            rest = {k: v for k, v in overrides.get("split", {}).items() if k != "test_fraction"}
-            chosen = {**overrides, "split": {**rest, "file": str(file)}}
-            length = {name: plan[name] for name in ("epochs", "minutes")}
-            train(out=run, config=chosen, **length, **session)
+            own = choices.split.without("test_fraction").updated({"file": str(file)})
+            config = replace(choices, split=own)
+            train(out=run, config=config, epochs=plan.epochs, minutes=plan.minutes, **session)
         results.append(_score_fold(run, usable, split, sources, display))
-    pooled = _pool(results, Predictor(out / "fold-1"), overrides["data"])
+    pooled = _pool(results, Predictor(out / "fold-1"), str(choices.data))
     write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
-    display.say(f"figures over all folds in {out / FOLDS_NAME}")
+    display.say(f"metrics over all folds in {out / FOLDS_NAME}")
     return pooled
 
 
-def _require_fresh_start(overrides: Mapping[str, Any], found: DatasetReport) -> None:
-    """Refuses to begin with weights that have seen these pictures: no fold would be unseen.
+def _require_fresh_start(choices: Choices, found: DatasetReport) -> None:
+    """Refuses initial weights that were trained on these images: no fold would be unseen.
 
     Raises:
-        ConfigError: They have.
+        ConfigError: The training of the start used some of the images.
     """
-    start = overrides.get("training", {}).get("start")
+    start = choices.training.given.get("start")
     if start is None:
         return
     seen = set(read_origin(Path(start)).seen())
     known = [
-        look.pair.name
-        for look in found.good
-        if image_digest(look.image_sha256, look.pair.page) in seen
+        statistics.pair.name
+        for statistics in found.good
+        if image_digest(statistics.image_sha256, statistics.pair.page) in seen
     ]
     if known:
         raise ConfigError(
-            f"{start} was trained on {len(known)} of these pictures, {known[0]} first; accepted "
-            "for folds is a start that has seen none; leave out --from, or name another"
+            f"{start} was trained on {len(known)} of these images, {known[0]} among them; accepted "
+            "for folds is a start that was trained on none; leave out --from, or name another"
         )
 
 
@@ -193,7 +250,7 @@ def _score_fold(
 
 
 def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dict[str, Any]:
-    """The out-of-fold pairs of all folds as one set, and what follows from it."""
+    """Metrics over the out-of-fold pairs of all folds together."""
     images = [image for result in results for image in result["images"]]
     return {
         **provenance(),

@@ -1,6 +1,5 @@
-"""From a run folder to a model file that runs without Keras, checked on images of the run."""
+"""Export of a run's network to a model file that runs without Keras, checked on its images."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -9,9 +8,9 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
-from unetkit._shared.manifest import read_manifest
+from unetkit._shared.manifest import read_manifest, read_split_record
 from unetkit.data.dataset import find_dataset
-from unetkit.data.splits import read_split_names
+from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import (
     ConfigError,
@@ -25,11 +24,12 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import Layer, ModelSpec, image_digest
-from unetkit.training.config import RunConfig, config_from_file
+from unetkit.training.config import RunConfig
+from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 
 FORMATS = ("onnx",)
-CHECK_IMAGES = 4  # real images that an export is compared on
+CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
 def export(
@@ -40,36 +40,39 @@ def export(
     overwrite: bool = False,
     display: Display | None = None,
 ) -> Path:
-    """Exports a run's best network to a file that runs without Keras, and checks it.
+    """Exports a run's best network to a file that runs without Keras, and compares it with Keras.
 
-    The check runs on validation pictures of the run, or, where they are gone, on synthetic ones.
+    The comparison uses validation images of the run, or synthetic images if those do not exist.
 
     Args:
-        model: A run folder.
-        format: "onnx".
-        out: The file; by default RUN.onnx in the current folder.
-        overwrite: Whether an existing file may be replaced.
+        model: Run folder.
+        format: Format of the file: "onnx".
+        out: Path of the file; by default RUN.onnx in the current folder.
+        overwrite: Whether to replace an existing file.
         display: Shows progress.
 
     Returns:
-        The file.
+        The path of the file.
 
     Raises:
-        DataNotFoundError: `model` is not a run folder with trained weights.
+        ConfigError: `format` is not "onnx".
+        DataNotFoundError: `model` is not a run folder with trained weights, or the folder of `out`
+            does not exist.
         OutputExistsError: The file exists.
-        ModelFileError: The weights do not fit, or the file does not agree with the original.
+        ModelFileError: The weights do not fit the network, or the output of the file differs from
+            that of Keras.
     """
     display = display or Display()
     if format not in FORMATS:
         raise ConfigError(
-            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}; "
+            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}"
             f"{did_you_mean(format, FORMATS)}"
         )
     run = Path(model)
     for name in (run_folder.CONFIG, run_folder.WEIGHTS):
         if not (run / name).is_file():
             raise DataNotFoundError(
-                f"{run} holds no {name}; accepted is the folder of a training run; check the path"
+                f"{run} holds no {name}; accepted is the folder of a training run"
             )
     path = Path(out) if out is not None else Path(f"{run.resolve().name}.onnx")
     if path.exists() and not overwrite:
@@ -79,50 +82,61 @@ def export(
         )
     if not path.parent.is_dir():
         raise DataNotFoundError(
-            f"folder {path.parent} does not exist; accepted is a file in an existing folder; make "
-            "the folder first"
+            f"folder {path.parent} does not exist; accepted is a file in an existing folder"
         )
-    config = config_from_file(run / run_folder.CONFIG)
+    config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
     names = read_split_names(run / run_folder.SPLIT)
-    pictures, what = _reference_pictures(config, names["validation"])
+    images, what = _reference_images(config, names["validation"])
     spec = model_spec(config, network, seen_images(run))
-    difference = export_onnx(network, spec, path, pictures)
+    difference = export_onnx(network, spec, path, images)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
-        f"{difference:.1g} on {len(pictures)} {what} pictures"
+        f"{difference:.1g} on {len(images)} {what} images"
     )
     return path
 
 
+def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+    """Exports a run's best network to model.onnx.
+
+    Args:
+        run: Run folder.
+        config: Configuration of the run.
+        model: Network with the best weights.
+        split: Pairs of the run; some for validation are used to check the exported file.
+
+    Returns:
+        Largest difference of a logit from Keras.
+    """
+    images = [
+        read_image(pair.image, config.pixels, pair.page) for pair in split.validation[:CHECK_IMAGES]
+    ]
+    spec = model_spec(config, model, seen_images(run))
+    return export_onnx(model, spec, run / run_folder.MODEL, images)
+
+
 def seen_images(run: Path) -> list[str]:
-    """Digests of the pictures that a run looked at, and of those that its start had looked at.
+    """Digests of the images that a run was trained or validated on, and of those of its start.
 
     Raises:
-        ModelFileError, DataError: What the run recorded is damaged.
+        DataNotFoundError, DataError: The split.json or the manifest of the run is missing or
+            damaged.
     """
-    path = run / run_folder.SPLIT
-    try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        own = [
-            image_digest(str(entry["image_sha256"]), entry.get("page"))
-            for part in ("train", "validation")
-            for entry in raw[part]
-        ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ModelFileError(
-            f"{path} does not hold the hash of each file ({type(error).__name__}: {error}); "
-            "accepted is the file that training wrote; restore it"
-        ) from error
+    own = [
+        image_digest(pair.image_sha256, pair.page)
+        for pair in read_split_record(run).pairs
+        if pair.part != "test"
+    ]
     before = read_manifest(run).get("seen_before") or []
     return sorted({*own, *before})
 
 
 def trained_network(run: Path, config: RunConfig) -> keras.Model:
-    """A run's network with its best weights, in single precision.
+    """Builds a run's network with its best weights, in single precision.
 
     Raises:
-        ModelFileError: The weights do not fit it.
+        ModelFileError: The weights cannot be read, or do not fit the network.
     """
     network = build_network(config)
     try:
@@ -135,37 +149,37 @@ def trained_network(run: Path, config: RunConfig) -> keras.Model:
     return network
 
 
-def _reference_pictures(
-    config: RunConfig, validation: Sequence[str]
-) -> tuple[list[np.ndarray], str]:
+def _reference_images(config: RunConfig, validation: Sequence[str]) -> tuple[list[np.ndarray], str]:
     try:
         dataset = find_dataset(config.data, config.sources)
         wanted = set(validation[:CHECK_IMAGES])
         pairs = [pair for pair in dataset.pairs if pair.name in wanted]
-        pictures = [read_image(pair.image, config.pixels, pair.page) for pair in pairs]
+        images = [read_image(pair.image, config.pixels, pair.page) for pair in pairs]
     except (UnetkitError, OSError):
-        pictures = []
-    if pictures:
-        return pictures, "validation"
-    return [_synthetic_picture(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
+        images = []
+    if images:
+        return images, "validation"
+    return [_synthetic_image(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
 
 
-def _synthetic_picture(index: int, format: PixelFormat) -> np.ndarray:
-    """A picture of a model's channels and type, spread over its levels."""
-    picture = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
-    bands = np.take(picture, np.arange(format.channels) % 3, axis=2)
+def _synthetic_image(index: int, format: PixelFormat) -> np.ndarray:
+    """A synthetic image with the channels, dtype and levels of a pixel format."""
+    image = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
+    bands = np.take(image, np.arange(format.channels) % 3, axis=2)
     low, multiply = format.factors()
     pixels = bands / multiply + low
-    if format.dtype != "float32":  # levels are a little wider than what occurs
+    if format.dtype != "float32":  # levels are a little wider than the range of the dtype
         pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
     return pixels.astype(format.dtype)
 
 
 def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> ModelSpec:
-    """What a trained network takes along into its file.
+    """Metadata of a trained network.
 
     Args:
-        seen: Digests of the training and validation pictures.
+        config: Configuration of the run.
+        model: Network of the run.
+        seen: Digests of the training and validation images.
     """
     geometry, scale = config.network.geometry, config.scale
     size = geometry.input_size(scale.height), geometry.input_size(scale.width)
@@ -182,7 +196,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
 
 
 def _describe_layers(model: keras.Model, input_size: tuple[int, int]) -> tuple[Layer, ...]:
-    """The rows of the network's summary, with sizes for one input size (height, width)."""
+    """The network's summary, with output shapes for an input size (height, width)."""
     every = keras.Model(model.input, [layer.output for layer in model.layers])
     probe = keras.KerasTensor((1, *input_size, model.input.shape[-1]))
     shapes = [tensor.shape[1:] for tensor in every.compute_output_spec(probe)]

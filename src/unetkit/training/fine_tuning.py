@@ -1,8 +1,7 @@
-"""A network that starts from another one's weights, and layers of it that stay as they are.
+"""Fine-tuning: a network that starts from the weights of a trained one.
 
-What a network learnt of edges and textures in one set of pictures is worth much in the next one,
-where pairs are few. Classes and channels may differ: then the last or the first layer is adapted,
-and everything between is taken as it is.
+Features that were learnt on one data set help on another one with few pairs. Classes and channels
+may differ: then the last or the first layer is adapted, and all other layers are copied.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,19 +18,30 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import PRESETS, UNetConfig
-from unetkit.training.config import RunConfig, config_from_file
+from unetkit.training.config import RunConfig
+from unetkit.training.config_file import read_config
 from unetkit.training.export import seen_images, trained_network
 
-FREE = ("dropout", "initializer")  # of a network's fields: they change no weight that is there
+FREE = ("dropout", "initializer")  # fields of UNetConfig that may differ: they change no weight
 HEAD = "logits"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The model that weights come from; `load` builds it, once it is known to be a fitting one.
+    """A trained model that training starts from; `load` builds it.
 
     Args:
-        seen: Reads the digests of the pictures that it, and its own origin, looked at.
+        path: Run folder or model file.
+        preset: Name of the preset.
+        network: Architecture of the network.
+        classes: Names of the classes.
+        channels: Number of input channels.
+        normalization: Normalisation of the input.
+        scale: Scale of the input.
+        has_statistics: Whether the weights include the statistics of BatchNorm.
+        seen: Function that returns digests of the images that the model was trained on, with those
+            of the model that it started from.
+        load: Function that builds the network with its weights.
     """
 
     path: Path
@@ -52,30 +62,31 @@ def start_from(
     config: RunConfig,
     images: np.ndarray | None = None,
 ) -> str:
-    """Gives a freshly built network the weights of a trained one.
+    """Sets the weights of a new network to those of a trained one.
 
-    At once the network answers as the source does, to rounding. Classes of the same name keep their
-    row of the last layer; rows of other classes stay as they were built. Other channels: the first
-    convolution is adapted so that a grey picture, the same in all channels, gets the same response.
+    Afterwards the output equals that of the source, up to rounding. Classes with the same name keep
+    their row of the last layer; rows of other classes keep their initial weights. For another
+    number of channels, the first convolution is adapted so that an image with equal channels gives
+    the same response.
 
-    An exported file has BatchNorm folded into its convolutions. With `images`, each BatchNorm gets
-    the statistics that it has on them, and the gamma and beta which undo that: it answers the same,
-    and goes on to do so when training normalises by the batch. Without, it starts as an identity,
-    and the first steps throw it off.
+    An exported file has BatchNorm folded into its convolutions. If `images` are given, each
+    BatchNorm gets their statistics, with gamma and beta that compensate for these: the output is
+    the same, and stays so when training normalises by batch. Otherwise BatchNorm starts as the
+    identity, and the output changes with the first step.
 
     Args:
-        model: As `build_unet` made it for `config`.
-        source: A run folder or an exported .onnx file; the latter is read, not run.
-        config: Of the run that starts: its network, channels, classes, normalisation, scale.
-        images: (B, H, W, C) float32 normalised images of its training part.
+        model: New network of `build_unet` for `config`.
+        source: Run folder or exported .onnx file; the graph of the file is not run.
+        config: Configuration of the new run.
+        images: Normalised training images, (B, H, W, C) float32; None for none.
 
     Returns:
-        A sentence that says what was taken, what is new, what was adapted.
+        A sentence about copied, new and adapted layers.
 
     Raises:
-        DataNotFoundError: `source` does not exist, or holds no trained weights.
-        ModelFileError: It cannot be read as a unetkit model.
-        ConfigError: Its network has another configuration.
+        DataNotFoundError: `source` does not exist, or has no trained weights.
+        ModelFileError: `source` is not a unetkit model, or has weights that are not finite.
+        ConfigError: The network of `source` has another architecture.
     """
     origin = read_origin(Path(source))
     _require_same_network(origin, config)
@@ -84,24 +95,24 @@ def start_from(
         if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
             raise ModelFileError(
                 f"{weight.path} of {origin.path} has values that are not finite; accepted are "
-                "networks whose training did not diverge; start from another one"
+                "networks with finite weights"
             )
     said = [_take(model, trained, origin, config)]
     if not origin.has_statistics:
         if images is None:
-            said.append("its BatchNorm is part of its convolutions, and starts without statistics")
+            said.append("its BatchNorm is part of its convolutions and starts without statistics")
         else:
-            _settle(model, images)
+            _set_statistics(model, images)
             said.append(f"the statistics of BatchNorm are those of {len(images)} training samples")
     return "; ".join([*said, *_differences(origin, config)])
 
 
 def read_origin(path: Path) -> Origin:
-    """What is known of a run folder or an exported file, without building its network.
+    """Reads what training needs of a run folder or an exported file; the network is not built.
 
     Raises:
-        DataNotFoundError: It does not exist, or holds no trained weights.
-        ModelFileError: It cannot be read as a unetkit model.
+        DataNotFoundError: The path does not exist, or has no trained weights.
+        ModelFileError: The path is not a unetkit model.
     """
     if not path.is_dir():
         exported = read_exported(path)
@@ -121,10 +132,10 @@ def read_origin(path: Path) -> Origin:
     for name in (run_folder.CONFIG, run_folder.WEIGHTS):
         if not (path / name).is_file():
             raise DataNotFoundError(
-                f"{path} holds no {name}; accepted is the folder of a training run that has looked "
-                "at its validation part, or an .onnx file; check the path"
+                f"{path} holds no {name}; accepted is the folder of a training run after its first "
+                "validation pass, or an .onnx file"
             )
-    run = config_from_file(path / run_folder.CONFIG)
+    run = read_config(path / run_folder.CONFIG)
     return Origin(
         path,
         run.preset,
@@ -146,11 +157,11 @@ def _require_same_network(origin: Origin, config: RunConfig) -> None:
         return
     presets = [name for name, network in PRESETS.items() if _decided(network) == theirs]
     if presets:
-        remedy = f"train with --preset {presets[0]}, without a [network] of its own"
+        remedy = f"train with --preset {presets[0]} and without a [network] section"
     elif origin.path.is_dir():
         remedy = f"train with --config {origin.path / run_folder.CONFIG}"
     else:
-        remedy = "write its values under [network] in a file for --config"
+        remedy = "set its values under [network] in a --config file"
     one, other = (
         ", ".join(f"{name} {_plain(values[name])}" for name in differing)
         for values in (theirs, ours)
@@ -171,7 +182,7 @@ def _plain(value: object) -> object:
 
 
 def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunConfig) -> str:
-    """Copies what fits, adapts what differs, and says so."""
+    """Copies weights, adapts those that differ, and describes that."""
     sources = {layer.name: layer.get_weights() for layer in trained.layers}
     taken, said = 0, []
     for layer in model.layers:
@@ -203,7 +214,7 @@ def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunC
 def _match_classes(
     given: list[np.ndarray], wanted: list[np.ndarray], old: Sequence[str], new: Sequence[str]
 ) -> tuple[list[np.ndarray], int]:
-    """The last layer's kernel and bias, with the rows of classes that have the same name."""
+    """Kernel and bias of the last layer, with the trained rows of classes with the same name."""
     kernel, bias = (array.copy() for array in wanted)
     kept = [(old.index(name), place) for place, name in enumerate(new) if name in old]
     for source, place in kept:
@@ -227,23 +238,24 @@ def _describe_classes(old: Sequence[str], new: Sequence[str]) -> list[str]:
 
 
 def _match_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel for another number of channels that responds alike to what is the same in all.
+    """A kernel for another number of channels, with the same response to equal channels.
 
     Args:
-        kernel: (h, w, C, F).
+        kernel: Trained kernel, (h, w, C, F).
+        channels: New number of channels.
 
     Returns:
-        (h, w, channels, F); its sum over the channels is that of `kernel`.
+        Kernel (h, w, channels, F), with the same sum over the channels.
     """
-    share = kernel.sum(axis=2, keepdims=True) / channels
-    return np.repeat(share, channels, axis=2)
+    mean = kernel.sum(axis=2, keepdims=True) / channels
+    return np.repeat(mean, channels, axis=2)
 
 
-def _settle(model: keras.Model, images: np.ndarray) -> None:
-    """Gives each BatchNorm the statistics of what reaches it, without changing what it answers.
+def _set_statistics(model: keras.Model, images: np.ndarray) -> None:
+    """Sets the statistics of each BatchNorm to those of its input, without changing its output.
 
-    y = gamma (x - mean) / deviation + beta stays the same line where mean and deviation become
-    those of x, gamma / deviation stays, and beta takes up the rest.
+    y = gamma (x - mean) / deviation + beta stays the same function of x if mean and deviation
+    become those of x, gamma / deviation is kept, and beta is adjusted.
     """
     norms = [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
     inside = keras.Model(model.input, [norm.input for norm in norms])
@@ -258,11 +270,11 @@ def _settle(model: keras.Model, images: np.ndarray) -> None:
 
 
 def _differences(origin: Origin, config: RunConfig) -> list[str]:
-    """What reaches the two networks differently."""
+    """Sentences about differences between the inputs of both networks."""
     said = []
     if origin.normalization != config.normalization:
         said.append(
-            f"its pictures reached it as {_line(origin.normalization)}, these come as "
+            f"its input was normalised as {_line(origin.normalization)}, here as "
             f"{_line(config.normalization)}"
         )
     if origin.scale != config.scale:

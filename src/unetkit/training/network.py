@@ -1,4 +1,4 @@
-"""The network that a run's configuration asks for: built, partly frozen, compiled, and timed."""
+"""The network of a run: built from its configuration, partly frozen, compiled, and timed."""
 
 import contextlib
 import time
@@ -12,10 +12,11 @@ from keras import KerasTensor, ops
 
 from unetkit._shared.display import Display
 from unetkit.errors import ConfigError, did_you_mean
+from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
 from unetkit.models.unet import build_unet
 from unetkit.training.backend import watching_memory
-from unetkit.training.batches import Sampler
+from unetkit.training.batches import Cache, Sampler
 from unetkit.training.config import RunConfig, TrainingConfig
 
 WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
@@ -23,10 +24,11 @@ CALIBRATION_SECONDS = 6.0
 
 
 def build_network(config: RunConfig, precision: str = "float32") -> keras.Model:
-    """A network with fresh weights.
+    """Builds the network of a configuration, with initial weights.
 
     Args:
-        precision: A Keras dtype policy.
+        config: Configuration of the run.
+        precision: Keras dtype policy of the layers.
     """
     kept = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
@@ -39,44 +41,44 @@ def build_network(config: RunConfig, precision: str = "float32") -> keras.Model:
 
 
 def freeze(model: keras.Model, parts: Sequence[str]) -> int:
-    """Lets layers stay as they are: they learn no more, and their BatchNorm keeps its statistics.
+    """Excludes layers from training; their BatchNorm keeps its statistics, too.
 
-    To be called before the network is compiled.
+    Must be called before the network is compiled.
 
     Args:
-        model: A U-Net.
-        parts: Beginnings of layers' names, at whole words: "encoder" (all levels), "encoder0",
+        model: U-Net.
+        parts: Prefixes of layer names, up to a word or number: "encoder" (all levels), "encoder0",
             "stem", "decoder2_up".
 
     Returns:
-        The number of parameters that would have learnt.
+        The number of parameters that are no longer trained.
 
     Raises:
-        ConfigError: A part names no layer, or nothing would be left to learn.
+        ConfigError: A prefix matches no layer, or no trainable layer is left.
     """
     weighted = [layer for layer in model.layers if layer.weights]
-    before = _learning(model)
+    before = _count_trainable(model)
     for part in parts:
         named = [layer for layer in weighted if _begins(layer.name, part)]
         if not named:
             accepted = list(dict.fromkeys(layer.name.split("_")[0] for layer in weighted))
             raise ConfigError(
-                f"freeze has {part!r}, which begins no layer's name; accepted are "
+                f"freeze has {part!r}, which is no prefix of a layer name; accepted are "
                 f"{', '.join(accepted)}, 'encoder' or 'decoder' for all of their levels, and whole "
-                f"names of layers; {did_you_mean(part, accepted)}"
+                f"layer names{did_you_mean(part, accepted)}"
             )
         for layer in named:
             layer.trainable = False
-    if not _learning(model):
+    if not _count_trainable(model):
         raise ConfigError(
-            f"freeze is {list(parts)}, and nothing would learn; accepted is to freeze some layers; "
-            f"leave out one, 'logits' at least"
+            f"freeze is {list(parts)}, which leaves no layer to train; accepted is to freeze some "
+            "layers, but not 'logits'"
         )
-    return before - _learning(model)
+    return before - _count_trainable(model)
 
 
 def _begins(name: str, part: str) -> bool:
-    """Whether a name begins with whole words: "encoder1" begins encoder1_conv1, not encoder10.
+    """Whether a prefix ends with a word or number: "encoder1" fits encoder1_conv1, not encoder10.
 
     >>> _begins("encoder1_conv1", "encoder1"), _begins("encoder10_conv1", "encoder1")
     (True, False)
@@ -87,16 +89,16 @@ def _begins(name: str, part: str) -> bool:
     return not rest or rest[0] == "_" or (rest[0].isdigit() and not part[-1].isdigit())
 
 
-def _learning(model: keras.Model) -> int:
+def _count_trainable(model: keras.Model) -> int:
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
 def compile_network(model: keras.Model, training: TrainingConfig) -> None:
-    """Gives a network its optimiser and its loss."""
+    """Compiles a network with the optimizer and the loss of a configuration."""
     model.compile(
         optimizer=build_optimizer(training),
         loss=combined_loss(training.loss, training.class_weights),
-        # On CPUs TensorFlow's own kernels train this network 1.4 times as fast as XLA's.
+        # On CPUs, TensorFlow's own kernels train this network 1.4 times as fast as XLA.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
 
@@ -104,10 +106,16 @@ def compile_network(model: keras.Model, training: TrainingConfig) -> None:
 def calibrate(
     config: RunConfig, samplers: Mapping[str, Sampler], minutes: float, display: Display
 ) -> tuple[RunConfig, float]:
-    """Turns minutes into steps by timing a network that is thrown away afterwards.
+    """Converts minutes to steps, by timing some steps of a temporary network.
+
+    Args:
+        config: Configuration of the run.
+        samplers: Samplers "train" and "validation".
+        minutes: Time for the training, in minutes.
+        display: Shows the result.
 
     Returns:
-        The configuration with that number, and the seconds of a look.
+        The configuration with the number of steps, and the time of a validation pass in seconds.
     """
     model = build_network(config, config.training.precision)
     freeze(model, config.training.freeze)
@@ -124,17 +132,61 @@ def calibrate(
         started = time.monotonic()
         for images, _ in samplers["validation"].fixed_batches(config.training.batch_size):
             model.predict_on_batch(images)
-        look_seconds = time.monotonic() - started
+        validation_seconds = time.monotonic() - started
     per_validation = config.training.steps_per_validation
-    steps = max(1, round(60 * minutes / (step_seconds + look_seconds / per_validation)))
+    steps = max(1, round(60 * minutes / (step_seconds + validation_seconds / per_validation)))
     display.say(
-        f"timing    {1000 * step_seconds:.0f} ms a step: {minutes:g} minutes are {steps} steps"
+        f"timing    {1000 * step_seconds:.0f} ms per step: {minutes:g} minutes are {steps} steps"
     )
-    return replace(config, training=replace(config.training, steps=steps)), look_seconds
+    return replace(config, training=replace(config.training, steps=steps)), validation_seconds
+
+
+def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
+    """Halves the batch and doubles the accumulation, so that updates see the same samples.
+
+    Args:
+        config: Configuration that needs too much memory.
+        shortage: Error message of the framework.
+
+    Returns:
+        The changed configuration, and a sentence about the change.
+
+    Raises:
+        ConfigError: The batch size is odd.
+    """
+    training = config.training
+    if training.batch_size % 2:
+        raise ConfigError(
+            f"a batch of {training.batch_size} samples of {config.scale.height}x"
+            f"{config.scale.width} does not fit into memory ({shortage[:200]}); an even batch "
+            "would be halved; use a smaller --size, or another --batch-size"
+        )
+    half = replace(
+        training, batch_size=training.batch_size // 2, accumulation=2 * training.accumulation
+    )
+    note = (
+        f"a batch of {training.batch_size} samples does not fit into memory: continuing with "
+        f"{half.batch_size} samples and {half.accumulation} batches per update, which sees the "
+        "same samples"
+    )
+    return replace(config, training=half), note
+
+
+def describe_training(config: RunConfig, cache: Cache) -> str:
+    """One line for people about the length, the optimizer and the loss of a training."""
+    training = config.training
+    samples = training.batch_size * training.accumulation
+    seen = training.steps * samples * config.scale.height * config.scale.width
+    epochs = seen / sum(mask.size for mask in cache.masks)
+    return (
+        f"training  {training.steps} steps of {samples} samples ({epochs:.1f} epochs), "
+        f"{training.optimizer} {training.learning_rate:g} {training.schedule}, "
+        f"{loss_text(training.loss)}, seed {training.seed}"
+    )
 
 
 class _Measured:
-    """Adds to an optimiser the variable `gradient_norm`, of the last batch, before clipping."""
+    """Adds a variable `gradient_norm` to an optimizer: that of the last batch, before clipping."""
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
@@ -151,19 +203,19 @@ class _Measured:
 
 
 class MeasuredAdamW(_Measured, keras.optimizers.AdamW):
-    """AdamW that notes its gradient's norm."""
+    """AdamW with a variable for the norm of its gradients."""
 
 
 class MeasuredAdam(_Measured, keras.optimizers.Adam):
-    """Adam that notes its gradient's norm."""
+    """Adam with a variable for the norm of its gradients."""
 
 
 class MeasuredSGD(_Measured, keras.optimizers.SGD):
-    """SGD that notes its gradient's norm."""
+    """SGD with a variable for the norm of its gradients."""
 
 
 class _PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule by updates; Keras hands in the number of batches, several of which make one."""
+    """A schedule by number of updates; Keras passes the number of batches instead."""
 
     def __init__(self, schedule: Any, accumulation: int) -> None:
         super().__init__()
@@ -174,7 +226,7 @@ class _PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
-    """The optimiser that a configuration asks for, with its schedule."""
+    """Builds the optimizer of a configuration, with its learning rate schedule."""
     rate: Any = training.learning_rate
     warmup = round(training.warmup * training.steps)
     if training.schedule == "cosine":
@@ -189,7 +241,7 @@ def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
     common: dict[str, Any] = {
         "global_clipnorm": training.clip_norm or None,
         "use_ema": training.averaging > 0,
-        # Keras averages after each batch, also where several make an update.
+        # Keras averages after each batch, even if several batches make an update.
         "ema_momentum": training.averaging ** (1 / training.accumulation),
         "gradient_accumulation_steps": training.accumulation if training.accumulation > 1 else None,
     }
@@ -203,6 +255,6 @@ def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
 
 
 def gradient_norm(optimizer: keras.optimizers.Optimizer) -> float:
-    """Norm of all gradients of the last batch together."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)  # where the loss is scaled
+    """Global norm of the gradients of the last batch."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)  # if the loss is scaled
     return float(ops.convert_to_numpy(inner.gradient_norm))

@@ -1,12 +1,12 @@
-"""From a folder of pairs to a trained run folder.
+"""Trains a network on a folder of pairs, into a run folder.
 
-    look      every pair once (`checking`); choose what was not asked for; write config.toml
-    decode    every pair once, into a memory map at the network's scale
-    train     updates, looks at the validation part, checkpoints (`trainer`, `recorder`)
-    export    the best network, checked, as model.onnx
+    examine   every pair once (`checks`); complete the configuration (`choices`); write config.toml
+    decode    every pair once, into a memory map at the network's scale (`batches`)
+    train     updates, validation passes, checkpoints (`trainer`, `validation`)
+    export    the best network, compared with Keras, as model.onnx (`export`)
 
-`resume` takes the same way, and goes on from the last checkpoint. The test part is looked at, for
-what is wrong with it; nothing is learnt or chosen from it.
+`resume` runs the same steps from the last checkpoint. Test pairs are examined for issues; nothing
+is trained or chosen on them.
 """
 
 import contextlib
@@ -22,68 +22,54 @@ import keras
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display, LoggedDisplay
 from unetkit._shared.files import locked, write_text
-from unetkit._shared.manifest import (
-    PairRecord,
-    data_digest,
-    data_record,
-    read_manifest,
-    update_manifest,
-    write_manifest,
-)
+from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
-from unetkit.checks.examine import DatasetReport
 from unetkit.checks.report import class_fractions
-from unetkit.data.augmentation import NO_AUGMENTATION
 from unetkit.data.dataset import find_dataset
-from unetkit.data.scale import IGNORE
-from unetkit.data.splits import Split, split_to_json
-from unetkit.errors import (
-    ConfigError,
-    DataError,
-    DataNotFoundError,
-    DivergedError,
-    UnetkitError,
-)
-from unetkit.evaluation.results import loss_text
-from unetkit.io.images import read_image
-from unetkit.models.onnx_export import export_onnx
+from unetkit.data.splits import split_to_json
+from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
 from unetkit.training import backend
 from unetkit.training.backend import OutOfMemoryError, watching_memory
-from unetkit.training.batches import LOADER_THREADS, Cache, Sampler, build_cache
+from unetkit.training.batches import LOADER_THREADS, Sampler, build_samplers
 from unetkit.training.checkpoints import checkpoint_files, newest_checkpoint
-from unetkit.training.choices import check_length, overrides_from, survey
-from unetkit.training.config import (
-    RunConfig,
-    choose_sources,
-    config_from_file,
-    config_to_toml,
+from unetkit.training.choices import (
+    TrainingData,
+    check_length,
+    find_chosen_dataset,
+    gather_choices,
+    prepare,
+    require_same_data,
 )
-from unetkit.training.export import (
-    CHECK_IMAGES,
-    model_spec,
-    seen_images,
-    trained_network,
-)
+from unetkit.training.config import DEFAULT_PRESET, Choices, RunConfig
+from unetkit.training.config_file import config_to_toml, read_config
+from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
-from unetkit.training.network import build_network, calibrate, compile_network, freeze
+from unetkit.training.network import (
+    build_network,
+    calibrate,
+    compile_network,
+    describe_training,
+    freeze,
+    halve_batch,
+)
 from unetkit.training.trainer import Trainer
 from unetkit.visualization.tensorboard import TensorBoardLog
 
-# Where these are others than before, a resumed run ends with other bytes.
+# If one of these differs from the first session, a resumed run ends with other bytes.
 SAME_BYTES = ("unetkit", "python", "versions", "machine", "device", "threads", "variables")
-START_IMAGES = 16  # that the statistics of a network from an exported file are taken on
+START_IMAGES = 16  # for the BatchNorm statistics of a network from an exported file
 
 
 @dataclass(frozen=True)
 class Session:
-    """With what a run is trained this time.
+    """Settings of one training session; a resumed run has several sessions.
 
     Args:
-        display: Shows progress.
+        display: Shows progress and warnings.
         device: "cpu:0", "gpu:1" and so on.
         callbacks: Keras callbacks.
-        tensorboard: Whether figures and pictures are written for TensorBoard, too.
-        obstacle: What stands against a repeatable training that was asked for.
+        tensorboard: Whether to write metrics and images for TensorBoard.
+        obstacle: Reason why reproducible training, although configured, is not possible; or None.
     """
 
     display: Display
@@ -102,7 +88,7 @@ def train(
     minutes: float | None = None,
     size: int | tuple[int, int] | None = None,
     seed: int | None = None,
-    config: str | Path | Mapping[str, Any] | None = None,
+    config: str | Path | Mapping[str, Any] | Choices | None = None,
     device: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     tensorboard: bool = False,
@@ -110,49 +96,50 @@ def train(
 ) -> Path:
     """Trains a U-Net on a folder of images and masks.
 
-    What is not asked for is chosen from the preset and the data. Ctrl-C finishes the step and
-    saves; `resume` goes on from there. Unless `training.deterministic` is false, TensorFlow is
-    told to compute repeatably in this process.
+    Whatever is not given is chosen from the preset and the data. Ctrl-C finishes the current step
+    and saves a checkpoint; `resume` continues from it. Unless `training.deterministic` is false,
+    TensorFlow is set to compute reproducibly in this process.
 
     Args:
-        data: Folder or table of pairs; may be left out where `config` names it.
-        out: Run folder to make; by default runs/DATA-PRESET, with a number if that exists.
+        data: Folder or table of pairs; optional if `config` has one.
+        out: Run folder to create; by default runs/DATA-PRESET, with a number if that exists.
         preset: "fast" (default), "notebook" or "paper".
-        epochs: Passes over the training part.
-        minutes: Time for training, which a short calibration turns into a fixed number of steps.
-        size: Pixels of what the network sees: a side, or (height, width).
-        seed: Of the split, the weights and the samples; 0 by default.
-        config: A run's config.toml, or the same keys as nested mappings; any may be left out.
-        device: "cpu", "gpu", "gpu:1"; by default the best there is.
-        callbacks: Keras callbacks; an epoch is what lies between two looks at the validation part.
-            What they keep to themselves is in no checkpoint.
-        tensorboard: Whether figures and pictures are written for TensorBoard, too.
-        display: Shows progress.
+        epochs: Number of passes over the training pairs.
+        minutes: Training time in minutes, which a short calibration converts into a fixed number of
+            steps.
+        size: Input size of the network in pixels: a side, or (height, width).
+        seed: Seed of the split, the weights and the samples; 0 by default.
+        config: Path of a config.toml, or the same keys as nested mappings; any key may be left out.
+        device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU.
+        callbacks: Keras callbacks; an epoch ends with each validation pass. The state of callbacks
+            is not part of checkpoints.
+        tensorboard: Whether to write metrics and images for TensorBoard.
+        display: Shows progress and warnings.
 
     Returns:
-        The run folder; `unetkit._shared.run_folder` says what it holds.
+        The run folder; `unetkit._shared.run_folder` lists its files.
 
     Raises:
         DataNotFoundError, DataError: The data cannot be used.
-        ConfigError: An option or key is not accepted, or the device is not there.
-        OutputExistsError: `out` is in use.
-        DivergedError: The loss or the gradient is no finite number.
+        ConfigError: An option or key is not accepted, or the device does not exist.
+        OutputExistsError: `out` exists and is not empty.
+        DivergedError: The loss or the gradient is not finite.
     """
     check_length(epochs, minutes)
-    overrides = overrides_from(config, data, preset, size, seed)
+    choices = gather_choices(config, data=data, preset=preset, size=size, seed=seed)
     if epochs or minutes:
-        overrides.get("training", {}).pop("steps", None)
-    dataset = find_dataset(overrides["data"], choose_sources(overrides))
-    stem = f"{dataset.label}-{overrides.get('preset', 'fast')}"
-    obstacle = _make_repeatable(overrides)
+        choices = replace(choices, training=choices.training.without("steps"))
+    dataset = find_chosen_dataset(choices)
+    is_deterministic = choices.training.given.get("deterministic", True)
+    obstacle = backend.make_repeatable() if is_deterministic else None
     device = backend.choose_device(device)
-    run, is_new = run_folder.claim(out, stem)
+    run, is_new = run_folder.claim(out, f"{dataset.label}-{choices.preset or DEFAULT_PRESET}")
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
         try:
-            found, chosen = survey(dataset, overrides, epochs, device, display)
-            return _train_into(run, found, chosen, minutes, session)
+            pairs, chosen = prepare(dataset, choices, epochs, device, display)
+            return _train_into(run, pairs, chosen, minutes, session)
         except BaseException as error:
             display.finish()
             if not _note_failure(run, error, display):
@@ -168,37 +155,39 @@ def resume(
     tensorboard: bool = False,
     display: Display | None = None,
 ) -> Path:
-    """Goes on with a run that was interrupted, from its last checkpoint.
+    """Resumes an interrupted run from its last checkpoint.
 
-    With `training.deterministic` it ends with the bytes of a run that was never interrupted, on the
-    same machine and versions.
+    With `training.deterministic`, on the same machine and versions, it ends with the bytes of a run
+    that was never interrupted.
 
     Args:
         run: Run folder.
-        device: As for `train`, like callbacks, tensorboard and display.
+        device: Device to train on, as for `train`.
+        callbacks: Keras callbacks, as for `train`.
+        tensorboard: Whether to write metrics and images for TensorBoard.
+        display: Shows progress and warnings.
 
     Returns:
         The run folder.
 
     Raises:
-        DataNotFoundError: `run` is no run folder, or the data are gone.
-        DataError: The data are not those that the run began with.
-        ModelFileError: Every checkpoint is damaged, or of another version.
-        OutputExistsError: Another process trains in it.
-        DivergedError: As `train`.
+        DataNotFoundError: `run` is not a run folder, or the data do not exist.
+        DataError: The data differ from those that the run was started with.
+        ModelFileError: Every checkpoint is damaged, or written by another version.
+        OutputExistsError: Another process trains in this folder.
+        DivergedError: The loss or the gradient is not finite.
     """
     run = Path(run)
     if not (run / run_folder.CONFIG).is_file():
         raise DataNotFoundError(
             f"{run} holds no {run_folder.CONFIG}; accepted is the folder of a run that has begun "
-            "to train; check the path, or train anew"
+            "to train"
         )
-    config = config_from_file(run / run_folder.CONFIG)
+    config = read_config(run / run_folder.CONFIG)
     if _recorded(run).get("state") == "finished":
-        (display or Display()).say(f"{run} is finished: nothing is left to do")
+        (display or Display()).say(f"{run} is finished: nothing to resume")
         return run
-    overrides = asdict(config)
-    obstacle = _make_repeatable(overrides)
+    obstacle = backend.make_repeatable() if config.training.deterministic else None
     device = backend.choose_device(device)
     dataset = find_dataset(config.data, config.sources)
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
@@ -206,25 +195,19 @@ def resume(
     with _writing(run, display):
         for leftover in run.rglob(".part-*"):
             leftover.unlink()
-        found, _ = survey(dataset, overrides, None, device, display)
-        _require_same_data(run, found)
+        pairs, _ = prepare(dataset, Choices.of(config), None, device, display)
+        require_same_data(run, pairs)
         try:
-            return _train_into(run, found, config, None, session)
+            return _train_into(run, pairs, config, None, session)
         except BaseException as error:
             display.finish()
             _note_failure(run, error, display)
             raise
 
 
-def _make_repeatable(overrides: Mapping[str, Any]) -> str | None:
-    """Has the framework compute repeatably, before it computes anything; what stands against it."""
-    wanted = overrides.get("training", {}).get("deterministic", True)
-    return backend.make_repeatable() if wanted else None
-
-
 @contextlib.contextmanager
 def _writing(run: Path, display: Display) -> Generator[None, None, None]:
-    """Holds a run folder, and tidies it up whatever happens."""
+    """Locks a run folder, and removes temporary files at the end, after errors, too."""
     with locked(run / run_folder.LOCK, f"trains in {run}"):
         try:
             yield
@@ -234,7 +217,7 @@ def _writing(run: Path, display: Display) -> Generator[None, None, None]:
 
 
 def _recorded(run: Path) -> dict[str, Any]:
-    """What a run's manifest holds; nothing where it is absent or damaged, as by a power cut."""
+    """The manifest of a run; empty if it is missing or damaged, for example by a power cut."""
     try:
         return read_manifest(run)
     except (DataError, DataNotFoundError):
@@ -242,10 +225,10 @@ def _recorded(run: Path) -> dict[str, Any]:
 
 
 def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
-    """Writes into the manifest that a run was stopped, and says how to go on.
+    """Writes into the manifest that a run was stopped, and displays how to continue.
 
     Returns:
-        Whether there is anything to keep.
+        Whether the run has a checkpoint, so that its folder is to be kept.
     """
     if not checkpoint_files(run / run_folder.CHECKPOINTS):
         return False
@@ -254,75 +237,60 @@ def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
         with contextlib.suppress(DataError, OSError):
             update_manifest(run, state=state)
     if isinstance(error, DivergedError) and (run / run_folder.WEIGHTS).exists():
-        display.say(f"kept      the best weights before it: unetkit export {run}")
+        display.say(f"kept      the best weights so far; to export them: unetkit export {run}")
     elif not isinstance(error, UnetkitError):
-        display.say(f"saved     go on with: unetkit train --resume {run}")
+        display.say(f"saved     to continue: unetkit train --resume {run}")
     return True
 
 
 def _train_into(
-    run: Path, found: DatasetReport, config: RunConfig, minutes: float | None, session: Session
+    run: Path, data: TrainingData, config: RunConfig, minutes: float | None, session: Session
 ) -> Path:
     display = session.display
-    split = found.split or Split((), (), ())
-    on_done = display.task("decoding", len(split.train + split.validation))
-    caches = {
-        name: build_cache(
-            run / run_folder.CACHE / name,
-            pairs,
-            config.classes,
-            config.pixels,
-            config.scale,
-            on_done,
-        )
-        for name, pairs in (("train", split.train), ("validation", split.validation))
-    }
-    display.finish()
-    _require_truth(caches)
-    samplers = _samplers(config, caches)
+    samplers = build_samplers(run / run_folder.CACHE, data.split, config, display)
     with backend.on_device(session.device):
-        trainer, look_seconds, notes = None, 0.0, {}
+        trainer, validation_seconds, notes = None, 0.0, {}
         if session.obstacle is not None:
             notes["repeatable"] = session.obstacle
         while trainer is None:
             shortage = ""
             try:
                 if minutes is not None:
-                    config, look_seconds = calibrate(config, samplers, minutes, display)
+                    config, validation_seconds = calibrate(config, samplers, minutes, display)
                     minutes = None
-                _write_choices(run, found, config)
-                trainer = _trainer(run, found, config, samplers, session, look_seconds)
-                _begin(trainer, found, session, notes)
+                _write_choices(run, data, config)
+                trainer = _trainer(run, data, config, samplers, session, validation_seconds)
+                _begin(trainer, data, session, notes)
                 trainer.fit()
                 display.finish()
             except OutOfMemoryError as error:
                 shortage = str(error) or "no memory"
-            if shortage:  # out of the except clause, whose error holds the network
+            if shortage:  # outside the except clause, whose error references the network
                 trainer = None
                 gc.collect()
-                config, notes["memory"] = _halved(config, shortage)
-        return _finish(trainer, found, display)
+                config, notes["memory"] = halve_batch(config, shortage)
+        return _finish(trainer, data, display)
 
 
-def _write_choices(run: Path, found: DatasetReport, config: RunConfig) -> None:
+def _write_choices(run: Path, data: TrainingData, config: RunConfig) -> None:
     write_text(run / run_folder.CONFIG, config_to_toml(config))
-    split = found.split or Split((), (), ())
+    report = data.report
     if not (run / run_folder.SPLIT).exists():
         write_text(
             run / run_folder.SPLIT,
-            split_to_json(split, found.dataset, found.digests(), found.left_out()),
+            split_to_json(data.split, report.dataset, report.digests(), report.left_out()),
         )
 
 
 def _trainer(
     run: Path,
-    found: DatasetReport,
+    data: TrainingData,
     config: RunConfig,
     samplers: dict[str, Sampler],
     session: Session,
-    look_seconds: float,
+    validation_seconds: float,
 ) -> Trainer:
-    """A trainer that stands where the last checkpoint left off, or at the beginning."""
+    """A trainer in the state of the last checkpoint, or in the initial state."""
     training = config.training
     keras.utils.set_random_seed(training.seed)
     checkpoint, damaged = newest_checkpoint(run / run_folder.CHECKPOINTS)
@@ -334,21 +302,20 @@ def _trainer(
         session.display.say(f"start     {taken}")
     if training.freeze:
         frozen = freeze(model, training.freeze)
-        session.display.say(f"frozen    {frozen:,} parameters stay as they are")
+        session.display.say(f"frozen    {frozen:,} parameters are not trained")
     compile_network(model, training)
     session.display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
-        f"channels in: {config.pixels.channels}, classes out: {len(config.classes)}"
+        f"{config.pixels.channels} input channels, {len(config.classes)} classes"
     )
-    split = found.split or Split((), (), ())
-    files = [pair.image for pair in split.train]
+    files = [pair.image for pair in data.split.train]
     trainer = Trainer(
-        run, config, model, samplers, files, session.display, session.callbacks, look_seconds
+        run, config, model, samplers, files, session.display, session.callbacks, validation_seconds
     )
     if checkpoint is not None:
         trainer.restore(checkpoint)
     for path in damaged:
-        trainer.note("damaged", f"checkpoint {path} is damaged: the one before it is used")
+        trainer.note("damaged", f"checkpoint {path} is damaged: the previous one is used")
         path.unlink()
     if session.tensorboard:
         trainer.log = TensorBoardLog(run / run_folder.TENSORBOARD, trainer.progress.step)
@@ -356,13 +323,13 @@ def _trainer(
 
 
 def _begin(
-    trainer: Trainer, found: DatasetReport, session: Session, notes: Mapping[str, str]
+    trainer: Trainer, data: TrainingData, session: Session, notes: Mapping[str, str]
 ) -> None:
-    """Says what is trained, where and how, and writes it into the manifest."""
+    """Displays what is trained, where and how, and writes it into the manifest."""
     display, config, step = session.display, trainer.config, trainer.progress.step
     device = backend.describe_device(session.device)
     display.say(f"device    {device}")
-    display.say(_describe_training(config, trainer.sampler.cache))
+    display.say(describe_training(config, trainer.sampler.cache))
     made = {
         **provenance(),
         "device": device,
@@ -383,8 +350,8 @@ def _begin(
         if changed:
             trainer.note(
                 "surroundings",
-                f"not what the run began with: {', '.join(changed)}; the bytes of an uninterrupted "
-                f"run cannot be expected; unetkit verify {trainer.run} says more",
+                f"changed since the run was started: {', '.join(changed)}; the result may differ "
+                f"from that of an uninterrupted run; details: unetkit verify {trainer.run}",
             )
     trainer.sessions = [
         *(old.get("sessions") or []),
@@ -405,129 +372,30 @@ def _begin(
             "seen_before": seen_before,
             **trainer.summary(),
             "export_difference": None,
-            "parts": class_fractions(found),
+            "parts": class_fractions(data.report),
             "findings": [
                 {"level": f.level, "code": f.code, "text": f.text, "remedy": f.remedy}
-                for f in found.issues
+                for f in data.report.issues
             ],
         },
     )
 
 
-def _data_digest(found: DatasetReport) -> str:
-    split, digests = found.split or Split((), (), ()), found.digests()
-    return data_digest(
-        PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
-        for part, pairs in split.parts.items()
-        for pair in pairs
-    )
-
-
-def _require_same_data(run: Path, found: DatasetReport) -> None:
-    """Refuses to go on with other data than the run began with.
-
-    Raises:
-        DataError: They differ.
-    """
-    if (run / run_folder.SPLIT).exists() and _data_digest(found) != data_record(run)["sha256"]:
-        raise DataError(
-            f"{found.dataset.source} no longer holds what {run} began to train on; accepted are "
-            f"the same files in the same parts; run: unetkit verify {run}, restore what it names, "
-            "or train anew"
-        )
-
-
-def _halved(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
-    """Half the samples at once, and twice as many batches an update; and a sentence about it.
-
-    Raises:
-        ConfigError: Fewer there cannot be.
-    """
-    training = config.training
-    if training.batch_size % 2:
-        raise ConfigError(
-            f"a batch of {training.batch_size} samples of {config.scale.height}x"
-            f"{config.scale.width} does not fit into memory ({shortage[:200]}); accepted are "
-            "batches that fit, halved as long as they are even; use a smaller --size, or another "
-            "--batch-size"
-        )
-    half = replace(
-        training, batch_size=training.batch_size // 2, accumulation=2 * training.accumulation
-    )
-    said = (
-        f"memory does not suffice for {training.batch_size} samples at once: going on with "
-        f"{half.batch_size} and {half.accumulation} batches an update, which follows the same "
-        "samples"
-    )
-    return replace(config, training=half), said
-
-
-def _finish(trainer: Trainer, found: DatasetReport, display: Display) -> Path:
-    """Exports and draws the best network, and closes the manifest."""
+def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
+    """Exports the best network, draws its results, and completes the manifest."""
     run, config = trainer.run, trainer.config
     model = trained_network(run, config)
     difference = None
     if keras.backend.backend() == "tensorflow":
-        difference = _export_best(run, config, model, found)
+        difference = export_best(run, config, model, data.split)
         path = run / run_folder.MODEL
         display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     else:
         display.say(
-            "export    left out, as TensorFlow makes ONNX files; run: KERAS_BACKEND=tensorflow "
+            "export    skipped, as it needs TensorFlow; to export: KERAS_BACKEND=tensorflow "
             f"unetkit export {run} --out {run / run_folder.MODEL}"
         )
     trainer.recorder.draw(model)
     summary = trainer.summary()
     update_manifest(run, state="finished", **summary, export_difference=difference)
     return run
-
-
-def _require_truth(caches: Mapping[str, Cache]) -> None:
-    """Refuses a part in which every pixel is ignored.
-
-    Raises:
-        DataError: There is one.
-    """
-    for name, cache in caches.items():
-        if all((mask == IGNORE).all() for mask in cache.masks):
-            raise DataError(
-                f"every pixel of the {name} part is ignored ({len(cache)} pairs); accepted are "
-                "parts with pixels of some class; correct the masks or the value to ignore, or cut "
-                "the parts with another --seed"
-            )
-
-
-def _samplers(config: RunConfig, caches: Mapping[str, Cache]) -> dict[str, Sampler]:
-    return {
-        name: Sampler(
-            cache,
-            config.scale,
-            config.network.geometry,
-            config.pixels,
-            config.normalization,
-            config.augmentation if name == "train" else NO_AUGMENTATION,
-            config.training.seed,
-        )
-        for name, cache in caches.items()
-    }
-
-
-def _describe_training(config: RunConfig, cache: Cache) -> str:
-    training = config.training
-    samples = training.batch_size * training.accumulation
-    seen = training.steps * samples * config.scale.height * config.scale.width
-    epochs = seen / sum(mask.size for mask in cache.masks)
-    return (
-        f"training  {training.steps} steps of {samples} samples ({epochs:.1f} epochs), "
-        f"{training.optimizer} {training.learning_rate:g} {training.schedule}, "
-        f"{loss_text(training.loss)}, "
-        f"seed {training.seed}"
-    )
-
-
-def _export_best(run: Path, config: RunConfig, model: keras.Model, found: DatasetReport) -> float:
-    split = found.split or Split((), (), ())
-    checked = split.validation[:CHECK_IMAGES]
-    pictures = [read_image(pair.image, config.pixels, pair.page) for pair in checked]
-    spec = model_spec(config, model, seen_images(run))
-    return export_onnx(model, spec, run / run_folder.MODEL, pictures)

@@ -1,8 +1,9 @@
-"""The training loop: updates, looks at the validation part, checkpoints; and what may go wrong.
+"""The training loop: updates, validation passes, checkpoints, interruptions.
 
-A loop of our own rather than Keras's, for what has to happen between two updates: an interruption
-finishes the step and saves, a loss that is no number stops before anything is kept, and each wait
-for data is timed. The network, the optimiser and the step itself are Keras's.
+The loop is our own rather than Keras's `fit`, for what happens between two updates: an interruption
+finishes the step and saves a checkpoint, a loss that is not finite stops the training before
+anything is saved, and the time spent waiting for data is measured. The network, the optimizer and
+the update itself are Keras's.
 """
 
 import contextlib
@@ -33,17 +34,17 @@ from unetkit.visualization.tensorboard import TensorBoardLog
 
 
 class Trainer:
-    """Trains one network from where it stands to the end.
+    """Trains a network from its current state to the end.
 
     Args:
         run: Run folder.
-        config: Its configuration.
-        model: The compiled network.
-        samplers: "train" and "validation".
+        config: Configuration of the run.
+        model: Compiled network.
+        samplers: Samplers "train" and "validation".
         files: Paths of the training images, in the order of the sampler's cache.
-        display: Shows progress.
-        callbacks: Keras callbacks; an epoch is what lies between two looks.
-        look_seconds: What a look is expected to take.
+        display: Shows progress and warnings.
+        callbacks: Keras callbacks; an epoch ends with each validation pass.
+        validation_seconds: Expected time of a validation pass, in seconds.
     """
 
     def __init__(
@@ -55,13 +56,13 @@ class Trainer:
         files: Sequence[Path],
         display: Display,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        look_seconds: float = 0.0,
+        validation_seconds: float = 0.0,
     ) -> None:
         self.run, self.config, self.model, self.display = run, config, model, display
         self.sampler, self.files = samplers["train"], files
-        self.look_seconds = look_seconds
+        self.validation_seconds = validation_seconds
         self.started = self.saved = time.monotonic()
-        self.sessions: list[dict[str, Any]] = []  # of the manifest; the last is this one
+        self.sessions: list[dict[str, Any]] = []  # as in the manifest; the last is the current one
         self.progress = Progress()
         self.log: TensorBoardLog | None = None
         self.recorder = Recorder(run, config, samplers["validation"], self.progress)
@@ -75,7 +76,7 @@ class Trainer:
 
     @property
     def images_per_second(self) -> float:
-        """Over the whole run, looks included."""
+        """Speed over the whole run, with validation passes."""
         training = self.config.training
         images = self.progress.step * training.batch_size * training.accumulation
         return images / max(self.progress.seconds, 1e-9)
@@ -84,16 +85,16 @@ class Trainer:
         """Trains to the end.
 
         Raises:
-            DivergedError: A loss or gradient is no finite number.
+            DivergedError: A loss or gradient is not finite.
             OutOfMemoryError: A step does not fit into memory.
-            KeyboardInterrupt: After the step in which it was asked for, and a checkpoint.
+            KeyboardInterrupt: Training was interrupted; raised after the step and a checkpoint.
         """
         training, progress = self.config.training, self.progress
         pace = Pace(
             training.steps,
             training.steps_per_validation,
             done=progress.step,
-            look_seconds=self.look_seconds,
+            validation_seconds=self.validation_seconds,
             drawn_at=self.recorder.drawn_at,
         )
         batches = self.sampler.batches(
@@ -105,39 +106,39 @@ class Trainer:
             with interruptions(self.display) as asked:
                 while progress.step < training.steps and not progress.is_over:
                     report = self._update(batches, pace)
-                    is_look = (
+                    is_validation = (
                         progress.step % training.steps_per_validation == 0
                         or progress.step == training.steps
-                        or getattr(self.model, "stop_training", False)  # a callback asks for it
+                        or getattr(self.model, "stop_training", False)  # set by a callback
                     )
                     minutes = (time.monotonic() - self.saved) / 60
-                    if is_look:
-                        self._look(report, pace)
+                    if is_validation:
+                        self._validate(report, pace)
                     elif asked.is_set() or minutes >= training.checkpoint_minutes:
                         self.save()
                     if asked.is_set():
                         raise KeyboardInterrupt
         finally:
-            with contextlib.suppress(ValueError):  # it may be running, when interrupted twice
+            with contextlib.suppress(ValueError):  # it may be running, after a second interruption
                 batches.close()
             self.callbacks.on_train_end()
             if self.log is not None:
                 self.log.close()
 
     def _update(self, batches: Generator[Any, None, None], pace: Pace) -> StepReport:
-        """One update of the weights, of one batch or of several together."""
+        """Updates the weights once, from one batch or several."""
         training, progress = self.config.training, self.progress
         started = time.monotonic()
         losses, images_seen, waited = [], 0, 0.0
         self.callbacks.on_train_batch_begin(progress.step)
-        for part in range(training.accumulation):
+        for number in range(training.accumulation):
             asked = time.monotonic()
             images, masks = next(batches)
             waited += time.monotonic() - asked
             with watching_memory():
                 logs = self.model.train_on_batch(images, masks, return_dict=True)
-                loss = float(logs["loss"])  # JAX computes until it is asked for
-            self._require_finite(loss, progress.step * training.accumulation + part)
+                loss = float(logs["loss"])  # waits for JAX, which computes asynchronously
+            self._require_finite(loss, progress.step * training.accumulation + number)
             losses.append(loss)
             images_seen += len(images)
         progress.step += 1
@@ -175,18 +176,18 @@ class Trainer:
         what = f"the loss is {loss:g}" if not np.isfinite(loss) else f"the gradient is {norm:g}"
         raise DivergedError(
             f"{what} at step {self.progress.step + 1}, in the batch of {named}; accepted are "
-            "finite numbers; look at these files and their masks, and try a tenth of "
-            "--learning-rate, or --clip-norm 1"
+            "finite numbers; check these images and their masks, or train a new run with a tenth "
+            "of the learning rate, or with --clip-norm 1"
         )
 
-    def _look(self, report: StepReport, pace: Pace) -> None:
-        """Scores, keeps, warns, saves, and finds out whether training is over before its time."""
+    def _validate(self, report: StepReport, pace: Pace) -> None:
+        """Validates the network, warns, saves a checkpoint, and checks for early stopping."""
         progress, training = self.progress, self.config.training
         started = time.monotonic()
         best = progress.best.step
         with watching_memory():
-            alarms = self.recorder.look(self.model)
-        for code, text in alarms.items():
+            warnings = self.recorder.validate(self.model)
+        for code, text in warnings.items():
             self.note(code, text)
         if progress.best.step != best:
             self.recorder.write_best()
@@ -194,31 +195,31 @@ class Trainer:
         self.callbacks.on_epoch_end(len(progress.rows) - 1, row)
         self.callbacks.on_epoch_begin(len(progress.rows))
         if self.log is not None:
-            self._tell_tensorboard(self.log, row)
+            self._write_tensorboard(self.log, row)
         if training.patience and progress.looks_without_gain >= training.patience:
             progress.is_over = True
             self.display.say(
-                f"stopped   at step {progress.step}: no gain in mean IoU in the last "
-                f"{training.patience} looks (--patience)"
+                f"stopped   at step {progress.step}: no better mean IoU in the last "
+                f"{training.patience} validation passes (--patience)"
             )
         progress.is_over |= getattr(self.model, "stop_training", False)
         self.save()
         seconds = time.monotonic() - started
         progress.seconds += seconds
-        pace.look(seconds, self.recorder.drawing_seconds)
+        pace.validation(seconds, self.recorder.drawing_seconds)
         self.display.validated(
             self._report(pace, report.loss), {**row, "best_mean_iou": progress.best.mean_iou}
         )
 
-    def _tell_tensorboard(self, log: TensorBoardLog, row: dict[str, float]) -> None:
+    def _write_tensorboard(self, log: TensorBoardLog, row: dict[str, float]) -> None:
         step = self.progress.step
         log.row(step, {name: value for name, value in row.items() if name != "step"})
-        picture = self.recorder.picture_of(step)
+        picture = self.recorder.figure_path(step)
         if picture.exists():
             log.picture(step, picture)
 
     def save(self) -> None:
-        """Writes a checkpoint of this moment."""
+        """Writes a checkpoint of the current state."""
         arrays = {f"model/{i}": value for i, value in enumerate(values_of(self.model))}
         arrays |= {
             f"optimizer/{name}": copy_of(variable)
@@ -234,13 +235,13 @@ class Trainer:
         self.saved = time.monotonic()
 
     def note(self, code: str, text: str) -> None:
-        """Warns of something, once in a run, and keeps it."""
+        """Shows a warning, unless one with this code was shown in this run."""
         if code not in self.progress.warnings:
             self.progress.warnings[code] = text
             self.display.warn(text)
 
     def summary(self) -> dict[str, Any]:
-        """How the run has gone so far, for its manifest."""
+        """Progress and results so far, for the manifest."""
         progress = self.progress
         *earlier, this = self.sessions
         seconds = round(time.monotonic() - self.started, 1)
@@ -255,7 +256,7 @@ class Trainer:
         }
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Takes everything up again as `save` left it.
+        """Restores the state that `save` wrote.
 
         Raises:
             ModelFileError: The checkpoint is of another network or version.
@@ -268,7 +269,7 @@ class Trainer:
             count = len(self.model.variables)
             assign(self.model, [arrays[f"model/{i}"] for i in range(count)])
             for name, variable in _named(self.model.optimizer).items():
-                # Where memory has halved the batch since, counters are of other batches.
+                # If the batch was halved since for lack of memory, counters refer to other batches.
                 if is_same:
                     variable.assign(arrays[f"optimizer/{name}"])
                 elif "iteration" in name:
@@ -289,10 +290,10 @@ class Trainer:
 
 
 def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
-    """An optimiser's variables by names that do not depend on what was built before.
+    """Variables of an optimizer, by names that do not depend on what was built before.
 
-    The norm of the last gradient is none of them: nothing follows from it, and the order in which
-    TensorFlow adds it up shows in its last bit.
+    The norm of the last gradient is left out: no result depends on it, and its last bit depends on
+    the order in which TensorFlow adds.
     """
     named: dict[str, Any] = {}
     for variable in optimizer.variables:
@@ -307,10 +308,11 @@ def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def interruptions(display: Display) -> Generator[threading.Event, None, None]:
-    """Turns the first Ctrl-C, or SIGTERM, into a request; the second interrupts at once."""
-    # Said by another thread: a handler may come while this one is printing.
-    saying = threading.Thread(
-        target=display.say, args=["finishing this step and saving; once more to stop at once"]
+    """Turns the first Ctrl-C or SIGTERM into a request; a second one interrupts at once."""
+    # Shown by another thread: the handler may run while this one is printing.
+    notice = threading.Thread(
+        target=display.say,
+        args=["finishing this step and saving; interrupt again to stop at once"],
     )
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -321,7 +323,7 @@ def interruptions(display: Display) -> Generator[threading.Event, None, None]:
         if asked.is_set():
             raise KeyboardInterrupt
         asked.set()
-        saying.start()
+        notice.start()
 
     kept = {
         number: signal.signal(number, handle) or signal.SIG_DFL

@@ -1,7 +1,7 @@
-"""Looks at the validation part while a network trains: figures, curves, the best weights, pictures.
+"""Validation during training: metrics, curves, the best weights, figures, and warnings.
 
-Where weights are averaged, both are scored, and the better ones kept. Whatever is written is
-written whole or not at all.
+If weights are averaged, both the current and the averaged ones are validated, and the better ones
+are kept. Files are written completely or not at all.
 """
 
 import csv
@@ -28,38 +28,40 @@ from unetkit.training.network import build_network
 from unetkit.visualization.animation import animate, frame_steps
 from unetkit.visualization.figures import Example, draw_curves, draw_examples
 
-VALIDATION_CASES = 4  # shown in the run's pictures
-PICTURES = 12  # looks at which they are drawn, at most
+VALIDATION_EXAMPLES = 4  # in figures of predictions
+MOST_FIGURES = 12  # validation passes that draw figures, at most
 
 
 class Recorder:
-    """Scores a network on the validation part, and keeps what is worth keeping.
+    """Validates a network during training, and writes its results to the run folder.
 
     Args:
         run: Run folder.
-        config: Its configuration.
-        validation: Samples of the validation part.
-        progress: What has been found so far; is brought up to date.
+        config: Configuration of the run.
+        validation: Sampler of the validation pairs.
+        progress: Progress of the run, which is updated.
     """
 
     def __init__(
         self, run: Path, config: RunConfig, validation: Sampler, progress: Progress
     ) -> None:
         self.run, self.config, self.validation, self.progress = run, config, validation, progress
-        self.drawing_seconds = 0.0  # of the last look, for pictures
-        self.best_weights: list[np.ndarray] = []  # all variables of the network at the best look
-        # Of the network that trains, Keras would write what its optimiser remembers, too.
+        self.drawing_seconds = 0.0  # of the last pass, for figures
+        self.best_weights: list[np.ndarray] = []  # all variables of the best network
+        # From the network in training, Keras would also save the state of the optimizer.
         self._bare: keras.Model | None = None
         training = config.training
         every = training.steps_per_validation
-        looks = -(-training.steps // every)
-        self.drawn_at = {min(look * every, training.steps) for look in frame_steps(looks, PICTURES)}
+        passes = -(-training.steps // every)
+        self.drawn_at = {
+            min(number * every, training.steps) for number in frame_steps(passes, MOST_FIGURES)
+        }
 
-    def look(self, model: keras.Model) -> dict[str, str]:
-        """Scores the network, keeps it if it is the best so far, and writes curves and pictures.
+    def validate(self, model: keras.Model) -> dict[str, str]:
+        """Validates the network, keeps its weights if they are the best, and writes curves.
 
         Returns:
-            Alarms, by code.
+            Warnings by code.
         """
         progress, training = self.progress, self.config.training
         counts, row = self._score(model)
@@ -80,10 +82,10 @@ class Recorder:
         self.drawing_seconds = 0.0
         if progress.step in self.drawn_at:
             started = time.monotonic()
-            self._draw_cases(model, self.picture_of(progress.step))
+            self._draw_examples(model, self.figure_path(progress.step))
             self._draw_curves()
             self.drawing_seconds = time.monotonic() - started
-        return raise_alarms(
+        return find_warnings(
             ValidationResult(
                 progress.step,
                 training.steps,
@@ -97,8 +99,8 @@ class Recorder:
         )
 
     def _score(self, model: keras.Model) -> tuple[np.ndarray, dict[str, float]]:
-        """Confusion matrix and figures over the validation part."""
-        counts, loss = self._validate(model)
+        """Confusion matrix and metrics on the validation split."""
+        counts, loss = self._predict_all(model)
         found = compute_metrics(counts, self.config.classes)
         return counts, {
             "validation_loss": loss,
@@ -106,7 +108,7 @@ class Recorder:
             "validation_mean_iou": float(found["mean_iou"]),  # type: ignore[arg-type]
         }
 
-    def _validate(self, model: keras.Model) -> tuple[np.ndarray, float]:
+    def _predict_all(self, model: keras.Model) -> tuple[np.ndarray, float]:
         num_classes = len(self.config.classes)
         training = self.config.training
         loss = combined_loss(training.loss, training.class_weights)
@@ -125,7 +127,7 @@ class Recorder:
             self.best_weights = values_of(model)
 
     def write_best(self) -> None:
-        """Writes the best weights so far."""
+        """Writes the best weights so far to the run folder."""
         if self._bare is None:
             self._bare = build_network(self.config)
         assign(self._bare, self.best_weights)
@@ -144,57 +146,57 @@ class Recorder:
         write_atomically(self.run / run_folder.CURVES, write)
 
     def draw(self, model: keras.Model) -> None:
-        """Draws the curves, validation pictures with their predictions, and how these grew."""
+        """Draws the curves, predictions of validation images, and their animation."""
         self._draw_curves()
         folder = self.run / run_folder.PICTURES
-        self._draw_cases(model, folder / "validation.png")
+        self._draw_examples(model, folder / "validation.png")
         animate(sorted(folder.glob("step-*.png")), folder / "progress.gif")
 
     def _draw_curves(self) -> None:
         path = self.run / run_folder.CURVES_PICTURE
         draw_curves(path, self.progress.rows, self.progress.best.step)
 
-    def picture_of(self, step: int) -> Path:
-        """Where the validation cases after a step are drawn, if they are."""
+    def figure_path(self, step: int) -> Path:
+        """Path of the figure of predictions after a step."""
         return self.run / run_folder.PICTURES / f"step-{step:08d}.png"
 
-    def _draw_cases(self, model: keras.Model, path: Path) -> None:
+    def _draw_examples(self, model: keras.Model, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
-        images, masks = next(self.validation.fixed_batches(VALIDATION_CASES))
+        images, masks = next(self.validation.fixed_batches(VALIDATION_EXAMPLES))
         predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
         margin = self.config.network.geometry.margin
         normalization = self.config.normalization
         pixels = (images - normalization.add) / normalization.multiply
-        shown = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
-        shown = shown[..., :3] if shown.shape[3] >= 3 else shown[..., :1]
-        cases = [
+        inner = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
+        shown = inner[..., :3] if inner.shape[3] >= 3 else inner[..., :1]
+        examples = [
             Example(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "")
             for image, mask, prediction in zip(shown, masks, predictions, strict=True)
         ]
         progress = self.progress
         title = f"weights of step {progress.best.step:,}, mean IoU {progress.best.mean_iou:.3f}"
-        if path == self.picture_of(progress.step):
+        if path == self.figure_path(progress.step):
             iou = progress.rows[-1]["validation_mean_iou"]
             title = f"step {progress.step:,} of {self.config.training.steps:,}, mean IoU {iou:.3f}"
-        draw_examples(path, cases, self.config.classes, across=2, title=title)
+        draw_examples(path, examples, self.config.classes, across=2, title=title)
 
 
 def values_of(model: keras.Model) -> list[np.ndarray]:
-    """Copies of all variables of a network: weights, statistics, states of random generators."""
+    """Copies of all variables of a network: weights, statistics, random generators."""
     return [copy_of(variable) for variable in model.variables]
 
 
 def copy_of(variable: keras.Variable) -> np.ndarray:
-    """A variable's value, which stays as it is when the variable changes."""
+    """A copy of a variable's value."""
     return np.array(variable.numpy())
 
 
 @contextmanager
 def averaged_weights(model: keras.Model) -> Generator[None, None, None]:
-    """The network with the averages of its weights, and afterwards with its own."""
+    """Context in which a network has its averaged weights instead of the current ones."""
     own = values_of(model)
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    assign(model, values_of(model))  # JAX shares the averages' memory, and gives it away
+    assign(model, values_of(model))  # JAX shares the memory of the averages, and frees it
     try:
         yield
     finally:
@@ -207,26 +209,27 @@ def assign(model: keras.Model, values: list[np.ndarray]) -> None:
         variable.assign(value)
 
 
-DOMINANT = 0.99  # share of all predictions
-EARLY = 0.1  # of the run, in which a network may still say the same of every pixel
+DOMINANT = 0.99  # fraction of all predictions
+EARLY = 0.1  # fraction of the run in which predicting a single class is normal
 THIRD = 1 / 3
 ROUNDING = 1e-9
-CLEARLY = 1.1  # times the first loss, for the noise of single batches
-LOOKS_RISING = 2  # looks whose training loss lies above the first before it means something
+CLEARLY = 1.1  # times the first loss; less may be noise of single batches
+PASSES_RISING = 2  # validation passes with a loss above the first, before a warning
 
 
 @dataclass(frozen=True)
 class ValidationResult:
-    """What is known after a look at the validation part.
+    """Results of a validation pass.
 
     Args:
-        step: Updates so far.
-        steps: Updates in all.
-        confusion: (K, K) pixel counts of the validation part, rows truth, columns prediction.
-        best_mean_iou: The best so far on the validation part.
-        first_loss: Training loss of the first update, before it had an effect.
-        losses: Mean training loss between looks, one a look.
-        validation_loss: Of this look.
+        step: Number of updates so far.
+        steps: Number of updates of the whole run.
+        confusion: Confusion matrix of the validation split, (K, K) in pixels, rows truth, columns
+            prediction.
+        best_mean_iou: Best mean IoU on the validation split so far.
+        first_loss: Training loss of the first update, computed before the update.
+        losses: Mean training loss before each validation pass so far.
+        validation_loss: Loss on the validation split.
     """
 
     step: int
@@ -238,61 +241,59 @@ class ValidationResult:
     validation_loss: float
 
 
-def raise_alarms(look: ValidationResult, classes: Classes) -> dict[str, str]:
-    """Alarms that hold, by code, as sentences with what to try."""
-    found = {code: alarm(look, classes) for code, alarm in ALARMS.items()}
+def find_warnings(result: ValidationResult, classes: Classes) -> dict[str, str]:
+    """Warnings about a validation pass by code, with what to try."""
+    found = {code: check(result, classes) for code, check in WARNINGS.items()}
     return {code: text for code, text in found.items() if text is not None}
 
 
-def _one_class(look: ValidationResult, classes: Classes) -> str | None:
-    total = max(1, look.confusion.sum())
-    predicted, true = look.confusion.sum(0) / total, look.confusion.sum(1) / total
+def _one_class(result: ValidationResult, classes: Classes) -> str | None:
+    total = max(1, result.confusion.sum())
+    predicted, true = result.confusion.sum(0) / total, result.confusion.sum(1) / total
     index = int(predicted.argmax())
-    if look.step < EARLY * look.steps or predicted[index] <= DOMINANT or true[index] > DOMINANT:
+    if result.step < EARLY * result.steps or predicted[index] <= DOMINANT or true[index] > DOMINANT:
         return None
     return (
-        f"of the validation part {predicted[index]:.1%} of the pixels are called "
-        f"{classes.names[index]}, and {true[index]:.1%} are: the network gives one answer; try "
-        "--loss cross_entropy --loss dice, --class-weights auto, a longer run, or another "
-        "--learning-rate"
+        f"{predicted[index]:.1%} of the validation pixels are predicted as {classes.names[index]}, "
+        f"but {true[index]:.1%} are: the network predicts a single class; try --loss cross_entropy "
+        "--loss dice, --class-weights auto, a longer run, or another --learning-rate"
     )
 
 
-def _constant(look: ValidationResult, classes: Classes) -> str | None:
-    constant = constant_prediction(look.confusion, classes)
-    occurring = np.count_nonzero(look.confusion.sum(1))
-    gain = look.best_mean_iou - constant["mean_iou"]
-    if look.step < THIRD * look.steps or gain > ROUNDING or occurring < 2:
+def _constant(result: ValidationResult, classes: Classes) -> str | None:
+    constant = constant_prediction(result.confusion, classes)
+    occurring = np.count_nonzero(result.confusion.sum(1))
+    gain = result.best_mean_iou - constant["mean_iou"]
+    if result.step < THIRD * result.steps or gain > ROUNDING or occurring < 2:
         return None
     return (
-        f"after {look.step} of {look.steps} steps the best validation mean IoU is "
-        f"{look.best_mean_iou:.3f}, and the constant answer “{constant['class']}” has "
-        f"{constant['mean_iou']:.3f}: nothing has been learnt yet; look at the masks with unetkit "
-        "check --pictures, or try another --learning-rate"
+        f"after {result.step} of {result.steps} steps the best validation mean IoU is "
+        f"{result.best_mean_iou:.3f}, not above that of predicting “{constant['class']}” for all "
+        f"pixels, {constant['mean_iou']:.3f}: nothing has been learnt yet; check the masks with "
+        "unetkit check --pictures, or try another --learning-rate"
     )
 
 
-def _rising(look: ValidationResult, classes: Classes) -> str | None:
-    if len(look.losses) < LOOKS_RISING or min(look.losses) <= CLEARLY * look.first_loss:
+def _rising(result: ValidationResult, classes: Classes) -> str | None:
+    if len(result.losses) < PASSES_RISING or min(result.losses) <= CLEARLY * result.first_loss:
         return None
     return (
-        f"the training loss began at {look.first_loss:.3f} and has been well above it since, "
-        f"{look.losses[-1]:.3f} now: the learning rate only ever raises it; try a tenth of "
-        "--learning-rate, or --clip-norm 1"
+        f"the training loss was {result.first_loss:.3f} at first and is {result.losses[-1]:.3f} "
+        "now: training does not reduce it; try a tenth of the learning rate, or --clip-norm 1"
     )
 
 
-def _not_finite(look: ValidationResult, classes: Classes) -> str | None:
-    if math.isfinite(look.validation_loss):
+def _not_finite(result: ValidationResult, classes: Classes) -> str | None:
+    if math.isfinite(result.validation_loss):
         return None
     return (
-        f"the validation loss is {look.validation_loss:g} after {look.step} steps, though the "
-        "training loss is finite: the statistics of BatchNorm are off; try a tenth of "
-        "--learning-rate, or --clip-norm 1"
+        f"the validation loss is {result.validation_loss:g} after {result.step} steps, although "
+        "the training loss is finite: the statistics of BatchNorm are wrong; try a tenth of the "
+        "learning rate, or --clip-norm 1"
     )
 
 
-ALARMS: dict[str, Callable[[ValidationResult, Classes], str | None]] = {
+WARNINGS: dict[str, Callable[[ValidationResult, Classes], str | None]] = {
     "one-class": _one_class,
     "constant": _constant,
     "rising-loss": _rising,

@@ -1,4 +1,4 @@
-"""What is chosen for a run, and the file that makes the same run again."""
+"""The configuration of a run, completed from what is given, the preset and the data."""
 
 import pytest
 
@@ -6,19 +6,14 @@ from tests.conftest import TINY_CONFIG
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
-from unetkit.errors import ConfigError, DataNotFoundError
+from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.unet import PRESETS
-from unetkit.training.config import (
-    RECIPES,
-    choose_config,
-    config_from_file,
-    config_to_toml,
-    decided_classes,
-    read_config,
-)
+from unetkit.training.choices import choose_config, gather_choices
+from unetkit.training.config import RECIPES
+from unetkit.training.config_file import parse_choices
 
-# Sizes of the training images, classes and pixels, as an examination of the data finds them.
+# Sizes of the training images, classes and pixel format, as found in a data set.
 PHOTOS = ([(20, 24), (30, 40)] * 50, TRIMAP_CLASSES, PixelFormat())
 CELLS = Classes(("background", "foreground"), (0, 255), background=0)
 FRAMES = ([(512, 512)] * 100, CELLS, PixelFormat(1))
@@ -30,11 +25,12 @@ def dataset(folder):
     return find_dataset(folder)
 
 
-def choose(dataset, found, overrides=None, **options):
-    return choose_config(dataset, *found, overrides or {}, **options)
+def choose(dataset, found, given=None, **options):
+    choices = parse_choices(given or {}, "the options")
+    return choose_config(dataset, *found, choices, **options)
 
 
-class TestChoices:
+class TestDefaults:
     def test_photos_of_many_sizes_are_resized(self, dataset):
         config = choose(dataset, PHOTOS)
         assert (config.scale.policy, config.scale.height, config.scale.width) == (
@@ -55,19 +51,19 @@ class TestChoices:
         assert config.augmentation == MICROSCOPE_AUGMENTATION
         assert config.pixels == PixelFormat(1)
 
-    def test_small_pictures_of_one_size_are_seen_whole(self, dataset):
+    def test_small_images_of_one_size_are_not_cropped(self, dataset):
         scale = choose(dataset, ([(100, 130)] * 4, *PHOTOS[1:])).scale
         # the next multiples of the stride of 32
         assert (scale.policy, scale.height, scale.width) == ("resize", 128, 160)
 
-    def test_the_paper_takes_its_own_tile(self, dataset):
+    def test_the_paper_preset_has_its_own_tile_size(self, dataset):
         scale = choose(dataset, FRAMES, {"preset": "paper"}).scale
         assert (scale.height, scale.width) == (388, 388)
 
     def test_every_preset_has_a_recipe(self):
         assert RECIPES.keys() == PRESETS.keys()
 
-    def test_the_notebook_trains_as_the_notebook_does(self, dataset):
+    def test_the_notebook_preset_trains_as_the_notebook_does(self, dataset):
         config = choose(dataset, PHOTOS, {"preset": "notebook"})
         assert config.augmentation == NO_AUGMENTATION
         assert config.normalization.multiply == 1 / 256
@@ -77,17 +73,17 @@ class TestChoices:
             {"cross_entropy": 1.0},
             32,
         )
-        # 20 times 100 samples are 63 steps of 32; 5 epochs of 4 steps are the least between looks
+        # 20 times 100 samples are 63 steps of 32; 5 epochs of 4 steps are at least 20 steps
         assert (training.steps, training.steps_per_validation) == (63, 20)
 
-    def test_epochs_are_passes_over_the_training_part(self, dataset):
+    def test_epochs_are_passes_over_the_training_pairs(self, dataset):
         training = choose(dataset, PHOTOS, {"training": {"batch_size": 4}}, epochs=3).training
-        # 100 / 4 = 25 steps a pass
+        # 100 / 4 = 25 steps per pass
         assert (training.steps, training.steps_per_validation) == (75, 25)
 
     def test_an_epoch_of_crops_covers_the_frames(self, dataset):
         training = choose(dataset, FRAMES, {"training": {"batch_size": 4}}, epochs=1).training
-        # 512 * 512 / (256 * 256) = 4 crops a frame, 100 frames: 400 samples are 100 steps of 4
+        # 512 * 512 / (256 * 256) = 4 crops per frame, 100 frames: 400 samples are 100 steps of 4
         assert training.steps == 100
 
     def test_few_samples_are_not_seen_more_often_than_asked(self, dataset):
@@ -99,12 +95,12 @@ class TestChoices:
         asked = {"training": {"steps": 31, "steps_per_validation": 10}}
         assert choose(dataset, PHOTOS, asked).training.steps == 31
 
-    def test_validation_is_not_put_off_for_large_sets(self, dataset):
+    def test_validation_follows_at_least_every_200_steps(self, dataset):
         many = (PHOTOS[0] * 1000, *PHOTOS[1:])
         assert choose(dataset, many).training.steps_per_validation == 200
 
-    def test_what_is_asked_for_wins(self, dataset):
-        overrides = {
+    def test_given_values_override_defaults(self, dataset):
+        given = {
             "scale": {"fit": "letterbox"},
             "training": {"learning_rate": 1, "loss": "dice"},
             "network": {"filters": [4, 8]},
@@ -113,7 +109,7 @@ class TestChoices:
             "sources": {"masks": "*_seg"},
             "split": {"group_by": "(dish)"},
         }
-        config = choose(dataset, PHOTOS, overrides)
+        config = choose(dataset, PHOTOS, given)
         assert config.scale.fit == "letterbox"
         assert config.training.learning_rate == 1.0
         assert config.network.filters == (4, 8)
@@ -135,100 +131,43 @@ class TestChoices:
             assert config.data == str(folder.parent / name)
 
 
-class TestFile:
-    @pytest.mark.parametrize("preset", PRESETS)
-    def test_a_configuration_comes_back_from_its_file(self, dataset, tmp_path, preset):
-        config = choose(dataset, PHOTOS, {"preset": preset})
-        path = tmp_path / "config.toml"
-        path.write_text(config_to_toml(config), encoding="utf-8")
-        assert config_from_file(path) == config
-        # and given as overrides it decides everything, whatever the data look like
-        assert choose(dataset, FRAMES, read_config(path)) == config
+class TestGather:
+    def test_arguments_override_the_configuration(self):
+        config = {"data": "one", "scale": {"height": 32, "fit": "letterbox"}, "split": {"seed": 1}}
+        choices = gather_choices(config, data="two", size=(64, 96), seed=7)
+        assert choices.data == "two"
+        assert choices.scale.given == {"height": 64, "width": 96, "fit": "letterbox"}
+        assert choices.split.given == choices.training.given == {"seed": 7}
 
-    def test_everything_that_says_what_data_are_comes_back(self, dataset, tmp_path):
-        classes = Classes(
-            ("ground", "cell"),
-            (0, 1),
-            background=0,
-            kind="instances",
-            colours=((0, 0, 0), (9, 8, 7)),
-        )
-        overrides = {
-            "sources": {
-                "images": "raw",
-                "masks": "*_seg",
-                "channel_axis": "first",
-                "skip_bad": True,
-            },
-            "split": {"group_by": r"(dish\d)", "file": str(tmp_path / "s.json")},
-        }
-        config = choose(dataset, ([(64, 64)], classes, DEEP), overrides)
-        path = tmp_path / "config.toml"
-        path.write_text(config_to_toml(config), encoding="utf-8")
-        assert config_from_file(path) == config
-        assert config.pixels == DEEP
-        assert config.sources == Sources("raw", "*_seg", "first", True)
+    def test_a_side_is_height_and_width(self):
+        assert gather_choices({"data": "x"}, size=64).scale.given == {"height": 64, "width": 64}
+
+    def test_checked_choices_are_not_parsed_again(self):
+        choices = gather_choices({"data": "x", "training": {"loss": "dice"}})
+        assert gather_choices(choices) == choices
+
+    def test_data_must_be_given(self):
+        with pytest.raises(ConfigError, match="no data are given; accepted is a folder"):
+            gather_choices({})
+
+    def test_an_unknown_preset_is_refused_before_the_data_are_read(self):
+        with pytest.raises(ConfigError, match=r"preset 'fats' is unknown; .*did you mean 'fast'\?"):
+            gather_choices({"data": "does not exist"}, preset="fats")
 
     @pytest.mark.parametrize(
-        ("kind", "values", "special"),
+        ("arguments", "message"),
         [
-            ("colours", (0x804080, 0xFFFFFF), {"ignore": 0}),
-            ("classes", (0, 7), {"ignore": 255}),
-            ("classes", (0, 255), {"threshold": 127}),
+            ({"size": 12.5}, "height in size is 12.5; accepted is int"),
+            ({"size": ("a", 3)}, "height in size is 'a'; accepted is int"),
+            ({"seed": "x"}, "seed in the options is 'x'; accepted is int"),
         ],
     )
-    def test_every_kind_of_mask_comes_back(self, dataset, tmp_path, kind, values, special):
-        classes = Classes(("a", "b"), values, kind=kind, **special)
-        config = choose(dataset, ([(64, 64)], classes, PixelFormat()))
-        path = tmp_path / "config.toml"
-        path.write_text(config_to_toml(config), encoding="utf-8")
-        assert config_from_file(path).classes == classes
-
-    def test_a_missing_file_is_named(self, tmp_path):
-        with pytest.raises(DataNotFoundError, match=r"none\.toml cannot be read"):
-            read_config(tmp_path / "none.toml")
-
-    def test_a_file_that_is_no_toml_is_named(self, tmp_path):
-        (tmp_path / "c.toml").write_text("seed : 1")
-        with pytest.raises(ConfigError, match=r"c\.toml is not TOML .*line 1"):
-            read_config(tmp_path / "c.toml")
-
-    def test_an_unknown_key_gets_a_suggestion(self, tmp_path):
-        (tmp_path / "c.toml").write_text("[training]\nlearning_rat = 0.1\n")
-        with pytest.raises(
-            ConfigError,
-            match=r"'learning_rat' in \[training\] of .*c\.toml is unknown; .*'learning_rate'\?",
-        ):
-            read_config(tmp_path / "c.toml")
-
-    def test_an_unknown_section_gets_a_suggestion(self, tmp_path):
-        (tmp_path / "c.toml").write_text("[trainin]\nseed = 1\n")
-        with pytest.raises(ConfigError, match=r"key 'trainin' .*did you mean 'training'\?"):
-            read_config(tmp_path / "c.toml")
-
-    @pytest.mark.parametrize(
-        ("line", "message"),
-        [
-            ("in_channels = 3", "key 'in_channels' in .* is unknown; accepted are data, preset"),
-            ("data = 5", "data in .* is 5; accepted is str"),
-            ("preset = ['fast']", "preset in .*; accepted is str"),
-        ],
-    )
-    def test_top_level_values_of_the_wrong_kind(self, tmp_path, line, message):
-        (tmp_path / "c.toml").write_text(line)
+    def test_arguments_of_a_wrong_type_are_refused(self, arguments, message):
         with pytest.raises(ConfigError, match=message):
-            read_config(tmp_path / "c.toml")
+            gather_choices({"data": "x"}, **arguments)
 
-    def test_a_value_where_a_table_belongs(self, tmp_path):
-        (tmp_path / "c.toml").write_text("scale = 3\n")
-        with pytest.raises(ConfigError, match=r"scale in .* is 3; accepted is a table"):
-            read_config(tmp_path / "c.toml")
 
-    def test_a_part_of_a_configuration_is_not_a_run_s(self, tmp_path):
-        (tmp_path / "c.toml").write_text("preset = 'fast'\n")
-        with pytest.raises(ConfigError, match=r"lacks data, sources, classes, pixels"):
-            config_from_file(tmp_path / "c.toml")
-
+class TestRefusals:
     @pytest.mark.parametrize(
         ("section", "values", "message"),
         [
@@ -283,8 +222,3 @@ class TestFile:
 
     def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset):
         assert choose(dataset, PHOTOS, TINY_CONFIG).training.steps == 4
-
-
-def test_colours_that_are_no_numbers_are_a_worded_error():
-    with pytest.raises(ConfigError, match=r"colours in \[classes\] is .*; accepted is"):
-        decided_classes({"classes": {"colours": [["a", "b", "c"], ["d", "e", "f"]]}})
