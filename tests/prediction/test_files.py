@@ -27,7 +27,8 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.prediction.files import KINDS, find_images, predict_files, predict_stream
+from unetkit.prediction.files import find_images, predict_files, predict_stream
+from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.overlays import cutout, overlay
 
@@ -467,7 +468,7 @@ class TestFiles:
 class TestStream:
     """One image's content in, one result's content out."""
 
-    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("kind", OUTPUTS)
     def test_it_is_the_file_that_predicting_a_file_writes(self, predictor, photos, tmp_path, kind):
         photo = sorted(photos.iterdir())[0]
         (file,) = predict_files(predictor, [photo], tmp_path / "out", kinds=[kind])

@@ -16,7 +16,7 @@ from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.prediction import files as prediction
-from unetkit.prediction import large_images, sources, tile_store
+from unetkit.prediction import outputs, sources, tile_store
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import labels_of
 from unetkit.prediction.tiling import smallest_tile
@@ -394,7 +394,7 @@ class TestInterruptions:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(large_images, "overlay", full)
+        monkeypatch.setattr(outputs, "overlay", full)
         out, kinds = tmp_path / "out", ("mask", "overlay")
         with pytest.raises(OSError, match="No space left"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")

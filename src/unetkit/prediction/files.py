@@ -15,13 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unetkit._shared.threads import Share, in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.io.zarr_reader import require_zarr
-from unetkit.prediction.large_images import metadata_of, predict_windows, store_beside
-from unetkit.prediction.predictor import NODATA, Predictor, labels_of
+from unetkit.prediction.large_images import predict_large_image, store_beside
+from unetkit.prediction.outputs import (
+    FORMATS,
+    OUTPUTS,
+    WHOLE_FORMAT,
+    PredictedImage,
+    metadata_of,
+    write_output,
+)
+from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
     WHOLE_PIXELS,
@@ -34,23 +41,8 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
-from unetkit.visualization.overlays import (
-    cutout,
-    overlay,
-    palette_image,
-    write_png,
-    write_probabilities,
-)
 
 STANDARD_INPUT = "standard input"
-FORMATS = ("auto", "png", "tiff", "zarr")
-KINDS = {  # kind of output: how its file's name ends, before the format's suffix
-    "mask": "",
-    "overlay": "_overlay",
-    "cutout": "_cutout",
-    "probabilities": "_probabilities",
-}
-SUFFIX_OF = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}
 
 
 @dataclass(frozen=True)
@@ -61,18 +53,20 @@ class Job:
         image: Its file.
         page: Its number in a file of several, or None.
         pixels: How many it has.
+        format: Format of the files.
         files: Kind of output and the file to write.
     """
 
     image: Path
     page: int | None
     pixels: int
+    format: str
     files: Mapping[str, Path]
 
     @property
-    def is_ordinary(self) -> bool:
-        """Whether it is held in memory whole."""
-        return all(file.suffix in (".png", ".npz") for file in self.files.values())
+    def is_whole(self) -> bool:
+        """Whether the image is held in memory."""
+        return self.format == WHOLE_FORMAT
 
     @property
     def is_interrupted(self) -> bool:
@@ -187,8 +181,8 @@ def predict_files(
     plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    ordinary = [job for job in plan if job.is_ordinary]
-    large = [job for job in plan if not job.is_ordinary]
+    ordinary = [job for job in plan if job.is_whole]
+    large = [job for job in plan if not job.is_whole]
     one, threads = predictor, 1
     if len(ordinary) > 1:
         one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
@@ -211,7 +205,7 @@ def predict_files(
 
 
 def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
-    for name, given, accepted in (("kind", kinds, tuple(KINDS)), ("format", [format], FORMATS)):
+    for name, given, accepted in (("kind", kinds, tuple(OUTPUTS)), ("format", [format], FORMATS)):
         for one in given:
             if one not in accepted:
                 raise ConfigError(
@@ -219,38 +213,36 @@ def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) ->
                 )
     if format == "zarr":
         require_zarr()
-    if "cutout" in kinds and predictor.spec.classes.background is None:
-        raise DataError(
-            f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
-        )
+    if predictor.spec.classes.background is None:
+        for kind in kinds:
+            if OUTPUTS[kind].needs_background:
+                raise DataError(
+                    f"{predictor.path} has no background class, which the output {kind!r} needs; "
+                    f"accepted are the other outputs, such as 'overlay'"
+                )
 
 
 def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
-    classes, files = predictor.spec.classes, job.files
-    with open_source(job.image, predictor.spec.pixels, job.page) as source:
+    spec, files = predictor.spec, job.files
+    needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
+    with open_source(job.image, spec.pixels, job.page) as source:
         size = source.shape[:2]
-        pixels = source.read(slice(0, size[0]), slice(0, size[1]))
-        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
-        if {"cutout", "probabilities"} & set(files):
-            probabilities = predictor.answer(source, "probabilities")
-            missing = np.isnan(probabilities[..., 0])
-            mask = np.where(missing, np.uint8(NODATA), labels_of(probabilities))
-        else:
-            mask = predictor.answer(source, "labels")
-    photo = predictor.spec.pixels.photo(pixels)
-    metadata = metadata_of(predictor, tiling)
-    for kind, file in files.items():
-        if kind == "mask":
-            write_png(file, palette_image(mask, classes), metadata)
-        elif kind == "overlay":
-            write_png(file, Image.fromarray(overlay(photo, mask, classes)), metadata)
-        elif kind == "cutout":
-            alpha = 1 - np.nan_to_num(probabilities[..., classes.background], nan=1)
-            write_png(file, Image.fromarray(cutout(photo, alpha)), metadata)
-        else:
-            write_probabilities(file, probabilities, classes, metadata)
-    counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
-    return Prediction(job.image, job.page, size, files, counts, tiling, photo, mask)
+        tiling = predictor.tiling(spec.scale.network_size(size))
+        found = predictor.answer(source, "probabilities" if needs_probabilities else "labels")
+
+        def read(rows: slice, columns: slice) -> np.ndarray:
+            return found[rows, columns]
+
+        image = PredictedImage(
+            source,
+            spec,
+            metadata_of(predictor, tiling),
+            read_labels=None if needs_probabilities else read,
+            read_probabilities=read if needs_probabilities else None,
+        )
+        counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
+        photo, mask = image.photo, image.labels
+    return Prediction(job.image, job.page, size, files, counts.get("mask"), tiling, photo, mask)
 
 
 def _predict_large(
@@ -260,7 +252,7 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     with open_source(job.image, predictor.spec.pixels, job.page) as source:
-        counts, tiling = predict_windows(
+        counts, tiling = predict_large_image(
             predictor,
             source,
             job.files,
@@ -315,9 +307,9 @@ def _plan(
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width, is_map = look(image, predictor.spec.pixels, page)
-        suffix = SUFFIX_OF[_choose_format(image, (height, width), is_map, format)]
-        files = {kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds}
-        yield Job(image, page, height * width, files)
+        chosen = _choose_format(image, (height, width), is_map, format)
+        files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
+        yield Job(image, page, height * width, chosen, files)
 
 
 def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
@@ -391,7 +383,3 @@ def plan_outputs(
 def _key(path: Path) -> str:
     """What two names of one file have in common: on some systems case makes no difference."""
     return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
-
-
-def _suffix(kind: str, suffix: str) -> str:
-    return ".npz" if (kind, suffix) == ("probabilities", ".png") else suffix

@@ -33,7 +33,7 @@ from unetkit.prediction.tiling import (
     smallest_tile,
 )
 
-NODATA = 255  # in labels, where a picture has no data: no class has this index
+NODATA_LABEL = 255  # in labels, where a picture has no data: no class has this index
 ANSWERS = ("labels", "probabilities", "logits")
 # Of any network of these presets, 400 MB at the most: so many need no measurement.
 FEW_PIXELS = 1 << 20
@@ -104,7 +104,7 @@ class Predictor:
                 hold numbers on the scale of the model's own pictures.
 
         Returns:
-            (H, W) uint8 class indices, at the picture's size; `NODATA`, 255, where a GeoTIFF says
+            (H, W) uint8 class indices, at the picture's size; `NODATA_LABEL`, 255, where a GeoTIFF says
             that nothing was recorded.
 
         Raises:
@@ -224,12 +224,12 @@ class Predictor:
     def answer(self, source: Source, answer: str) -> np.ndarray:
         """As a call, of an opened source; `answer` as for `map`.
 
-        Where the picture has no data, labels are `NODATA`, and all else is not a number.
+        Where the picture has no data, labels are `NODATA_LABEL`, and all else is not a number.
         """
         found = self._whole_answer(source, answer)
         missing = source.missing(slice(0, source.shape[0]), slice(0, source.shape[1]))
         if missing is not None:
-            found[missing] = NODATA if answer == "labels" else np.nan
+            found[missing] = NODATA_LABEL if answer == "labels" else np.nan
         return found
 
     def _whole_answer(self, source: Source, answer: str) -> np.ndarray:
