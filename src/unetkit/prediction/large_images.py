@@ -18,9 +18,9 @@ from unetkit.data.scale import windows_from_network
 from unetkit.io.windows import Windows
 from unetkit.prediction.engine import softmax
 from unetkit.prediction.outputs import OUTPUTS, PredictedImage, metadata_of, write_output
-from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_of
+from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
-from unetkit.prediction.tile_store import RESULT, TileStore, open_store
+from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
 from unetkit.prediction.tiling import Tiling
 
 
@@ -55,8 +55,8 @@ def predict_large_image(
         SizeError: The allowed memory is too small for one tile.
     """
     scale, classes = predictor.spec.scale, predictor.spec.classes
-    shown = source.at_scale(scale)
-    tiling = predictor.tiling(shown.shape[:2])
+    scaled = source.at_scale(scale)
+    tiling = predictor.tiling(scaled.shape[:2])
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
     labels_only = not needs_probabilities and scale.is_pixel_by_pixel and tiling.is_exact
     with locked(store.with_name(f"{store.name}.lock"), f"writes into {store}"):
@@ -69,11 +69,11 @@ def predict_large_image(
             predictor.most_pixels,
             overwrite,
         )
-        _fill(predictor, shown, tiles, begin)
+        _fill(predictor, scaled, tiles, begin)
         image = _predicted_image(predictor, source, tiles)
         counts = {}
         for kind, file in files.items():
-            part = store / RESULT / file.name  # removed with the tiles if the run fails
+            part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
             part.parent.mkdir(exist_ok=True)
             counts[kind] = write_output(kind, part, image)
             _move(part, file)
@@ -89,7 +89,7 @@ def store_beside(files: Mapping[str, Path]) -> Path:
 
 def _fill(
     predictor: Predictor,
-    shown: Windows,
+    scaled: Windows,
     tiles: TileStore,
     begin: Callable[[Tiling, int], Callable[[], object]],
 ) -> None:
@@ -98,10 +98,12 @@ def _fill(
     on_tile = begin(tiles.tiling, len(finished))
 
     def write(number: int, logits: np.ndarray) -> None:
-        tiles.write(number, labels_of(logits)[..., None] if tiles.dtype == "uint8" else logits)
+        tiles.write(
+            number, labels_from_scores(logits)[..., None] if tiles.dtype == "uint8" else logits
+        )
         on_tile()
 
-    predictor.apply(tiles.tiling, shown, write, finished)
+    predictor.apply(tiles.tiling, scaled, write, finished)
     predictor.release_memory()
 
 

@@ -24,7 +24,7 @@ from unetkit.io.ome_zarr_writer import write_ome_zarr
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.models.spec import ModelSpec
-from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_of
+from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
@@ -35,8 +35,8 @@ from unetkit.visualization.overlays import (
     write_probabilities,
 )
 
-SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
-FORMATS = ("auto", *SUFFIXES)
+FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
+OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
 WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
 
 # Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
@@ -96,7 +96,7 @@ class PredictedImage:
         """(h, w) uint8 class indices; `NODATA_LABEL` where the image has no data."""
         if self.read_labels is not None:
             return self.read_labels(*self._window)
-        labels = labels_of(self.probabilities)
+        labels = labels_from_scores(self.probabilities)
         if self.has_gaps:
             labels[np.isnan(self.probabilities[..., 0])] = NODATA_LABEL
         return labels
@@ -144,7 +144,7 @@ class Output:
     is_labels: bool = False
     needs_probabilities: bool = False
     needs_background: bool = False
-    suffixes: Mapping[str, str] = field(default_factory=lambda: SUFFIXES)
+    suffixes: Mapping[str, str] = field(default_factory=lambda: FORMAT_SUFFIXES)
 
     def ending(self, format: str) -> str:
         """End of the names of its files in this format."""
@@ -171,7 +171,7 @@ OUTPUTS = {
         "float32",
         float("nan"),
         needs_probabilities=True,
-        suffixes={**SUFFIXES, "png": ".npz"},
+        suffixes={**FORMAT_SUFFIXES, "png": ".npz"},
     ),
 }
 
