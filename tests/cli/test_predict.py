@@ -1,4 +1,4 @@
-"""`unetkit predict` as people and programs call it."""
+"""`unetkit predict`: files, pipes and a watched folder."""
 
 import json
 import os
@@ -37,7 +37,7 @@ def predict(*arguments, code=0):
 
 
 class TestJson:
-    def test_each_picture_is_a_line(self, grey_model, pictures, tmp_path):
+    def test_each_image_is_a_line(self, grey_model, pictures, tmp_path):
         result = predict(pictures, "--model", grey_model, "--out", tmp_path / "out", "--json")
         lines = [json.loads(line) for line in result.stdout.splitlines()]
         assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]
@@ -47,7 +47,7 @@ class TestJson:
         assert lines[0]["pixels"] == {"class 0": counts[0], "class 1": counts[1]}
         assert lines[0]["exact"] is True
 
-    def test_what_fails_is_a_line_too(self, grey_model, tmp_path):
+    def test_an_error_is_a_line(self, grey_model, tmp_path):
         (tmp_path / "a.png").write_bytes(b"no picture")
         result = predict(
             tmp_path / "a.png", "--model", grey_model, "--out", tmp_path / "out", "--json", code=1
@@ -57,7 +57,7 @@ class TestJson:
 
 
 class TestLarge:
-    def test_tiles_and_their_waste_are_said(self, grey_model, tmp_path):
+    def test_the_tiles_are_printed(self, grey_model, tmp_path):
         image = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)
         tifffile.imwrite(tmp_path / "a.tif", image, tile=(64, 64))
         arguments = [tmp_path / "a.tif", "--model", grey_model, "--out", tmp_path / "out"]
@@ -65,11 +65,11 @@ class TestLarge:
         assert "a.tif: one run of 200x304" in result.output
         assert (tifffile.imread(tmp_path / "out" / "a.tif") == Predictor(grey_model)(image)).all()
 
-    def test_memory_that_does_not_suffice(self, grey_model, pictures, tmp_path):
+    def test_too_little_memory_is_refused(self, grey_model, pictures, tmp_path):
         result = predict(pictures, "--model", grey_model, "--memory", "10MiB", code=1)
         assert "memory is 10 MiB; accepted are amounts from" in result.stderr
 
-    def test_memory_that_is_no_amount(self, grey_model, pictures):
+    def test_memory_that_is_not_an_amount_is_refused(self, grey_model, pictures):
         result = predict(pictures, "--model", grey_model, "--memory", "much", code=2)
         assert "memory is 'much'; accepted is an amount such as 2GiB" in result.stderr
 
@@ -78,9 +78,9 @@ class TestWatch:
     def test_images_or_a_folder_to_watch(self, grey_model, pictures):
         for arguments in ([], [pictures, "--watch", pictures]):
             result = predict(*arguments, "--model", grey_model, code=2)
-            assert "images are named together with --watch, or none at all" in result.stderr
+            assert "images are given together with --watch, or neither is given" in result.stderr
 
-    def test_results_among_the_images_are_refused(self, grey_model, pictures):
+    def test_the_watched_folder_as_output_is_refused(self, grey_model, pictures):
         result = predict("--watch", pictures, "--out", pictures, "--model", grey_model, code=1)
         assert "is the folder that is watched" in result.stderr
 
@@ -131,7 +131,7 @@ class TestWatch:
         assert ["error" in line for line in lines] == [False, True, False]
         assert "would both be written to" in lines[1]["error"]
 
-    def test_what_was_done_before_is_left_alone(self, grey_model, pictures, tmp_path, monkeypatch):
+    def test_images_with_outputs_are_skipped(self, grey_model, pictures, tmp_path, monkeypatch):
         out = tmp_path / "out"
         predict(pictures, "--model", grey_model, "--out", out)
         before = (out / "a.png").stat().st_mtime_ns
@@ -177,13 +177,13 @@ def put(path, content=b"whole"):
     return lambda: path.write_bytes(content)
 
 
-def test_what_is_there_comes_once(tmp_path):
+def test_an_existing_image_is_yielded_once(tmp_path):
     for name in ("b.png", "a.jpg"):
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     assert names(tmp_path, nothing, nothing, nothing) == ["a.jpg", "b.png"]
 
 
-def test_what_grows_waits_until_it_stands_still(tmp_path):
+def test_a_growing_file_is_yielded_when_it_is_complete(tmp_path):
     path = tmp_path / "a.png"
     seen = []
 
@@ -195,7 +195,7 @@ def test_what_grows_waits_until_it_stands_still(tmp_path):
     assert seen == ["still"]
 
 
-def test_what_changes_comes_again(tmp_path):
+def test_a_changed_image_is_yielded_again(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"first")
 
@@ -205,19 +205,19 @@ def test_what_changes_comes_again(tmp_path):
     assert names(tmp_path, nothing, change, nothing, nothing) == ["a.png", "a.png"]
 
 
-def test_other_files_hidden_ones_and_empty_ones_do_not_come(tmp_path):
+def test_other_hidden_and_empty_files_are_ignored(tmp_path):
     for name, content in (("a.txt", b"text"), (".part.png", b"half"), ("b.png", b"")):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "c.png").mkdir()
     assert names(tmp_path, nothing, nothing) == []
 
 
-def test_what_goes_away_is_no_error(tmp_path):
+def test_a_removed_file_is_no_error(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"whole")
     assert names(tmp_path, lambda: os.remove(path), nothing) == []
 
 
-def test_a_folder_that_is_none(tmp_path):
+def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"gone cannot be watched \(No such file"):
         next(watch(tmp_path / "gone"))

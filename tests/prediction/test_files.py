@@ -1,4 +1,4 @@
-"""From model files and pictures to masks, overlays, cut-outs and probabilities."""
+"""From model files and images to masks, overlays, cut-outs and probabilities."""
 
 import dataclasses
 import io
@@ -27,7 +27,8 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.prediction.files import KINDS, find_images, predict_files, predict_stream
+from unetkit.prediction.files import find_images, predict_files, predict_stream
+from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.overlays import cutout, overlay
 
@@ -38,7 +39,7 @@ def predictor(run):
 
 
 def untrained(folder, pixels: PixelFormat) -> Predictor:
-    """A predictor of a network with random weights that takes such pictures at their own scale."""
+    """A predictor with random weights that takes images of this format at their own scale."""
     config = UNetConfig(filters=(4, 8), head_filters=4)
     spec = ModelSpec(
         preset="fast",
@@ -62,25 +63,25 @@ REAL = PixelFormat(1, "float32", (-1.5,), (2.5,))
 
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory):
-    """Takes grey pictures of 16 bits, of which it uses 200 to 3000."""
+    """Takes grey images of 16 bits, with levels from 200 to 3000."""
     return untrained(tmp_path_factory.mktemp("deep"), DEEP)
 
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory):
-    """Takes grey pictures of fractions."""
+    """Takes grey images of floats."""
     return untrained(tmp_path_factory.mktemp("real"), REAL)
 
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory):
-    """Takes pictures of three channels in 16 bits."""
+    """Takes images of three channels in 16 bits."""
     return untrained(tmp_path_factory.mktemp("three"), PixelFormat(3, "uint16", (0,), (4000,)))
 
 
 @pytest.fixture(scope="module")
 def five(tmp_path_factory):
-    """Takes pictures of five channels in 16 bits."""
+    """Takes images of five channels in 16 bits."""
     return untrained(tmp_path_factory.mktemp("five"), PixelFormat(5, "uint16", (0,), (4000,)))
 
 
@@ -95,7 +96,7 @@ def photos(pets, tmp_path):
 
 class TestPredictor:
     @pytest.mark.parametrize("size", [(1, 1), (1, 70), (33, 47), (48, 64), (301, 200)])
-    def test_a_picture_of_any_size_gets_a_mask_of_its_size(self, predictor, size):
+    def test_an_image_of_any_size_gets_a_mask_of_its_size(self, predictor, size):
         rng = np.random.default_rng(0)
         image = rng.integers(0, 256, (*size, 3), dtype=np.uint8)
         mask = predictor(image)
@@ -128,7 +129,7 @@ class TestPredictor:
             np.zeros((0, 4, 3), np.uint8),
         ],
     )
-    def test_arrays_that_do_not_fit_are_refused(self, predictor, image):
+    def test_arrays_of_other_types_and_shapes_are_refused(self, predictor, image):
         with pytest.raises(SizeError, match=r"image is \("):
             predictor(image)
 
@@ -137,34 +138,34 @@ class TestPredictor:
         image = np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         assert (Predictor(tmp_path / "m.onnx")(image) == predictor(image)).all()
 
-    def test_a_path_that_is_not_there(self, tmp_path):
+    def test_a_missing_model_is_reported(self, tmp_path):
         with pytest.raises(DataNotFoundError, match=r"model .*nothing\.onnx does not exist"):
             Predictor(tmp_path / "nothing.onnx")
 
-    def test_a_folder_without_a_model(self, tmp_path):
+    def test_a_folder_without_a_model_is_refused(self, tmp_path):
         with pytest.raises(DataNotFoundError, match=r"holds no model\.onnx; .*unetkit export"):
             Predictor(tmp_path)
 
     @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\x07" * 50])
-    def test_a_file_that_is_no_model(self, tmp_path, content):
+    def test_a_file_that_is_not_a_model_is_refused(self, tmp_path, content):
         (tmp_path / "m.onnx").write_bytes(content)
         with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
             Predictor(tmp_path / "m.onnx")
 
-    def test_a_truncated_model(self, run, tmp_path):
+    def test_a_truncated_model_is_refused(self, run, tmp_path):
         whole = (run / "model.onnx").read_bytes()
         (tmp_path / "m.onnx").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
             Predictor(tmp_path / "m.onnx")
 
-    def test_a_network_of_another_tool_is_told(self, run, tmp_path):
+    def test_a_model_of_another_tool_is_refused(self, run, tmp_path):
         model = onnx.load(run / "model.onnx")
         del model.metadata_props[:]
         onnx.save(model, tmp_path / "m.onnx")
         with pytest.raises(ModelFileError, match=r"m\.onnx was not exported by unetkit"):
             Predictor(tmp_path / "m.onnx")
 
-    def test_a_network_that_fails_is_worded(self, run, predictor, tmp_path):
+    def test_a_model_that_fails_is_reported(self, run, predictor, tmp_path):
         model = onnx.load(run / "model.onnx")
         entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
         wrong = dataclasses.replace(predictor.spec.scale, height=64)  # the file takes 32 rows only
@@ -173,25 +174,25 @@ class TestPredictor:
         with pytest.raises(ModelFileError, match=r"failed on 64x48 pixels"):
             Predictor(tmp_path / "m.onnx")(np.zeros((9, 9, 3), np.uint8))
 
-    def test_metadata_of_another_network_is_told(self, run, predictor, tmp_path):
+    def test_metadata_of_another_network_is_refused(self, run, predictor, tmp_path):
         model = onnx.load(run / "model.onnx")
         other = dataclasses.replace(predictor.spec, pixels=PixelFormat(1))
         entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
         entry.value = other.to_json()
         onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(ModelFileError, match="other arrays than its metadata says"):
+        with pytest.raises(ModelFileError, match="whose shape differs from its metadata"):
             Predictor(tmp_path / "m.onnx")
 
 
-class TestNumbers:
-    """What becomes of pixels that are not of the model's own type."""
+class TestPixelTypes:
+    """Pixels that are not of the model's own type."""
 
-    def test_16_bits_are_taken_as_they_are(self, deep):
+    def test_16_bits_are_used_as_they_are(self, deep):
         numbers = np.random.default_rng(0).integers(200, 3000, (40, 48), dtype=np.uint16)
         assert deep(numbers).shape == (40, 48)
         assert (deep.probabilities(numbers) == deep.probabilities(numbers[..., None])).all()
 
-    def test_only_what_lies_between_the_levels_counts(self, deep):
+    def test_values_are_clipped_to_the_levels(self, deep):
         rng = np.random.default_rng(0)
         numbers = rng.integers(0, 6000, (40, 48), dtype=np.uint16)
         cut = np.clip(numbers, 200, 3000)
@@ -214,20 +215,20 @@ class TestNumbers:
         near = predictor.probabilities(large + np.uint16(128) * (large < 65_000))
         assert (near == predictor.probabilities(small)).all()
 
-    def test_fractions_are_taken_by_a_model_of_fractions(self, real):
+    def test_a_model_of_floats_takes_floats(self, real):
         numbers = np.random.default_rng(0).uniform(-1.5, 2.5, (40, 48)).astype(np.float32)
         assert real(numbers).shape == (40, 48)
         shifted = real.probabilities(numbers + np.float32(0.5))
         assert not np.allclose(real.probabilities(numbers), shifted, atol=1e-3)
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float64"])
-    def test_a_model_of_fractions_takes_all_numbers(self, real, dtype):
+    def test_a_model_of_floats_takes_all_numbers(self, real, dtype):
         numbers = np.random.default_rng(0).integers(0, 3, (40, 48))
         expected = real.probabilities(numbers.astype(np.float32))
         assert (real.probabilities(numbers.astype(dtype)) == expected).all()
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-    def test_what_is_no_number_is_refused(self, real, value):
+    def test_values_that_are_not_finite_are_refused(self, real, value):
         numbers = np.zeros((8, 8), np.float32)
         numbers[3, 4] = value
         with pytest.raises(DataError, match="has pixels that are no finite numbers; accepted"):
@@ -253,7 +254,7 @@ DISK = np.random.default_rng(7).integers(200, 3000, (24, 28), dtype=np.uint16)
 
 
 def write_pages(path, *pages, **options):
-    """Writes a TIFF whose pages say nothing of one another."""
+    """Writes a TIFF of independent pages."""
     with tifffile.TiffWriter(path) as tif:
         for page in pages:
             tif.write(page, contiguous=False, **{"photometric": "minisblack", **options})
@@ -261,9 +262,9 @@ def write_pages(path, *pages, **options):
 
 
 class TestStacks:
-    """Files of several pictures."""
+    """Files of several images."""
 
-    def test_each_page_has_results_of_its_own(self, deep, tmp_path):
+    def test_each_page_has_outputs_of_its_own(self, deep, tmp_path):
         pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
         film = write_pages(tmp_path / "film.tif", *pages)
         written = predict_files(deep, [film], tmp_path / "out", kinds=("mask", "probabilities"))
@@ -274,7 +275,7 @@ class TestStacks:
             mask = np.asarray(Image.open(tmp_path / "out" / f"film_p{page:03d}.png"))
             assert np.array_equal(mask, deep(pixels))
 
-    def test_each_picture_is_reported_in_order(self, deep, tmp_path):
+    def test_each_image_is_reported_in_order(self, deep, tmp_path):
         film = write_pages(tmp_path / "film.tif", DISK, DISK)
         single = write_pages(tmp_path / "single.tif", DISK)
         done = []
@@ -288,7 +289,7 @@ class TestStacks:
         assert done[2].counts.sum() == DISK.size
         assert done[2].tiling.is_exact
 
-    def test_each_picture_is_handed_on_with_its_mask(self, deep, tmp_path):
+    def test_each_image_is_reported_with_its_mask(self, deep, tmp_path):
         film = write_pages(tmp_path / "film.tif", DISK, np.roll(DISK, 5, axis=1))
         single = write_pages(tmp_path / "single.tif", DISK)
         seen = []
@@ -312,7 +313,7 @@ class TestStacks:
         assert np.array_equal(np.asarray(Image.open(mask)), five(np.dstack(pages)))
         assert np.array_equal(five(path), five(np.dstack(pages)))
 
-    def test_grey_pages_are_pictures_to_a_model_of_colours(self, three, tmp_path):
+    def test_grey_pages_are_images_to_a_model_of_colours(self, three, tmp_path):
         pages = [np.roll(DISK, 5 * k, axis=1) for k in range(3)]
         path = write_pages(tmp_path / "film.tif", *pages)
         written = predict_files(three, [path], tmp_path / "out")
@@ -327,14 +328,14 @@ class TestStacks:
         (mask,) = predict_files(model, [path], tmp_path / "out")
         assert np.array_equal(np.asarray(Image.open(mask)), model(np.dstack(pages)))
 
-    def test_pages_that_are_pictures_are_not_one(self, three, tmp_path):
+    def test_pages_that_are_images_are_not_one_image(self, three, tmp_path):
         path = write_pages(tmp_path / "film.tif", DISK, DISK, DISK)
         with pytest.raises(
             DataError, match=r"film\.tif holds 3 pictures; accepted is a file of one"
         ):
             three(path)
 
-    def test_colour_pages_as_many_as_the_channels_are_pictures(self, three, tmp_path):
+    def test_colour_pages_as_many_as_the_channels_are_images(self, three, tmp_path):
         colour = np.dstack([DISK, DISK + 3, DISK + 5])
         pages = [np.roll(colour, 5 * k, axis=1) for k in range(3)]
         path = write_pages(tmp_path / "film.tif", *pages, photometric="rgb")
@@ -343,21 +344,21 @@ class TestStacks:
         for file, pixels in zip(written, pages, strict=True):
             assert np.array_equal(np.asarray(Image.open(file)), three(pixels))
 
-    def test_an_animation_is_many_pictures(self, predictor, tmp_path):
+    def test_an_animation_is_many_images(self, predictor, tmp_path):
         rng = np.random.default_rng(0)
         frames = [Image.fromarray(rng.integers(0, 256, (9, 8), dtype=np.uint8)) for _ in range(2)]
         frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
         written = predict_files(predictor, [tmp_path / "a.gif"], tmp_path / "out")
         assert [path.name for path in written] == ["a_p000.png", "a_p001.png"]
 
-    def test_a_page_and_a_picture_of_the_same_name_are_refused(self, deep, tmp_path):
+    def test_a_page_and_an_image_of_the_same_name_are_refused(self, deep, tmp_path):
         film = write_pages(tmp_path / "a.tif", DISK, DISK)
         other = write_pages(tmp_path / "a_p001.tif", DISK)
         with pytest.raises(OutputExistsError, match=r"would both be written to .*a_p001\.png"):
             predict_files(deep, [film, other], tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_pages_are_not_replaced_unless_asked(self, deep, tmp_path):
+    def test_pages_are_not_replaced_without_overwrite(self, deep, tmp_path):
         film = write_pages(tmp_path / "a.tif", DISK, DISK)
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "a_p001.png").write_text("mine")
@@ -365,7 +366,7 @@ class TestStacks:
             predict_files(deep, [film], tmp_path / "out")
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["a_p001.png"]
 
-    def test_overlays_and_cutouts_show_deep_pictures_between_their_levels(self, deep, tmp_path):
+    def test_overlays_and_cutouts_show_16_bits_between_the_levels(self, deep, tmp_path):
         # 200 is black, 3000 white, and (1000 - 200) / 2800 * 255 = 72.9
         ramp = np.repeat(np.array([[200, 1000, 3000]], np.uint16), 4, axis=0)
         path = write_pages(tmp_path / "ramp.tif", ramp)
@@ -378,7 +379,7 @@ class TestStacks:
 
 
 class TestFiles:
-    def test_masks_bear_the_photo_s_name_and_size_and_a_palette(self, predictor, photos, tmp_path):
+    def test_a_mask_has_the_name_and_size_of_the_photo(self, predictor, photos, tmp_path):
         written = predict_files(predictor, find_images([photos]), tmp_path / "out")
         assert sorted(p.name for p in written) == sorted(f"{p.stem}.png" for p in photos.iterdir())
         for photo in photos.iterdir():
@@ -388,7 +389,7 @@ class TestFiles:
             assert mask.getpalette()[:9] == [v for c in TRIMAP_CLASSES.colours for v in c]
             assert (np.asarray(mask) == predictor(photo)).all()
 
-    def test_a_turned_photo_gets_a_mask_that_lies_as_it_is_shown(self, predictor, tmp_path):
+    def test_a_photo_rotated_by_exif_gets_a_rotated_mask(self, predictor, tmp_path):
         exif = Image.Exif()
         exif[0x0112] = 6
         Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
@@ -411,7 +412,7 @@ class TestFiles:
         assert np.abs(alpha - expected).max() <= 0.51
         assert Image.open(written[1]).mode == "RGB"
 
-    def test_results_are_not_replaced_unless_asked(self, predictor, photos, tmp_path):
+    def test_outputs_are_not_replaced_without_overwrite(self, predictor, photos, tmp_path):
         images = find_images([photos])
         predict_files(predictor, images, tmp_path / "out")
         with pytest.raises(OutputExistsError, match=r"\.png exists already; .*--overwrite"):
@@ -424,10 +425,10 @@ class TestFiles:
             predict_files(predictor, [tmp_path / "a.png"], tmp_path)
 
     def test_overwriting_beside_the_photos_is_refused(self, predictor, photos):
-        with pytest.raises(OutputExistsError, match="is a folder of the images"):
+        with pytest.raises(OutputExistsError, match="is the folder of one of the images"):
             predict_files(predictor, find_images([photos]), photos, overwrite=True)
 
-    def test_a_name_as_long_as_names_can_be_is_written(self, predictor, tmp_path):
+    def test_a_name_of_the_maximum_length_is_written(self, predictor, tmp_path):
         name = "\u732b" * 80 + ".png"  # 240 of 255 bytes
         Image.new("RGB", (8, 8)).save(tmp_path / name)
         (mask,) = predict_files(predictor, [tmp_path / name], tmp_path / "out")
@@ -445,40 +446,40 @@ class TestFiles:
         with pytest.raises(OutputExistsError, match="out is a file; accepted is a folder"):
             predict_files(predictor, find_images([photos]), tmp_path / "out")
 
-    def test_a_broken_photo_leaves_nothing_half_written(self, predictor, tmp_path):
+    def test_a_damaged_photo_leaves_no_incomplete_file(self, predictor, tmp_path):
         (tmp_path / "a.jpg").write_bytes(b"no photo")
         with pytest.raises(DataError, match=r"a\.jpg"):
             predict_files(predictor, [tmp_path / "a.jpg"], tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_patterns_folders_and_files_are_expanded_once_each(self, photos, monkeypatch):
+    def test_patterns_folders_and_files_are_expanded_without_duplicates(self, photos, monkeypatch):
         files = sorted(photos.iterdir())
         assert find_images([photos, files[0]]) == files
         assert find_images([f"{photos}/*.jpg"]) == files
         monkeypatch.chdir(photos)
         assert [p.name for p in find_images(["*.jpg"])] == [p.name for p in files]
 
-    def test_a_pattern_that_finds_nothing_is_named(self, tmp_path):
+    def test_an_input_without_images_is_reported(self, tmp_path):
         for item in ("*.jpg", "gone.jpg", tmp_path):
             with pytest.raises(DataNotFoundError, match="names no image"):
                 find_images([item if item is tmp_path else f"{tmp_path}/{item}"])
 
 
 class TestStream:
-    """One image's content in, one result's content out."""
+    """Content of an image file in, content of an output file out."""
 
-    @pytest.mark.parametrize("kind", KINDS)
-    def test_it_is_the_file_that_predicting_a_file_writes(self, predictor, photos, tmp_path, kind):
+    @pytest.mark.parametrize("kind", OUTPUTS)
+    def test_it_equals_the_output_of_predicting_a_file(self, predictor, photos, tmp_path, kind):
         photo = sorted(photos.iterdir())[0]
         (file,) = predict_files(predictor, [photo], tmp_path / "out", kinds=[kind])
         found = predict_stream(predictor, photo.read_bytes(), kind)
-        if kind == "probabilities":  # whose archive has the time in it
+        if kind == "probabilities":  # NPZ files contain the time
             expected = np.load(file)["probabilities"]
             assert np.array_equal(np.load(io.BytesIO(found))["probabilities"], expected)
         else:
             assert found == file.read_bytes()
 
-    def test_a_result_says_how_it_was_made(self, predictor, photos, tmp_path):
+    def test_an_output_holds_metadata(self, predictor, photos, tmp_path):
         (file,) = predict_files(predictor, sorted(photos.iterdir())[:1], tmp_path / "out")
         notes = json.loads(Image.open(file).text["unetkit"])
         assert notes["exact"] is True
@@ -486,7 +487,7 @@ class TestStream:
         assert len(notes["model"]) == 64
 
     @pytest.mark.parametrize("what", [{"kinds": ["masks"]}, {"format": "jpg"}])
-    def test_a_kind_or_a_format_that_is_none(self, predictor, photos, tmp_path, what):
+    def test_an_unknown_kind_or_format_is_refused(self, predictor, photos, tmp_path, what):
         with pytest.raises(ConfigError, match=r"(kind|format) is '(masks|jpg)'; accepted are '"):
             predict_files(predictor, sorted(photos.iterdir()), tmp_path / "out", **what)
 
@@ -494,18 +495,18 @@ class TestStream:
         ("content", "words"),
         [(b"", "standard input "), (b"no picture", "standard input .*accepted are")],
     )
-    def test_what_is_no_picture_is_refused_by_its_origin(self, predictor, content, words):
+    def test_content_that_is_not_an_image_is_refused(self, predictor, content, words):
         with pytest.raises(DataError, match=rf"^{words}"):
             predict_stream(predictor, content)
 
-    def test_several_pictures_are_refused(self, deep, tmp_path):
+    def test_several_images_are_refused(self, deep, tmp_path):
         page = np.zeros((8, 9), np.uint16)
         film = write_pages(tmp_path / "film.tif", page, page)
         with pytest.raises(DataError, match="standard input holds 2 pictures"):
             predict_stream(deep, film.read_bytes())
 
 
-class TestPictures:
+class TestOverlays:
     def test_an_overlay_leaves_the_background_alone(self):
         photo = np.full((1, 3, 3), 100, np.uint8)
         result = overlay(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)

@@ -1,4 +1,4 @@
-"""Large pictures: the same answers as small ones, in files that other programs read."""
+"""Large images: the same results as small ones, in files that other programs read."""
 
 import json
 import os
@@ -16,9 +16,9 @@ from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.prediction import files as prediction
-from unetkit.prediction import large_images, sources, tile_store
+from unetkit.prediction import outputs, sources, tile_store
 from unetkit.prediction.files import predict_files
-from unetkit.prediction.predictor import labels_of
+from unetkit.prediction.predictor import labels_from_scores
 from unetkit.prediction.tiling import smallest_tile
 from unetkit.visualization.overlays import cutout, overlay
 
@@ -53,13 +53,13 @@ def slide(tmp_path):
 
 @pytest.fixture
 def small_bound(monkeypatch):
-    """Pictures of more than 10,000 pixels count as large."""
+    """Images of more than 10,000 pixels count as large."""
     for module in (sources, prediction):
         monkeypatch.setattr(module, "WHOLE_PIXELS", 10_000)
 
 
 class TestResults:
-    def test_every_kind_is_that_of_the_whole_picture(self, colour, whole, slide, tmp_path):
+    def test_every_output_is_that_of_the_whole_image(self, colour, whole, slide, tmp_path):
         seen = []
         written = predict_files(
             colour, [slide], tmp_path / "out", kinds=KINDS, format="tiff", on_result=seen.append
@@ -70,7 +70,7 @@ class TestResults:
         photo, classes = noise(), whole.spec.classes
         probabilities = whole.probabilities(photo)
         mask, laid_over, cut_out, planes = map(tifffile.imread, written)
-        assert (mask == labels_of(probabilities)).mean() > 0.9999
+        assert (mask == labels_from_scores(probabilities)).mean() > 0.9999
         assert (laid_over == overlay(photo, mask, classes)).all()
         np.testing.assert_allclose(planes.transpose(1, 2, 0), probabilities, atol=1e-5)
         assert np.abs(cut_out.astype(int) - cutout(photo, 1 - probabilities[..., 0])).max() <= 1
@@ -99,7 +99,7 @@ class TestResults:
         assert mask.name == "a.ome.zarr"
         assert (zarr.open(mask)["0"][:] == whole(noise())).mean() > 0.9999
 
-    def test_a_smaller_margin_is_called_inexact(self, colour_model, slide, tmp_path):
+    def test_a_smaller_margin_is_not_exact(self, colour_model, slide, tmp_path):
         blended = Predictor(colour_model, tile_pixels=6400, margin=8)
         seen = []
         (mask,) = predict_files(
@@ -110,10 +110,12 @@ class TestResults:
         assert notes["exact"] is False
         assert notes["tiles"].endswith("blended and not exact")
         assert not seen[0].tiling.is_exact
-        assert (tifffile.imread(mask) == labels_of(blended.probabilities(noise()))).mean() > 0.999
+        assert (
+            tifffile.imread(mask) == labels_from_scores(blended.probabilities(noise()))
+        ).mean() > 0.999
 
     def test_another_scale(self, half_model, tmp_path):
-        """The answer is interpolated from windows, bit for bit as from the whole."""
+        """Windows are interpolated bit for bit as the whole image is."""
         image = noise(channels=1)
         tifffile.imwrite(tmp_path / "a.tif", image, rowsperstrip=8)
         half = Predictor(half_model)
@@ -134,7 +136,7 @@ class TestResults:
 
 
 class TestLarge:
-    """Pictures beyond what is held in memory, with that bound brought down."""
+    """Images that are not held in memory, with a lower limit."""
 
     def test_a_large_tiff_is_written_as_tiff(self, small_bound, colour, whole, slide, tmp_path):
         begun = []
@@ -157,7 +159,7 @@ class TestLarge:
         written = predict_files(colour, [slide, tmp_path / "photo.png"], tmp_path / "out")
         assert sorted(path.name for path in written) == ["photo.png", "slide.tif"]
 
-    def test_a_palette_and_opacity_are_what_they_are_in_small_pictures(
+    def test_palettes_and_opacity_are_treated_as_in_small_images(
         self, small_bound, colour, tmp_path, monkeypatch
     ):
         palette = Image.fromarray(noise()).quantize(20)
@@ -173,7 +175,7 @@ class TestLarge:
         for one, other in zip(large, small, strict=True):
             assert (one == other).mean() > 0.9999
 
-    def test_png_of_a_large_picture_is_refused(self, small_bound, colour, slide, tmp_path):
+    def test_png_of_a_large_image_is_refused(self, small_bound, colour, slide, tmp_path):
         words = r"format is 'png' and .*slide\.tif has 300x410 pixels; .* use tiff or zarr"
         with pytest.raises(ConfigError, match=words):
             predict_files(colour, [slide], tmp_path / "out", format="png")
@@ -223,7 +225,7 @@ class TestNoData:
             file.write(bands)
         return rasterio
 
-    def test_every_way_to_a_mask_knows_the_gaps(self, colour, tmp_path):
+    def test_every_mask_has_the_gaps(self, colour, tmp_path):
         image = noise() // 2 + 1
         image[100:150, 200:300] = 0
         self.geotiff(tmp_path / "map.tif", image, 0, photometric="RGB")
@@ -270,7 +272,7 @@ class TestNoData:
         with rasterio.open(files[1]) as after:
             assert (after.read()[:, 100:150, 200:300] == 0).all()
 
-    def test_gaps_that_are_no_numbers(self, small_bound, tmp_path_factory, tmp_path):
+    def test_gaps_marked_by_nan(self, small_bound, tmp_path_factory, tmp_path):
         from tests.conftest import export_untrained
         from unetkit.io.pixel_format import PixelFormat
 
@@ -303,7 +305,7 @@ class TestInterruptions:
             predict_files(predictor, [slide], out, format="tiff", begin=begin, **options)
         return out / "slide.tif.tiles"
 
-    def test_the_same_command_goes_on(self, colour, whole, slide, tmp_path):
+    def test_the_same_command_continues(self, colour, whole, slide, tmp_path):
         store = self.interrupted(colour, slide, tmp_path / "out")
         left = len(list(store.glob("*.npy")))
         assert left >= 3
@@ -318,27 +320,27 @@ class TestInterruptions:
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
         assert not store.exists()
 
-    def test_with_less_memory_it_does_not_go_on(self, colour_model, colour, slide, tmp_path):
+    def test_with_less_memory_it_does_not_continue(self, colour_model, colour, slide, tmp_path):
         large = Predictor(colour_model, tile_pixels=4 * 104**2)
         self.interrupted(large, slide, tmp_path / "out")
-        with pytest.raises(OutputExistsError, match="for which the memory allowed does not"):
+        with pytest.raises(OutputExistsError, match="too large for the memory limit; accepted"):
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
 
-    def test_with_more_memory_it_goes_on_with_the_tiles_that_it_has(
+    def test_with_more_memory_it_continues_with_the_existing_tiles(
         self, colour, whole, slide, tmp_path
     ):
         self.interrupted(colour, slide, tmp_path / "out")
         (mask,) = predict_files(whole, [slide], tmp_path / "out", format="tiff")
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
 
-    def test_another_picture_is_not_mixed_in(self, colour, slide, tmp_path):
+    def test_tiles_of_another_image_are_refused(self, colour, slide, tmp_path):
         self.interrupted(colour, slide, tmp_path / "out")
         tifffile.imwrite(slide, noise(seed=5), tile=(64, 64))
         with pytest.raises(OutputExistsError, match="holds tiles of another run"):
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
         predict_files(colour, [slide], tmp_path / "out", format="tiff", overwrite=True)
 
-    def test_a_picture_that_breaks_off_keeps_what_was_finished(self, small_bound, colour, tmp_path):
+    def test_finished_tiles_of_a_truncated_image_are_kept(self, small_bound, colour, tmp_path):
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, noise(), rowsperstrip=10)
         content = path.read_bytes()
@@ -350,8 +352,8 @@ class TestInterruptions:
         assert not (tmp_path / "out" / "slide.tif").exists()
         assert len(list((tmp_path / "out" / "slide.tif.tiles").glob("*.npy"))) > 10
 
-    def test_what_was_finished_before_is_left_as_it_is(self, colour, slide, tmp_path):
-        """Of two pictures, the second of which was interrupted."""
+    def test_finished_outputs_are_left_as_they_are(self, colour, slide, tmp_path):
+        """Of two images, the second of which was interrupted."""
         first = tmp_path / "a.tif"
         tifffile.imwrite(first, noise(seed=3), tile=(64, 64))
         predict_files(colour, [first], tmp_path / "out", format="tiff")
@@ -361,7 +363,7 @@ class TestInterruptions:
         assert written == [tmp_path / "out" / "slide.tif"]
         assert (tmp_path / "out" / "a.tif").stat().st_mtime_ns == before
 
-    def test_a_zarr_folder_whose_chunks_have_changed_is_another_picture(self, colour, tmp_path):
+    def test_a_zarr_folder_with_changed_chunks_is_another_image(self, colour, tmp_path):
         zarr = pytest.importorskip("zarr")
         path = tmp_path / "a.zarr"
         array = zarr.create_array(path, shape=(300, 410, 3), chunks=(64, 64, 3), dtype="u1")
@@ -370,7 +372,7 @@ class TestInterruptions:
         array[:] = noise(seed=1)
         assert sources.stamp(path) != before
 
-    def test_a_full_disk_keeps_what_was_finished(self, colour, whole, slide, tmp_path, monkeypatch):
+    def test_a_full_disk_keeps_finished_tiles(self, colour, whole, slide, tmp_path, monkeypatch):
         begin_file, calls = tile_store.write_array_header_1_0, []
 
         def full(file, header):
@@ -388,13 +390,13 @@ class TestInterruptions:
         (mask,) = predict_files(colour, [slide], tmp_path / "out", format="tiff")
         assert (tifffile.imread(mask) == whole(noise())).mean() > 0.9999
 
-    def test_results_that_are_whole_do_not_stop_the_same_command(
+    def test_finished_outputs_do_not_stop_the_same_command(
         self, colour, whole, slide, tmp_path, monkeypatch
     ):
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(large_images, "overlay", full)
+        monkeypatch.setattr(outputs, "overlay", full)
         out, kinds = tmp_path / "out", ("mask", "overlay")
         with pytest.raises(OSError, match="No space left"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")
@@ -409,7 +411,7 @@ class TestInterruptions:
         with pytest.raises(OutputExistsError, match=r"slide\.tif exists already"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")
 
-    def test_another_process_at_the_same_picture_is_told(self, colour, slide, tmp_path):
+    def test_another_process_that_predicts_the_same_image_is_refused(self, colour, slide, tmp_path):
         store = tmp_path / "out" / "slide.tif.tiles"
         store.parent.mkdir()
         with (
@@ -421,7 +423,7 @@ class TestInterruptions:
         assert [path.name for path in store.parent.iterdir()] == ["slide.tif"]
 
     @pytest.mark.skipif(os.name == "nt", reason="kills with a signal")
-    def test_a_killed_process_goes_on(self, colour_model, whole, tmp_path):
+    def test_a_killed_run_continues(self, colour_model, whole, tmp_path):
         path = tmp_path / "slide.tif"
         tifffile.imwrite(path, noise((1200, 900)), tile=(64, 64))
         code = (

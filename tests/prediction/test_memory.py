@@ -1,4 +1,4 @@
-"""Amounts of memory, and what a network takes."""
+"""Amounts of memory, and the memory that a network needs."""
 
 import json
 
@@ -9,14 +9,14 @@ from unetkit import Predictor
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.prediction import memory
 from unetkit.prediction.engine import Engine
-from unetkit.prediction.memory import MemoryUse, measure, parse_memory, require_room
+from unetkit.prediction.memory import MemoryUse, largest_tile, measure, parse_memory
 
 MIB = 1 << 20
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """An empty place for what is remembered."""
+    """An empty cache folder."""
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: str(tmp_path / "cache"))
     return tmp_path / "cache" / "memory"
 
@@ -33,88 +33,82 @@ def cache(tmp_path, monkeypatch):
         ("1TiB", 2**40),
     ],
 )
-def test_amounts_as_people_write_them(text, expected):
+def test_an_amount_is_parsed_to_bytes(text, expected):
     assert parse_memory(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "two", "2 GiBs", "-1GB", "1e9", "2G i B", "GiB", "i", "5i"])
-def test_what_is_no_amount_is_refused(text):
+def test_text_that_is_not_an_amount_is_refused(text):
     with pytest.raises(ConfigError, match=r"memory is .*accepted is an amount such as 2GiB"):
         parse_memory(text)
 
 
-class TestAppetite:
-    def test_pixels_and_bytes_are_each_other_s_inverse(self):
+class TestMemoryUse:
+    def test_pixels_and_bytes_are_inverse(self):
         memory_use = MemoryUse(base=100 * MIB, per_pixel=300.0)
         # 1024 MiB - 128 for reading and writing - 100 = 796 MiB, 300 bytes each
         assert memory_use.most_pixels(1024 * MIB) == 796 * MIB // 300
         assert memory_use.needed(796 * MIB // 300) <= 1024 * MIB
 
-    def test_the_least_that_suffices_is_named(self, tmp_path):
+    def test_too_little_memory_is_refused_with_the_smallest_amount(self, tmp_path):
         memory_use = MemoryUse(base=100 * MIB, per_pixel=300.0)
         # 416 * 416 * 300 = 49.5 MiB, and 228
-        words = (
-            rf"memory is 270 MiB; accepted are amounts from 278 MiB up, .* 416x416 of {tmp_path}"
-        )
+        words = rf"memory is 270 MiB; accepted are .*from 278 MiB up, .* 416x416 tile of {tmp_path}"
         with pytest.raises(SizeError, match=words):
-            require_room(memory_use, 270 * MIB, (416, 416), tmp_path)
-        assert require_room(memory_use, 278 * MIB, (416, 416), tmp_path) >= 416 * 416
+            largest_tile(memory_use, 270 * MIB, (416, 416), tmp_path)
+        assert largest_tile(memory_use, 278 * MIB, (416, 416), tmp_path) >= 416 * 416
 
 
 class TestMeasuring:
-    def test_it_is_of_the_size_of_the_feature_maps_and_remembered(self, run, cache, monkeypatch):
+    def test_it_has_the_size_of_the_feature_maps_and_is_cached(self, run, cache, monkeypatch):
         engine = Engine(run)
         found = measure(engine)
         assert 30 * MIB < found.base < 2000 * MIB
-        # One picture of this size, whatever it holds: its input alone is 12 bytes a pixel.
+        # The input alone takes 12 bytes per pixel.
         assert 12 < found.per_pixel < 100_000
         (file,) = cache.iterdir()
         assert json.loads(file.read_text())["base"] == found.base
-        monkeypatch.setattr(memory, "_ask_another_process", lambda path: pytest.fail("twice"))
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: pytest.fail("twice"))
         assert measure(engine) == found
 
     @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"base": -1, "per_pixel": 3}', "\0"])
-    def test_what_is_remembered_and_damaged_is_measured_again(
-        self, content, run, cache, monkeypatch
-    ):
-        monkeypatch.setattr(memory, "_ask_another_process", lambda path: MemoryUse(5, 6.0))
+    def test_a_damaged_cache_file_is_measured_again(self, content, run, cache, monkeypatch):
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(5, 6.0))
         engine = Engine(run)
         measure(engine)
         (file,) = cache.iterdir()
         file.write_text(content)
-        monkeypatch.setattr(memory, "_ask_another_process", lambda path: MemoryUse(7, 8.0))
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(7, 8.0))
         assert measure(engine) == MemoryUse(7, 8.0)
 
-    def test_a_cache_that_cannot_be_written_does_not_stop_it(self, run, cache, monkeypatch):
+    def test_a_cache_that_cannot_be_written_is_no_error(self, run, cache, monkeypatch):
         cache.parent.write_text("a file in the way")
-        monkeypatch.setattr(memory, "_ask_another_process", lambda path: MemoryUse(5, 6.0))
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(5, 6.0))
         assert measure(Engine(run)) == MemoryUse(5, 6.0)
 
-    def test_a_measurement_that_fails_is_worded(self, run, tmp_path):
+    def test_a_failed_measurement_is_reported(self, run, tmp_path):
         engine = Engine(run)
         engine.path = tmp_path / "gone.onnx"
-        with pytest.raises(ModelFileError, match=r"gone\.onnx takes cannot be measured .*gone"):
+        with pytest.raises(ModelFileError, match=r"gone\.onnx needs cannot be measured .*gone"):
             measure(engine)
 
 
 class TestPredictor:
-    def test_too_little_is_refused_at_once(self, run):
+    def test_too_little_memory_is_refused_when_the_predictor_is_made(self, run):
         with pytest.raises(SizeError, match="memory is 100 MiB; accepted are amounts from"):
             Predictor(run, memory="100MiB")
 
-    def test_memory_and_pixels_together_are_refused(self, run):
+    def test_memory_and_tile_pixels_together_are_refused(self, run):
         with pytest.raises(ConfigError, match="memory '1GiB' is given together with tile_pixels"):
             Predictor(run, memory="1GiB", tile_pixels=1 << 20)
 
     def test_more_memory_gives_larger_tiles(self, grey_model, monkeypatch):
-        monkeypatch.setattr(
-            memory, "_ask_another_process", lambda path: MemoryUse(100 * MIB, 300.0)
-        )
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(100 * MIB, 300.0))
         small, large = (Predictor(grey_model, memory=amount) for amount in ("500MiB", "1GiB"))
         assert small.tiling((4000, 4000)).waste > large.tiling((4000, 4000)).waste
         height, width = large.tiling((4000, 4000)).tile_size
         assert height * width * 300 + 228 * MIB <= 1024 * MIB
 
-    def test_a_picture_of_few_pixels_needs_no_measurement(self, grey_model, monkeypatch):
-        monkeypatch.setattr(memory, "_ask_another_process", lambda path: pytest.fail("measured"))
+    def test_an_image_of_few_pixels_needs_no_measurement(self, grey_model, monkeypatch):
+        monkeypatch.setattr(memory, "_measure_in_process", lambda path: pytest.fail("measured"))
         assert Predictor(grey_model)(np.zeros((300, 200), np.uint8)).shape == (300, 200)

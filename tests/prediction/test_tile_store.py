@@ -1,4 +1,4 @@
-"""Finished tiles on the disk: whole, of one run, in any order."""
+"""Tiles on disk: complete, of one run, in any order."""
 
 import json
 
@@ -8,7 +8,7 @@ import pytest
 from unetkit.errors import DataError, OutputExistsError
 from unetkit.models.geometry import unet_geometry
 from unetkit.prediction import tile_store
-from unetkit.prediction.tile_store import FORMAT, PLAN, open_store
+from unetkit.prediction.tile_store import PLAN_FORMAT, PLAN_NAME, open_store
 from unetkit.prediction.tiling import cut
 
 GEOMETRY = unet_geometry(1, "same")  # tiles of 32 step by 16
@@ -26,7 +26,7 @@ def store(tmp_path):
 
 
 def answers(tiling, channels=2):
-    """A picture of all different numbers, and what each tile says of it."""
+    """An image of distinct values, and the weighted part of it that each tile keeps."""
     size = (*tiling.size, channels)
     whole = np.arange(np.prod(size), dtype=np.float32).reshape(size)
     parts = []
@@ -45,7 +45,7 @@ def fill(store):
 
 
 class TestTiles:
-    def test_any_part_is_read_back(self, store):
+    def test_any_window_is_read_back(self, store):
         whole = fill(store)
         assert store.finished() == set(range(len(TILING)))
         rng = np.random.default_rng(0)
@@ -55,16 +55,16 @@ class TestTiles:
             part = store.read(slice(top, bottom), slice(left, right))
             assert np.array_equal(part, whole[top:bottom, left:right])
 
-    def test_blended_tiles_are_added_up(self, tmp_path):
+    def test_blended_tiles_are_summed(self, tmp_path):
         tiling = cut((64, 50), GEOMETRY, (32, 32), margin=4)
         store = begin(tmp_path / "tiles", tiling)
         whole = fill(store)
         np.testing.assert_allclose(store.read(slice(0, 64), slice(0, 50)), whole, rtol=1e-5)
 
-    def test_a_tile_that_is_not_there_is_named(self, store):
+    def test_a_missing_tile_is_reported_by_name(self, store):
         fill(store)
         (store.folder / "0000002.npy").unlink()
-        with pytest.raises(DataError, match=r"0000002\.npy is no whole tile .*same command"):
+        with pytest.raises(DataError, match=r"0000002\.npy is missing or damaged .*same command"):
             store.read(slice(0, 64), slice(0, 50))
 
     def test_a_tile_that_was_cut_short_is_not_finished(self, store):
@@ -88,29 +88,27 @@ class TestTiles:
         assert not list(store.folder.glob(".part-*"))
 
 
-class TestGoingOn:
-    def test_the_tiles_that_are_there_count(self, store):
+class TestContinuing:
+    def test_existing_tiles_are_finished(self, store):
         _, parts = answers(TILING)
         store.write(3, parts[3])
         again = begin(store.folder)
         assert again.finished() == {3}
 
-    def test_tiles_stay_as_they_were_cut(self, store):
+    def test_the_tiling_of_the_first_run_is_kept(self, store):
         other = cut((64, 50), GEOMETRY, (64, 50))
         again = begin(store.folder, other)
         assert again.tiling == TILING
 
-    def test_larger_tiles_than_memory_allows_now_are_refused(self, store):
+    def test_tiles_too_large_for_the_memory_limit_are_refused(self, store):
         small = cut((64, 50), GEOMETRY, (20, 20))
-        with pytest.raises(
-            OutputExistsError, match=r"tiles was begun in tiles of 32x28, .*--memory"
-        ):
+        with pytest.raises(OutputExistsError, match=r"tiles holds tiles of 32x28, .*--memory"):
             begin(store.folder, small, most=400)
         assert begin(store.folder, small, most=1024).tiling == TILING
 
     @pytest.mark.parametrize("left", [[], ["0000001.npy"], [".part-12plan.json", ".part-1.npy"]])
-    def test_leftovers_without_a_plan_are_cleared_away(self, left, store):
-        (store.folder / PLAN).unlink()
+    def test_leftovers_without_a_plan_are_removed(self, left, store):
+        (store.folder / PLAN_NAME).unlink()
         for name in left:
             (store.folder / name).write_bytes(b"left")
         assert begin(store.folder).finished() == set()
@@ -120,10 +118,10 @@ class TestGoingOn:
         store.remove()
         assert not store.folder.exists()
 
-    def test_what_a_kill_left_is_cleared_away(self, store):
+    def test_incomplete_files_are_removed(self, store):
         (store.folder / ".part-1234abcd0000001.npy").write_bytes(b"half")
         begin(store.folder)
-        assert sorted(path.name for path in store.folder.iterdir()) == [PLAN]
+        assert sorted(path.name for path in store.folder.iterdir()) == [PLAN_NAME]
 
     @pytest.mark.parametrize(
         ("other", "named"),
@@ -135,7 +133,7 @@ class TestGoingOn:
         ):
             begin(store.folder, of={**OF, **other})
 
-    def test_they_are_removed_where_that_is_allowed(self, store):
+    def test_tiles_of_another_run_are_removed_with_overwrite(self, store):
         fill(store)
         again = begin(store.folder, channels=1, dtype="uint8", overwrite=True)
         assert again.finished() == set()
@@ -143,7 +141,7 @@ class TestGoingOn:
     @pytest.mark.parametrize(
         "change",
         [
-            {"format": FORMAT + 1},
+            {"format": PLAN_FORMAT + 1},
             {"format": None},
             {"belongs_to": []},
             {"rows": []},
@@ -153,19 +151,19 @@ class TestGoingOn:
         ],
     )
     def test_a_plan_of_another_version_or_a_damaged_one_is_refused(self, store, change):
-        plan = store.folder / PLAN
+        plan = store.folder / PLAN_NAME
         plan.write_text(json.dumps({**json.loads(plan.read_text()), **change}))
         with pytest.raises(OutputExistsError, match=r"plan\.json .*accepted .*remove the folder"):
             begin(store.folder)
 
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"3"])
-    def test_a_plan_that_is_none_is_refused(self, store, content):
-        (store.folder / PLAN).write_bytes(content)
+    def test_a_file_that_is_not_a_plan_is_refused(self, store, content):
+        (store.folder / PLAN_NAME).write_bytes(content)
         with pytest.raises(OutputExistsError, match=r"plan\.json is not a plan of this version"):
             begin(store.folder)
 
-    def test_a_folder_of_somebody_else_is_left_alone(self, tmp_path):
+    def test_another_folder_is_not_touched(self, tmp_path):
         (tmp_path / "mine.txt").write_text("mine")
-        with pytest.raises(OutputExistsError, match=rf"exists and holds no {PLAN}"):
+        with pytest.raises(OutputExistsError, match=rf"exists and holds no {PLAN_NAME}"):
             begin(tmp_path, overwrite=True)
         assert (tmp_path / "mine.txt").read_text() == "mine"

@@ -25,7 +25,7 @@ from unetkit.prediction.tiling import (
     apply_tiles,
     choose_tiles,
     cut,
-    mirrored,
+    mirrored_indices,
     read_tile,
     smallest_tile,
 )
@@ -101,7 +101,7 @@ class TestCutting:
         assert tiling.waste == 1
         assert tiling.describe() == "one run of 128x96"
 
-    def test_what_it_costs_is_said(self):
+    def test_the_description_names_the_waste(self):
         tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
         assert tiling.describe() == "3 tiles of 32x2, 1.50 times the work of one run"
 
@@ -126,7 +126,7 @@ class TestCutting:
 
     @given(cuttings())
     @STEADY
-    def test_one_tile_less_would_not_do(self, cutting):
+    def test_one_tile_less_is_not_enough(self, cutting):
         geometry, size, tile = cutting
         spans = cut((size, 1), geometry, (tile, tile)).rows
         if len(spans) > 1:
@@ -143,7 +143,7 @@ class TestCutting:
             (401, r"input size 401 does not fit this network; .*the nearest are 384 and 416"),
         ],
     )
-    def test_a_tile_that_cannot_be_is_refused(self, tile, words):
+    def test_an_impossible_tile_is_refused(self, tile, words):
         tile -= 16 if tile == 400 else 0
         with pytest.raises(SizeError, match=words):
             cut((1000, 1000), GEOMETRIES["fast"], (tile, 1024))
@@ -161,7 +161,7 @@ class TestChoosing:
             wastes.append(tiling.waste)
         assert wastes == sorted(wastes, reverse=True)
 
-    def test_it_finds_the_least_waste_there_is(self):
+    def test_it_finds_the_smallest_waste(self):
         geometry = GEOMETRIES["two, stem"]
         best = min(
             cut((500, 333), geometry, (height, width)).waste
@@ -177,7 +177,7 @@ class TestChoosing:
         assert len(tiling.columns) == 1
         assert tiling.waste < 1.3
 
-    def test_too_few_pixels_are_refused_with_the_least_that_suffices(self):
+    def test_too_few_pixels_are_refused_with_the_smallest_number(self):
         with pytest.raises(SizeError, match=r"most_pixels is 999; accepted are .*from 173056 up"):
             choose_tiles((5000, 5000), GEOMETRIES["fast"], 999)
         assert choose_tiles((5000, 5000), GEOMETRIES["fast"], 416 * 416).tile_size == (416, 416)
@@ -191,7 +191,7 @@ class TestMirroring:
     def test_it_is_numpys(self, size, before, after):
         expected = np.pad(np.arange(size), (before, after), mode="reflect")
         span = Span(-before, before + size + after, (0, size))
-        assert mirrored(span, size).tolist() == expected.tolist()
+        assert mirrored_indices(span, size).tolist() == expected.tolist()
 
 
 def stitch(network, image, tiling):
@@ -215,7 +215,7 @@ def stitch(network, image, tiling):
 class TestStitching:
     @given(cuttings(largest=120), st.integers(1, 120))
     @STEADY
-    def test_a_network_whose_answer_is_known(self, cutting, width):
+    def test_a_network_whose_output_is_known(self, cutting, width):
         geometry, height, tile = cutting
         image = np.random.default_rng(0).random((height, width, 2)).astype(np.float32)
         margin = geometry.margin
@@ -245,7 +245,7 @@ class TestStitching:
         assert [e for e in events if e[0] == "read"] == [("read", 0), ("read", 16), ("read", 32)]
         assert [e for e in events if e[0] == "write"] == [("write", n) for n in range(3)]
 
-    def test_finished_tiles_are_left_out(self):
+    def test_finished_tiles_are_skipped(self):
         tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
         written = []
 
@@ -258,7 +258,7 @@ class TestStitching:
         assert written == [1]
 
     @pytest.mark.parametrize("where", ["read", "network", "write"])
-    def test_what_fails_in_the_middle_is_raised(self, where):
+    def test_an_error_in_any_thread_is_raised(self, where):
         tiling = cut((64, 1), GEOMETRIES["one pooling"], (32, 2))
         calls = {"read": 0, "network": 0, "write": 0}
 
@@ -293,7 +293,7 @@ class TestBlending:
 
     @given(cuttings(largest=120), st.integers(1, 120), st.integers(0, 60))
     @STEADY
-    def test_a_network_that_looks_nowhere_blends_to_the_same(self, cutting, width, margin):
+    def test_blending_does_not_change_a_network_of_single_pixels(self, cutting, width, margin):
         geometry, height, tile = cutting
         image = np.random.default_rng(0).random((height, width, 2)).astype(np.float32)
         lost = geometry.margin
@@ -396,7 +396,7 @@ def network(name: str, kind: str) -> keras.Model:
     )
 
 
-def long_picture(geometry: Geometry) -> tuple[tuple[int, int], int]:
+def long_image(geometry: Geometry) -> tuple[tuple[int, int], int]:
     """A size of some tiles, wide enough for what shifts to stay inside; and the side of a tile."""
     tile = smallest_tile(geometry) + 3 * geometry.stride
     return (2 * tile - 5, 8 * geometry.stride - 3), tile
@@ -409,17 +409,17 @@ class TestNetworks:
     @pytest.mark.parametrize("name", NETWORKS)
     def test_tiles_equal_one_run(self, name, kind):
         geometry = NETWORKS[name].geometry
-        size, tile = long_picture(geometry)
+        size, tile = long_image(geometry)
         for turned in (size, size[::-1]):
             assert difference(network(name, kind), geometry, turned, (tile, tile)) <= 1e-5
 
     @pytest.mark.parametrize(("side", "kind"), [("before", "first"), ("after", "last")])
     @pytest.mark.parametrize("name", PADDED)
-    def test_a_margin_one_stride_smaller_does_not_suffice(self, name, side, kind):
+    def test_a_margin_one_stride_smaller_is_not_exact(self, name, side, kind):
         geometry = NETWORKS[name].geometry
         margin = -(-getattr(geometry, f"tile_{side}") // geometry.stride) * geometry.stride
         smaller = replace(geometry, **{f"tile_{side}": margin - geometry.stride})
-        size, tile = long_picture(geometry)
+        size, tile = long_image(geometry)
         for turned in (size, size[::-1]):
             assert difference(network(name, kind), smaller, turned, (tile, tile)) > 1e-3
 
@@ -441,7 +441,7 @@ class TestPredictor:
     """Exported networks, as a user predicts with them."""
 
     @pytest.mark.parametrize("name", ["fast", "notebook", "paper"])
-    def test_tiles_give_the_answer_of_one_run(self, name, tmp_path):
+    def test_tiles_give_the_result_of_one_run(self, name, tmp_path):
         config = replace(NETWORKS[name], filters=(2, 2, 3))
         keras.utils.set_random_seed(4)
         model = build_unet(config, in_channels=3, num_classes=3)
@@ -464,7 +464,7 @@ class TestPredictor:
         ):
             Predictor(path, tile_pixels=100)
 
-    def test_a_picture_brought_to_one_size_is_one_run(self, tmp_path):
+    def test_an_image_resized_to_one_size_is_one_run(self, tmp_path):
         config = NETWORKS["two levels"]
         model = build_unet(config, in_channels=3, num_classes=3)
         path = export_to(tmp_path / "model.onnx", model, config, policy="resize")
@@ -473,7 +473,7 @@ class TestPredictor:
         assert Predictor(path)(black).shape == (500, 500)
         assert Predictor(path, tile_pixels=least)(black).shape == (500, 500)
 
-    def test_a_file_whose_answers_are_of_another_size_is_refused(self, tmp_path):
+    def test_a_model_whose_output_has_another_size_is_refused(self, tmp_path):
         config = NETWORKS["two levels"]
         model = build_unet(config, in_channels=3, num_classes=3)
         path = export_to(tmp_path / "model.onnx", model, config)
@@ -483,5 +483,5 @@ class TestPredictor:
         spec["geometry"]["margin"] = 1
         entry.value = json.dumps(spec)
         onnx.save(file, path)
-        with pytest.raises(ModelFileError, match="gives other arrays than its metadata says"):
+        with pytest.raises(ModelFileError, match="output whose shape differs from its metadata"):
             Predictor(path)(np.zeros((50, 50, 3), np.uint8))

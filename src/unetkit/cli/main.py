@@ -390,21 +390,26 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @click.argument("images", nargs=-1)
 @click.option("--model", help=MODEL_HELP)
 @click.option("--out", help="Folder for the results.  [default: predictions]")
-@click.option("--overlay", is_flag=True, help="Also write the classes laid over the photo.")
+@click.option("--overlay", is_flag=True, help="Also write the photo blended with class colours.")
 @click.option("--cutout", is_flag=True, help="Also write the photo with transparent background.")
 @click.option("--probabilities", is_flag=True, help="Also write the probability of each class.")
 @click.option(
     "--format",
     default="auto",
     show_default=True,
-    help="png, tiff or zarr; auto is png, but tiff of large pictures and maps.",
+    help="png, tiff, zarr, or auto: tiff for large images and GeoTIFFs, png for others.",
 )
-@click.option("--memory", help="That may be taken, such as 800MiB.  [default: 1.5GiB]")
-@click.option("--margin", type=click.IntRange(min=0), help="Of tiles; less than exact is blended.")
+@click.option("--memory", help="Memory limit, such as 800MiB.  [default: 1.5GiB]")
+@click.option(
+    "--margin",
+    type=click.IntRange(min=0),
+    help="Pixels around each tile that the network also sees; few are faster, but not exact."
+    "  [default: as many as exact tiles need]",
+)
 @click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each picture.")
-@click.option("--show", is_flag=True, help="Draw each result in the terminal.")
-@click.option("--overwrite", is_flag=True, help="Replace earlier results.")
+@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
+@click.option("--show", is_flag=True, help="Draw each mask in the terminal.")
+@click.option("--overwrite", is_flag=True, help="Replace existing results.")
 @click.pass_context
 def predict(
     ctx: click.Context,
@@ -422,11 +427,11 @@ def predict(
 ) -> None:
     """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'.
 
-    Pictures may be larger than memory: TIFF, Zarr and NumPy files are read by windows, and the
-    result is that of one run over the whole. A run that was interrupted goes on.
+    Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
+    result of one run over the whole image. An interrupted run continues.
 
-    With - for IMAGES, one image comes from standard input, and its mask (or, where one is asked
-    for, its overlay, cut-out or probabilities) goes to standard output.
+    With - for IMAGES, one image is read from standard input, and its mask (or, with one of the
+    options, its overlay, cut-out or probabilities) is written to standard output.
     """
     if model is None:
         raise ConfigError(
@@ -444,18 +449,18 @@ def predict(
         return
     if bool(images) == (watch is not None):
         raise ConfigError(
-            "images are named together with --watch, or none at all; accepted are IMAGES, or "
-            "--watch FOLDER; name one of them"
+            "images are given together with --watch, or neither is given; accepted are IMAGES or "
+            "--watch FOLDER"
         )
     display = _display(stderr=as_json)
     folder = Path(out or "predictions")
-    output = predicting.Output(folder, ("mask", *wanted), format, overwrite, show, as_json)
+    output = predicting.OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
     try:
         predictor = Predictor(model, memory=memory, margin=margin)
         if watch is None:
             predicting.predict_images(predictor, images, output, display)
             return
-        with suppress(KeyboardInterrupt):  # how it is meant to end
+        with suppress(KeyboardInterrupt):  # the way to end it
             predicting.watch_folder(predictor, Path(watch), output, display)
     except (UnetkitError, OSError) as error:
         if as_json:
@@ -464,14 +469,14 @@ def predict(
 
 
 def _refuse_beside_pipe(ctx: click.Context, names: set[str], count: int) -> None:
-    """Refuses what does not go together with one image from standard input and one result."""
+    """Refuses options that do not fit one image from standard input and one result."""
     given = [n for n in sorted(names) if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE]
     if given or count > 1:
-        others = ", ".join(given) or "other images or several kinds of results"
+        others = ", ".join(given) or "other images or several kinds of output"
         raise ConfigError(
             f"IMAGES is -, standard input, together with {others}; accepted is - alone, with one "
-            "of --overlay, --cutout and --probabilities at the most; "
-            "write one result: unetkit predict - --model MODEL > FILE"
+            "of --overlay, --cutout and --probabilities at most: "
+            "unetkit predict - --model MODEL > FILE"
         )
 
 

@@ -1,4 +1,4 @@
-"""What `unetkit predict` does with its options: files, a pipe, a watched folder, tables or JSON."""
+"""`unetkit predict`: image files, a pipe or a watched folder in, files and text or JSON out."""
 
 import json
 import sys
@@ -27,16 +27,17 @@ PIPE = "-"
 
 
 @dataclass(frozen=True)
-class Output:
-    """Where results go, and what of them is shown.
+class OutputOptions:
+    """Where outputs are written, and what is printed.
 
     Args:
-        folder: For the files.
-        kinds: Of output.
-        format: As for `predict_files`.
-        overwrite: Whether earlier results may be replaced.
-        show: Whether each is drawn in the terminal.
-        as_json: Whether each is one line of JSON on standard output, and nothing else is.
+        folder: Folder for the outputs.
+        kinds: Kinds of output; see `predict_files`.
+        format: Format of the files; see `predict_files`.
+        overwrite: Whether to replace existing outputs.
+        show: Whether to draw each mask in the terminal.
+        as_json: Whether to print one line of JSON for each image to standard output, and nothing
+            else.
     """
 
     folder: Path
@@ -48,9 +49,9 @@ class Output:
 
 
 def predict_images(
-    predictor: Predictor, images: Sequence[str], output: Output, display: ConsoleDisplay
+    predictor: Predictor, images: Sequence[str], output: OutputOptions, display: ConsoleDisplay
 ) -> None:
-    """Segments files, and says what became of them."""
+    """Segments image files, and prints a summary."""
     if output.show:
         require_colours(display.console)
     files = find_images(images)
@@ -63,30 +64,31 @@ def predict_pipe(predictor: Predictor, kind: str) -> None:
     """Segments one image from standard input, to standard output."""
     if sys.stdout.isatty():
         raise ConfigError(
-            "standard output is a terminal, which shows no pictures; accepted is a file or a pipe; "
-            "append > mask.png"
+            "standard output is a terminal, which cannot show an image file; accepted is a file or "
+            "a pipe; append > mask.png"
         )
     sys.stdout.buffer.write(predict_stream(predictor, sys.stdin.buffer.read(), kind))
 
 
 def watch_folder(
-    predictor: Predictor, folder: Path, output: Output, display: ConsoleDisplay
+    predictor: Predictor, folder: Path, output: OutputOptions, display: ConsoleDisplay
 ) -> None:
-    """Segments each image that is put into a folder, until it is interrupted.
+    """Segments each image that is put into a folder, until interrupted.
 
-    What has results that are newer than itself is left alone. What fails is reported, and the next
-    one is looked at.
+    Images whose outputs are newer are skipped. An image that fails is reported, and the next one is
+    predicted.
 
     Raises:
-        OutputExistsError: The results would be put among the images.
+        OutputExistsError: The outputs would be written into the watched folder.
+        DataNotFoundError: The folder does not exist.
     """
     if output.folder.resolve() == folder.resolve():
         raise OutputExistsError(
             f"output {output.folder} is the folder that is watched, where results would be taken "
-            "for new images; accepted is another folder; name one with --out"
+            "for new images; accepted is another folder; choose one with --out"
         )
     display.say(f"watching  {folder}; results go to {output.folder}; Ctrl-C ends")
-    again = replace(output, overwrite=True)  # of an image that has changed
+    again = replace(output, overwrite=True)  # when an image has changed
     owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
@@ -106,10 +108,10 @@ def watch_folder(
 
 
 def _require_free(image: Path, files: set[Path], owners: dict[Path, Path]) -> None:
-    """Refuses an image whose results would replace those of another.
+    """Refuses an image whose outputs would replace those of another.
 
     Raises:
-        OutputExistsError: They would.
+        OutputExistsError: One of `files` was written for another image.
     """
     for file in files:
         if owners.get(file, image) != image:
@@ -122,14 +124,14 @@ def _require_free(image: Path, files: set[Path], owners: dict[Path, Path]) -> No
 def _predict(
     predictor: Predictor,
     files: Sequence[Path],
-    output: Output,
+    output: OutputOptions,
     display: ConsoleDisplay,
 ) -> list[Path]:
     on_image = display.task("predicting", len(files)) if len(files) > 1 else lambda: None
 
     def on_result(result: Prediction) -> None:
         if output.as_json:
-            _print_json(as_json(result, predictor))
+            _print_json(prediction_as_json(result, predictor))
         elif output.show and result.photo is not None and result.mask is not None:
             classes = predictor.spec.classes
             draw_result(display.console, classes, result.name, result.photo, result.mask)
@@ -137,7 +139,7 @@ def _predict(
             on_image()
 
     def begin(image: Path, tiling: Tiling, finished: int) -> Callable[[], object]:
-        earlier = f", {finished} of them done by an earlier run" if finished else ""
+        earlier = f", {finished} of them finished by an earlier run" if finished else ""
         display.say(f"{image.name}: {tiling.describe()}{earlier}")
         return display.task("tiles", len(tiling) - finished)
 
@@ -155,8 +157,8 @@ def _predict(
     return written
 
 
-def as_json(result: Prediction, predictor: Predictor) -> dict[str, Any]:
-    """What became of a picture, for programs."""
+def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, Any]:
+    """Returns what `--json` prints of an image."""
     names = predictor.spec.classes.names
     counts = None if result.counts is None else [int(count) for count in result.counts]
     return {
@@ -176,22 +178,25 @@ def _print_json(line: dict[str, Any]) -> None:
     click.echo(json.dumps(line, ensure_ascii=False))
 
 
-SECONDS = 1.0  # between looks
+POLL_SECONDS = 1.0
 
 Stamp = tuple[int, int]  # bytes, time of the last change in nanoseconds
 
 
-def watch(folder: Path, wait: Callable[[], object] = lambda: time.sleep(SECONDS)) -> Iterator[Path]:
-    """Yields images of a folder, without end: those that are there, then those that come.
+def watch(
+    folder: Path, wait: Callable[[], object] = lambda: time.sleep(POLL_SECONDS)
+) -> Iterator[Path]:
+    """Yields the images in a folder, then each that is added or changed, without end.
 
-    An image counts as whole when two looks in a row find it unchanged, and comes again when it has
-    changed later. Folders below are not looked into.
+    An image is yielded once it is unchanged between two listings of the folder, so that it is
+    complete; and again after it has changed. Subfolders are ignored.
 
     Args:
-        wait: Called between two looks.
+        folder: The folder.
+        wait: Called between two listings.
 
     Raises:
-        DataNotFoundError: The folder does not exist, or no more.
+        DataNotFoundError: The folder does not exist, or not any more.
     """
     seen: dict[Path, Stamp] = {}
     given: dict[Path, Stamp] = {}
@@ -201,7 +206,7 @@ def watch(folder: Path, wait: Callable[[], object] = lambda: time.sleep(SECONDS)
         except OSError as error:
             raise DataNotFoundError(
                 f"folder {folder} cannot be watched ({error.strerror}); accepted is an existing "
-                "folder; check the path"
+                "folder"
             ) from error
         for path, state in now.items():
             if state[0] and seen.get(path) == state and given.get(path) != state:
@@ -214,5 +219,5 @@ def watch(folder: Path, wait: Callable[[], object] = lambda: time.sleep(SECONDS)
 def _stamp(path: Path) -> Stamp:
     try:
         return stamp(path)
-    except OSError:  # it went while it was looked at
+    except OSError:  # removed since the folder was listed
         return 0, 0

@@ -1,7 +1,9 @@
-"""A model file in ONNX Runtime: the pixels of a tile in, logits out.
+"""A model file in ONNX Runtime: pixels of a tile in, logits out.
 
-Feature maps are kept in ONNX Runtime's arena, whose pages stay warm from tile to tile, but without
-its patterns of use: these would reserve all of a run's memory once more for each size of tile.
+Feature maps are allocated in ONNX Runtime's memory arena, which is reused from tile to tile. Its
+memory patterns are turned off: they would reserve the memory of a run again for each tile size.
+
+Which tiles the network is given is left to `tiling` and `predictor`.
 """
 
 import copy
@@ -19,14 +21,14 @@ from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
 
 
 class Engine:
-    """An exported network, for any number of threads at once.
+    """An exported network that any number of threads may call at the same time.
 
     Args:
-        model: A run folder or an exported .onnx file.
-        threads: That one run works on; None for one a core.
+        model: Run folder or exported .onnx file.
+        threads: Number of threads that one call uses; None for one per core.
 
     Raises:
-        DataNotFoundError: The path does not exist, or the run was not exported.
+        DataNotFoundError: `model` does not exist, or the run folder holds no exported model.
         ModelFileError: The file is not a model that unetkit exported.
 
     Source: ONNX Runtime.
@@ -39,14 +41,14 @@ class Engine:
         self._start(threads)
 
     def on_threads(self, threads: int) -> "Engine":
-        """The same network on another number of threads, whatever has become of its file."""
+        """Returns the same network with another number of threads; its file is not read again."""
         other = copy.copy(self)
         other._start(threads)
         return other
 
     def _start(self, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # its errors are raised; its log would say them twice
+        options.log_severity_level = 4  # its errors are raised, and would be logged a second time
         options.intra_op_num_threads = threads or 0
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.load_model_format", "ONNX")
@@ -57,30 +59,31 @@ class Engine:
         except Exception as error:  # ONNX Runtime's exceptions share no base but this
             raise ModelFileError(
                 f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
-                "is a run folder or an .onnx file that unetkit exported; check the path, or export "
-                "it again"
+                "is a run folder or an .onnx file that unetkit exported; export it again"
             ) from error
         metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ModelFileError(
-                f"{self.path} was not exported by unetkit: it does not say how pictures reach it; "
-                "accepted is a run folder or an .onnx file from unetkit export; export one"
+                f"{self.path} was not exported by unetkit: its metadata has no entry "
+                f"{METADATA_KEY!r}, which describes its input; accepted is a run folder or an "
+                ".onnx file from unetkit export"
             )
         self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
         self._require_interface()
 
     def __call__(self, tile: np.ndarray, is_last: bool = False) -> np.ndarray:
-        """One run of the network.
+        """Runs the network on a tile.
 
         Args:
-            tile: (h, w, C) pixel values at the network's scale, of a size that it takes.
-            is_last: Whether memory that is kept for further tiles is given back afterwards.
+            tile: Pixel values at the network's scale, (h, w, C), of a size that the network takes.
+            is_last: Whether to release the memory that is kept for further tiles afterwards.
 
         Returns:
-            (h', w', K) float32 logits; h' and w' are smaller by twice the network's margin.
+            Logits, (h', w', K) float32; h' and w' are smaller by twice the network's margin.
 
         Raises:
-            ModelFileError: It fails, or gives another size.
+            ModelFileError: The run fails, or its output has another size than the model's metadata
+                describes.
         """
         batch = tile[None].astype(np.float32)
         options = onnxruntime.RunOptions()
@@ -92,8 +95,8 @@ class Engine:
             height, width = tile.shape[:2]
             raise ModelFileError(
                 f"{self.path} failed on {height}x{width} pixels at the network's scale "
-                f"({_first_line(error)}); accepted are tiles for which memory suffices; allow "
-                "less memory, or export the model again"
+                f"({_first_line(error)}); accepted are tiles that fit into memory; allow less "
+                "memory, so that tiles are smaller, or export the model again"
             ) from error
         margin = self.spec.geometry.margin
         if [size + 2 * margin for size in logits.shape[1:3]] != list(tile.shape[:2]):
@@ -115,16 +118,19 @@ class Engine:
 
     def _other_interface(self) -> ModelFileError:
         return ModelFileError(
-            f"{self.path} takes and gives other arrays than its metadata says; accepted are "
-            "models that unetkit exported; export it again from its run folder"
+            f"{self.path} has an input or output whose shape differs from its metadata; accepted "
+            "are models that unetkit exported; export it again from its run folder"
         )
 
 
 def find_model(model: str | Path) -> Path:
-    """The model file that a run folder or a path names.
+    """Returns the model file of a run folder, or the file itself.
+
+    Args:
+        model: Run folder or .onnx file.
 
     Raises:
-        DataNotFoundError: There is none.
+        DataNotFoundError: `model` does not exist, or the run folder holds no model file.
     """
     path = Path(model)
     if path.is_dir():
@@ -132,21 +138,19 @@ def find_model(model: str | Path) -> Path:
             return path / run_folder.MODEL
         raise DataNotFoundError(
             f"folder {path} holds no {run_folder.MODEL}; accepted is the folder of a finished run, "
-            f"or an .onnx file; check the path, or run: unetkit export {path} --out "
-            f"{path / run_folder.MODEL}"
+            f"or an .onnx file; run: unetkit export {path} --out {path / run_folder.MODEL}"
         )
     if not path.is_file():
         raise DataNotFoundError(
-            f"model {path} does not exist; accepted is a run folder or an .onnx file; check the "
-            "path"
+            f"model {path} does not exist; accepted is a run folder or an .onnx file"
         )
     return path
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities from (..., K) float32 logits.
+    """Returns class probabilities, (..., K) float32, from logits of the same shape.
 
-    Class by class: NumPy reduces an axis of a few numbers ten times as slowly.
+    Loops over the classes: NumPy takes ten times as long to reduce an axis of a few elements.
     """
     classes = range(logits.shape[-1])
     powers = np.exp(logits - reduce(np.maximum, (logits[..., k] for k in classes))[..., None])

@@ -1,7 +1,9 @@
-"""From pictures in files to masks, overlays, cut-outs and probabilities in files.
+"""Image files in, files of masks, overlays, cut-outs and probabilities out.
 
-Ordinary pictures are predicted side by side, one to a thread, and written as PNG; large ones one
-after another by windows (`gigapixels`), and written as TIFF with overviews or as OME-Zarr.
+All names are planned and checked before anything is written. Images whose outputs are PNG are
+predicted in memory, several at the same time; all others one after another through `large_images`.
+
+What the outputs look like is left to `outputs`.
 """
 
 import math
@@ -15,13 +17,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unetkit._shared.threads import Budget, in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.io.zarr_reader import require_zarr
-from unetkit.prediction.large_images import metadata_of, predict_windows, store_beside
-from unetkit.prediction.predictor import NODATA, Predictor, labels_of
+from unetkit.prediction.large_images import predict_large_image, store_beside
+from unetkit.prediction.outputs import (
+    OUTPUT_FORMATS,
+    OUTPUTS,
+    WHOLE_FORMAT,
+    PredictedImage,
+    metadata_of,
+    write_output,
+)
+from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
     WHOLE_PIXELS,
@@ -34,54 +43,41 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
-from unetkit.visualization.overlays import (
-    cutout,
-    overlay,
-    palette_image,
-    write_png,
-    write_probabilities,
-)
 
 STANDARD_INPUT = "standard input"
-FORMATS = ("auto", "png", "tiff", "zarr")
-KINDS = {  # kind of output: how its file's name ends, before the format's suffix
-    "mask": "",
-    "overlay": "_overlay",
-    "cutout": "_cutout",
-    "probabilities": "_probabilities",
-}
-SUFFIX_OF = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture, and what is to be written of it.
+    """An image and the files to write.
 
     Args:
-        image: Its file.
-        page: Its number in a file of several, or None.
-        pixels: How many it has.
-        files: Kind of output and the file to write.
+        image: Image file.
+        page: Number of the image in a file of several, or None.
+        pixels: Number of pixels of the image.
+        format: Format of the files, a key of `outputs.FORMAT_SUFFIXES`.
+        files: File to write for each kind of output.
     """
 
     image: Path
     page: int | None
     pixels: int
+    format: str
     files: Mapping[str, Path]
 
     @property
-    def is_ordinary(self) -> bool:
-        """Whether it is held in memory whole."""
-        return all(file.suffix in (".png", ".npz") for file in self.files.values())
+    def is_whole(self) -> bool:
+        """Whether the image is predicted in memory."""
+        return self.format == WHOLE_FORMAT
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether an earlier run left tiles of it."""
+        """Whether an earlier run left tiles of the image."""
         return store_beside(self.files).exists()
 
     @property
     def is_finished(self) -> bool:
-        """Whether all results are there, whole, and newer than the image."""
+        """Whether all files exist, are complete, and are newer than the image."""
         changed = stamp(self.image)[1]
         return not self.is_interrupted and all(
             file.exists() and file.stat().st_mtime_ns >= changed for file in self.files.values()
@@ -90,17 +86,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What became of one picture.
+    """The prediction of an image, written to files.
 
     Args:
-        image: Its file.
-        page: Its number in a file of several, or None.
+        image: Image file.
+        page: Number of the image in a file of several, or None.
         size: (height, width) in pixels.
-        files: Kind of output and the file written.
-        counts: (K,) pixels of each class; None where no mask was asked for.
-        tiling: How the network was shown it.
-        photo: (H, W, 3) uint8, for people's eyes; None of a picture larger than memory.
-        mask: (H, W) uint8 class indices likewise.
+        files: File written for each kind of output.
+        counts: Number of pixels of each class, (K,) int64; None if no mask was written.
+        tiling: Tiles in which the image was predicted.
+        photo: The image, (H, W, 3) uint8; None if it was not predicted in memory.
+        mask: Class indices, (H, W) uint8; None if the image was not predicted in memory.
     """
 
     image: Path
@@ -114,14 +110,18 @@ class Prediction:
 
     @property
     def name(self) -> str:
+        """Name of the image file, and its page if it has several."""
         return self.image.name if self.page is None else f"{self.image.name}, page {self.page}"
 
 
 def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """Expands files, folders and glob patterns to image files, each once.
+    """Expands files, folders and glob patterns to image files, without duplicates.
+
+    Args:
+        inputs: Paths of image files or folders, and glob patterns.
 
     Raises:
-        DataNotFoundError: One of them names no image.
+        DataNotFoundError: An input does not exist, or a folder or pattern has no image.
     """
     found: list[Path] = []
     for item in inputs:
@@ -139,7 +139,7 @@ def find_images(inputs: Iterable[str | Path]) -> list[Path]:
         if not matches:
             raise DataNotFoundError(
                 f"{item} names no image; accepted are image files, a folder of them, or a pattern "
-                f"such as 'photos/*.jpg' ({', '.join(SUFFIXES)}); check the path"
+                f"such as 'photos/*.jpg' ({', '.join(SUFFIXES)})"
             )
         found += matches
     return list(dict.fromkeys(found))
@@ -156,39 +156,47 @@ def predict_files(
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
 ) -> list[Path]:
-    """Segments files and writes what is asked for, named after each image.
+    """Segments image files and writes outputs named after each of them.
 
-    A file of several pictures gives results NAME_p000, NAME_p001 and so on. Nothing is written
-    before all names are known to be free. Where an earlier run was interrupted in a large picture,
-    what it had finished is left as it is.
+    The outputs of a file of several images are named NAME_p000, NAME_p001 and so on. Nothing is
+    written before all names have been checked. If an earlier run was interrupted, the files that it
+    finished are left as they are.
 
     Args:
-        kinds: Of "mask" (class indices, with a palette), "overlay" (classes over the photo),
-            "cutout" (the photo, its background transparent), "probabilities".
-        format: "png" (and NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr;
-            or "auto": PNG, but TIFF of pictures of more than `WHOLE_PIXELS` and of GeoTIFFs.
-        overwrite: Whether results that exist already may be replaced. Images never are.
-        on_result: Called with what became of each picture, in order but for large ones, which come
-            last.
-        begin: Called before a large picture with its file, its tiles, and how many of them an
-            earlier run left; what it returns is called after each tile.
+        predictor: The model.
+        images: Image files.
+        out: Folder for the outputs.
+        kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices with a palette),
+            "overlay" (class colours over the photo), "cutout" (the photo with its background
+            transparent), "probabilities".
+        format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
+            "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
+        overwrite: Whether to replace existing outputs. Images are never replaced.
+        on_result: Called with each prediction: first those of images predicted in memory, in order,
+            then all others.
+        begin: Called before an image is predicted by windows, with its file, its tiles and the
+            number of tiles that an earlier run finished; returns a function that is called after
+            each further tile.
 
     Returns:
         The files written.
 
     Raises:
-        OutputExistsError: A result exists, two images share a name, or a result would replace an
+        OutputExistsError: An output exists, two images share a name, or an output would replace an
             image.
-        DataError: An image cannot be read, or a cut-out is asked of a model without background.
-        SizeError: The memory allowed does not suffice.
+        ConfigError: A kind of output or a format is unknown, or PNG is asked for an image of more
+            than `WHOLE_PIXELS` pixels.
+        DataError: An image cannot be read, or a kind of output needs a background class that the
+            model does not have.
+        SizeError: The memory limit of the predictor is too small for one tile.
     """
     out = Path(out)
     _require_outputs(predictor, kinds, format)
     plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
-    ordinary = [job for job in plan if job.is_ordinary]
-    large = [job for job in plan if not job.is_ordinary]
+    ordinary = [job for job in plan if job.is_whole]
+    large = [job for job in plan if not job.is_whole]
     one, threads = predictor, 1
     if len(ordinary) > 1:
         one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
@@ -211,46 +219,47 @@ def predict_files(
 
 
 def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
-    for name, given, accepted in (("kind", kinds, tuple(KINDS)), ("format", [format], FORMATS)):
+    for name, given, accepted in (
+        ("kind", kinds, tuple(OUTPUTS)),
+        ("format", [format], OUTPUT_FORMATS),
+    ):
         for one in given:
             if one not in accepted:
                 raise ConfigError(
-                    f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}; choose one"
+                    f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}"
                 )
     if format == "zarr":
         require_zarr()
-    if "cutout" in kinds and predictor.spec.classes.background is None:
-        raise DataError(
-            f"{predictor.path} has no background class; a cut-out needs one; ask for an overlay"
-        )
+    if predictor.spec.classes.background is None:
+        for kind in kinds:
+            if OUTPUTS[kind].needs_background:
+                raise DataError(
+                    f"{predictor.path} has no background class, which the output {kind!r} needs; "
+                    "accepted are the other outputs, such as 'overlay'"
+                )
 
 
 def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
-    classes, files = predictor.spec.classes, job.files
-    with open_source(job.image, predictor.spec.pixels, job.page) as source:
+    spec, files = predictor.spec, job.files
+    needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
+    with open_source(job.image, spec.pixels, job.page) as source:
         size = source.shape[:2]
-        pixels = source.read(slice(0, size[0]), slice(0, size[1]))
-        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
-        if {"cutout", "probabilities"} & set(files):
-            probabilities = predictor.answer(source, "probabilities")
-            missing = np.isnan(probabilities[..., 0])
-            mask = np.where(missing, np.uint8(NODATA), labels_of(probabilities))
-        else:
-            mask = predictor.answer(source, "labels")
-    photo = predictor.spec.pixels.photo(pixels)
-    metadata = metadata_of(predictor, tiling)
-    for kind, file in files.items():
-        if kind == "mask":
-            write_png(file, palette_image(mask, classes), metadata)
-        elif kind == "overlay":
-            write_png(file, Image.fromarray(overlay(photo, mask, classes)), metadata)
-        elif kind == "cutout":
-            alpha = 1 - np.nan_to_num(probabilities[..., classes.background], nan=1)
-            write_png(file, Image.fromarray(cutout(photo, alpha)), metadata)
-        else:
-            write_probabilities(file, probabilities, classes, metadata)
-    counts = np.bincount(mask.ravel(), minlength=len(classes))[: len(classes)]
-    return Prediction(job.image, job.page, size, files, counts, tiling, photo, mask)
+        tiling = predictor.tiling(spec.scale.network_size(size))
+        found = predictor.answer(source, "probabilities" if needs_probabilities else "labels")
+
+        def read(rows: slice, columns: slice) -> np.ndarray:
+            return found[rows, columns]
+
+        image = PredictedImage(
+            source,
+            spec,
+            metadata_of(predictor, tiling),
+            read_labels=None if needs_probabilities else read,
+            read_probabilities=read if needs_probabilities else None,
+        )
+        counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
+        photo, mask = image.photo, image.labels
+    return Prediction(job.image, job.page, size, files, counts.get("mask"), tiling, photo, mask)
 
 
 def _predict_large(
@@ -260,7 +269,7 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     with open_source(job.image, predictor.spec.pixels, job.page) as source:
-        counts, tiling = predict_windows(
+        counts, tiling = predict_large_image(
             predictor,
             source,
             job.files,
@@ -274,23 +283,25 @@ def _predict_large(
 
 
 def _identity(image: Path) -> dict[str, Any]:
-    """A file and its version."""
+    """Name and version of an image file, which tiles of an interrupted run belong to."""
     size, changed = stamp(image)
     return {"image": image.name, "bytes": size, "changed": changed}
 
 
 def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> bytes:
-    """Segments the content of one image file, such as what comes through a pipe.
+    """Segments the content of an image file, such as one that comes through a pipe.
 
     Args:
-        content: Of a file of one picture.
-        kind: As for `predict_files`.
+        predictor: The model.
+        content: Content of a file of a single image.
+        kind: Kind of output, a key of `outputs.OUTPUTS`.
 
     Returns:
-        The content of the result's file: PNG, or NPZ of probabilities.
+        Content of the output file: PNG, or NPZ for probabilities.
 
     Raises:
-        DataError: It is no image that can be read, or holds several pictures.
+        ConfigError: `kind` is unknown, or the image has more than `WHOLE_PIXELS` pixels.
+        DataError: The content is not an image that can be read, or holds several images.
     """
     with tempfile.TemporaryDirectory() as folder:
         image = Path(folder, "image")
@@ -308,23 +319,23 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
 def _plan(
     predictor: Predictor, image: Path, out: Path, kinds: Sequence[str], format: str
 ) -> Iterator[Job]:
-    """What would be written of each picture of a file."""
+    """Yields the job of each image of a file."""
     count = count_sources(image, predictor.spec.pixels)
     pages: Iterable[int | None] = [None] if count is None else range(count)
     stem = image.stem.removesuffix(".ome")
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width, is_map = look(image, predictor.spec.pixels, page)
-        suffix = SUFFIX_OF[_choose_format(image, (height, width), is_map, format)]
-        files = {kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds}
-        yield Job(image, page, height * width, files)
+        chosen = _choose_format(image, (height, width), is_map, format)
+        files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
+        yield Job(image, page, height * width, chosen, files)
 
 
 def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
-    """The format of a picture's results.
+    """Returns the format of an image's outputs.
 
     Raises:
-        ConfigError: PNG is asked for, of more pixels than a PNG is written with.
+        ConfigError: `format` is "png", and the image has more than `WHOLE_PIXELS` pixels.
     """
     is_large = math.prod(size) > WHOLE_PIXELS
     if is_large and format == "png":
@@ -345,26 +356,29 @@ def plan_outputs(
     format: str,
     overwrite: bool,
 ) -> list[Job]:
-    """What would be written of each picture; arguments and errors as `predict_files`."""
+    """Returns the job of each image, after all file names have been checked.
+
+    Args and Raises are those of `predict_files`, which `plan_outputs` is a part of.
+    """
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
-            f"output {out} is a file; accepted is a folder; name another with --out"
+            f"output {out} is a file; accepted is a folder; choose another with --out"
         )
     images = list(dict.fromkeys(images))
     resolved = [image.resolve() for image in images]
     sources = {_key(image) for image in resolved}
     if overwrite and _key(out.resolve()) in {_key(image.parent) for image in resolved}:
         raise OutputExistsError(
-            f"output {out} is a folder of the images, where --overwrite might replace other "
-            "pictures; accepted is another folder; name one with --out"
+            f"output {out} is the folder of one of the images, where --overwrite might replace "
+            "images; accepted is another folder; choose one with --out"
         )
     plan = [job for image in images for job in _plan(predictor, image, out, kinds, format)]
     if not overwrite and any(job.is_interrupted for job in plan):
-        # An interrupted run goes on with what it has not finished.
+        # An interrupted run continues: what it finished is left out.
         plan = [job for job in plan if not job.is_finished]
     owners: dict[str, Path] = {}
     for job in plan:
-        # Of an interrupted picture some results may be whole; it writes them again.
+        # Some outputs of an interrupted image may be complete; they are written again.
         may_replace = overwrite or job.is_interrupted
         for file in job.files.values():
             owner = owners.setdefault(_key(file), job.image)
@@ -377,7 +391,7 @@ def plan_outputs(
                 continue
             if _key(file.resolve()) in sources:
                 raise OutputExistsError(
-                    f"{file} is one of the images; results never replace images; name another "
+                    f"{file} is one of the images; results never replace images; choose another "
                     "folder with --out"
                 )
             if not may_replace:
@@ -389,9 +403,5 @@ def plan_outputs(
 
 
 def _key(path: Path) -> str:
-    """What two names of one file have in common: on some systems case makes no difference."""
+    """The path as text, in lower case on systems that ignore the case of file names."""
     return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)
-
-
-def _suffix(kind: str, suffix: str) -> str:
-    return ".npz" if (kind, suffix) == ("probabilities", ".png") else suffix

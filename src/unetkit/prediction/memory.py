@@ -1,8 +1,10 @@
-"""How much memory a network takes for a tile, and what tiles fit into the memory allowed.
+"""Memory that a network needs for a tile, and the largest tile that fits into a memory limit.
 
-What a network takes follows from its layers, but also from how the runtime reuses and rounds its
-blocks. So it is measured: a process of its own shows the network tiles of two shapes and reports
-its peak. That takes some seconds, once a model: the figures are remembered in the user's cache.
+The memory depends on the layers of the network and on how ONNX Runtime reuses and rounds its
+blocks. So it is measured: a separate process predicts tiles of two shapes and reports its peak.
+That takes some seconds, once per model: the result is kept in the user's cache folder.
+
+How an image is cut into tiles of the allowed size is left to `tiling`.
 """
 
 import json
@@ -22,12 +24,11 @@ from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.prediction.engine import Engine
 
-DEFAULT = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers that are sold
-# What else stands in memory while a large picture is read, written and decoded by windows.
-RESERVE = 128 << 20
+DEFAULT_MEMORY = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers on sale
+RESERVE = 128 << 20  # bytes, for reading and writing a large image by windows
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-MIB = 1 << 20
+_MIB = 1 << 20
 PROBE_PIXELS = 1 << 20
 PROBE_SHAPES = (1, 4)  # square, and four times as wide as high
 TIMEOUT_SECONDS = 600
@@ -37,30 +38,34 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class MemoryUse:
-    """What a process that predicts with a model takes.
+    """Memory of a process that predicts with a model.
 
     Args:
-        base: Bytes before the first tile: program, libraries, weights.
-        per_pixel: Bytes for each pixel that the network is shown at once.
+        base: Bytes used before the first tile, by the program, its libraries and the weights.
+        per_pixel: Bytes used for each pixel of a tile.
     """
 
     base: int
     per_pixel: float
 
     def needed(self, pixels: int) -> int:
-        """Bytes in all for tiles of so many pixels."""
+        """Returns the bytes that tiles of `pixels` pixels need in all."""
         return RESERVE + self.base + round(self.per_pixel * pixels)
 
     def most_pixels(self, memory: int) -> int:
-        """Pixels that may be shown at once within so many bytes; 0 or less where none."""
+        """Returns the pixels of the largest tile for `memory` bytes; 0 or less if none fits."""
         return int((memory - RESERVE - self.base) // self.per_pixel)
 
 
 def parse_memory(text: str) -> int:
-    """Bytes from an amount as people write it.
+    """Returns the bytes of an amount of memory such as "2GiB".
+
+    Args:
+        text: Number with an optional unit: K, M, G or T (powers of 1000), Ki, Mi, Gi or Ti (powers
+            of 1024), each with or without B; upper and lower case mean the same.
 
     Raises:
-        ConfigError: It is none.
+        ConfigError: `text` is not an amount of memory.
 
     >>> parse_memory("2GiB"), parse_memory("1.5 GB"), parse_memory("800M")
     (2147483648, 1500000000, 800000000)
@@ -69,53 +74,58 @@ def parse_memory(text: str) -> int:
     unit = match.group(2).capitalize() if match else ""
     if match is None or unit not in UNITS | BINARY_UNITS:
         raise ConfigError(
-            f"memory is {text!r}; accepted is an amount such as 2GiB, 800MB or 1500000000; correct "
-            "it"
+            f"memory is {text!r}; accepted is an amount such as 2GiB, 800MB or 1500000000"
         )
     return round(float(match.group(1)) * (UNITS | BINARY_UNITS)[unit])
 
 
-def require_room(memory_use: MemoryUse, memory: int, smallest: tuple[int, int], model: Path) -> int:
-    """The most pixels that may be shown to a network at once.
+def largest_tile(memory_use: MemoryUse, memory: int, smallest: tuple[int, int], model: Path) -> int:
+    """Returns the number of pixels of the largest tile that fits into a memory limit.
 
     Args:
-        smallest: (height, width) of the smallest tile.
+        memory_use: Memory that the network needs.
+        memory: Memory limit in bytes.
+        smallest: (height, width) of the smallest tile that the network can predict.
+        model: Path of the model, for the error.
 
     Raises:
-        SizeError: Not even that fits; the least memory that suffices is named.
+        SizeError: Not even the smallest tile fits; the message names the memory that it needs.
     """
     height, width = smallest
     most = memory_use.most_pixels(memory)
     if most < height * width:
-        least = -(-memory_use.needed(height * width) // MIB)
+        least = -(-memory_use.needed(height * width) // _MIB)
         raise SizeError(
-            f"memory is {memory / MIB:,.0f} MiB; accepted are amounts from {least:,} MiB up, which "
-            f"one tile of {height}x{width} of {model} takes; allow at least {least}MiB"
+            f"memory is {memory / _MIB:,.0f} MiB; accepted are amounts from {least:,} MiB up, the "
+            f"need of one {height}x{width} tile of {model}; allow at least {least}MiB"
         )
     return most
 
 
 def measure(engine: Engine) -> MemoryUse:
-    """What an engine's model takes, measured once and remembered.
+    """Returns the memory that a model needs, measured once and then read from the cache.
+
+    Args:
+        engine: The loaded model.
 
     Raises:
         ModelFileError: The process that measures fails.
     """
-    remembered = _memory_file(engine)
+    cached = _memory_file(engine)
     try:
-        found = json.loads(remembered.read_text(encoding="utf-8"))
+        found = json.loads(cached.read_text(encoding="utf-8"))
         memory_use = MemoryUse(int(found["base"]), float(found["per_pixel"]))
         if memory_use.base > 0 and 0 < memory_use.per_pixel < np.inf:
             return memory_use
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        pass  # nothing is remembered, or nothing that can be used
-    logger.info("measuring the memory that %s takes, once", engine.path)
-    memory_use = _ask_another_process(engine.path)
+        pass  # not cached, or damaged
+    logger.info("measuring the memory that %s needs (once per model)", engine.path)
+    memory_use = _measure_in_process(engine.path)
     try:
-        remembered.parent.mkdir(parents=True, exist_ok=True)
-        write_text(remembered, json.dumps(asdict(memory_use)))
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        write_text(cached, json.dumps(asdict(memory_use)))
     except OSError as error:
-        logger.warning("cannot remember the memory that a model takes: %s", error)
+        logger.warning("cannot cache the memory that a model needs: %s", error)
     return memory_use
 
 
@@ -124,13 +134,14 @@ def _memory_file(engine: Engine) -> Path:
     return cache / f"{engine.digest[:32]}-{onnxruntime.__version__}.json"
 
 
-def _ask_another_process(model: Path) -> MemoryUse:
-    """Runs `_report` where nothing else has been in memory before."""
-    code = "import sys; from unetkit.prediction.memory import _report; _report(sys.argv[1])"
+def _measure_in_process(model: Path) -> MemoryUse:
+    """Runs `_print_needs` in a new process, whose peak memory is that of the model alone."""
+    code = "import sys; from unetkit.prediction import memory; memory._print_needs(sys.argv[1])"
     reason = ""
     try:
         done = subprocess.run(
-            [sys.executable, "-P", "-c", code, str(model)],  # -P: no module of the current folder
+            # -P: import nothing from the current folder
+            [sys.executable, "-P", "-c", code, str(model)],
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
@@ -140,14 +151,15 @@ def _ask_another_process(model: Path) -> MemoryUse:
     except (ValueError, IndexError, OSError, subprocess.SubprocessError) as error:
         reason = (reason or str(error)).splitlines()[-1][:200]
         raise ModelFileError(
-            f"the memory that {model} takes cannot be measured ({reason}); accepted is a model "
-            "that runs on a million pixels; free memory, or name tile_pixels in place of memory"
+            f"the memory that {model} needs cannot be measured ({reason}); accepted is a model "
+            "that can predict a tile of a million pixels; close other programs, or predict on a "
+            "machine with more memory"
         ) from error
     return MemoryUse(base, per_pixel)
 
 
-def _report(model: str) -> None:
-    """Shows a network tiles of some shapes, and writes what the process took to its output."""
+def _print_needs(model: str) -> None:
+    """Predicts tiles of two shapes; prints bytes before the first tile, and per pixel, as JSON."""
     engine = Engine(model)
     spec = engine.spec
     base = _peak_bytes()
@@ -155,7 +167,7 @@ def _report(model: str) -> None:
     for ratio in PROBE_SHAPES:
         height = spec.geometry.input_size(round((PROBE_PIXELS / ratio) ** 0.5))
         width = spec.geometry.input_size(ratio * height)
-        if not spec.scale.is_native:  # its file takes one size only
+        if not spec.scale.is_native:  # the file takes tiles of one size only
             height, width = (
                 spec.geometry.input_size(side) for side in (spec.scale.height, spec.scale.width)
             )
@@ -163,17 +175,16 @@ def _report(model: str) -> None:
         for _ in range(2):
             engine(tile)
         per_pixel = max(per_pixel, (_peak_bytes() - base) / (height * width))
-    # Beside the network: the tiles before and after it, and what becomes of its logits.
+    # In addition: two tiles that wait for the network, and four arrays of float32 logits.
     waiting = 2 * spec.pixels.channels * np.dtype(spec.pixels.dtype).itemsize
     per_pixel += waiting + 4 * 4 * len(spec.classes)
     sys.stdout.write(json.dumps([base, per_pixel]) + "\n")
 
 
 def _peak_bytes() -> int:
-    """The most memory that this process has had so far.
+    """Returns the peak memory of this process so far.
 
-    Where Linux says it of the process itself, that is asked: the usual figure is inherited from
-    whoever started it.
+    On Linux it is read from /proc: what `getrusage` returns includes the process that started it.
     """
     try:
         status = Path("/proc/self/status").read_text(encoding="ascii")

@@ -1,9 +1,11 @@
-"""A trained network for one picture or many: pixel values in, labels or probabilities out.
+"""A trained model applied to images: pixel values in, labels or probabilities out.
 
-No training framework is imported here: what only predicts starts in a second and installs small.
-A picture goes through the model's stored scale policy; the probabilities come back at the
-picture's own size, and only then is the most probable class taken. Of a `native` model, pictures
-are shown in tiles that fit into the memory allowed, and the answer is that of one run over all.
+No training framework is imported here, so that prediction starts in a second. An image is brought
+to the model's scale; probabilities are scaled back to the image's own size before the most probable
+class is taken. A `native` model predicts tiles that fit into the memory limit; the result is that
+of one run over the whole image.
+
+Images whose result does not fit into memory are left to `large_images`, files to `files`.
 """
 
 import copy
@@ -24,7 +26,6 @@ from unetkit.prediction import memory as memory_of_models
 from unetkit.prediction.engine import Engine, softmax
 from unetkit.prediction.sources import Image, Source, open_source
 from unetkit.prediction.tiling import (
-    Size,
     Tiling,
     apply_tiles,
     choose_tiles,
@@ -33,30 +34,31 @@ from unetkit.prediction.tiling import (
     smallest_tile,
 )
 
-NODATA = 255  # in labels, where a picture has no data: no class has this index
+NODATA_LABEL = 255  # label of pixels without data; no class has this index
 ANSWERS = ("labels", "probabilities", "logits")
-# Of any network of these presets, 400 MB at the most: so many need no measurement.
+# Any network of our presets needs at most 400 MB for so many pixels, which needs no measurement.
 FEW_PIXELS = 1 << 20
 
 
 class Predictor:
-    """A trained network, ready to segment pictures of any size, from any number of threads.
+    """Segments images of any size with a trained model, from any number of threads.
 
     Args:
-        model: A run folder or an exported .onnx file.
-        threads: Threads of the network; None for one a core.
-        memory: That the process may take, such as "2GiB", or bytes; 1.5 GiB by default. Arrays that
-            you hand over or are handed count beside it. Of `native` models, larger pictures go
-            through the network in tiles that fit.
-        tile_pixels: That the network is shown at once, at the most, in place of `memory`.
-        margin: Pixels beyond a tile's own that it is shown; None for exact tiles. With less than
-            the network's reach, tiles are cheaper, blended, and no longer exact.
+        model: Run folder or exported .onnx file.
+        threads: Number of threads that the network uses; None for one per core.
+        memory: Memory limit of the process, such as "2GiB", or in bytes; 1.5 GiB by default.
+            Arrays passed in and returned are not counted. A `native` model predicts images that
+            need more in tiles.
+        tile_pixels: Largest number of pixels of a tile, instead of `memory`.
+        margin: Number of pixels by which the input of a tile extends beyond its own pixels on each
+            side; None for as many as exact tiles need. With fewer, tiles are cheaper, blended where
+            they overlap, and not exact.
 
     Raises:
-        DataNotFoundError: The path does not exist, or the run was not exported.
+        DataNotFoundError: `model` does not exist, or the run folder holds no exported model.
         ModelFileError: The file is not a model that unetkit exported.
-        SizeError: The memory or the pixels do not suffice for the smallest tile.
-        ConfigError: `memory` is no amount, or given together with `tile_pixels`.
+        SizeError: `memory` or `tile_pixels` is too small for the smallest tile.
+        ConfigError: `memory` is not an amount of memory, or is given together with `tile_pixels`.
     """
 
     def __init__(
@@ -71,7 +73,7 @@ class Predictor:
         if memory is not None and tile_pixels is not None:
             raise ConfigError(
                 f"memory {memory!r} is given together with tile_pixels {tile_pixels}; accepted is "
-                "one of them; leave the other out"
+                "one of them"
             )
         self._engine = Engine(model, threads)
         self.path = self._engine.path
@@ -81,82 +83,88 @@ class Predictor:
         self._threads = threads
         if isinstance(memory, str):
             memory = memory_of_models.parse_memory(memory)
-        self._memory = memory_of_models.DEFAULT if memory is None else memory
+        self._memory = memory_of_models.DEFAULT_MEMORY if memory is None else memory
         least = math.prod(self._smallest_tile)
         if tile_pixels is not None and tile_pixels < least:
             raise SizeError(
-                f"tile_pixels is {tile_pixels}; accepted are numbers from {least} up, the smallest "
-                f"tile of {self.path}; allow more"
+                f"tile_pixels is {tile_pixels}; accepted are numbers from {least} up, the size of "
+                f"the smallest tile of {self.path}"
             )
         self._most_pixels = tile_pixels
-        self._lock = threading.Lock()  # of what is made when it is first needed
+        self._lock = threading.Lock()  # for `_single_engine` and `_most_pixels`, set on first use
         self._single_engine: Engine | None = None
-        if memory is not None:  # refused now, not in the midst of the work
+        if memory is not None:  # so that too little memory is refused before any work
             self._most_pixels = self._measured()
 
     def __call__(self, image: Image) -> np.ndarray:
-        """Segments one picture.
+        """Segments an image.
 
         Args:
-            image: A file of one picture, its path or an open file; or (H, W, C) or (H, W) pixel
-                values of any integer or float type: an array, a memory map, a Zarr array. uint8
-                and uint16 are converted into one another so that white stays white; other types
-                hold numbers on the scale of the model's own pictures.
+            image: Path of an image file or an open file, of a single image; or pixel values, (H, W)
+                or (H, W, C), of any integer or float type: an array, a memory map, a Zarr array.
+                uint8 and uint16 are converted into one another so that white stays white; values
+                of other types are taken to be on the scale of the model's own images.
 
         Returns:
-            (H, W) uint8 class indices, at the picture's size; `NODATA`, 255, where a GeoTIFF says
-            that nothing was recorded.
+            Class indices, (H, W) uint8, at the size of the image; 255 (`NODATA_LABEL`) where a
+            GeoTIFF has no data.
 
         Raises:
-            DataNotFoundError, DataError: The file cannot be read, or a pixel is no number that
-                the model's pictures can have.
-            SizeError: The array has another type, or channels that the model does not take.
+            DataNotFoundError: The file does not exist.
+            DataError: The file cannot be read, or a pixel value is out of the range of the model's
+                images.
+            SizeError: The array is not of numbers, or has channels that the model does not accept.
         """
-        return self._answer(image, "labels")
+        return self._predict(image, "labels")
 
     def probabilities(self, image: Image) -> np.ndarray:
-        """Probability of each class for each pixel, (H, W, K) float32; arguments as in a call."""
-        return self._answer(image, "probabilities")
+        """Returns the probability of each class for each pixel, (H, W, K) float32.
+
+        Args and Raises are those of `__call__`.
+        """
+        return self._predict(image, "probabilities")
 
     def logits(self, image: Image) -> np.ndarray:
-        """Logarithms of the probabilities up to a number for each pixel, (H, W, K) float32.
+        """Returns the logits of each class for each pixel, (H, W, K) float32.
 
-        As the network gives them, where it sees the picture's own pixels.
+        These are the network's output if it is applied to the image's own pixels, and logarithms
+        of the probabilities if images are scaled. Args and Raises are those of `__call__`.
         """
-        return self._answer(image, "logits")
+        return self._predict(image, "logits")
 
     def map(
         self, images: Iterable[Image], answer: str = "labels", threads: int | None = None
     ) -> Iterator[np.ndarray]:
-        """Segments many pictures, each on a thread of its own.
+        """Segments many images, several at the same time.
 
         Args:
-            images: As for a call; they may be more than memory holds: taken when they are needed.
-            answer: "labels", "probabilities" or "logits".
-            threads: Pictures at once; None for one a core.
+            images: Images, each as for `__call__`. They are taken from the iterable as needed, so
+                that they may be more than fit into memory.
+            answer: Kind of result: "labels", "probabilities" or "logits".
+            threads: Number of images predicted at the same time; None for one per core.
 
         Yields:
-            Each picture's answer, in order, as soon as it is ready; few wait.
+            Result of each image, in order, as soon as it is ready.
 
         Raises:
-            As a call, in place of the picture's answer.
+            ConfigError: `answer` is not a kind of result.
+            DataNotFoundError, DataError, SizeError: As `__call__`, when the result of the image
+                that caused it would be yielded.
         """
         if answer not in ANSWERS:
-            raise ConfigError(
-                f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}; choose one"
-            )
+            raise ConfigError(f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}")
         one, threads = self.side_by_side(threads or self._threads or os.cpu_count() or 1)
-        return in_order(lambda image: one._answer(image, answer), images, threads)
+        return in_order(lambda image: one._predict(image, answer), images, threads)
 
     def side_by_side(self, threads: int) -> "tuple[Predictor, int]":
-        """One for pictures that are predicted at once, each on a thread of its own.
+        """Returns a predictor to be called by several threads, each with an image of its own.
 
         Args:
-            threads: That are wanted.
+            threads: Number of images predicted at the same time.
 
         Returns:
-            The predictor, and how many threads it is for: fewer where the memory allowed does not
-            suffice for a tile on each.
+            The predictor, and the number of threads that may call it: fewer than `threads` if the
+            memory limit is too small for one tile per thread.
         """
         with self._lock:
             if self._single_engine is None:
@@ -172,7 +180,7 @@ class Predictor:
         return one, threads
 
     def _allowed_pixels(self) -> int:
-        """That may be shown at once: as asked for, or measured once."""
+        """Largest number of pixels of a tile, measured if it is not known yet."""
         with self._lock:
             if self._most_pixels is None:
                 self._most_pixels = self._measured()
@@ -180,32 +188,35 @@ class Predictor:
 
     @property
     def most_pixels(self) -> int:
-        """That the network is shown at once, as far as that is known by now."""
+        """Largest number of pixels of a tile; a lower bound as long as it is not measured."""
         return self._most_pixels or FEW_PIXELS
 
-    def tiling(self, size: Size) -> Tiling:
-        """In what tiles a picture is shown, whose (height, width) is that at the network's scale.
+    def tiling(self, size: tuple[int, int]) -> Tiling:
+        """Returns the tiles in which an image is predicted.
+
+        Args:
+            size: (height, width) of the image at the network's scale.
 
         Raises:
-            SizeError: The memory allowed does not suffice.
+            SizeError: The memory limit is too small for the smallest tile.
         """
         geometry = self.spec.geometry
-        if not self.spec.scale.is_native:  # all pictures are of one size, the only one taken
+        if not self.spec.scale.is_native:  # the model file takes one size only
             return cut(size, geometry)
-        shown = geometry.input_size(size[0]) * geometry.input_size(size[1])
-        if self._most_pixels is None and shown <= FEW_PIXELS:
+        pixels = geometry.input_size(size[0]) * geometry.input_size(size[1])
+        if self._most_pixels is None and pixels <= FEW_PIXELS:
             return cut(size, geometry)
         return choose_tiles(size, geometry, self._allowed_pixels(), self.margin)
 
     def _measured(self) -> int:
         memory_use = memory_of_models.measure(self._engine)
-        return memory_of_models.require_room(
+        return memory_of_models.largest_tile(
             memory_use, self._memory, self._smallest_tile, self.path
         )
 
     @property
-    def _smallest_tile(self) -> Size:
-        """Of a `resize` model the only one."""
+    def _smallest_tile(self) -> tuple[int, int]:
+        """(height, width); a `resize` model has one tile size only."""
         scale, geometry = self.spec.scale, self.spec.geometry
         if not scale.is_native:
             return geometry.input_size(scale.height), geometry.input_size(scale.width)
@@ -213,77 +224,83 @@ class Predictor:
         return side, side
 
     def network_probabilities(self, image: Image) -> np.ndarray:
-        """Probabilities at the network's scale, letterbox bars included, (h, w, K) float32."""
+        """Returns (h, w, K) float32 probabilities at the network's scale, with letterbox bars."""
         with open_source(image, self.spec.pixels) as source:
             return softmax(self._network_logits(source.at_scale(self.spec.scale)))
 
-    def _answer(self, image: Image, answer: str) -> np.ndarray:
+    def _predict(self, image: Image, answer: str) -> np.ndarray:
         with open_source(image, self.spec.pixels) as source:
             return self.answer(source, answer)
 
     def answer(self, source: Source, answer: str) -> np.ndarray:
-        """As a call, of an opened source; `answer` as for `map`.
+        """Predicts an opened image.
 
-        Where the picture has no data, labels are `NODATA`, and all else is not a number.
+        Args:
+            source: The image.
+            answer: Kind of result: "labels", "probabilities" or "logits".
+
+        Returns:
+            (H, W) uint8 labels, `NODATA_LABEL` where the image has no data; or (H, W, K) float32
+            probabilities or logits, nan there.
         """
-        found = self._whole_answer(source, answer)
+        found = self._predict_source(source, answer)
         missing = source.missing(slice(0, source.shape[0]), slice(0, source.shape[1]))
         if missing is not None:
-            found[missing] = NODATA if answer == "labels" else np.nan
+            found[missing] = NODATA_LABEL if answer == "labels" else np.nan
         return found
 
-    def _whole_answer(self, source: Source, answer: str) -> np.ndarray:
-        shown = source.at_scale(self.spec.scale)
+    def _predict_source(self, source: Source, answer: str) -> np.ndarray:
+        scaled = source.at_scale(self.spec.scale)
         size = source.shape[:2]
         if self.spec.scale.is_pixel_by_pixel:
             if answer == "labels":
-                return self._network_labels(shown)
-            logits = self._network_logits(shown)
+                return self._network_labels(scaled)
+            logits = self._network_logits(scaled)
             return softmax(logits) if answer == "probabilities" else logits
-        probabilities = softmax(self._network_logits(shown))
+        probabilities = softmax(self._network_logits(scaled))
         probabilities = scores_from_network(probabilities, self.spec.scale, size)
         if answer == "labels":
-            return labels_of(probabilities)
+            return labels_from_scores(probabilities)
         if answer == "probabilities":
             return probabilities
         return np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
 
-    def _network_labels(self, shown: Windows) -> np.ndarray:
-        """(h, w) uint8, without ever holding the logits of more than a tile."""
-        tiling = self.tiling(shown.shape[:2])
+    def _network_labels(self, scaled: Windows) -> np.ndarray:
+        """Labels, (h, w) uint8; if tiles are exact, only the logits of one tile are in memory."""
+        tiling = self.tiling(scaled.shape[:2])
         if not tiling.is_exact:
-            return labels_of(self._network_logits(shown))
-        labels = np.empty(shown.shape[:2], np.uint8)
+            return labels_from_scores(self._network_logits(scaled))
+        labels = np.empty(scaled.shape[:2], np.uint8)
 
         def write(number: int, logits: np.ndarray) -> None:
-            labels[tiling.kept(number)] = labels_of(logits)
+            labels[tiling.kept(number)] = labels_from_scores(logits)
 
-        self.apply(tiling, shown, write)
+        self.apply(tiling, scaled, write)
         return labels
 
-    def _network_logits(self, shown: Windows) -> np.ndarray:
-        """(h, w, K) float32, as one run over the whole picture would give them."""
-        tiling = self.tiling(shown.shape[:2])
-        logits = np.zeros((*shown.shape[:2], len(self.spec.classes)), np.float32)
+    def _network_logits(self, scaled: Windows) -> np.ndarray:
+        """Logits, (h, w, K) float32."""
+        tiling = self.tiling(scaled.shape[:2])
+        logits = np.zeros((*scaled.shape[:2], len(self.spec.classes)), np.float32)
 
-        def write(number: int, answer: np.ndarray) -> None:
-            logits[tiling.kept(number)] += answer  # once for each pixel, unless they are blended
+        def write(number: int, output: np.ndarray) -> None:
+            logits[tiling.kept(number)] += output  # only blended tiles overlap
 
-        self.apply(tiling, shown, write)
+        self.apply(tiling, scaled, write)
         return logits
 
     def apply(
         self,
         tiling: Tiling,
-        shown: Windows,
+        scaled: Windows,
         write: Callable[[int, np.ndarray], object],
         finished: Collection[int] = (),
     ) -> None:
-        """Shows the network each tile of a picture; `write` and `finished` as in `tiling`."""
-        apply_tiles(tiling, lambda *spans: read_tile(shown, *spans), self._engine, write, finished)
+        """Runs the network on each tile of an image; see `tiling.apply_tiles`."""
+        apply_tiles(tiling, lambda *spans: read_tile(scaled, *spans), self._engine, write, finished)
 
     def release_memory(self) -> None:
-        """Gives back what the network keeps for further tiles."""
+        """Releases the memory that the network keeps for further tiles."""
         side = self.spec.geometry.smallest_input
         scale = self.spec.scale
         size = (
@@ -293,6 +310,6 @@ class Predictor:
         self._engine(tile, is_last=True)
 
 
-def labels_of(scores: np.ndarray) -> np.ndarray:
-    """The class of the largest score, (H, W) uint8, from (H, W, K); the first of equals."""
+def labels_from_scores(scores: np.ndarray) -> np.ndarray:
+    """Returns the class of the largest score, (H, W) uint8, the first of equals, from (H, W, K)."""
     return scores.argmax(-1).astype(np.uint8)

@@ -1,8 +1,10 @@
-"""Finished tiles of a large picture, each in a file of its own, until all are there.
+"""Predicted tiles of a large image, each in a file of its own, until all are finished.
 
-A run that is interrupted leaves whole tiles and nothing else that counts: a tile is written beside
-its place and moved there. What the tiles belong to (model, picture, cut) stands in a plan beside
-them, so that the same command goes on, and another one does not mix two pictures.
+Tiles are written completely or not at all, so that an interrupted run leaves only finished ones. A
+file beside them, the plan, holds the model, the image and the tiling that they belong to: the same
+command continues with these tiles, another one is refused.
+
+What the tiles hold and when they are removed is left to `large_images`.
 """
 
 import json
@@ -23,22 +25,22 @@ from unetkit.errors import DataError, OutputExistsError
 from unetkit.models.geometry import Geometry
 from unetkit.prediction.tiling import Span, Tiling
 
-FORMAT = 1
-PLAN = "plan.json"
-TILE = r"\d{7}\.npy"
-RESULT = "result"  # folder of the results while they are written
-LARGEST_PLAN = 1 << 26  # bytes: spans of a million tiles along an axis
+PLAN_FORMAT = 1
+PLAN_NAME = "plan.json"
+TILE_NAME = r"\d{7}\.npy"
+OUTPUT_FOLDER = "result"  # in the store, for outputs while they are written
+LARGEST_PLAN_BYTES = 1 << 26  # spans of a million tiles along an axis
 
 
 @dataclass(frozen=True)
 class TileStore:
-    """Tiles of one picture on the disk.
+    """Predicted tiles of one image on disk.
 
     Args:
-        folder: Where they lie.
-        tiling: Whose tiles they are.
-        channels: Numbers for each pixel.
-        dtype: "uint8" for labels, "float32" for logits, which are added up where tiles overlap.
+        folder: Folder of the tile files.
+        tiling: Tiling of the image.
+        channels: Number of values per pixel.
+        dtype: "uint8" for labels; "float32" for logits, which are summed where tiles overlap.
     """
 
     folder: Path
@@ -48,35 +50,40 @@ class TileStore:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels) of the image at the network's scale."""
         return (*self.tiling.size, self.channels)
 
     def finished(self) -> set[int]:
-        """Numbers of the tiles that are there, whole."""
+        """Returns the numbers of the finished tiles."""
         found = set()
         for path in self.folder.iterdir():
-            if re.fullmatch(TILE, path.name):
+            if re.fullmatch(TILE_NAME, path.name):
                 number = int(path.stem)
                 if number < len(self.tiling) and path.stat().st_size == self._file_size(number):
                     found.add(number)
         return found
 
-    def write(self, number: int, answer: np.ndarray) -> None:
-        """Keeps a tile's (h, w, channels) answer."""
+    def write(self, number: int, output: np.ndarray) -> None:
+        """Writes the output of a tile.
 
-        array = np.ascontiguousarray(answer, self.dtype)
+        Args:
+            number: Number of the tile.
+            output: Labels or weighted logits, (h, w, channels).
+        """
+        array = np.ascontiguousarray(output, self.dtype)
 
         def save(part: Path) -> None:
-            with open(part, "wb") as file:  # numpy.save would not say that the disk is full
+            with open(part, "wb") as file:  # numpy.save does not report a full disk
                 write_array_header_1_0(file, header_data_from_array_1_0(array))
                 file.write(array.data)
 
         write_atomically(self._file(number), save)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """What all tiles say of a part of the picture, (h, w, channels).
+        """Reads a window of the image, (h, w, channels), from all tiles that it overlaps.
 
         Raises:
-            DataError: A tile is not there, or damaged.
+            DataError: A tile is missing or damaged.
         """
         found = np.zeros((rows.stop - rows.start, columns.stop - columns.start, self.channels))
         found = found.astype(self.dtype)
@@ -91,9 +98,9 @@ class TileStore:
         return found
 
     def remove(self) -> None:
-        """Removes the tiles, and last of all what says whose they are."""
+        """Removes the tiles, then the plan and the folder."""
         _clear(self.folder)
-        (self.folder / PLAN).unlink(missing_ok=True)
+        (self.folder / PLAN_NAME).unlink(missing_ok=True)
         self.folder.rmdir()
 
     def _load(self, number: int) -> np.ndarray:
@@ -104,8 +111,8 @@ class TileStore:
                 raise ValueError(f"{tile.shape} {tile.dtype}")
         except (OSError, ValueError) as error:
             raise DataError(
-                f"{path} is no whole tile ({error}); accepted are those that this version wrote; "
-                "remove it and run the same command again"
+                f"{path} is missing or damaged ({error}); accepted are complete tiles; remove it "
+                "and run the same command again"
             ) from error
         return tile
 
@@ -130,18 +137,24 @@ def open_store(
     most_pixels: int,
     overwrite: bool = False,
 ) -> TileStore:
-    """Begins a store, or goes on with the one that is there; as it was cut, whatever `tiling` is.
+    """Creates a store, or opens the one that an interrupted run left.
+
+    The tiling of an existing store is kept, even if it differs from `tiling`.
 
     Args:
-        folder: Where the tiles shall lie.
-        belongs_to: What makes this picture's answer what it is: model, file, version of the file.
-        most_pixels: That the network may be shown at once.
-        overwrite: Whether the tiles of another run may be removed.
+        folder: Folder for the tiles.
+        tiling: Tiling of a new store.
+        channels: Number of values per pixel.
+        dtype: "uint8" for labels, "float32" for logits.
+        belongs_to: Whatever determines the prediction: model, image file, version of the file.
+        most_pixels: Largest number of pixels of a tile.
+        overwrite: Whether to remove tiles that belong to something else.
 
     Raises:
-        OutputExistsError: What is there is of another version, or belongs to something else.
+        OutputExistsError: `folder` holds tiles of another version, model or image, or tiles of more
+            than `most_pixels`, or is not a tile store.
     """
-    plan = folder / PLAN
+    plan = folder / PLAN_NAME
     wanted = {"picture": list(tiling.size), "channels": channels, "dtype": dtype, **belongs_to}
     wanted |= {"blended": not tiling.is_exact, "unetkit": __version__}
     if plan.exists():
@@ -153,85 +166,85 @@ def open_store(
             _clear(folder)
             plan.unlink()
         else:
-            _require_room(folder, begun, max(most_pixels, math.prod(tiling.tile_size)))
-            _clear(folder, keep=TILE)
+            _require_tiles_fit(folder, begun, max(most_pixels, math.prod(tiling.tile_size)))
+            _clear(folder, keep=TILE_NAME)
             return TileStore(folder, begun, channels, dtype)
     if folder.exists():
-        _clear(folder)  # what an interruption left before there was a plan, or after
+        _clear(folder)  # interrupted before the plan was written or after it was removed
     if folder.exists() and any(folder.iterdir()):
         raise OutputExistsError(
-            f"{folder} exists and holds no {PLAN}; accepted is a new folder, or one of tiles that "
-            "an interrupted run left; move it away"
+            f"{folder} exists and holds no {PLAN_NAME}; accepted is a new folder, or the tiles of "
+            "an interrupted run; move it elsewhere"
         )
     folder.mkdir(parents=True, exist_ok=True)
     cut = {"rows": [asdict(s) for s in tiling.rows], "columns": [asdict(s) for s in tiling.columns]}
-    content = {"format": FORMAT, "unetkit": __version__, "belongs_to": wanted, **cut}
+    content = {"format": PLAN_FORMAT, "unetkit": __version__, "belongs_to": wanted, **cut}
     write_text(plan, json.dumps(content))
     return TileStore(folder, tiling, channels, dtype)
 
 
 def _clear(folder: Path, keep: str | None = None) -> None:
-    """Removes what a store writes, but for its plan and what is to be kept, and nothing else."""
+    """Removes files that a store wrote, except the plan and names that match `keep`."""
     for path in folder.iterdir():
         if keep is not None and re.fullmatch(keep, path.name):
             continue
-        if re.fullmatch(TILE, path.name):
+        if re.fullmatch(TILE_NAME, path.name):
             path.unlink()
-        elif path.name.startswith(".part-") or path.name == RESULT:
+        elif path.name.startswith(".part-") or path.name == OUTPUT_FOLDER:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _require_room(folder: Path, begun: Tiling, most_pixels: int) -> None:
-    """Refuses to go on in tiles that are larger than what is allowed now.
+def _require_tiles_fit(folder: Path, begun: Tiling, most_pixels: int) -> None:
+    """Refuses tiles of an earlier run that are larger than allowed now.
 
     Raises:
-        OutputExistsError: They are.
+        OutputExistsError: Tiles have more than `most_pixels` pixels.
     """
     if math.prod(begun.tile_size) > most_pixels:
         height, width = begun.tile_size
         raise OutputExistsError(
-            f"{folder} was begun in tiles of {height}x{width}, for which the memory allowed does "
-            "not suffice; accepted is the memory that it was begun with; allow more with --memory, "
-            "or remove the folder to begin anew"
+            f"{folder} holds tiles of {height}x{width}, too large for the memory limit; accepted "
+            "is the limit of the run that began them; allow more with --memory, or remove the "
+            "folder to start again"
         )
 
 
 def _begun_tiling(plan: Path, wanted: Mapping[str, Any], geometry: Geometry) -> Tiling:
-    """The tiles of a run that was begun.
+    """Tiling of the run that an existing plan describes.
 
     Raises:
-        OutputExistsError: It is another one, or cannot be understood.
+        OutputExistsError: The plan is of another run, or damaged.
     """
     begun = _read_plan(plan)
     others = [name for name, value in wanted.items() if begun["belongs_to"].get(name) != value]
     if others:
         raise OutputExistsError(
             f"{plan.parent} holds tiles of another run ({', '.join(others)} differ); accepted are "
-            "those of the same model, picture and options; finish that run, remove the folder, or "
-            "allow it with --overwrite"
+            "those of the same model, image and options; finish that run, remove the folder, or "
+            "replace it with --overwrite"
         )
     return _tiling_of(begun, geometry, plan)
 
 
 def _read_plan(plan: Path) -> dict[str, Any]:
     try:
-        if plan.stat().st_size > LARGEST_PLAN:
+        if plan.stat().st_size > LARGEST_PLAN_BYTES:
             raise ValueError(f"{plan.stat().st_size} bytes")
         begun = json.loads(plan.read_text(encoding="utf-8"))
         found = begun["format"]
-        if found == FORMAT and isinstance(begun["belongs_to"], dict):
+        if found == PLAN_FORMAT and isinstance(begun["belongs_to"], dict):
             return dict(begun)
-        reason = f"it is of format {found!r}, written by unetkit {begun.get('unetkit')!r}"
+        reason = f"format {found!r}, written by unetkit {begun.get('unetkit')!r}"
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"it cannot be read: {error!r:.100}"
+        reason = f"unreadable: {error!r:.100}"
     raise OutputExistsError(
-        f"{plan} is not a plan of this version ({reason}); accepted is format {FORMAT}; finish "
-        "that run with the version that began it, or remove the folder"
+        f"{plan} is not a plan of this version ({reason}); accepted is format {PLAN_FORMAT}; "
+        "finish that run with the version that began it, or remove the folder"
     )
 
 
 def _tiling_of(begun: dict[str, Any], geometry: Geometry, plan: Path) -> Tiling:
-    """The tiles of a plan, which has to cover the picture as any cut does."""
+    """Tiling of a plan; its tiles must cover the image."""
     size = begun["belongs_to"]["picture"]
     try:
         rows, columns = (
@@ -245,7 +258,7 @@ def _tiling_of(begun: dict[str, Any], geometry: Geometry, plan: Path) -> Tiling:
             _require_cover(spans, side, geometry)
     except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
         raise OutputExistsError(
-            f"{plan} holds no cut of a picture ({error!r:.100}); accepted is what this version "
+            f"{plan} holds no valid tiling ({error!r:.100}); accepted are plans that this version "
             "wrote; remove the folder"
         ) from error
     return Tiling(geometry, (size[0], size[1]), rows, columns, not begun["belongs_to"]["blended"])
@@ -255,8 +268,8 @@ def _require_cover(spans: tuple[Span, ...], side: int, geometry: Geometry) -> No
     ends = [0, *(span.kept[1] for span in spans)]
     for span, end in zip(spans, ends, strict=False):
         first, last = span.kept
-        shown = span.start + geometry.margin, span.start + span.size - geometry.margin
-        if not (shown[0] <= first <= end < last <= min(shown[1], side)):
+        covered = span.start + geometry.margin, span.start + span.size - geometry.margin
+        if not (covered[0] <= first <= end < last <= min(covered[1], side)):
             raise ValueError(f"a tile of {first} to {last}")
         if span.size != geometry.valid_size(span.size) or span.size != spans[0].size:
             raise ValueError(f"a tile of {span.size}")
@@ -264,18 +277,18 @@ def _require_cover(spans: tuple[Span, ...], side: int, geometry: Geometry) -> No
         raise ValueError(f"tiles up to {ends[-1]} of {side}")
 
 
-def _overlapping(spans: tuple[Span, ...], part: slice) -> list[tuple[int, Span]]:
+def _overlapping(spans: tuple[Span, ...], window: slice) -> list[tuple[int, Span]]:
     return [
         (number, span)
         for number, span in enumerate(spans)
-        if span.kept[0] < part.stop and part.start < span.kept[1]
+        if span.kept[0] < window.stop and window.start < span.kept[1]
     ]
 
 
-def _common(span: Span, part: slice) -> tuple[slice, slice]:
-    """Rows that a tile and a part share, in the part and in the tile."""
-    first, last = max(span.kept[0], part.start), min(span.kept[1], part.stop)
+def _common(span: Span, window: slice) -> tuple[slice, slice]:
+    """Rows that a tile and a window have in common, counted in the window and in the tile."""
+    first, last = max(span.kept[0], window.start), min(span.kept[1], window.stop)
     return (
-        slice(first - part.start, last - part.start),
+        slice(first - window.start, last - window.start),
         slice(first - span.kept[0], last - span.kept[0]),
     )

@@ -1,19 +1,22 @@
-"""A picture of any size in tiles, of which each gives exactly what one run over all would give.
+"""An image of any size cut into tiles whose outputs are those of one run over the whole image.
 
-Along either axis (rows and columns behave alike) a tile shows the network a stretch of the picture
-and keeps a part of the answer. Three facts make the parts exact:
+Along each axis (rows and columns are treated alike) the input of a tile is a range of the image,
+and a smaller range of its output is kept. The kept ranges are exact for three reasons:
 
-- Tiles start on the grid of the network's stride, so that its poolings fall as in the whole.
-- Where a tile ends inside the picture, the network pads with zeros what is not zero there. The
-  rows that this reaches, `Geometry.tile_before` and `tile_after` on the grid, are thrown away.
-- Where a tile ends with the picture, the zeros are those of the whole, and nothing is thrown away.
+- Tiles start at multiples of the network's stride, so that its pooling windows lie as in a run over
+  the whole image.
+- Where a tile ends inside the image, the network pads with zeros where the image goes on. The
+  output rows that this affects, `Geometry.tile_before` and `tile_after`, rounded up to multiples of
+  the stride, are thrown away.
+- Where a tile ends at the edge of the image, the whole image is padded there, too, and nothing is
+  thrown away.
 
-Unpadded networks never pad: all of a tile's answer is exact, and only the grid is to be kept.
+Unpadded networks never pad: the whole output of a tile is exact, and only the stride matters.
 
-With a margin that is smaller than this, tiles are cheaper and no longer exact: then their answers
-overlap, and are blended so that no seam shows.
+With a smaller margin, tiles are cheaper and not exact: the kept ranges overlap, and are blended so
+that no seam is visible.
 
-Arrays in, arrays out: which network answers, and where pictures come from, is left to the caller.
+Arrays in, arrays out: the network and the source of the image are left to the caller.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -27,19 +30,17 @@ from unetkit.errors import ConfigError, SizeError
 from unetkit.io.windows import Windows
 from unetkit.models.geometry import Geometry
 
-Size = tuple[int, int]  # height, width
-
 
 @dataclass(frozen=True)
 class Span:
-    """One tile along one axis.
+    """A tile along one axis.
 
     Args:
-        start: First row that is shown to the network, in the picture continued by mirroring;
-            negative before its edge.
-        size: Rows that are shown.
-        kept: First and last row + 1 of the answer that is kept, in the picture. Where answers are
-            blended, those of neighbours overlap.
+        start: First row of the tile's input, as a row of the image; negative for rows mirrored
+            beyond the edge.
+        size: Number of rows of the tile's input.
+        kept: First and last + 1 row of the image for which the tile's output is kept. In blended
+            tilings, those of neighbours overlap.
     """
 
     start: int
@@ -49,18 +50,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Tiling:
-    """A picture cut into tiles: each pair of a span of rows and a span of columns is one.
+    """An image cut into tiles: each pair of a span of rows and a span of columns is a tile.
 
     Args:
-        geometry: Of the network.
-        size: Of the picture.
-        rows: Spans that cover its height, all of one size.
-        columns: Spans that cover its width likewise.
-        is_exact: Whether the answer is that of one run over the whole; else it is blended.
+        geometry: Geometry of the network.
+        size: (height, width) of the image.
+        rows: Spans that cover the height, all of the same size.
+        columns: Spans that cover the width, all of the same size.
+        is_exact: Whether the output is that of one run over the whole image; else it is blended.
     """
 
     geometry: Geometry
-    size: Size
+    size: tuple[int, int]
     rows: tuple[Span, ...]
     columns: tuple[Span, ...]
     is_exact: bool = True
@@ -69,29 +70,29 @@ class Tiling:
         return len(self.rows) * len(self.columns)
 
     def spans(self, number: int) -> tuple[Span, Span]:
-        """Rows and columns of a tile; they are numbered row by row."""
+        """Returns the rows and columns of a tile; tiles are numbered row by row."""
         row, column = divmod(number, len(self.columns))
         return self.rows[row], self.columns[column]
 
     def kept(self, number: int) -> tuple[slice, slice]:
-        """Rows and columns of the picture for which a tile answers."""
+        """Returns the rows and columns of the image for which a tile's output is kept."""
         rows, columns = self.spans(number)
         return slice(*rows.kept), slice(*columns.kept)
 
     @property
-    def tile_size(self) -> Size:
-        """What the network is shown at once."""
+    def tile_size(self) -> tuple[int, int]:
+        """(height, width) of the input of each tile."""
         return self.rows[0].size, self.columns[0].size
 
     @property
     def waste(self) -> float:
-        """Pixels that the network is shown, relative to one run over the whole picture."""
+        """Number of input pixels of all tiles, relative to one run over the whole image."""
         height, width = self.tile_size
         whole = [self.geometry.input_size(size) for size in self.size]
         return len(self) * height * width / (whole[0] * whole[1])
 
     def describe(self) -> str:
-        """One line for people."""
+        """Returns a short description, such as "one run of 128x128"."""
         height, width = self.tile_size
         if len(self) == 1:
             return f"one run of {height}x{width}"
@@ -102,12 +103,12 @@ class Tiling:
         )
 
     def weights(self, number: int) -> np.ndarray | None:
-        """What the answer of a tile counts for each pixel that it keeps; None where that is 1.
+        """Returns the weight of a tile's output at each pixel that it keeps.
 
         The weights of all tiles sum to 1 at each pixel.
 
         Returns:
-            (h, w, 1) float32.
+            (h, w, 1) float32; None if all weights are 1.
         """
         if self.is_exact or len(self) == 1:
             return None
@@ -121,21 +122,23 @@ class Tiling:
 
 
 def cut(
-    size: Size, geometry: Geometry, tile_size: Size | None = None, margin: int | None = None
+    size: tuple[int, int],
+    geometry: Geometry,
+    tile_size: tuple[int, int] | None = None,
+    margin: int | None = None,
 ) -> Tiling:
-    """Cuts a picture into as few tiles as tiles of this size can be, all of one size.
-
-    Where as many smaller tiles cover it too, these are smaller.
+    """Cuts an image into the smallest number of tiles, and these into the smallest size.
 
     Args:
-        size: Of the picture.
-        geometry: Of the network.
-        tile_size: Largest size to be shown to the network at once; None for one run over all.
-        margin: Pixels beyond a tile's own that it is shown, on the grid of the network's stride;
-            None for as many as its answer depends on. With less, answers are blended.
+        size: (height, width) of the image.
+        geometry: Geometry of the network.
+        tile_size: Largest (height, width) of a tile; None for one run over the whole image.
+        margin: Number of pixels by which the input of a tile extends beyond its own pixels on each
+            side, rounded up to a multiple of the stride; None for as many as exact tiles need. With
+            fewer, tiles are blended.
 
     Raises:
-        SizeError: The network does not take it, or nothing of such a tile is exact.
+        SizeError: The network does not take tiles of this size, or no pixel of them would be exact.
         ConfigError: `margin` is negative.
     """
     geometry, is_exact = _within(geometry, margin)
@@ -146,24 +149,24 @@ def cut(
 
 
 def choose_tiles(
-    size: Size, geometry: Geometry, most_pixels: int, margin: int | None = None
+    size: tuple[int, int], geometry: Geometry, most_pixels: int, margin: int | None = None
 ) -> Tiling:
-    """Cuts a picture into tiles of so many pixels at most, such that the least is shown in all.
+    """Cuts an image into tiles of limited size such that all tiles together have the fewest pixels.
 
     Args:
-        size: Of the picture.
-        geometry: Of the network.
-        most_pixels: That may be shown to the network at once.
-        margin: As for `cut`.
+        size: (height, width) of the image.
+        geometry: Geometry of the network.
+        most_pixels: Largest number of pixels of a tile.
+        margin: Number of pixels by which the input of a tile extends beyond its own; see `cut`.
 
     Raises:
-        SizeError: Fewer than the smallest tile has.
+        SizeError: `most_pixels` is less than the smallest tile has.
         ConfigError: `margin` is negative.
     """
     geometry, is_exact = _within(geometry, margin)
-    best: tuple[int, int, int] | None = None  # pixels shown in all, rows of tiles, columns of tiles
+    best: tuple[int, int, int] | None = None  # pixels of all tiles, rows of tiles, columns of tiles
     least = [min(smallest_tile(geometry), geometry.input_size(side)) for side in size]
-    # By the heights that memory permits: a file may claim any number of rows.
+    # The loop is bounded by memory: a file may claim any number of rows.
     highest = min(geometry.input_size(size[0]), most_pixels // least[1])
     for allowed in range(least[0], highest + 1, geometry.stride):
         rows = _count(size[0], allowed, geometry)
@@ -171,37 +174,38 @@ def choose_tiles(
         width = geometry.valid_size(most_pixels // height)
         if width >= least[1]:
             columns = _count(size[1], width, geometry)
-            shown = rows * height * columns * _tile(size[1], columns, geometry)
-            best = min(best or (shown, rows, columns), (shown, rows, columns))
+            pixels = rows * height * columns * _tile(size[1], columns, geometry)
+            best = min(best or (pixels, rows, columns), (pixels, rows, columns))
     if best is None:
         raise SizeError(
             f"most_pixels is {most_pixels}; accepted are numbers from {least[0] * least[1]} up, "
-            "the smallest tile of this network; allow more"
+            "the size of the smallest tile of this network"
         )
     _, rows, columns = best
     return _tiling(size, (rows, columns), geometry, is_exact)
 
 
 def smallest_tile(geometry: Geometry, margin: int | None = None) -> int:
-    """Side of the smallest tile of which anything is kept wherever it lies."""
+    """Returns the side of the smallest tile that keeps some output wherever it lies."""
     geometry, _ = _within(geometry, margin)
     return geometry.input_size(_lost(geometry) - 2 * geometry.margin + geometry.stride)
 
 
 def _within(geometry: Geometry, margin: int | None) -> tuple[Geometry, bool]:
-    """A network that is taken to look no further than a margin, and whether that is true."""
+    """The geometry with what a tile throws away limited to `margin`, and whether it stays exact."""
     if margin is None or margin >= max(geometry.tile_before, geometry.tile_after):
         return geometry, True
     if margin < 0:
         raise ConfigError(
-            f"margin is {margin}; accepted are whole numbers from 0 up; leave it out for exact "
-            "tiles"
+            f"margin is {margin}; accepted are whole numbers from 0 up, or none for exact tiles"
         )
     before, after = min(margin, geometry.tile_before), min(margin, geometry.tile_after)
     return replace(geometry, tile_before=before, tile_after=after), False
 
 
-def _tiling(size: Size, counts: tuple[int, int], geometry: Geometry, is_exact: bool) -> Tiling:
+def _tiling(
+    size: tuple[int, int], counts: tuple[int, int], geometry: Geometry, is_exact: bool
+) -> Tiling:
     rows, columns = (
         _spans(side, count, geometry, is_exact) for side, count in zip(size, counts, strict=True)
     )
@@ -210,14 +214,14 @@ def _tiling(size: Size, counts: tuple[int, int], geometry: Geometry, is_exact: b
 
 
 def _margin_before(geometry: Geometry) -> int:
-    """Rows that are thrown away where a tile begins inside the picture, on the grid."""
+    """Rows thrown away where a tile begins inside the image, rounded up to the stride."""
     return -(-geometry.tile_before // geometry.stride) * geometry.stride
 
 
 def _lost(geometry: Geometry) -> int:
-    """By how much two tiles overlap: rows of a tile inside the picture that are not kept.
+    """Rows of a tile inside the image that are not kept: the overlap of two tiles.
 
-    What is left of a tile is on the grid, as the next one begins there.
+    The remaining rows are a multiple of the stride, as the next tile begins after them.
     """
     after = -(-geometry.tile_after // geometry.stride) * geometry.stride
     lost = 2 * geometry.margin + _margin_before(geometry) + after
@@ -225,25 +229,25 @@ def _lost(geometry: Geometry) -> int:
 
 
 def _count(size: int, tile: int, geometry: Geometry) -> int:
-    """How many tiles of a size cover a picture.
+    """Number of tiles of a size that cover an image, along one axis.
 
     Raises:
-        SizeError: The network does not take it, or nothing of such a tile is exact.
+        SizeError: The network does not take tiles of this size, or no row of them would be exact.
     """
     whole = geometry.input_size(size)
     if tile >= whole:
         return 1
-    geometry.output_size(tile)  # or it is refused
+    geometry.output_size(tile)  # raises SizeError if the network does not take it
     if tile < smallest_tile(geometry):
         raise SizeError(
             f"tile size {tile} is too small for this network; accepted are sizes from "
-            f"{smallest_tile(geometry)} up, of which a part is exact; use a larger one"
+            f"{smallest_tile(geometry)} up; smaller tiles have no exact pixels"
         )
     return 1 - (tile - whole) // (tile - _lost(geometry))
 
 
 def _tile(size: int, count: int, geometry: Geometry) -> int:
-    """The smallest tiles of which so many cover a picture.
+    """Size of the smallest tiles such that `count` of them cover an image, along one axis.
 
     count (tile - lost) + lost >= whole
     """
@@ -256,7 +260,7 @@ def _spans(size: int, count: int, geometry: Geometry, is_exact: bool) -> tuple[S
     whole, tile = geometry.input_size(size), _tile(size, count, geometry)
     starts = [min(i * (tile - _lost(geometry)), whole - tile) for i in range(count)]
     firsts = [0, *(start + _margin_before(geometry) for start in starts[1:])]
-    lasts = [*firsts[1:], size]  # where the next one is exact
+    lasts = [*firsts[1:], size]  # where the output of the next tile becomes exact
     if not is_exact:
         firsts, lasts = starts, [start + tile - 2 * geometry.margin for start in starts]
     return tuple(
@@ -266,7 +270,7 @@ def _spans(size: int, count: int, geometry: Geometry, is_exact: bool) -> tuple[S
 
 
 def _ramps(spans: Sequence[Span], size: int) -> list[np.ndarray]:
-    """What each row that a span keeps counts: less towards ends within the picture, 1 in all."""
+    """Weights of the kept rows of each span: less towards ends inside the image, 1 in sum."""
     found, total = [], np.zeros(size)
     for span in spans:
         first, last = span.kept
@@ -284,77 +288,81 @@ def apply_tiles(
     write: Callable[[int, np.ndarray], object],
     finished: Collection[int] = (),
 ) -> None:
-    """Shows each tile to a network, and hands on what is kept of its answer.
+    """Runs a network on each tile, and passes on the output that is kept.
 
-    The next tile is read, and the last one written, while the network works.
+    The next tile is read, and the last output written, while the network runs.
 
     Args:
-        tiling: Of the picture.
-        read: Gives (h, w, C) pixels for a span of rows and one of columns.
-        network: From those to (h', w', K), h' and w' smaller by twice the margin.
-        write: Takes the number of a tile, and (h", w", K) for the rows and columns that it keeps,
-            times `Tiling.weights`.
-        finished: Numbers of tiles that are left out.
+        tiling: Tiles of the image.
+        read: Returns the input of a tile, (h, w, C), from its span of rows and its span of columns.
+        network: Returns the output for an input, (h', w', K); h' and w' are smaller by twice the
+            margin of the geometry.
+        write: Called with the number of a tile and the output that is kept, multiplied by
+            `Tiling.weights`.
+        finished: Numbers of tiles to skip.
     """
-    todo = [number for number in range(len(tiling)) if number not in finished]
+    remaining = [number for number in range(len(tiling)) if number not in finished]
 
-    def show(number: int) -> np.ndarray:
+    def read_input(number: int) -> np.ndarray:
         return read(*tiling.spans(number))
 
-    def keep(number: int, answer: np.ndarray) -> None:
-        write(number, _kept(tiling, number, answer))
+    def write_kept(number: int, output: np.ndarray) -> None:
+        write(number, _kept(tiling, number, output))
 
-    if len(todo) == 1:
-        keep(todo[0], network(show(todo[0])))
+    if len(remaining) == 1:
+        write_kept(remaining[0], network(read_input(remaining[0])))
         return
     with ThreadPoolExecutor(1) as reader, ThreadPoolExecutor(1) as writer:
-        upcoming = [reader.submit(show, number) for number in todo[:1]]
+        upcoming = [reader.submit(read_input, number) for number in remaining[:1]]
         written: list[Future[None]] = []
-        for place, number in enumerate(todo):
-            shown = upcoming.pop().result()
-            upcoming += [reader.submit(show, number) for number in todo[place + 1 : place + 2]]
-            answer = network(shown)
+        for place, number in enumerate(remaining):
+            tile = upcoming.pop().result()
+            upcoming += [
+                reader.submit(read_input, number) for number in remaining[place + 1 : place + 2]
+            ]
+            output = network(tile)
             if written:
                 written.pop().result()
-            written.append(writer.submit(keep, number, answer))
+            written.append(writer.submit(write_kept, number, output))
         for last in written:
             last.result()
 
 
-def _kept(tiling: Tiling, number: int, answer: np.ndarray) -> np.ndarray:
+def _kept(tiling: Tiling, number: int, output: np.ndarray) -> np.ndarray:
     margin = tiling.geometry.margin
     (top, bottom), (left, right) = (
         (span.kept[0] - span.start - margin, span.kept[1] - span.start - margin)
         for span in tiling.spans(number)
     )
-    kept, weights = answer[top:bottom, left:right], tiling.weights(number)
+    kept, weights = output[top:bottom, left:right], tiling.weights(number)
     return kept if weights is None else kept * weights
 
 
-def read_tile(picture: Windows, rows: Span, columns: Span) -> np.ndarray:
-    """What a tile shows of a picture, (rows.size, columns.size, C)."""
-    height, width, _ = picture.shape
-    down, across = mirrored(rows, height), mirrored(columns, width)
+def read_tile(image: Windows, rows: Span, columns: Span) -> np.ndarray:
+    """Reads the input of a tile, (rows.size, columns.size, C), mirrored beyond the edges."""
+    height, width, _ = image.shape
+    down, across = mirrored_indices(rows, height), mirrored_indices(columns, width)
     top, left = int(down.min()), int(across.min())
-    window = picture.read(slice(top, int(down.max()) + 1), slice(left, int(across.max()) + 1))
+    window = image.read(slice(top, int(down.max()) + 1), slice(left, int(across.max()) + 1))
     if window.shape[:2] == (rows.size, columns.size):
         return window  # nothing is mirrored
     return window[np.ix_(down - top, across - left)]
 
 
-def mirrored(span: Span, size: int) -> np.ndarray:
-    """Rows of a picture that a span shows, mirrored beyond its edges, the edge not repeated.
+def mirrored_indices(span: Span, size: int) -> np.ndarray:
+    """Returns the image row that each input row of a span shows.
 
-    Works for any amount: a picture smaller than what is missing is mirrored again and again.
+    Rows beyond the edges are mirrored without repeating the edge, as often as needed; this is
+    `numpy.pad` with mode "reflect".
 
     Args:
-        span: What is shown.
-        size: Rows of the picture, 1 or more.
+        span: A tile along the axis.
+        size: Number of rows of the image, 1 or more.
 
     Returns:
         (span.size,) integers from 0 to size - 1.
 
-    >>> mirrored(Span(-2, 9, (0, 3)), 3)
+    >>> mirrored_indices(Span(-2, 9, (0, 3)), 3)
     array([2, 1, 0, 1, 2, 1, 0, 1, 2])
     """
     period = max(1, 2 * (size - 1))

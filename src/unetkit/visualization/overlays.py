@@ -1,4 +1,7 @@
-"""Masks, overlays and cut-outs, and how any result gets into its file: whole or not at all."""
+"""Masks in class colours, overlays and cut-outs; PNG and NPZ files, written whole or not at all.
+
+Files larger than memory are written in `io`.
+"""
 
 import json
 from collections.abc import Mapping
@@ -11,27 +14,33 @@ from PIL.PngImagePlugin import PngInfo
 from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
 
-METADATA_KEY = "unetkit"  # of what a PNG says of how it was made
-OVERLAY_STRENGTH = 0.5  # share of the class colour over the photo
-ROWS = 64  # at once, where a pixel takes many bytes for a while
+PNG_TEXT_KEY = "unetkit"  # text chunk of a PNG that holds the metadata
+OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
+ROWS = 64  # blended at once, to bound the memory of float32 intermediates
 
 
 def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
-    """A mask as a picture whose pixels are class indices, and which any viewer shows in colour."""
-    picture = Image.fromarray(mask)
+    """Returns a mask as an image with a palette: pixels are class indices, viewers show colours.
+
+    Args:
+        mask: (H, W) uint8 class indices; others, such as 255, are shown in black.
+        classes: Classes with their colours.
+    """
+    image = Image.fromarray(mask)
     colours = [value for colour in classes.colours for value in colour]
-    if mask.max() >= len(classes):  # of no class: few colours would be saved with too few bits
+    if mask.max() >= len(classes):  # a short palette would be saved with too few bits a pixel
         colours += [0] * (3 * 256 - len(colours))
-    picture.putpalette(colours)
-    return picture
+    image.putpalette(colours)
+    return image
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
-    """Class colours over a photo; the background stays as it is, and what is of no class.
+    """Blends class colours into a photo, except where the mask is background or of no class.
 
     Args:
         photo: (H, W, 3) uint8.
-        mask: (H, W) uint8 class indices, or others.
+        mask: (H, W) uint8 class indices; others, such as 255, are of no class.
+        classes: Classes with their colours.
 
     Returns:
         (H, W, 3) uint8.
@@ -42,38 +51,41 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
         strengths[classes.background] = 0
     colours = np.zeros((256, 3), np.float32)
     colours[: len(classes)] = classes.colours
-    laid_over = np.empty_like(photo)
+    blended = np.empty_like(photo)
     for start in range(0, len(photo), ROWS):
         rows = slice(start, start + ROWS)
         strength = strengths[mask[rows]][..., None]
         mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
-        laid_over[rows] = np.rint(mixed)
-    return laid_over
+        blended[rows] = np.rint(mixed)
+    return blended
 
 
 def cutout(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """A photo with an opacity, (H, W, 4) uint8.
+    """Adds an opacity channel to a photo.
 
     Args:
         photo: (H, W, 3) uint8.
-        alpha: (H, W) float32 in [0, 1].
+        alpha: Opacity, (H, W) float32 in [0, 1].
+
+    Returns:
+        (H, W, 4) uint8.
     """
     opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
     return np.dstack([photo, opacity])
 
 
-def write_png(
-    file: Path, picture: Image.Image, metadata: Mapping[str, object] | None = None
-) -> None:
-    """Writes a PNG beside its place and moves it there, so that none is ever half-written.
+def write_png(file: Path, image: Image.Image, metadata: Mapping[str, object] | None = None) -> None:
+    """Writes a PNG under another name and renames it, so that no file is ever incomplete.
 
     Args:
-        metadata: Is kept as JSON in a text chunk named `METADATA_KEY`.
+        file: File to write or replace.
+        image: The image.
+        metadata: Stored as JSON in a text chunk named `PNG_TEXT_KEY`; None for no chunk.
     """
     notes = PngInfo()
     if metadata is not None:
-        notes.add_text(METADATA_KEY, json.dumps(metadata))
-    write_atomically(file, lambda part: picture.save(part, format="PNG", pnginfo=notes))
+        notes.add_text(PNG_TEXT_KEY, json.dumps(metadata))
+    write_atomically(file, lambda part: image.save(part, format="PNG", pnginfo=notes))
 
 
 def write_probabilities(
@@ -82,7 +94,14 @@ def write_probabilities(
     classes: Classes,
     metadata: Mapping[str, object] | None = None,
 ) -> None:
-    """Writes an NPZ of `probabilities`, the names of the `classes`, and `metadata` as JSON."""
+    """Writes an NPZ file of the arrays `probabilities`, `classes` (names) and `metadata` (JSON).
+
+    Args:
+        file: File to write or replace.
+        probabilities: (H, W, K) float32.
+        classes: The K classes.
+        metadata: How the prediction was made; None to leave the array out.
+    """
     arrays = {"probabilities": probabilities, "classes": np.array(classes.names)}
     if metadata is not None:
         arrays["metadata"] = np.array(json.dumps(metadata))

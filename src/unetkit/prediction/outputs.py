@@ -1,0 +1,290 @@
+"""What is written of a predicted image, and how: masks, overlays, cut-outs, probabilities.
+
+`OUTPUTS` describes each kind of output once: how its pixels of a window follow from the labels, the
+probabilities and the photo of that window. `WRITERS` holds one function per file type. An image in
+memory is a single window, an image larger than memory is read in many; both are written here. A new
+kind of output is one entry of `OUTPUTS`; a new file type is one entry of `WRITERS`.
+
+How labels and probabilities are computed is left to `predictor` and `large_images`, which results
+are wanted and where they go to `files`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from unetkit._version import __version__
+from unetkit.data.classes import Classes
+from unetkit.io.ome_zarr_writer import write_ome_zarr
+from unetkit.io.pyramid import Read
+from unetkit.io.tiff.writer import write_tiff_pyramid
+from unetkit.models.spec import ModelSpec
+from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
+from unetkit.prediction.sources import Source
+from unetkit.prediction.tiling import Tiling
+from unetkit.visualization.overlays import (
+    cutout,
+    overlay,
+    palette_image,
+    write_png,
+    write_probabilities,
+)
+
+FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
+OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
+WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
+
+# Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
+# arrays, or logits, exponentials and probabilities of each class.
+BLOCK_BYTES = 1 << 25
+PIXEL_BYTES = 40
+CLASS_BYTES = 12
+COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
+
+
+@dataclass(frozen=True)
+class PredictedImage:
+    """An image, or a window of it, and its prediction.
+
+    Labels, probabilities and photo are computed on first use, and kept.
+
+    Args:
+        source: The image.
+        spec: Description of the model.
+        metadata: How the prediction was made; stored in every file.
+        read_labels: Reads (h, w) uint8 class indices, `NODATA_LABEL` where the image has no data;
+            None to compute them from the probabilities.
+        read_probabilities: Reads (h, w, K) float32, nan where the image has no data; None where
+            no output needs probabilities.
+        rows: Rows of the window; None for all.
+        columns: Columns of the window; None for all.
+    """
+
+    source: Source
+    spec: ModelSpec
+    metadata: Mapping[str, Any]
+    read_labels: Read | None = None
+    read_probabilities: Read | None = None
+    rows: slice | None = None
+    columns: slice | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the whole image, in pixels."""
+        return self.source.shape[0], self.source.shape[1]
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there may be pixels without data."""
+        return self.source.nodata is not None
+
+    @property
+    def classes(self) -> Classes:
+        return self.spec.classes
+
+    def window(self, rows: slice, columns: slice) -> "PredictedImage":
+        """A window of the image."""
+        return replace(self, rows=rows, columns=columns)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(h, w) uint8 class indices; `NODATA_LABEL` where the image has no data."""
+        if self.read_labels is not None:
+            return self.read_labels(*self._window)
+        labels = labels_from_scores(self.probabilities)
+        if self.has_gaps:
+            labels[np.isnan(self.probabilities[..., 0])] = NODATA_LABEL
+        return labels
+
+    @cached_property
+    def probabilities(self) -> np.ndarray:
+        """(h, w, K) float32; nan where the image has no data."""
+        if self.read_probabilities is None:
+            raise TypeError("an output uses probabilities but does not declare that it needs them")
+        return self.read_probabilities(*self._window)
+
+    @cached_property
+    def photo(self) -> np.ndarray:
+        """(h, w, 3) uint8."""
+        return self.spec.pixels.photo(self.source.read(*self._window))
+
+    @property
+    def _window(self) -> tuple[slice, slice]:
+        height, width = self.size
+        return self.rows or slice(0, height), self.columns or slice(0, width)
+
+
+@dataclass(frozen=True)
+class Output:
+    """One kind of output.
+
+    Args:
+        name_end: End of the file name, before the suffix.
+        pixels: Returns its pixels of a window, (h, w, C) of `dtype`.
+        channels: Number of channels C; None for one per class.
+        dtype: Type of its pixels.
+        nodata: Pixel value, in all channels, that stands for no data; None for none.
+        is_labels: Whether pixels are class indices. They are shown in the colours of the classes,
+            never interpolated, and counted.
+        needs_probabilities: Whether `pixels` uses the probabilities of the window.
+        needs_background: Whether the model must have a background class.
+        suffixes: File suffix for each format.
+    """
+
+    name_end: str
+    pixels: Callable[[PredictedImage], np.ndarray]
+    channels: int | None
+    dtype: str = "uint8"
+    nodata: float | None = None
+    is_labels: bool = False
+    needs_probabilities: bool = False
+    needs_background: bool = False
+    suffixes: Mapping[str, str] = field(default_factory=lambda: FORMAT_SUFFIXES)
+
+    def ending(self, format: str) -> str:
+        """End of the names of its files in this format."""
+        return f"{self.name_end}{self.suffixes[format]}"
+
+
+def _cutout_pixels(window: PredictedImage) -> np.ndarray:
+    background = window.probabilities[..., window.classes.background]
+    return cutout(window.photo, 1 - np.nan_to_num(background, nan=1))
+
+
+OUTPUTS = {
+    "mask": Output(
+        "", lambda window: window.labels[..., None], 1, nodata=NODATA_LABEL, is_labels=True
+    ),
+    "overlay": Output(
+        "_overlay", lambda window: overlay(window.photo, window.labels, window.classes), 3
+    ),
+    "cutout": Output("_cutout", _cutout_pixels, 4, needs_probabilities=True, needs_background=True),
+    "probabilities": Output(
+        "_probabilities",
+        lambda window: window.probabilities,
+        None,
+        "float32",
+        float("nan"),
+        needs_probabilities=True,
+        suffixes={**FORMAT_SUFFIXES, "png": ".npz"},
+    ),
+}
+
+
+def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
+    """How a prediction was made, as it is stored in every file."""
+    return {
+        "unetkit": __version__,
+        "model": predictor.digest,
+        "preset": predictor.spec.preset,
+        "classes": list(predictor.spec.classes.names),
+        "exact": tiling.is_exact,
+        "tiles": tiling.describe(),
+    }
+
+
+def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | None:
+    """Writes one output of an image.
+
+    Args:
+        kind: Key of `OUTPUTS`.
+        file: File or, for OME-Zarr, folder to write or replace; its suffix determines the type.
+        image: The predicted image.
+
+    Returns:
+        (K,) int64, number of pixels of each class, for an output of class indices; else None.
+    """
+    output = OUTPUTS[kind]
+    write = WRITERS[file.suffix]
+    if not output.is_labels:
+        write(file, output, image)
+        return None
+    counts = np.zeros(len(image.classes), np.int64)
+
+    def counted(window: PredictedImage) -> np.ndarray:
+        labels = output.pixels(window)
+        for top in range(0, len(labels), COUNTED_ROWS):
+            found = np.bincount(labels[top : top + COUNTED_ROWS].ravel(), minlength=len(counts))
+            counts[:] += found[: len(counts)]
+        return labels
+
+    write(file, replace(output, pixels=counted), image)
+    return counts
+
+
+def _write_png(file: Path, output: Output, image: PredictedImage) -> None:
+    pixels = output.pixels(image)
+    if output.channels == 1:
+        pixels = pixels[..., 0]
+    is_labels = output.is_labels
+    shown = palette_image(pixels, image.classes) if is_labels else Image.fromarray(pixels)
+    write_png(file, shown, image.metadata)
+
+
+def _write_npz(file: Path, output: Output, image: PredictedImage) -> None:
+    write_probabilities(file, output.pixels(image), image.classes, image.metadata)
+
+
+def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
+    classes = image.classes
+    write_tiff_pyramid(
+        file,
+        _shape(output, image),
+        output.dtype,
+        _read_blocks(output, image),
+        nearest=output.is_labels,
+        palette=classes.colours if output.is_labels else None,
+        names=classes.names if output.channels is None else None,
+        metadata=image.metadata,
+        geotags=image.source.geotags,
+        nodata=output.nodata if image.has_gaps else None,
+    )
+
+
+def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
+    classes = image.classes
+    write_ome_zarr(
+        file,
+        _shape(output, image),
+        output.dtype,
+        _read_blocks(output, image),
+        nearest=output.is_labels,
+        names=classes.names if output.is_labels or output.channels is None else None,
+        colours=classes.colours if output.is_labels else None,
+        metadata=image.metadata,
+        overwrite=True,
+    )
+
+
+WRITERS: dict[str, Callable[[Path, Output, PredictedImage], None]] = {  # by the file's last suffix
+    ".png": _write_png,
+    ".npz": _write_npz,
+    ".tif": _write_tiff,
+    ".zarr": _write_zarr,
+}
+
+
+def _shape(output: Output, image: PredictedImage) -> tuple[int, int, int]:
+    return (*image.size, output.channels or len(image.classes))
+
+
+def _read_blocks(output: Output, image: PredictedImage) -> Read:
+    """Reads an output's pixels, computed in blocks of columns that take at most `BLOCK_BYTES`."""
+    classes, channels = len(image.classes), _shape(output, image)[2]
+    most_pixels = BLOCK_BYTES // max(PIXEL_BYTES, CLASS_BYTES * classes)
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        height, width = rows.stop - rows.start, columns.stop - columns.start
+        pixels = np.empty((height, width, channels), output.dtype)
+        step = max(1, most_pixels // height)
+        for left in range(0, width, step):
+            block = slice(columns.start + left, columns.start + min(left + step, width))
+            pixels[:, left : left + step] = output.pixels(image.window(rows, block))
+        return pixels
+
+    return read
