@@ -116,6 +116,8 @@ def _converted(name: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, list):
         value = tuple(tuple(inner) if isinstance(inner, list) else inner for inner in value)
     try:
+        if isinstance(value, set | frozenset):  # which msgspec takes for a list
+            raise msgspec.ValidationError("a set has no order")
         converted = msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
