@@ -48,7 +48,7 @@ class RecordError(ValueError):
 def refusing(
     source: str | Path, remedy: str, error: type[UnetkitError] = DataError
 ) -> Generator[None, None, None]:
-    """Turns whatever is wrong with a record into one worded error.
+    """Turns errors of reading and checking a record into one error with the name of the file.
 
     Args:
         source: Name of the file.

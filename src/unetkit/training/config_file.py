@@ -1,8 +1,8 @@
 """Configuration files and mappings: read, checked key by key, and written.
 
-Whatever gives a configuration from outside (a TOML file, a mapping, the options of a command) is
-checked here once, for unknown keys and wrong types. Whether a value is accepted is decided by its
-section's dataclass, when the section is complete.
+A TOML file, a mapping or the options of a command are checked here once, for unknown keys and wrong
+types. Whether a value is accepted is checked by the dataclass of its section, when the section is
+complete.
 """
 
 import tomllib
