@@ -26,9 +26,9 @@ def test_another_process_is_refused_and_then_let_in(tmp_path):
     code = f"""
 from pathlib import Path
 from unetkit.errors import OutputExistsError
-from unetkit._shared.files import held
+from unetkit._shared.files import locked
 try:
-    with held(Path({str(tmp_path / ".lock")!r}), "trains here"):
+    with locked(Path({str(tmp_path / ".lock")!r}), "trains here"):
         print("held")
 except OutputExistsError as error:
     print(error)
@@ -44,8 +44,8 @@ except OutputExistsError as error:
 def test_what_a_process_held_is_free_when_it_has_ended(tmp_path):
     lock = tmp_path / ".lock"
     code = (
-        "import os; from pathlib import Path; from unetkit._shared.files import held;"
-        f"guard = held(Path({str(lock)!r}), 'x'); guard.__enter__(); os._exit(1)"
+        "import os; from pathlib import Path; from unetkit._shared.files import locked;"
+        f"guard = locked(Path({str(lock)!r}), 'x'); guard.__enter__(); os._exit(1)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 1
     assert lock.exists()

@@ -165,7 +165,7 @@ class TestNoGit:
 
     @pytest.mark.skipif(os.name == "nt", reason="needs a script as a program")
     def test_one_that_hangs_fails_or_talks_nonsense_is_not_waited_for(self, monkeypatch, tmp_path):
-        monkeypatch.setattr(module, "PATIENCE_SECONDS", 0.2)
+        monkeypatch.setattr(module, "PROGRAM_TIMEOUT_SECONDS", 0.2)
         for script in ("sleep 20", "exit 3", "printf '\\377\\376\\n'; sleep 20"):
             program = tmp_path / "bin" / "git"
             program.parent.mkdir(exist_ok=True)

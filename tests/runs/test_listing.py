@@ -154,7 +154,8 @@ class TestStates:
         assert found["state"] is None
         assert (found["preset"], found["steps"]) == ("fast", 4)
         assert (
-            "holds no manifest.json: training has not begun, or another version" in found["problem"]
+            "holds no manifest.json: training has not begun, or was done by another"
+            in found["problem"]
         )
 
 

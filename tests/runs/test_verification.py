@@ -374,7 +374,7 @@ class TestFiles:
         record = json.loads((made / "split.json").read_text())
         record["train"].append(record["test"].pop())
         (made / "split.json").write_text(json.dumps(record))
-        assert "not those that the manifest has the hash of" in self.problems(made)["split.json"]
+        assert "differ from the hash in the manifest" in self.problems(made)["split.json"]
 
     @pytest.mark.parametrize("kept", [0, 100, 4000])
     def test_weights_cut_short_are_named(self, made, kept):
@@ -418,7 +418,9 @@ class TestFiles:
             f"The run is not finished (interrupted). To continue: unetkit train --resume {made}"
         )
         shutil.rmtree(made / "checkpoints")
-        assert self.problems(made) == {"checkpoints": "there is none, so the run cannot be resumed"}
+        assert self.problems(made) == {
+            "checkpoints": "there are none, so the run cannot be resumed"
+        }
 
 
 class TestCommand:

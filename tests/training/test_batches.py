@@ -18,7 +18,7 @@ from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import unet_geometry
 from unetkit.models.spec import Normalization
-from unetkit.training.batches import LOADER_THREADS, Cache, Sampler, build_cache
+from unetkit.training.batches import LOADER_THREADS, PairCache, Sampler, build_cache
 
 PLAIN = Normalization(multiply=1.0, add=0.0)
 GREY, COLOUR = PixelFormat(1), PixelFormat(3)
@@ -39,9 +39,9 @@ def labels_at(rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return ((7 * rows.astype(int) + 3 * columns.astype(int)) % 5).astype(np.uint8)
 
 
-def cache_of(sizes: list[tuple[int, int]]) -> Cache:
+def cache_of(sizes: list[tuple[int, int]]) -> PairCache:
     images = [coordinates(size, number) for number, size in enumerate(sizes)]
-    return Cache(images, [labels_at(image[..., 0], image[..., 1]) for image in images])
+    return PairCache(images, [labels_at(image[..., 0], image[..., 1]) for image in images])
 
 
 def native_sampler(geometry=PADDED, **changes) -> Sampler:
@@ -211,7 +211,7 @@ class TestBatch:
     def test_image_and_mask_are_changed_alike(self, geometry):
         # Flat regions, so that linear and nearest agree but for the contours.
         mask = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((20, 20), np.uint8))
-        cache = Cache([20 * mask[..., None]], [mask])
+        cache = PairCache([20 * mask[..., None]], [mask])
         spatial = replace(
             MICROSCOPE_AUGMENTATION, brightness=0.0, contrast=0.0, elastic=2.0, shift=0.1
         )
@@ -250,7 +250,7 @@ class TestLevels:
     EXPECTED = ((0.0, 0.0, 127.5, 255.0, 255.0),)
 
     def sampler(self, dtype: str, **changes) -> Sampler:
-        cache = Cache([self.ROW.astype(dtype)], [np.zeros((1, 5), np.uint8)])
+        cache = PairCache([self.ROW.astype(dtype)], [np.zeros((1, 5), np.uint8)])
         pixels = PixelFormat(1, dtype, (100.0,), (300.0,))
         geometry = unet_geometry(depth=0)  # takes any size
         return Sampler(cache, Scale("resize", 1, 5), geometry, pixels, PLAIN, **changes)
@@ -273,7 +273,7 @@ class TestLevels:
     def test_each_channel_has_its_own_levels(self):
         image = np.array([[[100, 7, 0.5]], [[300, 9, 0.75]]], np.float32)
         pixels = PixelFormat(3, "float32", (100.0, 5.0, 0.0), (300.0, 9.0, 1.0))
-        cache = Cache([image], [np.zeros((2, 1), np.uint8)])
+        cache = PairCache([image], [np.zeros((2, 1), np.uint8)])
         geometry = unet_geometry(depth=0)
         images, _ = Sampler(cache, Scale("resize", 2, 1), geometry, pixels, PLAIN).batch(0, 1)
         # (7 - 5) / (9 - 5) is the middle, and 0.5 of 1, and 0.75 of 1 is 191.25
@@ -297,7 +297,7 @@ class TestLevels:
         ramp = np.linspace(100, 300, 1000, dtype=np.float64)[None, :, None]
         numbers = (ramp * 100).astype(dtype)
         pixels = PixelFormat(1, dtype, (10_000.0,), (30_000.0,))
-        cache = Cache([numbers], [np.zeros((1, 1000), np.uint8)])
+        cache = PairCache([numbers], [np.zeros((1, 1000), np.uint8)])
         sampler = Sampler(
             cache,
             Scale("native", 1, 100),
@@ -317,7 +317,7 @@ class TestLevels:
         base = rng.integers(100, 300, (24, 24, 1), dtype=np.uint16)
         image = np.concatenate([base + np.uint16(k) for k in range(5)], axis=2)
         pixels = PixelFormat(5, "uint16", (0.0,), (65535.0,))
-        cache = Cache([image], [np.zeros((24, 24), np.uint8)])
+        cache = PairCache([image], [np.zeros((24, 24), np.uint8)])
         still = replace(MICROSCOPE_AUGMENTATION, brightness=0.0, contrast=0.0)
         sampler = Sampler(cache, Scale("native", 16, 16), PADDED, pixels, PLAIN, still)
         images, _ = sampler.batch(0, 3)

@@ -189,6 +189,7 @@ class TestRefusals:
             ("split", {"seed": 5_000_000_000}, "seed is 5000000000"),
             ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
             ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),
+            ("network", {"filters": {16, 32}}, r"filters in .* is \{.*\}; accepted is tuple"),
             ("classes", {"names": 5}, "names in .* is 5; accepted is tuple"),
             ("classes", {"names": ["a", "b"]}, "have 2 names, 3 values and 3 colours; accepted"),
             ("classes", {"kind": "class"}, "kind is 'class'; .*did you mean 'classes'"),

@@ -8,7 +8,7 @@ graph, so their times are not used for the estimate.
 import time
 from collections.abc import Callable, Collection
 
-WARM_UP_STEPS = 3
+WARM_UP_STEPS = 3  # first updates, which also trace the graph and fill caches
 HALF_LIFE = 0.1  # fraction of the run after which a time has half its weight
 LEAST_HALF_LIFE = 10  # updates; with fewer, a single slow one would change the estimate
 VALIDATION_HALF_LIFE = 4  # validation passes

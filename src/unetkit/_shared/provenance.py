@@ -35,7 +35,7 @@ COMPUTING = (
 )
 CPU_FILE = Path("/proc/cpuinfo")
 GIB = 1 << 30  # bytes
-TIMEOUT_SECONDS = 5.0  # for the output of another program
+PROGRAM_TIMEOUT_SECONDS = 5.0  # for the output of another program
 
 
 def provenance() -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _output_of(command: Sequence[str], accepted: Sequence[int] = (0,)) -> str | 
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=PROGRAM_TIMEOUT_SECONDS,
             check=False,
         )
     except (OSError, ValueError, subprocess.SubprocessError):

@@ -24,13 +24,13 @@ from unetkit.errors import ConfigError, DataError, UnetkitError
 
 Kind = TypeVar("Kind")
 
-LARGEST_FILE = 1 << 28  # bytes; the split of a million pairs has less
-LARGEST_NUMBER = 10**15  # no data set has as many pixels
+LARGEST_RECORD = 1 << 28  # bytes; the split of a million pairs has less
+LARGEST_COUNT = 10**15  # no data set has as many pixels
 DEEPEST = 100  # levels of nested lists and objects
-Count = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_NUMBER)]
-Number = Annotated[float, msgspec.Meta(gt=-1.0 * LARGEST_NUMBER, lt=1.0 * LARGEST_NUMBER)]
+Count = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_COUNT)]
+Number = Annotated[float, msgspec.Meta(gt=-1.0 * LARGEST_COUNT, lt=1.0 * LARGEST_COUNT)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
-WORDS = {
+TYPE_WORDS = {
     "array": "a list",
     "bool": "true or false",
     "float": "a number",
@@ -48,7 +48,7 @@ class RecordError(ValueError):
 def refusing(
     source: str | Path, remedy: str, error: type[UnetkitError] = DataError
 ) -> Generator[None, None, None]:
-    """Turns whatever is wrong with a record into one worded error.
+    """Turns errors of reading and checking a record into one error with the name of the file.
 
     Args:
         source: Name of the file.
@@ -67,7 +67,7 @@ def refusing(
         raise error(f"{source} cannot be used ({caught}); {remedy}") from caught
 
 
-def read_json(file: Path, *, largest: int = LARGEST_FILE) -> Any:
+def read_json(file: Path, *, largest: int = LARGEST_RECORD) -> Any:
     """Reads a JSON file in UTF-8.
 
     Args:
@@ -165,7 +165,7 @@ def _describe(raw: Any, kind: Any, message: str) -> str:
 
 
 def _in_words(types: str) -> str:
-    return " or ".join(WORDS.get(name, name) for name in types.split(" | "))
+    return " or ".join(TYPE_WORDS.get(name, name) for name in types.split(" | "))
 
 
 def _locate(raw: Any, kind: Any, path: str) -> tuple[str, Any]:

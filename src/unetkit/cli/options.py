@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from unetkit.training.config import Choices
 
 # Section and key of a configuration that each option sets.
-KEYS = {
+OPTION_KEYS = {
     "images": ("sources", "images"),
     "masks": ("sources", "masks"),
     "channel_axis": ("sources", "channel_axis"),
@@ -197,7 +197,7 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Removes the options in KEYS from a command's options, and parses them.
+    """Removes the options in OPTION_KEYS from a command's options, and parses them.
 
     Returns:
         Values by section and key of a configuration, of those options that are given.
@@ -206,7 +206,7 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ConfigError: The text of an option cannot be parsed.
     """
     sections: dict[str, dict[str, Any]] = {}
-    for name, (section, key) in KEYS.items():
+    for name, (section, key) in OPTION_KEYS.items():
         value = options.pop(name, None)
         if value is not None and value != ():
             parse = PARSERS.get(name)

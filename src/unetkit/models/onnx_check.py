@@ -13,7 +13,7 @@ from pathlib import Path
 
 from unetkit.errors import ModelFileError
 
-LARGEST_FILE = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
+LARGEST_MODEL = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
 OPERATORS = {
     *("Add", "Clip", "Concat", "Conv", "ConvTranspose", "Identity", "Max", "MaxPool", "Min"),
     *("Mul", "Relu", "Reshape", "Slice", "Sub", "Transpose"),
@@ -41,7 +41,7 @@ def require_plain(path: Path) -> bytes:
         ModelFileError: The file is not an ONNX file, or has anything else than known operators and
             their weights.
     """
-    if path.stat().st_size > LARGEST_FILE:
+    if path.stat().st_size > LARGEST_MODEL:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
     content = path.read_bytes()
     if content[4:8] == OWN_FORMAT:

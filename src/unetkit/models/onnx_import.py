@@ -26,7 +26,7 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
 from unetkit.models.unet import FrozenBatchNormalization, UNetConfig, build_unet
 
-LARGEST_FILE = 1 << 30  # bytes; the network of the paper has an eighth of that
+LARGEST_IMPORT = 1 << 30  # bytes; the network of the paper has an eighth of that
 # Operations that keep the features: they change the order of axes, or the edges.
 ARRANGING = {"Identity", "Transpose", "Unsqueeze", "Reshape", "Slice", "Pad"}
 PREPARING = {
@@ -74,10 +74,10 @@ def read_exported(path: str | Path) -> Exported:
         raise DataNotFoundError(
             f"model {path} does not exist; accepted is a run folder or an .onnx file"
         )
-    if path.stat().st_size > LARGEST_FILE:
+    if path.stat().st_size > LARGEST_IMPORT:
         raise ModelFileError(
             f"{path} has {path.stat().st_size / 2**30:.1f} GiB; accepted are .onnx files up to "
-            f"{LARGEST_FILE >> 30} GiB; use the run folder that it was exported from"
+            f"{LARGEST_IMPORT >> 30} GiB; use the run folder that it was exported from"
         )
     try:
         model = onnx.load_model_from_string(path.read_bytes())

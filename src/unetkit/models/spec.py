@@ -27,7 +27,7 @@ from unetkit.errors import ConfigError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 
-FORMAT = 3
+METADATA_FORMAT = 3
 METADATA_KEY = "unetkit"
 MAX_METADATA = 1 << 24  # characters; usual are a few thousand, and 20 per training pair
 DIGEST_BYTES = 6  # beside a million images, another one has an equal digest once in 280 million
@@ -120,16 +120,16 @@ class ModelSpec:
 
     def to_json(self) -> str:
         """Metadata as the JSON text of an exported file."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
+        return json.dumps({"format": METADATA_FORMAT, **asdict(self)}, ensure_ascii=True)
 
 
-Size = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
-Side = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
-MaskValue = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COLOUR)]
-Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
-ShortText = Annotated[str, msgspec.Meta(max_length=200)]
-Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
-Weights = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
+_Side = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
+_MaskValue = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COLOUR)]
+_Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
+_ShortText = Annotated[str, msgspec.Meta(max_length=200)]
+_Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
+_Weights = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
 class _Record(msgspec.Struct, forbid_unknown_fields=True):
@@ -137,30 +137,30 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Pixels(_Record):
-    channels: Side
-    dtype: ShortText
+    channels: _Side
+    dtype: _ShortText
     low: tuple[Finite, ...]
     high: tuple[Finite, ...]
-    channel_axis: ShortText
+    channel_axis: _ShortText
 
 
 class _Classes(_Record):
-    names: tuple[ShortText, ...]
-    values: tuple[MaskValue, ...]
-    background: Size | None
-    border: Size | None
-    colours: tuple[tuple[Byte, Byte, Byte], ...]
-    kind: ShortText
-    ignore: MaskValue | None
-    threshold: MaskValue | None
-    labels: tuple[ShortText, ...]
+    names: tuple[_ShortText, ...]
+    values: tuple[_MaskValue, ...]
+    background: _Size | None
+    border: _Size | None
+    colours: tuple[tuple[_Byte, _Byte, _Byte], ...]
+    kind: _ShortText
+    ignore: _MaskValue | None
+    threshold: _MaskValue | None
+    labels: tuple[_ShortText, ...]
 
 
 class _Scale(_Record):
-    policy: ShortText
-    height: Side
-    width: Side
-    fit: ShortText
+    policy: _ShortText
+    height: _Side
+    width: _Side
+    fit: _ShortText
     factor: Finite
 
 
@@ -170,31 +170,31 @@ class _Normalization(_Record):
 
 
 class _Geometry(_Record):
-    stride: Size
-    smallest_input: Size
-    margin: Size
-    reach_before: Size
-    reach_after: Size
-    tile_before: Size
-    tile_after: Size
+    stride: _Size
+    smallest_input: _Size
+    margin: _Size
+    reach_before: _Size
+    reach_after: _Size
+    tile_before: _Size
+    tile_after: _Size
 
 
 class _Layer(_Record):
-    name: ShortText
-    kind: ShortText
-    output_shape: tuple[Size | None, ...]
-    parameters: Weights
+    name: _ShortText
+    kind: _ShortText
+    output_shape: tuple[_Size | None, ...]
+    parameters: _Weights
 
 
 class _Spec(_Record):
     format: int
-    preset: ShortText
+    preset: _ShortText
     pixels: _Pixels
     classes: _Classes
     scale: _Scale
     normalization: _Normalization
     geometry: _Geometry
-    seen: tuple[Digest, ...]
+    seen: tuple[_Digest, ...]
     layers: tuple[_Layer, ...]
 
 
@@ -214,9 +214,11 @@ def spec_from_json(text: str, source: str) -> ModelSpec:
         if len(text) > MAX_METADATA:
             raise RecordError(f"its metadata has {len(text)} characters")
         raw = parse_json(text)
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        if not isinstance(raw, dict) or raw.get("format") != METADATA_FORMAT:
             found = raw.get("format") if isinstance(raw, dict) else raw
-            raise RecordError(f"its metadata has the format {shorten(found)}, not {FORMAT}")
+            raise RecordError(
+                f"its metadata has the format {shorten(found)}, not {METADATA_FORMAT}"
+            )
         record = convert(raw, _Spec)
         for value in _texts(record):
             if not value.isprintable():

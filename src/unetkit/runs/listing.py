@@ -15,7 +15,7 @@ import msgspec
 
 from unetkit._shared import run_folder
 from unetkit._shared.manifest import read_manifest
-from unetkit._shared.records import LARGEST_NUMBER, convert, read_json, refusing
+from unetkit._shared.records import LARGEST_COUNT, convert, read_json, refusing
 from unetkit.errors import DataNotFoundError, UnetkitError
 from unetkit.evaluation.results import RESULT_NAME
 
@@ -140,7 +140,7 @@ def _text(value: Any) -> str | None:
 def _steps(choices: Mapping[str, Any]) -> int | None:
     training = choices.get("training")
     steps = training.get("steps") if isinstance(training, dict) else None
-    return steps if type(steps) is int and 0 < steps < LARGEST_NUMBER else None
+    return steps if type(steps) is int and 0 < steps < LARGEST_COUNT else None
 
 
 def _minutes(manifest: Mapping[str, Any]) -> float | None:

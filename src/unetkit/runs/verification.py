@@ -148,7 +148,7 @@ def _compare_data(run: Path, data: str | Path | None, display: Display) -> dict[
     except UnetkitError as error:
         if data is not None:
             raise
-        advice = "if the data were moved, give their path with --data"
+        advice = "if the data were moved, name the place with --data"
         return found | {"same": False, "problem": f"{error}; {advice}"}
     return _compare_pairs(found, split, dataset, choices, display)
 

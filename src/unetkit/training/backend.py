@@ -16,7 +16,7 @@ import keras
 from unetkit.errors import ConfigError
 
 CPU = "cpu"
-VARIABLES = (
+ENVIRONMENT_VARIABLES = (
     "TF_ENABLE_ONEDNN_OPTS",
     "ONEDNN_MAX_CPU_ISA",
     "TF_NUM_INTEROP_THREADS",
@@ -98,8 +98,8 @@ def intra_op_threads() -> int:
 
 
 def variables_that_matter() -> dict[str, str]:
-    """Values of the environment variables in VARIABLES that are set; they may change results."""
-    return {name: os.environ[name] for name in VARIABLES if name in os.environ}
+    """Values of the environment variables that may change results and are set."""
+    return {name: os.environ[name] for name in ENVIRONMENT_VARIABLES if name in os.environ}
 
 
 def choose_device(wanted: str | None) -> str:

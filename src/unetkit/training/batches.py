@@ -36,7 +36,7 @@ LOADER_THREADS = 4  # each prepares one batch in advance
 
 
 @dataclass(frozen=True)
-class Cache:
+class PairCache:
     """Decoded pairs at the network's scale, memory-mapped.
 
     Args:
@@ -58,7 +58,7 @@ def build_cache(
     pixels: PixelFormat,
     scale: Scale,
     on_done: Callable[[], object] = lambda: None,
-) -> Cache:
+) -> PairCache:
     """Decodes pairs into two files, and maps these into memory.
 
     Args:
@@ -84,7 +84,7 @@ def build_cache(
             images.write(image.tobytes())
             masks.write(mask.tobytes())
             sizes.append(mask.shape)
-    return Cache(
+    return PairCache(
         _map_arrays(
             folder / "images.bin", pixels.dtype, [(*size, pixels.channels) for size in sizes]
         ),
@@ -161,7 +161,7 @@ class Sampler:
         seed: Seed of order, crops and augmentation.
     """
 
-    cache: Cache
+    cache: PairCache
     scale: Scale
     geometry: Geometry
     pixels: PixelFormat

@@ -1,8 +1,8 @@
-"""Completes what was asked for to the configuration of a run, or refuses it.
+"""Completion of given choices to the configuration of a run.
 
-Arguments and options go before the configuration file; what both leave open is taken from the
-model that training starts from, the preset and the data. Every pair is read before anything is
-trained; an issue that would spoil the training stops it here.
+Arguments and options override the configuration file; open values are taken from the model that
+training starts from, the preset and the data. Every pair is examined before training, and an issue
+that would spoil the training stops it here.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Configuration files and mappings: read, checked key by key, and written.
 
-Whatever gives a configuration from outside (a TOML file, a mapping, the options of a command) is
-checked here once, for unknown keys and wrong types. Whether a value is accepted is decided by its
-section's dataclass, when the section is complete.
+A TOML file, a mapping or the options of a command are checked here once, for unknown keys and wrong
+types. Whether a value is accepted is checked by the dataclass of its section, when the section is
+complete.
 """
 
 import tomllib
@@ -116,6 +116,8 @@ def _converted(name: str, value: Any, kind: Any, source: str) -> Any:
     if isinstance(value, list):
         value = tuple(tuple(inner) if isinstance(inner, list) else inner for inner in value)
     try:
+        if isinstance(value, set | frozenset):  # which msgspec takes for a list
+            raise msgspec.ValidationError("a set has no order")
         converted = msgspec.convert(value, kind)
     except (msgspec.ValidationError, RecursionError, UnicodeError) as error:
         wanted = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)

@@ -1,7 +1,7 @@
 """Cross-validation: K networks, each tested on the fold that it was not trained on.
 
-The metrics are pooled over all folds. A plan in the output folder holds what was asked for, so that
-interrupted folds can be resumed.
+The metrics are pooled over all folds. The output folder has a plan.json with all choices, from
+which an interrupted cross-validation can be resumed.
 """
 
 import json
@@ -52,7 +52,7 @@ class PlanRecord(msgspec.Struct):
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for of all folds; epochs and minutes are those of each."""
+    """Choices of a cross-validation; epochs and minutes are those of each fold."""
 
     folds: int
     epochs: int | None
@@ -70,7 +70,9 @@ def read_plan(file: Path) -> Plan:
     Raises:
         DataError: The file is missing or damaged.
     """
-    remedy = "accepted is a folder of cross_validate; resume its fold-N one by one, or train anew"
+    remedy = (
+        "accepted is a folder of cross_validate; resume each fold-N by itself, or train new folds"
+    )
     try:
         with refusing(file, remedy):
             record = convert(read_json(file), PlanRecord)
@@ -190,7 +192,7 @@ def _train_folds(
             raise DataError(
                 f"{dataset.source} no longer holds the files that {out} was started with: "
                 f"{file.name} would change; accepted are the same files; restore them, or train "
-                "anew"
+                "new folds"
             )
         write_text(file, text)
     write_text(out / run_folder.PLAN, plan.to_json())

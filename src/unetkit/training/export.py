@@ -28,7 +28,7 @@ from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 
-FORMATS = ("onnx",)
+EXPORT_FORMATS = ("onnx",)
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
@@ -63,10 +63,10 @@ def export(
             that of Keras.
     """
     display = display or Display()
-    if format not in FORMATS:
+    if format not in EXPORT_FORMATS:
         raise ConfigError(
-            f"format {format!r} is unknown; accepted are {', '.join(FORMATS)}"
-            f"{did_you_mean(format, FORMATS)}"
+            f"format {format!r} is unknown; accepted are {', '.join(EXPORT_FORMATS)}"
+            f"{did_you_mean(format, EXPORT_FORMATS)}"
         )
     run = Path(model)
     for name in (run_folder.CONFIG, run_folder.WEIGHTS):

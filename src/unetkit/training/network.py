@@ -11,15 +11,15 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from unetkit._shared.display import Display
+from unetkit._shared.pace import WARM_UP_STEPS
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
 from unetkit.models.unet import build_unet
 from unetkit.training.backend import watching_memory
-from unetkit.training.batches import Cache, Sampler
+from unetkit.training.batches import PairCache, Sampler
 from unetkit.training.config import RunConfig, TrainingConfig
 
-WARM_UP_STEPS = 3  # the first steps also trace the graph and fill caches
 CALIBRATION_SECONDS = 6.0
 
 
@@ -172,7 +172,7 @@ def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
     return replace(config, training=half), note
 
 
-def describe_training(config: RunConfig, cache: Cache) -> str:
+def describe_training(config: RunConfig, cache: PairCache) -> str:
     """One line for people about the length, the optimizer and the loss of a training."""
     training = config.training
     samples = training.batch_size * training.accumulation

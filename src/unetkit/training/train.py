@@ -96,9 +96,9 @@ def train(
 ) -> Path:
     """Trains a U-Net on a folder of images and masks.
 
-    Whatever is not given is chosen from the preset and the data. Ctrl-C finishes the current step
-    and saves a checkpoint; `resume` continues from it. Unless `training.deterministic` is false,
-    TensorFlow is set to compute reproducibly in this process.
+    Values that are not given are chosen from the preset and the data. Ctrl-C finishes the current
+    step and saves a checkpoint; `resume` continues from it. Unless `training.deterministic` is
+    false, TensorFlow is set to compute reproducibly in this process.
 
     Args:
         data: Folder or table of pairs; optional if `config` has one.
