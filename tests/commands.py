@@ -1,8 +1,8 @@
 """Commands as a user runs them: each in a process of its own.
 
 Importing TensorFlow takes longer than most of these commands. So the processes are forked, where
-the system allows it, from one that has imported the package and computed nothing; with `fresh=True` an
-interpreter is started instead, as a shell would.
+the system allows it, from one that has imported the package and computed nothing; with
+`fresh=True` an interpreter is started instead, as a shell would.
 """
 
 import multiprocessing
