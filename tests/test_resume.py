@@ -82,9 +82,9 @@ class StopAt(Display):
 def without_pictures():
     """What is drawn and exported at the end takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "_export_best", lambda *arguments: 0.0)
+        patch.setattr(training, "export_best", lambda *arguments: 0.0)
         patch.setattr(Recorder, "draw", lambda *arguments: None)
-        patch.setattr(Recorder, "_draw_cases", lambda *arguments: None)
+        patch.setattr(Recorder, "_draw_examples", lambda *arguments: None)
         yield
 
 

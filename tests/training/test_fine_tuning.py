@@ -154,8 +154,7 @@ class TestStart:
         )
         said = start_from(fresh(config), trained[1], config)
         assert (
-            "its pictures reached it as value x 0.007843 -1, these come as value x 0.003906 +0"
-            in said
+            "its input was normalised as value x 0.007843 -1, here as value x 0.003906 +0" in said
         )
         assert "its scale was native: the picture's own pixels, trained on 32x40, here" in said
         assert "here resize: whole picture to 32x32 (squash)" in said
@@ -167,7 +166,7 @@ class TestStart:
         with pytest.raises(
             ConfigError,
             match=r"has filters \[4, 8\], head_filters 4, that of this run filters \[4, 6\], "
-            r"head_filters 0; accepted is the same network; (train with|write its values)",
+            r"head_filters 0; accepted is the same network; (train with|set its values)",
         ):
             start_from(model, trained[1], config)
         for weight, same in zip(before, model.get_weights(), strict=True):

@@ -364,7 +364,7 @@ class TestBadPairs:
         for name in self.BAD:
             assert sum(name in line for line in lines) == 1
         assert advice == (
-            f"all findings: unetkit check {damaged}; to go on without these files: --skip-bad"
+            f"all issues: unetkit check {damaged}; to go on without these files: --skip-bad"
         )
         assert not (tmp_path / "run").exists()
 

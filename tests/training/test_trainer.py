@@ -50,9 +50,9 @@ def quick(monkeypatch, request):
     """What is drawn and exported at the end has tests of its own."""
     from unetkit.training import train as training
 
-    monkeypatch.setattr(training, "_export_best", lambda *arguments: 0.0)
+    monkeypatch.setattr(training, "export_best", lambda *arguments: 0.0)
     monkeypatch.setattr(Recorder, "draw", lambda *arguments: None)
-    monkeypatch.setattr(Recorder, "_draw_cases", lambda *arguments: None)
+    monkeypatch.setattr(Recorder, "_draw_examples", lambda *arguments: None)
 
 
 def manifest(run):

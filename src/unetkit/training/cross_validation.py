@@ -79,8 +79,8 @@ def read_plan(file: Path) -> Plan:
             choices = parse_choices(record.config, str(file))
             if choices.data is None:
                 raise RecordError("$.config has no key 'data'")
-    except (FileNotFoundError, ConfigError) as error:
-        raise DataError(f"{file} is missing or damaged ({error}); {remedy}") from error
+    except FileNotFoundError as error:
+        raise DataError(f"{file} is missing; {remedy}") from error
     return Plan(record.folds, record.epochs, record.minutes, choices)
 
 
