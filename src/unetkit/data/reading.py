@@ -11,7 +11,7 @@ import numpy as np
 from unetkit._shared.threads import in_order
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import SHOWN, Pair
-from unetkit.data.masks import draw_objects, find_drawing, read_mask, read_raw_mask
+from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import read_image, require_file
 from unetkit.io.pixel_format import PixelFormat
@@ -43,8 +43,8 @@ def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
     Raises:
         DataNotFoundError, DataError: The mask cannot be read.
     """
-    if pair.source.is_drawn:
-        return draw_objects(find_drawing(pair.source), size)
+    if pair.source.is_polygon_file:
+        return fill_objects(find_annotation(pair.source), size)
     return read_raw_mask(pair.mask, pair.page).values
 
 

@@ -209,7 +209,7 @@ def _hash_file(path: Path) -> str:
 def _given_parts(dataset: Dataset, chosen_by: Any) -> Mapping[str, str]:
     """The part that a split file, or else lists or folders, give to each pair."""
     if chosen_by is None:
-        return dataset.parts
+        return dataset.splits
     try:
         names = read_split_names(str(chosen_by))
     except UnetkitError:  # told of with config.toml, which names it

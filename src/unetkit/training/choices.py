@@ -148,8 +148,10 @@ def survey(
         _with_automatic(overrides, found, device),
         epochs=epochs,
     )
-    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.parts.items())
-    how = chosen.split.file or ("as the data say" if dataset.parts else f"seed {chosen.split.seed}")
+    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.splits.items())
+    how = chosen.split.file or (
+        "as the data say" if dataset.splits else f"seed {chosen.split.seed}"
+    )
     display.say(f"data      {dataset.source}: {len(dataset.pairs)} pairs; {counts} ({how})")
     display.say(f"masks     {chosen.classes.kind}: {chosen.classes.describe()}")
     display.say(f"images    {chosen.pixels.describe()}")

@@ -36,7 +36,7 @@ from unetkit.checks.report import class_fractions
 from unetkit.data.augmentation import NO_AUGMENTATION
 from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import IGNORE
-from unetkit.data.splits import Split, split_to_json
+from unetkit.data.splits import split_to_json
 from unetkit.errors import (
     ConfigError,
     DataError,
@@ -264,7 +264,7 @@ def _train_into(
     run: Path, found: DatasetReport, config: RunConfig, minutes: float | None, session: Session
 ) -> Path:
     display = session.display
-    split = found.split or Split((), (), ())
+    split = found.splits
     on_done = display.task("decoding", len(split.train + split.validation))
     caches = {
         name: build_cache(
@@ -306,7 +306,7 @@ def _train_into(
 
 def _write_choices(run: Path, found: DatasetReport, config: RunConfig) -> None:
     write_text(run / run_folder.CONFIG, config_to_toml(config))
-    split = found.split or Split((), (), ())
+    split = found.splits
     if not (run / run_folder.SPLIT).exists():
         write_text(
             run / run_folder.SPLIT,
@@ -340,7 +340,7 @@ def _trainer(
         f"network   {config.preset}, {model.count_params():,} parameters, "
         f"channels in: {config.pixels.channels}, classes out: {len(config.classes)}"
     )
-    split = found.split or Split((), (), ())
+    split = found.splits
     files = [pair.image for pair in split.train]
     trainer = Trainer(
         run, config, model, samplers, files, session.display, session.callbacks, look_seconds
@@ -415,10 +415,10 @@ def _begin(
 
 
 def _data_digest(found: DatasetReport) -> str:
-    split, digests = found.split or Split((), (), ()), found.digests()
+    split, digests = found.splits, found.digests()
     return data_digest(
         PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
-        for part, pairs in split.parts.items()
+        for part, pairs in split.splits.items()
         for pair in pairs
     )
 
@@ -526,7 +526,7 @@ def _describe_training(config: RunConfig, cache: Cache) -> str:
 
 
 def _export_best(run: Path, config: RunConfig, model: keras.Model, found: DatasetReport) -> float:
-    split = found.split or Split((), (), ())
+    split = found.splits
     checked = split.validation[:CHECK_IMAGES]
     pictures = [read_image(pair.image, config.pixels, pair.page) for pair in checked]
     spec = model_spec(config, model, seen_images(run))
