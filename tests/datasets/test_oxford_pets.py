@@ -190,8 +190,8 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("images", "reason"),
         [
-            (pack(*photos("cat_1"), ("../evil.jpg", JPEG)), "a path out of the folder at"),
-            (pack(*photos("cat_1", "cat_1")), "a path that is taken already at"),
+            (pack(*photos("cat_1"), ("../evil.jpg", JPEG)), "a path outside the folder at"),
+            (pack(*photos("cat_1", "cat_1")), "a path that exists already at"),
             (pack(*photos("cat_1"), ("._cat_1", bytes(1 << 23))), "8,388,608 unpacked bytes at"),
             (IMAGES[: len(IMAGES) // 2], "is damaged at"),
         ],

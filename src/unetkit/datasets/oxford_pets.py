@@ -15,8 +15,9 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from unetkit._shared.display import Display
-from unetkit.datasets.download import Archive, Publication, obtain_archives, unpack_archive
+from unetkit.datasets.download import Archive, Publication, obtain_archives
 from unetkit.datasets.synthetic_pets import whole_folder
+from unetkit.datasets.unpacking import unpack_archive
 from unetkit.errors import DataError
 
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
