@@ -179,7 +179,7 @@ def test_masks_of_another_size_are_found(data):
     issue = only(found, "mismatched", "error")
     assert (issue.names, issue.removable) == (("photo_04",), True)
     assert "24x30 and mask" in issue.text
-    assert issue.remedy == "draw the mask on this picture, or remove the pair"
+    assert issue.remedy == "draw the mask on this image, or remove the pair"
     assert list(found.skippable()) == ["photo_04"]
     assert len(found.good) == COUNT - 1
     assert "photo_04" not in {p.name for part in found.split.splits.values() for p in part}

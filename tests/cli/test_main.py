@@ -290,7 +290,7 @@ class TestUsage:
 
     def test_a_value_to_ignore_that_is_none(self, folder):
         text = failure("check", folder, "--ignore", "white", code=2)
-        assert "--ignore holds the value 'white'; accepted are whole numbers and colours" in text
+        assert "--ignore has the value 'white'; accepted are whole numbers and colours" in text
 
     def test_predict_asks_for_a_model(self):
         assert "no model is named" in failure("predict", "x.jpg", code=2)

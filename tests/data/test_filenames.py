@@ -15,7 +15,7 @@ from unetkit.data.filenames import (
     common_start,
     likely_masks,
     numbered_stem,
-    place_of,
+    parse_path,
     split_of,
     stem_by,
     stem_role,
@@ -48,7 +48,7 @@ OF_NEITHER = "cats imagine masked unlabelled segovia targeted 01 st testament"
 
 
 def places(*paths):
-    return [place_of(PurePosixPath(path)) for path in paths]
+    return [parse_path(PurePosixPath(path)) for path in paths]
 
 
 class TestRoles:
@@ -79,7 +79,7 @@ class TestRoles:
 
     def test_folders_that_all_files_lie_in_can_be_left_out(self):
         path = PurePosixPath("set_with_gt/train/benign/a.png")
-        place = place_of(path, skip=2)
+        place = parse_path(path, skip=2)
         assert (place.role, place.split, place.full, place.path) == ("", "", ("benign",), path)
 
 
@@ -162,7 +162,7 @@ class TestKeys:
 
     @given(st.lists(NAMES, min_size=1, max_size=4))
     def test_any_path_can_be_read(self, names):
-        place = place_of(PurePosixPath(*(name.replace("..", "-") for name in names)))
+        place = parse_path(PurePosixPath(*(name.replace("..", "-") for name in names)))
         assert len(place.full) <= len(names)
         assert place.role in ("image", "mask", "")
 

@@ -60,7 +60,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
 
 def test_a_mask_drawn_on_the_picture_before_it_was_turned_is_told_so(tmp_path):
     pair = write_pair(tmp_path)
-    with pytest.raises(DataError, match=r"is 2x3 \(turned as its EXIF tag says\) and mask"):
+    with pytest.raises(DataError, match=r"is 2x3 \(rotated by its EXIF tag\) and mask"):
         require_same_size(pair, (2, 3), (3, 2))
     require_same_size(pair, (2, 3), (2, 3))
 

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from unetkit.data.tables import Row, read_lists, read_table
+from unetkit.data.tables import TableRow, read_lists, read_table
 from unetkit.errors import DataError
 
 NAMES = ("a", "b", "c", "d")
@@ -137,8 +137,8 @@ class TestTables:
             "image,mask,name,part,group\na.jpg,m/a.png,cat,Val,p1\nb.jpg,/x/b.png,,,\n",
         )
         assert read_table(path) == [
-            Row("cat", path.parent / "a.jpg", path.parent / "m/a.png", "validation", "p1"),
-            Row("b", path.parent / "b.jpg", Path("/x/b.png"), "", ""),
+            TableRow("cat", path.parent / "a.jpg", path.parent / "m/a.png", "validation", "p1"),
+            TableRow("b", path.parent / "b.jpg", Path("/x/b.png"), "", ""),
         ]
 
     @pytest.mark.parametrize(
@@ -154,12 +154,12 @@ class TestTables:
     )
     def test_usual_ways_to_write_a_table(self, tmp_path, file, text):
         rows = read_table(write(tmp_path / file, text, newline=""))
-        assert rows == [Row("a", tmp_path / "a.jpg", tmp_path / "a.png", "", "")]
+        assert rows == [TableRow("a", tmp_path / "a.jpg", tmp_path / "a.png", "", "")]
 
     def test_paths_of_windows_are_understood(self, tmp_path):
         rows = read_table(write(tmp_path / "t.csv", "image,mask\nimages\\a.jpg,masks\\a.png\n"))
         assert rows == [
-            Row("images/a", tmp_path / "images/a.jpg", tmp_path / "masks/a.png", "", "")
+            TableRow("images/a", tmp_path / "images/a.jpg", tmp_path / "masks/a.png", "", "")
         ]
 
     def test_the_first_of_several_known_columns_counts(self, tmp_path):

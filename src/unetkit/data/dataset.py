@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import Place, likely_masks, split_of
+from unetkit.data.filenames import PathInfo, likely_masks, split_of
 from unetkit.data.masks import MASK_SUFFIXES, MaskSource
 from unetkit.data.pairing import (
     SHOWN,
@@ -32,7 +32,7 @@ from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import count_pictures, sniff
 
 MAX_FILES = 5_000_000
-COLOURS = 3  # number of pages that may be either the channels of one image or three images
+COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
 LAYOUTS = (
     "images/ with masks/, labels/, annotations/ or trimaps/; masks beside the images, as in "
     "cat.jpg and cat_mask.png; or a .csv of pairs"
@@ -258,12 +258,12 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
         return [pair]  # reading it will raise the error
     if pages == masks == 1:
         return [pair]
-    if masks == 1 and pages != COLOURS and sniff(pair.image) == "TIFF":
+    if masks == 1 and pages != COLOUR_CHANNELS and sniff(pair.image) == "TIFF":
         return [pair]
     if pages == masks:
         return [replace(pair, name=f"{pair.name}_p{i:03d}", page=i) for i in range(pages)]
     text = f"{pair.image} has {pages} pages and its mask {pair.mask} has {masks}"
-    if (pages, masks) == (COLOURS, 1):
+    if (pages, masks) == (COLOUR_CHANNELS, 1):
         text += " (use --channel-axis first if they are the channels of one image)"
     problems.append(Problem("pages", text, (pair.image, pair.mask)))
     return []
@@ -323,17 +323,17 @@ def _no_pairs(
     )
 
 
-def _perhaps(images: Iterable[Place], others: Iterable[Place], sources: Sources) -> str:
+def _perhaps(images: Iterable[PathInfo], others: Iterable[PathInfo], sources: Sources) -> str:
     """Values of --masks that may be right, as the end of an error sentence."""
     likely = likely_masks(list(images), list(others))
     patterns = [pattern for pattern in likely if pattern != sources.masks][:SHOWN]
     return f", perhaps {' or '.join(f'--masks {p!r}' for p in patterns)}" if patterns else ""
 
 
-def _one_mask_per_object(found: Found) -> list[Place]:
+def _one_mask_per_object(found: Found) -> list[PathInfo]:
     """Masks in the folder of one image that has several, if each image has its own folder."""
     images = Counter((place.split, place.full) for place in found.images.values())
-    masks: dict[tuple[str, tuple[str, ...]], list[Place]] = defaultdict(list)
+    masks: dict[tuple[str, tuple[str, ...]], list[PathInfo]] = defaultdict(list)
     for place in found.masks.values():
         masks[place.split, place.full].append(place)
     if len(images) < 2 or max(images.values()) > 1:

@@ -72,7 +72,7 @@ _COMPOUND = re.compile(rf"({_SPLITS})({_ROLES})|({_ROLES})({_SPLITS})")
 
 
 @dataclass(frozen=True)
-class Place:
+class PathInfo:
     """Role, split, folders and stem of a file.
 
     Args:
@@ -102,16 +102,16 @@ class Place:
     given: str = ""
 
 
-def place_of(path: PurePosixPath, skip: int = 0) -> Place:
+def parse_path(path: PurePosixPath, skip: int = 0) -> PathInfo:
     """Returns role, split, folders and stem of a file.
 
     Args:
         path: Path relative to the data folder.
         skip: Number of outer folders to disregard, since all files are in them.
 
-    >>> place_of(PurePosixPath("train/masks/slide 7/cell_mask.png")).role
+    >>> parse_path(PurePosixPath("train/masks/slide 7/cell_mask.png")).role
     'mask'
-    >>> place_of(PurePosixPath("01_GT/SEG/man_seg002.tif")).full
+    >>> parse_path(PurePosixPath("01_GT/SEG/man_seg002.tif")).full
     ('01',)
     """
     role = split = ""
@@ -139,7 +139,7 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
             of_splits = [word for word in words if own and word in SPLIT_WORDS]
             full_pattern.append(_starred(folder, [*rest, *of_splits]))
             bare_pattern.append(_starred(folder, of_splits))
-    return Place(
+    return PathInfo(
         path=path,
         role=role,
         split=split,
@@ -232,7 +232,7 @@ def split_of(path: PurePosixPath) -> str:
     'validation'
     """
     named = [_FOLDER_SPLITS[word] for word in _words(path.stem) if word in _FOLDER_SPLITS]
-    return named[-1] if named else place_of(path).split
+    return named[-1] if named else parse_path(path).split
 
 
 def without_splits(path: PurePosixPath) -> str:
@@ -328,7 +328,7 @@ def stem_by(pattern: str, name: str) -> str:
     return ""
 
 
-def likely_masks(images: Sequence[Place], others: Sequence[Place]) -> list[str]:
+def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list[str]:
     """Returns patterns that would make some of the other files masks of the images, best first.
 
     A pattern is an addition to the names of images, as in "*_L.png", or a folder with files of the

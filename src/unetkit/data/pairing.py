@@ -17,13 +17,13 @@ from typing import NamedTuple
 from unetkit.data.annotations import formats
 from unetkit.data.classes import CLASS_FILES
 from unetkit.data.filenames import (
-    Place,
+    PathInfo,
     affix_of,
     bare_image_stem,
     bare_mask_stem,
     common_start,
     numbered_stem,
-    place_of,
+    parse_path,
     split_of,
     stem_by,
     stem_role,
@@ -94,8 +94,8 @@ class Found:
         documents: Polygon files of many images.
     """
 
-    images: dict[PurePosixPath, Place] = field(default_factory=dict)
-    masks: dict[PurePosixPath, Place] = field(default_factory=dict)
+    images: dict[PurePosixPath, PathInfo] = field(default_factory=dict)
+    masks: dict[PurePosixPath, PathInfo] = field(default_factory=dict)
     documents: list[PurePosixPath] = field(default_factory=list)
 
 
@@ -121,7 +121,7 @@ def sort_files(
     # Words in folders that all files have in common do not count: in "dataset_with_gt/..." not
     # every file is a mask.
     skip = common_start(path.parts[:-1] for path in (*image_files, *polygons))
-    places = {path: place_of(path, skip) for path in image_files}
+    places = {path: parse_path(path, skip) for path in image_files}
     if sources.masks is not None:
         found.masks = _chosen(places, sources.masks)
     else:
@@ -137,7 +137,7 @@ def sort_files(
         beside = _take_beside(found.images)
         if sources.masks is None:
             found.masks |= beside
-    polygon_places = {path: place_of(path, skip) for path in polygons}
+    polygon_places = {path: parse_path(path, skip) for path in polygons}
     if sources.masks is not None:
         polygon_places = _chosen(polygon_places, sources.masks)
     found.masks |= polygon_places
@@ -175,12 +175,14 @@ def _polygon_files(
             problems.append(Problem("polygons", str(error), (folder / path,)))
             continue
         if format is not None:
-            has_many_images = formats.FORMATS[format].has_many_images
+            has_many_images = formats.ANNOTATION_FORMATS[format].has_many_images
             (found.documents if has_many_images else single).append(path)
     return single
 
 
-def _chosen(places: Mapping[PurePosixPath, Place], pattern: str) -> dict[PurePosixPath, Place]:
+def _chosen(
+    places: Mapping[PurePosixPath, PathInfo], pattern: str
+) -> dict[PurePosixPath, PathInfo]:
     """Files that fit the user's pattern, each with the stem that the pattern gives."""
     return {
         path: replace(place, given=stem_by(pattern, path.name))
@@ -194,7 +196,7 @@ def _fits(path: PurePosixPath, pattern: str) -> bool:
     return fnmatch.fnmatchcase(path.as_posix(), f"*{literal}*")
 
 
-def _take_beside(images: dict[PurePosixPath, Place]) -> dict[PurePosixPath, Place]:
+def _take_beside(images: dict[PurePosixPath, PathInfo]) -> dict[PurePosixPath, PathInfo]:
     """Removes masks beside their images, as in cat.jpg and cat_mask.png, and returns them."""
     partners = {
         (path.parent, stem)
@@ -215,7 +217,7 @@ def _take_beside(images: dict[PurePosixPath, Place]) -> dict[PurePosixPath, Plac
     return taken
 
 
-def _sample_folders(images: Iterable[Place], masks: Iterable[Place]) -> set[PurePosixPath]:
+def _sample_folders(images: Iterable[PathInfo], masks: Iterable[PathInfo]) -> set[PurePosixPath]:
     """Folders of one sample each: one file named "image" or a synonym, and one named "mask"."""
     counts = [
         Counter(
@@ -252,14 +254,14 @@ def _name_by_folder(found: Found) -> None:
 # For each pattern of masks: images, and the masks that match each of them.
 Matched = dict[str, dict[PurePosixPath, list[PurePosixPath]]]
 # Which folders of image and mask are compared, most literal first. "full" and "bare" are fields of
-# `Place`; "loose" compares by `_may_belong`.
+# `PathInfo`; "loose" compares by `_may_belong`.
 _Ways = tuple[tuple[str, str], ...]
 _LITERAL: _Ways = (("full", "full"), ("full", "bare"), ("bare", "full"))
 _LENIENT: _Ways = (("bare", "bare"), ("loose", "loose"))
 
 
 # A mask, the images that it may belong to, and its pattern.
-_Hit = tuple[Place, list[Place], str]
+_Hit = tuple[PathInfo, list[PathInfo], str]
 
 
 class _Outer(NamedTuple):
@@ -313,14 +315,14 @@ def _match_places(found: Found, sources: Sources) -> Matched:
     """
     matched: Matched = defaultdict(lambda: defaultdict(list))
     outer = _outer_folders(found, sources)
-    waiting: dict[PurePosixPath, list[Place]] = defaultdict(list)
+    waiting: dict[PurePosixPath, list[PathInfo]] = defaultdict(list)
     for path, place in found.masks.items():
         waiting[path.parent].append(place)
     # "images_a" and "masks_b" may belong together, unless "images_b" or "masks_a" exist, too.
     ambiguous = _ambiguous(found.images.values()) | _ambiguous(found.masks.values())
     for ways in (_LITERAL, _LENIENT):
         taken = {image.parent for images in matched.values() for image in images}
-        index: dict[tuple[str, ...], list[Place]] = defaultdict(list)
+        index: dict[tuple[str, ...], list[PathInfo]] = defaultdict(list)
         for path, place in found.images.items():
             is_ambiguous = _folders(place, "bare") in ambiguous
             if ways == _LITERAL or not (path.parent in taken or is_ambiguous):
@@ -352,7 +354,7 @@ def _settle_numbers(hits: list[_Hit]) -> list[_Hit]:
     return settled
 
 
-def _image_keys(place: Place, ways: _Ways) -> dict[tuple[str, ...], None]:
+def _image_keys(place: PathInfo, ways: _Ways) -> dict[tuple[str, ...], None]:
     """Keys of an image in the index, each once."""
     stems = [("stem", stem) for stem in (place.given, place.stem) if stem]
     stems.append(("bare stem", bare_image_stem(place.stem)))
@@ -363,7 +365,7 @@ def _image_keys(place: Place, ways: _Ways) -> dict[tuple[str, ...], None]:
     )
 
 
-def _ambiguous(places: Iterable[Place]) -> set[tuple[str, ...]]:
+def _ambiguous(places: Iterable[PathInfo]) -> set[tuple[str, ...]]:
     """Bare folders that stand for several full ones."""
     full: dict[tuple[str, ...], set[tuple[str, ...]]] = defaultdict(set)
     for place in places:
@@ -371,25 +373,25 @@ def _ambiguous(places: Iterable[Place]) -> set[tuple[str, ...]]:
     return {bare for bare, several in full.items() if len(several) > 1}
 
 
-def _folders(place: Place, flavour: str) -> tuple[str, ...]:
+def _folders(place: PathInfo, flavour: str) -> tuple[str, ...]:
     if flavour == "loose":
         return ()
     return place.split, *map(to_words, place.full if flavour == "full" else place.bare)
 
 
 def _find(
-    mask: Place,
+    mask: PathInfo,
     way: tuple[str, str],
-    index: Mapping[tuple[str, ...], list[Place]],
+    index: Mapping[tuple[str, ...], list[PathInfo]],
     outer: _Outer,
     sources: Sources,
-) -> tuple[list[Place], str]:
+) -> tuple[list[PathInfo], str]:
     """Images that match a mask, by the most literal of its stems, and the pattern of the mask."""
     flavour, own = way
     is_polygon_file = mask.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
     ending = "*" + mask.path.suffix if is_polygon_file else ""
 
-    def named(stem: str) -> list[Place]:
+    def named(stem: str) -> list[PathInfo]:
         for which in ("stem", "bare stem") if stem else ():
             images = index.get((flavour, which, stem, *_folders(mask, own)), [])
             if flavour == "loose":
@@ -412,7 +414,7 @@ def _find(
     return [], ""
 
 
-def _may_belong(image: Place, mask: Place, outer: _Outer) -> bool:
+def _may_belong(image: PathInfo, mask: PathInfo, outer: _Outer) -> bool:
     """Whether image and mask are in folders of the same name, or one of them is in no folder."""
     if image.split and mask.split and image.split != mask.split:
         return False
@@ -465,7 +467,7 @@ def _named(
     for is_nearer in (
         lambda path: path.parts[-len(wanted.parts) :] == wanted.parts,
         lambda path: path.parent == document.parent,
-        lambda path: place_of(path).split == split_of(document),
+        lambda path: parse_path(path).split == split_of(document),
     ):
         images = [path for path in images if is_nearer(path)] or images
     return images

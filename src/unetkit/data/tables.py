@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import SPLIT_WORDS, place_of
+from unetkit.data.filenames import SPLIT_WORDS, parse_path
 from unetkit.errors import DataError, did_you_mean
 from unetkit.io.images import IMAGE_SUFFIXES
 
@@ -46,7 +46,7 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """A row of a table of pairs.
 
     Args:
@@ -87,7 +87,7 @@ def read_lists(folder: Path, files: Sequence[PurePosixPath], names: Sequence[str
     sources: dict[str, PurePosixPath] = {}
     categories: dict[str, str] = {}
     # Pascal VOC has lists for each of its tasks: ImageSets/Segmentation beside ImageSets/Main.
-    lists = [path for path in lists if place_of(path).role == "mask"] or lists
+    lists = [path for path in lists if parse_path(path).role == "mask"] or lists
     # Where all three exist, trainval.txt repeats train.txt and val.txt, which take precedence.
     lists.sort(key=lambda path: (path.name.lower() == "trainval.txt", path.as_posix()))
     for path in lists:
@@ -154,7 +154,7 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[TableRow]:
     """Reads a table of pairs with the columns image and mask, and perhaps name, split and group.
 
     Args:
@@ -178,7 +178,7 @@ def read_table(path: Path) -> list[Row]:
             "mask"
         ) from error
     columns = _columns(path, reader.fieldnames or ())
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     seen: dict[str, int] = {}
     for number, fields in table:
         values = {key: (fields.get(column) or "").strip() for key, column in columns.items()}
@@ -198,7 +198,7 @@ def read_table(path: Path) -> list[Row]:
         seen[name] = number
         split = _parse_split(path, number, values.get("split", ""))
         group = values.get("group", "")
-        rows.append(Row(name, path.parent / image, path.parent / mask, split, group))
+        rows.append(TableRow(name, path.parent / image, path.parent / mask, split, group))
     return rows
 
 

@@ -4,8 +4,8 @@ The format follows from the content. Every shape is read or refused with its fil
 skipped, because a mask that misses an object trains a wrong model without any sign of it. Files
 may come from anyone: size, nesting, numbers and types are checked before use.
 
-A format is a file of this package and an entry in FORMATS. Which image an annotation belongs to is
-decided by `masks` and `pairing`, which number a label gets by `classes`.
+A format is a file of this package and an entry in ANNOTATION_FORMATS. `masks` and `pairing` decide
+which image an annotation belongs to, `classes` which value a label gets.
 """
 
 from collections import Counter
@@ -46,7 +46,7 @@ class AnnotationFormat:
 
 _JSON = (".json", ".geojson")
 # In the order in which they are tried.
-FORMATS: dict[str, AnnotationFormat] = {
+ANNOTATION_FORMATS: dict[str, AnnotationFormat] = {
     "geojson": AnnotationFormat("GeoJSON (features)", _JSON, is_geojson, read_geojson),
     "coco": AnnotationFormat("COCO (instances)", _JSON, is_coco, read_coco, has_many_images=True),
     "labelme": AnnotationFormat("LabelMe", _JSON, is_labelme, read_labelme),
@@ -55,7 +55,7 @@ FORMATS: dict[str, AnnotationFormat] = {
     ),
 }
 ANNOTATION_SUFFIXES = tuple(
-    dict.fromkeys(suffix for format in FORMATS.values() for suffix in format.suffixes)
+    dict.fromkeys(suffix for format in ANNOTATION_FORMATS.values() for suffix in format.suffixes)
 )
 
 
@@ -64,7 +64,7 @@ class AnnotationFile:
     """Content of an annotation file.
 
     Args:
-        format: Key of the format in FORMATS.
+        format: Key of the format in ANNOTATION_FORMATS.
         labels: Labels that the file lists, in its order, used or not (COCO, CVAT); of formats that
             list none (LabelMe, GeoJSON), those that occur, sorted.
         annotations: One for each image, including images without a shape.
@@ -76,7 +76,7 @@ class AnnotationFile:
 
 
 def annotation_format(path: str | Path) -> str | None:
-    """Returns the format of a file by its content, as a key of FORMATS; None if it is another.
+    """Returns the format of a file, a key of ANNOTATION_FORMATS; None if its content is of none.
 
     Raises:
         DataNotFoundError: The file does not exist.
@@ -100,12 +100,12 @@ def read_annotations(path: str | Path) -> AnnotationFile:
         document = _load(path)
         format = _recognise(document, path)
         if format is None:
-            *titles, last = (known.title for known in FORMATS.values())
+            *titles, last = (known.title for known in ANNOTATION_FORMATS.values())
             raise DataError(
                 f"it is of no known format; accepted are {', '.join(titles)} and {last}; export in "
                 "one of these"
             )
-        labels, annotations = FORMATS[format].read(document)
+        labels, annotations = ANNOTATION_FORMATS[format].read(document)
         for name, count in Counter(each.image for each in annotations).most_common(1):
             if count > 1:
                 raise DataError(
@@ -117,7 +117,7 @@ def read_annotations(path: str | Path) -> AnnotationFile:
 
 def _load(path: Path) -> Any:
     suffix = path.suffix.lower()
-    for format in FORMATS.values():
+    for format in ANNOTATION_FORMATS.values():
         if suffix in format.suffixes:
             return format.load(path)
     raise refusal("the suffix", suffix, f"are {', '.join(ANNOTATION_SUFFIXES)}", "export it again")
@@ -125,5 +125,7 @@ def _load(path: Path) -> Any:
 
 def _recognise(document: Any, path: Path) -> str | None:
     suffix = path.suffix.lower()
-    candidates = ((name, format) for name, format in FORMATS.items() if suffix in format.suffixes)
-    return next((name for name, format in candidates if format.matches(document, suffix)), None)
+    for name, format in ANNOTATION_FORMATS.items():
+        if suffix in format.suffixes and format.matches(document, suffix):
+            return name
+    return None
