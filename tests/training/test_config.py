@@ -266,7 +266,7 @@ class TestFile:
             ("sources", {"skip_bad": 1}, "skip_bad in .* is 1; accepted is bool"),
             ("sources", {"masks": ["GT"]}, "masks in .*; accepted is str"),
             ("split", {"group_by": "("}, "group_by is '\\(', which is not a regular expression"),
-            ("split", {"test_fraction": 1.0}, "test_fraction 1.0; accepted are shares"),
+            ("split", {"test_fraction": 1.0}, "test_fraction 1.0; accepted are fractions"),
             ("split", {"file": 5}, "file in .* is 5; accepted is str"),
             ("classes", {"background": 7}, "background is class 7; accepted are indices"),
             ("classes", {"colours": [[1, 2, 999]] * 3}, "colours are .*; accepted are three whole"),

@@ -171,7 +171,7 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
 
     def refuse(error: OSError) -> None:
         path = Path(error.filename or folder)
-        text = f"folder {path} cannot be read ({error.strerror}); its files are not used"
+        text = f"folder {path} cannot be read ({error.strerror}); its files are left out"
         problems.append(Problem("folder", text, (path,)))
 
     waiting = [folder]
