@@ -12,7 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from unetkit._shared.display import Display
-from unetkit.datasets.download import MIB, Archive, Publication
+from unetkit.datasets.download import Archive, Publication
+from unetkit.datasets.unpacking import MIB
 
 LIMIT = 8 * MIB  # of unpacked bytes, in these tests
 

@@ -43,7 +43,6 @@ TRAINING_LIBRARIES = (
     "tomli_w",
     "tf2onnx",
     "onnx",
-    "pooch",
     "requests",
     "urllib3",
     "h5py",

@@ -253,7 +253,7 @@ class TestTroubleshooting:
             ((0, 1, 2, 255), (), "masks in … have values that are no class"),
             ((0,), (), "the masks in … hold only the value 0"),
             ((0, 1), ("--group-by", "photo"), "… has too few groups"),
-            ((0, 1), ("--masks", "other"), "… holds no masks"),
+            ((0, 1), ("--masks", "other"), "… contains no masks"),
         ],
     )
     def test_a_message_is_what_the_command_line_says(self, tmp_path, values, options, beginning):

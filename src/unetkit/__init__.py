@@ -75,7 +75,6 @@ _FROM_TRAIN_EXTRA = (
     "matplotlib",
     "h5py",
     "psutil",
-    "pooch",
     "requests",
     "urllib3",
     "skimage",

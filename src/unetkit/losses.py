@@ -1,12 +1,12 @@
-"""Losses on logits that leave ignored pixels out, each with class weights, and sums of them.
+"""Losses on logits that exclude ignored pixels, with class weights, and weighted sums of losses.
 
-Cross-entropy judges each pixel by itself; Dice judges each class by its overlap, whatever its
-share of the picture. Their sum trains well on thin and rare classes without losing calibration.
-Tversky, focal and boundary loss move the weight to what is missed, what is hard, and contours.
+Cross-entropy evaluates each pixel by itself; Dice evaluates the overlap of each class, whatever
+fraction of the image it fills. Their sum works well for thin and rare classes and keeps the
+calibration. Tversky, focal and boundary loss give more weight to missed pixels, to hard pixels, and
+to contours.
 
-All arithmetic is float32, whatever the network computes in, with operations that every backend of
-Keras has. `balanced_weights` proposes class weights; who counts pixels and asks for them is left to
-training.
+All arithmetic is in float32, whatever the network's type, with operations that every backend of
+Keras has. `balanced_weights` computes class weights from pixel counts, which training provides.
 """
 
 import math
@@ -22,18 +22,18 @@ from unetkit.data.scale import IGNORE
 from unetkit.errors import ConfigError, did_you_mean
 
 Weights = Sequence[float] | None
-BAND = 2  # pixels at the network's scale, chessboard distance: contours drawn by hand err so far
-NOBODY = -1.0 - IGNORE  # below every label and its negative
-LEAST_TOTAL = 1e-30  # of weights; sums below count as 0, before 1 / sum overflows
-MOST_TIMES = 10.0  # the median class's weight, and a tenth of it
+BAND = 2  # pixels, chessboard distance: typical error of contours drawn by hand
+UNLABELLED_VALUE = -1.0 - IGNORE  # less than every label and its negative
+LEAST_TOTAL = 1e-30  # sums of weights below it count as 0, because 1 / sum would overflow
+LARGEST_RATIO = 10.0  # of a class weight to that of the median class, or the inverse
 
 
 def _labels_and_weights(
     mask: KerasTensor, logits: KerasTensor, class_weights: Weights
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Labels with ignored pixels set to class 0, and weights that are 0 there.
+    """Labels, (B, H, W) int32, and pixel weights, (B, H, W) float32.
 
-    Other pixels have their true class's weight, else 1; both (B, H, W), int32 and float32.
+    Ignored pixels have label 0 and weight 0; others have the weight of their class, or 1.
     """
     labels = ops.cast(mask, "int32")
     kept = ops.not_equal(labels, IGNORE)
@@ -44,19 +44,19 @@ def _labels_and_weights(
 
 
 def _relative(class_weights: Sequence[float], num_classes: int) -> KerasTensor:
-    """Class weights as (K,) float32 whose largest is 1, since only their ratios matter."""
+    """Class weights as (K,) float32, scaled to a maximum of 1, since only ratios matter."""
     require_class_weights(class_weights)
     if len(class_weights) != num_classes:
         raise ConfigError(
             f"class_weights has length {len(class_weights)}; accepted is one weight for each of "
-            f"the {num_classes} classes; give {num_classes}, or none"
+            f"the {num_classes} classes"
         )
     weights = np.array(class_weights, np.float64)
     return ops.convert_to_tensor((weights / weights.max()).astype(np.float32))
 
 
 def _mean(values: KerasTensor, weights: KerasTensor) -> KerasTensor:
-    """sum(w v) / sum(w); 0 where nothing has a weight."""
+    """Weighted mean, sum(w v) / sum(w); 0 if all weights are 0."""
     total = ops.sum(weights)
     return ops.sum(values * weights) / ops.where(total > LEAST_TOTAL, total, 1.0)
 
@@ -71,20 +71,20 @@ def _pixel_losses(labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
 def cross_entropy(
     mask: KerasTensor, logits: KerasTensor, class_weights: Weights = None
 ) -> KerasTensor:
-    """Mean cross-entropy over the pixels that count.
+    """Mean cross-entropy over all pixels that are not ignored.
 
         sum_i w_i (-log p_i) / sum_i w_i, p_i the probability of pixel i's true class
 
     Args:
-        mask: (B, H, W) integer class indices, or IGNORE.
-        logits: (B, H, W, K), of any float type.
-        class_weights: K numbers from 0 up: w_i of each true class. None for 1.
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        logits: Logits, (B, H, W, K), any float type.
+        class_weights: Weight w_i of pixels of each true class, K numbers from 0 up; None for 1.
 
     Returns:
-        A float32 scalar, 0 or more; 0 where no pixel counts.
+        A float32 scalar, 0 or more; 0 if all weights are 0.
 
     Raises:
-        ConfigError: `class_weights` is not accepted, or not of length K.
+        ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
     """
     labels, weights = _labels_and_weights(mask, logits, class_weights)
     return _mean(_pixel_losses(labels, logits), weights)
@@ -94,18 +94,28 @@ def cross_entropy(
 def focal_loss(
     mask: KerasTensor, logits: KerasTensor, class_weights: Weights = None, *, gamma: float = 2.0
 ) -> KerasTensor:
-    """Cross-entropy in which pixels that are right already count for little.
+    """Cross-entropy with less weight on pixels that are predicted well.
 
         sum_i w_i (1 - p_i)^gamma (-log p_i) / sum_i w_i
 
-    Arguments, value and errors as `cross_entropy`'s, which it is for a gamma of 0.
+    Args:
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        logits: Logits, (B, H, W, K), any float type.
+        class_weights: Weight w_i of pixels of each true class, K numbers from 0 up; None for 1.
+        gamma: Exponent, 0 or more; 0 gives `cross_entropy`.
 
-    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equation 4, over the
-    classes of a softmax and with a mean in place of their sum.
+    Returns:
+        A float32 scalar, 0 or more; 0 if all weights are 0.
+
+    Raises:
+        ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
+
+    Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equation 4, with a
+    softmax over classes, and the mean in place of the sum.
     """
     labels, weights = _labels_and_weights(mask, logits, class_weights)
     losses = _pixel_losses(labels, logits)
-    # Kept above 0, where a power below 1 would have no finite gradient.
+    # Above 0, where powers less than 1 have no finite gradient.
     missing = ops.maximum(-ops.expm1(-losses), 1e-7)
     return _mean(ops.power(missing, gamma) * losses, weights)
 
@@ -114,15 +124,21 @@ def focal_loss(
 def boundary_cross_entropy(
     mask: KerasTensor, logits: KerasTensor, class_weights: Weights = None
 ) -> KerasTensor:
-    """Mean cross-entropy over the pixels near a pixel of another class.
+    """Mean cross-entropy over the pixels within BAND pixels of a pixel of another class.
 
-    Near is within BAND pixels of the mask, by chessboard distance and on either side of the
-    contour. Ignored pixels belong to no class: a border between one class and them is no contour.
+    Distances are chessboard distances in the mask, on both sides of a contour. Ignored pixels
+    belong to no class, so that there is no contour between them and a class.
 
-    Arguments and errors as `cross_entropy`'s.
+    Args:
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        logits: Logits, (B, H, W, K), any float type.
+        class_weights: Weight of pixels of each true class, K numbers from 0 up; None for 1.
 
     Returns:
-        A float32 scalar, 0 or more; 0 where there is no contour.
+        A float32 scalar, 0 or more; 0 without a contour.
+
+    Raises:
+        ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
     """
     labels, weights = _labels_and_weights(mask, logits, class_weights)
     weights = weights * ops.cast(_near_another_class(mask), "float32")
@@ -132,19 +148,19 @@ def boundary_cross_entropy(
 def _near_another_class(mask: KerasTensor) -> KerasTensor:
     """Whether labels differ within BAND pixels, (B, H, W) bool; ignored pixels have no label.
 
-    The largest label around a pixel and the smallest (the largest negative) differ just where two
-    classes meet: two maps to look at, however many classes there are.
+    The largest label around a pixel and the smallest (the negative of the largest negative) differ
+    exactly where two classes meet; this takes two maximum filters for any number of classes.
     """
     labels = ops.cast(mask, "float32")
     ignored = ops.equal(labels, IGNORE)
-    largest = _largest_around(ops.where(ignored, NOBODY, labels))
-    return ops.not_equal(largest, -_largest_around(ops.where(ignored, NOBODY, -labels)))
+    largest = _largest_around(ops.where(ignored, UNLABELLED_VALUE, labels))
+    return ops.not_equal(largest, -_largest_around(ops.where(ignored, UNLABELLED_VALUE, -labels)))
 
 
 def _largest_around(values: KerasTensor) -> KerasTensor:
-    """The largest within BAND pixels of each, (B, H, W); faster on a processor than pooling."""
+    """Maximum filter over BAND pixels in each direction, (B, H, W); faster on CPU than pooling."""
     sides = (BAND, BAND)
-    padded = ops.pad(values, ((0, 0), sides, sides), constant_values=NOBODY)
+    padded = ops.pad(values, ((0, 0), sides, sides), constant_values=UNLABELLED_VALUE)
     moves = [slice(first, first - 2 * BAND or None) for first in range(2 * BAND + 1)]
     columns = reduce(ops.maximum, [padded[:, move] for move in moves])
     return reduce(ops.maximum, [columns[:, :, move] for move in moves])
@@ -153,7 +169,7 @@ def _largest_around(values: KerasTensor) -> KerasTensor:
 def _truth_and_probabilities(
     mask: KerasTensor, logits: KerasTensor
 ) -> tuple[KerasTensor, KerasTensor]:
-    """Both (B, H, W, K) float32, and 0 where the pixel is ignored."""
+    """One-hot truth and probabilities, (B, H, W, K) float32 each; 0 in ignored pixels."""
     labels, weights = _labels_and_weights(mask, logits, None)
     weights = ops.expand_dims(weights, -1)
     truth = ops.one_hot(labels, logits.shape[-1], dtype="float32") * weights
@@ -161,7 +177,7 @@ def _truth_and_probabilities(
 
 
 def _one_minus_mean(scores: KerasTensor, truth: KerasTensor, class_weights: Weights) -> KerasTensor:
-    """One minus the weighted mean of (K,) scores over the classes that occur in the truth."""
+    """1 minus the weighted mean of scores, (K,), over the classes that occur in the truth."""
     weights = ops.cast(ops.any(truth > 0, axis=(0, 1, 2)), "float32")
     if class_weights is not None:
         weights = weights * _relative(class_weights, truth.shape[-1])
@@ -170,20 +186,20 @@ def _one_minus_mean(scores: KerasTensor, truth: KerasTensor, class_weights: Weig
 
 @keras.saving.register_keras_serializable(package="unetkit")
 def dice_loss(mask: KerasTensor, logits: KerasTensor, class_weights: Weights = None) -> KerasTensor:
-    """One minus the mean soft Dice of the classes that occur in the batch.
+    """1 minus the mean soft Dice score of the classes that occur in the batch.
 
         dice_k = 2 sum(p_k t_k) / (sum(p_k) + sum(t_k)), sums over all pixels of the batch
 
     Args:
-        mask: (B, H, W) integer class indices, or IGNORE.
-        logits: (B, H, W, K), of any float type.
-        class_weights: K numbers from 0 up, which the mean over classes is weighted by. None for 1.
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        logits: Logits, (B, H, W, K), any float type.
+        class_weights: Weight of each class in the mean, K numbers from 0 up; None for 1.
 
     Returns:
-        A float32 scalar in [0, 1]; 1, without a gradient, where no class that counts occurs.
+        A float32 scalar in [0, 1]; 1, without a gradient, if no class with a weight occurs.
 
     Raises:
-        ConfigError: `class_weights` is not accepted, or not of length K.
+        ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
 
     Source: Milletari, Navab, Ahmadi 2016, section 3, without the squares.
     """
@@ -203,14 +219,27 @@ def tversky_loss(
     alpha: float = 0.3,
     beta: float = 0.7,
 ) -> KerasTensor:
-    """One minus the mean Tversky index of the classes that occur in the batch.
+    """1 minus the mean Tversky index of the classes that occur in the batch.
 
         tversky_k = tp_k / (tp_k + alpha fp_k + beta fn_k)
         tp_k = sum(p_k t_k), fp_k = sum(p_k (1 - t_k)), fn_k = sum((1 - p_k) t_k)
 
-    Sums, arguments, value and errors as `dice_loss`'s, which it is for alpha and beta of 0.5.
+    Sums are over all pixels of the batch. With alpha = beta = 0.5 it equals `dice_loss`.
 
-    Source: Salehi, Erdogmus, Gholipour 2017, section 2; the defaults are what served them best.
+    Args:
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        logits: Logits, (B, H, W, K), any float type.
+        class_weights: Weight of each class in the mean, K numbers from 0 up; None for 1.
+        alpha: Weight of false positives.
+        beta: Weight of false negatives.
+
+    Returns:
+        A float32 scalar in [0, 1]; 1, without a gradient, if no class with a weight occurs.
+
+    Raises:
+        ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
+
+    Source: Salehi, Erdogmus, Gholipour 2017, section 2; the defaults are their best values.
     """
     truth, probabilities = _truth_and_probabilities(mask, logits)
     axes = (0, 1, 2)
@@ -233,17 +262,17 @@ LOSSES: dict[str, Callable[..., KerasTensor]] = {
 def combined_loss(
     terms: Mapping[str, float], class_weights: Sequence[float] = ()
 ) -> Callable[[KerasTensor, KerasTensor], KerasTensor]:
-    """A weighted sum of losses, as a model is compiled with.
+    """Returns a weighted sum of losses, for `Model.compile`.
 
     Args:
-        terms: The weight of each term, above 0, by its name in LOSSES.
-        class_weights: K numbers from 0 up, which every term takes; empty for none.
+        terms: Weight of each term, above 0, by its name in LOSSES.
+        class_weights: Class weights of every term, K numbers from 0 up; empty for none.
 
     Returns:
-        A function of mask and logits, as theirs.
+        A function of mask, (B, H, W), and logits, (B, H, W, K).
 
     Raises:
-        ConfigError: As `require_terms` and `require_class_weights`.
+        ConfigError: A term is unknown, or a weight is out of range.
 
     >>> loss = combined_loss({"cross_entropy": 1.0, "dice": 0.5})
     >>> round(float(loss(np.array([[[0, 1]]]), np.zeros((1, 1, 2, 2)))), 3)  # ln 2 + 0.5 (1 - 0.5)
@@ -252,7 +281,7 @@ def combined_loss(
     require_terms(terms)
     require_class_weights(class_weights)
     shared = tuple(class_weights) or None
-    # In the order of LOSSES, so that the order in a file does not change how sums are rounded.
+    # In the order of LOSSES, so that the order in a file does not affect rounding.
     chosen = [(term, float(terms[name])) for name, term in LOSSES.items() if name in terms]
 
     def loss(mask: KerasTensor, logits: KerasTensor) -> KerasTensor:
@@ -262,15 +291,15 @@ def combined_loss(
 
 
 def require_terms(terms: Mapping[str, float]) -> None:
-    """Refuses a sum of losses that has no term, one that does not exist, or a weight that is none.
+    """Raises an error for an invalid weighted sum of losses.
 
     Raises:
-        ConfigError: As said.
+        ConfigError: There is no term, a term is unknown, or a weight is not finite and above 0.
     """
     accepted = ", ".join(map(repr, LOSSES))
     if not terms:
         raise ConfigError(
-            f"loss has no term; accepted are {accepted}, each with its weight; name at least one, "
+            f"loss has no term; accepted are {accepted}, each with its weight; give at least one, "
             "such as cross_entropy = 1.0"
         )
     for name, weight in terms.items():
@@ -286,10 +315,10 @@ def require_terms(terms: Mapping[str, float]) -> None:
 
 
 def require_class_weights(class_weights: Sequence[float]) -> None:
-    """Refuses class weights that no mean can be taken with; none at all are fine.
+    """Raises an error for invalid class weights; an empty sequence is accepted.
 
     Raises:
-        ConfigError: One is negative or no finite number, or all are 0.
+        ConfigError: A weight is negative or not finite, or all are 0.
     """
     for index, weight in enumerate(class_weights):
         if not (_is_number(weight) and 0 <= weight < math.inf):
@@ -309,23 +338,24 @@ def _is_number(value: object) -> bool:
 
 
 def balanced_weights(pixels: np.ndarray) -> tuple[float, ...]:
-    """Class weights by which rare classes count about as much as common ones.
+    """Returns class weights that give rare and frequent classes similar influence on a loss.
 
-        w_k = median of all n / n_k, from a tenth to ten times; then divided by their mean
+        w_k = median of all n / n_k, clipped to [0.1, 10]; then divided by their mean
 
-    Without the bounds, a class of a few pixels would weigh thousands of times as much as the
-    others, and one wrong label of it would decide a step. The mean of 1 is for the reader: losses
-    divide by the sum of the weights. A class that never occurs has no frequency to balance and no
-    part in the median or the mean; it gets 1.
+    Without the bounds, a class of a few pixels would have a weight thousands of times that of
+    others, and one wrong label of it would dominate an update. The mean of 1 is for readability:
+    losses divide by the sum of the weights. A class that does not occur gets 1, and is left out of
+    the median and the mean.
 
     Args:
-        pixels: (K,) n_k, pixels of each class in all masks that are trained on.
+        pixels: Number of pixels n_k of each class in all training masks, (K,).
 
     Returns:
-        K weights above 0, whose mean over the classes that occur is 1.
+        K weights above 0, with mean 1 over the classes that occur.
 
-    Source: Eigen and Fergus, ICCV 2015 (median frequency balancing), who divide n_k by the pixels
-    of the pictures that the class occurs in; here it is all pixels, so that counts suffice.
+    Source: Eigen and Fergus, ICCV 2015 (median frequency balancing), who divide n_k by the number
+    of pixels of images with the class; here it is the number of all pixels, for which counts
+    suffice.
 
     >>> balanced_weights(np.array([600, 300, 200, 0]))
     (0.5, 1.0, 1.5, 1.0)
@@ -335,6 +365,6 @@ def balanced_weights(pixels: np.ndarray) -> tuple[float, ...]:
     occurs = pixels > 0
     if occurs.any():
         raw = np.median(pixels[occurs]) / pixels[occurs]
-        bounded = np.clip(raw, 1 / MOST_TIMES, MOST_TIMES)
+        bounded = np.clip(raw, 1 / LARGEST_RATIO, LARGEST_RATIO)
         weights[occurs] = bounded / bounded.mean()
     return tuple(map(float, weights))

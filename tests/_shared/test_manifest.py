@@ -223,7 +223,7 @@ class TestData:
     def test_the_record_holds_the_pairs_of_split_json(self, folder, tmp_path):
         found = write_split(tmp_path / "run", folder)
         split = read_split_record(tmp_path / "run")
-        names = {part: [p.name for p in pairs] for part, pairs in found.split.parts.items()}
+        names = {part: [p.name for p in pairs] for part, pairs in found.split.splits.items()}
         assert names == {part: [p.name for p in split.pairs if p.part == part] for part in names}
         look = next(look for look in found.looks if look.pair.name == split.pairs[0].name)
         assert split.pairs[0].image_sha256 == look.image_sha256

@@ -95,7 +95,7 @@ def test_nothing_is_found_in_a_clean_folder(data):
     assert found.issues == []
     assert found.classes == Classes(("background", "foreground"), (0, 255), background=0)
     assert found.format.channels == 3
-    assert sum(map(len, found.split.parts.values())) == COUNT
+    assert sum(map(len, found.split.splits.values())) == COUNT
 
 
 def test_errors_come_first(data):
@@ -179,10 +179,10 @@ def test_masks_of_another_size_are_found(data):
     issue = only(found, "mismatched", "error")
     assert (issue.names, issue.removable) == (("photo_04",), True)
     assert "24x30 and mask" in issue.text
-    assert issue.remedy == "draw the mask on this picture, or remove the pair"
+    assert issue.remedy == "draw the mask on this image, or remove the pair"
     assert list(found.skippable()) == ["photo_04"]
     assert len(found.good) == COUNT - 1
-    assert "photo_04" not in {p.name for part in found.split.parts.values() for p in part}
+    assert "photo_04" not in {p.name for part in found.split.splits.values() for p in part}
 
 
 def test_files_that_cannot_be_read_are_found(data):
@@ -318,7 +318,7 @@ def test_one_jpeg_among_the_masks_can_be_left_out(data):
     assert (issue.names, issue.removable) == (("photo_02",), True)
     assert "photo_02.jpg is a JPEG, unlike most others" in issue.text
     assert found.classes.values == (0, 255)
-    assert "photo_02" not in {p.name for part in found.split.parts.values() for p in part}
+    assert "photo_02" not in {p.name for part in found.split.splits.values() for p in part}
 
 
 def test_one_coloured_mask_among_numbers_can_be_left_out(data):

@@ -390,7 +390,7 @@ def test_warnings_end_with_0(data):
     [
         (["--kind", "colors"], "did you mean 'colours'?"),
         (["--classes", "a,b,c", "--kind", "instances"], "3 class names are given"),
-        (["--group-by", "("], "no regular expression"),
+        (["--group-by", "("], "not a regular expression"),
         (["--channel-axis", "middle"], "channel_axis is 'middle'"),
         (["--test-fraction", "2"], "test_fraction 2.0"),
         (["--no-such-option"], "No such option"),
@@ -410,7 +410,7 @@ def test_no_folder_ends_with_2():
 def test_a_folder_without_pairs_ends_with_1(tmp_path):
     done = run(tmp_path)
     assert done.exit_code == 1
-    assert "holds no images" in done.stderr
+    assert "contains no images" in done.stderr
 
 
 @pytest.mark.parametrize("bad", [False, True])

@@ -146,7 +146,7 @@ class TestData:
 
     def test_check_lists_what_to_decide(self, mixed, tmp_path):
         text = failure("check", mixed, code=1)
-        assert "holds several kinds of masks" in text
+        assert "contains several kinds of masks" in text
         assert "choose with --masks, as in --masks 'labels'" in text
 
         done = unetkit("check", mixed, "--masks", "masks/", "--json")
@@ -274,11 +274,11 @@ class TestUsage:
     def test_a_test_fraction_that_is_none(self, folder):
         for command in ("check", "train"):
             text = failure(command, folder, "--test-fraction", 1, code=2)
-            assert "test_fraction 1.0; accepted are shares between 0 and 1" in text
+            assert "test_fraction 1.0; accepted are fractions between 0 and 1" in text
 
     def test_a_value_to_ignore_that_is_none(self, folder):
         text = failure("check", folder, "--ignore", "white", code=2)
-        assert "--ignore holds the value 'white'; accepted are whole numbers and colours" in text
+        assert "--ignore has the value 'white'; accepted are whole numbers and colours" in text
 
     def test_predict_asks_for_a_model(self):
         assert "no model is named" in failure("predict", "x.jpg", code=2)

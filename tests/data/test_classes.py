@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unetkit.data.classes import (
-    COLOURS,
+    CLASS_COLOURS,
     TRIMAP_CLASSES,
     Classes,
     find_class_file,
@@ -69,11 +69,11 @@ class TestClasses:
     @pytest.mark.parametrize(
         ("options", "expected"),
         [
-            ({"values": (0,)}, r"2 names, 1 values and 2 colours; accepted are 2 to 255 of each"),
+            ({"values": (0,)}, r"2 names, 1 values and 2 colours; accepted are 2 to 255, and the"),
             ({"names": ("a",), "values": (0,)}, "1 names, 1 values and 1 colours"),
             ({"colours": ((0, 0, 0),)}, "2 names, 2 values and 1 colours"),
             ({"names": ("a", "a")}, r"class names \['a', 'a'\] or values \[0, 1\] repeat"),
-            ({"values": (1, 1)}, r"values \[1, 1\] repeat; each must differ"),
+            ({"values": (1, 1)}, r"values \[1, 1\] repeat; accepted are different"),
             ({"names": ("a", "")}, "class name '' is empty, too long or has unprintable"),
             ({"names": ("a", "b\n")}, r"class name 'b\\n' is empty, too long"),
             ({"names": ("a", "b" * 201)}, "accepted are 1 to 200 printable ones"),
@@ -91,10 +91,13 @@ class TestClasses:
                 "threshold is 9 for 3 classes; accepted are thresholds for two classes",
             ),
             ({"background": 2}, "background is class 2; accepted are indices from 0 to 1; leave"),
-            ({"labels": ("x",)}, r"labels are \['x'\] for 2 classes; accepted are other labels"),
+            (
+                {"labels": ("x",)},
+                r"labels are \['x'\] for 2 classes; accepted are labels of the one",
+            ),
             ({"border": -1}, "border is class -1; accepted are indices from 0 to 1"),
             ({"colours": ((0, 0, 0), (0, 0, 256))}, "colours are .* three whole numbers from 0 to"),
-            ({"colours": ((0, 0, 0), (0, 0))}, "colours are .* a class; correct them"),
+            ({"colours": ((0, 0, 0), (0, 0))}, "colours are .* per class"),
             ({"kind": "class"}, r"mask kind is 'class'; accepted are .*; did you mean 'classes'\?"),
         ],
     )
@@ -106,7 +109,7 @@ class TestClasses:
 class TestColours:
     def test_the_background_is_black_and_the_others_are_of_the_palette(self):
         classes = Classes(("a", "b", "c"), (0, 1, 2), background=1)
-        assert classes.colours == (COLOURS[0], (0, 0, 0), COLOURS[1])
+        assert classes.colours == (CLASS_COLOURS[0], (0, 0, 0), CLASS_COLOURS[1])
 
     def test_classes_of_colours_are_shown_as_they_are_drawn(self):
         classes = Classes(("a", "b"), (0x000000, 0x804020), kind="colours")
@@ -186,15 +189,15 @@ class TestClassFiles:
                 r"the key 'treshold'; accepted is kind, .*; did you mean 'threshold'\?",
             ),
             ("classes = 3", r"classes = 3; accepted is a table; write \[classes\] above it"),
-            ("[classes]\na = 1.5", "holds the value 1.5; accepted are whole numbers and colours"),
-            ("[classes]\na = true", "holds the value True"),
-            ('[classes]\na = "red"', "holds the value 'red'; accepted are"),
-            ("[classes]\na = [1, 2]", r"holds the value \[1, 2\]"),
-            ("[classes]\na = [0, 300, 0]", r"holds the value \[0, 300, 0\]"),
-            ("[classes]\na = [0, 0, true]", "holds the value"),
-            ("ignore = []", r"holds the value \[\]"),
+            ("[classes]\na = 1.5", "has the value 1.5; accepted are whole numbers and colours"),
+            ("[classes]\na = true", "has the value True"),
+            ('[classes]\na = "red"', "has the value 'red'; accepted are"),
+            ("[classes]\na = [1, 2]", r"has the value \[1, 2\]"),
+            ("[classes]\na = [0, 300, 0]", r"has the value \[0, 300, 0\]"),
+            ("[classes]\na = [0, 0, true]", "has the value"),
+            ("ignore = []", r"has the value \[\]"),
             ('background = "sky"', "background = 'sky'; accepted is the name of a class"),
-            ("border = 1\n[classes]\na = 0", "border = 1; accepted is a; name one of the classes"),
+            ("border = 1\n[classes]\na = 0", "border = 1; accepted is a; use the name of a class"),
             ("[colours]\na = 1", r"\[colours\] for 'a'; accepted is a colour of a class"),
             (
                 "[classes]\na = 0\n[colours]\nb = 1",
@@ -213,7 +216,7 @@ class TestClassFiles:
 
     @pytest.mark.parametrize("text", ["[1]", "3", "[" * 100_000, "{'a': 1}"])
     def test_json_that_is_no_table_is_refused(self, tmp_path, text):
-        with pytest.raises(DataError, match=r"classes\.json (holds a|cannot be read)"):
+        with pytest.raises(DataError, match=r"classes\.json (has a|cannot be read)"):
             read_class_file(write(tmp_path, text, "classes.json"))
 
     def test_another_encoding_is_refused(self, tmp_path):
@@ -250,5 +253,5 @@ class TestValues:
         "value", ["#fff", "ff8000", "#ff80001", "-1", "1.0", "", None, 1.0, {}]
     )
     def test_anything_else_is_refused_with_its_source(self, value):
-        with pytest.raises(DataError, match="--ignore holds the value"):
+        with pytest.raises(DataError, match="--ignore has the value"):
             parse_value(value, "--ignore")

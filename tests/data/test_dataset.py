@@ -97,11 +97,11 @@ LAYOUTS = {
     ],
     "Cityscapes": [
         (
-            f"{part}/{city}/{city}_000_leftImg8bit",
+            f"{split}/{city}/{city}_000_leftImg8bit",
             f"leftImg8bit/{folder}/{city}/{city}_000_leftImg8bit.png",
             f"gtFine/{folder}/{city}/{city}_000_gtFine_labelIds.png",
         )
-        for folder, part in (("train", "train"), ("val", "validation"))
+        for folder, split in (("train", "train"), ("val", "validation"))
         for city in ("aachen", "bremen")
     ],
     "CamVid": [
@@ -117,19 +117,19 @@ LAYOUTS = {
         ("train/dir/1", "img_dir/train/1.jpg", "ann_dir/train/1.png"),
         ("validation/dir/1", "img_dir/val/1.jpg", "ann_dir/val/1.png"),
     ],
-    "parts outside": [
+    "splits outside": [
         ("train/1", "train/images/1.png", "train/masks/1.png"),
         ("test/1", "test/images/1.png", "test/masks/1.png"),
     ],
-    "parts inside": [
+    "splits inside": [
         ("train/1", "images/train/1.png", "masks/train/1.png"),
         ("test/1", "images/test/1.png", "masks/test/1.png"),
     ],
-    "parts in one word": [
+    "splits in one word": [
         ("train/1", "train_images/1.png", "train_labels/1.png"),
         ("validation/1", "val_images/1.png", "val_labels/1.png"),
     ],
-    "parts of the images alone": [
+    "splits of the images alone": [
         ("train/1", "train/1.png", "masks/1.png"),
         ("validation/2", "val/2.png", "masks/2.png"),
     ],
@@ -202,7 +202,7 @@ LAYOUTS = {
         ("a/p1", "a/p1/img.tif", "a/p1/label.png"),
         ("b/p1", "b/p1/img.tif", "b/p1/label.png"),
     ],
-    "a folder a sample of a part": [
+    "a folder for each sample of a split": [
         ("train/p1", "train/p1/image.png", "train/p1/mask.png"),
         ("test/p2", "test/p2/image.png", "test/p2/mask.png"),
     ],
@@ -222,9 +222,9 @@ class TestLayouts:
         found = find_dataset(tmp_path)
         assert shown(found) == {pair: (image, mask) for pair, image, mask in LAYOUTS[name]}
         assert found.problems == ()
-        parts = {pair: pair.split("/")[0] for pair, _, _ in LAYOUTS[name]}
-        has_parts = bool({"test", "validation"} & set(parts.values()))
-        assert found.parts == (parts if has_parts else {})
+        splits = {pair: pair.split("/")[0] for pair, _, _ in LAYOUTS[name]}
+        has_splits = bool({"test", "validation"} & set(splits.values()))
+        assert found.splits == (splits if has_splits else {})
 
     def test_pascal_voc_with_its_lists(self, tmp_path):
         lay(tmp_path, *(f"VOC2012/JPEGImages/{i}.jpg" for i in range(5)))
@@ -239,7 +239,7 @@ class TestLayouts:
         text = "<annotation><object/></annotation>"
         (tmp_path / "VOC2012" / "Annotations" / "0.xml").write_text(text)
         found = find_dataset(tmp_path)
-        assert found.parts == {"0": "train", "1": "validation", "2": "validation"}
+        assert found.splits == {"0": "train", "1": "validation", "2": "validation"}
         assert found.masks == "SegmentationClass"
         assert kinds(found) == ["unpaired image"] * 2
 
@@ -247,12 +247,12 @@ class TestLayouts:
         trimaps = "annotations/annotations/trimaps"
         lay(tmp_path, "images/images/x.jpg", "images/images/y.jpg", "images/images/._x.jpg")
         lay(tmp_path, f"{trimaps}/x.png", f"{trimaps}/._x.png", f"{trimaps}/y.png")
-        for part, name in (("trainval", "x"), ("test", "y")):
-            text = f"{name} 1 1 1\ngone 2 1 1\n" if part == "test" else f"{name} 1 1 1\n"
-            (tmp_path / f"annotations/annotations/{part}.txt").write_text(text)
+        for split, name in (("trainval", "x"), ("test", "y")):
+            text = f"{name} 1 1 1\ngone 2 1 1\n" if split == "test" else f"{name} 1 1 1\n"
+            (tmp_path / f"annotations/annotations/{split}.txt").write_text(text)
         found = find_dataset(tmp_path)
         assert shown(found)["x"] == ("images/images/x.jpg", f"{trimaps}/x.png")
-        assert found.parts == {"x": "trainval", "y": "test"}
+        assert found.splits == {"x": "trainval", "y": "test"}
         assert found.categories == {"x": "1", "y": "1", "gone": "2"}
         assert found.problems == ()
 
@@ -280,9 +280,9 @@ class TestLayouts:
         assert list(shown(found)) == ["a"]
         assert found.problems == ()
 
-    def test_an_image_called_test_is_no_test_part(self, tmp_path):
+    def test_an_image_called_test_is_no_test_split(self, tmp_path):
         lay(tmp_path, "images/test.png", "images/a.png", "masks/test.png", "masks/a.png")
-        assert find_dataset(tmp_path).parts == {}
+        assert find_dataset(tmp_path).splits == {}
 
     def test_composed_and_decomposed_letters_are_one_name(self, tmp_path):
         lay(tmp_path, "images/caf\u00e9/\u00fc.png", "masks/cafe\u0301/u\u0308.png")
@@ -304,7 +304,7 @@ class TestManyImagesAFile:
         ):
             find_dataset(tmp_path)
         found = find_dataset(tmp_path, Sources(masks="instances_"))
-        assert found.parts == {
+        assert found.splits == {
             "train/2017/1": "train",
             "validation/2017/2": "validation",
             "validation/2017/3": "validation",
@@ -312,25 +312,25 @@ class TestManyImagesAFile:
         assert found.pairs[0].mask.name == "instances_train2017.json"
         assert found.pairs[0].source.image == "1.jpg"
 
-    def test_files_for_each_part_and_images_in_one_folder(self, tmp_path):
+    def test_files_for_each_split_and_images_in_one_folder(self, tmp_path):
         lay(tmp_path, "images/1.jpg", "images/2.jpg")
         coco(tmp_path / "train.json", "1.jpg")
         coco(tmp_path / "val.json", "images/2.jpg")
-        assert find_dataset(tmp_path).parts == {"train/1": "train", "validation/2": "validation"}
+        assert find_dataset(tmp_path).splits == {"train/1": "train", "validation/2": "validation"}
 
     def test_equal_names_go_to_the_folder_of_the_file(self, tmp_path):
-        for part in ("train", "valid", "test"):
-            lay(tmp_path, f"{part}/a.jpg")
-            coco(tmp_path / part / "_annotations.coco.json", "a.jpg")
+        for split in ("train", "valid", "test"):
+            lay(tmp_path, f"{split}/a.jpg")
+            coco(tmp_path / split / "_annotations.coco.json", "a.jpg")
         assert shown(find_dataset(tmp_path)) == {
-            f"{name}/a": (f"{part}/a.jpg", f"{part}/_annotations.coco.json")
-            for name, part in (("train", "train"), ("validation", "valid"), ("test", "test"))
+            f"{name}/a": (f"{split}/a.jpg", f"{split}/_annotations.coco.json")
+            for name, split in (("train", "train"), ("validation", "valid"), ("test", "test"))
         }
 
-    def test_equal_names_go_to_the_part_of_the_file(self, tmp_path):
-        for part in ("train", "val"):
-            lay(tmp_path, f"{part}/a.jpg")
-            coco(tmp_path / "annotations" / f"{part}.json", "a.jpg")
+    def test_equal_names_go_to_the_split_of_the_file(self, tmp_path):
+        for split in ("train", "val"):
+            lay(tmp_path, f"{split}/a.jpg")
+            coco(tmp_path / "annotations" / f"{split}.json", "a.jpg")
         masks = {name: mask for name, (_, mask) in shown(find_dataset(tmp_path)).items()}
         assert masks == {
             "train/a": "annotations/train.json",
@@ -343,7 +343,9 @@ class TestManyImagesAFile:
         found = find_dataset(tmp_path)
         assert shown(found) == {"p2/b": ("p2/b.jpg", "all.json")}
         (problem,) = (problem for problem in found.problems if problem.kind == "several files")
-        assert re.search(r"names 'a\.jpg', which .*p1/a\.jpg, .*p2/a\.jpg may be", problem.text)
+        assert re.search(
+            r"names 'a\.jpg', which may be any of .*p1/a\.jpg, .*p2/a\.jpg", problem.text
+        )
 
     def test_folders_in_the_file_tell_equal_names_apart(self, tmp_path):
         lay(tmp_path, "p1/a.jpg", "p2/a.jpg")
@@ -382,7 +384,7 @@ class TestManyImagesAFile:
     def test_a_damaged_file_alone_is_the_reason_given(self, tmp_path):
         lay(tmp_path, "images/a.png")
         (tmp_path / "labels.json").write_text("{")
-        with pytest.raises(DataNotFoundError, match=r"holds no masks \(.*labels\.json: it cannot"):
+        with pytest.raises(DataNotFoundError, match=r"contains no masks \(.*labels\.json: it can"):
             find_dataset(tmp_path)
 
 
@@ -415,10 +417,10 @@ AMBIGUOUS = {
     "Cityscapes": (
         [
             path
-            for part in ("train", "val")
+            for split in ("train", "val")
             for path in (
-                f"leftImg8bit/{part}/ulm/u_0_leftImg8bit.png",
-                *(f"gtFine/{part}/ulm/u_0_gtFine_{k}.png" for k in ("color", "labelIds")),
+                f"leftImg8bit/{split}/ulm/u_0_leftImg8bit.png",
+                *(f"gtFine/{split}/ulm/u_0_gtFine_{k}.png" for k in ("color", "labelIds")),
             )
         ],
         {
@@ -449,11 +451,11 @@ AMBIGUOUS = {
     "DRIVE": (
         [
             path
-            for part, name in (("training", "21"), ("test", "01"))
+            for split, name in (("training", "21"), ("test", "01"))
             for path in (
-                f"DRIVE/{part}/images/{name}_{part}.tif",
-                f"DRIVE/{part}/1st_manual/{name}_manual1.gif",
-                f"DRIVE/{part}/mask/{name}_{part}_mask.gif",
+                f"DRIVE/{split}/images/{name}_{split}.tif",
+                f"DRIVE/{split}/1st_manual/{name}_manual1.gif",
+                f"DRIVE/{split}/mask/{name}_{split}_mask.gif",
             )
         ],
         {
@@ -469,7 +471,9 @@ class TestAmbiguity:
     def test_kinds_of_masks_are_listed_and_each_can_be_chosen(self, tmp_path, name):
         files, patterns = AMBIGUOUS[name]
         lay(tmp_path, *files)
-        with pytest.raises(DataError, match=r"holds several kinds of masks: .* --masks") as caught:
+        with pytest.raises(
+            DataError, match=r"contains several kinds of masks: .* --masks"
+        ) as caught:
             find_dataset(tmp_path)
         listed = re.findall(r"'([^']+)' \((\d+) images\)", str(caught.value))
         assert {pattern: int(n) for pattern, n in listed} == {
@@ -539,10 +543,12 @@ class TestAmbiguity:
         lay(tmp_path, "images/a.png", "masks/a.png")
         with pytest.raises(
             DataNotFoundError,
-            match=r"holds no masks whose path holds 'labels'; .* say with --masks",
+            match=r"contains no masks whose path contains 'labels'; .* of the masks with --masks",
         ):
             find_dataset(tmp_path, Sources(masks="labels"))
-        with pytest.raises(DataNotFoundError, match=r"no images whose path holds '.*'; .*--images"):
+        with pytest.raises(
+            DataNotFoundError, match=r"no images whose path contains '.*'; .*--images"
+        ):
             find_dataset(tmp_path, Sources(images="photos"))
 
     def test_a_word_for_channels_that_is_none(self):
@@ -617,7 +623,7 @@ class TestWhatMakesNoPair:
         for i in ("0f", "1c"):
             lay(tmp_path, f"stage1_train/{i}/images/{i}.png")
             lay(tmp_path, *(f"stage1_train/{i}/masks/{i}{k}e.png" for k in range(3)))
-        expected = r"in stage1_train/../masks are 3 files beside one image, as if each were an obj"
+        expected = r"stage1_train/../masks contains 3 files beside one image, as if each were"
         with pytest.raises(DataError, match=expected):
             find_dataset(tmp_path)
 
@@ -631,7 +637,7 @@ class TestWhatMakesNoPair:
     def test_one_mask_for_images_of_several_patients(self, tmp_path):
         lay(tmp_path, "images/p1/0.png", "images/p2/0.png", "masks/0.png")
         with pytest.raises(
-            DataError, match=r"no image in .* has one mask \(.*2 images share a name"
+            DataError, match=r"no image in .* has exactly one mask \(.*2 images share a name"
         ):
             find_dataset(tmp_path)
 
@@ -646,7 +652,9 @@ class TestWhatMakesNoPair:
         (tmp_path / "masks").mkdir()
         if missing == "masks":
             lay(tmp_path, "images/a.png")
-        with pytest.raises(DataNotFoundError, match=f"holds no {missing}; accepted is a folder wi"):
+        with pytest.raises(
+            DataNotFoundError, match=f"contains no {missing}; accepted is a folder wi"
+        ):
             find_dataset(tmp_path)
 
     def test_a_folder_that_is_not_there(self, tmp_path):
@@ -713,7 +721,7 @@ class TestWalking:
     def test_far_too_many_files_are_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr("unetkit.data.dataset.MAX_FILES", 3)
         lay(tmp_path, *(f"images/{i}.png" for i in range(4)))
-        with pytest.raises(DataError, match="more than 3 files; accepted are fewer; name the"):
+        with pytest.raises(DataError, match="more than 3 files; accepted are fewer; give the"):
             find_dataset(tmp_path)
 
 
@@ -758,45 +766,48 @@ class TestStacks:
 
 
 class TestListsAndTables:
-    def test_lists_decide_the_parts_and_what_they_leave_out_is_named(self, tmp_path):
+    def test_lists_decide_the_splits_and_what_they_leave_out_is_named(self, tmp_path):
         lay(tmp_path, *(f"{f}/{i}.png" for f in ("images", "masks") for i in "abcd"))
         (tmp_path / "train.txt").write_text("a\nb\n")
         (tmp_path / "test.txt").write_text("c\n")
         found = find_dataset(tmp_path)
-        assert found.parts == {"a": "train", "b": "train", "c": "test"}
+        assert found.splits == {"a": "train", "b": "train", "c": "test"}
         assert [pair.name for pair in found.pairs] == ["a", "b", "c"]
         assert found.unlisted == ("d",)
 
     def test_lists_come_before_folders(self, tmp_path):
         lay(
-            tmp_path, *(f"{part}/{f}/1.png" for part in ("train", "test") for f in ("images", "gt"))
+            tmp_path,
+            *(f"{split}/{f}/1.png" for split in ("train", "test") for f in ("images", "gt")),
         )
         (tmp_path / "val.txt").write_text("test/1\n")
         (tmp_path / "train.txt").write_text("train/1\n")
-        assert find_dataset(tmp_path).parts == {"test/1": "validation", "train/1": "train"}
+        assert find_dataset(tmp_path).splits == {"test/1": "validation", "train/1": "train"}
 
-    def test_folders_of_train_alone_are_no_parts(self, tmp_path):
+    def test_folders_of_train_alone_are_no_splits(self, tmp_path):
         lay(tmp_path, "train/images/1.png", "train/masks/1.png", "test/images/2.png")
-        assert find_dataset(tmp_path).parts == {}
+        assert find_dataset(tmp_path).splits == {}
 
-    @pytest.mark.parametrize("part", ["test", "val"])
-    def test_beside_a_folder_of_test_or_validation_alone_all_is_for_training(self, tmp_path, part):
-        lay(tmp_path, "images/1.png", "masks/1.png", f"{part}/images/1.png", f"{part}/masks/1.png")
+    @pytest.mark.parametrize("split", ["test", "val"])
+    def test_beside_a_folder_of_test_or_validation_alone_all_is_for_training(self, tmp_path, split):
+        lay(
+            tmp_path, "images/1.png", "masks/1.png", f"{split}/images/1.png", f"{split}/masks/1.png"
+        )
         found = find_dataset(tmp_path)
-        whole = "validation" if part == "val" else part
-        assert found.parts == {"1": "train", f"{whole}/1": whole}
+        whole = "validation" if split == "val" else split
+        assert found.splits == {"1": "train", f"{whole}/1": whole}
         assert found.unlisted == ()
 
-    def test_beside_folders_of_train_and_test_the_rest_is_in_no_part(self, tmp_path):
-        for part in ("train/", "test/", ""):
-            lay(tmp_path, f"{part}images/1.png", f"{part}masks/1.png")
+    def test_beside_folders_of_train_and_test_the_rest_is_in_no_split(self, tmp_path):
+        for split in ("train/", "test/", ""):
+            lay(tmp_path, f"{split}images/1.png", f"{split}masks/1.png")
         assert find_dataset(tmp_path).unlisted == ("1",)
 
     def test_beside_a_test_list_alone_all_is_for_training(self, tmp_path):
         lay(tmp_path, *(f"{f}/{i}.png" for f in ("images", "masks") for i in "abc"))
         (tmp_path / "test.txt").write_text("c\n")
         found = find_dataset(tmp_path)
-        assert found.parts == {"a": "train", "b": "train", "c": "test"}
+        assert found.splits == {"a": "train", "b": "train", "c": "test"}
         assert found.unlisted == ()
 
     @pytest.mark.parametrize("option", ["images", "masks"])
@@ -807,7 +818,7 @@ class TestListsAndTables:
         with pytest.raises(
             ConfigError,
             match=rf"--{option} is 'y/', but .*pairs\.csv is a table, .*"
-            "; accepted with a table are neither --images nor --masks; leave them out",
+            "; with a table, neither --images nor --masks is accepted; leave them out",
         ):
             find_dataset(table, Sources(**{option: "y/"}))
         assert len(find_dataset(table, Sources(channel_axis="last", skip_bad=True)).pairs) == 1
@@ -824,7 +835,7 @@ class TestListsAndTables:
         found = find_dataset(table)
         assert (found.source, found.folder, found.label) == (table, tmp_path, "pairs")
         assert [pair.name for pair in found.pairs] == ["cat", "film_p000", "film_p001", "x/2"]
-        assert found.parts == {
+        assert found.splits == {
             "cat": "train",
             "film_p000": "validation",
             "film_p001": "validation",
@@ -839,7 +850,7 @@ class TestListsAndTables:
     def test_a_table_without_a_pair_is_refused(self, tmp_path, image):
         table = tmp_path / "pairs.tsv"
         table.write_text(f"image\tmask\n{image}\tmask.png\n")
-        with pytest.raises(DataError, match=r"names no pair of files that exist \(1 rows\)"):
+        with pytest.raises(DataError, match=r"names no pair of existing files \(1 rows\)"):
             find_dataset(table)
 
     def test_a_table_that_does_not_exist(self, tmp_path):
@@ -952,7 +963,7 @@ class TestRealData:
 
     def test_pets(self):
         found = self.find("pets")
-        counts = np.unique(list(found.parts.values()), return_counts=True)
+        counts = np.unique(list(found.splits.values()), return_counts=True)
         assert dict(zip(*map(list, counts), strict=True)) == {"test": 275, "trainval": 377}
         assert found.masks == "trimaps"
         assert found.problems == ()
@@ -963,7 +974,7 @@ class TestRealData:
 
     def test_membranes(self):
         found = self.find("isbi2012")
-        assert (len(found.pairs), found.parts) == (30, {})
+        assert (len(found.pairs), found.splits) == (30, {})
         assert kinds(found) == ["unpaired image"] * 30
 
     def test_cells_need_one_option(self):
@@ -980,7 +991,7 @@ def test_formats_that_are_not_read_are_named(tmp_path):
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     with pytest.raises(
-        DataNotFoundError, match=r"holds no images \(but 2 \.dcm, 1 \.nii\); accepted"
+        DataNotFoundError, match=r"contains no images \(but 2 \.dcm, 1 \.nii\); accepted"
     ):
         find_dataset(tmp_path)
 

@@ -1,4 +1,4 @@
-"""What names say, without any file: roles, parts, keys, and the patterns shown to people."""
+"""What names say, without any file: roles, splits, keys, and the patterns shown to people."""
 
 import re
 import unicodedata
@@ -15,11 +15,11 @@ from unetkit.data.filenames import (
     common_start,
     likely_masks,
     numbered_stem,
-    part_of,
-    place_of,
+    parse_path,
+    split_of,
     stem_by,
     stem_role,
-    without_parts,
+    without_splits,
 )
 
 NAMES = st.text(
@@ -48,7 +48,7 @@ OF_NEITHER = "cats imagine masked unlabelled segovia targeted 01 st testament"
 
 
 def places(*paths):
-    return [place_of(PurePosixPath(path)) for path in paths]
+    return [parse_path(PurePosixPath(path)) for path in paths]
 
 
 class TestRoles:
@@ -79,13 +79,13 @@ class TestRoles:
 
     def test_folders_that_all_files_lie_in_can_be_left_out(self):
         path = PurePosixPath("set_with_gt/train/benign/a.png")
-        place = place_of(path, skip=2)
-        assert (place.role, place.part, place.full, place.path) == ("", "", ("benign",), path)
+        place = parse_path(path, skip=2)
+        assert (place.role, place.split, place.full, place.path) == ("", "", ("benign",), path)
 
 
-class TestParts:
+class TestSplitWords:
     @pytest.mark.parametrize(
-        ("folder", "part"),
+        ("folder", "split"),
         [
             ("train", "train"),
             ("Training", "train"),
@@ -110,27 +110,27 @@ class TestParts:
             ("training wheels", ""),
         ],
     )
-    def test_words_for_parts(self, folder, part):
-        assert places(f"{folder}/a.png")[0].part == part
+    def test_words_for_splits(self, folder, split):
+        assert places(f"{folder}/a.png")[0].split == split
 
-    def test_a_word_that_is_no_part_stays_in_the_key(self):
+    def test_a_word_that_is_no_split_stays_in_the_key(self):
         assert places("test tubes/a.png")[0].full == ("test tubes",)
         assert places("test tubes masks 1/a.png")[0].full == ("test_tubes_1",)
 
-    def test_part_and_role_leave_no_key(self):
+    def test_split_and_role_leave_no_key(self):
         for path in ("train/images/a.png", "images/train/a.png", "train_images/a.png"):
             assert places(path)[0].full == ()
 
-    def test_polygon_files_tell_a_part_by_folder_or_name(self):
+    def test_polygon_files_tell_a_split_by_folder_or_name(self):
         for path in ("valid/_annotations.coco.json", "annotations/instances_val2017.json"):
-            assert part_of(PurePosixPath(path)) == "validation"
-        assert part_of(PurePosixPath("person_keypoints_train2017.json")) == "train"
-        assert part_of(PurePosixPath("annotations/instances_default.json")) == ""
+            assert split_of(PurePosixPath(path)) == "validation"
+        assert split_of(PurePosixPath("person_keypoints_train2017.json")) == "train"
+        assert split_of(PurePosixPath("annotations/instances_default.json")) == ""
 
-    def test_polygon_files_of_all_parts_have_one_pattern(self):
+    def test_polygon_files_of_all_splits_have_one_pattern(self):
         shown = {
-            without_parts(PurePosixPath(f"annotations/instances_{part}2017.json"))
-            for part in ("train", "val", "test")
+            without_splits(PurePosixPath(f"annotations/instances_{split}2017.json"))
+            for split in ("train", "val", "test")
         }
         assert shown == {"annotations/instances_*.json"}
 
@@ -147,7 +147,7 @@ class TestKeys:
         (place,) = places("train/slide 7/masks_v2/a.png")
         assert (place.full_pattern, place.bare_pattern) == ("*/masks_*", "*/masks_v2")
 
-    def test_patterns_are_the_same_for_all_parts(self):
+    def test_patterns_are_the_same_for_all_splits(self):
         shown = {place.full_pattern for place in places("trainannot/a.png", "testannot/a.png")}
         assert shown == {"*annot"}
 
@@ -162,7 +162,7 @@ class TestKeys:
 
     @given(st.lists(NAMES, min_size=1, max_size=4))
     def test_any_path_can_be_read(self, names):
-        place = place_of(PurePosixPath(*(name.replace("..", "-") for name in names)))
+        place = parse_path(PurePosixPath(*(name.replace("..", "-") for name in names)))
         assert len(place.full) <= len(names)
         assert place.role in ("image", "mask", "")
 

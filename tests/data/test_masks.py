@@ -10,7 +10,7 @@ from PIL import Image
 
 from tests import hostile
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.masks import MaskSource, find_drawing, read_mask, read_raw_mask
+from unetkit.data.masks import MaskSource, find_annotation, read_mask, read_raw_mask
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError
 
@@ -95,7 +95,7 @@ class TestRaw:
         tifffile.imwrite(tmp_path / "x.tif", array, photometric=photometric, planarconfig="contig")
         message = (
             rf"mask .*x\.tif has {array.shape[2]} channels of {array.dtype}; accepted is one "
-            "integer a pixel, or 8-bit colours; save the mask in one channel"
+            "integer per pixel, or 8-bit colours; save the mask in one channel"
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(tmp_path / "x.tif")
@@ -104,7 +104,7 @@ class TestRaw:
     def test_fractions_are_no_classes(self, value, tmp_path):
         message = (
             r"mask .*x\.tif has fractions or numbers that are not finite; accepted are whole "
-            "numbers; save the mask with the class of each pixel"
+            "numbers; save the mask with one class index per pixel"
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(save_tiff(tmp_path, np.array([[0, value]], np.float32)))
@@ -155,7 +155,8 @@ class TestClasses:
     def test_a_strange_value_is_refused_with_its_place(self, tmp_path):
         message = (
             r"mask .*x\.png has the value 9 \(at row 1, column 0\); accepted are 1 pet, 2 "
-            "background, 3 border; correct the mask, the classes, or name the value with --ignore"
+            "background, 3 border; correct the mask or the classes, or leave the value out with "
+            "--ignore"
         )
         with pytest.raises(DataError, match=message):
             read(save(tmp_path, np.array([[1, 2], [9, 9]], np.uint8)), TRIMAP_CLASSES)
@@ -175,7 +176,7 @@ class TestClasses:
     def test_colours_are_refused_with_the_way_out(self, tmp_path):
         message = (
             r"mask .*x\.png has colours, #0a0b0c at row 0, column 1; accepted are 1 pet, .*; "
-            "convert it, or say --kind colours"
+            "convert it, or use --kind colours"
         )
         with pytest.raises(DataError, match=message):
             read(save(tmp_path, np.array([[[1, 1, 1], [10, 11, 12]]], np.uint8)), TRIMAP_CLASSES)
@@ -214,7 +215,7 @@ class TestColours:
     def test_16_bits_are_no_colours(self, tmp_path):
         message = (
             r"mask .*x\.png has values up to 300; accepted as colours are 8-bit ones; convert it, "
-            "or say --kind classes"
+            "or use --kind classes"
         )
         with pytest.raises(DataError, match=message):
             read(save(tmp_path, np.array([[0, 300]], np.uint16)), STREET)
@@ -257,7 +258,7 @@ class TestThreshold:
         message = (
             r"mask .*x\.png is a JPEG, or compressed like one, which changes class values; "
             "accepted are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, "
-            "or, if it has two classes, name the --threshold between them"
+            "or, if it has two classes, set the --threshold between them"
         )
         with pytest.raises(DataError, match=message):
             read(path, classes)
@@ -283,11 +284,11 @@ def labelme(folder, *shapes, name="x.json", image="x.png", size=(4, 4)):
     return MaskSource(folder / name, None, "x.png")
 
 
-class TestDrawings:
+class TestPolygonFiles:
     def test_labels_become_indices(self, tmp_path):
         classes = Classes(names=("ground", "dog", "cat"), values=(0, 1, 2), background=0)
         source = labelme(tmp_path, ("dog", 0, 0, 2, 2), ("cat", 1, 1, 4, 2))
-        assert source.is_drawn
+        assert source.is_polygon_file
         assert read_mask(source, classes, (4, 4)).tolist() == [
             [1, 1, 0, 0],
             [1, 2, 2, 2],  # what is drawn last lies on top
@@ -317,27 +318,27 @@ class TestDrawings:
             read_mask(labelme(tmp_path, ("horse", 0, 0, 2, 2)), TRIMAP_CLASSES, (4, 4))
 
     def test_a_file_that_has_changed_is_read_again(self, tmp_path):
-        assert len(find_drawing(labelme(tmp_path, ("a", 0, 0, 1, 1))).shapes) == 1
+        assert len(find_annotation(labelme(tmp_path, ("a", 0, 0, 1, 1))).shapes) == 1
         source = labelme(tmp_path, ("a", 0, 0, 1, 1), ("b", 0, 0, 1, 1))
         os.utime(source.path, ns=(1, 1))
-        assert len(find_drawing(source).shapes) == 2
+        assert len(find_annotation(source).shapes) == 2
 
     def test_the_name_in_a_file_of_one_image_may_be_old(self, tmp_path):
         source = labelme(tmp_path, ("a", 0, 0, 1, 1), image="C:\\photos\\old.png")
-        assert len(find_drawing(source).shapes) == 1
+        assert len(find_annotation(source).shapes) == 1
 
     def test_a_file_that_is_not_there(self, tmp_path):
         message = (
             r"polygon file .*x\.json cannot be read \(No such file or directory\); accepted is a "
-            "file that may be read; restore it"
+            "readable file; restore it"
         )
         with pytest.raises(DataError, match=message):
-            find_drawing(MaskSource(tmp_path / "x.json", None, "x.png"))
+            find_annotation(MaskSource(tmp_path / "x.json", None, "x.png"))
 
-    def test_several_drawings_of_one_image(self, tmp_path):
+    def test_several_entries_for_one_image(self, tmp_path):
         images = [{"id": i, "file_name": f"{i}/x.png", "height": 4, "width": 4} for i in (1, 2)]
         record = {"images": images, "annotations": [], "categories": []}
         (tmp_path / "x.json").write_text(json.dumps(record))
-        message = r"x\.json has 2 drawings of x\.png; accepted is one; correct the file"
+        message = r"x\.json has 2 entries for x\.png; accepted is one; correct the file"
         with pytest.raises(DataError, match=message):
-            find_drawing(MaskSource(tmp_path / "x.json", None, "x.png"))
+            find_annotation(MaskSource(tmp_path / "x.json", None, "x.png"))

@@ -11,7 +11,7 @@ from PIL import Image
 from unetkit.data.annotations import formats
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import Pair
-from unetkit.data.masks import find_drawing
+from unetkit.data.masks import find_annotation
 from unetkit.data.reading import (
     READERS,
     in_parallel,
@@ -60,7 +60,7 @@ def test_a_mask_of_another_size_is_refused(tmp_path):
 
 def test_a_mask_drawn_on_the_picture_before_it_was_turned_is_told_so(tmp_path):
     pair = write_pair(tmp_path)
-    with pytest.raises(DataError, match=r"is 2x3 \(turned as its EXIF tag says\) and mask"):
+    with pytest.raises(DataError, match=r"is 2x3 \(rotated by its EXIF tag\) and mask"):
         require_same_size(pair, (2, 3), (3, 2))
     require_same_size(pair, (2, 3), (2, 3))
 
@@ -121,7 +121,7 @@ def test_a_polygon_file_of_many_images_is_read_once(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     path.write_text(json.dumps({"shapes": [shape], "imagePath": "a.png"}))
     pairs = [Pair("a", tmp_path / "a.png", path)] * 8
-    found = list(in_parallel(lambda pair: find_drawing(pair.source), pairs))
+    found = list(in_parallel(lambda pair: find_annotation(pair.source), pairs))
     assert len(found) == 8
     assert reads == [path]
 

@@ -152,8 +152,8 @@ class TestTaps:
     @pytest.mark.parametrize("span", [(-1, 2), (2, 2), (3, 2), (0, 5)])
     def test_span_outside_is_refused(self, span):
         message = (
-            f"span {span[0]}:{span[1]} does not lie in 4 rows or columns; accepted are spans of "
-            "one or more inside; ask for others"
+            f"span {span[0]}:{span[1]} is not within 4 rows or columns; accepted are spans of "
+            "one or more inside"
         )
         for ask in (Axis(9, 4).needed, Axis(9, 4).taps):
             with pytest.raises(SizeError, match=re.escape(message)):
@@ -292,7 +292,7 @@ class TestWindows:
     @pytest.mark.parametrize("rows", [slice(-1, 3), slice(2, 9), slice(3, 3), slice(4, 2)])
     def test_rows_outside_are_refused(self, rows):
         resampled = ResampledWindows(CountingReader(np.zeros((9, 9, 1), np.uint8)), (5, 5))
-        with pytest.raises(SizeError, match="does not lie in 5 rows or columns"):
+        with pytest.raises(SizeError, match="is not within 5 rows or columns"):
             resampled.read(rows, slice(0, 5))
-        with pytest.raises(SizeError, match="does not lie in 5 rows or columns"):
+        with pytest.raises(SizeError, match="is not within 5 rows or columns"):
             resampled.read(slice(0, 5), rows)

@@ -354,22 +354,21 @@ class TestRefusals:
         [
             (
                 {"policy": "crop"},
-                "scale policy is 'crop'; accepted are 'resize', 'native'; choose one of them",
+                "scale policy is 'crop'; accepted are 'resize', 'native'",
             ),
             (
                 {"fit": "stretch"},
-                "scale fit is 'stretch'; accepted are 'squash', 'letterbox'; choose one of them",
+                "scale fit is 'stretch'; accepted are 'squash', 'letterbox'",
             ),
             (
                 {"height": 0},
-                "scale size is 0x8; accepted are sides from 1 to 65536; "
-                "name a height and a width in pixels",
+                "scale size is 0x8; accepted are sides from 1 to 65536 pixels",
             ),
-            ({"width": 65537}, "scale size is 8x65537; accepted are sides from 1 to 65536; "),
+            ({"width": 65537}, "scale size is 8x65537; accepted are sides from 1 to 65536 pixels"),
             (
                 {"factor": 0.0},
                 "scale factor is 0.0; accepted are factors from 0.01 to 100; "
-                "use 1.0 for the picture's own pixels",
+                "use 1.0 for the image's own pixels",
             ),
             ({"factor": 101.0}, "scale factor is 101.0; accepted are factors from 0.01 to 100; "),
             ({"factor": float("nan")}, "scale factor is nan; accepted are factors from 0.01 "),

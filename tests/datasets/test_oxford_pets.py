@@ -136,7 +136,7 @@ class TestWholeRun:
 
     def test_progress_counts_pictures_to_the_end(self, setting):
         setting.download()
-        assert setting.display.tasks["looking at the pictures"] == [6, 6]
+        assert setting.display.tasks["checking the images"] == [6, 6]
 
     def test_nothing_is_printed(self, setting, capfd):
         setting.download(display=None)
@@ -172,7 +172,7 @@ class TestFolder:
 
     @pytest.mark.parametrize(
         "task",
-        ["downloading images.tar.gz", "unpacking images.tar.gz", "looking at the pictures"],
+        ["downloading images.tar.gz", "unpacking images.tar.gz", "checking the images"],
     )
     def test_an_interruption_leaves_no_folder(self, setting, task):
         with pytest.raises(KeyboardInterrupt):
@@ -190,8 +190,8 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("images", "reason"),
         [
-            (pack(*photos("cat_1"), ("../evil.jpg", JPEG)), "a path out of the folder at"),
-            (pack(*photos("cat_1", "cat_1")), "a path that is taken already at"),
+            (pack(*photos("cat_1"), ("../evil.jpg", JPEG)), "a path outside the folder at"),
+            (pack(*photos("cat_1", "cat_1")), "a path that exists already at"),
             (pack(*photos("cat_1"), ("._cat_1", bytes(1 << 23))), "8,388,608 unpacked bytes at"),
             (IMAGES[: len(IMAGES) // 2], "is damaged at"),
         ],
@@ -256,11 +256,11 @@ class TestLooking:
 
     def test_all_of_it_is_said(self, found, setting):
         text = "\n".join(setting.display.said)
-        assert "of another format than their names say: 4 (images/cat_2.jpg, " in text
+        assert "of another format than their suffix: 4 (images/cat_2.jpg, " in text
         assert "cannot be decoded: 4 (images/dog_1.jpg, " in text
         assert "without a counterpart: 2 (images/alone.jpg, " in text
-        assert "pairs that stand in no official list: 1 (extra)" in text
-        assert "names in the lists that have no file: 2 (ghost_1, ghost_2)" in text
+        assert "pairs in no official list: 1 (extra)" in text
+        assert "names in the lists without a file: 2 (ghost_1, ghost_2)" in text
 
     def test_they_stay_as_published(self, found):
         assert (found.folder / "images/cat_2.jpg").read_bytes() == PNG
@@ -278,7 +278,7 @@ class TestLooking:
         setting.publish(images=pack(*photos("cat_1", *names, data=PNG)))
         assert len(setting.download().misnamed) == 31
         text = "\n".join(setting.display.said)
-        assert "say: 31 (images/cat_1.jpg, images/photo_00.jpg, " in text
+        assert "suffix: 31 (images/cat_1.jpg, images/photo_00.jpg, " in text
         assert "images/photo_10.jpg and 19 more)" in text
 
     def test_comments_and_empty_lines_of_the_lists_are_no_names(self, setting):
@@ -289,5 +289,5 @@ class TestLooking:
 
     def test_archives_without_a_listed_pair_are_refused(self, setting):
         setting.publish(images=pack(*photos("other")))
-        reason = "pets hold 1 images, 3 trimaps and 3 names, and no pair that is listed"
+        reason = "pets have 1 images, 3 trimaps and 3 names, and no listed pair"
         setting.fail(DataError, reason)

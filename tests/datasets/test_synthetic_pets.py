@@ -305,7 +305,7 @@ class TestTheFolder:
             (
                 {"test_fraction": 1.0},
                 "test_fraction is 1.0; accepted are numbers above 0 and below 1; "
-                "give the share of the pictures to keep for the test, such as 0.2",
+                "give the fraction of test images, such as 0.2",
             ),
         ],
     )

@@ -11,7 +11,7 @@ from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.evaluation.comparison import compare
 from unetkit.metrics.confusion import compute_metrics
-from unetkit.metrics.summary import classes_to_json, plain, summarise
+from unetkit.metrics.summary import classes_to_json, plain, summarise_metrics
 
 IMAGES = 60
 
@@ -53,7 +53,7 @@ def write_run(folder, rows, *, part="test", name="evaluation-pets", classes=TRIM
         "pairs": len(rows),
         "parameters": 3,
         "classes": classes_to_json(classes),
-        **summarise(rows, TRIMAP_CLASSES),
+        **summarise_metrics(rows, TRIMAP_CLASSES),
         "images": rows,
         "cases": [],
     }

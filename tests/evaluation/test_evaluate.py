@@ -271,7 +271,7 @@ class TestSources:
         data, run = trained
         shutil.copytree(data, tmp_path / "copy")
         for model, where in ((run, tmp_path / "copy"), (run / "model.onnx", data)):
-            with pytest.raises(DataError, match=r"holds several kinds of masks: .*--masks"):
+            with pytest.raises(DataError, match=r"contains several kinds of masks: .*--masks"):
                 evaluate(model, where, out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
@@ -285,7 +285,7 @@ class TestSources:
         shutil.copytree(run, tmp_path / "run")
         for text in ("", "sources = 3", "data = 5", "[sources]\nmask = 1\n", "\x00"):
             (tmp_path / "run" / "config.toml").write_text(text)
-            with pytest.raises(DataError, match="holds several kinds of masks"):
+            with pytest.raises(DataError, match="contains several kinds of masks"):
                 evaluate(tmp_path / "run", data, out=tmp_path / "out")
 
 

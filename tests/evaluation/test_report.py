@@ -17,7 +17,7 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.report import ADDED, MISSED, MIXED, error_map
-from unetkit.metrics.breakdown import Row
+from unetkit.metrics.breakdown import SubsetMetric
 from unetkit.visualization.charts import group_chart, histogram_chart, reliability_chart
 
 
@@ -128,7 +128,10 @@ def test_charts_take_their_colours_from_the_page():
 
 
 def test_a_name_cannot_break_a_chart():
-    rows = [Row("'DejaVu Sans' \"#0a0b01 <b>", 3, 0.5, 0.4, 0.6), Row("猫", 2, 0.5, 0.4, 0.6)]
+    rows = [
+        SubsetMetric("'DejaVu Sans' \"#0a0b01 <b>", 3, 0.5, 0.4, 0.6),
+        SubsetMetric("猫", 2, 0.5, 0.4, 0.6),
+    ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         svg = group_chart(rows).svg

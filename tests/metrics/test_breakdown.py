@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 
 from unetkit.data.classes import Classes
-from unetkit.metrics.breakdown import by_fraction, by_group, by_size, group_names
+from unetkit.metrics.breakdown import (
+    break_down_by_class_fraction,
+    break_down_by_group,
+    break_down_by_size,
+    group_names,
+)
 
 CLASSES = Classes(("ground", "cell"), (0, 1), background=0)
 
 
 def record(name="a_1", size=(10, 10), cells=50, hits=40, group=None):
-    """An image with so many pixels of cells, of which some were found, and no false alarm."""
+    """Record of an image with pixels of cells, some of them predicted, and no false positive."""
     ground = size[0] * size[1] - cells
     return {
         "name": name,
@@ -22,7 +27,7 @@ def record(name="a_1", size=(10, 10), cells=50, hits=40, group=None):
 
 def test_sizes_are_cut_into_three_of_equal_number():
     records = [record(size=(10 + i, 10 + i)) for i in range(9)]
-    rows = by_size(records)
+    rows = break_down_by_size(records)
     assert [row.images for row in rows] == [3, 3, 3]
     assert [row.label for row in rows] == ["10 to 12 px", "13 to 15 px", "16 to 18 px"]
     # cells: IoU 40/50; ground of the first three: (50 + 71 + 94) / (215 + 30 missed cells)
@@ -31,19 +36,19 @@ def test_sizes_are_cut_into_three_of_equal_number():
 
 
 def test_images_of_one_size_are_not_divided():
-    assert by_size([record() for _ in range(5)]) == []
+    assert break_down_by_size([record() for _ in range(5)]) == []
 
 
-def test_shares_of_a_class_leave_images_without_it_apart():
+def test_fractions_of_a_class_leave_images_without_it_apart():
     records = [
         record(cells=0, hits=0),
-        {**record(), "confusion": {"original": [[98, 2], [0, 0]]}},  # a false alarm
+        {**record(), "confusion": {"original": [[98, 2], [0, 0]]}},  # false positives
         *(record(cells=10 * i, hits=5 * i) for i in range(1, 7)),
     ]
-    (share,) = by_fraction(records, CLASSES)  # the background is no object
-    assert (share.name, share.without, share.false_alarms) == ("cell", 2, 1)
-    assert [row.label for row in share.rows] == ["10 to 20 %", "30 to 40 %", "50 to 60 %"]
-    assert [row.value for row in share.rows] == [0.5, 0.5, 0.5]
+    (found,) = break_down_by_class_fraction(records, CLASSES)  # without the background
+    assert (found.name, found.without, found.false_alarms) == ("cell", 2, 1)
+    assert [row.label for row in found.rows] == ["10 to 20 %", "30 to 40 %", "50 to 60 %"]
+    assert [row.value for row in found.rows] == [0.5, 0.5, 0.5]
 
 
 def test_of_many_classes_the_worst_are_shown():
@@ -55,7 +60,9 @@ def test_of_many_classes_the_worst_are_shown():
         confusion = np.diag(rng.integers(50, 90, 12)) + 1
         confusion[3:9, 0] += 200  # these are missed
         records.append({**record(), "confusion": {"original": confusion.tolist()}})
-    assert [share.name for share in by_fraction(records, classes)] == list(names[3:9])
+    assert [found.name for found in break_down_by_class_fraction(records, classes)] == list(
+        names[3:9]
+    )
 
 
 def test_groups_come_the_worst_first():
@@ -64,7 +71,7 @@ def test_groups_come_the_worst_first():
         for breed, hits in (("pug", 45), ("lab", 5), ("cat", 30))
         for i in range(3)
     ]
-    assert [row.label for row in by_group(records)] == ["lab", "cat", "pug"]
+    assert [row.label for row in break_down_by_group(records)] == ["lab", "cat", "pug"]
 
 
 @pytest.mark.parametrize(
@@ -87,4 +94,4 @@ def test_what_is_recorded_wins_over_names_that_divide_otherwise():
 
 
 def test_there_are_no_groups_of_one():
-    assert by_group([record(name="a_1"), record(name="b_1")]) == []
+    assert break_down_by_group([record(name="a_1"), record(name="b_1")]) == []

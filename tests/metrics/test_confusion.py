@@ -97,10 +97,7 @@ class TestConfusionMatrix:
         assert np.array_equal(parts[0] + parts[1], whole)
 
     def test_different_shapes_are_refused(self):
-        message = (
-            "truth is (2, 3) and prediction (3, 2); accepted are equal shapes; bring both to one "
-            "size"
-        )
+        message = "truth is (2, 3) and prediction (3, 2); accepted are equal shapes"
         with pytest.raises(SizeError, match=f"^{re.escape(message)}$"):
             confusion_matrix(np.zeros((2, 3), int), np.zeros((3, 2), int), 2)
 
@@ -266,7 +263,7 @@ class TestForeground:
     def test_classes_without_background_are_refused(self):
         classes = Classes(("cat", "dog", "cow"), (0, 1, 2))
         message = (
-            "classes ['cat', 'dog', 'cow'] have no background; foreground figures need one; name "
+            "classes ['cat', 'dog', 'cow'] have no background; foreground metrics need one; set "
             "the background class"
         )
         with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):

@@ -13,7 +13,7 @@ from unetkit.metrics.summary import (
     distance_metrics,
     mean_iou_of,
     plain,
-    summarise,
+    summarise_metrics,
 )
 
 
@@ -39,7 +39,7 @@ def some():
 
 @pytest.fixture(scope="module")
 def summary(some):
-    return summarise(some, TRIMAP_CLASSES)
+    return summarise_metrics(some, TRIMAP_CLASSES)
 
 
 def test_every_figure_is_that_of_the_summed_counts(some, summary):
@@ -56,10 +56,10 @@ def test_every_figure_is_that_of_the_summed_counts(some, summary):
     assert summary["distance"][distance_names()[0]] == pytest.approx(near[1] / near[0])
 
 
-def test_every_figure_lies_in_its_interval_and_has_one(summary):
-    def check(figures, bounds):
-        assert compute_metrics.keys() <= bounds.keys() | {"confusion", "bins"}
-        for name, value in compute_metrics.items():
+def test_every_metric_lies_in_its_interval_and_has_one(summary):
+    def check(metrics, bounds):
+        assert metrics.keys() <= bounds.keys() | {"confusion", "bins"}
+        for name, value in metrics.items():
             if isinstance(value, dict):
                 check(value, bounds[name])
             elif name in bounds:
@@ -72,7 +72,7 @@ def test_every_figure_lies_in_its_interval_and_has_one(summary):
 
 def test_of_one_picture_there_are_no_intervals():
     one = records(1)
-    assert summarise(one, TRIMAP_CLASSES)["intervals"] == {}
+    assert summarise_metrics(one, TRIMAP_CLASSES)["intervals"] == {}
     value, *bounds = mean_iou_of(one)
     assert value == pytest.approx(iou_score(np.array(one[0]["confusion"]["original"])).mean())
     assert np.isnan(bounds).all()

@@ -80,7 +80,7 @@ class TestRunFolder:
         assert summary["command"] is None  # from Python
         assert summary["versions"].keys() >= {"keras", "numpy", "onnx"}
         split = split_pairs(find_dataset(pets), SplitRule())
-        for name, pairs in split.parts.items():
+        for name, pairs in split.splits.items():
             locked = summary["parts"][name]
             assert locked["images"] == len(pairs)
             masks = [np.asarray(Image.open(pair.mask)).ravel() for pair in pairs]
@@ -92,7 +92,7 @@ class TestRunFolder:
     def test_the_split_file_lists_the_splits(self, run, pets):
         written = json.loads((run / "split.json").read_text())
         split = split_pairs(find_dataset(pets), SplitRule())
-        for name, pairs in split.parts.items():
+        for name, pairs in split.splits.items():
             assert [entry["name"] for entry in written[name]] == [pair.name for pair in pairs]
 
     def test_the_split_file_has_the_sha256_of_each_file(self, run, pets):
@@ -404,7 +404,7 @@ class TestBadPairs:
     def test_too_few_good_pairs_stop_the_run(self, folder, tmp_path):
         for i in range(2, 12):
             (folder / "images" / f"photo_{i:02d}.jpg").write_bytes(b"broken")
-        with pytest.raises(DataError, match="has 2 pairs of image and mask to cut 3 parts from"):
+        with pytest.raises(DataError, match="has 2 pairs of image and mask for 3 splits"):
             train(folder, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
         assert not (tmp_path / "run").exists()
 

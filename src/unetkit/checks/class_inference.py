@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.classes import KINDS, TRIMAP_CLASSES, Classes
+from unetkit.data.classes import MASK_KINDS, TRIMAP_CLASSES, Classes
 from unetkit.data.masks import BACKGROUND
 from unetkit.errors import ConfigError, DataError, did_you_mean
 
@@ -56,10 +56,10 @@ def choose_classes(
     given = dict(given)
     asked = given.pop("kind", None)
     kind = asked or kind
-    if kind is not None and kind not in KINDS:
+    if kind is not None and kind not in MASK_KINDS:
         raise ConfigError(
-            f"mask kind is {kind!r}; accepted are {', '.join(map(repr, KINDS))}"
-            f"{did_you_mean(str(kind), KINDS)}"
+            f"mask kind is {kind!r}; accepted are {', '.join(map(repr, MASK_KINDS))}"
+            f"{did_you_mean(str(kind), MASK_KINDS)}"
         )
     if "values" not in given:
         _require_one_sort(looks, where)

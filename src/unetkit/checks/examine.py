@@ -28,7 +28,7 @@ from unetkit.checks.mask_issues import about_masks
 from unetkit.checks.statistics import PairStatistics, look_at
 from unetkit.data.classes import Classes, find_class_file, read_class_file
 from unetkit.data.dataset import Dataset, Sources
-from unetkit.data.pairing import listed
+from unetkit.data.pairing import list_some
 from unetkit.data.splits import Split, SplitRule, split_pairs
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat, choose_format, odd_images
@@ -53,6 +53,11 @@ class DatasetReport:
     format: PixelFormat | None = None
     split: Split | None = None
     issues: list[Issue] = field(default_factory=list)
+
+    @property
+    def splits(self) -> Split:
+        """The pairs of each split; all are empty if the pairs cannot be split."""
+        return self.split or Split()
 
     @property
     def good(self) -> list[PairStatistics]:
@@ -175,7 +180,7 @@ def _set_odd_aside(found: DatasetReport, given: Mapping[str, Any]) -> None:
             continue
         names = tuple(good[place].pair.name for place in odd)
         what, _, remedy = next(iter(odd.values())).rpartition("; ")
-        text = f"{number_of(odd, one, many)} ({listed(names)}): {what}"
+        text = f"{number_of(odd, one, many)} ({list_some(names)}): {what}"
         found.issues.append(Issue("error", code, text, names, remedy, removable=True))
         for place, problem in odd.items():
             look = found.looks[places[place]]

@@ -12,7 +12,7 @@ from typing import Any
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Dataset
-from unetkit.data.pairing import SHOWN, Problem, listed
+from unetkit.data.pairing import SHOWN, Problem, list_some
 from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
@@ -149,7 +149,7 @@ def about_files(dataset: Dataset, looks: Sequence[PairStatistics]) -> list[Issue
             issues.append(Issue("error", code, text, names, remedy, removable=True))
     if dataset.unlisted:
         text = number_of(dataset.unlisted, "pair stands", "pairs stand")
-        text += f" in no list or part: {listed(dataset.unlisted)}"
+        text += f" in no list or part: {list_some(dataset.unlisted)}"
         issues.append(Issue("note", "unlisted", text, dataset.unlisted))
     usable = sum(not look.problem for look in looks)
     if usable < FEW_PAIRS:
@@ -165,27 +165,27 @@ def about_split(dataset: Dataset, split: Split | None, skipped: Collection[str])
     Args:
         skipped: Names of pairs that cannot be used.
     """
-    parts = split.parts.values() if split else ()
+    parts = split.splits.values() if split else ()
     known = {pair.name for pairs in parts for pair in pairs} | set(skipped)
     left = tuple(pair.name for pair in dataset.pairs if pair.name not in known)
     if split is None or not left:
         return []
     text = f"{number_of(left, 'pair stands', 'pairs stand')} in no part of the split file: "
-    return [Issue("note", "unlisted", text + listed(left), left)]
+    return [Issue("note", "unlisted", text + list_some(left), left)]
 
 
 def about_folders(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     """Folders that the split tears apart, where nothing says that it may."""
     folders = Counter(pair.name.rpartition("/")[0] for pair in dataset.pairs)
-    is_decided = dataset.parts or dataset.groups or rule.group_by or rule.file
+    is_decided = dataset.splits or dataset.groups or rule.group_by or rule.file
     if is_decided or not 1 < len(folders) < len(dataset.pairs):
         return []
     parted = [replace(rule, group_by=pattern) for pattern in FOLDER_PATTERNS]
     telling = [other.group_by for other in parted if _num_groups(dataset, other) > 1]
     if not telling:
         return []
-    text = f"pairs lie in {len(folders)} folders ({listed(sorted(folders))}), whose pictures are "
-    text += "split among the parts"
+    text = f"pairs lie in {len(folders)} folders ({list_some(sorted(folders))}), whose pictures "
+    text += "are split among the parts"
     remedy = "if pictures of one folder resemble each other, keep them together with "
     return [Issue("note", "folders", text, remedy=f"{remedy}--group-by '{telling[0]}'")]
 
@@ -211,7 +211,7 @@ def about_images(good: Sequence[PairStatistics], format: PixelFormat | None) -> 
     ) -> None:
         if looks:
             names = _names(look.pair.name for look in looks)
-            text = f"{number_of(looks, one, many)}: {listed(names)}"
+            text = f"{number_of(looks, one, many)}: {list_some(names)}"
             issues.append(Issue(level, code, text, names))
 
     note(
@@ -286,7 +286,7 @@ def _about_copies(
     good: Sequence[PairStatistics],
     split: Split | None,
 ) -> list[Issue]:
-    parts = split.parts.items() if split else ()
+    parts = split.splits.items() if split else ()
     part_of = {pair.name: part for part, pairs in parts for pair in pairs}
     across: list[tuple[str, ...]] = []
     within: list[tuple[str, ...]] = []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from unetkit.checks.class_inference import as_colour, looks_like_objects
-from unetkit.checks.issues import Issue, listed, number_of
+from unetkit.checks.issues import Issue, list_some, number_of
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.masks import BACKGROUND
@@ -89,7 +89,7 @@ def _about_empty(
     if not empty:
         return []
     level = "warning" if len(empty) > MANY_EMPTY * len(good) else "note"
-    text = f"{number_of(empty, 'mask holds', 'masks hold')} background alone: {listed(empty)}"
+    text = f"{number_of(empty, 'mask holds', 'masks hold')} background alone: {list_some(empty)}"
     return [Issue(level, "empty-mask", text, empty)]
 
 
@@ -140,7 +140,7 @@ def _about_objects(classes: Classes, good: Sequence[PairStatistics]) -> list[Iss
     few = tuple(name for name, number in numbers.items() if 0 < number < FEW_OBJECTS * median)
     if few:
         text = f"{number_of(few, 'mask has', 'masks have')} less than a third of the usual "
-        text += f"{median:g} objects: {listed(few)}"
+        text += f"{median:g} objects: {list_some(few)}"
         issues.append(Issue("note", "few-objects", text, few))
     areas = [_without_ignored(look, classes)[:, 1] for look in good]
     tiny = sum(int((one < TINY_OBJECT).sum()) for one in areas)

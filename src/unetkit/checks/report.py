@@ -104,7 +104,7 @@ def summarise(found: DatasetReport) -> dict[str, Any]:
         "kind": found.classes.kind if found.classes else None,
         "classes": _about_classes(good, found),
         "objects": _about_objects(good, found),
-        "split": {part: len(pairs) for part, pairs in found.split.parts.items()}
+        "split": {part: len(pairs) for part, pairs in found.split.splits.items()}
         if found.split
         else None,
         "findings": [asdict(issue) for issue in found.issues],
@@ -167,7 +167,7 @@ def class_fractions(found: DatasetReport) -> dict[str, dict[str, Any]]:
         return {}
     looks = {look.pair.name: look for look in found.good}
     shares = {}
-    for part, pairs in split.parts.items():
+    for part, pairs in split.splits.items():
         members = [looks[pair.name] for pair in pairs if pair.name in looks]
         counts = class_counts(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
         total = int(counts.sum())

@@ -11,9 +11,9 @@ from functools import partial
 import cv2
 import numpy as np
 
-from unetkit.data.annotations.polygons import Drawing, rasterise
+from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
 from unetkit.data.dataset import Pair
-from unetkit.data.masks import RawMask, draw_objects, find_drawing, read_raw_mask
+from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
 from unetkit.data.reading import file_sha256, in_parallel, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import SUFFIXES_OF, pixels_of, read_picture
@@ -90,7 +90,7 @@ class PairStatistics:
     @property
     def is_drawn(self) -> bool:
         """Whether the mask is a polygon file."""
-        return self.pair.source.is_drawn
+        return self.pair.source.is_polygon_file
 
 
 def look_at(
@@ -186,11 +186,11 @@ def _thumbnail(pixels: np.ndarray) -> np.ndarray:
 def _look_at_mask(look: PairStatistics) -> PairStatistics:
     pair = look.pair
     if look.is_drawn:
-        drawing = find_drawing(pair.source)
+        annotation = find_annotation(pair.source)
         try:
-            return _look_at_drawing(look, drawing)
+            return _look_at_annotation(look, annotation)
         except DataError as error:
-            other_size = drawing.size not in (None, look.size)
+            other_size = annotation.size not in (None, look.size)
             return replace(look, problem=str(error), is_mismatched=other_size)
     raw = read_raw_mask(pair.mask, pair.page)
     try:
@@ -240,13 +240,13 @@ def _keep_regions(look: PairStatistics, values: np.ndarray, areas: np.ndarray) -
     return replace(look, regions=regions, num_regions=len(areas))
 
 
-def _look_at_drawing(look: PairStatistics, drawing: Drawing) -> PairStatistics:
-    labels = sorted({shape.label for shape in drawing.shapes})
-    drawn = rasterise(drawing, look.size, {name: i + 1 for i, name in enumerate(labels)})
+def _look_at_annotation(look: PairStatistics, annotation: ImageAnnotation) -> PairStatistics:
+    labels = sorted({shape.label for shape in annotation.shapes})
+    drawn = rasterise(annotation, look.size, {name: i + 1 for i, name in enumerate(labels)})
     counts = np.bincount(drawn.ravel(), minlength=len(labels) + 1)
     values: dict[int | str, int] = {0: int(counts[0])}
     values |= {name: int(counts[i + 1]) for i, name in enumerate(labels)}
-    objects = draw_objects(drawing, look.size)
+    objects = fill_objects(annotation, look.size)
     areas = np.bincount(objects[objects > 0])[1:]
     areas = areas[areas > 0]
     crowd = int((objects < 0).sum())

@@ -1,9 +1,9 @@
-"""Random changes of an image and its mask that leave the labels true.
+"""Random transformations of an image and its mask.
 
 One warp (flip, affine, elastic) is composed as a map of coordinates and applied once to the image
 (linear) and once to the mask (nearest), so that both always agree and no pixel is interpolated
-twice. Everything is drawn from the generator that is handed in: who seeds it by (seed, epoch,
-index) gets the same sample again, whatever the number of workers.
+twice. All random numbers come from the generator that the caller passes: seeded with (seed, epoch,
+index), it gives the same sample again, whatever the number of workers.
 """
 
 import math
@@ -18,23 +18,23 @@ from unetkit.io.pixel_format import LUMA
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How far samples are changed; 0 or false switches a change off.
+    """Strength of each random transformation; 0 or false switches it off.
 
     Args:
-        flip_horizontal: Mirror left and right, half of the time.
-        flip_vertical: Mirror up and down, half of the time.
-        rotation: Largest angle either way, in degrees.
-        zoom: Largest factor either way, as a share: 0.25 is from 1/1.25 to 1.25.
-        stretch: Largest change of the aspect ratio, as a share.
-        shear: Largest angle either way, in degrees.
-        shift: Largest move either way, as a share of the size.
+        flip_horizontal: Whether to swap left and right in half of the samples.
+        flip_vertical: Whether to swap top and bottom in half of the samples.
+        rotation: Largest rotation in either direction, in degrees.
+        zoom: Largest zoom minus 1: with 0.25, factors are from 1/1.25 to 1.25.
+        stretch: Largest factor of the aspect ratio minus 1.
+        shear: Largest shear angle in either direction, in degrees.
+        shift: Largest shift in either direction, as a fraction of the size.
         elastic: Standard deviation of the displacements of a 3x3 grid, in pixels.
-        brightness: Largest change either way, as a share of the value range.
-        contrast: Largest factor either way, as a share.
-        saturation: Likewise, for colour images.
+        brightness: Largest change in either direction, as a fraction of the value range.
+        contrast: Largest factor of the contrast minus 1.
+        saturation: Largest factor of the saturation minus 1; for colour images only.
 
     Raises:
-        ConfigError: A value is negative or no number.
+        ConfigError: A value is negative or not finite.
     """
 
     flip_horizontal: bool = False
@@ -59,7 +59,7 @@ class Augmentation:
 
 
 NO_AUGMENTATION = Augmentation()
-# People photograph pets upright: mirrored, but not upside down.
+# Photos are taken upright: they may be mirrored, but not turned upside down.
 PHOTO_AUGMENTATION = Augmentation(
     flip_horizontal=True,
     rotation=15.0,
@@ -71,7 +71,7 @@ PHOTO_AUGMENTATION = Augmentation(
     contrast=0.25,
     saturation=0.4,
 )
-# Under a microscope every direction is as good as any other, and tissue gives way.
+# Under a microscope all directions are equal, and tissue is deformable.
 MICROSCOPE_AUGMENTATION = Augmentation(
     flip_horizontal=True,
     flip_vertical=True,
@@ -89,14 +89,16 @@ def random_window(
     size: tuple[int, int],
     centre: tuple[float, float],
 ) -> np.ndarray:
-    """Where each pixel of a warped window lies in the picture.
+    """Returns the source coordinates of each pixel of a randomly warped window.
 
     Args:
+        rng: Generator of all random numbers.
+        augmentation: Strength of the transformations.
         size: (height, width) of the window.
-        centre: (row, column) in the picture that the window's centre shows, before any shift.
+        centre: (row, column) in the image of the centre of the window, before any shift.
 
     Returns:
-        (2, H, W) float32: row and column of the source of each pixel. Without augmentation they
+        (2, H, W) float32: row and column in the image for each pixel. Without augmentation they
         are whole numbers if the window fits the pixel grid, and the warp copies exactly.
     """
     height, width = size
@@ -142,42 +144,43 @@ def _elastic_field(rng: np.random.Generator, deviation: float, size: tuple[int, 
     return np.moveaxis(field, -1, 0)
 
 
-def warp(picture: np.ndarray, window: np.ndarray, *, is_mask: bool) -> np.ndarray:
-    """Looks a window up in an image (linear) or a mask (nearest); beyond the edge it is mirrored.
+def warp(image: np.ndarray, window: np.ndarray, *, is_mask: bool) -> np.ndarray:
+    """Samples a window of an image (linear) or a mask (nearest), mirrored beyond the edges.
 
     Args:
-        picture: (H, W, C) or (H, W) uint8, uint16 or float32. A memory map is read only where the
-            window needs it.
-        window: (2, h, w) float32 of rows and columns, as `random_window` returns.
+        image: Image or mask, (H, W, C) or (H, W), uint8, uint16 or float32. Of a memory map, only
+            the necessary rows and columns are read.
+        window: Source coordinates from `random_window`, (2, h, w) float32.
+        is_mask: Whether to take the nearest pixel instead of interpolating.
 
     Returns:
         (h, w, C) or (h, w) of the same type.
     """
-    first_row, last_row = _needed(window[0], picture.shape[0])
-    first_column, last_column = _needed(window[1], picture.shape[1])
-    part = np.ascontiguousarray(picture[first_row:last_row, first_column:last_column])
-    part = part.reshape(*part.shape[:2], -1)
-    # OpenCV looks up no more than 128 channels at once, and up to four alike whatever their number.
+    first_row, last_row = _needed(window[0], image.shape[0])
+    first_column, last_column = _needed(window[1], image.shape[1])
+    source = np.ascontiguousarray(image[first_row:last_row, first_column:last_column])
+    source = source.reshape(*source.shape[:2], -1)
+    # OpenCV samples at most 128 channels at once, and up to four with equal rounding.
     warped = [
         cv2.remap(
-            np.ascontiguousarray(part[..., first : first + 4]),
+            np.ascontiguousarray(source[..., first : first + 4]),
             window[1] - np.float32(first_column),
             window[0] - np.float32(first_row),
             interpolation=cv2.INTER_NEAREST if is_mask else cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_REFLECT_101,
         ).reshape(*window.shape[1:], -1)
-        for first in range(0, part.shape[2], 4)
+        for first in range(0, source.shape[2], 4)
     ]
-    whole = warped[0] if len(warped) == 1 else np.concatenate(warped, axis=2)
-    return whole.reshape(*window.shape[1:], *picture.shape[2:])
+    joined = warped[0] if len(warped) == 1 else np.concatenate(warped, axis=2)
+    return joined.reshape(*window.shape[1:], *image.shape[2:])
 
 
 def _needed(coordinates: np.ndarray, length: int) -> tuple[int, int]:
-    """First and one past the last index that coordinates, mirrored at the edges, refer to."""
+    """First index, and one past the last, of the pixels at coordinates mirrored at the edges."""
     first = int(np.floor(coordinates.min())) - 1
     last = int(np.ceil(coordinates.max())) + 1
     mirrored_first, mirrored_last = 2 * (length - 1) - last, -first
-    # An even start, so that half-way coordinates are rounded as in the whole picture.
+    # An even start, so that half-way coordinates are rounded as in the whole image.
     return (
         max(0, min(first, mirrored_first)) & ~1 if first >= 0 else 0,
         min(length, max(last, mirrored_last) + 1) if last < length else length,
@@ -187,10 +190,12 @@ def _needed(coordinates: np.ndarray, length: int) -> tuple[int, int]:
 def jitter_colour(
     rng: np.random.Generator, augmentation: Augmentation, image: np.ndarray
 ) -> np.ndarray:
-    """Random brightness, contrast and saturation.
+    """Changes brightness, contrast and saturation at random.
 
     Args:
-        image: (H, W, C), on the common scale from 0 to 255.
+        rng: Generator of all random numbers.
+        augmentation: Strength of the changes.
+        image: Image, (H, W, C), with values from 0 to 255.
 
     Returns:
         (H, W, C) float32 in [0, 255].
@@ -208,5 +213,6 @@ def jitter_colour(
     return np.clip(image, 0, 255)
 
 
-def _factor(rng: np.random.Generator, share: float) -> np.float32:
-    return np.float32(np.exp(rng.uniform(-1, 1) * np.log1p(share)))
+def _factor(rng: np.random.Generator, strength: float) -> np.float32:
+    """Random factor from 1 / (1 + strength) to 1 + strength."""
+    return np.float32(np.exp(rng.uniform(-1, 1) * np.log1p(strength)))

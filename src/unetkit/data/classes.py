@@ -1,8 +1,8 @@
-"""What the pixels of masks mean: kind, names, values in files, colours, special classes.
+"""Meaning of the values in masks: kind, names, values in files, colours, special classes.
 
-A set of masks has one kind. `classes`: an integer a class. `colours`: a colour a class, whose
-value is 0xRRGGBB. `instances`: an integer an object, 0 between them; to the network they are two
-classes. A small file beside the data may say all this.
+All masks of a data set have one kind. `classes`: one integer per class. `colours`: one colour per
+class, with the value 0xRRGGBB. `instances`: one integer per object and 0 for the background; the
+network has two classes. A class file beside the data may define all this.
 """
 
 import colorsys
@@ -16,15 +16,15 @@ from typing import Any
 
 from unetkit.errors import ConfigError, DataError, did_you_mean
 
-KINDS = ("classes", "colours", "instances")
+MASK_KINDS = ("classes", "colours", "instances")
 CLASS_FILES = ("classes.toml", "classes.json")
 LONGEST_NAME = 200
 LARGEST_VALUE = 65535  # of a 16-bit mask
 LARGEST_COLOUR = 0xFFFFFF
 GOLDEN_SECTION = 0.6180339887498949
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; black is for backgrounds.
-COLOURS = (
+# Okabe and Ito's colours, distinguishable with colour blindness; black is for the background.
+CLASS_COLOURS = (
     (230, 159, 0),
     (86, 180, 233),
     (0, 158, 115),
@@ -37,24 +37,23 @@ COLOURS = (
 
 @dataclass(frozen=True)
 class Classes:
-    """What the integers of a data set's masks mean.
+    """Classes of a data set, and the values that stand for them in masks.
 
     Args:
-        names: Name of each class, K of them. In polygon files they are the labels.
-        values: The value that stands for each class in a mask file, K of them; for "instances"
-            0 and 1, where 1 stands for every object.
-        background: Index of the class that is no object, or None.
-        border: Index of the class between an object and the background, or None.
-        colours: (red, green, blue) of each class as it is shown, 0 to 255, K of them.
+        names: Name of each class, K of them; also their labels in polygon files.
+        values: Value of each class in mask files, K of them; 0 and 1 for "instances", where every
+            value except 0 is an object.
+        background: Index of the background class, or None.
+        border: Index of the class between objects and background, or None.
+        colours: Colour of each class in figures, K of (red, green, blue), each from 0 to 255.
         kind: "classes", "colours" or "instances".
-        ignore: Value of pixels that nobody trains on or scores, or None.
-        threshold: Of two classes, the largest value that stands for the first; None if values
-            stand for themselves.
-        labels: Further labels in polygon files of the one class beside the background, where it is
-            called something else here.
+        ignore: Value of pixels that are excluded from training and evaluation, or None.
+        threshold: Largest value of the first of two classes, for masks of many values; None if
+            masks have the values of `values`.
+        labels: Further labels, in polygon files, of the one class beside the background.
 
     Raises:
-        ConfigError: The numbers of these differ, something repeats, or a value is out of range.
+        ConfigError: The lengths differ, a name or value repeats, or a value is out of range.
     """
 
     names: tuple[str, ...]
@@ -68,10 +67,10 @@ class Classes:
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
+        if self.kind not in MASK_KINDS:
             raise ConfigError(
-                f"mask kind is {self.kind!r}; accepted are {', '.join(map(repr, KINDS))}"
-                f"{did_you_mean(self.kind, KINDS)}"
+                f"mask kind is {self.kind!r}; accepted are {', '.join(map(repr, MASK_KINDS))}"
+                f"{did_you_mean(self.kind, MASK_KINDS)}"
             )
         if not self.colours:
             object.__setattr__(self, "colours", self._shown_colours())
@@ -79,13 +78,12 @@ class Classes:
         if len(lengths) != 1 or not 2 <= len(self.names) <= 255:
             raise ConfigError(
                 f"classes have {len(self.names)} names, {len(self.values)} values and "
-                f"{len(self.colours)} colours; accepted are 2 to 255 of each; "
-                "give one of each a class"
+                f"{len(self.colours)} colours; accepted are 2 to 255, and the same number of each"
             )
         if len(set(self.names)) < len(self.names) or len(set(self.values)) < len(self.values):
             raise ConfigError(
-                f"class names {list(self.names)} or values {list(self.values)} repeat; each must "
-                "differ; rename one"
+                f"class names {list(self.names)} or values {list(self.values)} repeat; accepted "
+                "are different ones"
             )
         self._require_ranges()
 
@@ -101,7 +99,7 @@ class Classes:
         if not all(0 <= value <= largest for value in (*self.values, *special)):
             raise ConfigError(
                 f"class values are {[*self.values, *special]}; accepted are whole numbers from 0 "
-                f"to {largest}; correct them"
+                f"to {largest}"
             )
         if self.ignore in self.values:
             raise ConfigError(
@@ -111,7 +109,7 @@ class Classes:
         if self.kind == "instances" and self.values != (0, 1):
             raise ConfigError(
                 f"instance masks have the values {list(self.values)}; accepted are 0 and 1, for "
-                "background and objects; correct them"
+                "background and objects"
             )
         if self.threshold is not None and (self.kind != "classes" or len(self.names) != 2):
             raise ConfigError(
@@ -123,24 +121,24 @@ class Classes:
             if index is not None and not 0 <= index < len(self.names):
                 raise ConfigError(
                     f"{name} is class {index}; accepted are indices from 0 to "
-                    f"{len(self.names) - 1}; leave it out where there is none"
+                    f"{len(self.names) - 1}; leave it out if there is none"
                 )
         if self.labels and (len(self.names) != 2 or self.background is None):
             raise ConfigError(
-                f"labels are {list(self.labels)} for {len(self.names)} classes; accepted are other "
-                "labels for the one class beside a background; leave them out"
+                f"labels are {list(self.labels)} for {len(self.names)} classes; accepted are "
+                "labels of the one class beside a background; leave them out"
             )
-        if not all(len(c) == 3 and all(0 <= part <= 255 for part in c) for c in self.colours):
+        if not all(len(c) == 3 and all(0 <= value <= 255 for value in c) for c in self.colours):
             raise ConfigError(
                 f"colours are {list(self.colours)}; accepted are three whole numbers from 0 to 255 "
-                "a class; correct them"
+                "per class"
             )
 
     def __len__(self) -> int:
         return len(self.names)
 
     def describe(self) -> str:
-        """One line for people.
+        """Returns a description in one line.
 
         >>> TRIMAP_CLASSES.describe()
         '1 pet, 2 background, 3 border'
@@ -155,11 +153,11 @@ class Classes:
         return text if self.ignore is None else f"{text}; {self.show(self.ignore)} ignored"
 
     def show(self, value: int) -> str:
-        """A value as people write it."""
+        """Returns a value as text, colours as "#rrggbb"."""
         return f"#{value:06x}" if self.kind == "colours" else str(value)
 
     def indices_of_labels(self) -> dict[str, int]:
-        """Index of the class that each label of a polygon file stands for.
+        """Returns the index of the class by label of a polygon file.
 
         >>> Classes(("ground", "cell"), (0, 1), background=0, labels=("Zelle",)).indices_of_labels()
         {'Zelle': 1, 'ground': 0, 'cell': 1}
@@ -176,9 +174,9 @@ class Classes:
 
 
 def _palette_colour(index: int) -> tuple[int, int, int]:
-    """The colours above, and then hues a golden section apart, which never come close to repeat."""
-    if index < len(COLOURS):
-        return COLOURS[index]
+    """CLASS_COLOURS, followed by hues a golden section apart, which hardly repeat."""
+    if index < len(CLASS_COLOURS):
+        return CLASS_COLOURS[index]
     turn = index * GOLDEN_SECTION % 1
     red, green, blue = colorsys.hsv_to_rgb(turn, 0.45 + 0.15 * (index % 4), 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
@@ -191,10 +189,10 @@ TRIMAP_CLASSES = Classes(
 
 
 def find_class_file(folder: Path) -> Path | None:
-    """The file beside the data that says what masks mean, if there is one.
+    """Returns the class file in a data folder, or None.
 
     Raises:
-        DataError: There are two.
+        DataError: The folder has two.
     """
     found = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
     if len(found) > 1:
@@ -203,7 +201,7 @@ def find_class_file(folder: Path) -> Path | None:
 
 
 def read_class_file(path: Path) -> dict[str, Any]:
-    """Reads what masks mean from a TOML or JSON file.
+    """Reads a class file, which is TOML or JSON.
 
         kind = "colours"            # or "classes", "instances"; may be left out
         background = "road side"    # name of a class; may be left out, as may all below
@@ -215,14 +213,14 @@ def read_class_file(path: Path) -> dict[str, Any]:
         "road side" = "#000000"
         road = "#804080"
 
-        [colours]                   # how classes are shown
+        [colours]                   # colours in figures
         road = "#ff0000"
 
     Returns:
-        Arguments of `Classes`, of those that the file decides.
+        Arguments of `Classes` that the file defines.
 
     Raises:
-        DataError: It cannot be read, or says something else.
+        DataError: The file cannot be read, or has an unknown key or an invalid value.
     """
     raw = _parse(path)
     known = ("kind", "background", "border", "ignore", "threshold", "classes", "colours")
@@ -266,8 +264,7 @@ def _parse(path: Path) -> Mapping[str, Any]:
         raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # decoding errors are ValueErrors
         raise DataError(
-            f"class file {path} cannot be read ({error}); accepted is TOML or JSON in UTF-8; "
-            "correct it"
+            f"class file {path} cannot be read ({error}); accepted is TOML or JSON in UTF-8"
         ) from error
     if not isinstance(raw, Mapping):
         raise _refused(path, f"a {type(raw).__name__}", "a table", "put the keys into one")
@@ -276,17 +273,21 @@ def _parse(path: Path) -> Mapping[str, Any]:
 
 def _refused(path: Path, what: str, accepted: str, remedy: str = "") -> DataError:
     ending = f"; {remedy}" if remedy else ""
-    return DataError(f"class file {path} holds {what}; accepted is {accepted}{ending}")
+    return DataError(f"class file {path} has {what}; accepted is {accepted}{ending}")
 
 
 def parse_value(value: Any, source: str) -> int:
-    """A mask's value as people write it: a whole number, or a colour such as "#ff8000".
+    """Returns the value in a mask from a whole number, its text, or a colour such as "#ff8000".
+
+    Args:
+        value: Value in a class file or an option.
+        source: Name of the file or option, for the message.
 
     >>> parse_value("#ff8000", "here") == 0xFF8000, parse_value("255", "here")
     (True, 255)
 
     Raises:
-        DataError: It is neither.
+        DataError: `value` is neither a whole number nor a colour.
     """
     if isinstance(value, int) and not isinstance(value, bool):
         return value
@@ -297,26 +298,26 @@ def parse_value(value: Any, source: str) -> int:
     if isinstance(value, list) and _is_colour(value):
         return value[0] << 16 | value[1] << 8 | value[2]
     raise DataError(
-        f"{source} holds the value {value!r:.60}; accepted are whole numbers and colours such as "
-        '"#ff8000"; correct it'
+        f"{source} has the value {value!r:.60}; accepted are whole numbers and colours such as "
+        '"#ff8000"'
     )
 
 
 def _is_colour(value: Any) -> bool:
-    """Whether it is "#rrggbb", or a list of three numbers from 0 to 255."""
+    """Whether a value is "#rrggbb", or a list of three numbers from 0 to 255."""
     if isinstance(value, str):
         return re.fullmatch("#[0-9a-fA-F]{6}", value) is not None
     return (
         isinstance(value, list)
         and len(value) == 3
-        and all(type(part) is int and 0 <= part <= 255 for part in value)
+        and all(type(each) is int and 0 <= each <= 255 for each in value)
     )
 
 
 def _index(path: Path, key: str, name: Any, names: tuple[str, ...]) -> int:
     if name not in names:
         accepted = ", ".join(names) or "the name of a class"
-        raise _refused(path, f"{key} = {name!r:.60}", accepted, "name one of the classes")
+        raise _refused(path, f"{key} = {name!r:.60}", accepted, "use the name of a class")
     return names.index(name)
 
 

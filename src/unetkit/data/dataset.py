@@ -1,11 +1,12 @@
 """Find pairs of image and mask in a folder or a table, by name and never by order.
 
-    walk      every file once, links followed but never in circles
-    match     each mask to its image (`matching`), or as a table says (`listing`)
-    unfold    stacks of several pages become many pairs
+    walk      list every file once; links are followed, but never in circles
+    match     find the image of each mask by names (`pairing`) or in a table (`tables`)
+    unfold    make a pair of each page of a stack
 
-What is ambiguous is not guessed: the candidates are listed with the option that decides. What has
-no partner, or too many, is kept and reported; whether it stops a training is for `checking`.
+Ambiguous names are not guessed: the error lists the candidates and the option that decides. Files
+without a counterpart, or with several, are reported as problems; whether a problem prevents
+training is decided in `checks`.
 """
 
 import os
@@ -14,15 +15,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import Place, likely_masks, part_of
+from unetkit.data.filenames import PathInfo, likely_masks, split_of
 from unetkit.data.masks import MASK_SUFFIXES, MaskSource
-from unetkit.data.pairing import SHOWN, Found, Matched, Problem, Sources, listed, match, sort_out
+from unetkit.data.pairing import (
+    SHOWN,
+    Found,
+    Matched,
+    Problem,
+    Sources,
+    list_some,
+    match_masks,
+    sort_files,
+)
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import count_pictures, sniff
 
 MAX_FILES = 5_000_000
-COLOURS = 3  # pages of which a colour model takes each for a picture
+COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
 LAYOUTS = (
     "images/ with masks/, labels/, annotations/ or trimaps/; masks beside the images, as in "
     "cat.jpg and cat_mask.png; or a .csv of pairs"
@@ -34,10 +44,10 @@ class Pair:
     """One image with its mask.
 
     Args:
-        name: What both are called: the stem, with folders where stems repeat.
-        image: The file.
-        mask: A picture, or a polygon file.
-        page: Number of the picture in files of several; None for the only one.
+        name: Common name of both: the stem, with folders if stems repeat.
+        image: Path of the image file.
+        mask: Path of the mask image or polygon file.
+        page: Index of the page in files of several pages; None for files of one.
     """
 
     name: str
@@ -47,6 +57,7 @@ class Pair:
 
     @property
     def source(self) -> MaskSource:
+        """Location of the mask."""
         return MaskSource(self.mask, self.page, self.image.name)
 
 
@@ -55,23 +66,26 @@ class Dataset:
     """The pairs of a folder or a table.
 
     Args:
-        source: The data folder, or the table of pairs.
-        pairs: Sorted by name.
-        masks: Where the masks are, as a pattern.
-        parts: "train", "validation", "trainval" or "test" by name, where lists, folders or a column
-            say so; else empty.
-        categories: Category by name (a breed), for a stratified split; else empty.
-        groups: What must not be torn apart, by name, where a column says so; else empty.
-        kind: Kind of mask, where the layout alone tells; else None.
-        problems: What makes no pair.
-        unlisted: Pairs that official lists leave out, by name.
-        listed: How many pictures official lists name for each part, here or not; else empty.
+        source: Path of the data folder, or of the table of pairs.
+        pairs: Pairs, sorted by name.
+        masks: Pattern of the paths of the masks.
+        splits: Split of each pair ("train", "validation", "trainval" or "test") by the pair's
+            name, from lists, folders or a column of the table; empty if there are none.
+        categories: Category (such as a breed) by the pair's name, for stratified splits; empty if
+            there are none.
+        groups: Group by the pair's name, from a column of the table, whose pairs must stay in one
+            split; empty if there are none.
+        kind: Kind of the masks if their names determine it, else None.
+        problems: Files that do not form a pair.
+        unlisted: Names of pairs that are in none of the official lists.
+        listed: Number of names in the official lists by split, whether or not a pair of that name
+            exists; empty without lists.
     """
 
     source: Path
     pairs: tuple[Pair, ...]
     masks: str
-    parts: dict[str, str] = field(default_factory=dict)
+    splits: dict[str, str] = field(default_factory=dict)
     categories: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     kind: str | None = None
@@ -81,12 +95,12 @@ class Dataset:
 
     @property
     def folder(self) -> Path:
-        """The data folder, or the one that the table lies in."""
+        """The data folder, or the folder of the table."""
         return self.source.parent if self.source.is_file() else self.source
 
     @property
     def label(self) -> str:
-        """What a run or a result calls the data."""
+        """Name of the data set in runs and results."""
         return self.source.resolve().stem if self.source.is_file() else self.source.resolve().name
 
 
@@ -94,13 +108,13 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
     """Finds the pairs of image and mask in a folder, or reads a table of them.
 
     Args:
-        data: A folder, or a .csv or .tsv file with the columns image and mask.
-        sources: Which files are images and which masks, where names leave it open.
+        data: Path of a folder, or of a .csv or .tsv file with the columns image and mask.
+        sources: Which files are images and which are masks, where their names do not decide it.
 
     Raises:
-        DataNotFoundError: The path does not exist, or holds no images or no masks.
-        DataError: No image has a mask, or several sources of masks compete.
-        ConfigError: `sources` chooses files, but the data is a table.
+        DataNotFoundError: The path does not exist, or contains no images or no masks.
+        DataError: No image has a mask, or images have several kinds of masks.
+        ConfigError: `sources` has a pattern, but `data` is a table.
     """
     data, sources = Path(data), sources or Sources()
     if data.is_file() and data.suffix.lower() in TABLE_SUFFIXES:
@@ -111,36 +125,36 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
             f"data folder {data} {what}; accepted is a folder with {LAYOUTS}; check the path"
         )
     files, problems = _walk(data)
-    found = sort_out(data, files, sources, problems)
-    matched = match(data, found, sources, problems)
-    pairs, own_parts, more = _make_pairs(data, found, matched, sources)
+    found = sort_files(data, files, sources, problems)
+    matched = match_masks(data, found, sources, problems)
+    pairs, own_splits, more = _make_pairs(data, found, matched, sources)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
     listing = read_lists(data, files, [pair.name for pair in pairs])
-    parts = listing.parts or _folder_parts(own_parts)
-    if parts and not {"train", "trainval"} & set(parts.values()):
-        parts = dict.fromkeys((pair.name for pair in pairs), "train") | parts
-    unlisted = [pair.name for pair in pairs if parts and pair.name not in parts]
+    splits = listing.splits or _folder_splits(own_splits)
+    if splits and not {"train", "trainval"} & set(splits.values()):
+        splits = dict.fromkeys((pair.name for pair in pairs), "train") | splits
+    unlisted = [pair.name for pair in pairs if splits and pair.name not in splits]
     return Dataset(
         source=data,
-        pairs=tuple(pair for pair in pairs if not parts or pair.name in parts),
+        pairs=tuple(pair for pair in pairs if not splits or pair.name in splits),
         masks=" and ".join(sorted(matched)),
-        parts={pair.name: parts[pair.name] for pair in pairs if pair.name in parts},
+        splits={pair.name: splits[pair.name] for pair in pairs if pair.name in splits},
         categories=listing.categories,
         kind="instances" if all(map(_holds_objects, matched)) else None,
         problems=_with_strays([*problems, *more]),
         unlisted=tuple(unlisted),
-        listed=dict(Counter(listing.parts.values())),
+        listed=dict(Counter(listing.splits.values())),
     )
 
 
 def _holds_objects(pattern: str) -> bool:
-    """Whether masks are those of the Cell Tracking Challenge, a number an object."""
+    """Whether masks are those of the Cell Tracking Challenge, with one value for each object."""
     return pattern.rsplit("/", 1)[-1].startswith(("man_seg", "man_track"))
 
 
 def _with_strays(problems: Sequence[Problem]) -> tuple[Problem, ...]:
-    """Problems, where a polygon file that cannot be read is none of them if no image lacks one."""
+    """Problems; damaged polygon files become "stray" if every image has a mask."""
     if any(problem.kind == "unpaired image" for problem in problems):
         return tuple(problems)
     return tuple(
@@ -150,7 +164,7 @@ def _with_strays(problems: Sequence[Problem]) -> tuple[Problem, ...]:
 
 
 def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
-    """All files, relative; links to folders are followed, but each folder is entered once."""
+    """All files, relative to `folder`; links are followed, but each folder is entered once."""
     files: list[PurePosixPath] = []
     problems: list[Problem] = []
     entered: set[str] = set()
@@ -161,7 +175,7 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
         problems.append(Problem("folder", text, (path,)))
 
     waiting = [folder]
-    while waiting:  # links come last, so that a folder goes by its own name
+    while waiting:  # links come last, so that a folder keeps its own name
         for root, folders, names in os.walk(waiting.pop(0), onerror=refuse):
             real = os.path.realpath(root)
             if real in entered:
@@ -174,8 +188,8 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
             files += [relative / name for name in sorted(names) if not name.startswith(".")]
             if len(files) > MAX_FILES:
                 raise DataError(
-                    f"{folder} holds more than {MAX_FILES:,} files; accepted are fewer; name the "
-                    "folder of the images and masks themselves"
+                    f"{folder} contains more than {MAX_FILES:,} files; accepted are fewer; give "
+                    "the folder of the images and masks themselves"
                 )
     return files, problems
 
@@ -183,10 +197,10 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
 def _make_pairs(
     folder: Path, found: Found, matched: Matched, sources: Sources
 ) -> tuple[list[Pair], dict[str, str], list[Problem]]:
-    """Pairs of one image and one mask, and their folders' parts; what is left is a problem."""
+    """Pairs, the splits that their folders name, and problems of files that do not form a pair."""
     problems: list[Problem] = []
     pairs: list[Pair] = []
-    parts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     owners: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     masks_of: dict[PurePosixPath, list[PurePosixPath]] = {}
     for images in matched.values():
@@ -200,33 +214,34 @@ def _make_pairs(
         if len(masks) > 1 or len(rivals) > 1:
             files = tuple(folder / path for path in sorted({*rivals, *masks, image}))
             what = f"{len(masks)} masks" if len(masks) > 1 else f"{len(rivals)} images"
-            text = f"{listed(files)}: {what} share a name"
+            text = f"{list_some(files)}: {what} share a name"
             problems.append(Problem("several files", text, files))
             continue
         place, mask = found.images[image], masks[0]
-        part = place.part or (part_of(mask) if mask not in found.masks else found.masks[mask].part)
-        name = "/".join(word for word in (part, *place.full, place.stem) if word)
+        of_mask = found.masks[mask].split if mask in found.masks else split_of(mask)
+        split = place.split or of_mask
+        name = "/".join(word for word in (split, *place.full, place.stem) if word)
         unfolded = _unfold(Pair(name, folder / image, folder / mask), sources, problems)
         pairs += unfolded
-        parts |= {pair.name: part for pair in unfolded if part}
+        splits |= {pair.name: split for pair in unfolded if split}
     used = set(masks_of) | set(owners)
     for kind, places in (("unpaired image", found.images), ("unpaired mask", found.masks)):
         for path in places:
             if path not in used:
                 text = f"{folder / path} has no {'mask' if 'image' in kind else 'image'}"
                 problems.append(Problem(kind, text, (folder / path,)))
-    return _without_namesakes(pairs, problems), parts, problems
+    return _without_namesakes(pairs, problems), splits, problems
 
 
 def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[Pair]:
-    """Pairs sorted by name, but for those that share one: cat.jpg and cat.png of a COCO file."""
+    """Pairs sorted by name, without those of equal names (cat.jpg and cat.png of a COCO file)."""
     by_name: dict[str, list[Pair]] = defaultdict(list)
     for pair in pairs:
         by_name[pair.name].append(pair)
     for name, same in by_name.items():
         if len(same) > 1:
             files = tuple(dict.fromkeys(pair.image for pair in same))
-            text = f"{listed(files)}: {len(same)} pairs share the name {name!r}"
+            text = f"{list_some(files)}: {len(same)} pairs share the name {name!r}"
             problems.append(Problem("several files", text, files))
     return [same[0] for _, same in sorted(by_name.items()) if len(same) == 1]
 
@@ -234,37 +249,37 @@ def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[P
 def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]:
     """One pair for each page of a stack; a TIFF with one mask may have its channels as pages.
 
-    Three pages could be three pictures to a colour model, so that alone is not guessed.
+    Three pages are ambiguous, as they may be three images or the channels of a colour image.
     """
     try:
         pages = count_pictures(pair.image, sources.channel_axis)
-        masks = 1 if pair.source.is_drawn else count_pictures(pair.mask)
+        masks = 1 if pair.source.is_polygon_file else count_pictures(pair.mask)
     except (DataError, DataNotFoundError):
-        return [pair]  # whoever reads it says what is wrong with it
+        return [pair]  # reading it will raise the error
     if pages == masks == 1:
         return [pair]
-    if masks == 1 and pages != COLOURS and sniff(pair.image) == "TIFF":
+    if masks == 1 and pages != COLOUR_CHANNELS and sniff(pair.image) == "TIFF":
         return [pair]
     if pages == masks:
         return [replace(pair, name=f"{pair.name}_p{i:03d}", page=i) for i in range(pages)]
     text = f"{pair.image} has {pages} pages and its mask {pair.mask} has {masks}"
-    if (pages, masks) == (COLOURS, 1):
-        text += " (say --channel-axis first if they are the channels of one picture)"
+    if (pages, masks) == (COLOUR_CHANNELS, 1):
+        text += " (use --channel-axis first if they are the channels of one image)"
     problems.append(Problem("pages", text, (pair.image, pair.mask)))
     return []
 
 
-def _folder_parts(parts: dict[str, str]) -> dict[str, str]:
-    """Parts by name where folders say which pairs are not for training."""
-    return parts if set(parts.values()) & {"test", "validation"} else {}
+def _folder_splits(splits: dict[str, str]) -> dict[str, str]:
+    """Splits by name, if the folders name a test or validation split; else empty."""
+    return splits if set(splits.values()) & {"test", "validation"} else {}
 
 
 def _tally(files: Sequence[PurePosixPath]) -> str:
-    """The commonest endings of formats that are not read here."""
+    """The most frequent suffixes of files that are neither images nor masks."""
     suffixes = (path.suffix.lower() for path in files)
-    endings = Counter(suffix for suffix in suffixes if suffix and suffix not in MASK_SUFFIXES)
-    listed = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(SHOWN))
-    return f" (but {listed})" if listed else ""
+    counts = Counter(suffix for suffix in suffixes if suffix and suffix not in MASK_SUFFIXES)
+    text = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(SHOWN))
+    return f" (but {text})" if text else ""
 
 
 def _no_pairs(
@@ -276,50 +291,51 @@ def _no_pairs(
 ) -> Exception:
     images, masks = sorted(found.images), sorted(found.masks)
     reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
-    said = f" ({reasons[0].split('; ')[0]})" if reasons else ""
+    reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
     if not images or not (masks or found.documents):
         others = found.images.values()
         pattern = getattr(sources, missing)
-        which = f" whose path holds {pattern!r}" if pattern is not None else ""
+        which = f" whose path contains {pattern!r}" if pattern is not None else ""
         return DataNotFoundError(
-            f"{folder} holds no {missing}{which}{said or _tally(files)}; accepted is a folder with "
-            f"{LAYOUTS}; name such a folder, or say with --{missing} where they are"
+            f"{folder} contains no {missing}{which}{reason or _tally(files)}; accepted is a folder "
+            f"with {LAYOUTS}; give such a folder, or a pattern of the {missing} with --{missing}"
             f"{_perhaps(others, others, sources)}"
         )
     if reasons:
         return DataError(
-            f"no image in {folder} has one mask{said}; accepted is one mask an image; correct the "
-            "files, choose with --images or --masks, or list the pairs in a .csv"
+            f"no image in {folder} has exactly one mask{reason}; accepted is one mask per image; "
+            "correct the files, choose with --images or --masks, or list the pairs in a .csv"
         )
-    crowded = _one_mask_an_object(found)
-    if crowded:
+    object_masks = _one_mask_per_object(found)
+    if object_masks:
         return DataError(
-            f"no image in {folder} has a mask of its name, but in {crowded[0].path.parent} are "
-            f"{len(crowded)} files beside one image, as if each were an object; accepted is one "
-            "mask an image; draw the objects of an image into one mask, each with its own number"
+            f"no image in {folder} has a mask of its name, but {object_masks[0].path.parent} "
+            f"contains {len(object_masks)} files beside one image, as if each were an object; "
+            "accepted is one mask per image; combine the objects of an image in one mask, each "
+            "with its own value"
         )
     return DataError(
         f"no image in {folder} has a mask: {_count(images)} images, {_count(masks)} masks; "
-        "a mask bears its image's name, as in cat.jpg and cat.png; rename one or the other, list "
-        "the pairs in a .csv, or say with --masks which part of a name they share"
+        "a mask has the name of its image, as in cat.jpg and cat.png; rename one or the other, "
+        "list the pairs in a .csv, or give a pattern of the masks with --masks"
         f"{_perhaps(found.images.values(), found.masks.values(), sources)}"
     )
 
 
-def _perhaps(images: Iterable[Place], others: Iterable[Place], sources: Sources) -> str:
-    """The options that may decide, as the end of an error sentence."""
+def _perhaps(images: Iterable[PathInfo], others: Iterable[PathInfo], sources: Sources) -> str:
+    """Values of --masks that may be right, as the end of an error sentence."""
     likely = likely_masks(list(images), list(others))
     patterns = [pattern for pattern in likely if pattern != sources.masks][:SHOWN]
     return f", perhaps {' or '.join(f'--masks {p!r}' for p in patterns)}" if patterns else ""
 
 
-def _one_mask_an_object(found: Found) -> list[Place]:
-    """Masks of an image's folder that holds several, where each image has a folder of its own."""
-    images = Counter((place.part, place.full) for place in found.images.values())
-    masks: dict[tuple[str, tuple[str, ...]], list[Place]] = defaultdict(list)
+def _one_mask_per_object(found: Found) -> list[PathInfo]:
+    """Masks in the folder of one image that has several, if each image has its own folder."""
+    images = Counter((place.split, place.full) for place in found.images.values())
+    masks: dict[tuple[str, tuple[str, ...]], list[PathInfo]] = defaultdict(list)
     for place in found.masks.values():
-        masks[place.part, place.full].append(place)
+        masks[place.split, place.full].append(place)
     if len(images) < 2 or max(images.values()) > 1:
         return []
     return max((masks[key] for key in images if len(masks[key]) > 1), key=len, default=[])
@@ -330,18 +346,18 @@ def _count(paths: Sequence[PurePosixPath]) -> str:
 
 
 def _from_table(path: Path, sources: Sources) -> Dataset:
-    """The pairs that a table lists."""
+    """The pairs in a table."""
     for option, pattern in (("--images", sources.images), ("--masks", sources.masks)):
         if pattern is not None:
             raise ConfigError(
                 f"{option} is {pattern!r}, but {path} is a table, which names each image and its "
-                "mask; accepted with a table are neither --images nor --masks; leave them out, or "
-                "name the folder in place of the table"
+                "mask; with a table, neither --images nor --masks is accepted; leave them out, or "
+                "give the folder in place of the table"
             )
     rows = read_table(path)
     problems: list[Problem] = []
     pairs: list[Pair] = []
-    parts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     groups: dict[str, str] = {}
     for row in rows:
         absent = [file for file in (row.image, row.mask) if not os.path.isfile(file)]
@@ -351,20 +367,20 @@ def _from_table(path: Path, sources: Sources) -> Dataset:
             continue
         for pair in _unfold(Pair(row.name, row.image, row.mask), sources, problems):
             pairs.append(pair)
-            if row.part:
-                parts[pair.name] = row.part
+            if row.split:
+                splits[pair.name] = row.split
             if row.group:
                 groups[pair.name] = row.group
     if not pairs:
         raise DataError(
-            f"table {path} names no pair of files that exist ({len(rows)} rows); accepted are "
-            "paths relative to the table's folder; correct them"
+            f"table {path} names no pair of existing files ({len(rows)} rows); accepted are paths "
+            "relative to the folder of the table"
         )
     return Dataset(
         source=path,
         pairs=tuple(_without_namesakes(pairs, problems)),
         masks=path.name,
-        parts=parts,
+        splits=splits,
         groups=groups,
         problems=tuple(problems),
     )

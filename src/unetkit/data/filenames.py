@@ -1,8 +1,8 @@
-"""What the names of folders and files say: image or mask, which part, and what belongs together.
+"""Role, split and stem of a file, from the names of its folders and its own name.
 
-Only names are looked at here, never contents. A folder's words tell its role and its part; what is
-left of a path, and a file's stem without the usual additions, is the key that an image shares with
-its mask.
+Only names are used here, never contents. Words in the name of a folder give its role (image or
+mask) and its split (train, validation or test). The other folders and the stem, without the usual
+prefixes and suffixes, are the key that an image has in common with its mask.
 """
 
 import re
@@ -33,7 +33,7 @@ SPLIT_WORDS = {
     **dict.fromkeys(("test", "testing"), "test"),
     "trainval": "trainval",
 }
-PART_WORDS = {
+_FOLDER_SPLITS = {  # with those of nnU-Net's imagesTr, labelsTs
     **SPLIT_WORDS,
     **dict.fromkeys(("imagestr", "labelstr"), "train"),
     **dict.fromkeys(("imagests", "labelsts"), "test"),
@@ -47,8 +47,8 @@ _MASK_AFFIXES = (
 _IMAGE_AFFIXES = (
     "image|img|im|photo|picture|raw|rgb|original|orig|input|frame|sat|leftimg8bit|volume"
 )
-# In front, before a separator or a number; at the end, after one of these. The masks of one image
-# may be numbered.
+# A prefix stands before a separator or a number, a suffix after one. Masks of one image may be
+# numbered.
 _MASK_PREFIX = re.compile(rf"^(?:{_MASK_AFFIXES})s?(?:[-_ .]+|(?=\d))", re.IGNORECASE)
 _MASK_SUFFIX = re.compile(
     rf"(?P<text>(?P<gap>[-_ .]+|(?<=\d))(?:{_MASK_AFFIXES})s?)"
@@ -58,38 +58,42 @@ _MASK_SUFFIX = re.compile(
 _IMAGE_PREFIX = re.compile(
     rf"^(?:(?:{_IMAGE_AFFIXES})s?(?:[-_ .]+|(?=\d))|t(?=\d+$))", re.IGNORECASE
 )
-# DRIVE: 21_training.tif, 01_test.tif. nnU-Net: _0000, _0001 and so on, a file a channel.
+# DRIVE: 21_training.tif, 01_test.tif. nnU-Net: _0000, _0001 and so on, one file per channel.
 _IMAGE_SUFFIX = re.compile(
     rf"(?:[-_ .]+|(?<=\d))(?:{_IMAGE_AFFIXES})s?$|_training$|_test$|_000\d$", re.IGNORECASE
 )
 _WHOLE = re.compile(r"[^\W_]+")
 _WORD = re.compile(r"[^\W\d_]+\d*|\d+")
 _ROLE_WORDS = IMAGE_WORDS | MASK_WORDS
-_PARTS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
+_SPLITS = "|".join(sorted(SPLIT_WORDS, key=len, reverse=True))
 _NO_KEYS = _ROLE_WORDS | {"ground", "st", "tra"}
 _ROLES = "|".join(sorted(_ROLE_WORDS, key=len, reverse=True))
-_COMPOUND = re.compile(rf"({_PARTS})({_ROLES})|({_ROLES})({_PARTS})")
+_COMPOUND = re.compile(rf"({_SPLITS})({_ROLES})|({_ROLES})({_SPLITS})")
 
 
 @dataclass(frozen=True)
-class Place:
-    """What a file's path within the data folder says.
+class PathInfo:
+    """Role, split, folders and stem of a file.
 
     Args:
-        path: Relative to the data folder.
-        role: "image", "mask", or "" where no folder's name tells.
-        part: "train", "validation", "test", "trainval" or "".
-        full: Path of folders without role and part, to the word.
-        bare: The same, without what stands beside a role in one name: "approx" of "trimaps_approx".
-        stem: File name without its ending.
-        full_pattern: The folders, with what differs between images or parts as "*".
-        bare_pattern: The same, with "approx" of "trimaps_approx" left as it is.
-        given: Stem by the user's pattern, as `stem_by` finds it; "" where there is none.
+        path: Path relative to the data folder.
+        role: "image" or "mask"; "" if no folder has a word for either.
+        split: "train", "validation", "test" or "trainval"; "" if no folder has a word for one.
+        full: Names of the folders without their words for role and split; "trimaps_approx" is
+            "approx".
+        bare: Names of the folders that have no word for role or split; "trimaps_approx" is left
+            out.
+        stem: File name without its suffix.
+        full_pattern: Pattern of the folders, with "*" for words that differ between images or
+            splits; "trimaps_approx" is "trimaps_*".
+        bare_pattern: Pattern of the folders that keeps other words beside a role;
+            "trimaps_approx" stays.
+        given: Stem according to the user's pattern, from `stem_by`; "" without a pattern.
     """
 
     path: PurePosixPath
     role: str
-    part: str
+    split: str
     full: tuple[str, ...]
     bare: tuple[str, ...]
     stem: str
@@ -98,19 +102,19 @@ class Place:
     given: str = ""
 
 
-def place_of(path: PurePosixPath, skip: int = 0) -> Place:
-    """Reads a path.
+def parse_path(path: PurePosixPath, skip: int = 0) -> PathInfo:
+    """Returns role, split, folders and stem of a file.
 
     Args:
-        path: Relative to the data folder.
-        skip: Number of outer folders that tell nothing, as all files lie in them.
+        path: Path relative to the data folder.
+        skip: Number of outer folders to disregard, since all files are in them.
 
-    >>> place_of(PurePosixPath("train/masks/slide 7/cell_mask.png")).role
+    >>> parse_path(PurePosixPath("train/masks/slide 7/cell_mask.png")).role
     'mask'
-    >>> place_of(PurePosixPath("01_GT/SEG/man_seg002.tif")).full
+    >>> parse_path(PurePosixPath("01_GT/SEG/man_seg002.tif")).full
     ('01',)
     """
-    role = part = ""
+    role = split = ""
     full: list[str] = []
     bare: list[str] = []
     full_pattern: list[str] = []
@@ -120,8 +124,8 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
         words = _words(folder)
         found = _role(words)
         role = found or role  # the innermost folder decides
-        own = _part(words)
-        part = own or part
+        own = _split(words)
+        split = own or split
         if not found and not own:
             full.append(folder)
             bare.append(folder)
@@ -132,13 +136,13 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
         if rest:
             full.append("_".join(rest))
         if found:
-            of_parts = [word for word in words if own and word in SPLIT_WORDS]
-            full_pattern.append(_starred(folder, [*rest, *of_parts]))
-            bare_pattern.append(_starred(folder, of_parts))
-    return Place(
+            of_splits = [word for word in words if own and word in SPLIT_WORDS]
+            full_pattern.append(_starred(folder, [*rest, *of_splits]))
+            bare_pattern.append(_starred(folder, of_splits))
+    return PathInfo(
         path=path,
         role=role,
-        part=part,
+        split=split,
         full=tuple(full),
         bare=tuple(bare),
         stem=unicodedata.normalize("NFC", path.stem),
@@ -149,7 +153,7 @@ def place_of(path: PurePosixPath, skip: int = 0) -> Place:
 
 @cache
 def to_words(folder: str) -> str:
-    """A folder's name as it is compared: "p1" and the "p1" of "masks_p1" are one.
+    """Returns the name of a folder for comparison, in lower case, its words joined by "_".
 
     >>> to_words("Slide-07"), to_words("slide 07")
     ('slide_07', 'slide_07')
@@ -164,7 +168,7 @@ def _starred(folder: str, words: Iterable[str]) -> str:
 
 
 def _words(name: str) -> list[str]:
-    """Words and numbers of a name, in small letters; a number after letters is one of its own.
+    """Words and numbers of a name, in lower case; a number after letters is a separate item.
 
     >>> _words("01_GT"), _words("train2017"), _words("valannot")
     (['01', 'gt'], ['train', '2017'], ['val', 'annot'])
@@ -188,62 +192,64 @@ def _role(words: list[str]) -> str:
     return "image" if any(word in IMAGE_WORDS for word in words) else ""
 
 
-def _part(words: list[str]) -> str:
-    """The part that a folder is: its whole name says so, or its end, as in "x_training_masks".
+def _split(words: list[str]) -> str:
+    """Split that a folder is named after, by its whole name or its end ("x_training_masks").
 
-    Numbers and single letters may stand beside: "train2017", "test_a", "test_images_v2".
+    Numbers and single letters may be added: "train2017", "test_a", "test_images_v2".
 
-    >>> _part(["train", "2017"]), _part(["isic", "training", "input"]), _part(["test", "tubes"])
+    >>> _split(["train", "2017"]), _split(["isic", "training", "input"]), _split(["test", "tubes"])
     ('train', 'train', '')
     """
-    parts = [word for word in words if word in PART_WORDS]
-    if not parts:
+    splits = [word for word in words if word in _FOLDER_SPLITS]
+    if not splits:
         return ""
-    known = PART_WORDS.keys() | _NO_KEYS | _SET_WORDS
-    ending = words[words.index(parts[-1]) + 1 :]
+    known = _FOLDER_SPLITS.keys() | _NO_KEYS | _SET_WORDS
+    ending = words[words.index(splits[-1]) + 1 :]
     is_whole = all(word in known or word.isdecimal() or len(word) == 1 for word in words)
     is_end = bool(ending) and all(word in _NO_KEYS for word in ending)
-    return PART_WORDS[parts[-1]] if is_whole or is_end else ""
+    return _FOLDER_SPLITS[splits[-1]] if is_whole or is_end else ""
 
 
 def _is_free(word: str) -> bool:
-    return word not in _NO_KEYS and word not in PART_WORDS
+    return word not in _NO_KEYS and word not in _FOLDER_SPLITS
 
 
 def common_start(folders: Iterable[tuple[str, ...]]) -> int:
-    """Number of outer folders that all have in common."""
+    """Returns the number of outer folders that all paths have in common."""
     different = set(folders)
     if not different:
         return 0
-    ends = zip(min(different), max(different), strict=False)  # what these share, all between share
+    ends = zip(
+        min(different), max(different), strict=False
+    )  # a common start of these is one of all between
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
 
 
-def part_of(path: PurePosixPath) -> str:
-    """The part that a list or a polygon file of many images is about, by its folders and its name.
+def split_of(path: PurePosixPath) -> str:
+    """Returns the split of a polygon file of many images, by its name and its folders; "" if none.
 
-    >>> part_of(PurePosixPath("annotations/instances_val2017.json"))
+    >>> split_of(PurePosixPath("annotations/instances_val2017.json"))
     'validation'
     """
-    named = [PART_WORDS[word] for word in _words(path.stem) if word in PART_WORDS]
-    return named[-1] if named else place_of(path).part
+    named = [_FOLDER_SPLITS[word] for word in _words(path.stem) if word in _FOLDER_SPLITS]
+    return named[-1] if named else parse_path(path).split
 
 
-def without_parts(path: PurePosixPath) -> str:
-    """A path with "*" where it names a part.
+def without_splits(path: PurePosixPath) -> str:
+    """Returns a path with "*" in place of words for a split.
 
-    >>> without_parts(PurePosixPath("annotations/instances_val2017.json"))
+    >>> without_splits(PurePosixPath("annotations/instances_val2017.json"))
     'annotations/instances_*.json'
     """
 
     def star(word: re.Match[str]) -> str:
-        return "*" if word[0].lower().rstrip("0123456789") in PART_WORDS else word[0]
+        return "*" if word[0].lower().rstrip("0123456789") in _FOLDER_SPLITS else word[0]
 
     return _WORD.sub(star, path.as_posix())
 
 
 def bare_mask_stem(stem: str) -> str:
-    """A mask's stem without what says that it is one.
+    """Returns the stem of a mask without prefixes and suffixes that mean "mask".
 
     >>> bare_mask_stem("man_seg002"), bare_mask_stem("cat_mask_1"), bare_mask_stem("masked")
     ('002', 'cat', 'masked')
@@ -252,9 +258,9 @@ def bare_mask_stem(stem: str) -> str:
 
 
 def numbered_stem(stem: str) -> str:
-    """A numbered mask's stem without what says that it is a mask; "" of one without a number.
+    """Returns the stem of a numbered mask without its word for "mask"; "" if it has no number.
 
-    The number may be the image's, or that of one mask of several.
+    The number may be that of the image, or of one of several masks.
 
     >>> numbered_stem("cat_mask_1"), numbered_stem("cat_mask1"), numbered_stem("cat_mask")
     ('cat_1', 'cat_1', '')
@@ -266,7 +272,7 @@ def numbered_stem(stem: str) -> str:
 
 
 def stem_role(stem: str) -> str:
-    """The role of a file whose stem is no name but a word for it: "image.png" in "p1/".
+    """Returns the role of a file whose stem is only a word for it, as in "p1/image.png"; else "".
 
     >>> stem_role("image"), stem_role("Ground_Truth"), stem_role("cat_mask"), stem_role("mask_1")
     ('image', 'mask', '', '')
@@ -276,7 +282,7 @@ def stem_role(stem: str) -> str:
 
 
 def bare_image_stem(stem: str) -> str:
-    """An image's stem without what says that it is one.
+    """Returns the stem of an image without prefixes and suffixes that mean "image".
 
     >>> bare_image_stem("t002"), bare_image_stem("image_7"), bare_image_stem("imagine")
     ('002', '7', 'imagine')
@@ -289,7 +295,7 @@ def _stripped(stem: str, prefix: re.Pattern[str], suffix: re.Pattern[str]) -> st
 
 
 def affix_of(stem: str) -> str:
-    """What makes a mask's stem one, with "*" for the rest; "" where nothing does.
+    """Returns the words for "mask" in a stem, with "*" for the rest; "" if there are none.
 
     >>> affix_of("cat_mask"), affix_of("man_seg002"), affix_of("cat")
     ('*_mask', 'man_seg*', '')
@@ -303,7 +309,7 @@ def affix_of(stem: str) -> str:
 
 
 def stem_by(pattern: str, name: str) -> str:
-    """What stands for the * in the last part of a pattern; "" where the name does not fit it.
+    """Returns what * stands for in the file name of a pattern; "" if the name does not fit.
 
     >>> stem_by("labels/*_L.png", "cat_L.png"), stem_by("_L", "cat_L.png"), stem_by("GT", "cat.png")
     ('cat', 'cat', '')
@@ -311,7 +317,7 @@ def stem_by(pattern: str, name: str) -> str:
     last = unicodedata.normalize("NFC", pattern).rsplit("/", 1)[-1]
     name = unicodedata.normalize("NFC", name)
     before, star, after = last.partition("*")
-    if not star:  # such as "_L": what is at the end
+    if not star:  # a suffix such as "_L"
         before, after = "", last
     if not last or "*" in after:
         return ""
@@ -322,11 +328,15 @@ def stem_by(pattern: str, name: str) -> str:
     return ""
 
 
-def likely_masks(images: Sequence[Place], others: Sequence[Place]) -> list[str]:
-    """Patterns by which some of the other files would be the images' masks, the best first.
+def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list[str]:
+    """Returns patterns that would make some of the other files masks of the images, best first.
 
-    A pattern is what a name has beyond an image's, as in "*_L.png", or a folder in which the
-    images' names occur again, as in "regions/".
+    A pattern is an addition to the names of images, as in "*_L.png", or a folder with files of the
+    same names as the images, as in "regions/".
+
+    Args:
+        images: Images.
+        others: Files that may be masks; images among them are allowed.
     """
     homes: dict[str, set[PurePosixPath]] = {}
     for place in images:
@@ -342,16 +352,16 @@ def likely_masks(images: Sequence[Place], others: Sequence[Place]) -> list[str]:
             continue
         stem = place.stem
         for cut in range(len(stem) - 1, 0, -1):
-            if stem[:cut] in homes and _parts_words(stem, cut):
+            if stem[:cut] in homes and _ends_word(stem, cut):
                 counts[f"*{stem[cut:]}{ending}"] += 1
                 break
-            if stem[-cut:] in homes and _parts_words(stem, len(stem) - cut):
+            if stem[-cut:] in homes and _ends_word(stem, len(stem) - cut):
                 counts[f"{stem[:-cut]}*{ending}"] += 1
                 break
     return [pattern for pattern, _ in counts.most_common()]
 
 
-def _parts_words(stem: str, cut: int) -> bool:
-    """Whether a word or a number ends at a place in a stem."""
+def _ends_word(stem: str, cut: int) -> bool:
+    """Whether a word or a number ends at a position of a stem."""
     pair = stem[cut - 1 : cut + 1]
     return not (pair.isalpha() or pair.isdigit())

@@ -1,7 +1,7 @@
-"""Read masks: pictures of integers or colours, and polygon files, as class indices or objects.
+"""Read masks as class indices or objects: images of integers or colours, and polygon files.
 
-What a file holds is read as it is; what it means is in `classes`. Nothing is guessed here: a value
-that stands for no class is refused with its place.
+Files are read as they are; what their values mean is in `classes`. Nothing is guessed here: a
+value that is no class is refused with its position.
 """
 
 import threading
@@ -13,25 +13,25 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
-from unetkit.data.annotations.polygons import Drawing, rasterise, rasterise_instances
+from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, rasterise_instances
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.images import IMAGE_SUFFIXES, Picture, read_picture
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
-BACKGROUND = "background"  # label of a polygon that is no object
-GREY = 0x010101  # times a grey value: its colour
+BACKGROUND = "background"  # label of polygons that are not objects
+GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
 
 
 @dataclass(frozen=True)
 class MaskSource:
-    """Where the mask of one image is.
+    """Location of the mask of one image.
 
     Args:
-        path: A picture, or a polygon file.
-        page: Number of the picture in a file of several; None for the only one.
-        image: Name of the image, by which a file of many images knows it.
+        path: Path of a mask image, or of a polygon file.
+        page: Index of the page in a file of several pages; None for a file of one.
+        image: File name of the image, which finds its polygons in a file of many images.
     """
 
     path: Path
@@ -39,20 +39,20 @@ class MaskSource:
     image: str = ""
 
     @property
-    def is_drawn(self) -> bool:
-        """Whether it is a polygon file."""
+    def is_polygon_file(self) -> bool:
+        """Whether the mask is a polygon file rather than an image."""
         return self.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
 
 
 @dataclass(frozen=True)
 class RawMask:
-    """A mask picture's own numbers.
+    """Pixel values of a mask image.
 
     Args:
-        values: (H, W), integers from 0 up; 0xRRGGBB where `is_colour`.
-        is_colour: Whether the three channels differ somewhere.
-        is_lossy: Whether the file's compression changes values.
-        palette: (n, 3) uint8 of a palette picture, or None.
+        values: Values, (H, W), integers from 0 up; 0xRRGGBB if `is_colour`.
+        is_colour: Whether the three channels differ in any pixel.
+        is_lossy: Whether the compression of the file changes values.
+        palette: Colours of a palette image, (n, 3) uint8, or None.
     """
 
     values: np.ndarray
@@ -62,11 +62,16 @@ class RawMask:
 
 
 def read_raw_mask(path: str | Path, page: int | None = None) -> RawMask:
-    """Reads a mask picture's integers or colours.
+    """Reads the integers or colours of a mask image.
+
+    Args:
+        path: Path of the mask image.
+        page: Index of the page in a file of several pages; None for a file of one.
 
     Raises:
-        DataNotFoundError, DataError: The file is absent, no picture or damaged, or its pixels are
-            neither whole numbers nor colours, or are partly transparent.
+        DataNotFoundError: The file does not exist.
+        DataError: The file is damaged or not an image, its pixels are neither whole numbers nor
+            8-bit colours, or some are transparent.
     """
     picture = read_picture(path, page)
     _require_opaque(picture, path)
@@ -80,7 +85,7 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> RawMask:
     if bands.shape[2] != 1:
         raise DataError(
             f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
-            "a pixel, or 8-bit colours; save the mask in one channel"
+            "per pixel, or 8-bit colours; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
     return RawMask(values, False, picture.is_lossy, picture.palette)
@@ -101,11 +106,11 @@ def _whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
     if values.dtype == bool:
         return values.astype(np.uint8)
     if values.dtype.kind == "f":
-        # An infinite number is its own floor, and no class.
+        # Checked because infinity is equal to its own floor.
         if not (np.isfinite(values).all() and (values == np.floor(values)).all()):
             raise DataError(
                 f"mask {path} has fractions or numbers that are not finite; accepted are whole "
-                "numbers; save the mask with the class of each pixel"
+                "numbers; save the mask with one class index per pixel"
             )
     elif values.dtype.kind not in "iu":
         raise DataError(
@@ -126,16 +131,19 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     """Reads a mask as class indices.
 
     Args:
-        size: (height, width) of the image; polygons are drawn at it.
+        source: Location of the mask.
+        classes: Classes, and the values or labels that stand for them.
+        size: (height, width) of the image, at which polygons are filled.
 
     Returns:
         (H, W) uint8 in [0, K), or IGNORE.
 
     Raises:
-        DataNotFoundError, DataError: As `read_raw_mask`, or a value or label stands for no class.
+        DataNotFoundError: The file does not exist.
+        DataError: The mask cannot be read, or has a value or label that is no class.
     """
-    if source.is_drawn:
-        return _draw(source, classes, size)
+    if source.is_polygon_file:
+        return _fill_polygons(source, classes, size)
     return _to_indices(read_raw_mask(source.path, source.page), classes, source.path)
 
 
@@ -144,7 +152,7 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
         raise DataError(
             f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
             "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
-            "has two classes, name the --threshold between them"
+            "has two classes, set the --threshold between them"
         )
     values = raw.values
     if classes.kind == "colours":
@@ -153,7 +161,7 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
             f"mask {path} has colours, #{values[row, column]:06x} at row {row}, column {column}; "
-            f"accepted are {classes.describe()}; convert it, or say --kind colours"
+            f"accepted are {classes.describe()}; convert it, or use --kind colours"
         )
     indices = np.full(values.shape, IGNORE, np.uint8)
     if classes.threshold is not None:
@@ -165,15 +173,15 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
             indices[values == value] = index
     if classes.ignore is not None:
         indices[values == classes.ignore] = IGNORE
-        strange = np.argwhere((indices == IGNORE) & (values != classes.ignore))
+        unknown = np.argwhere((indices == IGNORE) & (values != classes.ignore))
     else:
-        strange = np.argwhere(indices == IGNORE)
-    if len(strange):
-        row, column = strange[0]
+        unknown = np.argwhere(indices == IGNORE)
+    if len(unknown):
+        row, column = unknown[0]
         raise DataError(
             f"mask {path} has the value {classes.show(values[row, column])} (at row {row}, column "
-            f"{column}); accepted are {classes.describe()}; correct the mask, the classes, or name "
-            "the value with --ignore"
+            f"{column}); accepted are {classes.describe()}; correct the mask or the classes, or "
+            "leave the value out with --ignore"
         )
     return indices
 
@@ -185,67 +193,79 @@ def _as_colours(raw: RawMask, path: Path) -> np.ndarray:
         if raw.values.max() > 255:
             raise DataError(
                 f"mask {path} has values up to {raw.values.max()}; accepted as colours are 8-bit "
-                "ones; convert it, or say --kind classes"
+                "ones; convert it, or use --kind classes"
             )
         return raw.values.astype(np.int32) * GREY
     parts = raw.palette.astype(np.int32)
     return (parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2])[raw.values]
 
 
-def _draw(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.ndarray:
-    drawing = find_drawing(source)
+def _fill_polygons(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.ndarray:
+    annotation = find_annotation(source)
     background = classes.background or 0
     if classes.kind == "instances":
-        objects = draw_objects(drawing, size)
+        objects = fill_objects(annotation, size)
         mask = np.where(objects > 0, np.uint8(1), np.uint8(0))
         mask[objects < 0] = IGNORE
         return mask
-    # Drawn one higher, so that what nothing is drawn on can be told from the first class.
+    # Indices are filled one higher, so that 0 means a pixel outside all shapes.
     values = {label: index + 1 for label, index in classes.indices_of_labels().items()}
-    drawn = rasterise(drawing, size, values)
-    return np.where(drawn == 0, background, drawn - 1).astype(np.uint8)
+    filled = rasterise(annotation, size, values)
+    return np.where(filled == 0, background, filled - 1).astype(np.uint8)
 
 
-def draw_objects(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) int32: each object's number, 0 where none is drawn or background is, -1 in crowds."""
-    return rasterise_instances(drawing, size, erasing=(BACKGROUND,))
+def fill_objects(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
+    """Returns the number of the object at each pixel, (H, W) int32.
+
+    Args:
+        annotation: Shapes of an image.
+        size: (height, width) of the image.
+
+    Returns:
+        0 outside all shapes and in those labelled as background, -1 in crowds.
+
+    Raises:
+        DataError: The annotation is of an image of another size.
+    """
+    return rasterise_instances(annotation, size, erasing=(BACKGROUND,))
 
 
 _reading = threading.Lock()
 
 
 @lru_cache(maxsize=4)
-def _drawings(path: Path, stamp: tuple[int, int]) -> dict[str, list[Drawing]]:
-    """Drawings of a file by the last part of the image's name; `stamp` tells versions apart."""
+def _annotations(path: Path, stamp: tuple[int, int]) -> dict[str, list[ImageAnnotation]]:
+    """Annotations of a file by the image's file name; `stamp` distinguishes versions of it."""
     del stamp
-    found: dict[str, list[Drawing]] = {}
-    for drawing in formats.read_annotations(path).drawings:
-        name = unicodedata.normalize("NFC", PurePosixPath(drawing.image).name)
-        found.setdefault(name, []).append(drawing)
+    found: dict[str, list[ImageAnnotation]] = {}
+    for annotation in formats.read_annotations(path).annotations:
+        name = unicodedata.normalize("NFC", PurePosixPath(annotation.image).name)
+        found.setdefault(name, []).append(annotation)
     return found
 
 
-def find_drawing(source: MaskSource) -> Drawing:
-    """What a polygon file has drawn on the image.
+def find_annotation(source: MaskSource) -> ImageAnnotation:
+    """Returns the shapes that a polygon file has for an image.
 
     Raises:
-        DataNotFoundError, DataError: The file is absent or damaged, or has two drawings of it.
+        DataNotFoundError: The file does not exist.
+        DataError: The file is damaged, or has no annotation or several of the image.
     """
     try:
         state = source.path.stat()
     except OSError as error:
         raise DataError(
-            f"polygon file {source.path} cannot be read ({error.strerror}); accepted is a file "
-            "that may be read; restore it"
+            f"polygon file {source.path} cannot be read ({error.strerror}); accepted is a "
+            "readable file; restore it"
         ) from error
-    with _reading:  # the file of many images is read once, not by each thread that comes first
-        found = _drawings(source.path, (state.st_mtime_ns, state.st_size))
-    drawings = found.get(unicodedata.normalize("NFC", source.image), [])
-    if not drawings and len(found) == 1:
-        drawings = next(iter(found.values()))  # the name within a file of one image may be old
-    if len(drawings) != 1:
+    with _reading:  # several threads that need one file of many images read it once
+        found = _annotations(source.path, (state.st_mtime_ns, state.st_size))
+    annotations = found.get(unicodedata.normalize("NFC", source.image), [])
+    if not annotations and len(found) == 1:
+        annotations = next(iter(found.values()))  # a file of one image may have an old name for it
+    if len(annotations) != 1:
         raise DataError(
-            f"{source.path} has {len(drawings)} drawings of {source.image}; accepted is one; "
+            f"{source.path} has {len(annotations)} entries for {source.image}; accepted is one; "
             "correct the file"
         )
-    return drawings[0]
+    return annotations[0]

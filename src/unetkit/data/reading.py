@@ -1,4 +1,4 @@
-"""Read pairs: the one way in which training, evaluation and checking come by their pixels."""
+"""Read pairs of image and mask; training, evaluation and checks use these functions only."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -11,22 +11,31 @@ import numpy as np
 from unetkit._shared.threads import in_order
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import SHOWN, Pair
-from unetkit.data.masks import draw_objects, find_drawing, read_mask, read_raw_mask
+from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import read_image, require_file
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.tiff.pages import forget_stacks
 
 T = TypeVar("T")
-CHUNK = 1 << 20  # bytes
-READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
+HASH_CHUNK = 1 << 20  # bytes
+READERS = 4  # threads; decoding releases the GIL, and may wait for the disk
 
 
 def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.ndarray, np.ndarray]:
-    """Image, (H, W, C) of the format's type, and mask, (H, W) uint8 class indices or IGNORE.
+    """Reads an image and its mask.
+
+    Args:
+        pair: Paths of both.
+        classes: Classes, and the values or labels that stand for them.
+        format: Type and channels of the image.
+
+    Returns:
+        Image, (H, W, C) of the format's type, and mask, (H, W) uint8 class indices or IGNORE.
 
     Raises:
-        DataNotFoundError, DataError: Either cannot be read, or their sizes differ.
+        DataNotFoundError: A file does not exist.
+        DataError: A file cannot be read, or the sizes differ.
     """
     image = read_image(pair.image, format, pair.page)
     mask = read_mask(pair.source, classes, image.shape[:2])
@@ -35,38 +44,54 @@ def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.nda
 
 
 def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) integers of an instance mask: one for each object, 0 or less where there is none.
+    """Reads the objects of an instance mask.
 
     Args:
-        size: (height, width) of the image; polygons are drawn at it.
+        pair: Pair whose mask is read.
+        size: (height, width) of the image, at which polygons are filled.
+
+    Returns:
+        (H, W) integers: the number of the object, 0 or less outside all objects.
 
     Raises:
-        DataNotFoundError, DataError: The mask cannot be read.
+        DataNotFoundError: The file does not exist.
+        DataError: The mask cannot be read.
     """
-    if pair.source.is_drawn:
-        return draw_objects(find_drawing(pair.source), size)
+    if pair.source.is_polygon_file:
+        return fill_objects(find_annotation(pair.source), size)
     return read_raw_mask(pair.mask, pair.page).values
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
-    """Refuses a mask that is not of its image's size.
+    """Raises an error if the mask does not have the size of its image.
+
+    Args:
+        pair: Pair, for the message.
+        image: (height, width) of the image.
+        mask: (height, width) of the mask.
 
     Raises:
-        DataError: It is not.
+        DataError: The sizes differ.
     """
     if image != mask:
-        turned = " (turned as its EXIF tag says)" if image == mask[::-1] else ""
+        turned = " (rotated by its EXIF tag)" if image == mask[::-1] else ""
         raise DataError(
             f"image {pair.image} is {image[0]}x{image[1]}{turned} and mask {pair.mask} is "
             f"{mask[0]}x{mask[1]} (height x width); accepted are equal sizes; draw the mask on "
-            "this picture, or remove the pair"
+            "this image, or remove the pair"
         )
 
 
 def in_parallel(
     read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
 ) -> Iterator[T]:
-    """Applies `read` to each pair on a few threads, in order, a few ahead of who takes them."""
+    """Applies a function to each pair in several threads; yields the results in order.
+
+    Args:
+        read: Function of a pair.
+        pairs: Pairs, of which a few are read ahead of the caller.
+        on_done: Function that is called after each pair.
+    """
     try:
         for result in in_order(read, pairs, READERS):
             on_done()
@@ -78,10 +103,18 @@ def in_parallel(
 def read_in_parallel(
     read: Callable[[Pair], T], pairs: Sequence[Pair], on_done: Callable[[], object] = lambda: None
 ) -> Iterator[T]:
-    """As `in_parallel`, but failures are reported together at the end; nothing follows the first.
+    """Applies a function to each pair in several threads, and reports all failures at the end.
+
+    Args:
+        read: Function of a pair.
+        pairs: Pairs, of which a few are read ahead of the caller.
+        on_done: Function that is called after each pair.
+
+    Yields:
+        Results in order, up to the first failure.
 
     Raises:
-        DataError: One or more could not be read; the first few are named.
+        DataError: One or more pairs cannot be read; the first few are named.
     """
 
     def attempt(pair: Pair) -> T | DataError | DataNotFoundError:
@@ -103,22 +136,23 @@ def read_in_parallel(
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
+    """Returns the SHA-256 of a file in hexadecimal digits.
 
     Raises:
-        DataNotFoundError, DataError: It is absent, or no file.
-        OSError: It cannot be read.
+        DataNotFoundError: The file does not exist.
+        DataError: The path is not a file.
+        OSError: The file cannot be read.
     """
     require_file(path)
     state = path.stat()
     return _digest(path, (state.st_mtime_ns, state.st_size))
 
 
-@lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
+@lru_cache(maxsize=64)  # the pairs of a stack, or of a COCO file, have one file in common
 def _digest(path: Path, stamp: tuple[int, int]) -> str:
-    del stamp  # tells versions apart
+    del stamp  # distinguishes versions of the file
     found = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(HASH_CHUNK):
             found.update(chunk)
     return found.hexdigest()

@@ -1,17 +1,16 @@
-"""Pictures at another size, whole or by windows, with the same numbers bit for bit.
+"""Resize images, as a whole or by windows, with the same values bit for bit.
 
-Shrinking takes the mean of what each new pixel covers, enlarging goes linearly between the centres
-of pixels and holds the edge, as OpenCV has INTER_AREA and INTER_LINEAR. Each axis does one of the
-two, whatever the other does. OpenCV itself places the pixels of a window by the window's own size,
-and so rounds them otherwise than those of the whole picture. Here three things keep them equal:
+Reduced axes take the mean of the area that each new pixel covers; enlarged axes interpolate
+linearly between pixel centres and repeat the edge, like INTER_AREA and INTER_LINEAR of OpenCV. The
+two axes are independent. OpenCV computes positions from the size of a window, so that its rounding
+differs from that of the whole image. Here they are equal for three reasons:
 
-- Where a new row lies, and how much of each row it takes, follows from the sizes of the whole
-  picture, in whole numbers.
+- Positions and weights follow from the sizes of the whole image, in whole numbers.
 - A new pixel is a sum over its rows, from the first to the last, by elementwise products and sums
-  in one precision. Matrix products would be regrouped by their size.
-- Which axis comes first is decided by the sizes of the whole picture.
+  in one precision. Matrix products would be regrouped depending on their size.
+- The order of the axes follows from the sizes of the whole image.
 
-The same rounding on every machine is a by-product. What is read from where is left to the caller.
+Rounding is therefore also the same on every machine. Reading pixels is left to `Windows`.
 """
 
 from collections.abc import Iterator
@@ -25,23 +24,21 @@ from unetkit.io.windows import Windows
 
 Size = tuple[int, int]  # height, width
 
-MOST_VALUES = 1 << 23  # that a block holds at once, pixels times channels: 32 MiB of float32
-# Of a sum that is computed at once: its parts stay in the processor's cache.
-SUM_VALUES = 1 << 18
-# Sums of more rows than this would lose the last bit of 16 in float32.
-MOST_SINGLE_ROWS = 16
+BLOCK_VALUES = 1 << 23  # largest number of values of a block: 32 MiB of float32
+SUM_VALUES = 1 << 18  # number of values computed at once, which fit in the processor's cache
+MOST_SINGLE_ROWS = 16  # float32 sums of more rows would lose the last of 16 bits
 
 
 @dataclass(frozen=True)
 class Axis:
-    """The rows of a picture at another size; columns behave alike.
+    """Resampling of the rows of an image; columns are treated in the same way.
 
     Args:
-        source_size: Rows of the picture, 1 or more.
-        target_size: Rows that it shall have, 1 or more.
+        source_size: Number of rows of the image, 1 or more.
+        target_size: Number of rows of the resized image, 1 or more.
 
     Raises:
-        SizeError: One of them is less.
+        SizeError: One of them is less than 1.
     """
 
     source_size: int
@@ -51,32 +48,32 @@ class Axis:
         if min(self.source_size, self.target_size) < 1:
             raise SizeError(
                 f"resampling from {self.source_size} to {self.target_size} pixels is impossible; "
-                "accepted are sizes from 1 up; check the picture and the size that it shall have"
+                "accepted are sizes from 1 up"
             )
 
     @property
     def shrinks(self) -> bool:
-        """Whether new rows are means, not interpolated; so is equality, which changes nothing."""
+        """Whether new rows are means, not interpolated; also true for equal sizes."""
         return self.target_size <= self.source_size
 
     @property
     def precision(self) -> type[np.floating]:
-        """In which a sum over rows is computed."""
+        """Float type in which sums over rows are computed."""
         many = self.source_size > MOST_SINGLE_ROWS * self.target_size
         return np.float64 if many else np.float32
 
     def needed(self, span: slice) -> slice:
-        """Rows of the picture that a span of new rows is made of.
+        """Returns the rows of the image that a span of new rows depends on.
 
         Args:
-            span: From 0 to `target_size` - 1, one row or more.
+            span: New rows, one or more, from 0 to `target_size` - 1.
 
         Raises:
-            SizeError: It is empty, or lies partly outside.
+            SizeError: `span` is empty or out of range.
 
         >>> Axis(10, 4).needed(slice(1, 3))  # [2.5, 7.5)
         slice(2, 8, None)
-        >>> Axis(4, 8).needed(slice(3, 4))  # its centre lies at 3.5 / 2 - 0.5 = 1.25
+        >>> Axis(4, 8).needed(slice(3, 4))  # with its centre at 3.5 / 2 - 0.5 = 1.25
         slice(1, 3, None)
         """
         self._check(span)
@@ -84,23 +81,26 @@ class Axis:
         return slice(int(first[0]), int(last[1]) + 1)
 
     def taps(self, span: slice) -> tuple[np.ndarray, np.ndarray]:
-        """What each new row of a span takes of which rows: T rows at the most, some of weight 0.
+        """Returns the rows of the image, and their weights, for each new row of a span.
 
-            shrinking: the part of row j that lies in [i s, (i + 1) s), over s
-            enlarging: 1 - |j - c|, at the two rows next to the centre c = (i + 1/2) s - 1/2
+            reduced: fraction of [i s, (i + 1) s) that row j covers
+            enlarged: 1 - |j - c|, for the two rows next to the centre c = (i + 1/2) s - 1/2
 
         where i is the new row and s = source_size / target_size.
 
         Args:
-            span: As for `needed`.
+            span: New rows, one or more, from 0 to `target_size` - 1.
 
         Returns:
-            Indices of rows of the picture, (n, T) int64, and weights, (n, T) float64, each row's
-            sum 1.
+            Indices of T rows of the image for each new row, (n, T) int64, and their weights,
+            (n, T) float64, with sum 1 and some of them 0.
+
+        Raises:
+            SizeError: `span` is empty or out of range.
 
         >>> Axis(5, 2).taps(slice(0, 1))  # 1/2.5, 1/2.5, 0.5/2.5
         (array([[0, 1, 2]]), array([[0.4, 0.4, 0.2]]))
-        >>> Axis(2, 4).taps(slice(1, 2))  # its centre lies at 1.5 / 2 - 0.5 = 0.25
+        >>> Axis(2, 4).taps(slice(1, 2))  # with its centre at 1.5 / 2 - 0.5 = 0.25
         (array([[0, 1]]), array([[0.75, 0.25]]))
         """
         self._check(span)
@@ -118,11 +118,11 @@ class Axis:
         return np.stack([first, last], 1), np.stack([1 - beyond, beyond], 1)
 
     def _centres(self, rows: np.ndarray) -> np.ndarray:
-        """Centres of new rows in the picture, in units of 1 / (2 target_size) of a row."""
+        """Centres of new rows in the image, in units of 1 / (2 target_size) of a row."""
         return (2 * rows + 1) * self.source_size - self.target_size
 
     def _reach(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and last row of the picture that each of some new rows is made of."""
+        """First and last row of the image that each new row depends on."""
         source, target = self.source_size, self.target_size
         if self.shrinks:
             return rows * source // target, -(-(rows + 1) * source // target) - 1
@@ -132,24 +132,24 @@ class Axis:
     def _check(self, span: slice) -> None:
         if not 0 <= span.start < span.stop <= self.target_size:
             raise SizeError(
-                f"span {span.start}:{span.stop} does not lie in {self.target_size} rows or "
-                "columns; accepted are spans of one or more inside; ask for others"
+                f"span {span.start}:{span.stop} is not within {self.target_size} rows or columns; "
+                "accepted are spans of one or more inside"
             )
 
 
 def resample(image: np.ndarray, size: Size) -> np.ndarray:
-    """A picture at another size.
+    """Resizes an image.
 
     Args:
-        image: (H, W, C) uint8, uint16 or float32.
-        size: (height, width) that it shall have.
+        image: Image, (H, W, C), uint8, uint16 or float32.
+        size: (height, width) of the result.
 
     Returns:
-        (height, width, C) of the same type, whole numbers rounded to the nearest; the picture
-        itself where it has this size.
+        (height, width, C) of the same type, whole numbers rounded to the nearest; the image itself
+        if it has this size.
 
     Raises:
-        SizeError: There is no pixel, in it or in `size`.
+        SizeError: `image` or `size` has no pixels.
 
     >>> resample(np.array([[[0], [100], [200], [100]]], np.uint8), (2, 2))[..., 0]
     array([[ 50, 150],
@@ -163,20 +163,20 @@ def resample(image: np.ndarray, size: Size) -> np.ndarray:
 def resample_window(
     window: np.ndarray, axes: tuple[Axis, Axis], rows: slice, columns: slice
 ) -> np.ndarray:
-    """A window of a picture at another size, from the part of the picture that it needs.
+    """Computes a window of a resized image from the necessary pixels of the image.
 
     Args:
-        window: (H, W, C) uint8, uint16 or float32: the rows and columns that `Axis.needed` names.
-        axes: Of the rows and of the columns of the whole picture.
-        rows: New rows.
-        columns: New columns.
+        window: Rows and columns that `Axis.needed` returns, (H, W, C), uint8, uint16 or float32.
+        axes: Resampling of the rows and of the columns of the whole image.
+        rows: Rows of the window in the resized image.
+        columns: Columns of the window in the resized image.
 
     Returns:
-        (h, w, C) of the same type: of `resample`, over the whole picture, these rows and columns.
+        (h, w, C) of the same type, equal to these rows and columns of the resized whole image.
     """
     dtype = window.dtype
     vertical, horizontal = axes
-    if vertical.shrinks:  # first, as whole rows are handled faster, and fewer are left
+    if vertical.shrinks:  # rows first, which is faster and leaves fewer of them
         window = _resample_rows(window, vertical, rows)
         window = _resample_columns(window, horizontal, columns)
     else:
@@ -188,21 +188,21 @@ def resample_window(
 
 
 class ResampledWindows:
-    """A picture at another size, of which windows are read: `Windows` over `Windows`.
+    """Windows on a resized image, computed from windows on the image.
 
-    However large the window that is asked for, and however strongly the picture shrinks, its part
-    that this needs is read block by block. Only what a single new pixel covers is never divided.
+    The pixels for a window are read in blocks, however large the window is and however strongly the
+    image is reduced. Only the area of a single new pixel is never divided.
 
     Args:
-        source: The picture, uint8, uint16 or float32.
-        size: (height, width) that it shall have.
-        most_values: Pixels times channels of a block, read or computed.
+        source: Windows on the image, uint8, uint16 or float32.
+        size: (height, width) of the resized image.
+        most_values: Largest number of values (pixels times channels) of a block.
 
     Raises:
-        SizeError: There is no pixel, in it or in `size`.
+        SizeError: `source` or `size` has no pixels.
     """
 
-    def __init__(self, source: Windows, size: Size, most_values: int = MOST_VALUES) -> None:
+    def __init__(self, source: Windows, size: Size, most_values: int = BLOCK_VALUES) -> None:
         height, width, channels = source.shape
         self.shape: tuple[int, int, int] = (*size, channels)
         self.dtype = source.dtype
@@ -211,10 +211,14 @@ class ResampledWindows:
         self._most_pixels = most_values // channels
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Rows and columns of the new picture, (h, w, C), as `resample` has them.
+        """Returns rows and columns of the resized image, (h, w, C), equal to those of `resample`.
+
+        Args:
+            rows: Rows of the window.
+            columns: Columns of the window.
 
         Raises:
-            SizeError: They lie partly outside.
+            SizeError: The window is partly outside the image.
         """
         height, width = rows.stop - rows.start, columns.stop - columns.start
         found = np.empty((max(0, height), max(0, width), self.shape[2]), self.dtype)
@@ -222,15 +226,15 @@ class ResampledWindows:
             needed = (
                 axis.needed(span) for axis, span in zip(self._axes, (down, across), strict=True)
             )
-            part = resample_window(self._source.read(*needed), self._axes, down, across)
-            found[_shifted(down, -rows.start), _shifted(across, -columns.start)] = part
+            block = resample_window(self._source.read(*needed), self._axes, down, across)
+            found[_shifted(down, -rows.start), _shifted(across, -columns.start)] = block
         return found
 
     def _blocks(self, rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
-        """Halves a window, across its longer side, until what each part needs is small enough."""
+        """Halves a window along its longer side until the pixels for each block are few enough."""
         spans = rows, columns
         sizes = [span.stop - span.start for span in spans]
-        extents = []  # before or after: what is computed between the two axes fits, too
+        extents = []  # of input or output, so that the array between the two axes fits, too
         for axis, span, size in zip(self._axes, spans, sizes, strict=True):
             needed = axis.needed(span)
             extents.append(max(size, needed.stop - needed.start))
@@ -251,7 +255,7 @@ def _shifted(span: slice, by: int) -> slice:
 
 
 def _resample_rows(window: np.ndarray, axis: Axis, span: slice) -> np.ndarray:
-    """New rows, (h, ...) float32, from those that they need, (H, ...); all as is at equal size."""
+    """New rows, (h, ...) float32, from the necessary rows, (H, ...), which stay at equal size."""
     if axis.source_size == axis.target_size:
         return window
     indices, weights = axis.taps(span)
@@ -273,10 +277,10 @@ def _resample_rows(window: np.ndarray, axis: Axis, span: slice) -> np.ndarray:
 
 
 def _resample_columns(window: np.ndarray, axis: Axis, span: slice) -> np.ndarray:
-    """New columns likewise, (H, w, C), from those that they need, (H, W, C)."""
+    """New columns, (H, w, C), from the necessary columns, (H, W, C), which stay at equal size."""
     if axis.source_size == axis.target_size:
         return window
     height, width, channels = window.shape
-    turned = cv2.transpose(window.reshape(height, -1)).reshape(width, channels, height)
-    found = _resample_rows(turned, axis, span)
+    transposed = cv2.transpose(window.reshape(height, -1)).reshape(width, channels, height)
+    found = _resample_rows(transposed, axis, span)
     return cv2.transpose(found.reshape(-1, height)).reshape(height, -1, channels)

@@ -1,13 +1,13 @@
-"""How a picture reaches the network, and how the answer gets back: the policy that a model stores.
+"""Scale at which a network is given images, and how its output is scaled back.
 
-`resize`: the whole picture is brought to one stored size, squashed or letterboxed, and the
-probabilities are scaled back. For photos, whose subject fills the frame at whatever resolution.
-`native`: the picture keeps its own pixel scale, times a stored factor, and training sees crops.
-For microscopes and satellites, where a pixel has a size in the world.
+`resize`: the whole image is resized to one stored size, squashed or letterboxed, and the
+probabilities are resized back. For photos, whose subject fills the image at any resolution.
+`native`: the image keeps its pixel scale, times a stored factor, and training uses crops. For
+microscopes and satellites, where a pixel has a physical size.
 
-Training, validation, evaluation, prediction and export all call these functions. Masks are only
-ever resized by nearest neighbour: interpolation invents classes between two others. What does not
-fit into memory goes both ways by windows, whose numbers are those of the whole, bit for bit.
+Training, validation, evaluation, prediction and export all call these functions. Masks are resized
+by nearest neighbour only, because interpolation gives classes between two others. Images that do
+not fit in memory are resized in both directions by windows, with the same values bit for bit.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,8 @@ from unetkit.data.resampling import ResampledWindows, resample
 from unetkit.errors import ConfigError
 from unetkit.io.windows import Windows
 
-IGNORE = 255  # in a mask of class indices: a pixel that nobody scores
-MAX_SIDE = 1 << 16
+IGNORE = 255  # value of ignored pixels in masks of class indices
+MAX_NETWORK_SIDE = 1 << 16
 
 POLICIES = ("resize", "native")
 FITS = ("squash", "letterbox")
@@ -28,14 +28,15 @@ FITS = ("squash", "letterbox")
 
 @dataclass(frozen=True)
 class Scale:
-    """A model's scale policy.
+    """Scale policy of a model.
 
     Args:
         policy: "resize" or "native".
-        height: Under "resize" the height of every picture, under "native" of a training crop.
-        width: The width likewise.
-        fit: Under "resize", "squash" changes the aspect ratio, "letterbox" keeps it and fills up.
-        factor: Under "native", network pixels per picture pixel.
+        height: Height of every resized image ("resize") or of a training crop ("native").
+        width: Width of every resized image ("resize") or of a training crop ("native").
+        fit: How images are resized: "squash" changes the aspect ratio, "letterbox" keeps it and
+            pads the image. Used by "resize" only.
+        factor: Network pixels per image pixel. Used by "native" only.
 
     Raises:
         ConfigError: A value is not accepted.
@@ -54,18 +55,17 @@ class Scale:
         ):
             if value not in accepted:
                 raise ConfigError(
-                    f"scale {name} is {value!r}; accepted are {', '.join(map(repr, accepted))}; "
-                    "choose one of them"
+                    f"scale {name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                 )
-        if not (1 <= self.height <= MAX_SIDE and 1 <= self.width <= MAX_SIDE):
+        if not (1 <= self.height <= MAX_NETWORK_SIDE and 1 <= self.width <= MAX_NETWORK_SIDE):
             raise ConfigError(
                 f"scale size is {self.height}x{self.width}; accepted are sides from 1 to "
-                f"{MAX_SIDE}; name a height and a width in pixels"
+                f"{MAX_NETWORK_SIDE} pixels"
             )
         if not 0.01 <= self.factor <= 100:
             raise ConfigError(
                 f"scale factor is {self.factor}; accepted are factors from 0.01 to 100; "
-                "use 1.0 for the picture's own pixels"
+                "use 1.0 for the image's own pixels"
             )
 
     @property
@@ -74,11 +74,11 @@ class Scale:
 
     @property
     def is_pixel_by_pixel(self) -> bool:
-        """Whether the network is shown the picture's own pixels."""
+        """Whether the network is given the image at its own pixel scale."""
         return self.is_native and self.factor == 1
 
     def describe(self) -> str:
-        """One line for people.
+        """Returns a description in one line, as evaluations save it.
 
         >>> Scale("resize", 128, 128).describe()
         'resize: whole picture to 128x128 (squash)'
@@ -91,13 +91,13 @@ class Scale:
         return f"resize: whole picture to {self.height}x{self.width} ({self.fit})"
 
     def network_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) at which a picture of `size` is shown to the network."""
+        """Returns the (height, width) that an image of a size has at the network's scale."""
         if self.is_native:
             return max(1, round(size[0] * self.factor)), max(1, round(size[1] * self.factor))
         return self.height, self.width
 
     def inner_box(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
-        """Where the picture lies within `network_size`: (top, left, height, width).
+        """Returns the box of the image within `network_size` as (top, left, height, width).
 
         >>> Scale("resize", 128, 128, fit="letterbox").inner_box((300, 400))
         (16, 0, 96, 128)
@@ -112,14 +112,15 @@ class Scale:
 
 
 def image_to_network(image: np.ndarray, scale: Scale) -> np.ndarray:
-    """A picture as the network sees it, before normalisation.
+    """Resizes an image to the network's scale, before normalisation.
 
     Args:
-        image: (H, W, C) uint8, uint16 or float32.
+        image: Image, (H, W, C), uint8, uint16 or float32.
+        scale: Scale policy of the model.
 
     Returns:
-        (h, w, C) of the same type, h and w as `scale.network_size` has them. Letterbox bars repeat
-        the picture's edge, so that no false contour meets it.
+        (h, w, C) of the same type, of the size `scale.network_size`. Letterbox bars repeat the edge
+        of the image, so that there is no contour between them.
     """
     top, left, height, width = scale.inner_box(image.shape[:2])
     inner = resample(image, (height, width))
@@ -129,13 +130,14 @@ def image_to_network(image: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def windows_to_network(image: Windows, scale: Scale) -> Windows:
-    """A picture as `image_to_network` has it, of which windows are read.
+    """Returns windows on an image at the network's scale, equal to those of `image_to_network`.
 
     Args:
-        image: (H, W, C) uint8, uint16 or float32.
+        image: Windows on the image, (H, W, C), uint8, uint16 or float32.
+        scale: Scale policy of the model.
 
     Returns:
-        (h, w, C) of the same type; to read a window, it reads what that needs of the picture.
+        (h, w, C) of the same type; each window reads only the necessary pixels of the image.
     """
     size = image.shape[:2]
     top, left, height, width = scale.inner_box(size)
@@ -143,13 +145,14 @@ def windows_to_network(image: Windows, scale: Scale) -> Windows:
 
 
 def mask_to_network(mask: np.ndarray, scale: Scale) -> np.ndarray:
-    """A mask at the network's scale; letterbox bars are IGNORE.
+    """Resizes a mask to the network's scale; letterbox bars are IGNORE.
 
     Args:
-        mask: (H, W) uint8 class indices.
+        mask: Class indices, (H, W) uint8.
+        scale: Scale policy of the model.
 
     Returns:
-        (h, w) uint8 whose values occur in `mask`, or IGNORE.
+        (h, w) uint8, with values of `mask` or IGNORE.
     """
     top, left, height, width = scale.inner_box(mask.shape[:2])
     full = np.full(scale.network_size(mask.shape[:2]), IGNORE, mask.dtype)
@@ -158,7 +161,7 @@ def mask_to_network(mask: np.ndarray, scale: Scale) -> np.ndarray:
 
 
 def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest-neighbour resizing: every label out is a label in.
+    """Resizes a mask by nearest neighbour, so that no new values appear.
 
     >>> resize_mask(np.array([[0, 7]], np.uint8), 2, 4)
     array([[0, 0, 7, 7],
@@ -166,16 +169,17 @@ def resize_mask(mask: np.ndarray, height: int, width: int) -> np.ndarray:
     """
     if mask.shape == (height, width):
         return mask
-    # OpenCV's plain INTER_NEAREST takes the pixel's corner, half a pixel off its centre.
+    # INTER_NEAREST samples at the corner of a pixel, half a pixel from its centre.
     return cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST_EXACT)
 
 
 def scores_from_network(scores: np.ndarray, scale: Scale, size: tuple[int, int]) -> np.ndarray:
-    """Probabilities back at the picture's size, interpolated linearly.
+    """Resizes probabilities to the size of the image, by linear interpolation.
 
     Args:
-        scores: (h, w, K) float32, h and w as `scale.network_size(size)` has them.
-        size: (height, width) of the picture.
+        scores: Probabilities, (h, w, K) float32, of the size `scale.network_size(size)`.
+        scale: Scale policy of the model.
+        size: (height, width) of the image.
 
     Returns:
         (H, W, K) float32.
@@ -185,26 +189,27 @@ def scores_from_network(scores: np.ndarray, scale: Scale, size: tuple[int, int])
 
 
 def windows_from_network(scores: Windows, scale: Scale, size: tuple[int, int]) -> Windows:
-    """Probabilities as `scores_from_network` has them, of which windows are read.
+    """Returns windows on resized probabilities, equal to those of `scores_from_network`.
 
     Args:
-        scores: (h, w, K) float32, h and w as `scale.network_size(size)` has them.
-        size: (height, width) of the picture.
+        scores: Windows on the probabilities, (h, w, K) float32, of `scale.network_size(size)`.
+        scale: Scale policy of the model.
+        size: (height, width) of the image.
 
     Returns:
-        (H, W, K) float32; to read a window, it reads what that needs of the scores.
+        (H, W, K) float32; each window reads only the necessary probabilities.
     """
     top, left, height, width = scale.inner_box(size)
     return _resampled(_framed(scores, top, left, (height, width)), size)
 
 
 class _Frame:
-    """A frame of any size laid over a picture, which its edge continues without end.
+    """Windows on an image that is cropped, or padded with its edge pixels, to a frame.
 
     Args:
-        source: The picture.
-        top: Its row in the frame's first row; negative if the frame begins above.
-        left: Its column in the frame's first column likewise.
+        source: Windows on the image.
+        top: Row of the image at the top of the frame; negative if the frame begins above it.
+        left: Column of the image at the left of the frame; negative if the frame begins before it.
         size: (height, width) of the frame.
     """
 
@@ -215,7 +220,7 @@ class _Frame:
         self._offset = top, left
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """Rows and columns of the frame, (h, w, C)."""
+        """Returns rows and columns of the frame, (h, w, C)."""
         down, across = (
             np.clip(np.arange(span.start, span.stop) + offset, 0, size - 1)
             for span, offset, size in zip(

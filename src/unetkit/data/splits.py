@@ -1,8 +1,8 @@
-"""Cut pairs into parts: for training, for choosing the weights, and for the figures quoted.
+"""Split pairs into train, validation and test: for the weights, their choice, and final metrics.
 
-Official lists are obeyed where a data set has them, so that a test set stays one. Else cuts are
-seeded and stratified, with scikit-learn; what belongs together (a patient, a film) is never torn
-apart. A split is written with every run and can be given back.
+Official lists of a data set are used if it has them, so that its test set stays a test set. Else
+splits are random with a seed, and stratified, by scikit-learn. Pairs of one group (a patient, a
+video) are never separated. Every run saves its split, and later runs can use it again.
 """
 
 import json
@@ -22,51 +22,57 @@ from unetkit.data.dataset import Dataset, Pair
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 
 MOST_FOLDS = 100
-USUAL_FOLDS = 10  # of groups, from which a share is put together
+USUAL_FOLDS = 10  # of groups, some of which together approximate a fraction of the pairs
 
 
 @dataclass(frozen=True)
 class Split:
-    """Pairs for training, for choosing the checkpoint, and for the figures that are quoted."""
+    """The pairs of a data set, split in three.
 
-    train: tuple[Pair, ...]
-    validation: tuple[Pair, ...]
-    test: tuple[Pair, ...]
+    Args:
+        train: Pairs for training.
+        validation: Pairs for choosing the checkpoint.
+        test: Pairs for the final metrics.
+    """
+
+    train: tuple[Pair, ...] = ()
+    validation: tuple[Pair, ...] = ()
+    test: tuple[Pair, ...] = ()
 
     @property
-    def parts(self) -> dict[str, tuple[Pair, ...]]:
+    def splits(self) -> dict[str, tuple[Pair, ...]]:
+        """Pairs by the name of the split: "train", "validation", "test"."""
         return {"train": self.train, "validation": self.validation, "test": self.test}
 
 
 def require_seed(seed: int) -> None:
-    """Refuses a seed that not every generator takes.
+    """Raises an error for a seed that not every random generator accepts.
 
     Raises:
-        ConfigError: It is negative, or 2^32 or more.
+        ConfigError: `seed` is negative, or 2^32 or more.
     """
     if not 0 <= seed < 1 << 32:
-        raise ConfigError(
-            f"seed is {seed}; accepted are whole numbers from 0 to {(1 << 32) - 1}; use a smaller "
-            "one"
-        )
+        raise ConfigError(f"seed is {seed}; accepted are whole numbers from 0 to {(1 << 32) - 1}")
 
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How pairs are cut into parts; the same cut for the same rule and names.
+    """How pairs are split into train, validation and test; equal rules and names give equal splits.
 
     Args:
-        seed: Of the cuts, from 0 to 2^32 - 1.
-        validation_fraction: Share of the pairs that are not test pairs, above 0 and below 1.
-        test_fraction: Share of all pairs, from 0 (no test part) to below 1; not used where lists or
-            folders name a test part.
+        seed: Seed of the random splits, from 0 to 2^32 - 1.
+        validation_fraction: Fraction of the pairs outside the test split that become the
+            validation split, in (0, 1).
+        test_fraction: Fraction of all pairs that become the test split, in [0, 1); 0 for no test
+            split. Not used if lists or folders name a test split.
         group_by: Regular expression that is searched in each image's path within the data folder;
-            pairs for which it finds the same text (of its brackets, if it has any) stay together.
-        file: A split file, which decides instead of seed and fractions; groups must be whole.
+            pairs with equal matches (of its capturing groups, if it has any) stay in one split.
+        file: Path of a split file, which is used instead of seed and fractions; it must not
+            separate pairs of a group.
 
     Raises:
-        ConfigError: A fraction is out of range, the expression is none, or a test_fraction is
-            chosen beside a file.
+        ConfigError: A fraction is out of range, `group_by` is not a regular expression, or
+            `test_fraction` is set together with `file`.
     """
 
     seed: int = 0
@@ -80,35 +86,38 @@ class SplitRule:
         if not 0 < self.validation_fraction < 1 or not 0 <= self.test_fraction < 1:
             raise ConfigError(
                 f"validation_fraction is {self.validation_fraction} and test_fraction "
-                f"{self.test_fraction}; accepted are shares between 0 and 1 (a test_fraction of 0 "
-                "leaves no test part); use 0.15 and 0.2"
+                f"{self.test_fraction}; accepted are fractions between 0 and 1 (a test_fraction of "
+                "0 for no test split); use 0.15 and 0.2"
             )
         if self.file is not None and self.test_fraction != type(self).test_fraction:
             raise ConfigError(
                 f"test_fraction is {self.test_fraction} beside the split file {self.file}, which "
-                "decides the parts; accepted is one of them; leave out --test-fraction or --split"
+                "names the splits; accepted is one of them; leave out --test-fraction or --split"
             )
         if self.group_by is not None:
             try:
                 re.compile(self.group_by)
             except re.error as error:
                 raise ConfigError(
-                    f"group_by is {self.group_by!r}, which is no regular expression ({error}); "
-                    r"accepted is one that finds the group in an image's path, such as '^(\d+)/'; "
-                    "correct it"
+                    f"group_by is {self.group_by!r}, which is not a regular expression ({error}); "
+                    r"accepted is one that finds the group in an image's path, such as '^(\d+)/'"
                 ) from error
 
 
 def groups_of(dataset: Dataset, rule: SplitRule) -> dict[str, str]:
-    """What each pair belongs to, by name; empty where nothing belongs together.
+    """Returns the group of each pair, by name; empty if there are no groups.
+
+    Args:
+        dataset: Pairs, perhaps with groups from a table.
+        rule: Rule whose `group_by` takes precedence over these groups.
 
     Raises:
-        DataError: The rule's expression is not found in an image's path.
+        DataError: `rule.group_by` does not match the path of an image.
     """
     if rule.group_by is None:
         if not dataset.groups:
             return {}
-        # What a table gives no group is one of its own.
+        # A pair without a group is a group by itself.
         return {p.name: dataset.groups.get(p.name, f"{p.name} alone") for p in dataset.pairs}
     groups = {}
     for pair in dataset.pairs:
@@ -117,16 +126,16 @@ def groups_of(dataset: Dataset, rule: SplitRule) -> dict[str, str]:
         if match is None:
             raise DataError(
                 f"the pattern {rule.group_by!r} finds no group in the path {path!r}; accepted is "
-                "one that finds something in each; correct --group-by"
+                "one that matches every path; correct --group-by"
             )
-        groups[pair.name] = "|".join(str(part) for part in match.groups() or (match[0],))
+        groups[pair.name] = "|".join(str(text) for text in match.groups() or (match[0],))
     return groups
 
 
 def _relative(path: Path, folder: Path) -> str:
     try:
         return path.relative_to(folder).as_posix()
-    except ValueError:  # a table may name files elsewhere
+    except ValueError:  # a table may name files outside its folder
         return path.as_posix()
 
 
@@ -136,32 +145,35 @@ def split_pairs(
     strata: Mapping[str, str] | None = None,
     skipped: Collection[str] = (),
 ) -> Split:
-    """Cuts the pairs into train, validation and test.
+    """Splits the pairs into train, validation and test.
 
-    A part that lists or folders name stays as it is; one that they do not name is cut from
-    train. Cuts are stratified by category where categories are known, else by `strata`.
+    Splits that lists or folders name are used as they are; those that they do not name are taken
+    from train. Splits are stratified by category if the data set has categories, else by `strata`.
 
     Args:
-        strata: What kind of picture each is, by name: which classes occur in it.
+        dataset: Pairs to split.
+        rule: Fractions, seed and groups, or a split file.
+        strata: Stratum of each pair by name, such as the classes that occur in its mask.
         skipped: Names of pairs that are left out.
 
     Raises:
-        DataError: Too few pairs or groups for the parts, or lists or a file that tear a group
-            apart.
+        DataNotFoundError: The split file does not exist.
+        DataError: There are too few pairs or groups, the split file cannot be used, or it or the
+            lists separate pairs of a group.
     """
     if rule.file is not None:
         split = read_split(rule.file, dataset, skipped)
-        parts = {pair.name: part for part, pairs in split.parts.items() for pair in pairs}
-        used = replace(dataset, pairs=tuple(p for p in dataset.pairs if p.name in parts))
-        _require_whole_groups(f"split file {rule.file}", parts, groups_of(used, rule))
+        split_of_pair = {pair.name: name for name, pairs in split.splits.items() for pair in pairs}
+        used = replace(dataset, pairs=tuple(p for p in dataset.pairs if p.name in split_of_pair))
+        _require_whole_groups(f"split file {rule.file}", split_of_pair, groups_of(used, rule))
         return split
     dataset = without(dataset, skipped)
     labels = dataset.categories or dict(strata or {})
     groups = groups_of(dataset, rule)
-    given = _given_parts(dataset)
-    _require_whole_groups(str(dataset.source), _parts_by_name(dataset), groups)
+    given = _given_splits(dataset)
+    _require_whole_groups(str(dataset.source), _splits_by_name(dataset), groups)
     rest, test, validation = given["train"], given["test"], given["validation"]
-    if not test and rule.test_fraction and "trainval" not in dataset.parts.values():
+    if not test and rule.test_fraction and "trainval" not in dataset.splits.values():
         _require_pairs(dataset, len(rest), 2 if validation else 3)
         least = 1 if validation else 2
         rest, test = _cut(dataset, rest, rule.test_fraction, rule.seed, labels, groups, least)
@@ -171,46 +183,48 @@ def split_pairs(
     return Split(rest, validation, test)
 
 
-def _given_parts(dataset: Dataset) -> dict[str, tuple[Pair, ...]]:
-    """Pairs by part, as lists, folders or a table say; what they leave open is train."""
+def _given_splits(dataset: Dataset) -> dict[str, tuple[Pair, ...]]:
+    """Pairs by the split that lists, folders or a table name; others are in train."""
     found: dict[str, list[Pair]] = {name: [] for name in SPLIT_NAMES}
     for pair in dataset.pairs:
-        part = dataset.parts.get(pair.name, "train")
-        found["train" if part == "trainval" else part].append(pair)
-    if dataset.parts and not found["train"]:
+        split = dataset.splits.get(pair.name, "train")
+        found["train" if split == "trainval" else split].append(pair)
+    if dataset.splits and not found["train"]:
         raise DataError(
-            f"{dataset.source} names pairs for the test or validation, but none for training; "
-            "accepted are lists or folders of both; add the training part, or remove the lists"
+            f"{dataset.source} names pairs for test or validation, but none for training; "
+            "accepted are lists or folders of both; add the train split, or remove the lists"
         )
     return {name: tuple(pairs) for name, pairs in found.items()}
 
 
-def _parts_by_name(dataset: Dataset) -> dict[str, str]:
-    """The given part of each pair; empty where none is given."""
-    if not dataset.parts:
+def _splits_by_name(dataset: Dataset) -> dict[str, str]:
+    """The given split of each pair; empty if none is given."""
+    if not dataset.splits:
         return {}
-    parts = {pair.name: dataset.parts.get(pair.name, "train") for pair in dataset.pairs}
-    return {name: "train" if part == "trainval" else part for name, part in parts.items()}
+    splits = {pair.name: dataset.splits.get(pair.name, "train") for pair in dataset.pairs}
+    return {name: "train" if split == "trainval" else split for name, split in splits.items()}
 
 
-def _require_whole_groups(source: str, parts: Mapping[str, str], groups: Mapping[str, str]) -> None:
-    """Refuses lists, folders, a column or a file that put one group into several parts."""
+def _require_whole_groups(
+    source: str, splits: Mapping[str, str], groups: Mapping[str, str]
+) -> None:
+    """Raises an error if lists, folders, a column or a file separate pairs of a group."""
     owner: dict[str, str] = {}
-    for name, part in parts.items() if groups else ():
+    for name, split in splits.items() if groups else ():
         group = groups[name]
-        if owner.setdefault(group, part) != part:
+        if owner.setdefault(group, split) != split:
             raise DataError(
                 f"{source} names pairs of the group {group!r} for {owner[group]} and for "
-                f"{part}, {name!r} among them; accepted are groups within one part; correct "
-                "the lists, folders or file, or group by something else"
+                f"{split}, {name!r} among them; accepted are groups within one split; correct "
+                "the lists, folders or file, or choose other groups"
             )
 
 
 def _require_pairs(dataset: Dataset, count: int, needed: int) -> None:
     if count < needed:
         raise DataError(
-            f"{dataset.source} has {count} pairs of image and mask to cut {needed} parts from; "
-            f"accepted are at least {needed}; add more pairs"
+            f"{dataset.source} has {count} pairs of image and mask for {needed} splits; accepted "
+            f"are at least {needed}; add more pairs"
         )
 
 
@@ -223,10 +237,10 @@ def _cut(
     groups: Mapping[str, str],
     least: int = 1,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Kept pairs, of at least so many groups, and those cut off."""
+    """Splits off a fraction; returns kept pairs, of at least `least` groups, and the others."""
     if groups:
         return _cut_groups(dataset, pairs, fraction, seed, labels, groups, least)
-    # scikit-learn belongs to the `train` extra; what only predicts does without.
+    # scikit-learn belongs to the `train` extra, which prediction does not need.
     from sklearn.model_selection import train_test_split
 
     count = min(len(pairs) - 1, max(1, round(fraction * len(pairs))))
@@ -243,7 +257,7 @@ def _cut(
 
 
 def _strata(pairs: Sequence[Pair], labels: Mapping[str, str], fraction: float) -> list[str]:
-    """Stratum of each pair; one too small to be in both parts joins the others of its kind."""
+    """Stratum of each pair; those too small for both sides of a split are merged."""
     kinds = [labels.get(pair.name, "") for pair in pairs]
     sizes = Counter(kinds)
     return [kind if sizes[kind] * fraction >= 1 else "rare" for kind in kinds]
@@ -258,14 +272,14 @@ def _cut_groups(
     groups: Mapping[str, str],
     least: int,
 ) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """As `_cut`, whole groups at a time: the folds whose size comes nearest to the fraction."""
+    """As `_cut`, but with whole groups: the folds whose size comes nearest to the fraction."""
     of_pair = [groups[pair.name] for pair in pairs]
     count = len(set(of_pair))
     if count < 2:
         raise DataError(
-            f"{dataset.source} has too few groups: only {of_pair[0]!r} is left to cut a part from; "
-            "accepted is a group for each of train, validation and test; group by something finer, "
-            "or go without a test part with --test-fraction 0"
+            f"{dataset.source} has too few groups: only {of_pair[0]!r} is left to split; accepted "
+            "is at least one group for each of train, validation and test; use smaller groups, or "
+            "no test split with --test-fraction 0"
         )
     least = min(least, count - 1)
     folds = _number_of_folds(count, fraction, least)
@@ -276,7 +290,7 @@ def _cut_groups(
 
 
 def _number_of_folds(groups: int, fraction: float, least: int) -> int:
-    """The smallest number of folds some of which come nearest to a share, `least` being left.
+    """Smallest number of folds of which some, but not the last `least`, best match a fraction.
 
     >>> [_number_of_folds(12, fraction, 2) for fraction in (0.15, 0.2, 0.4, 0.5)]
     [7, 5, 5, 4]
@@ -287,12 +301,12 @@ def _number_of_folds(groups: int, fraction: float, least: int) -> int:
 
 
 def _nearest_union(cuts: Sequence[Sequence[int]], wanted: float, most: int) -> list[int]:
-    """Places of the folds, at most so many, whose pairs are together nearest to the number wanted.
+    """Indices of the pairs in at most `most` folds that together have nearly `wanted` pairs.
 
     >>> _nearest_union([[0, 1, 2], [3], [4, 5]], 5, 2), _nearest_union([[0], [1, 2, 3]], 2.4, 2)
     ([0, 1, 2, 4, 5], [1, 2, 3])
     """
-    unions: dict[int, tuple[int, ...]] = {0: ()}  # by size, of the fewest folds
+    unions: dict[int, tuple[int, ...]] = {0: ()}  # by size, from the smallest number of folds
     for number, places in enumerate(cuts):
         for size, folds in list(unions.items()):
             union, larger = (*folds, number), size + len(places)
@@ -305,7 +319,7 @@ def _nearest_union(cuts: Sequence[Sequence[int]], wanted: float, most: int) -> l
 def _grouped_folds(
     pairs: Sequence[Pair], folds: int, seed: int, kinds: Sequence[str], groups: Sequence[str]
 ) -> list[list[int]]:
-    """Places of the pairs of each fold."""
+    """Indices of the pairs of each fold."""
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     if max(Counter(kinds).values()) < folds:
@@ -314,7 +328,7 @@ def _grouped_folds(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of strata with fewer members than folds
         cuts = [places.tolist() for _, places in cutter.split(pairs, kinds, groups)]
-    if not all(cuts):  # it may leave a fold empty for the sake of the strata
+    if not all(cuts):  # StratifiedGroupKFold may leave a fold empty to balance the strata
         cuts = [places.tolist() for _, places in GroupKFold(folds).split(pairs, kinds, groups)]
     return cuts
 
@@ -322,26 +336,32 @@ def _grouped_folds(
 def make_folds(
     dataset: Dataset, rule: SplitRule, folds: int, strata: Mapping[str, str] | None = None
 ) -> list[Split]:
-    """Cuts the pairs into `folds` test parts, each pair in one; the rest of each is trained on.
+    """Makes splits for cross-validation: each pair is in the test split of one of them.
 
-    Where lists or folders name a test part, it takes no part in this.
+    The test split that lists or folders name, if any, is left out.
+
+    Args:
+        dataset: Pairs to split.
+        rule: Seed, fraction of the validation pairs, and groups.
+        folds: Number of splits, from 2 to MOST_FOLDS.
+        strata: Stratum of each pair by name, such as the classes that occur in its mask.
 
     Raises:
-        ConfigError: `folds` is not from 2 to 100.
-        DataError: Fewer pairs or groups than folds.
+        ConfigError: `folds` is out of range.
+        DataError: There are too few pairs or groups, or lists separate pairs of a group.
     """
     if not 2 <= folds <= MOST_FOLDS:
         raise ConfigError(f"folds is {folds}; accepted are 2 to {MOST_FOLDS}; use 5")
-    pairs = [pair for pair in dataset.pairs if dataset.parts.get(pair.name) != "test"]
+    pairs = [pair for pair in dataset.pairs if dataset.splits.get(pair.name) != "test"]
     labels = dataset.categories or dict(strata or {})
     groups = groups_of(dataset, rule)
-    _require_whole_groups(str(dataset.source), _parts_by_name(dataset), groups)
+    _require_whole_groups(str(dataset.source), _splits_by_name(dataset), groups)
     units = len({groups[pair.name] for pair in pairs}) if groups else len(pairs)
-    needed = max(folds, 4 if folds == 2 else 3)  # two are left beside each fold
+    needed = max(folds, 4 if folds == 2 else 3)  # leaves two for train and validation
     if units < needed:
         raise DataError(
             f"{dataset.source} has {units} {'groups' if groups else 'pairs'} for {folds} folds; "
-            f"accepted are at least {needed}, as each fold also takes a validation part; "
+            f"accepted are at least {needed}, as each fold also needs a validation split; "
             "use fewer folds or more data"
         )
     kinds = _strata(pairs, labels, 1 / folds)
@@ -381,16 +401,18 @@ def split_to_json(
     digests: Mapping[str, Mapping[str, str | int]] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> str:
-    """The file that says which pair was in which part.
+    """Returns the text of a split file, which lists the pairs of each split.
 
     Args:
-        digests: What else to say of each pair, by name: hashes of its files.
-        skipped: Why a pair was left out, by name.
+        split: Pairs of each split.
+        dataset: Data set of the pairs.
+        digests: Hashes of the files of each pair, by the pair's name.
+        skipped: Reason why a pair was left out, by the pair's name.
     """
     record: dict[str, Any] = {"data": str(dataset.source.resolve())}
-    for part, pairs in split.parts.items():
-        record[part] = [{"name": p.name, **(digests or {}).get(p.name, {})} for p in pairs]
-    record["skipped"] = [{"name": name, "why": why} for name, why in (skipped or {}).items()]
+    for name, pairs in split.splits.items():
+        record[name] = [{"name": p.name, **(digests or {}).get(p.name, {})} for p in pairs]
+    record["skipped"] = [{"name": pair, "why": why} for pair, why in (skipped or {}).items()]
     return json.dumps(record, indent=1, ensure_ascii=False)
 
 
@@ -405,7 +427,10 @@ class _SplitFile(msgspec.Struct):
 
 
 def read_split_names(path: str | Path) -> dict[str, list[str]]:
-    """Names by split from a split file; each entry is a name, or an object with a name.
+    """Returns the names of the pairs of each split, from a split file.
+
+    Args:
+        path: Path of a JSON file whose entries are names, or objects with a name.
 
     Raises:
         DataNotFoundError: The file does not exist.
@@ -433,30 +458,37 @@ def read_split_names(path: str | Path) -> dict[str, list[str]]:
 
 
 def read_split(path: str | Path, dataset: Dataset, skipped: Collection[str] = ()) -> Split:
-    """The pairs that a split file names, but for those that are skipped.
+    """Returns the pairs of each split that a split file names.
+
+    Args:
+        path: Path of the split file.
+        dataset: Data set that it was made for.
+        skipped: Names of pairs that are left out.
 
     Raises:
-        DataNotFoundError, DataError: As `read_split_names`, or a name is no pair of the data.
+        DataNotFoundError: The file does not exist.
+        DataError: The file is not a split file, lacks a split, has a name in two splits, or names
+            a pair that `dataset` does not have.
     """
     names = read_split_names(path)
     gone = set(skipped)
     by_name = {pair.name: pair for pair in dataset.pairs}
     missing = [name for members in names.values() for name in members if name not in by_name]
     if missing or not names["train"] or not names["validation"]:
-        what = f"names {missing[0]!r}, no pair of {dataset.source}" if missing else "lacks a part"
+        what = f"names {missing[0]!r}, no pair of {dataset.source}" if missing else "lacks a split"
         raise DataError(
             f"split file {path} {what} ({len(missing)} such names); accepted are names of pairs, "
-            "some of them for training and some for validation; correct the file, or name the data "
+            "some of them for training and some for validation; correct the file, or use the data "
             "it was made for"
         )
-    parts = {
-        part: _sorted_by_name(by_name[name] for name in dict.fromkeys(members) if name not in gone)
-        for part, members in names.items()
+    splits = {
+        split: _sorted_by_name(by_name[name] for name in dict.fromkeys(members) if name not in gone)
+        for split, members in names.items()
     }
-    return Split(**parts)
+    return Split(**splits)
 
 
 def without(dataset: Dataset, names: Iterable[str]) -> Dataset:
-    """A data set without some of its pairs."""
+    """Returns a data set without the pairs of these names."""
     gone = set(names)
     return replace(dataset, pairs=tuple(pair for pair in dataset.pairs if pair.name not in gone))

@@ -1,7 +1,7 @@
-"""Lists that come with data: which names are for training and which for the test, and tables.
+"""Read lists of names for each split, and tables of pairs.
 
-`trainval.txt` and `test.txt` as Oxford-IIIT Pet has them (`NAME CLASS SPECIES BREED`), or any
-`train.txt`, `val.txt`, `test.txt` with a name a line; tables of pairs as .csv or .tsv.
+Lists are `trainval.txt` and `test.txt` as in Oxford-IIIT Pet (`NAME CLASS SPECIES BREED`), or any
+`train.txt`, `val.txt`, `test.txt` with one name per line. Tables are .csv or .tsv.
 """
 
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import SPLIT_WORDS, place_of
+from unetkit.data.filenames import SPLIT_WORDS, parse_path
 from unetkit.errors import DataError, did_you_mean
 from unetkit.io.images import IMAGE_SUFFIXES
 
@@ -27,73 +27,94 @@ COLUMNS = {
     "image": ("image", "images", "img", "image_path", "image_file", "filename", "file", "photo"),
     "mask": ("mask", "masks", "label", "mask_path", "mask_file", "label_path", "annotation"),
     "name": ("name", "id"),
-    "part": ("part", "split", "subset", "set"),
+    "split": ("part", "split", "subset", "set"),
     "group": ("group",),
 }
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What official lists say: part by name, and category by name where they have one."""
+    """Content of the lists of a data set.
 
-    parts: dict[str, str] = field(default_factory=dict)
+    Args:
+        splits: Split by the name of the pair.
+        categories: Category by the name of the pair, if the lists have one.
+    """
+
+    splits: dict[str, str] = field(default_factory=dict)
     categories: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Row:
-    """A row of a table of pairs."""
+class TableRow:
+    """A row of a table of pairs.
+
+    Args:
+        name: Name of the pair.
+        image: Path of the image.
+        mask: Path of the mask.
+        split: "train", "validation", "trainval" or "test"; "" if the table names none.
+        group: Group of pairs that must stay in one split; "" if the table names none.
+    """
 
     name: str
     image: Path
     mask: Path
-    part: str
+    split: str
     group: str
 
 
 def read_lists(folder: Path, files: Sequence[PurePosixPath], names: Sequence[str]) -> Listing:
-    """Reads the official lists among the files of a folder.
+    """Reads the lists of splits among the files of a folder.
 
-    A line begins with a pair's name, its last part, or its image's path; names may hold spaces.
+    A line begins with the name of a pair, the last component of this name, or the path of the
+    image; names may contain spaces.
+
+    Args:
+        folder: Data folder.
+        files: All files in it, relative to it.
+        names: Names of the pairs in the folder.
 
     Raises:
-        DataError: A name stands in two parts, or in no list stands the name of a pair.
+        DataError: A list cannot be read, a name is in two splits, or no list has the name of a
+            pair.
     """
     lists = [path for path in files if path.name.lower() in LIST_NAMES]
     if not lists:
         return Listing()
     known = _aliases(names)
-    parts: dict[str, str] = {}
+    splits: dict[str, str] = {}
     sources: dict[str, PurePosixPath] = {}
     categories: dict[str, str] = {}
     # Pascal VOC has lists for each of its tasks: ImageSets/Segmentation beside ImageSets/Main.
-    lists = [path for path in lists if place_of(path).role == "mask"] or lists
-    # trainval.txt is the sum of train.txt and val.txt where all three exist: the finer one stands.
+    lists = [path for path in lists if parse_path(path).role == "mask"] or lists
+    # Where all three exist, trainval.txt repeats train.txt and val.txt, which take precedence.
     lists.sort(key=lambda path: (path.name.lower() == "trainval.txt", path.as_posix()))
     for path in lists:
-        part = LIST_NAMES[path.name.lower()]
+        split = LIST_NAMES[path.name.lower()]
         for line in _read_lines(folder / path):
             name, category = _read_line(line, known)
-            earlier = parts.setdefault(name, part)
+            earlier = splits.setdefault(name, split)
             source = sources.setdefault(name, path)
-            if earlier != part and not (part == "trainval" and earlier in ("train", "validation")):
+            is_finer = split == "trainval" and earlier in ("train", "validation")
+            if earlier != split and not is_finer:
                 raise DataError(
                     f"{folder / path} names {name!r}, which {folder / source} names too; accepted "
-                    "are lists without a common name; remove it from one of them, or move away "
-                    "the lists that are not meant"
+                    "are lists without common names; remove the name from one of them, or move "
+                    "lists that should not be used out of the folder"
                 )
             if category:
                 categories[name] = category
-    if not parts.keys() & set(names):
+    if not splits.keys() & set(names):
         raise DataError(
             f"none of the pairs in {folder} is named in its lists ({lists[0]} first); accepted "
-            "are lists whose lines begin with the image's name; correct or remove the lists"
+            "are lists whose lines begin with the name of an image; correct or remove the lists"
         )
-    return Listing(parts, categories)
+    return Listing(splits, categories)
 
 
 def _aliases(names: Sequence[str]) -> dict[str, str]:
-    """Each name, and its last part where that is unique, to the name."""
+    """Maps each name, and its last component if that is unique, to the name."""
     last: dict[str, list[str]] = {}
     for name in names:
         last.setdefault(name.rsplit("/", 1)[-1], []).append(name)
@@ -102,7 +123,7 @@ def _aliases(names: Sequence[str]) -> dict[str, str]:
 
 
 def _read_line(line: str, known: dict[str, str]) -> tuple[str, str]:
-    """Name and category of a line `NAME CLASS SPECIES BREED`, or of a name alone."""
+    """Name and category of a line `NAME CLASS SPECIES BREED`, or of a line with a name only."""
     for fields in ([line], line.rsplit(maxsplit=3), line.split()):
         path = PurePosixPath(fields[0])
         stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
@@ -124,7 +145,7 @@ def _read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise DataError(
             f"list {path} is not UTF-8 ({error.reason} at byte {error.start}); accepted is UTF-8 "
-            "text; save it as such"
+            "text; save it as UTF-8"
         ) from error
     except OSError as error:
         raise DataError(
@@ -133,15 +154,19 @@ def _read_text(path: Path) -> str:
         ) from error
 
 
-def read_table(path: Path) -> list[Row]:
-    """Reads a table of pairs: columns image and mask, and perhaps name, part and group.
+def read_table(path: Path) -> list[TableRow]:
+    """Reads a table of pairs with the columns image and mask, and perhaps name, split and group.
+
+    Args:
+        path: Path of a .csv or .tsv file; paths in it are relative to its folder.
 
     Raises:
-        DataError: It is no such table, or a row is incomplete or repeats a name.
+        DataError: The file cannot be read or lacks a column, or a row is incomplete, repeats a name
+            or names an unknown split.
     """
     lines = _read_text(path).splitlines()
     first = lines[0] if lines else ""
-    # Spreadsheets of countries with a decimal comma write semicolons.
+    # Spreadsheet programs write semicolons in locales with a decimal comma.
     commas = ";" if ";" in first and "," not in first else ","
     delimiter = "\t" if path.suffix.lower() == ".tsv" else commas
     reader = csv.DictReader(lines, delimiter=delimiter)
@@ -150,35 +175,35 @@ def read_table(path: Path) -> list[Row]:
     except csv.Error as error:
         raise DataError(
             f"table {path} cannot be read ({error}); accepted is text with the columns image and "
-            "mask; correct it"
+            "mask"
         ) from error
     columns = _columns(path, reader.fieldnames or ())
-    rows: list[Row] = []
+    rows: list[TableRow] = []
     seen: dict[str, int] = {}
     for number, fields in table:
         values = {key: (fields.get(column) or "").strip() for key, column in columns.items()}
         if not values["image"] or not values["mask"]:
             raise DataError(
                 f"row {number} of {path} has no image or no mask; accepted are rows with both; "
-                "fill it in or remove it"
+                "complete or remove it"
             )
         image, mask = (values[key].replace("\\", "/") for key in ("image", "mask"))
         default = image.removesuffix(PurePosixPath(image).suffix)
         name = unicodedata.normalize("NFC", values.get("name") or default)
         if name in seen:
             raise DataError(
-                f"rows {seen[name]} and {number} of {path} have the name {name!r}; accepted is "
-                "each image once; remove one"
+                f"rows {seen[name]} and {number} of {path} have the name {name!r}; accepted are "
+                "unique names; remove one row"
             )
         seen[name] = number
-        part = _part(path, number, values.get("part", ""))
+        split = _parse_split(path, number, values.get("split", ""))
         group = values.get("group", "")
-        rows.append(Row(name, path.parent / image, path.parent / mask, part, group))
+        rows.append(TableRow(name, path.parent / image, path.parent / mask, split, group))
     return rows
 
 
 def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:
-    """Name in the header of each column that is known."""
+    """Header of each known column."""
     by_name = {name.strip().lower(): name for name in header}
     found = {
         key: by_name[alias]
@@ -189,16 +214,16 @@ def _columns(path: Path, header: Sequence[str]) -> dict[str, str]:
     for key in ("image", "mask"):
         if key not in found:
             raise DataError(
-                f"table {path} has the columns {', '.join(header) or 'of no header'}, none of them "
-                f"{key}; accepted are {', '.join(COLUMNS[key])}; name a column so in the first line"
+                f"table {path} has the columns {', '.join(header) or '(none)'}, none of them "
+                f"{key}; accepted are {', '.join(COLUMNS[key])}; add such a name in the first line"
             )
     return found
 
 
-def _part(path: Path, number: int, text: str) -> str:
+def _parse_split(path: Path, number: int, text: str) -> str:
     if text and text.lower() not in SPLIT_WORDS:
         raise DataError(
-            f"row {number} of {path} has the part {text!r}; accepted are "
+            f"row {number} of {path} has the split {text!r}; accepted are "
             f"{', '.join(SPLIT_WORDS)}{did_you_mean(text.lower(), SPLIT_WORDS)}"
         )
     return SPLIT_WORDS.get(text.lower(), "")

@@ -1,16 +1,16 @@
-"""What a field of cells shows: the dish it lies in, cells that touch, light and camera.
+"""Fields of synthetic cells: the dish, cells that touch, light and camera.
 
-What: `draw_dish` says what the fields of a dish have in common; `draw_field` draws one of them and
+`draw_dish` chooses the common properties of the fields of a dish; `draw_field` draws one field and
 numbers its cells.
 
-Why this way: each cell is a hill that is 1 at its centre and 0 at its outline, an ellipse bent by
-a few harmonics, and a pixel belongs to the highest hill over it. So neighbours share borders,
-press each other flat, and never overlap. Uneven light, haze, debris, dim seams between cells and
-noise keep brightness alone from finding the cells or from parting them.
+Each cell is a function that is 1 at its centre and 0 at its outline, an ellipse deformed by a few
+harmonics; a pixel belongs to the cell with the largest value. So neighbours have borders in common,
+flatten each other, and never overlap. Because of uneven light, haze, debris, dim lines between
+cells and noise, brightness alone neither finds nor separates the cells.
 
-The magnification is fixed: a larger picture shows more cells, not larger ones.
+The magnification is fixed: a larger image shows more cells, not larger ones.
 
-Left to others: which dish and which random numbers a picture gets, its bits, and files (`cells`).
+`synthetic_cells` chooses dishes and random generators, and writes files.
 """
 
 import math
@@ -26,21 +26,21 @@ WHITE = 4095
 _ELECTRONS_PER_COUNT = 0.4
 _READ_NOISE = 12.0
 _DEBRIS = 0.0175  # pieces on an area of one squared cell radius
-# Cells shrink in pictures with a shorter side than five of them, and grow where at the usual size
+# Cells shrink in images with a shorter side than five of them, and grow where at the usual size
 # there would be more of them than a uint16 can number.
 _RADIUS_PER_SIDE = 0.2
 _SIDES_PER_RADIUS = 360
 
 
 class Dish(NamedTuple):
-    """What the fields of a dish have in common; lengths in pixels, light in counts."""
+    """Common properties of the fields of a dish; lengths in pixels, light in counts."""
 
-    share: float  # of the places for a cell that are taken
+    occupancy: float  # fraction of the lattice points that have a cell
     radius: float
-    nucleus: float  # its stain against the rest of the cell: below 0 darker, above 0 brighter
+    nucleus: float  # stain relative to the rest of the cell: below 0 darker, above 0 brighter
     background: float
-    vignette: float  # how many times less light reaches the corners, less 1
-    gradient: complex  # logarithm of the light gained from centre to edge: right + down * 1j
+    vignette: float  # ratio of light at the centre and in the corners, minus 1
+    gradient: complex  # logarithm of the ratio of light at edge and centre: right + down * 1j
     blur: float
 
 
@@ -49,8 +49,8 @@ class _Cell(NamedTuple):
 
     centre: complex
     radius: float
-    stretch: float  # long axis by radius, radius by short axis
-    turn: complex  # takes the long axis to the columns
+    stretch: float  # ratio of long axis to radius, and of radius to short axis
+    turn: complex  # rotates the long axis to the columns
     bends: np.ndarray  # harmonics 2, 3 and 4 of the outline, complex
     nucleus: complex  # its centre, in units of the cell
     nucleus_radius: float
@@ -58,25 +58,25 @@ class _Cell(NamedTuple):
 
 
 class _Relief(NamedTuple):
-    """Hills over the picture, each array (H, W)."""
+    """Values of the cells in each pixel; arrays are (H, W)."""
 
     labels: np.ndarray  # int32
-    height: np.ndarray  # of the highest hill, 0 to 1
-    second: np.ndarray  # of the second highest
+    height: np.ndarray  # largest value, 0 to 1
+    second: np.ndarray  # second largest value
     nucleus: np.ndarray  # 0 outside of nuclei to 1 within
-    windows: list[tuple[slice, slice]]  # where each cell can be
+    windows: list[tuple[slice, slice]]  # rows and columns that may belong to each cell
 
 
 def draw_dish(number: int, seed: int) -> Dish:
-    """Draw what the fields of a dish have in common.
+    """Chooses the common properties of the fields of a dish.
 
-    Each property has four levels, and each dish gets one of each, so that dishes differ.
+    Each property has four levels, one for each dish, so that dishes differ.
 
     Args:
-        number: Which dish; 0 to 3.
-        seed: Which set; 0 or more.
+        number: Index of the dish, 0 to 3.
+        seed: Seed of the data set, 0 or more.
     """
-    # The third number keeps this generator apart from those of the pictures.
+    # The third number makes this generator differ from those of the images.
     rng = np.random.default_rng((seed, 0, 1))
 
     def level(*levels: float) -> float:
@@ -84,7 +84,7 @@ def draw_dish(number: int, seed: int) -> Dish:
 
     angle = rng.uniform(0, 2 * math.pi) + number * math.pi / 2
     return Dish(
-        share=level(0.34, 0.48, 0.62, 0.8),
+        occupancy=level(0.34, 0.48, 0.62, 0.8),
         radius=level(13, 15, 17, 19.5),
         nucleus=level(-0.5, -0.3, 0.35, 0.7),
         background=level(560, 680, 810, 950),
@@ -97,17 +97,16 @@ def draw_dish(number: int, seed: int) -> Dish:
 def draw_field(
     shape: tuple[int, int], dish: Dish, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one field of a dish, as the camera counts it, and number its cells.
+    """Draws one field of a dish, in counts of the camera, and numbers its cells.
 
     Args:
-        shape: (height, width) in pixels; each side 16 or more.
-        dish: From `draw_dish`.
-        rng: Decides all the rest.
+        shape: (height, width) in pixels, each 16 or more.
+        dish: Properties from `draw_dish`.
+        rng: Generator of all other random numbers.
 
     Returns:
-        Counts, (H, W) float32, whole numbers from 0 to 4095, and labels, (H, W) uint16: 0
-        background, 1 to n the cells, of which there is one at least; each is connected through
-        the sides of its pixels.
+        Counts, (H, W) float32, whole numbers from 0 to 4095, and labels, (H, W) uint16: 0 for the
+        background, 1 to n for the cells, at least one; each cell is 4-connected.
     """
     radius = min(dish.radius, _RADIUS_PER_SIDE * min(shape))
     radius = max(radius, math.sqrt(math.prod(shape)) / _SIDES_PER_RADIUS)
@@ -123,7 +122,7 @@ def draw_field(
 def _place_cells(
     shape: tuple[int, int], radius: float, dish: Dish, rng: np.random.Generator
 ) -> list[_Cell]:
-    """Cells on the crowded parts of a shaken lattice; the first is well inside the picture."""
+    """Cells on the dense regions of a perturbed lattice; the first is well inside the image."""
     height, width = shape
     spacing = 1.7 * radius
     reach = math.ceil(math.hypot(height, width) / spacing / 0.86) + 1
@@ -137,12 +136,12 @@ def _place_cells(
         abs(lattice.imag - (height - 1) / 2) - height / 2,
     )
     lattice = lattice[(beyond < 1.2 * radius) & (lattice != first)]
-    # A sum of waves is smooth, so neighbours are crowded or bare together.
+    # A sum of waves is smooth, so that dense and empty regions are large.
     waves = 2 * math.pi / rng.uniform(6, 18, 16) * np.exp(1j * rng.uniform(0, 2 * math.pi, 16))
     phases = rng.uniform(0, 2 * math.pi, 16)
-    crowd = np.cos((lattice[:, None] / radius * waves).real + phases).sum(1)
-    share = min(dish.share * rng.uniform(0.85, 1.15), 0.92)
-    lattice = lattice[np.argsort(-crowd)[: round(share * lattice.size)]]
+    density = np.cos((lattice[:, None] / radius * waves).real + phases).sum(1)
+    occupancy = min(dish.occupancy * rng.uniform(0.85, 1.15), 0.92)
+    lattice = lattice[np.argsort(-density)[: round(occupancy * lattice.size)]]
     lattice = lattice + rng.normal(0, 0.17 * spacing, (lattice.size, 2)) @ (1, 1j)
     return _draw_cells(np.concatenate(([first], lattice)), radius, rng)
 
@@ -166,11 +165,11 @@ def _draw_cells(places: np.ndarray, radius: float, rng: np.random.Generator) -> 
 def _raise_hills(
     shape: tuple[int, int], cells: list[_Cell], radius: float, rng: np.random.Generator
 ) -> _Relief:
-    """The highest hill in each pixel, and by how much it is the highest."""
+    """Largest and second largest value in each pixel, and the cell of the largest."""
     height, width = shape
     plane = np.empty(shape, np.complex64)
     plane.real, plane.imag = np.arange(width), np.arange(height)[:, None]
-    # Bends the picture as a whole, so that outlines are not star-shaped.
+    # Deforms the whole image, so that outlines are not star-shaped.
     plane.real += 0.13 * radius * _smooth_noise(shape, 0.9 * radius, rng)
     plane.imag += 0.13 * radius * _smooth_noise(shape, 0.9 * radius, rng)
     labels, nuclei = np.zeros(shape, np.int32), np.zeros(shape, np.float32)
@@ -193,7 +192,7 @@ def _raise_hills(
 
 
 def _raise_hill(plane: np.ndarray, cell: _Cell) -> tuple[np.ndarray, np.ndarray]:
-    """A cell's hill, 1 at its centre and below 0 outside, and its nucleus, 0 to 1; (h, w) each."""
+    """Values of a cell, 1 at its centre and below 0 outside, and of its nucleus; (h, w) each."""
     place = (plane - np.complex64(cell.centre)) * np.complex64(cell.turn / cell.radius)
     place.real /= cell.stretch
     place.imag *= cell.stretch
@@ -206,21 +205,21 @@ def _raise_hill(plane: np.ndarray, cell: _Cell) -> tuple[np.ndarray, np.ndarray]
 
 
 def _tidy_labels(relief: _Relief, radius: float) -> tuple[np.ndarray, list[int]]:
-    """Keeps the largest piece of each cell unless it is a crumb, and numbers them from 1.
+    """Keeps the largest component of each cell unless it is tiny, and numbers them from 1.
 
     Returns:
-        Labels, (H, W) uint16, and which of the cells each is, counted from 0.
+        Labels, (H, W) uint16, and the index of the cell of each label.
     """
     labels, kept = np.zeros(relief.labels.shape, np.uint16), []
-    crumb = max(4.0, 0.15 * math.pi * radius**2)
+    tiny = max(4.0, 0.15 * math.pi * radius**2)
     for number, window in enumerate(relief.windows):
         mine = (relief.labels[window] == number + 1).astype(np.uint8)
         if not mine.any():
             continue
         _, pieces, stats, _ = cv2.connectedComponentsWithStats(mine, connectivity=4)
         largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
-        # The first cell stays whatever its size, so that no picture is empty.
-        if stats[largest, cv2.CC_STAT_AREA] >= crumb or number == 0:
+        # The first cell is always kept, so that no image is empty.
+        if stats[largest, cv2.CC_STAT_AREA] >= tiny or number == 0:
             kept.append(number)
             labels[window][pieces == largest] = len(kept)
     return labels, kept
@@ -229,12 +228,12 @@ def _tidy_labels(relief: _Relief, radius: float) -> tuple[np.ndarray, list[int]]
 def _stain_cells(
     relief: _Relief, labels: np.ndarray, cells: list[_Cell], dish: Dish, rng: np.random.Generator
 ) -> np.ndarray:
-    """Light that the cells give, in counts; (H, W) float32."""
+    """Light of the cells in counts, (H, W) float32."""
     shape, size = labels.shape, dish.radius
     brightness = np.array([0, *(720 * cell.brightness for cell in cells)], np.float32)
     seams = np.append(0, rng.uniform(0.3, 0.7, len(cells))).astype(np.float32)
     light = brightness[labels]
-    # Thin towards the free edge, and a dim line, fainter in some cells, where two meet.
+    # Thinner towards the free edge, and a dim line of random strength where two cells meet.
     light *= 1 - np.exp(relief.height * np.float32(-7))
     light *= 1 - seams[labels] * np.exp((relief.height - relief.second) * np.float32(-11))
     light *= 1 + np.float32(dish.nucleus) * relief.nucleus
@@ -246,8 +245,8 @@ def _stain_cells(
 
 
 def _blur_beyond_focus(light: np.ndarray, radius: float, rng: np.random.Generator) -> np.ndarray:
-    """Haze about the cells, and debris, which is no cell, in counts; (H, W) float32."""
-    # A quarter of the resolution is enough for what is blurred.
+    """Haze around the cells and debris, in counts, (H, W) float32."""
+    # A quarter of the resolution is enough for blurred light.
     height, width = (math.ceil(side / 4) for side in light.shape)
     haze = cv2.resize(light, (width, height), interpolation=cv2.INTER_AREA)
     haze = 0.3 * cv2.GaussianBlur(haze, (0, 0), 0.35 * radius)
@@ -261,7 +260,7 @@ def _blur_beyond_focus(light: np.ndarray, radius: float, rng: np.random.Generato
 
 
 def _illuminate(shape: tuple[int, int], dish: Dish, rng: np.random.Generator) -> np.ndarray:
-    """Light that reaches each place, about 1 at the centre; (H, W) float32."""
+    """Illumination, about 1 at the centre, (H, W) float32."""
     columns = np.linspace(-1, 1, shape[1], dtype=np.float32) + np.float32(rng.normal(0, 0.1))
     rows = np.linspace(-1, 1, shape[0], dtype=np.float32)[:, None] + np.float32(rng.normal(0, 0.1))
     slope = np.complex64(dish.gradient * rng.uniform(0.85, 1.15))
@@ -270,7 +269,7 @@ def _illuminate(shape: tuple[int, int], dish: Dish, rng: np.random.Generator) ->
 
 
 def _expose(light: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndarray:
-    """Camera counts, whole numbers from 0 to 4095; (H, W) float32."""
+    """Counts of the camera, whole numbers from 0 to 4095, (H, W) float32."""
     light = np.asarray(cv2.GaussianBlur(light, (0, 0), blur))
     # Shot noise is Poisson; above 20 electrons a normal law of the same variance hardly differs.
     deviation = np.sqrt(light / np.float32(_ELECTRONS_PER_COUNT) + np.float32(_READ_NOISE**2))
@@ -279,7 +278,7 @@ def _expose(light: np.ndarray, blur: float, rng: np.random.Generator) -> np.ndar
 
 
 def _smooth_noise(shape: tuple[int, int], grain: float, rng: np.random.Generator) -> np.ndarray:
-    """Random hills and dales about `grain` pixels wide, deviation about 1.1; (H, W) float32."""
+    """Smooth noise with a grain size in pixels and a deviation of about 1.1, (H, W) float32."""
     grain = max(grain, 1.0)
     height, width = (math.ceil(side / grain) + 3 for side in shape)
     coarse = rng.standard_normal((height, width), np.float32)

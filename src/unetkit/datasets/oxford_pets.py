@@ -1,11 +1,10 @@
-"""Oxford-IIIT Pet: the published archives made into a folder, and said what is amiss in them.
+"""Oxford-IIIT Pet: a folder made of the published archives, and a list of their defects.
 
-What: `download_oxford_pets` makes a folder of images and trimaps with the official lists.
+`download_oxford_pets` makes a folder of images and trimaps with the official lists. Damaged and
+misnamed files stay as published, so that everyone evaluates on the same set; they are listed, not
+corrected. Files of macOS and MATLAB in the archives are left out.
 
-Why this way: files that are broken or misnamed stay as published, so that everyone measures on the
-same set; they are listed, not mended. What macOS and MATLAB left behind in the archives is no data.
-
-Left to others: fetching and unpacking (`archives`); pairing, splitting and reading the pictures.
+Archives are downloaded in `download` and unpacked in `unpacking`.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -15,13 +14,14 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from unetkit._shared.display import Display
-from unetkit.datasets.download import Archive, Publication, obtain_archives, unpack_archive
+from unetkit.data.reading import READERS
+from unetkit.datasets.download import Archive, Publication, obtain_archives
 from unetkit.datasets.synthetic_pets import whole_folder
+from unetkit.datasets.unpacking import unpack_archive
 from unetkit.errors import DataError
 
-READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
-SHOWN = 12  # names said of each kind; the result has them all
-# What an extension promises, in Pillow's names; MPO is a JPEG with further pictures behind it.
+NAMES_SHOWN = 12  # of each kind of defect; the result has all names
+# Pillow's formats of each suffix; MPO is a JPEG followed by further images.
 _FORMATS = {".jpg": ("JPEG", "MPO"), ".png": ("PNG",)}
 
 OXFORD_PETS = Publication(
@@ -39,17 +39,17 @@ OXFORD_PETS = Publication(
 
 @dataclass(frozen=True)
 class OxfordPets:
-    """What a downloaded folder holds; files are named relative to it.
+    """Content of a downloaded folder; paths are relative to it.
 
     Args:
-        folder: Made to be given to `train` and `evaluate`.
-        pairs: How many images have a trimap and stand in an official list.
-        misnamed: Pictures that are of another format than their names say.
-        broken: Pictures that cannot be decoded.
-        unpaired: Images without a trimap, and trimaps without an image.
-        unlisted: Names of pairs that stand in no official list.
-        absent: Names that stand in a list and have no file at all.
-        left_out: Stray members of the archives that were not unpacked.
+        folder: Path of the folder, for `train` and `evaluate`.
+        pairs: Number of images with a trimap that are in an official list.
+        misnamed: Paths of images whose format is not that of their suffix.
+        broken: Paths of images that cannot be decoded.
+        unpaired: Paths of images without a trimap, and of trimaps without an image.
+        unlisted: Names of pairs in no official list.
+        absent: Names in an official list without any file.
+        left_out: Names of members of the archives that were not unpacked.
     """
 
     folder: Path
@@ -70,9 +70,9 @@ def download_oxford_pets(
     display: Display | None = None,
     publication: Publication = OXFORD_PETS,
 ) -> OxfordPets:
-    """Makes a folder of the Oxford-IIIT Pet data set: 811 MB to fetch, as much again unpacked.
+    """Downloads the Oxford-IIIT Pet data set: 811 MB, and as much again unpacked.
 
-    The folder appears complete or not at all:
+    The folder is created complete or not at all:
 
         images/NAME.jpg                          the photos
         annotations/trimaps/NAME.png             1 pet, 2 background, 3 border
@@ -82,19 +82,19 @@ def download_oxford_pets(
     macOS's `._*` files and stray `.mat` files are left out.
 
     Args:
-        folder: Does not exist yet, or is empty.
-        archives: A folder in which images.tar.gz and annotations.tar.gz lie already; nothing is
-            downloaded then.
-        cache: Where downloaded archives, whole or in part, are kept for the next time; by default
-            the user's cache folder.
-        display: Shows what is going on; by default nothing is shown.
-        publication: What to get, and from where.
+        folder: Path of a new or empty folder.
+        archives: Folder that contains images.tar.gz and annotations.tar.gz; nothing is downloaded
+            then.
+        cache: Folder in which complete and partial downloads are kept; the user's cache folder by
+            default.
+        display: Display of progress and results; None for none.
+        publication: Archives and their addresses.
 
     Raises:
-        OutputExistsError: `folder` is a file, or has something in it.
-        DataNotFoundError: No server delivers, or `archives` lacks one of them.
-        DataError: A given archive has a wrong checksum, or holds what must not be unpacked, or
-            no pair of image and trimap.
+        OutputExistsError: `folder` is a file, or is not empty.
+        DataNotFoundError: No server delivers an archive, or `archives` lacks one.
+        DataError: An archive in `archives` has a wrong checksum, an archive has unsafe members, or
+            the archives have no pair of image and trimap.
 
     Source: Parkhi, Vedaldi, Zisserman and Jawahar, "Cats and Dogs", CVPR 2012. The authors publish
     the set under CC BY-SA 4.0.
@@ -112,7 +112,7 @@ def download_oxford_pets(
                     is_stray=_is_stray,
                     display=display,
                 )
-            found = _look(unfinished, folder, left_out, display)
+            found = _inspect(unfinished, folder, left_out, display)
     finally:
         display.finish()
     _report(found, display)
@@ -120,32 +120,32 @@ def download_oxford_pets(
 
 
 def _is_stray(name: str) -> bool:
-    """Whether macOS or MATLAB left it behind."""
+    """Whether a member is a file of macOS or MATLAB."""
     path = PurePosixPath(name)
     return path.suffix == ".mat" or any(part.startswith(".") for part in path.parts)
 
 
-def _look(unfinished: Path, folder: Path, left_out: list[str], display: Display) -> OxfordPets:
-    """Decodes every picture, and holds files and lists against each other."""
+def _inspect(unfinished: Path, folder: Path, left_out: list[str], display: Display) -> OxfordPets:
+    """Decodes every image, and compares files and lists."""
     images = {path.stem: path for path in sorted(unfinished.glob("images/*.jpg"))}
     trimaps = {path.stem: path for path in sorted(unfinished.glob("annotations/trimaps/*.png"))}
     both, listed = images.keys() & trimaps.keys(), _read_lists(unfinished)
     if not both & listed:
         raise DataError(
-            f"the archives for {folder} hold {len(images)} images, {len(trimaps)} trimaps and "
-            f"{len(listed)} names, and no pair that is listed; accepted are the published ones; "
+            f"the archives for {folder} have {len(images)} images, {len(trimaps)} trimaps and "
+            f"{len(listed)} names, and no listed pair; accepted are the published archives; "
             "download them again"
         )
     files = [*images.values(), *trimaps.values()]
     verdicts: dict[str, list[str]] = {"sound": [], "misnamed": [], "broken": []}
-    on_done = display.task("looking at the pictures", len(files))
+    on_done = display.task("checking the images", len(files))
     with ThreadPoolExecutor(READERS) as pool:
         try:
             for path, verdict in zip(files, pool.map(_verdict, files), strict=True):
                 verdicts[verdict].append(path.relative_to(unfinished).as_posix())
                 on_done()
         except BaseException:
-            pool.shutdown(cancel_futures=True)  # an interruption does not wait for all the others
+            pool.shutdown(cancel_futures=True)  # an interruption does not wait for the other files
             raise
     alone = [(images | trimaps)[name] for name in sorted(images.keys() ^ trimaps.keys())]
     return OxfordPets(
@@ -162,7 +162,7 @@ def _look(unfinished: Path, folder: Path, left_out: list[str], display: Display)
 
 def _read_lists(folder: Path) -> set[str]:
     """The names in the official lists, whose lines are NAME CLASS-ID SPECIES BREED-ID."""
-    paths = (folder / "annotations" / f"{part}.txt" for part in ("trainval", "test"))
+    paths = (folder / "annotations" / f"{split}.txt" for split in ("trainval", "test"))
     texts = [path.read_text("utf-8", errors="replace") for path in paths if path.is_file()]
     lines = (line.split() for text in texts for line in text.splitlines())
     return {fields[0] for fields in lines if fields and not fields[0].startswith("#")}
@@ -170,9 +170,9 @@ def _read_lists(folder: Path) -> set[str]:
 
 def _verdict(path: Path) -> str:
     try:
-        with Image.open(path) as picture:
-            picture.load()
-            return "sound" if picture.format in _FORMATS[path.suffix] else "misnamed"
+        with Image.open(path) as image:
+            image.load()
+            return "sound" if image.format in _FORMATS[path.suffix] else "misnamed"
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
         return "broken"
 
@@ -180,15 +180,15 @@ def _verdict(path: Path) -> str:
 def _report(found: OxfordPets, display: Display) -> None:
     display.say(f"data      {found.folder}: {found.pairs} pairs in the official lists")
     for names, what in (
-        (found.misnamed, "of another format than their names say"),
+        (found.misnamed, "of another format than their suffix"),
         (found.broken, "cannot be decoded"),
         (found.unpaired, "without a counterpart"),
-        (found.unlisted, "pairs that stand in no official list"),
-        (found.absent, "names in the lists that have no file"),
+        (found.unlisted, "pairs in no official list"),
+        (found.absent, "names in the lists without a file"),
     ):
         if names:
-            more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-            display.say(f"          {what}: {len(names)} ({', '.join(names[:SHOWN])}{more})")
+            more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+            display.say(f"          {what}: {len(names)} ({', '.join(names[:NAMES_SHOWN])}{more})")
     if found.left_out:
-        display.say(f"          left behind by macOS and MATLAB, left out: {len(found.left_out)}")
+        display.say(f"          files of macOS and MATLAB, left out: {len(found.left_out)}")
     display.say("source    Parkhi et al., Cats and Dogs, CVPR 2012; licence CC BY-SA 4.0")

@@ -1,14 +1,10 @@
-"""Synthetic cells: touching objects with instance labels, drawn, not downloaded.
+"""Synthetic cells: touching objects with instance labels, generated, not downloaded.
 
-What: `synthetic_cells` draws one picture of stained cells in a culture dish, with a number for
-each cell; `write_synthetic_cells` writes a folder of them.
+`synthetic_cells` draws one image of stained cells in a culture dish, with a number for each cell;
+`write_synthetic_cells` writes a folder of them. The scene is drawn in `cell_scene`.
 
-Why this way: each picture has a random generator of its own, seeded with (seed, index): no picture
-depends on how many are drawn. Dishes take turns, so that four pictures in a row show them all.
-Bits come last: 8 and 16 bits show the same counts.
-
-Left to others: dish, cells, light and camera (`cell_scene`); and reading the folder, splitting it
-by dish, turning labels into classes and weights.
+Each image has its own random generator, seeded with (seed, index): no image depends on the number
+of images. Four successive images are of four different dishes. 8 and 16 bits show the same counts.
 """
 
 from pathlib import Path
@@ -31,12 +27,12 @@ cell = 1
 _README = """\
 Synthetic cells
 ===============
-These {count} pictures of {height} x {width} pixels in {bits} bits are synthetic: unetkit
+These {count} images of {height} x {width} pixels in {bits} bits are synthetic: unetkit
 (unetkit.write_synthetic_cells, seed {seed}) drew them by rule. No microscope and
 no real cell is in them. Figures measured on this set say how a program learns it,
 and nothing about micrographs.
 
-images/NAME.tif   the picture, one channel of {bits} bits: counts of a 12-bit camera, dark at
+images/NAME.tif   the image, one channel of {bits} bits: counts of a 12-bit camera, dark at
                   200 and white at 4095, in 16 bits; the same times 255 / 4095 in 8
 masks/NAME.tif    the cells, 16 bits: 0 background, 1 to n one number a cell
 classes.toml      what the numbers stand for
@@ -50,25 +46,25 @@ each other, so keep each dish whole when you split the set.
 def synthetic_cells(
     index: int, *, height: int = 256, width: int = 256, bits: int = 8, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one field of synthetic cells and number them.
+    """Draws one field of synthetic cells, and its instance labels.
 
-    The dish, and with it illumination, stain, and number and size of cells, is `index` mod 4.
+    The dish, with its illumination, stain, and number and size of cells, is `index` mod 4.
 
     Args:
-        index: Which picture of the set; 0 or more.
-        height: Rows, 16 to 8192.
-        width: Columns, 16 to 8192.
-        bits: 16 for the counts of a 12-bit camera in a 16-bit picture, offset about 200 and at
-            most 4095; 8 for the same counts times 255 / 4095, rounded.
-        seed: Which set; 0 or more.
+        index: Index of the image in the data set, 0 or more.
+        height: Number of rows, 16 to 8192.
+        width: Number of columns, 16 to 8192.
+        bits: 16 for the counts of a 12-bit camera in a 16-bit image, with an offset of about 200
+            and a maximum of 4095; 8 for the same counts times 255 / 4095, rounded.
+        seed: Seed of the data set, 0 or more.
 
     Returns:
-        Image, (height, width) uint8 or uint16, and labels, (height, width) uint16: 0 background,
-        1 to n the cells. n is 1 or more, every number occurs, and the pixels of each are
-        connected through their sides.
+        Image, (height, width) uint8 or uint16, and labels, (height, width) uint16: 0 for the
+        background, 1 to n for the cells. n is 1 or more, every number occurs, and each cell is
+        4-connected.
 
     Raises:
-        ConfigError: `index` or `seed` is negative, a side is not within 16 to 8192, or `bits` is
+        ConfigError: `index` or `seed` is negative, a side is not from 16 to 8192, or `bits` is
             neither 8 nor 16.
 
     >>> image, labels = synthetic_cells(0, height=48, width=64, bits=16)
@@ -95,33 +91,33 @@ def write_synthetic_cells(
     bits: int = 8,
     seed: int = 0,
 ) -> Path:
-    """Write synthetic cells as a folder of pictures with instance labels.
+    """Writes synthetic cells as a folder of images with instance labels.
 
-    The folder appears complete or not at all:
+    The folder is created complete or not at all:
 
         images/NAME.tif   8 or 16 bits, one channel
-        masks/NAME.tif    16 bits, deflated: 0 background, 1 to n the cells
+        masks/NAME.tif    16 bits: 0 background, 1 to n the cells
         classes.toml      kind = "instances"
-        README.txt        what this is
+        README.txt        description of the data set
 
-    NAME is dishD_fieldF: pictures 0, 1, 2, 3, 4 are dish1_field001, dish2_field001,
-    dish3_field001, dish4_field001, dish1_field002. Fields of a dish resemble each other, so a
-    split of the set should keep a dish whole.
+    NAME is dishD_fieldF: images 0, 1, 2, 3, 4 are dish1_field001, dish2_field001,
+    dish3_field001, dish4_field001, dish1_field002. Fields of a dish are similar, so all fields
+    of a dish should be in one split.
 
     Args:
-        folder: Does not exist yet, or is empty.
-        count: How many pictures; 1 or more.
-        height: Rows of each, 16 to 8192.
-        width: Columns of each, 16 to 8192.
-        bits: 8 or 16, as in `synthetic_cells`.
-        seed: Which set; 0 or more.
+        folder: Path of a new or empty folder.
+        count: Number of images, 1 or more.
+        height: Number of rows of each image, 16 to 8192.
+        width: Number of columns of each image, 16 to 8192.
+        bits: Bits per pixel, 8 or 16, as in `synthetic_cells`.
+        seed: Seed of the data set, 0 or more.
 
     Returns:
-        The folder.
+        Path of the folder.
 
     Raises:
-        ConfigError: A number is outside its range.
-        OutputExistsError: `folder` is a file, or has something in it.
+        ConfigError: A number is out of range.
+        OutputExistsError: `folder` is a file, or is not empty.
     """
     folder = Path(folder)
     require_within("count", count, 1)
@@ -130,11 +126,11 @@ def write_synthetic_cells(
         (unfinished / "images").mkdir()
         (unfinished / "masks").mkdir()
         for index in range(count):
-            parts = synthetic_cells(index, height=height, width=width, bits=bits, seed=seed)
+            arrays = synthetic_cells(index, height=height, width=width, bits=bits, seed=seed)
             name = f"dish{index % DISHES + 1}_field{index // DISHES + 1:03d}.tif"
-            for part, pixels in zip(("images", "masks"), parts, strict=True):
-                picture = Image.fromarray(pixels)
-                picture.save(unfinished / part / name, compression="tiff_adobe_deflate")
+            for kind, pixels in zip(("images", "masks"), arrays, strict=True):
+                image = Image.fromarray(pixels)
+                image.save(unfinished / kind / name, compression="tiff_adobe_deflate")
         (unfinished / "classes.toml").write_text(_CLASSES, "utf-8")
         text = _README.format(count=count, height=height, width=width, bits=bits, seed=seed)
         (unfinished / "README.txt").write_text(text, "utf-8")
@@ -146,4 +142,4 @@ def _require_drawable(height: int, width: int, bits: int, seed: int) -> None:
     require_within("width", width, MIN_SIZE, MAX_SIZE)
     require_within("seed", seed, 0)
     if bits not in BITS:
-        raise ConfigError(f"bits is {bits!r}; accepted are 8 and 16; give bits=8 or bits=16")
+        raise ConfigError(f"bits is {bits!r}; accepted are 8 and 16")

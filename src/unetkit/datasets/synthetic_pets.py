@@ -1,21 +1,19 @@
-"""Synthetic pets: a data set for learning segmentation that is drawn, not downloaded.
+"""Synthetic pets: a data set for segmentation that is generated, not downloaded.
 
-What: `synthetic_pet` draws one picture of a cat or a dog with its trimap; `write_synthetic_pets`
-writes a folder of them in the layout of Oxford-IIIT Pet, so that everything that reads the real
-set reads this one.
+`synthetic_pet` draws one image of a cat or a dog with its trimap; `write_synthetic_pets` writes a
+folder of them in the layout of Oxford-IIIT Pet, so that everything that reads the real set reads
+this one.
 
-Why this way: an animal is a skeleton of round cones in three dimensions, turned, projected along
+An animal is a skeleton of round cones in three dimensions, turned, projected along
 the line of sight and shaded as a relief, so its silhouette, and with it the trimap, is exact.
-Coats and surroundings take their colours from one palette and share one fur texture, so colour
-and place alone do not find the animal; its shape does.
+Coats and surroundings have one palette and one fur texture in common, so colour and position alone
+do not find the animal; its shape does.
 
-Each picture has a random generator of its own, seeded with (seed, index): no picture depends on
-how many are drawn. Geometry is in units of the picture's size: an index shows the same scene at
-every size.
+Each image has its own random generator, seeded with (seed, index): no image depends on the number
+of images. Geometry is in units of the image's size: an index gives the same scene at every size.
 
-Left to others: the animal (`pet_animal`), its shape in pixels (`pet_surface`), its colours
-(`pet_coat`), what stands around it (`pet_scene`); and reading the folder, splitting off a
-validation part, resizing and augmenting.
+The animal is in `pets/animal`, its surface in `pets/surface`, its colours are in `pets/coat`, its
+surroundings in `pets/scene`.
 """
 
 import contextlib
@@ -37,28 +35,28 @@ from unetkit.errors import ConfigError, OutputExistsError
 
 PET, BACKGROUND, BORDER = 1, 2, 3
 MIN_SIZE = 16
-# OpenCV's remap refuses 32,767 rows or columns and more, and the canvas has two for each of the
-# picture's; this is the power of two below.
+# OpenCV's remap accepts less than 32,767 rows or columns, and the canvas has two for each of the
+# image; this is the largest power of two.
 MAX_SIZE = 8192
 _SUPERSAMPLING = 2
-# Half the width of the border band in picture sizes: with it the band covers about a tenth of the
-# area, as in the published trimaps.
+# Half the width of the border, relative to the size of the image: the border covers about a tenth
+# of the area, as in the published trimaps.
 _BORDER_REACH = 0.0177
 
 _SPECIES_ID = {"cat": 1, "dog": 2}
 _README = """\
 Synthetic pets
 ==============
-These {count} pictures of {height} x {width} pixels are synthetic: unetkit
+These {count} images of {height} x {width} pixels are synthetic: unetkit
 (unetkit.write_synthetic_pets, seed {seed}) drew them by rule. No photograph
 and no real animal is in them. Figures measured on this set say how a program learns
 it, and nothing about photographs.
 
 Layout and numbers follow the Oxford-IIIT Pet Dataset:
-images/NAME.jpg                the picture
+images/NAME.jpg                the image
 annotations/trimaps/NAME.png   1 pet, 2 background, 3 border (a band along the outline)
-annotations/trainval.txt       pictures to learn from, lines of NAME CLASS-ID SPECIES BREED-ID
-annotations/test.txt           the {test_count} pictures kept for the test
+annotations/trainval.txt       images to learn from, lines of NAME CLASS-ID SPECIES BREED-ID
+annotations/test.txt           the {test_count} images kept for the test
 Species 1 is a cat, 2 a dog; a "breed" is the pattern of the coat in the name.
 """
 
@@ -66,21 +64,21 @@ Species 1 is a cat, 2 a dog; a "breed" is the pattern of the coat in the name.
 def synthetic_pet(
     index: int, *, height: int = 128, width: int = 128, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one synthetic pet and its trimap.
+    """Draws one synthetic pet and its trimap.
 
     Args:
-        index: Which picture of the set; 0 or more.
-        height: Rows, 16 to 8192.
-        width: Columns, 16 to 8192.
-        seed: Which set; 0 or more. (seed, index) decides the scene, whatever the size.
+        index: Index of the image in the data set, 0 or more.
+        height: Number of rows, 16 to 8192.
+        width: Number of columns, 16 to 8192.
+        seed: Seed of the data set, 0 or more. Seed and index determine the scene at every size.
 
     Returns:
-        Image, (height, width, 3) uint8 RGB, and trimap, (height, width) uint8 of 1 pet,
-        2 background and 3 border, each of which occurs. The border lies on both sides of the
+        Image, (height, width, 3) uint8 RGB, and trimap, (height, width) uint8: 1 for pet, 2 for
+        background and 3 for border, each of which occurs. The border is on both sides of the
         outline; no pet pixel has a background pixel above, below, left or right of it.
 
     Raises:
-        ConfigError: `index` or `seed` is negative, or a side is not within 16 to 8192.
+        ConfigError: `index` or `seed` is negative, or a side is not from 16 to 8192.
 
     >>> image, trimap = synthetic_pet(0, height=48, width=64)
     >>> image.shape, image.dtype, trimap.shape
@@ -99,52 +97,52 @@ def synthetic_pet(
     cones, head_start = build_skeleton(animal, rng)
     framed = cones[head_start:] if animal.pose == "portrait" else cones
     camera = aim_camera(animal, framed, shape, rng)
-    picture = paint_surroundings(shape, camera, fur, light, rng)
-    paint_shadow(picture, cones, camera, light)
+    image = paint_surroundings(shape, camera, fur, light, rng)
+    paint_shadow(image, cones, camera, light)
     surface = find_surface([cone.projected(camera) for cone in cones], shape, fur, camera.scale)
     albedo = colour_coat(animal.coat, surface, camera, rng)
-    paint_surface(picture, surface, albedo, light, camera.scale)
+    paint_surface(image, surface, albedo, light, camera.scale)
     coverage = np.zeros(shape, np.float32)
     coverage[surface.window] = surface.alpha
-    paint_foreground(picture, coverage, fur, light, rng)
-    return _expose(picture, (height, width), rng), _trimap(coverage, (height, width))
+    paint_foreground(image, coverage, fur, light, rng)
+    return _expose(image, (height, width), rng), _trimap(coverage, (height, width))
 
 
-def _expose(picture: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Light the scene unevenly, shrink it, and add what a camera adds; (H, W, 3) uint8."""
+def _expose(image: np.ndarray, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Adds uneven light, reduces the size, and adds blur and noise; (H, W, 3) uint8."""
     height, width = size
-    picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
     columns = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     rows = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     angle, slope = rng.uniform(0, 2 * np.pi), rng.uniform(0, 0.28)
     glow = 1 + slope * (np.cos(angle) * columns + np.sin(angle) * rows)
     glow -= rng.uniform(0, 0.16) * (columns**2 + rows**2)
     cast = rng.uniform(0.86, 1.14) * rng.normal(1, 0.035, 3)
-    picture *= (glow[:, :, None] * cast).astype(np.float32)
+    image *= (glow[:, :, None] * cast).astype(np.float32)
     blur = rng.uniform(0, 0.7)
     if blur > 0.25:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur)
-    noise = np.float32(rng.uniform(1.5, 6)) * rng.standard_normal(picture.shape, np.float32)
-    return np.asarray(np.clip(np.rint(picture + noise), 0, 255), np.uint8)
+        image = cv2.GaussianBlur(image, (0, 0), blur)
+    noise = np.float32(rng.uniform(1.5, 6)) * rng.standard_normal(image.shape, np.float32)
+    return np.asarray(np.clip(np.rint(image + noise), 0, 255), np.uint8)
 
 
 def _trimap(coverage: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Classes from the animal's share of each pixel of the canvas; (H, W) uint8."""
+    """Classes from the fraction of each pixel that the animal covers; (H, W) uint8."""
     height, width = size
-    share = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
-    pet = (share > 0.5).astype(np.uint8)
+    fraction = cv2.resize(coverage, (width, height), interpolation=cv2.INTER_AREA)
+    pet = (fraction > 0.5).astype(np.uint8)
     if not pet[1:-1, 1:-1].any() or pet.mean() > 0.95:
-        # At the smallest sizes an animal can vanish; the promise of three classes holds.
+        # At the smallest sizes an animal can vanish; all three classes must occur.
         pet[:] = 0
         pet[2:-4, 2:-4] = 1
     inside = cv2.distanceTransform(pet, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     outside = cv2.distanceTransform(1 - pet, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    # Neighbours across the outline are one pixel apart, so a reach of one parts the classes.
-    reach = max(min(_BORDER_REACH * math.sqrt(height * width), 0.1 * min(size)), 1.0)
+    # Neighbours across the outline have a distance of 1, so that 1 separates the classes.
+    band = max(min(_BORDER_REACH * math.sqrt(height * width), 0.1 * min(size)), 1.0)
     trimap = np.full(size, BORDER, np.uint8)
-    # A small animal in a long picture keeps its innermost pixels.
-    trimap[inside > min(reach, inside.max() - 1e-3)] = PET
-    trimap[outside > min(reach, outside.max() - 1e-3)] = BACKGROUND
+    # A small animal in an elongated image keeps its innermost pixels.
+    trimap[inside > min(band, inside.max() - 1e-3)] = PET
+    trimap[outside > min(band, outside.max() - 1e-3)] = BACKGROUND
     return trimap
 
 
@@ -157,33 +155,33 @@ def write_synthetic_pets(
     seed: int = 0,
     test_fraction: float = 0.2,
 ) -> Path:
-    """Write synthetic pets in the layout of Oxford-IIIT Pet.
+    """Writes synthetic pets in the layout of Oxford-IIIT Pet.
 
-    The folder appears complete or not at all:
+    The folder is created complete or not at all:
 
         images/NAME.jpg             RGB, JPEG quality 95
         annotations/trimaps/NAME.png    1 pet, 2 background, 3 border
         annotations/trainval.txt    lines of NAME CLASS-ID SPECIES BREED-ID
-        annotations/test.txt        the same, for the pictures kept for the test
-        README.txt                  what this is
+        annotations/test.txt        the same, for test images
+        README.txt                  description of the data set
 
     Species is 1 for a cat and 2 for a dog; a breed is a pattern of the coat.
 
     Args:
-        folder: Does not exist yet, or is empty.
-        count: How many pictures; 2 or more.
-        height: Rows of each, 16 to 8192.
-        width: Columns of each, 16 to 8192.
-        seed: Which set; 0 or more.
-        test_fraction: Share of the pictures in the test list, above 0 and below 1; both lists
-            get at least one.
+        folder: Path of a new or empty folder.
+        count: Number of images, 2 or more.
+        height: Number of rows of each image, 16 to 8192.
+        width: Number of columns of each image, 16 to 8192.
+        seed: Seed of the data set, 0 or more.
+        test_fraction: Fraction of the images in the test list, in (0, 1); both lists have at least
+            one image.
 
     Returns:
-        The folder.
+        Path of the folder.
 
     Raises:
-        ConfigError: A number is outside its range.
-        OutputExistsError: `folder` is a file, or has something in it.
+        ConfigError: A number is out of range.
+        OutputExistsError: `folder` is a file, or is not empty.
     """
     folder = Path(folder)
     require_within("count", count, 2)
@@ -193,7 +191,7 @@ def write_synthetic_pets(
     if not 0 < test_fraction < 1:
         raise ConfigError(
             f"test_fraction is {test_fraction}; accepted are numbers above 0 and below 1; "
-            "give the share of the pictures to keep for the test, such as 0.2"
+            "give the fraction of test images, such as 0.2"
         )
     with whole_folder(folder) as unfinished:
         _write_set(unfinished, count, (height, width), seed, test_fraction)
@@ -202,13 +200,13 @@ def write_synthetic_pets(
 
 @contextlib.contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
-    """Gives an unfinished folder to fill, which becomes `folder` only if nothing is raised.
+    """Yields a temporary folder, which becomes `folder` unless an error is raised.
 
     Args:
-        folder: Does not exist yet, or is empty; missing parents are made.
+        folder: Path of a new or empty folder; missing parents are created.
 
     Raises:
-        OutputExistsError: `folder` is a file, or has something in it.
+        OutputExistsError: `folder` is a file, or is not empty.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputExistsError(
@@ -242,7 +240,7 @@ def _write_set(
         Image.fromarray(trimap).save(trimaps / f"{name}.png")
         lines.append(f"{name} {ids}\n")
     test_count = min(max(round(count * test_fraction), 1), count - 1)
-    # The last ones are the test: an index has no order among scenes, and the rule needs no draw.
+    # The last images are the test split: scenes are random, so that no further draw is needed.
     (folder / "annotations" / "trainval.txt").write_text("".join(lines[:-test_count]), "utf-8")
     (folder / "annotations" / "test.txt").write_text("".join(lines[-test_count:]), "utf-8")
     (folder / "README.txt").write_text(
@@ -252,7 +250,7 @@ def _write_set(
 
 
 def _label(index: int, seed: int) -> tuple[str, str]:
-    """Name of a picture, and its class, species and breed numbers, each from 1."""
+    """Name of an image, and its class, species and breed numbers, each from 1."""
     animal = draw_animal(np.random.default_rng((seed, index)))
     breeds = [(species, coat) for species in sorted(COATS) for coat in COATS[species]]
     class_id = breeds.index((animal.species, animal.coat)) + 1
@@ -262,7 +260,17 @@ def _label(index: int, seed: int) -> tuple[str, str]:
 
 
 def require_within(name: str, value: int, least: int, most: int | None = None) -> None:
-    """Raises a ConfigError that says the range unless `value` is a whole number within it."""
+    """Raises an error unless a value is a whole number within a range.
+
+    Args:
+        name: Name of the parameter, for the message.
+        value: Value of the parameter.
+        least: Smallest accepted value.
+        most: Largest accepted value; None for no limit.
+
+    Raises:
+        ConfigError: `value` is not a whole number, or is out of range.
+    """
     whole = isinstance(value, int | np.integer)
     if whole and value >= least and (most is None or value <= most):
         return

@@ -43,7 +43,7 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.metrics.summary import classes_to_json, plain, summarise
+from unetkit.metrics.summary import classes_to_json, plain, summarise_metrics
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
 
@@ -181,7 +181,7 @@ def score_pairs(
     records = [one.record(groups.get(one.pair.name)) for one in scored]
     result = {
         **_describe(predictor, dataset, part, how, len(scored)),
-        **summarise(records, predictor.spec.classes),
+        **summarise_metrics(records, predictor.spec.classes),
         "images": records,
         "skipped": skipped,
     }

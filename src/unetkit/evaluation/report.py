@@ -22,7 +22,12 @@ from unetkit.evaluation.cautions import find_cautions
 from unetkit.evaluation.examples import EXAMPLE_FILE, FOLDER, JPEG_QUALITY, LARGEST_KEPT
 from unetkit.evaluation.results import RESULT_NAME, find_evaluations, read_evaluation
 from unetkit.metrics.bootstrap import flatten
-from unetkit.metrics.breakdown import by_fraction, by_group, by_size, constant_prediction
+from unetkit.metrics.breakdown import (
+    break_down_by_class_fraction,
+    break_down_by_group,
+    break_down_by_size,
+    constant_prediction,
+)
 from unetkit.metrics.confusion import metric_name
 from unetkit.visualization.charts import (
     Chart,
@@ -166,11 +171,11 @@ def _charts(result: Mapping[str, Any], classes: Classes) -> dict[str, list[Chart
         found["trust"].append(distance_chart(result["distance"], bounds.get("distance", {})))
     if len(scores) > 1:
         found["trust"].append(histogram_chart(scores))
-    if rows := by_size(images):
+    if rows := break_down_by_size(images):
         found["where"].append(size_chart(rows))
-    for share in by_fraction(images, classes):
+    for share in break_down_by_class_fraction(images, classes):
         found["where"].append(fraction_chart(share, len(classes)))
-    if groups := by_group(images):
+    if groups := break_down_by_group(images):
         found["where"].append(group_chart(groups))
     if result["run"] and result["run"]["curves"]:
         curves, kept = result["run"]["curves"], result["run"]["best_step"]

@@ -59,8 +59,8 @@ def choose_pairs(
 
 def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], str]:
     """The official test list, or every pair that training did not look at."""
-    has_test = "test" in dataset.parts.values()
-    pairs = [p for p in dataset.pairs if not has_test or dataset.parts.get(p.name) == "test"]
+    has_test = "test" in dataset.splits.values()
+    pairs = [p for p in dataset.pairs if not has_test or dataset.splits.get(p.name) == "test"]
     is_seen = _is_seen(spec, pairs)
     common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
     if not has_test:

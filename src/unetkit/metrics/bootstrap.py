@@ -1,12 +1,12 @@
-"""How far a figure would move if other pictures of the same kind had been taken.
+"""Bootstrap intervals of metrics: how much they depend on the choice of images.
 
-Pictures are drawn anew from those at hand, with replacement, many times; the middle 95 % of what
-the figure then is, is its interval (Efron 1979, percentile method). It covers the choice of
-pictures and nothing else: not another training, and not pictures of another kind. Whole pictures
-are drawn, because pixels of one picture are no independent witnesses.
+The images are resampled with replacement many times; the interval of a metric is the middle 95 % of
+its values (Efron 1979, percentile method). It reflects the choice of images only, neither repeated
+training nor images of another kind. Whole images are resampled, because the pixels of an image are
+not independent.
 
-The same seed draws the same pictures, so two models that were scored on the same pictures can be
-compared draw by draw.
+The seed is fixed, so that two models with metrics of the same images can be compared resample by
+resample.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,35 +16,34 @@ import numpy as np
 
 RESAMPLES = 2000
 COVERAGE = 0.95
-CHUNK = 250  # draws at a time, so that tens of thousands of pictures fit into memory
+CHUNK = 250  # resamples at a time, so that tens of thousands of images fit in memory
 SEED = 0
 
-Figures = Mapping[str, Any]  # figures by name, which may be nested
+Metrics = Mapping[str, Any]  # metrics by name, which may be nested
 
 
 def resampled_sums(values: np.ndarray) -> np.ndarray:
-    """Sums over pictures that were drawn with replacement.
+    """Returns sums over images resampled with replacement.
 
     Args:
-        values: (N, ...) counts or figures of each picture.
+        values: Counts or metrics of each image, (N, ...).
 
     Returns:
-        (RESAMPLES, ...) float64. The same for the same values, draw by draw the same pictures for
-        any values of the same number of pictures.
+        (RESAMPLES, ...) float64. Resample i has the same images for any values of N images.
     """
     rng = np.random.default_rng(SEED)
     number = len(values)
     flat = np.asarray(values, np.float64).reshape(number, -1)
-    shares = np.full(number, 1 / number)
-    sums = [rng.multinomial(number, shares, CHUNK) @ flat for _ in range(RESAMPLES // CHUNK)]
+    probabilities = np.full(number, 1 / number)
+    sums = [rng.multinomial(number, probabilities, CHUNK) @ flat for _ in range(RESAMPLES // CHUNK)]
     return np.concatenate(sums).reshape(RESAMPLES, *values.shape[1:])
 
 
 def interval(draws: np.ndarray) -> tuple[float, float]:
-    """The middle of what a figure was in all draws; nan where it never existed.
+    """Returns the ends of a metric's interval; nan if the metric has no value.
 
     Args:
-        draws: (RESAMPLES,) the figure in each draw, or nan.
+        draws: Value of the metric in each resample, or nan, (RESAMPLES,).
 
     >>> low, high = interval(np.arange(1001.0))
     >>> round(low), round(high)
@@ -59,25 +58,25 @@ def interval(draws: np.ndarray) -> tuple[float, float]:
 
 
 def draws_of_metrics(
-    counts: np.ndarray, measure: Callable[[np.ndarray], Figures]
+    counts: np.ndarray, measure: Callable[[np.ndarray], Metrics]
 ) -> dict[tuple[str, ...], np.ndarray]:
-    """Each figure of the summed counts, in each draw.
+    """Returns each metric of the summed counts, in each resample.
 
     Args:
-        counts: (N, ...) of each picture.
-        measure: From summed counts, many at once, to figures.
+        counts: Counts of each image, (N, ...).
+        measure: Function from arrays of summed counts to metrics.
 
     Returns:
-        (RESAMPLES,) float64 by the figure's path of names. A figure that rests on one picture alone
-        is nan throughout. Means over classes are nan in draws from which a class has vanished: they
-        would be means of something else.
+        Values, (RESAMPLES,) float64, by the path of keys of the metric. A metric that depends on
+        one image is nan throughout. Means over classes are nan in resamples that lack a class,
+        because they would be means over other classes.
     """
-    whole, each = flatten(measure(counts.sum(0))), flatten(measure(counts))
+    total, each = flatten(measure(counts.sum(0))), flatten(measure(counts))
     draws = flatten(measure(resampled_sums(counts)))
     single = [path for path in draws if np.count_nonzero(~np.isnan(each[path])) < 2]
     vanished = np.zeros(RESAMPLES, bool)
     for path, values in draws.items():
-        if not np.isnan(whole[path]):
+        if not np.isnan(total[path]):
             vanished |= np.isnan(values)
     for path in draws:
         if path in single:
@@ -88,20 +87,33 @@ def draws_of_metrics(
 
 
 def draws_of_means(
-    counts: np.ndarray, measure: Callable[[np.ndarray], Figures]
+    counts: np.ndarray, measure: Callable[[np.ndarray], Metrics]
 ) -> dict[tuple[str, ...], np.ndarray]:
-    """Each figure's mean over pictures, in each draw; pictures without the figure are left out."""
+    """Returns the mean of each metric over images, in each resample; nan values are left out.
+
+    Args:
+        counts: Counts of each image, (N, ...).
+        measure: Function from arrays of counts to metrics.
+
+    Returns:
+        Values, (RESAMPLES,) float64, by the path of keys of the metric. A metric that only one
+        image has is nan throughout.
+    """
     columns = flatten(measure(counts))
-    table = np.stack(list(columns.values()), axis=1)  # (N, figures)
+    table = np.stack(list(columns.values()), axis=1)  # (N, metrics)
     sums = resampled_sums(np.nan_to_num(table))
     numbers = resampled_sums(~np.isnan(table))
     means = np.divide(sums, numbers, out=np.full(sums.shape, np.nan), where=numbers > 0)
-    means[:, np.count_nonzero(~np.isnan(table), axis=0) < 2] = np.nan  # of one picture alone
+    means[:, np.count_nonzero(~np.isnan(table), axis=0) < 2] = np.nan  # one image
     return dict(zip(columns, means.T, strict=True))
 
 
 def intervals(draws: Mapping[tuple[str, ...], np.ndarray]) -> dict[str, Any]:
-    """(low, high) of each figure, nested as the figures are."""
+    """Returns [low, high] of each metric, nested like the metrics.
+
+    Args:
+        draws: Values in each resample, by the path of keys of the metric.
+    """
     nested: dict[str, Any] = {}
     for path, values in draws.items():
         inner = nested
@@ -111,14 +123,14 @@ def intervals(draws: Mapping[tuple[str, ...], np.ndarray]) -> dict[str, Any]:
     return nested
 
 
-def flatten(figures: Figures) -> dict[tuple[str, ...], Any]:
-    """Nested figures by their path of names.
+def flatten(metrics: Metrics) -> dict[tuple[str, ...], Any]:
+    """Returns nested metrics by their path of keys.
 
     >>> flatten({"accuracy": 1.0, "iou": {"pet": 0.5}})
     {('accuracy',): 1.0, ('iou', 'pet'): 0.5}
     """
     flat: dict[tuple[str, ...], Any] = {}
-    for name, value in figures.items():
+    for name, value in metrics.items():
         if isinstance(value, Mapping):
             flat |= {(name, *path): inner for path, inner in flatten(value).items()}
         else:

@@ -1,8 +1,8 @@
-"""How well contours are met: boundary IoU, and accuracy against distance from the true boundary.
+"""Accuracy of contours: boundary IoU, and accuracy by distance from the true boundary.
 
-IoU of large objects hardly feels a ragged edge; these two look at the edge alone. Counts are kept
-of each picture, so that they add up over any set. Ignored pixels belong to no class, neither in
-truth nor in prediction.
+The IoU of a large object hardly depends on its contour; these metrics depend on it alone. Pixels
+are counted for each image, so that the counts of any set of images can be summed. Ignored pixels
+belong to no class, neither in the truth nor in the prediction.
 """
 
 import math
@@ -12,12 +12,12 @@ import numpy as np
 
 from unetkit.data.scale import IGNORE
 
-WIDTH_OF_DIAGONAL = 0.02  # Cheng et al.: 2 % of the image's diagonal
-DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64)  # pixels from which each bin of distance begins
+WIDTH_OF_DIAGONAL = 0.02  # fraction of the image's diagonal, from Cheng et al.
+DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64)  # lower edges of the bins, in pixels
 
 
 def boundary_width(size: tuple[int, ...]) -> int:
-    """Pixels within a contour that count as its boundary, for a picture of (height, width).
+    """Returns the width of a boundary in pixels, for an image of (height, width).
 
     >>> boundary_width((375, 500)), boundary_width((8, 8))
     (12, 1)
@@ -26,31 +26,32 @@ def boundary_width(size: tuple[int, ...]) -> int:
 
 
 def boundary_counts(truth: np.ndarray, prediction: np.ndarray, num_classes: int) -> np.ndarray:
-    """Overlap of the boundaries of each class.
+    """Counts pixels in the boundaries of each class in truth and prediction.
 
-    The boundary of a class is what of its pixels lies within `boundary_width` (chessboard distance)
-    of a pixel that is not of the class, or of the picture's edge.
+    The boundary of a class consists of its pixels within `boundary_width` (chessboard distance) of
+    a pixel of another class, or of the edge of the image.
 
     Args:
-        truth: (H, W) uint8 class indices in [0, K), or IGNORE.
-        prediction: (H, W) uint8 class indices in [0, K).
+        truth: Class indices in [0, K), or IGNORE, (H, W) uint8.
+        prediction: Class indices in [0, K), (H, W) uint8.
+        num_classes: Number of classes, K.
 
     Returns:
-        (K, 2) int64: pixels in both boundaries, and pixels in either.
+        (K, 2) int64: number of pixels in both boundaries, and in at least one.
 
     Source: Cheng et al., Boundary IoU, CVPR 2021.
     """
     width = boundary_width(truth.shape)
-    answered = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
+    known = np.where(truth == IGNORE, np.uint8(IGNORE), prediction)
     counts = np.zeros((num_classes, 2), np.int64)
     for index in range(num_classes):
-        one, other = (_inner_boundary(mask == index, width) for mask in (truth, answered))
+        one, other = (_inner_boundary(mask == index, width) for mask in (truth, known))
         counts[index] = np.count_nonzero(one & other), np.count_nonzero(one | other)
     return counts
 
 
 def _inner_boundary(inside: np.ndarray, width: int) -> np.ndarray:
-    framed = np.pad(inside, 1).astype(np.uint8)  # the picture's edge is a contour too
+    framed = np.pad(inside, 1).astype(np.uint8)  # the edge of the image is a contour, too
     distance = cv2.distanceTransform(framed, cv2.DIST_C, 3)[1:-1, 1:-1]
     return inside & (distance <= width)
 
@@ -59,7 +60,7 @@ def boundary_iou(counts: np.ndarray) -> np.ndarray:
     """Boundary IoU of each class.
 
     Args:
-        counts: (..., K, 2), as `boundary_counts` has them, summed over pictures.
+        counts: Counts of `boundary_counts`, summed over images, (..., K, 2).
 
     Returns:
         (..., K) float64 in [0, 1]; nan for a class absent from truth and prediction.
@@ -72,17 +73,17 @@ def boundary_iou(counts: np.ndarray) -> np.ndarray:
 
 
 def distance_counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Pixels, and how many of them are right, by distance from the nearest true boundary.
+    """Counts all pixels and correct pixels, by distance from the nearest true boundary.
 
-    A pixel that touches one of another class (above, below, left or right) is at distance 0.
+    A pixel next to one of another class (above, below, left or right) has distance 0.
 
     Args:
-        truth: (H, W) uint8 class indices, or IGNORE.
-        prediction: (H, W) uint8 class indices.
+        truth: Class indices, or IGNORE, (H, W) uint8.
+        prediction: Class indices, (H, W) uint8.
 
     Returns:
-        (len(DISTANCES), 2) int64: pixels, and pixels that are right. All 0 for a picture of one
-        class, which has no boundary.
+        (len(DISTANCES), 2) int64: number of pixels, and of correct pixels. All are 0 if the truth
+        has one class, and so no boundary.
 
     >>> distance_counts(np.array([[0, 0, 0, 1]], np.uint8), np.array([[0, 0, 1, 1]], np.uint8))[:3]
     array([[2, 1],
@@ -96,9 +97,9 @@ def distance_counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     counted = truth != IGNORE
     bins = np.searchsorted(DISTANCES, distance[counted], side="right") - 1
-    right = prediction[counted] == truth[counted]
+    correct = prediction[counted] == truth[counted]
     counts[:, 0] = np.bincount(bins, minlength=len(DISTANCES))
-    counts[:, 1] = np.bincount(bins[right], minlength=len(DISTANCES))
+    counts[:, 1] = np.bincount(bins[correct], minlength=len(DISTANCES))
     return counts
 
 
@@ -116,7 +117,7 @@ def _touches_another(truth: np.ndarray) -> np.ndarray:
 
 
 def distance_names() -> list[str]:
-    """What to call each bin of distance, in pixels.
+    """Returns the name of each bin of distance, in pixels.
 
     >>> distance_names()
     ['0', '1', '2-3', '4-7', '8-15', '16-31', '32-63', '64+']

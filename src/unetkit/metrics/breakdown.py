@@ -1,7 +1,7 @@
-"""Where a model is good and where it is not: figures by size, by share of a class, by group.
+"""Metrics of subsets of the images: by size, by the fraction that a class fills, and by group.
 
-Pictures are put into bins of about equal number; each bin is a small set with its own figure and
-interval. A group is what the data say of a picture (a breed, a film), else what the names say.
+Images are put into bins of nearly equal numbers; each bin has its own metric and interval. The
+group of an image (a breed, a video) is the recorded one, or else follows from its name.
 """
 
 import re
@@ -16,22 +16,22 @@ from unetkit.data.classes import Classes
 from unetkit.metrics.confusion import iou_score
 from unetkit.metrics.summary import Record, mean_iou_of, stacked
 
-BINS = 3
-MOST_GROUPS = 60  # more than a page shows
-MOST_CLASSES = 6
+SUBSETS = 3  # number of bins
+MOST_GROUPS = 60  # as many as fit in a report
+MOST_CLASSES_SHOWN = 6
 ALL_BUT_NUMBER = re.compile(r"^(.*?)[\s_.\-]*\d+$")
 
 
 @dataclass(frozen=True)
-class Row:
-    """A part of the pictures and its figure.
+class SubsetMetric:
+    """Metric of a subset of the images.
 
     Args:
-        label: What they have in common.
-        images: How many there are.
-        value: Mean IoU, or the IoU of one class; nan where it does not exist.
-        low: Of the interval; nan for one picture.
-        high: Likewise.
+        label: Description of the subset.
+        images: Number of images.
+        value: Mean IoU, or the IoU of one class; nan if it does not exist.
+        low: Lower end of the interval; nan for one image.
+        high: Upper end of the interval; nan for one image.
     """
 
     label: str
@@ -42,24 +42,24 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Share:
-    """How one class fares by the share of a picture that it fills.
+class ClassBreakdown:
+    """IoU of one class by the fraction of the image that it fills.
 
     Args:
-        name: Of the class.
-        rows: IoU of the class in pictures that have little, more and much of it.
-        without: How many pictures have none of it.
-        false_alarms: In how many of these it is predicted somewhere.
+        name: Name of the class.
+        rows: IoU of the class in images with a small, medium and large fraction of it.
+        without: Number of images without the class.
+        false_alarms: Number of these images in which the class is predicted.
     """
 
     name: str
-    rows: tuple[Row, ...]
+    rows: tuple[SubsetMetric, ...]
     without: int
     false_alarms: int
 
 
-def by_size(records: Sequence[Record]) -> list[Row]:
-    """Mean IoU of small, middling and large pictures; empty where all are of one size."""
+def break_down_by_size(records: Sequence[Record]) -> list[SubsetMetric]:
+    """Returns the mean IoU of small, medium and large images; empty if all have one size."""
     sides = np.array([np.sqrt(np.prod(record["size"])) for record in records])
     rows = []
     for low, high, members in _bins(sides):
@@ -68,35 +68,37 @@ def by_size(records: Sequence[Record]) -> list[Row]:
     return rows if len(rows) > 1 else []
 
 
-def by_fraction(records: Sequence[Record], classes: Classes) -> list[Share]:
-    """Each class, background apart, by the share of a picture that it fills.
+def break_down_by_class_fraction(
+    records: Sequence[Record], classes: Classes
+) -> list[ClassBreakdown]:
+    """Returns the IoU of each class, except the background, by the fraction that it fills.
 
-    Of many classes the MOST_CLASSES with the lowest IoU; a class that fills the same share of every
-    picture is left out.
+    At most the MOST_CLASSES_SHOWN classes with the lowest IoU are returned. A class that fills the
+    same fraction of every image is left out.
     """
     counts = stacked(records, "confusion", "original")
     truth, predicted = counts.sum(2), counts.sum(1)  # (N, K)
-    shares = truth / np.maximum(truth.sum(1, keepdims=True), 1)
+    fractions = truth / np.maximum(truth.sum(1, keepdims=True), 1)
     scores = iou_score(counts.sum(0))
     order = np.argsort(np.nan_to_num(scores, nan=2.0)).tolist()
-    wanted = sorted([k for k in order if k != classes.background][:MOST_CLASSES])
+    wanted = sorted([k for k in order if k != classes.background][:MOST_CLASSES_SHOWN])
     found = []
     for index in wanted:
         present = np.flatnonzero(truth[:, index])
         rows = tuple(
             _row(_range(low, high), [records[i] for i in present[members].tolist()], index)
-            for low, high, members in _bins(shares[present, index])
+            for low, high, members in _bins(fractions[present, index])
         )
         if len(rows) > 1:
             absent = truth[:, index] == 0
             alarms = absent & (predicted[:, index] > 0)
             name = classes.names[index]
-            found.append(Share(name, rows, int(absent.sum()), int(alarms.sum())))
+            found.append(ClassBreakdown(name, rows, int(absent.sum()), int(alarms.sum())))
     return found
 
 
 def _range(low: float, high: float) -> str:
-    """Two shares with as many digits as tell them apart.
+    """Range of fractions, in percent with two significant digits.
 
     >>> _range(0.1, 0.253), _range(0.00021, 0.00036)
     ('10 to 25 %', '0.021 to 0.036 %')
@@ -104,10 +106,10 @@ def _range(low: float, high: float) -> str:
     return f"{100 * low:.2g} to {100 * high:.2g} %"
 
 
-def by_group(records: Sequence[Record]) -> list[Row]:
-    """Mean IoU of each group, the worst first; empty where pictures have no groups in common.
+def break_down_by_group(records: Sequence[Record]) -> list[SubsetMetric]:
+    """Returns the mean IoU of each group, the lowest first; empty if there are no groups.
 
-    Of many groups the MOST_GROUPS that are worst.
+    At most the MOST_GROUPS groups with the lowest mean IoU are returned.
     """
     members: dict[str, list[Record]] = defaultdict(list)
     for record, group in zip(records, group_names(records), strict=True):
@@ -119,10 +121,10 @@ def by_group(records: Sequence[Record]) -> list[Row]:
 
 
 def group_names(records: Sequence[Record]) -> list[str]:
-    """The group of each picture: as recorded, else its folder, else its name without a number.
+    """Returns the group of each image: the recorded one, its folder, or its name without a number.
 
-    A group that is recorded as a code gets its name from the pictures' names, where they agree. All
-    are in one where nothing is recorded and too few names share a beginning.
+    If recorded groups and names divide the images in the same way, groups are called by the names.
+    If no group is recorded and too few names have a common start, all groups are "".
 
     >>> group_names([{"name": n, "group": None} for n in ("pug_1", "pug_2", "lab_1", "lab_7")])
     ['pug', 'pug', 'lab', 'lab']
@@ -143,26 +145,30 @@ def group_names(records: Sequence[Record]) -> list[str]:
 
 
 def _bins(values: np.ndarray) -> list[tuple[float, float, np.ndarray]]:
-    """Smallest and largest value, and places, of bins of about equal number; equals stay together.
+    """Smallest value, largest value and indices of each bin; equal values stay in one bin.
 
     >>> [places.tolist() for _, _, places in _bins(np.array([3, 1, 1, 1, 2, 9]))]
     [[1, 2, 3, 4], [0, 5]]
     """
     if not len(values):
         return []
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, BINS + 1)))
+    edges = np.unique(np.quantile(values, np.linspace(0, 1, SUBSETS + 1)))
     places = np.digitize(values, edges[1:-1], right=True)
-    members = [np.flatnonzero(places == number) for number in range(BINS)]
+    members = [np.flatnonzero(places == number) for number in range(SUBSETS)]
     return [(values[m].min(), values[m].max(), m) for m in members if len(m)]
 
 
-def _row(label: str, records: Sequence[Record], index: int | None = None) -> Row:
-    """A row of the mean IoU, or of the IoU of one class."""
-    return Row(label, len(records), *mean_iou_of(records, index))
+def _row(label: str, records: Sequence[Record], index: int | None = None) -> SubsetMetric:
+    """Mean IoU of some images, or the IoU of one class."""
+    return SubsetMetric(label, len(records), *mean_iou_of(records, index))
 
 
 def constant_prediction(confusion: Any, classes: Classes) -> Mapping[str, Any]:
-    """What the answer "always the most frequent class" would score on the same pixels.
+    """Returns the scores of a constant prediction, the most frequent class, on the same pixels.
+
+    Args:
+        confusion: Confusion matrix, (K, K), rows truth, columns prediction, in pixels.
+        classes: Classes of the matrix.
 
     >>> from unetkit.data.classes import TRIMAP_CLASSES
     >>> constant_prediction([[1, 0, 0], [0, 6, 0], [1, 0, 0]], TRIMAP_CLASSES)
@@ -170,10 +176,10 @@ def constant_prediction(confusion: Any, classes: Classes) -> Mapping[str, Any]:
     """
     truth = np.asarray(confusion, np.int64).sum(1)
     index = int(truth.argmax())
-    share = float(truth[index] / max(1, truth.sum()))
+    fraction = float(truth[index] / max(1, truth.sum()))
     occurring = max(1, int(np.count_nonzero(truth)))
     return {
         "class": classes.names[index],
-        "pixel_accuracy": share,
-        "mean_iou": share / occurring,
+        "pixel_accuracy": fraction,
+        "mean_iou": fraction / occurring,
     }

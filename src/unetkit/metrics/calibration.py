@@ -1,8 +1,8 @@
-"""Does the network mean what it says? Confidence beside the share of pixels that are right.
+"""Calibration: confidence compared with the fraction of pixels that are correct.
 
-A pixel's confidence is the probability of the class that it is given. Of pixels that the network
-is 80 % sure of, 80 % should be right. Pixels are gathered in bins of confidence; sums are kept of
-each picture, so that they add up over any set.
+The confidence of a pixel is the probability of its predicted class. Of pixels with a confidence of
+80 %, 80 % should be correct. Pixels are counted by bins of confidence for each image, so that the
+counts of any set of images can be summed.
 """
 
 from typing import Any
@@ -12,19 +12,19 @@ import numpy as np
 from unetkit.data.scale import IGNORE
 from unetkit.errors import SizeError
 
-BINS = 15  # of equal width over [0, 1], as Guo et al. have them
+BINS = 15  # number of bins of equal width in [0, 1], as in Guo et al.
 
 
 def confidence_counts(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Pixels, their confidence and how many are right, by bin of confidence.
+    """Counts pixels, sums their confidence and counts correct pixels, by bin of confidence.
 
     Args:
-        truth: (H, W) class indices in [0, K), or IGNORE.
-        probabilities: (H, W, K) float32, summing to 1 over the classes.
+        truth: Class indices in [0, K), or IGNORE, (H, W).
+        probabilities: Probability of each class, (H, W, K) float32, with sum 1 over the classes.
 
     Returns:
-        (BINS, 3) float64: pixels, sum of their confidences, pixels that are right. Ignored pixels
-        are left out.
+        (BINS, 3) float64: number of pixels, sum of their confidences, number of correct pixels.
+        Ignored pixels are left out.
 
     Raises:
         SizeError: The sizes differ.
@@ -36,27 +36,27 @@ def confidence_counts(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarra
     if truth.shape != probabilities.shape[:2]:
         raise SizeError(
             f"truth is {truth.shape} and probabilities {probabilities.shape}; accepted are (H, W) "
-            "and (H, W, K); bring both to one size"
+            "and (H, W, K) of one size"
         )
     counted = truth != IGNORE
     confidence = probabilities.max(-1)[counted].astype(np.float64)
-    right = probabilities.argmax(-1)[counted] == truth[counted]
+    correct = probabilities.argmax(-1)[counted] == truth[counted]
     bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
-    columns = [np.bincount(bins, weights, BINS) for weights in (None, confidence, right)]
+    columns = [np.bincount(bins, weights, BINS) for weights in (None, confidence, correct)]
     return np.stack(columns, axis=-1).astype(np.float64)
 
 
 def calibration_error(counts: np.ndarray) -> Any:
-    """Expected calibration error (ECE): mean gap between confidence and accuracy over the pixels.
+    """Expected calibration error (ECE): mean difference between confidence and accuracy.
 
-        ECE = sum_b |right_b - confidence_b| / sum_b pixels_b
+        ECE = sum_b |correct_b - confidence_b| / sum_b pixels_b
 
     Args:
-        counts: (BINS, 3), as `confidence_counts` has them, summed over pictures; or many such sums,
+        counts: Counts of `confidence_counts`, summed over images, (BINS, 3); or many such sums,
             (..., BINS, 3).
 
     Returns:
-        In [0, 1], lower is better; nan without pixels. An array (...) of many.
+        A float in [0, 1], lower is better; nan without pixels. An array (...) for many sums.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017.
 

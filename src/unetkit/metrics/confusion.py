@@ -1,8 +1,8 @@
-"""One confusion matrix, and what follows from it.
+"""The confusion matrix, and the metrics that follow from it.
 
-Counts are summed over the whole set first and divided once at the end, so that every pixel weighs
-the same whatever its picture. A class that neither occurs nor is predicted has no score: nan, not
-1 and not 0, and means leave it out. The mean over images stands beside where a caller asks for it.
+Counts are first summed over the whole set and divided once at the end, so that every pixel has the
+same weight. A class that neither occurs nor is predicted has no score: it is nan, not 1 and not 0,
+and is left out of means. `mean_over_images` gives every image the same weight instead.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,8 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
 
     Args:
         truth: Class indices in [0, K), or IGNORE, of any shape and integer type.
-        prediction: Class indices in [0, K) of the same shape.
+        prediction: Class indices in [0, K), of the same shape.
+        num_classes: Number of classes, K.
 
     Returns:
         (K, K) int64, rows truth, columns prediction, in pixels; ignored pixels are not counted.
@@ -37,8 +38,7 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
     """
     if truth.shape != prediction.shape:
         raise SizeError(
-            f"truth is {truth.shape} and prediction {prediction.shape}; accepted are equal shapes; "
-            "bring both to one size"
+            f"truth is {truth.shape} and prediction {prediction.shape}; accepted are equal shapes"
         )
     counted = truth != IGNORE
     rows, columns = truth[counted].astype(np.int64), prediction[counted].astype(np.int64)
@@ -54,12 +54,18 @@ def confusion_matrix(truth: np.ndarray, prediction: np.ndarray, num_classes: int
 
 
 def pixel_accuracy(counts: np.ndarray) -> Any:
-    """Share of pixels that are right; nan without pixels.
+    """Fraction of pixels that are correct; nan without pixels.
 
         accuracy = sum_k counts_kk / sum counts
 
     Args:
-        counts: Confusion matrix, (..., K, K), as for `iou_score`.
+        counts: Confusion matrix, (K, K) int64, in pixels; or many of them, (..., K, K).
+
+    Returns:
+        A float in [0, 1] or nan; an array (...) for many matrices.
+
+    Raises:
+        SizeError: `counts` is not square.
 
     >>> pixel_accuracy(np.array([[2, 0], [1, 1]]))
     0.75
@@ -99,7 +105,15 @@ def dice_score(counts: np.ndarray) -> np.ndarray:
 
         dice_k = 2 tp_k / (2 tp_k + fp_k + fn_k)
 
-    Args, Returns and Raises as `iou_score`.
+    Args:
+        counts: Confusion matrix, (K, K) int64, rows truth, columns prediction, in pixels; or many
+            of them, (..., K, K).
+
+    Returns:
+        (..., K) float64 in [0, 1]; nan for a class absent from truth and prediction.
+
+    Raises:
+        SizeError: `counts` is not square.
 
     Source: Dice 1945.
 
@@ -112,7 +126,7 @@ def dice_score(counts: np.ndarray) -> np.ndarray:
 
 
 def mean_score(scores: np.ndarray) -> Any:
-    """Mean over the classes that have a score, the last axis; nan if none has.
+    """Mean over the classes with a score, along the last axis; nan if there is none.
 
     >>> mean_score(np.array([0.5, np.nan, 1.0]))
     0.75
@@ -122,21 +136,23 @@ def mean_score(scores: np.ndarray) -> Any:
 
 
 def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.ndarray:
-    """Confusion matrix of two classes, background and foreground, from that of all.
+    """Confusion matrix of background and foreground, from the matrix of all classes.
 
-    Foreground is every class but the background. A border class is foreground, background, or
-    ignored: then pixels whose truth is border are not counted, and a border predicted elsewhere
-    is foreground.
+    Foreground is every class except the background. A border class is counted as foreground, as
+    background, or is ignored: then pixels whose truth is border are not counted, and border
+    predicted elsewhere is foreground.
 
     Args:
-        counts: (..., K, K).
-        policy: One of BORDER_POLICIES; without a border class all three agree.
+        counts: Confusion matrix, (..., K, K).
+        classes: Classes of the matrix.
+        policy: How the border class is counted, one of BORDER_POLICIES; without a border class all
+            give the same.
 
     Returns:
-        (..., 2, 2); index 0 background, 1 foreground.
+        (..., 2, 2); index 0 is background, 1 foreground.
 
     Raises:
-        ConfigError: Unknown policy, or the classes have no background.
+        ConfigError: `policy` is unknown, or the classes have no background.
     """
     if policy not in BORDER_POLICIES:
         raise ConfigError(
@@ -145,8 +161,8 @@ def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.n
         )
     if classes.background is None:
         raise ConfigError(
-            f"classes {list(classes.names)} have no background; foreground figures need one; "
-            "name the background class"
+            f"classes {list(classes.names)} have no background; foreground metrics need one; "
+            "set the background class"
         )
     foreground = np.arange(len(classes)) != classes.background
     truth_counted = np.ones(len(classes), bool)
@@ -158,16 +174,16 @@ def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.n
 
 
 def compute_metrics(counts: np.ndarray, classes: Classes) -> dict[str, object]:
-    """Every figure that follows from one confusion matrix, by name.
+    """All metrics that follow from a confusion matrix, by name.
 
     Args:
-        counts: (K, K), or many matrices, (..., K, K).
+        counts: Confusion matrix, (K, K), or many of them, (..., K, K).
+        classes: Classes of the matrix.
 
     Returns:
-        pixel_accuracy, mean_iou, mean_dice; iou and dice by class name; and by border policy
-        (or "all" where no border class exists) foreground_iou and foreground_dice. Floats in
-        [0, 1] or nan, or arrays (...) of them. Classes without a background have no foreground
-        figures.
+        "pixel_accuracy", "mean_iou", "mean_dice"; "iou" and "dice" by class name; and, if the
+        classes have a background, "foreground_iou" and "foreground_dice" by border policy ("all"
+        without a border class). Values are floats in [0, 1] or nan, or arrays (...) of them.
     """
     iou, dice = iou_score(counts), dice_score(counts)
     result: dict[str, object] = {
@@ -188,12 +204,12 @@ def compute_metrics(counts: np.ndarray, classes: Classes) -> dict[str, object]:
 
 
 def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
-    """Scores, (..., K), each under the name of its class: floats, or arrays (...)."""
+    """Returns scores, (..., K), by the name of the class, as floats or arrays (...)."""
     return {name: _scalar(scores[..., k]) for k, name in enumerate(names)}
 
 
 def metric_name(path: Sequence[str]) -> str:
-    """A figure, by its path of names, as people write it; names of classes stay as they are.
+    """Returns the name of a metric for display, from its path of keys; class names are kept.
 
     >>> metric_name(("mean_iou",)), metric_name(("iou", "serious_case"))
     ('mean IoU', 'IoU: serious_case')
@@ -207,11 +223,11 @@ def metric_name(path: Sequence[str]) -> str:
 def mean_over_images(
     counts: list[np.ndarray], measure: Callable[[np.ndarray], dict[str, object]]
 ) -> dict[str, object]:
-    """Mean of each figure over images, each image weighing the same; nan figures are left out.
+    """Mean of each metric over images, each with the same weight; nan values are left out.
 
     Args:
         counts: Confusion matrix of each image, at least one.
-        measure: From a matrix to figures, which may be nested.
+        measure: Function from a confusion matrix to metrics, which may be nested.
     """
     return _mean_of([measure(matrix) for matrix in counts])
 
@@ -227,13 +243,15 @@ def _mean_of(rows: list[dict[str, object]]) -> dict[str, object]:
     return result
 
 
-def _divide(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    whole = np.asarray(whole)
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotient; nan where the denominator is 0."""
+    denominator = np.asarray(denominator)
+    nan = np.full(denominator.shape, np.nan)
+    return np.divide(numerator, denominator, out=nan, where=denominator > 0)
 
 
 def _scalar(value: Any) -> Any:
-    """A Python float of one value; arrays of many stay."""
+    """A Python float if the value is a scalar, else the array."""
     return float(value) if np.ndim(value) == 0 else value
 
 

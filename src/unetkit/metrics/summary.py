@@ -1,8 +1,8 @@
-"""From the counts of each picture to the figures of a set, with intervals.
+"""Metrics of a set of images, with intervals, from the counts of each image.
 
-A record of a picture holds its confusion matrix by resolution, and at the masks' own resolution
-its counts by confidence, boundary and distance. All of them add up, so a set's figures follow from
-the sum, and intervals from sums over pictures that are drawn anew.
+The record of an image contains its confusion matrix at each resolution, and its counts by
+confidence, boundary and distance at the resolution of the masks. All are additive: metrics of a
+set follow from the sums, and intervals from sums over resampled images.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +36,7 @@ Record = Mapping[str, Any]
 
 
 def stacked(records: Sequence[Record], *keys: str) -> np.ndarray:
-    """The same counts of each picture, (N, ...) float64."""
+    """Returns the counts under some keys of each record as one array, (N, ...) float64."""
     found = []
     for record in records:
         value: Any = record
@@ -46,17 +46,18 @@ def stacked(records: Sequence[Record], *keys: str) -> np.ndarray:
     return np.array(found, np.float64)
 
 
-def summarise(records: Sequence[Record], classes: Classes) -> dict[str, Any]:
-    """Figures of a set of pictures.
+def summarise_metrics(records: Sequence[Record], classes: Classes) -> dict[str, Any]:
+    """Returns all metrics of a set of images, with intervals.
 
     Args:
-        records: At least one, each with "confusion" by resolution, "confidence" (BINS, 3),
-            "boundary" (K, 2) and "distance" (D, 2).
+        records: Records of one or more images, each with "confusion" by resolution, "confidence"
+            (BINS, 3), "boundary" (K, 2) and "distance" (D, 2).
+        classes: Classes of the counts.
 
     Returns:
-        `figures` by resolution ("summed", "mean_over_images", and the "confusion" matrix),
-        `boundary_iou`, `calibration`, `distance`, and `intervals` of all of them in the same
-        nesting; without intervals where there is one picture alone.
+        "figures" by resolution ("summed", "mean_over_images", and the "confusion" matrix),
+        "boundary_iou", "calibration", "distance", and "intervals" of all of them in the same
+        nesting; "intervals" is empty for one image.
     """
     by_resolution, bounds = {}, {}
     measure: Callable[[np.ndarray], dict[str, object]] = partial(compute_metrics, classes=classes)
@@ -99,15 +100,21 @@ def summarise(records: Sequence[Record], classes: Classes) -> dict[str, Any]:
 
 
 def boundary_metrics(counts: np.ndarray, classes: Classes) -> dict[str, Any]:
-    """Boundary IoU by class, and the mean over classes that occur; of counts (..., K, 2)."""
+    """Returns the boundary IoU by class, and its mean over classes that occur.
+
+    Args:
+        counts: Counts of `boundary_counts`, summed over images, (..., K, 2).
+        classes: Classes of the counts.
+    """
     scores = boundary_iou(counts)
     return {"mean": mean_score(scores), "classes": by_name(scores, classes.names)}
 
 
 def distance_metrics(counts: np.ndarray) -> dict[str, Any]:
-    """Accuracy by distance from the true boundary, of counts (..., D, 2).
+    """Returns the accuracy by distance from the true boundary; nan for distances without pixels.
 
-    It is nan where no pixel is that far from one.
+    Args:
+        counts: Counts of `distance_counts`, summed over images, (..., D, 2).
     """
     pixels, right = counts[..., 0], counts[..., 1]
     accuracy = np.divide(right, pixels, out=np.full(pixels.shape, np.nan), where=pixels > 0)
@@ -115,13 +122,14 @@ def distance_metrics(counts: np.ndarray) -> dict[str, Any]:
 
 
 def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[float, float, float]:
-    """Mean IoU of some pictures at the masks' resolution, and its interval.
+    """Returns the mean IoU of some images at the resolution of the masks, and its interval.
 
     Args:
-        index: Of the class whose IoU is meant, instead of the mean over classes.
+        records: Records of the images.
+        index: Index of a class whose IoU is returned instead of the mean over classes.
 
     Returns:
-        Value, low and high; the interval is nan of one picture.
+        Value, lower end and upper end of the interval; the ends are nan for one image.
     """
 
     def scores(counts: np.ndarray) -> dict[str, Any]:
@@ -138,7 +146,7 @@ def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[fl
 
 
 def plain(value: Any) -> Any:
-    """A result as JSON takes it, which has no nan: a figure that does not exist is null."""
+    """Returns a nested result with None in place of nan, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -149,7 +157,7 @@ def plain(value: Any) -> Any:
 
 
 def classes_to_json(classes: Classes) -> dict[str, Any]:
-    """What a report needs to know of the classes."""
+    """Returns the classes of an evaluation as a JSON object."""
     return {
         "names": list(classes.names),
         "background": classes.background,
@@ -159,10 +167,12 @@ def classes_to_json(classes: Classes) -> dict[str, Any]:
 
 
 def classes_from_json(raw: Mapping[str, Any]) -> Classes:
-    """Reads back what `classes_to_json` wrote; values in files are the indices.
+    """Returns the classes that `classes_to_json` wrote, with their indices as values.
 
     Raises:
-        KeyError, TypeError, ConfigError: It is something else.
+        KeyError: A key is missing.
+        TypeError: A value has another type.
+        ConfigError: The classes are not valid.
     """
     names = raw["names"]
     special = [raw[name] for name in ("background", "border")]

@@ -209,7 +209,7 @@ def _hash_file(path: Path) -> str:
 def _given_parts(dataset: Dataset, chosen_by: Any) -> Mapping[str, str]:
     """Split of each pair by name, from a split file, or else from lists or folders."""
     if chosen_by is None:
-        return dataset.parts
+        return dataset.splits
     try:
         names = read_split_names(str(chosen_by))
     except UnetkitError:  # reported with config.toml, which has its path

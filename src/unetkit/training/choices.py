@@ -191,8 +191,10 @@ def prepare(
         _without_auto(choices, found, device),
         epochs=epochs,
     )
-    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.parts.items())
-    how = config.split.file or ("as the data say" if dataset.parts else f"seed {config.split.seed}")
+    counts = ", ".join(f"{len(pairs)} {name}" for name, pairs in split.splits.items())
+    how = config.split.file or (
+        "as the data say" if dataset.splits else f"seed {config.split.seed}"
+    )
     display.say(f"data      {dataset.source}: {len(dataset.pairs)} pairs; {counts} ({how})")
     display.say(f"masks     {config.classes.kind}: {config.classes.describe()}")
     display.say(f"images    {config.pixels.describe()}")
@@ -240,7 +242,7 @@ def require_same_data(run: Path, data: TrainingData) -> None:
     digests = data.report.digests()
     digest = data_digest(
         PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
-        for part, pairs in data.split.parts.items()
+        for part, pairs in data.split.splits.items()
         for pair in pairs
     )
     if digest != data_record(run)["sha256"]:

@@ -22,7 +22,7 @@ from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.splits import Split, make_folds, split_to_json, without
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.evaluation.evaluate import score_pairs
-from unetkit.metrics.summary import RESOLUTIONS, plain, summarise
+from unetkit.metrics.summary import RESOLUTIONS, plain, summarise_metrics
 from unetkit.models.spec import image_digest
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.choices import (
@@ -263,6 +263,6 @@ def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dic
         "folds": [
             {name: result["figures"][name]["summed"] for name in RESOLUTIONS} for result in results
         ],
-        **summarise(images, predictor.spec.classes),
+        **summarise_metrics(images, predictor.spec.classes),
         "images": images,
     }

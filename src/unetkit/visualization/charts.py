@@ -18,7 +18,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from unetkit.metrics.boundaries import distance_names
-from unetkit.metrics.breakdown import MOST_CLASSES, MOST_GROUPS, Row, Share
+from unetkit.metrics.breakdown import (
+    MOST_CLASSES_SHOWN,
+    MOST_GROUPS,
+    ClassBreakdown,
+    SubsetMetric,
+)
 
 # Stand-ins that matplotlib draws with, and the variables of the style sheet that replace them.
 INK, MUTED, GRID, FIRST, SECOND = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05"
@@ -237,7 +242,7 @@ def histogram_chart(scores: Sequence[float]) -> Chart:
     )
 
 
-def size_chart(rows: Sequence[Row]) -> Chart:
+def size_chart(rows: Sequence[SubsetMetric]) -> Chart:
     """Mean IoU by size of the picture."""
     caption = (
         "By size of the image: the side of a square of as many pixels. In brackets the number "
@@ -245,7 +250,7 @@ def size_chart(rows: Sequence[Row]) -> Chart:
     return _rows_chart(rows, "mean IoU by size of the image", "mean IoU", caption + "of images.")
 
 
-def group_chart(rows: Sequence[Row]) -> Chart:
+def group_chart(rows: Sequence[SubsetMetric]) -> Chart:
     """Mean IoU by group."""
     only = f" The {MOST_GROUPS} worst are shown." if len(rows) == MOST_GROUPS else ""
     caption = (
@@ -254,7 +259,7 @@ def group_chart(rows: Sequence[Row]) -> Chart:
     return _rows_chart(rows, "mean IoU by group", "mean IoU", caption)
 
 
-def fraction_chart(share: Share, num_classes: int) -> Chart:
+def fraction_chart(share: ClassBreakdown, num_classes: int) -> Chart:
     """IoU of a class by its share of the picture."""
     caption = f"IoU of {share.name} by the share of the image that it fills."
     if share.without:
@@ -262,13 +267,13 @@ def fraction_chart(share: Share, num_classes: int) -> Chart:
             f" Of {share.without} images without it, {share.false_alarms} have it predicted "
             "somewhere."
         )
-    if num_classes > MOST_CLASSES + 1:
-        caption += f" Shown are the {MOST_CLASSES} worst classes of {num_classes}."
+    if num_classes > MOST_CLASSES_SHOWN + 1:
+        caption += f" Shown are the {MOST_CLASSES_SHOWN} worst classes of {num_classes}."
     name = f"IoU of {share.name} by its share of the image"
     return _rows_chart(share.rows, name, f"IoU of {_shorten(share.name)}", caption)
 
 
-def _rows_chart(rows: Sequence[Row], name: str, axis: str, caption: str) -> Chart:
+def _rows_chart(rows: Sequence[SubsetMetric], name: str, axis: str, caption: str) -> Chart:
     """A dot and its interval for each row, the first on top."""
     shown = [row for row in rows if not np.isnan(row.value)]
 

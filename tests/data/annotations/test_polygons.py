@@ -8,17 +8,16 @@ from matplotlib.path import Path as Outline
 
 from unetkit.data.annotations import polygons
 from unetkit.data.annotations.polygons import (
-    Drawing,
+    ImageAnnotation,
     RunLengths,
     Shape,
     box,
-    coco_counts,
     ellipse,
-    mask_runs,
+    encode_run_lengths,
     rasterise,
     rasterise_instances,
-    run_lengths,
-    turned,
+    rotate_ring,
+    to_run_lengths,
 )
 from unetkit.errors import DataError
 
@@ -35,23 +34,11 @@ def square(top: float, left: float, side: float) -> np.ndarray:
 
 
 def fill(*parts, size=(HEIGHT, WIDTH)) -> np.ndarray:
-    return rasterise(Drawing("", None, (Shape("a", parts),)), size, {"a": 1}).astype(bool)
+    return rasterise(ImageAnnotation("", None, (Shape("a", parts),)), size, {"a": 1}).astype(bool)
 
 
-def pile(*shapes: Shape, size=None) -> Drawing:
-    return Drawing("a.png", size, shapes, "a.json")
-
-
-def coco_text(counts: list[int]) -> str:
-    """The inverse of `coco_counts`, written from the format's description."""
-    text = ""
-    for i, count in enumerate(counts):
-        value, more = count - (counts[i - 2] if i > 2 else 0), True
-        while more:
-            digit, value = value & 31, value >> 5
-            more = value != (-1 if digit & 16 else 0)
-            text += chr(48 + digit + 32 * more)
-    return text
+def pile(*shapes: Shape, size=None) -> ImageAnnotation:
+    return ImageAnnotation("a.png", size, shapes, "a.json")
 
 
 class TestRings:
@@ -162,7 +149,7 @@ def distance_to_outline(points: np.ndarray, outline: np.ndarray) -> np.ndarray:
     return nearest
 
 
-class TestFigures:
+class TestOutlines:
     def test_ellipse_is_the_pixels_of_its_inequality(self):
         centre, radii = np.array([20.3, 30.1]), np.array([15.2, 27.7])
         rows, columns = np.mgrid[:40, :60] + 0.5
@@ -173,11 +160,11 @@ class TestFigures:
         upright = box(ring((2, 1), (4, 7)))  # 2 rows, 6 columns about (3, 4)
         expected = np.zeros((HEIGHT, WIDTH), bool)
         expected[0:6, 3:5] = True
-        assert (fill((turned(upright, 90).round(9),)) == expected).all()
+        assert (fill((rotate_ring(upright, 90).round(9),)) == expected).all()
 
     def test_turn_is_clockwise_on_the_screen(self):
         # The right end of a level line goes down: from (0, 2) to (1, 1) about (0, 1).
-        assert np.allclose(turned(ring((0, 0), (0, 2)), 90), [[-1, 1], [1, 1]])
+        assert np.allclose(rotate_ring(ring((0, 0), (0, 2)), 90), [[-1, 1], [1, 1]])
 
 
 class TestRunLengths:
@@ -194,7 +181,7 @@ class TestRunLengths:
     def test_mask_comes_back(self, height, width, data):
         bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
         mask = np.array(bits).reshape(height, width)
-        assert (mask_runs(mask).decode() == mask).all()
+        assert (encode_run_lengths(mask).decode() == mask).all()
 
     @pytest.mark.parametrize("corner", [(2, 3), (-1, -2), (9, 11), (-5, 0), (50, 50), (0, -60)])
     def test_mask_is_placed_at_its_corner_and_cut_off(self, corner):
@@ -205,39 +192,13 @@ class TestRunLengths:
     @pytest.mark.parametrize("counts", [[1, 2], [7], [-1, 7], [3, 3.0], [True, 5], ["6"], [None]])
     def test_counts_must_sum_to_the_size(self, counts):
         with pytest.raises(DataError, match=r"run lengths is .* sum to 2 x 3 = 6; export"):
-            run_lengths(counts, (2, 3))
+            to_run_lengths(counts, (2, 3))
 
     def test_mask_may_not_be_huge(self):
         with pytest.raises(
             DataError, match=r"size of a mask is \(1000000, 1000000\); accepted are"
         ):
-            run_lengths([10**12], (10**6, 10**6))
-
-
-class TestCocoCounts:
-    @pytest.mark.parametrize(
-        ("text", "counts"),
-        [
-            ("", []),
-            ("1", [1]),
-            ("`0", [16]),  # 16 has bit 4: a second digit, 0, keeps it positive; 48 + 32 + 16 = 96
-            ("X1", [40]),  # 40 = 8 + 32 * 1: characters 48 + 32 + 8 and 48 + 1
-            ("132N", [1, 3, 2, 1]),  # "N" is 78 - 48 = 30, which is -2 in 5 bits: 3 - 2
-            ("52203", [5, 2, 2, 2, 5]),  # from the fourth on: 2 + 0, 2 + 3
-        ],
-    )
-    def test_by_hand(self, text, counts):
-        assert coco_counts(text) == counts
-
-    @given(st.lists(st.integers(0, 10**9), max_size=20))
-    @STEADY
-    def test_encoded_counts_come_back(self, counts):
-        assert coco_counts(coco_text(counts)) == counts
-
-    @pytest.mark.parametrize("text", ["1 2", "1~", "ä", "1X", "o" * 40 + "0", "1\0"])
-    def test_other_text_is_refused(self, text):
-        with pytest.raises(DataError, match=r"counts is '.*; accepted is COCO's compressed text; "):
-            coco_counts(text)
+            to_run_lengths([10**12], (10**6, 10**6))
 
 
 class TestRasterise:
@@ -262,10 +223,10 @@ class TestRasterise:
         with pytest.raises(DataError, match=message):
             rasterise(pile(Shape("fox", ((square(0, 0, 1),),))), (2, 3), {"cat": 1, "dog": 2})
 
-    def test_picture_of_another_size_is_refused(self):
+    def test_image_of_another_size_is_refused(self):
         message = (
-            r"a.json: image 'a.png' was annotated at 3 x 2 \(height x width\) and the picture has "
-            r"2 x 3; accepted is the same size; use the picture that was annotated"
+            r"a.json: image 'a.png' was annotated at 3 x 2 \(height x width\) and the image has "
+            r"2 x 3; accepted is the same size; use the image that was annotated"
         )
         for fill_in in (lambda *a: rasterise(*a, {}), rasterise_instances):
             with pytest.raises(DataError, match=message):

@@ -1,12 +1,12 @@
-"""Labelled shapes drawn on an image, and the masks they fill.
+"""Labelled shapes of an image, and how they become masks.
 
-A drawing is a pile of shapes; a shape is the union of its parts; a part is a set of rings filled by
-the even-odd rule, so that a ring within a ring is a hole, or a run-length mask. Coordinates are
-continuous: pixel (row, column) covers [row, row + 1) x [column, column + 1), and belongs to a part
-when its centre does.
+An annotation is a list of shapes, later ones on top of earlier ones. A shape is the union of its
+parts. A part is a run-length mask, or a set of rings filled by the even-odd rule, so that a ring
+within a ring is a hole. Coordinates are continuous: pixel (row, column) covers [row, row + 1) x
+[column, column + 1), and belongs to a part if its centre does.
 
-The fill is its own: the time of scikit-image's grows with pixels times edges, and Pillow and OpenCV
-also fill a rim of pixels whose centres lie outside.
+Polygons are filled here because the time of scikit-image's fill grows with pixels times edges, and
+because Pillow and OpenCV also fill pixels along the outline whose centres lie outside.
 """
 
 import math
@@ -18,20 +18,20 @@ import numpy as np
 from unetkit.data.annotations.documents import refusal
 from unetkit.errors import DataError
 
-LARGEST_MASK = 2**28  # pixels of a run-length mask, each a byte when it is drawn
-ELLIPSE_POINTS = 720  # the outline stays within 1e-5 of its radius
-CROSSINGS_AT_ONCE = 2**22  # of outlines with rows; bounds the memory that an outline takes
+LARGEST_MASK = 2**28  # pixels of a run-length mask, each a byte when it is decoded
+ELLIPSE_POINTS = 720  # enough for an outline within 1e-5 of the radius
+CROSSINGS_AT_ONCE = 2**22  # of edges with rows; bounds the memory for one outline
 
 
 @dataclass(frozen=True, eq=False)
 class RunLengths:
-    """A mask as the lengths of its runs: first of pixels outside, then inside, and so on.
+    """A mask as lengths of runs, alternately of pixels outside and inside, outside first.
 
     Args:
-        counts: (N,) int64, their sum height times width.
+        counts: Run lengths in pixels, (N,) int64; their sum is height times width.
         size: (height, width) of the mask.
-        corner: (row, column) in the image of the mask's first pixel.
-        by_column: Runs go down the columns (COCO); otherwise along the rows.
+        corner: (row, column) of the mask's first pixel in the image.
+        by_column: Whether runs go down the columns (COCO) instead of along the rows.
     """
 
     counts: np.ndarray
@@ -40,7 +40,7 @@ class RunLengths:
     by_column: bool = False
 
     def decode(self) -> np.ndarray:
-        """(H, W) bool, true inside.
+        """Returns the mask as (H, W) bool, true inside.
 
         >>> RunLengths(np.array([1, 2, 1]), (2, 2)).decode()
         array([[False,  True],
@@ -50,7 +50,7 @@ class RunLengths:
         return flat.reshape(self.size[::-1]).T if self.by_column else flat.reshape(self.size)
 
 
-Rings = tuple[np.ndarray, ...]  # one or more (N, 2) float64 of (row, column), each closed by itself
+Rings = tuple[np.ndarray, ...]  # one or more outlines, each (N, 2) float64 of (row, column)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +58,11 @@ class Shape:
     """One labelled region.
 
     Args:
-        label: Name of its class.
-        parts: The region is their union; each is rings under the even-odd rule, or a mask.
-        group: Shapes of one drawing with equal label and group are pieces of one object.
-        crowd: Several objects drawn as one (COCO's iscrowd).
+        label: Name of the class.
+        parts: Rings or masks whose union is the region.
+        group: Number or name that shapes of one object have in common, together with their label;
+            None for a shape that is an object by itself.
+        crowd: Whether the shape covers several objects (COCO's iscrowd).
     """
 
     label: str
@@ -71,15 +72,15 @@ class Shape:
 
 
 @dataclass(frozen=True, eq=False)
-class Drawing:
-    """What is drawn on one image.
+class ImageAnnotation:
+    """All shapes of one image.
 
     Args:
-        image: File name of the image as the annotation has it, its folders included, parted by
-            forward slashes; "" where it names none.
-        size: (height, width) of the image as the annotation says, or None.
-        shapes: In drawing order: where two overlap, the later one is seen.
-        source: The annotation file, for messages.
+        image: File name of the image as the annotation file has it, including folders, separated by
+            forward slashes; "" if the file names no image.
+        size: (height, width) of the image according to the annotation file, or None.
+        shapes: Shapes from bottom to top: where two overlap, the later one is visible.
+        source: Path of the annotation file, for messages.
     """
 
     image: str
@@ -88,32 +89,36 @@ class Drawing:
     source: str = ""
 
 
-def rasterise(drawing: Drawing, size: tuple[int, int], values: Mapping[str, int]) -> np.ndarray:
-    """Fills the shapes of a drawing with the values of their labels.
+def rasterise(
+    annotation: ImageAnnotation, size: tuple[int, int], values: Mapping[str, int]
+) -> np.ndarray:
+    """Fills the shapes of an image with the values of their labels.
 
-    A centre exactly on an outline belongs to what lies right of the outline, or below it where the
-    outline is level: shapes that share an edge neither overlap nor leave a gap.
+    A pixel centre exactly on an outline belongs to the region to the right of the outline, or below
+    it where the outline is horizontal: shapes that share an edge neither overlap nor leave a gap.
 
     Args:
-        size: (height, width) of the image; what reaches beyond it is cut off.
-        values: Value of each label; 0 erases what lies below.
+        annotation: Shapes of the image.
+        size: (height, width) of the image; shapes are clipped to it.
+        values: Value of each label; 0 erases the shapes below.
 
     Returns:
-        (H, W) int32, 0 where nothing is drawn.
+        (H, W) int32, 0 outside all shapes.
 
     Raises:
-        DataError: The drawing is of an image of another size, or a label has no value.
+        DataError: The annotation is of an image of another size, or a label has no value.
 
     >>> square = np.array([[0, 0], [0, 2], [2, 2], [2, 0]], float)
-    >>> rasterise(Drawing("", None, (Shape("cell", ((square,),)),)), (2, 3), {"cell": 7})
+    >>> annotation = ImageAnnotation("", None, (Shape("cell", ((square,),)),))
+    >>> rasterise(annotation, (2, 3), {"cell": 7})
     array([[7, 7, 0],
            [7, 7, 0]], dtype=int32)
     """
-    canvas = _blank(drawing, size)
-    for shape in drawing.shapes:
+    canvas = _blank(annotation, size)
+    for shape in annotation.shapes:
         if shape.label not in values:
             raise DataError(
-                f"{_origin(drawing)}: label {shape.label!r} is no class; accepted are "
+                f"{_origin(annotation)}: label {shape.label!r} is no class; accepted are "
                 f"{', '.join(map(repr, values))}; add it to the classes or rename it"
             )
         _paint(canvas, shape, values[shape.label])
@@ -121,39 +126,44 @@ def rasterise(drawing: Drawing, size: tuple[int, int], values: Mapping[str, int]
 
 
 def rasterise_instances(
-    drawing: Drawing, size: tuple[int, int], erasing: Collection[str] = ()
+    annotation: ImageAnnotation, size: tuple[int, int], erasing: Collection[str] = ()
 ) -> np.ndarray:
-    """Fills each object of a drawing with a number of its own; ties as in `rasterise`.
+    """Fills each object of an image with its own number; ties are resolved as in `rasterise`.
 
     Args:
-        size: (height, width) of the image; what reaches beyond it is cut off.
-        erasing: Labels that are no objects, but erase what lies below (a drawn background).
+        annotation: Shapes of the image.
+        size: (height, width) of the image; shapes are clipped to it.
+        erasing: Labels whose shapes are not objects, but erase the shapes below (background).
 
     Returns:
-        (H, W) int32: 0 where nothing is drawn, -1 in crowds, else 1 to n in drawing order, equal
-        for shapes of one group; an object that later ones hide whole keeps no pixel.
+        (H, W) int32: 0 outside all shapes, -1 in crowds, else 1 to n in the order of the shapes.
+        Shapes of one group have one number; an object that is hidden completely has no pixel.
 
     Raises:
-        DataError: The drawing is of an image of another size.
+        DataError: The annotation is of an image of another size.
     """
-    canvas = _blank(drawing, size)
+    canvas = _blank(annotation, size)
     numbers: dict[tuple, int] = {}
-    for index, shape in enumerate(drawing.shapes):
+    for index, shape in enumerate(annotation.shapes):
         if shape.label in erasing:
             _paint(canvas, shape, 0)
         elif shape.crowd:
             _paint(canvas, shape, -1)
         else:
-            whole = (index,) if shape.group is None else (shape.label, shape.group)
-            _paint(canvas, shape, numbers.setdefault(whole, len(numbers) + 1))
+            owner = (index,) if shape.group is None else (shape.label, shape.group)
+            _paint(canvas, shape, numbers.setdefault(owner, len(numbers) + 1))
     return canvas
 
 
-def run_lengths(counts: list, size: tuple[int, int]) -> RunLengths:
-    """Checked run lengths.
+def to_run_lengths(counts: list, size: tuple[int, int]) -> RunLengths:
+    """Returns run lengths, after checking them.
+
+    Args:
+        counts: Run lengths in pixels, from a file.
+        size: (height, width) of the mask.
 
     Raises:
-        DataError: The mask is too large, or the counts do not sum to its size.
+        DataError: The mask is larger than LARGEST_MASK, or the counts do not sum to its area.
     """
     area = size[0] * size[1]
     if area > LARGEST_MASK:
@@ -165,66 +175,33 @@ def run_lengths(counts: list, size: tuple[int, int]) -> RunLengths:
     return RunLengths(np.array(counts, np.int64), size)
 
 
-def mask_runs(mask: np.ndarray) -> RunLengths:
-    """Run lengths of a mask, (H, W) bool.
+def encode_run_lengths(mask: np.ndarray) -> RunLengths:
+    """Returns the run lengths of a mask, (H, W) bool.
 
-    >>> mask_runs(np.array([[True, True, False]])).counts
+    >>> encode_run_lengths(np.array([[True, True, False]])).counts
     array([0, 2, 1])
     """
     flat = mask.ravel()
-    changes = np.flatnonzero(np.diff(flat, prepend=False))  # the first run is outside, maybe empty
+    changes = np.flatnonzero(np.diff(flat, prepend=False))  # the first run may be empty
     return RunLengths(np.diff(changes, prepend=0, append=flat.size), mask.shape)
 
 
-def coco_counts(text: str) -> list[int]:
-    """Run lengths of COCO's compressed text.
-
-    A number is digits of 5 bits, the lowest first, each in a character from "0" (48) on; bit 5 says
-    that another digit follows, bit 4 of the last one that the number is negative. From the fourth
-    number on, it is the difference to the run two before.
-
-    Raises:
-        DataError: A character is none of these, or a number is too long or breaks off.
-
-    Source: cocoapi, `maskApi.c`, `rleFrString`.
-
-    >>> coco_counts("132N")  # 1, 3, 2, and 3 - 2
-    [1, 3, 2, 1]
-    """
-    counts: list[int] = []
-    value = shift = 0
-    for character in text:
-        bits = ord(character) - 48
-        if not 0 <= bits < 64 or shift > 60:
-            shift = 1  # as after a number that breaks off
-            break
-        value |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            value -= (1 << shift) if bits & 16 else 0
-            counts.append(value + (counts[-2] if len(counts) > 2 else 0))
-            value = shift = 0
-    if shift:
-        raise refusal("counts", text, "is COCO's compressed text", "export it again")
-    return counts
-
-
 def box(corners: np.ndarray) -> np.ndarray:
-    """The ring of an upright box from two opposite corners, (2, 2)."""
+    """Returns the ring of an upright box, (4, 2), from two opposite corners, (2, 2)."""
     (r0, c0), (r1, c1) = corners
     return np.array([[r0, c0], [r0, c1], [r1, c1], [r1, c0]])
 
 
 def ellipse(centre: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """The ring of an upright ellipse, from (row, column) of its centre and its radii along both."""
+    """Returns the ring of an upright ellipse, (N, 2), from its centre and its radii, (2,) each."""
     angles = np.arange(ELLIPSE_POINTS) * (2 * math.pi / ELLIPSE_POINTS)
     return centre + np.stack([np.sin(angles), np.cos(angles)], axis=1) * radii
 
 
-def turned(ring: np.ndarray, degrees: float) -> np.ndarray:
-    """A ring turned about the mean of its points, clockwise as seen on the screen.
+def rotate_ring(ring: np.ndarray, degrees: float) -> np.ndarray:
+    """Rotates a ring, (N, 2), about the mean of its points, clockwise on the screen.
 
-    >>> turned(np.array([[0.0, 0.0], [0.0, 4.0], [2.0, 4.0], [2.0, 0.0]]), 90).round()
+    >>> rotate_ring(np.array([[0.0, 0.0], [0.0, 4.0], [2.0, 4.0], [2.0, 0.0]]), 90).round()
     array([[-1.,  3.], [ 3.,  3.], [ 3.,  1.], [-1.,  1.]])
     """
     sine, cosine = math.sin(math.radians(degrees)), math.cos(math.radians(degrees))
@@ -232,16 +209,20 @@ def turned(ring: np.ndarray, degrees: float) -> np.ndarray:
     return middle + (ring - middle) @ np.array([[cosine, -sine], [sine, cosine]])
 
 
-def _origin(drawing: Drawing) -> str:
-    return f"{drawing.source}: image {drawing.image!r}" if drawing.image else drawing.source
+def _origin(annotation: ImageAnnotation) -> str:
+    return (
+        f"{annotation.source}: image {annotation.image!r}"
+        if annotation.image
+        else annotation.source
+    )
 
 
-def _blank(drawing: Drawing, size: tuple[int, int]) -> np.ndarray:
-    if drawing.size is not None and drawing.size != tuple(size):
+def _blank(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
+    if annotation.size is not None and annotation.size != tuple(size):
         raise DataError(
-            f"{_origin(drawing)} was annotated at {drawing.size[0]} x {drawing.size[1]} (height x "
-            f"width) and the picture has {size[0]} x {size[1]}; accepted is the same size; use the "
-            "picture that was annotated, upright and unscaled"
+            f"{_origin(annotation)} was annotated at {annotation.size[0]} x {annotation.size[1]} "
+            f"(height x width) and the image has {size[0]} x {size[1]}; accepted is the same size; "
+            "use the image that was annotated, not rotated or resized"
         )
     return np.zeros(size, np.int32)
 
@@ -260,17 +241,19 @@ def _paint(canvas: np.ndarray, shape: Shape, value: int) -> None:
 
 
 def _fill(rings: Rings, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """The even-odd rule, row by row: first pixel of a window, and (h, w) bool of what is inside.
+    """Fills rings by the even-odd rule; returns the first pixel of a window, and its (h, w) bool.
 
-    An edge crosses the centre line of each row that it spans; the first centre at or right of a
-    crossing changes sides, and all that follow it. Time grows with crossings plus pixels.
+    An edge crosses the centre line of each row that it spans. The first pixel centre at or right of
+    a crossing changes sides, and so do all that follow it. Time grows with crossings plus pixels.
     """
     starts = np.concatenate(rings)
     ends = np.concatenate([np.roll(ring, -1, axis=0) for ring in rings])
     low = np.clip(np.floor(starts.min(axis=0)), 0, size).astype(int)
     high = np.clip(np.ceil(starts.max(axis=0)), 0, size).astype(int)
     height, width = high - low
-    changes = np.zeros((height, width + 1), np.uint8)  # may overflow: even stays even
+    changes = np.zeros(
+        (height, width + 1), np.uint8
+    )  # overflow does not change whether a count is even
     downwards = (starts[:, 0] <= ends[:, 0])[:, None]
     upper, lower = np.where(downwards, starts, ends), np.where(downwards, ends, starts)
     first = np.clip(np.ceil(upper[:, 0] - 0.5), low[0], high[0]).astype(int)
@@ -279,7 +262,7 @@ def _fill(rings: Rings, size: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     for begin in range(0, len(spans), step):
         edges = np.arange(begin, min(begin + step, len(spans)))
         edge = np.repeat(edges, spans[edges])
-        before = np.cumsum(spans[edges]) - spans[edges]  # crossings of the edges before each
+        before = np.cumsum(spans[edges]) - spans[edges]  # crossings of all edges before each
         row = np.arange(len(edge)) + np.repeat(first[edges] - before, spans[edges])
         (r0, c0), (r1, c1) = upper[edge].T, lower[edge].T
         crossing = c0 + (row + 0.5 - r0) * ((c1 - c0) / (r1 - r0))

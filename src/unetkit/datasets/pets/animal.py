@@ -1,14 +1,14 @@
-"""A cat or a dog as a skeleton of round cones, and the camera that looks at it.
+"""A cat or a dog as a skeleton of round cones, and its camera.
 
-What: `draw_animal` decides species, coat and pose; `build_skeleton` gives the cones of such an
-animal; `aim_camera` turns and places it so that it covers a drawn share of the picture.
+`draw_animal` chooses species, coat and pose; `build_skeleton` returns the cones of such an
+animal; `aim_camera` rotates and places it so that it covers a random fraction of the image.
 
-Why this way: one skeleton per posture, in three dimensions, gives every view of it, so a new
+One skeleton per posture, in three dimensions, gives every view of it, so a new
 posture is one function of points and radii. Numbers are in body lengths, and in head radii within
 a head: an index shows the same scene at every size.
 
-Left to others: what the cones look like (`pet_surface`), the colour of each region (`pet_coat`),
-and the numbers that species and coats have in a data set (`datasets`).
+The surface of cones is in `surface`, colours are in `coat`, and the numbers of species and coats in
+a data set in `synthetic_pets`.
 """
 
 import math
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unetkit.datasets.pets.surface import Camera, Cone, Point, chain
+from unetkit.datasets.pets.surface import Camera, Cone, Point3D, chain
 
 COATS = {
     "cat": ("bicolour", "patched", "plain", "pointed", "spotted", "tabby"),
@@ -32,7 +32,7 @@ _TAIL_RADII = [0.085, 0.07, 0.064, 0.056]
 
 
 class Animal(NamedTuple):
-    """What an index decides before anything is drawn."""
+    """Species, coat and pose of an animal."""
 
     species: str
     coat: str
@@ -40,21 +40,21 @@ class Animal(NamedTuple):
 
 
 def draw_animal(rng: np.random.Generator) -> Animal:
-    """Species, coat and pose, from the first draws of a picture's generator."""
+    """Returns a random animal, from the first numbers of the generator of an image."""
     species = str(rng.choice(sorted(COATS)))
     coat = str(rng.choice(COATS[species]))
     return Animal(species, coat, str(rng.choice(_POSES, p=(0.22, 0.24, 0.2, 0.14, 0.2))))
 
 
 def build_skeleton(animal: Animal, rng: np.random.Generator) -> tuple[list[Cone], int]:
-    """The cones of an animal.
+    """Returns the cones of an animal.
 
     Args:
-        animal: Its species and pose; the coat plays no part.
-        rng: Decides build, gait, and the turn of the head.
+        animal: Animal, of which species and pose are used.
+        rng: Generator of build, gait and direction of the head.
 
     Returns:
-        The cones in body lengths, and how many of them come before those of the head.
+        Cones in body lengths, and the number of cones before those of the head.
     """
     dog = animal.species == "dog"
     girth, stride = rng.uniform(0.92, 1.18), rng.uniform(-0.1, 0.1)
@@ -91,7 +91,7 @@ def _rotation(yaw: float, nod: float, tilt: float) -> np.ndarray:
 
 def _standing(
     dog: bool, girth: float, stride: float, rng: np.random.Generator
-) -> tuple[list[Cone], Point]:
+) -> tuple[list[Cone], Point3D]:
     """Body, legs and tail of a standing or walking animal, and where its neck begins."""
     back = rng.uniform(0.5, 0.62) if dog else rng.uniform(0.44, 0.52)
     body = [(-0.4, back, 0), (0, back - 0.02, 0), (0.34, back, 0)]
@@ -111,7 +111,7 @@ def _standing(
     return cones + chain(tail, _TAIL_RADII, TAIL), (0.4, back + 0.06, 0.0)
 
 
-def _sitting(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Cone], Point]:
+def _sitting(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Cone], Point3D]:
     """Body, legs and tail of a sitting animal, and where its neck begins."""
     top = rng.uniform(0.6, 0.72) if dog else rng.uniform(0.55, 0.64)
     body = [(-0.24, 0.24, 0), (-0.1, 0.42, 0), (0.08, top, 0)]
@@ -132,7 +132,7 @@ def _sitting(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Co
     return cones + chain(tail, _TAIL_RADII, TAIL), (0.1, top + 0.05, 0.0)
 
 
-def _lying(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Cone], Point]:
+def _lying(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Cone], Point3D]:
     """Body, legs and tail of an animal lying on its belly, and where its neck begins."""
     body = [(-0.4, 0.21, 0), (-0.02, 0.22, 0), (0.3, 0.25, 0)]
     cones = chain(body, [0.205 * girth, 0.215 * girth, 0.2 * girth], BODY)
@@ -150,7 +150,7 @@ def _lying(dog: bool, girth: float, rng: np.random.Generator) -> tuple[list[Cone
     return cones + chain(tail, _TAIL_RADII, TAIL), (0.34, 0.3, 0.0)
 
 
-def _leg(points: Sequence[Point], radii: Sequence[float]) -> list[Cone]:
+def _leg(points: Sequence[Point3D], radii: Sequence[float]) -> list[Cone]:
     """A leg from the top down, with a paw that points forward."""
     x, _, z = points[-1]
     paw = [(x, 0.065, z), (x + 0.075, 0.053, z)]
@@ -214,24 +214,24 @@ def _eye(centre: np.ndarray, radius: float, side: int) -> list[Cone]:
     outward = np.array((0.86, 0.0, 0.5 * side))
     parts = [(0.0, 1.0, EYE_RIM), (0.2, 0.85, IRIS), (0.55, 0.56, PUPIL), (0.85, 0.26, GLINT)]
     balls = []
-    for forward, share, region in parts:
+    for forward, size, region in parts:
         point = centre + radius * forward * outward
         if region == GLINT:
             point = point + radius * np.array((0.1, 0.34, -0.2 * side))
-        balls.append(Cone(point, point, radius * share, radius * share, region))
+        balls.append(Cone(point, point, radius * size, radius * size, region))
     return balls
 
 
 def aim_camera(
     animal: Animal, cones: list[Cone], shape: tuple[int, int], rng: np.random.Generator
 ) -> Camera:
-    """Turn the animal and place it so that `cones` cover a drawn share of the canvas.
+    """Rotates and places the animal so that some cones cover a random fraction of the canvas.
 
     Args:
-        animal: Its pose decides from which sides it is seen.
-        cones: Those that have to be seen, in body lengths: the head's for a portrait, else all.
+        animal: Animal, whose pose decides the range of directions.
+        cones: Cones that must be visible, in body lengths: the head for a portrait, else all.
         shape: (height, width) of the canvas in pixels.
-        rng: Decides direction, size and place.
+        rng: Generator of direction, size and position.
     """
     low, high = {"standing": (-20, 40), "lying": (-15, 45), "sitting": (0, 70)}.get(
         animal.pose, (50, 90)
@@ -246,12 +246,12 @@ def aim_camera(
     extent = bottom_right - top_left
     canvas = np.array(shape[::-1], float)
     portrait = animal.pose == "portrait"
-    share = rng.uniform(0.2, 0.52) if portrait else rng.uniform(0.18, 0.52)
+    fraction = rng.uniform(0.2, 0.52) if portrait else rng.uniform(0.18, 0.52)
     filled = 0.7 if portrait else 0.55
-    scale = math.sqrt(share * canvas.prod() / (extent.prod() * filled))
+    scale = math.sqrt(fraction * canvas.prod() / (extent.prod() * filled))
     scale = min(scale, float((canvas * (1.0 if portrait else 1.08) / extent).min()))
     spare = canvas - extent * scale
-    # Up to a twelfth of the animal may lie outside the picture.
+    # Up to a twelfth of the animal may be outside the image.
     slack = np.maximum(spare / 2 + extent * scale / 12, 0)
     centre = canvas / 2 + rng.uniform(-1, 1, 2) * slack
     column, row = centre - scale * (top_left + extent / 2)

@@ -1,14 +1,14 @@
-"""What stands around an animal: a room or a garden, things on the ground, shadow and foreground.
+"""Surroundings of an animal: a room or a garden, objects on the ground, shadow and foreground.
 
-What: `paint_surroundings` makes the picture that an animal is painted on; `paint_shadow` darkens
-the ground below it; `paint_foreground` sets leaves or a toy before it.
+`paint_surroundings` makes the background image; `paint_shadow` darkens the ground below the animal;
+`paint_foreground` adds leaves or a toy in front of it.
 
-Why this way: surroundings share the coats' palette and the coats' fur, and the things on the
-ground are as round and as hairy as an animal, so that neither colour nor texture gives it away.
-Shapes are plain drawing in 8 bits, blurred once, because what is far off needs no more.
+Surroundings have the palette and the fur of the coats, and objects on the ground are as round and
+as hairy as an animal, so that neither colour nor texture alone finds it. Distant shapes are drawn
+in 8 bits and blurred once.
 
-Left to others: the surface of things (`pet_surface`), lighting them (`pet_coat`), and turning
-what covers the animal into classes (`datasets`).
+Surfaces are computed in `surface` and shaded in `coat`; `synthetic_pets` makes classes of what
+covers the animal.
 """
 
 import math
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from unetkit.datasets.pets.animal import BODY, CHEST, LEG, PAW, TAIL
-from unetkit.datasets.pets.coat import PALETTE, paint_surface, smooth_step
+from unetkit.datasets.pets.coat import COAT_PALETTE, paint_surface, smooth_step
 from unetkit.datasets.pets.surface import Camera, Cone, Surface, chain, find_surface, sample_tile
 
 _TINTS = np.array([(96, 124, 62), (86, 120, 138), (150, 74, 70), (120, 110, 140)], np.float32)
@@ -30,14 +30,14 @@ def paint_surroundings(
     light: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """A room or a garden with things in it.
+    """Paints a room or a garden with objects in it.
 
     Args:
         shape: (height, width) of the canvas in pixels.
-        camera: That of the animal: floor and things fit the ground it stands on.
-        fur: From `fur_tile`, perhaps rolled.
-        light: From `draw_light`.
-        rng: Decides all the rest.
+        camera: Camera of the animal, which determines the ground.
+        fur: Texture from `fur_tile`, perhaps rolled.
+        light: Direction from `draw_light`.
+        rng: Generator of all random numbers.
 
     Returns:
         (H, W, 3) float32 in 0 to 255.
@@ -50,9 +50,9 @@ def paint_surroundings(
     indoors = rng.random() < 0.6
     (_room if indoors else _garden)(canvas, horizon, unit, rng)
     far = rng.uniform(0.002, 0.01) * unit
-    picture = cv2.GaussianBlur(canvas, (0, 0), max(far, 0.5)).astype(np.float32)
-    _weave(picture, horizon, unit, fur, rng)
-    # What lies much nearer than the feet would have to cover them.
+    image = cv2.GaussianBlur(canvas, (0, 0), max(far, 0.5)).astype(np.float32)
+    _weave(image, horizon, unit, fur, rng)
+    # Objects much nearer than the feet would have to cover them.
     front = min(height + 0.08 * unit, camera.row + 0.05 * unit)
     feet = np.sort(rng.uniform(horizon, max(horizon, front), rng.integers(1, 5)))
     places = [(rng.uniform(0, width), foot) for foot in feet.tolist()]
@@ -60,29 +60,29 @@ def paint_surroundings(
     shade = np.ones(shape, np.float32)
     for (column, foot), size in zip(places, sizes, strict=True):
         _darken(shade, (column - 0.3 * light[0] * size, foot), (2.0 * size, 0.5 * size), 0.5)
-    picture *= shade[:, :, None]
+    image *= shade[:, :, None]
     for place, size in zip(places, sizes, strict=True):
-        _paint_thing(picture, place, size, fur, light, rng)
-    return picture
+        _paint_thing(image, place, size, fur, light, rng)
+    return image
 
 
 def _weave(
-    picture: np.ndarray, horizon: int, unit: float, fur: np.ndarray, rng: np.random.Generator
+    image: np.ndarray, horizon: int, unit: float, fur: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Lay the coats' hairs over wall and floor, each its own way and strength."""
-    height, width = picture.shape[:2]
+    """Adds the texture of hairs to wall and floor, in random directions and strengths."""
+    height, width = image.shape[:2]
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-    for part, most in ((slice(0, horizon), 0.05), (slice(horizon, height), 0.13)):
-        # Paper hangs straight; a carpet lies as it likes.
-        angle = rng.integers(2) * np.pi / 2 if part.start == 0 else rng.uniform(0, np.pi)
+    for rows, most in ((slice(0, horizon), 0.05), (slice(horizon, height), 0.13)):
+        # Wallpaper is upright; a carpet has any direction.
+        angle = rng.integers(2) * np.pi / 2 if rows.start == 0 else rng.uniform(0, np.pi)
         tiles = rng.uniform(80, 220) / unit
         c, s = np.float32(np.cos(angle) * tiles), np.float32(np.sin(angle) * tiles)
-        hair = sample_tile(fur, c * x + s * y[part], c * y[part] - s * x)
-        picture[part] *= (1 + np.float32(rng.uniform(0, most)) * hair)[:, :, None]
+        hair = sample_tile(fur, c * x + s * y[rows], c * y[rows] - s * x)
+        image[rows] *= (1 + np.float32(rng.uniform(0, most)) * hair)[:, :, None]
 
 
 def _room(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """A floor, a papered wall, and furniture along it."""
+    """Draws a floor, a wall with wallpaper, and furniture."""
     width = canvas.shape[1]
     _floor(canvas, horizon, unit, rng)
     wall = _tone(rng)
@@ -106,7 +106,7 @@ def _room(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generato
 
 
 def _hang(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """A window with curtains, or pictures, on the wall."""
+    """Draws windows and framed pictures on the wall."""
     width = canvas.shape[1]
     for _ in range(rng.integers(0, 3)):
         size = rng.uniform(0.15, 0.4, 2) * unit
@@ -126,7 +126,7 @@ def _hang(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generato
 
 
 def _floor(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """Carpet, boards or tiles that run to a vanishing point, perhaps a rug; fills the canvas."""
+    """Fills the canvas with carpet, or boards or tiles in perspective, and perhaps a rug."""
     height, width = canvas.shape[:2]
     canvas[:] = floor = _tone(rng)
     kind, joint = rng.choice(["carpet", "boards", "tiles"]), _shift(floor, rng.uniform(0.7, 0.9))
@@ -150,7 +150,7 @@ def _floor(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generat
 
 
 def _furniture(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """A chest of drawers, a shelf or a sofa against the wall."""
+    """Draws a chest of drawers, a shelf or a sofa at the wall."""
     width = canvas.shape[1]
     wide, tall = rng.uniform(0.22, 0.65) * unit, rng.uniform(0.15, 0.5) * unit
     left, foot = int(rng.uniform(-0.2, 0.9) * width), int(horizon + rng.uniform(0, 0.05) * unit)
@@ -166,9 +166,9 @@ def _furniture(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Gen
             cv2.circle(canvas, (column, top + 2 * arm), arm, _shift(colour, 0.92), -1, cv2.LINE_AA)
         cv2.rectangle(canvas, (left, top), (right, top + edge), _shift(colour, 1.15), -1)
         return
-    for part in range(3):
-        upper = int(top + (part / 3) * tall) + edge
-        lower = int(top + ((part + 1) / 3) * tall) - edge
+    for level in range(3):
+        upper = int(top + (level / 3) * tall) + edge
+        lower = int(top + ((level + 1) / 3) * tall) - edge
         inside = _shift(colour, 1.1) if kind == "drawers" else _shift(colour, 0.55)
         cv2.rectangle(canvas, (left + edge, upper), (right - edge, max(lower, upper)), inside, -1)
         if kind == "drawers":
@@ -184,13 +184,13 @@ def _furniture(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Gen
 
 
 def _garden(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """Sky, leaves or a fence above; grass or gravel below."""
+    """Draws sky, leaves and perhaps a fence above the horizon, and grass below."""
     height, width = canvas.shape[:2]
     canvas[:] = _shift(_tone(rng, tint=0.6), 1.1)
     hedge = _tone(rng, tint=0.7)
     crown = rng.uniform(0.0, 0.9) * horizon
     for brightness in np.linspace(0.55, 1.2, 110):
-        # The bright leaves come last and lie higher up, as if lit from above.
+        # Bright leaves come last and are higher, as if lit from above.
         drop = rng.uniform(0, 1.25 - 0.6 * brightness)
         centre = (int(rng.uniform(0, width)), int(crown + drop * (horizon - crown)))
         axes = [int(size * unit) for size in rng.uniform(0.015, 0.06, 2)]
@@ -214,14 +214,14 @@ def _garden(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Genera
 
 
 def _paint_thing(
-    picture: np.ndarray,
+    image: np.ndarray,
     place: tuple[float, float],
     size: float,
     fur: np.ndarray,
     light: np.ndarray,
     rng: np.random.Generator,
 ) -> Surface:
-    """A ball, a cushion, a bolster or a folded blanket on the ground, as furry as an animal."""
+    """Paints a ball, a cushion, a bolster or a blanket on the ground, with fur."""
     column, foot = place
     kind = rng.choice(["ball", "bolster", "cushion", "blanket"])
     if kind == "ball":
@@ -237,27 +237,27 @@ def _paint_thing(
     for row, half, radius in rows:
         ends = [(column + way * half, row + way * lean * half, 0) for way in (-1, 1)]
         cones += chain(ends, [radius, radius], BODY)
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     surface = find_surface(cones, (height, width), fur, 5 * size)
     first, second = (np.array(_tone(rng), np.float32) for _ in range(2))
     albedo = np.broadcast_to(first, (*surface.alpha.shape, 3)).copy()
     if rng.random() < 0.5:
         wave = np.sin(surface.along * (2 * np.pi / (rng.uniform(0.4, 0.9) * size)))
         albedo += (second - albedo) * smooth_step(wave, 0.0, 0.4)[:, :, None]
-    paint_surface(picture, surface, albedo, light, 5 * size)
+    paint_surface(image, surface, albedo, light, 5 * size)
     return surface
 
 
-def paint_shadow(picture: np.ndarray, cones: list[Cone], camera: Camera, light: np.ndarray) -> None:
-    """Darken the ground below an animal, most where it touches, in place.
+def paint_shadow(image: np.ndarray, cones: list[Cone], camera: Camera, light: np.ndarray) -> None:
+    """Darkens the ground below an animal, most where it touches the ground, in place.
 
     Args:
-        picture: (H, W, 3) float32.
-        cones: The animal's, in body lengths; those of the head cast none.
-        camera: The one that projects them.
-        light: From `draw_light`; the shadow falls away from it.
+        image: Image, (H, W, 3) float32.
+        cones: Cones of the animal, in body lengths; those of the head cast no shadow.
+        camera: Camera of the animal.
+        light: Direction from `draw_light`.
     """
-    shade = np.ones(picture.shape[:2], np.float32)
+    shade = np.ones(image.shape[:2], np.float32)
     for cone in cones:
         if cone.region not in (BODY, LEG, PAW, TAIL, CHEST):
             continue
@@ -267,13 +267,13 @@ def paint_shadow(picture: np.ndarray, cones: list[Cone], camera: Camera, light: 
         column -= 0.6 * light[0] * middle[1] * camera.scale
         reach = camera.scale * (radius + 0.4 * middle[1])
         _darken(shade, (column, row), (1.2 * reach, 0.45 * reach), 0.3 / (1 + 6 * middle[1]))
-    picture *= shade[:, :, None]
+    image *= shade[:, :, None]
 
 
 def _darken(
     shade: np.ndarray, centre: tuple[float, float], axes: tuple[float, float], strength: float
 ) -> None:
-    """Lower `shade`, (H, W), by a soft ellipse at (column, row) of half axes (columns, rows)."""
+    """Darkens `shade`, (H, W), in a soft ellipse; centre and half axes are (column, row)."""
     height, width = shade.shape
     (x, y), (a, b) = centre, axes
     left, right = max(int(x - a), 0), min(int(x + a) + 1, width)
@@ -287,21 +287,21 @@ def _darken(
 
 
 def paint_foreground(
-    picture: np.ndarray,
+    image: np.ndarray,
     coverage: np.ndarray,
     fur: np.ndarray,
     light: np.ndarray,
     rng: np.random.Generator,
 ) -> None:
-    """Now and then leaves or a toy before the animal, in place.
+    """Paints leaves or a toy in front of the animal in some images, in place.
 
     Args:
-        picture: (H, W, 3) float32 in 0 to 255.
-        coverage: The animal's share of each pixel, (H, W) float32; what is set before the animal
-            takes its share away.
-        fur: From `fur_tile`, perhaps rolled.
-        light: From `draw_light`.
-        rng: Decides whether, what and where.
+        image: Image, (H, W, 3) float32, 0 to 255.
+        coverage: Fraction of each pixel that the animal covers, (H, W) float32; reduced where
+            something is in front of it.
+        fur: Texture from `fur_tile`, perhaps rolled.
+        light: Direction from `draw_light`.
+        rng: Generator of all random numbers.
     """
     height, width = coverage.shape
     unit = math.sqrt(height * width)
@@ -309,22 +309,22 @@ def paint_foreground(
     place = (rng.uniform(0.1, 0.9) * width, min(foot, height + int(0.02 * unit)))
     chance = rng.random()
     if chance < 0.12:
-        surface = _paint_thing(picture, place, rng.uniform(0.05, 0.08) * unit, fur, light, rng)
+        surface = _paint_thing(image, place, rng.uniform(0.05, 0.08) * unit, fur, light, rng)
         coverage[surface.window] *= 1 - surface.alpha
     elif chance < 0.36:
-        _paint_leaves(picture, coverage, place, rng.uniform(0.12, 0.26) * unit, rng)
+        _paint_leaves(image, coverage, place, rng.uniform(0.12, 0.26) * unit, rng)
 
 
 def _paint_leaves(
-    picture: np.ndarray,
+    image: np.ndarray,
     coverage: np.ndarray,
     place: tuple[float, float],
     tall: float,
     rng: np.random.Generator,
 ) -> None:
-    """A fan of leaves that grows from a place on the ground."""
+    """Paints a fan of leaves that grows from a point on the ground."""
     colour = _tone(rng, tint=0.7)
-    layer, mask = np.zeros(picture.shape, np.uint8), np.zeros(coverage.shape, np.uint8)
+    layer, mask = np.zeros(image.shape, np.uint8), np.zeros(coverage.shape, np.uint8)
     for angle in rng.permutation(np.linspace(-0.9, 0.9, int(rng.integers(6, 11)))).tolist():
         half = tall * rng.uniform(0.35, 0.55)
         middle = (int(place[0] + math.sin(angle) * half), int(place[1] - math.cos(angle) * half))
@@ -332,17 +332,17 @@ def _paint_leaves(
         leaf = _shift(colour, rng.uniform(0.65, 1.2))
         cv2.ellipse(layer, middle, axes, turn, 0, 360, leaf, -1, cv2.LINE_8)
         cv2.ellipse(mask, middle, axes, turn, 0, 360, 255, -1, cv2.LINE_8)
-    share = cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
-    picture += (layer - picture) * share[:, :, None]
-    coverage *= 1 - share
+    opacity = cv2.GaussianBlur(mask, (0, 0), 0.7).astype(np.float32) / 255
+    image += (layer - image) * opacity[:, :, None]
+    coverage *= 1 - opacity
 
 
 def _tone(rng: np.random.Generator, tint: float = 0.3) -> tuple[int, int, int]:
-    """A colour of the coats' palette, now and then tinted, as cv2 takes it."""
-    colour = PALETTE[rng.integers(len(PALETTE))] * rng.uniform(0.7, 1.08)
+    """A random colour of the palette, sometimes tinted, for cv2."""
+    colour = COAT_PALETTE[rng.integers(len(COAT_PALETTE))] * rng.uniform(0.7, 1.08)
     if rng.random() < tint:
-        share = rng.uniform(0.25, 0.6)
-        colour = (1 - share) * colour + share * _TINTS[rng.integers(len(_TINTS))]
+        weight = rng.uniform(0.25, 0.6)
+        colour = (1 - weight) * colour + weight * _TINTS[rng.integers(len(_TINTS))]
     red, green, blue = np.clip(colour + rng.normal(0, 6, 3), 8, 248).astype(int).tolist()
     return red, green, blue
 

@@ -1,18 +1,18 @@
-"""Round cones in space, and the furry surface that they show from one side.
+"""Round cones in space, and their visible surface, with fur.
 
-What: `Cone` and `chain` describe limbs, cushions and balls; `Camera` projects them; `find_surface`
-gives what is nearest to the viewer in each pixel, with depth, normal and the lie of the hairs.
+`Cone` and `chain` describe limbs, cushions and balls; `Camera` projects them; `find_surface`
+returns the surface nearest to the viewer in each pixel, with depth, normal and direction of hairs.
 
-Why this way: outline, depth and normal of a round cone (two spheres and their hull) follow from a
-few array operations, so an animal costs no mesh, its silhouette is known exactly, and hairs can
-follow the limb. A first pass over the cones keeps only which of them is nearest in each pixel;
-all else is worked out once, from the nearest.
+Outline, depth and normal of a round cone (two spheres and their hull) follow from a
+few array operations, so an animal needs no mesh, its silhouette is exact, and hairs follow the
+limbs. A first pass over the cones finds the nearest one in each pixel; everything else is computed
+once, from that cone.
 
 Axes in space: forward, up, towards the animal's left; 1 is a body length and the ground is at
 height 0. Axes of what is projected: column, row, towards the viewer, in pixels.
 
-Left to others: which cones make an animal (`pet_animal`) or a thing (`pet_scene`), what a region
-number means (`pet_animal`), and every colour (`pet_coat`).
+Which cones make an animal, and what a region number means, is in `animal`; objects are in `scene`,
+colours in `coat`.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# A depth behind all that is drawn, in pixels.
+# Depth behind everything that is drawn, in pixels.
 _OUTSIDE = np.float32(-1e6)
 
-Point = Sequence[float] | np.ndarray  # three coordinates
+Point3D = Sequence[float] | np.ndarray  # three coordinates
 
 
 class Camera(NamedTuple):
@@ -54,22 +54,22 @@ class Camera(NamedTuple):
 class Cone(NamedTuple):
     """A round cone: two spheres and their hull; `offset` continues `along` from the last cone."""
 
-    start: Point
-    end: Point
+    start: Point3D
+    end: Point3D
     start_radius: float
     end_radius: float
     region: int
     offset: float = 0.0
 
     def projected(self, camera: Camera) -> Cone:
-        """The same cone in pixels, as the camera sees it."""
+        """Returns the cone projected by a camera, in pixels."""
         start, end = camera.project(np.array((self.start, self.end), float))
         first, last = camera.scale * self.start_radius, camera.scale * self.end_radius
         return Cone(start, end, first, last, self.region, self.offset)
 
 
 class Surface(NamedTuple):
-    """The nearest surface of some cones over a window of the canvas, each array (h, w)."""
+    """Nearest surface of some cones in a window of the canvas; each array is (h, w)."""
 
     window: tuple[slice, slice]
     alpha: np.ndarray
@@ -80,8 +80,8 @@ class Surface(NamedTuple):
     region: np.ndarray
 
 
-def chain(points: Sequence[Point], radii: Sequence[float], region: int) -> list[Cone]:
-    """Cones from point to point; `along` runs on through the whole chain."""
+def chain(points: Sequence[Point3D], radii: Sequence[float], region: int) -> list[Cone]:
+    """Returns cones between successive points; `along` increases through the whole chain."""
     cones, offset = [], 0.0
     for i, start in enumerate(points[:-1]):
         cones.append(Cone(start, points[i + 1], radii[i], radii[i + 1], region, offset))
@@ -91,9 +91,9 @@ def chain(points: Sequence[Point], radii: Sequence[float], region: int) -> list[
 
 @functools.cache
 def fur_tile() -> np.ndarray:
-    """A tile of hairs that lie along the columns, (256, 256) float32, mean 0, deviation 1.
+    """Returns a texture of hairs along the columns, (256, 256) float32, mean 0, deviation 1.
 
-    It is the same in every picture and repeats without a seam. It is kept: do not write to it.
+    It is the same in every image and is periodic. It is cached: do not write to it.
     """
     noise = np.random.default_rng(0).standard_normal((256, 256), np.float32)
     noise = np.pad(noise, 32, mode="wrap")
@@ -104,7 +104,7 @@ def fur_tile() -> np.ndarray:
 
 
 def sample_tile(tile: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The tile, repeated without end, at coordinates in its pixels, (h, w) float32."""
+    """Samples a periodic tile at coordinates in its pixels, (h, w) float32."""
     return cv2.remap(
         tile,
         columns.astype(np.float32, copy=False),
@@ -117,16 +117,16 @@ def sample_tile(tile: np.ndarray, columns: np.ndarray, rows: np.ndarray) -> np.n
 def find_surface(
     cones: list[Cone], shape: tuple[int, int], fur: np.ndarray, scale: float
 ) -> Surface:
-    """What is nearest to the viewer in each pixel, with a slightly hairy outline.
+    """Finds the surface nearest to the viewer in each pixel, with a slightly hairy outline.
 
     Args:
-        cones: Projected, in pixels.
+        cones: Projected cones, in pixels.
         shape: (height, width) of the canvas.
-        fur: From `fur_tile`, perhaps rolled.
-        scale: Pixels in a body length, the measure of hairs and roundings.
+        fur: Texture from `fur_tile`, perhaps rolled.
+        scale: Pixels per body length, for the size of hairs and rounded creases.
 
     Returns:
-        The surface over the smallest window of the canvas that holds all of it.
+        The surface in the smallest window of the canvas that contains it.
     """
     soft = max(0.012 * scale, 0.6)
     table, low, high = _cone_table(cones, shape, scale, 3.4 * soft + 2)
@@ -145,7 +145,7 @@ def find_surface(
     planar = cv2.GaussianBlur(np.dstack((x / radius, y / radius)), (0, 0), soft * 1.25)
     towards = np.sqrt(np.clip(1 - planar[..., 0] ** 2 - planar[..., 1] ** 2, 0.01, 1))
     edge = cv2.GaussianBlur(distance, (0, 0), soft)
-    # Hairs keep their size in the picture when a portrait brings the animal nearer.
+    # Hairs keep their size in the image when the animal is nearer, as in a portrait.
     fine = min(scale, 0.75 * math.sqrt(shape[0] * shape[1]))
     hair = sample_tile(fur, along * (130 / fine), across * (130 / fine))
     alpha = np.clip(0.5 - edge + 0.005 * fine * hair, 0, 1)
@@ -156,7 +156,7 @@ def find_surface(
 def _cone_table(
     cones: list[Cone], shape: tuple[int, int], scale: float, margin: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cones as rows of numbers, and the first and past-the-last (column, row) each can touch.
+    """Cones as rows of numbers, and the first and one past the last (column, row) of each.
 
     Returns:
         (N, 13) float32: start (3), end less start (3), radius and its growth, direction of the
@@ -166,7 +166,7 @@ def _cone_table(
     radii = np.array([cone[2:4] for cone in cones], np.float32)
     axis, length = end - start, np.linalg.norm(end - start, axis=1)
     flat = np.hypot(axis[:, 0], axis[:, 1])[:, None]
-    # Hairs follow the limb even where only its end shows; a ball's hang down.
+    # Hairs follow the limb even if only its end is visible; those of a ball hang down.
     way = np.where(flat > 0.03, axis[:, 1::-1] / (flat + 1e-6), (1, 0))
     slant = np.clip(length[:, None] / (flat + 1e-6), 1, 2)
     # Seen almost end-on, a cone's nearer sphere hides the rest of it.
@@ -185,7 +185,7 @@ def _cone_table(
 
 
 def _place(x: np.ndarray, y: np.ndarray, dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    """Where along an axis the nearest point lies, 0 at its start to 1 at its end."""
+    """Position of the nearest point along an axis, from 0 at its start to 1 at its end."""
     t = (x * dx + y * dy) / (dx * dx + dy * dy + np.float32(1e-3))
     return np.asarray(np.minimum(np.maximum(t, 0), 1))
 
@@ -196,9 +196,9 @@ def _lay_cones(
     """The nearest cone of each pixel.
 
     Args:
-        table, low, high: From `_cone_table`.
-        columns: Those of the window, (1, w) float32.
-        rows: Those of the window, (h, 1) float32.
+        table, low, high: Result of `_cone_table`.
+        columns: Column coordinates of the window, (1, w) float32.
+        rows: Row coordinates of the window, (h, 1) float32.
 
     Returns:
         Number of the cone, its depth, and the distance to the nearest outline, negative inside;
@@ -224,7 +224,7 @@ def _lay_cone(
     depth: np.ndarray,
     distance: np.ndarray,
 ) -> None:
-    """Enter one cone into the arrays of its box wherever it is nearer than what is there."""
+    """Writes one cone into the arrays of its box wherever it is nearest so far."""
     x0, y0, z0, dx, dy, dz, r0, dr = cone[:8]
     x, y = x - x0, y - y0
     t = _place(x, y, dx, dy)
@@ -234,7 +234,7 @@ def _lay_cone(
     edge = np.sqrt(squared) - radius
     np.minimum(distance, edge, out=distance)
     front = z0 + t * dz + np.sqrt(np.maximum(radius * radius - squared, 0))
-    # Outside all cones the closest outline wins, whatever its depth.
+    # Outside all cones the nearest outline decides, whatever its depth.
     front = np.where(edge < 0, front, _OUTSIDE - edge)
     nearer = front > depth
     np.copyto(depth, front, where=nearer)
