@@ -33,7 +33,7 @@ from unetkit.checks.statistics import look_at_pair
 from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import UnetkitError
-from unetkit.io.images import count_pictures, pixels_of, read_image, read_picture
+from unetkit.io.images import DecodedImage, ImageFile, pixels_of, read_image
 from unetkit.io.pixel_format import PixelFormat
 
 SECONDS = 10  # that a reader may take
@@ -219,7 +219,7 @@ def truncated() -> dict[str, Kind]:
 
 def strangers() -> dict[str, Kind]:
     """Files that are something else, and formats under another's name."""
-    no = "is not a picture"
+    no = "is not an image"
     kinds = {
         "empty file": file(b"", "is empty"),
         "one byte": file(b"\x89", no),
@@ -683,8 +683,8 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
     kind.write(path)
     readers: dict[str, Callable[[], object]] = {
         "picture": lambda: compare(kind, path),
-        "first page": lambda: pixels_of(read_picture(path, 0), str(path)),
-        "count": lambda: count_pictures(path),
+        "first page": lambda: pixels_of(read_file(path, 0), str(path)),
+        "count": lambda: count_images(path),
         "colour": lambda: check_image(read_image(path, PixelFormat(3)), 3),
         "grey of 16 bits": lambda: check_image(
             read_image(path, PixelFormat(1, "uint16", (0.0,), (65535.0,))), 1
@@ -695,6 +695,18 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
         "mask of a pair": lambda: look_at_pair(Pair("x", partner, path)).problem,
     }
     return {name: attempt(reader, path) for name, reader in readers.items()}
+
+
+def read_file(path: Path, page: int | None = None, channel_axis: str = "auto") -> DecodedImage:
+    """Opens a file, and decodes an image of it."""
+    with ImageFile(path, channel_axis) as opened:
+        return opened.read(page)
+
+
+def count_images(path: Path, channel_axis: str = "auto") -> int:
+    """Opens a file, and counts its images."""
+    with ImageFile(path, channel_axis) as opened:
+        return opened.count
 
 
 def attempt(reader: Callable[[], object], path: Path) -> str:
@@ -716,7 +728,7 @@ def attempt(reader: Callable[[], object], path: Path) -> str:
 
 
 def compare(kind: Kind, path: Path) -> None:
-    picture = read_picture(path)
+    picture = read_file(path)
     pixels = pixels_of(picture, str(path))
     if picture.palette is not None and isinstance(kind.expected, np.ndarray):
         assert (picture.bands == INDICES).all(), "other indices"

@@ -31,21 +31,20 @@ class TestFormat:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"channels": 0}, "channels is 0; accepted are 1 to 256; correct it"),
-            ({"channels": 257}, "channels is 257; accepted are 1 to 256; correct it"),
+            ({"channels": 0}, "channels is 0; accepted are 1 to 256"),
+            ({"channels": 257}, "channels is 257; accepted are 1 to 256"),
             (
                 {"dtype": "int8"},
-                "dtype is 'int8'; accepted are 'uint8', 'uint16', 'float32'; choose one of them",
+                "dtype is 'int8'; accepted are 'uint8', 'uint16', 'float32'",
             ),
             (
                 {"channel_axis": "middle"},
-                "channel_axis is 'middle'; accepted are 'auto', 'first', 'last'; choose one of "
-                "them",
+                "channel_axis is 'middle'; accepted are 'auto', 'first', 'last'",
             ),
             (
                 {"low": (0.0, 1.0)},
                 r"low is \[0.0, 1.0\] and high \[255.0\]; accepted is one number, or one for each "
-                "of 3 channels, low below high; correct them",
+                "of 3 channels, low below high",
             ),
             ({"low": (255.0,)}, r"low is \[255.0\] and high \[255.0\]"),
             ({"low": (0.0, 9.0, 0.0), "high": (1.0, 9.0, 1.0)}, "low below high"),
@@ -163,8 +162,9 @@ class TestAccept:
     @pytest.mark.parametrize(("have", "want"), [(2, 3), (4, 3), (3, 4), (1, 2), (5, 1)])
     def test_other_channels_are_refused(self, have, want):
         message = (
-            rf"x\.tif has {have} channels; accepted are {want}, as in the other pictures of the "
-            "set or the model; convert it, or say with --channel-axis where its channels are"
+            rf"x\.tif has {have} channels; accepted are {want}, as in the other images of the "
+            "data set or the model; convert it, or name the axis of its channels with "
+            "--channel-axis"
         )
         with pytest.raises(DataError, match=message):
             PixelFormat(want).accept(pixel(*range(have)), "x.tif")
@@ -254,20 +254,20 @@ class TestChoice:
 
     def test_channels_in_common_are_asked_for(self):
         message = (
-            r"pictures have 1, 2, 3 channels; accepted is one number for all \(grey and colour go "
-            r"together\); part them, or say with --channel-axis where their channels are"
+            r"images have 1, 2, 3 channels; accepted is one number for all \(grey and colour can "
+            r"be mixed\); separate them, or name the axis of their channels with --channel-axis"
         )
         with pytest.raises(DataError, match=message):
             choose_format([(1, "uint8"), (3, "uint8"), (2, "uint8")], [])
 
-    def test_a_picture_of_the_rarest_kind_is_named(self):
+    def test_an_image_of_the_rarest_kind_is_named(self):
         files = [Path("a.png"), Path("b.png"), Path("c.tif")]
         with pytest.raises(DataError, match=r"have 2, 3 channels \(1 of 3 2, c\.tif first\); acc"):
             choose_format([(3, "uint8")] * 2 + [(2, "uint8")], [], files=files)
         with pytest.raises(DataError, match=r"uint8 pixels \(1 of 3 float32, c\.tif first\); acc"):
             choose_format([(3, "uint8")] * 2 + [(3, "float32")], [], files=files)
 
-    def test_a_few_pictures_that_do_not_fit_are_odd(self):
+    def test_a_few_images_that_do_not_fit_are_odd(self):
         usual = [(3, "uint8")] * 19
         assert odd_images([*usual, (1, "uint16")]) == {}
         assert odd_images([*usual, (5, "uint8")]) == {19: "5 channels, and most others 3"}
@@ -275,10 +275,10 @@ class TestChoice:
         assert odd_images([*usual[:9], (5, "uint8")]) == {}  # a tenth are not few
 
     @pytest.mark.parametrize("other", ["uint8", "uint16"])
-    def test_fractions_and_whole_numbers_do_not_mix(self, other):
+    def test_floats_and_integers_are_not_mixed(self, other):
         message = (
-            f"pictures have float32, {other} pixels; accepted are whole numbers or fractions, not "
-            "both; convert some"
+            f"images have float32, {other} pixels; accepted are integers or floats, not both; "
+            "convert some"
         )
         with pytest.raises(DataError, match=message):
             choose_format([(1, other), (1, "float32")], [])

@@ -71,7 +71,7 @@ def test_other_axes_are_refused(shape):
 
 @pytest.mark.parametrize("dtype", ["O", "U3", "c8", "M8[s]", "V4"])
 def test_what_is_no_number_is_refused(dtype):
-    with pytest.raises(DataError, match=r"array has .* pixels; accepted are whole numbers"):
+    with pytest.raises(DataError, match=r"array has .* pixels; accepted are integers"):
         ArrayWindows(np.zeros((2, 2), dtype))
 
 

@@ -19,7 +19,7 @@ from unetkit.data.masks import MASK_SUFFIXES, MaskSource
 from unetkit.data.pairing import SHOWN, Found, Matched, Problem, Sources, listed, match, sort_out
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
-from unetkit.io.images import count_pictures, sniff
+from unetkit.io.images import ImageFile
 
 MAX_FILES = 5_000_000
 COLOURS = 3  # pages of which a colour model takes each for a picture
@@ -237,13 +237,17 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
     Three pages could be three pictures to a colour model, so that alone is not guessed.
     """
     try:
-        pages = count_pictures(pair.image, sources.channel_axis)
-        masks = 1 if pair.source.is_drawn else count_pictures(pair.mask)
+        with ImageFile(pair.image, sources.channel_axis) as image:
+            pages, format = image.count, image.format
+        masks = 1
+        if not pair.source.is_drawn:
+            with ImageFile(pair.mask) as mask:
+                masks = mask.count
     except (DataError, DataNotFoundError):
         return [pair]  # whoever reads it says what is wrong with it
     if pages == masks == 1:
         return [pair]
-    if masks == 1 and pages != COLOURS and sniff(pair.image) == "TIFF":
+    if masks == 1 and pages != COLOURS and format == "TIFF":
         return [pair]
     if pages == masks:
         return [replace(pair, name=f"{pair.name}_p{i:03d}", page=i) for i in range(pages)]

@@ -1,8 +1,9 @@
 """Read pairs: the one way in which training, evaluation and checking come by their pixels."""
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +14,13 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import SHOWN, Pair
 from unetkit.data.masks import draw_objects, find_drawing, read_mask, read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import read_image, require_file
+from unetkit.io.images import ImageFile, read_image, require_file
 from unetkit.io.pixel_format import PixelFormat
+from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.pages import forget_stacks
 
 T = TypeVar("T")
-CHUNK = 1 << 20  # bytes
+KEPT_HASHES = 64  # a stack is the file of all its pages, a polygon file that of many images
 READERS = 4  # decoding releases Python's lock, and waits for the disk now and then
 
 
@@ -102,23 +104,38 @@ def read_in_parallel(
         raise DataError("\n".join(failures[:SHOWN] + tail))
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal.
+def file_sha256(file: Path | ImageFile) -> str:
+    """Returns the SHA-256 of a file's content, in hexadecimal.
+
+    Args:
+        file: An open image file; or the path of any file, which is opened and closed.
 
     Raises:
-        DataNotFoundError, DataError: It is absent, or no file.
+        DataNotFoundError, DataError: It is absent, or not a regular file.
         OSError: It cannot be read.
     """
-    require_file(path)
-    state = path.stat()
-    return _digest(path, (state.st_mtime_ns, state.st_size))
+    if isinstance(file, ImageFile):
+        return _hash_once(file.path, file.version, file.sha256)
+    require_file(file)
+    with open(file, "rb") as opened:
+        version = version_of(opened)
+        return _hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
 
 
-@lru_cache(maxsize=64)  # a stack is the file of all its pages, a polygon file that of many images
-def _digest(path: Path, stamp: tuple[int, int]) -> str:
-    del stamp  # tells versions apart
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+_hashes: OrderedDict[tuple[Path, tuple[int, ...]], str] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _hash_once(path: Path, version: tuple[int, ...], compute: Callable[[], str]) -> str:
+    """The hash of a version of a file; those of the last files are kept."""
+    key = (path, version)
+    with _lock:
+        found = _hashes.get(key)
+    if found is None:
+        found = compute()
+    with _lock:
+        _hashes[key] = found
+        _hashes.move_to_end(key)
+        while len(_hashes) > KEPT_HASHES:
+            _hashes.popitem(last=False)
+    return found

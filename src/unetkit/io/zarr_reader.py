@@ -21,7 +21,7 @@ import numpy as np
 
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
 from unetkit.io.pixel_format import MAX_CHANNELS
-from unetkit.io.tiff.pages import FEW
+from unetkit.io.tiff.pages import FEW_CHANNELS
 from unetkit.io.windows import require_numbers
 
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of which makes a folder Zarr's
@@ -180,12 +180,13 @@ def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]
         return "c", "y", "x"
     if array.ndim == 3:
         rows, columns, last = array.shape
-        if channel_axis == "last" or (last <= FEW and min(rows, columns) >= 2 * FEW):
+        is_short = last <= FEW_CHANNELS and min(rows, columns) >= 2 * FEW_CHANNELS
+        if channel_axis == "last" or is_short:
             return "y", "x", "c"
     raise DataError(
         f"{path} has the shape {array.shape} and does not say which axes these are; accepted are "
-        f"(rows, columns), (rows, columns, up to {FEW} channels), and with the channel axis "
-        '"first" (channels, rows, columns); say the channel axis, or save it as OME-Zarr'
+        f"(rows, columns), (rows, columns, up to {FEW_CHANNELS} channels), and with the channel "
+        'axis "first" (channels, rows, columns); say the channel axis, or save it as OME-Zarr'
     )
 
 

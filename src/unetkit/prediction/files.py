@@ -9,6 +9,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,12 +26,10 @@ from unetkit.prediction.predictor import NODATA, Predictor, labels_of
 from unetkit.prediction.sources import (
     SUFFIXES,
     WHOLE_PIXELS,
-    count_sources,
+    InputFile,
     is_array_file,
     is_image,
-    look,
     open_source,
-    require_one_picture,
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
@@ -43,6 +42,7 @@ from unetkit.visualization.overlays import (
 )
 
 STANDARD_INPUT = "standard input"
+MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 FORMATS = ("auto", "png", "tiff", "zarr")
 KINDS = {  # kind of output: how its file's name ends, before the format's suffix
     "mask": "",
@@ -62,12 +62,14 @@ class Job:
         page: Its number in a file of several, or None.
         pixels: How many it has.
         files: Kind of output and the file to write.
+        source: The image file, which may still be open; or the path of a file of several images.
     """
 
     image: Path
     page: int | None
     pixels: int
     files: Mapping[str, Path]
+    source: InputFile | Path
 
     @property
     def is_ordinary(self) -> bool:
@@ -184,7 +186,19 @@ def predict_files(
     """
     out = Path(out)
     _require_outputs(predictor, kinds, format)
-    plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
+    with ExitStack() as opened:
+        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened)
+        return _predict_plan(predictor, plan, out, overwrite, on_result, begin)
+
+
+def _predict_plan(
+    predictor: Predictor,
+    plan: Sequence[Job],
+    out: Path,
+    overwrite: bool,
+    on_result: Callable[[Prediction], object],
+    begin: Callable[[Path, Tiling, int], Callable[[], object]],
+) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_ordinary]
@@ -227,7 +241,7 @@ def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) ->
 
 def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
     classes, files = predictor.spec.classes, job.files
-    with open_source(job.image, predictor.spec.pixels, job.page) as source:
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
         pixels = source.read(slice(0, size[0]), slice(0, size[1]))
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
@@ -259,7 +273,7 @@ def _predict_large(
     overwrite: bool,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
-    with open_source(job.image, predictor.spec.pixels, job.page) as source:
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         counts, tiling = predict_windows(
             predictor,
             source,
@@ -296,7 +310,8 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
         image = Path(folder, "image")
         image.write_bytes(content)
         try:
-            require_one_picture(image, predictor.spec.pixels)
+            with closing(InputFile(image, predictor.spec.pixels)) as source:
+                source.require_one_image()
             (file,) = predict_files(
                 predictor, [image], Path(folder, "results"), kinds=[kind], format="png"
             )
@@ -306,18 +321,27 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
 
 
 def _plan(
-    predictor: Predictor, image: Path, out: Path, kinds: Sequence[str], format: str
+    predictor: Predictor,
+    image: Path,
+    out: Path,
+    kinds: Sequence[str],
+    format: str,
+    opened: ExitStack,
 ) -> Iterator[Job]:
-    """What would be written of each picture of a file."""
-    count = count_sources(image, predictor.spec.pixels)
+    """What would be written of each picture of a file; `opened` closes the file."""
+    file = opened.enter_context(closing(InputFile(image, predictor.spec.pixels)))
+    count = file.count
     pages: Iterable[int | None] = [None] if count is None else range(count)
     stem = image.stem.removesuffix(".ome")
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
-        height, width, is_map = look(image, predictor.spec.pixels, page)
+        height, width = file.size(page)
+        is_map = file.is_map(page)
         suffix = SUFFIX_OF[_choose_format(image, (height, width), is_map, format)]
         files = {kind: out / f"{name}{KINDS[kind]}{_suffix(kind, suffix)}" for kind in kinds}
-        yield Job(image, page, height * width, files)
+        yield Job(image, page, height * width, files, file if count is None else image)
+    if count is not None:  # each page is read by itself, some at the same time
+        file.close()
 
 
 def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
@@ -344,8 +368,13 @@ def plan_outputs(
     kinds: Sequence[str],
     format: str,
     overwrite: bool,
+    opened: ExitStack | None = None,
 ) -> list[Job]:
-    """What would be written of each picture; arguments and errors as `predict_files`."""
+    """Returns what would be written for each image; arguments and errors as `predict_files`.
+
+    Args:
+        opened: Closes image files that stay open for the prediction; None to close all at once.
+    """
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
             f"output {out} is a file; accepted is a folder; name another with --out"
@@ -358,7 +387,11 @@ def plan_outputs(
             f"output {out} is a folder of the images, where --overwrite might replace other "
             "pictures; accepted is another folder; name one with --out"
         )
-    plan = [job for image in images for job in _plan(predictor, image, out, kinds, format)]
+    plan: list[Job] = []
+    for image in images:
+        with ExitStack() as closing_now:
+            keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
+            plan += _plan(predictor, image, out, kinds, format, keep)
     if not overwrite and any(job.is_interrupted for job in plan):
         # An interrupted run goes on with what it has not finished.
         plan = [job for job in plan if not job.is_finished]
