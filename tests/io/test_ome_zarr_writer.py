@@ -236,7 +236,7 @@ class TestRefusals:
         (tmp_path / "folder" / "thesis.txt").write_text("important")
         (tmp_path / "link").symlink_to(tmp_path / "folder")
         for name in ("folder", "link", "folder/thesis.txt"):
-            with pytest.raises(OutputExistsError, match="exists and is no Zarr folder; accepted"):
+            with pytest.raises(OutputExistsError, match="exists and is not a Zarr folder; only"):
                 write(tmp_path / name, numbers((7, 6, 1)), overwrite=True)
         assert (tmp_path / "folder" / "thesis.txt").read_text() == "important"
 

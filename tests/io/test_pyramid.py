@@ -16,8 +16,8 @@ from unetkit.io.pyramid import (
     as_json,
     halve,
     level_sizes,
+    require_image,
     require_names,
-    require_picture,
     walk_tiles,
 )
 
@@ -185,7 +185,7 @@ class TestTiles:
         with pytest.raises(
             SizeError,
             match=r"rows 0 to 16 and columns 0 to 30 were read as uint8 of shape \(16, 30\); "
-            r"accepted is uint8 of shape \(16, 30, 1\); correct",
+            r"accepted is uint8 of shape \(16, 30, 1\)",
         ):
             next(walk)
 
@@ -198,13 +198,13 @@ class TestTiles:
 class TestRefusals:
     @pytest.mark.parametrize("shape", [(2, 3), (0, 2, 1), (1, 2, 3, 4)])
     def test_shapes(self, shape):
-        with pytest.raises(SizeError, match=r"picture for result\.tif has the shape .*; accepted"):
-            require_picture(PLACE, shape, "uint8")
+        with pytest.raises(SizeError, match=r"image for result\.tif has the shape .*; accepted"):
+            require_image(PLACE, shape, "uint8")
 
     @pytest.mark.parametrize("dtype", ["float64", "int8", "bool", "U3"])
     def test_types(self, dtype):
         with pytest.raises(ConfigError, match=r"result.tif has .* pixels; accepted are uint8, uin"):
-            require_picture(PLACE, (2, 2, 1), dtype)
+            require_image(PLACE, (2, 2, 1), dtype)
 
     def test_names(self):
         require_names(PLACE, None, 3)

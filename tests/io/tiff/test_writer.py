@@ -344,7 +344,7 @@ class TestWholeOrNot:
             raise OSError(28, "No space left on device")
 
         if where == "spare":
-            monkeypatch.setattr(writer._Shelf, "put", full)
+            monkeypatch.setattr(writer._Spool, "put", full)
         else:
             monkeypatch.setattr(tifffile.tifffile.FileHandle, "write", full)
         with pytest.raises(OSError, match=r"No space left on device: .*x\.tif"):
