@@ -1,4 +1,4 @@
-"""Hostile picture files, made here, and what the readers do with each.
+"""Hostile image files, made here, and what the readers do with each.
 
     python tests/hostile.py      prints a Markdown table: kind | outcome
 
@@ -188,7 +188,7 @@ PLAIN = {
     "WEBP": encode(PHOTO, "WEBP", lossless=True),
 }
 PIXELS = {"GIF": COLOURS[INDICES[..., 0]]}
-LOSS = 8  # of a smooth picture at JPEG quality 95
+LOSS = 8  # of a smooth image at JPEG quality 95
 
 
 def pixels_in(format: str) -> tuple[np.ndarray, int]:
@@ -239,7 +239,7 @@ def strangers() -> dict[str, Kind]:
         "magic of WebP, then zeros": file(b"RIFF\0\x10\0\0WEBPVP8 " + bytes(4096), ""),
         "a byte before the magic": file(b"\n" + PLAIN["PNG"], no),
         "line ends of another system": file(PLAIN["PNG"].replace(b"\r\n", b"\n"), no),
-        "a picture with a tail": file(PLAIN["PNG"] + bytes(1000), PHOTO),
+        "an image with a tail": file(PLAIN["PNG"] + bytes(1000), PHOTO),
     }
     for format, name in zip(PLAIN, ("x.png", "x.jpg", "x.png", "x.tif", "x", "x.gif"), strict=True):
         pixels, tolerance = pixels_in(format)
@@ -385,11 +385,11 @@ def jpegs() -> dict[str, Kind]:
     def jpeg(content: bytes, expected: np.ndarray | str | None) -> Kind:
         return file(content, expected, "x.jpg", LOSS)
 
-    def with_exif(content: bytes, picture: np.ndarray = PHOTO) -> Kind:
-        return jpeg(encode(PHOTO, "JPEG", quality=95, subsampling=0, exif=content), picture)
+    def with_exif(content: bytes, image: np.ndarray = PHOTO) -> Kind:
+        return jpeg(encode(PHOTO, "JPEG", quality=95, subsampling=0, exif=content), image)
 
-    def oriented(value: int, picture: np.ndarray = PHOTO, number: int = 3) -> Kind:
-        return with_exif(exif_block(value, number), picture)
+    def oriented(value: int, image: np.ndarray = PHOTO, number: int = 3) -> Kind:
+        return with_exif(exif_block(value, number), image)
 
     def header(place: int, content: bytes) -> bytes:
         """The frame header holds length, precision, rows, columns, components."""
@@ -621,7 +621,7 @@ def names() -> dict[str, Kind]:
         "with a leading dash": "-rf.png",
         "of 250 bytes": "n" * 246 + ".png",
         "that is not UTF-8": os.fsdecode(b"\xff\xfe.png"),
-        "without an ending": "picture",
+        "without an ending": "image",
     }
     found = {f"name {what}": file(whole, PHOTO, name) for what, name in kinds.items()}
     for what in ("with a line break", "that is not UTF-8", "with quotes"):
@@ -649,7 +649,7 @@ def places() -> dict[str, Kind]:
         "absent file": Kind(lambda path: None, "does not exist"),
         "link to nothing": Kind(lambda path: path.symlink_to("nowhere.png"), "does not exist"),
         "links in a circle": Kind(circle, "cannot be opened"),
-        "link to a picture": Kind(linked, PHOTO),
+        "link to an image": Kind(linked, PHOTO),
         "folder": Kind(lambda path: path.mkdir(), no),
         "pipe": Kind(lambda path: os.mkfifo(path), no),
         "link to an endless device": Kind(lambda path: path.symlink_to("/dev/zero"), no),
@@ -682,7 +682,7 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
     Image.fromarray(PHOTO).save(partner)
     kind.write(path)
     readers: dict[str, Callable[[], object]] = {
-        "picture": lambda: compare(kind, path),
+        "image": lambda: compare(kind, path),
         "first page": lambda: pixels_of(read_file(path, 0), str(path)),
         "count": lambda: count_images(path),
         "colour": lambda: check_image(read_image(path, PixelFormat(3)), 3),
@@ -728,10 +728,10 @@ def attempt(reader: Callable[[], object], path: Path) -> str:
 
 
 def compare(kind: Kind, path: Path) -> None:
-    picture = read_file(path)
-    pixels = pixels_of(picture, str(path))
-    if picture.palette is not None and isinstance(kind.expected, np.ndarray):
-        assert (picture.bands == INDICES).all(), "other indices"
+    image = read_file(path)
+    pixels = pixels_of(image, str(path))
+    if image.palette is not None and isinstance(kind.expected, np.ndarray):
+        assert (image.bands == INDICES).all(), "other indices"
     if isinstance(kind.expected, np.ndarray):
         assert pixels.dtype == kind.expected.dtype, f"{pixels.dtype} pixels"
         assert pixels.shape == kind.expected.shape, f"shape {pixels.shape}"
@@ -765,7 +765,7 @@ def examine_all(report: Path) -> None:
 
     signal.signal(signal.SIGALRM, ring)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    # The command line leaves it out as well; the readers refuse such pictures by themselves.
+    # The command line leaves it out as well; the readers refuse such images by themselves.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     outcomes: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryFile() as noise:
@@ -793,7 +793,7 @@ def main() -> None:
         outcomes = json.loads(report.read_text())
     lines = [f"| kind ({len(KINDS)}) | outcome |", "| --- | --- |"]
     for name in KINDS:
-        outcome = " ".join(outcomes[name]["picture"].split()).replace("|", " ")
+        outcome = " ".join(outcomes[name]["image"].split()).replace("|", " ")
         reason = outcome[outcome.rfind("inside/") :] if outcome != "read" else ""
         lines.append(f"| {name} | {outcome.split(':')[0]} {reason:.90} |")
     sys.stdout.write("\n".join(lines) + "\n")

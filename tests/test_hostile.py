@@ -25,7 +25,7 @@ from unetkit.io.tiff import planes, segments
 from unetkit.io.tiff import reader as tiff_reader
 
 READERS = {
-    "picture", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
+    "image", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
     "image of a pair", "mask of a pair",
 }  # fmt: skip
 FUZZING = settings(derandomize=True, deadline=None, max_examples=120)
@@ -60,13 +60,13 @@ class TestCorpus:
         "name", [name for name, kind in KINDS.items() if isinstance(kind.expected, np.ndarray)]
     )
     def test_what_can_be_read_is_read_right(self, name, outcomes):
-        assert outcomes[name]["picture"] == "read"
+        assert outcomes[name]["image"] == "read"
 
     @pytest.mark.parametrize(
         "name", [name for name, kind in KINDS.items() if isinstance(kind.expected, str)]
     )
     def test_what_cannot_be_read_is_refused_with_the_reason(self, name, outcomes):
-        said = outcomes[name]["picture"]
+        said = outcomes[name]["image"]
         assert said.startswith("refused: ")
         assert KINDS[name].expected in said
         # What is wrong; what is accepted; what to do.
@@ -129,7 +129,7 @@ class TestFolders:
         assert [pair.name for pair in found.pairs] == ["0", "1", "2"]
         assert [p.files[0].name for p in found.problems] == ["self.png"]
 
-    def test_links_to_nothing_and_folders_that_are_named_like_pictures(self, tmp_path):
+    def test_links_to_nothing_and_folders_that_are_named_like_images(self, tmp_path):
         write_pairs(tmp_path)
         (tmp_path / "images" / "0.png").unlink()
         (tmp_path / "images" / "0.png").symlink_to("nowhere")
@@ -258,7 +258,7 @@ def damage(draw, data):
 @pytest.mark.usefixtures("small_limits")
 class TestFuzzing:
     @pytest.mark.parametrize("format", GOOD)
-    def test_damage_leads_to_a_picture_or_a_refusal(self, format, tmp_path_factory):
+    def test_damage_leads_to_an_image_or_a_refusal(self, format, tmp_path_factory):
         path = tmp_path_factory.mktemp("fuzz") / "x"
 
         @FUZZING
@@ -276,7 +276,7 @@ class TestFuzzing:
                 try:
                     reader()
                 except UnetkitError as error:
-                    assert str(path) in str(error)  # noqa: PT017 - a picture is as good
+                    assert str(path) in str(error)  # noqa: PT017 - an image is as good
 
         check()
 
@@ -306,4 +306,4 @@ class TestFuzzing:
         try:
             assert read_file(path).bands.size
         except UnetkitError as error:
-            assert str(path) in str(error)  # noqa: PT017 - a picture is as good
+            assert str(path) in str(error)  # noqa: PT017 - an image is as good

@@ -1,4 +1,4 @@
-"""Pictures come back number for number, upright and opaque, or are refused with a reason."""
+"""Images come back number for number, upright and opaque, or are refused with a reason."""
 
 import numpy as np
 import pytest
@@ -39,7 +39,7 @@ def format_of(path):
 
 
 def made(bands, **options):
-    """A picture in memory."""
+    """An image in memory."""
     return DecodedImage(
         np.asarray(bands), options.pop("palette", None), None, "PNG", 1, 1, **options
     )
@@ -48,7 +48,7 @@ def made(bands, **options):
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A path for the files of tests that write many."""
-    return tmp_path_factory.mktemp("pictures") / "x"
+    return tmp_path_factory.mktemp("images") / "x"
 
 
 class TestRoundTrips:
@@ -67,9 +67,9 @@ class TestRoundTrips:
             compression=data.draw(st.sampled_from((None, "zlib"))),
             byteorder=data.draw(st.sampled_from("<>")),
         )
-        picture = read_file(place)
-        assert picture.bands.dtype == array.dtype
-        assert np.array_equal(picture.bands, array)
+        image = read_file(place)
+        assert image.bands.dtype == array.dtype
+        assert np.array_equal(image.bands, array)
         assert np.array_equal(read_image(place, PixelFormat(channels, str(array.dtype))), array)
 
     @STEADY
@@ -78,12 +78,12 @@ class TestRoundTrips:
         shape = data.draw(st.tuples(SIDES, SIDES))
         array = data.draw(arrays.arrays(dtype, (*shape, channels)))
         place.write_bytes(hostile.opencv_bytes(array, ".png"))
-        picture = read_file(place)
-        assert picture.bands.dtype == dtype
-        assert np.array_equal(picture.bands, array[..., :3])
-        assert (picture.alpha is None) == (channels != 4)
+        image = read_file(place)
+        assert image.bands.dtype == dtype
+        assert np.array_equal(image.bands, array[..., :3])
+        assert (image.alpha is None) == (channels != 4)
         if channels == 4:
-            assert np.array_equal(picture.alpha, array[..., 3])
+            assert np.array_equal(image.alpha, array[..., 3])
 
     @pytest.mark.parametrize("format", ["BMP", "GIF", "PNG", "TIFF", "WEBP"])
     @pytest.mark.parametrize("channels", [1, 3])
@@ -100,12 +100,12 @@ class TestOrientation:
     @given(arrays.arrays(np.uint8, st.tuples(SIDES, SIDES, st.just(3))), st.sampled_from(UPRIGHT))
     def test_it_is_what_pillow_makes_of_it(self, place, array, orientation):
         place.write_bytes(hostile.encode(array, "PNG", exif=hostile.exif_block(orientation)[6:]))
-        picture = read_file(place)
+        image = read_file(place)
         with Image.open(place) as plain:
             expected = np.asarray(ImageOps.exif_transpose(plain))
-        assert picture.orientation == orientation
-        assert picture.size == expected.shape[:2]
-        assert np.array_equal(picture.bands, expected)
+        assert image.orientation == orientation
+        assert image.size == expected.shape[:2]
+        assert np.array_equal(image.bands, expected)
 
     @pytest.mark.parametrize("orientation", UPRIGHT)
     @pytest.mark.parametrize("format", ["JPEG", "WEBP", "TIFF"])
@@ -121,10 +121,10 @@ class TestOrientation:
         array = np.concatenate([DEEP, DEEP[..., :1] // 2], 2)
         rows = hostile.rows_of(array.astype(">u2"))
         exif = hostile.chunk(b"eXIf", hostile.exif_block(6)[6:])
-        picture = read_file(lay(tmp_path, hostile.png(rows, bits=16, colour=6, extra=exif)))
+        image = read_file(lay(tmp_path, hostile.png(rows, bits=16, colour=6, extra=exif)))
         turned = np.rot90(array, -1)  # clockwise
-        assert np.array_equal(picture.bands, turned[..., :3])
-        assert np.array_equal(picture.alpha, turned[..., 3])
+        assert np.array_equal(image.bands, turned[..., :3])
+        assert np.array_equal(image.alpha, turned[..., 3])
 
     def test_a_palette_turns_along(self, tmp_path):
         exif = hostile.exif_block(3)[6:]
@@ -149,13 +149,13 @@ class TestPixels:
 
     def test_a_palette_is_replaced_by_its_colours(self):
         palette = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-        picture = made(np.array([[[1], [0]]], np.uint8), palette=palette)
-        assert pixels_of(picture, "x.png").tolist() == [[[4, 5, 6], [1, 2, 3]]]
+        image = made(np.array([[[1], [0]]], np.uint8), palette=palette)
+        assert pixels_of(image, "x.png").tolist() == [[[4, 5, 6], [1, 2, 3]]]
 
     def test_a_palette_of_greys_is_grey(self):
         palette = np.array([[9, 9, 9], [7, 7, 7]], np.uint8)
-        picture = made(np.array([[[1], [0]]], np.uint8), palette=palette)
-        assert pixels_of(picture, "x.png").tolist() == [[[7], [9]]]
+        image = made(np.array([[[1], [0]]], np.uint8), palette=palette)
+        assert pixels_of(image, "x.png").tolist() == [[[7], [9]]]
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
     def test_numbers_that_are_not_finite_are_refused_with_their_place(self, value):
@@ -254,7 +254,7 @@ class TestFrames:
     def test_most_files_hold_one(self, format, tmp_path):
         assert count_images(lay(tmp_path, PLAIN[format])) == 1
 
-    def test_a_preview_is_no_picture(self, tmp_path):
+    def test_a_preview_is_no_image(self, tmp_path):
         path = self.animation(tmp_path, "MPO")
         assert count_images(path) == 1
         assert read_file(path).frames == 1
@@ -262,12 +262,12 @@ class TestFrames:
     @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
     def test_one_is_chosen_by_its_number(self, format, tmp_path):
         path = self.animation(tmp_path, format)
-        picture = read_file(path, 2)
-        assert np.array_equal(picture.bands, PHOTO // 3)
-        assert picture.frames == 3
+        image = read_file(path, 2)
+        assert np.array_equal(image.bands, PHOTO // 3)
+        assert image.frames == 3
 
     @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
-    def test_an_animation_is_no_picture(self, format, tmp_path):
+    def test_an_animation_is_no_image(self, format, tmp_path):
         message = (
             r"x\.png is animated, with 3 frames; accepted as one image is one frame; save the "
             "frame that is meant"
@@ -374,7 +374,7 @@ class TestDamage:
             "2, a colour for each; replace it",
         )
 
-    def test_a_picture_that_pillow_does_not_know(self, tmp_path):
+    def test_an_image_that_pillow_does_not_know(self, tmp_path):
         self.refused(
             lay(tmp_path, b"GIF89a"),
             r"x\.png is not an image that can be read; accepted are JPEG, PNG, .*; replace or",

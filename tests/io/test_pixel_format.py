@@ -23,7 +23,7 @@ TWO = PixelFormat(2, "float32", (0.0, -1.0), (1.0, 3.0))
 
 
 def pixel(*values, dtype="uint8"):
-    """A picture of one pixel."""
+    """An image of one pixel."""
     return np.array([[values]], dtype)
 
 
@@ -99,10 +99,10 @@ class TestFormat:
         assert TWO.scaled(pixel(0.5, 1, dtype="float32")).tolist() == [[[127.5, 127.5]]]
 
     @given(arrays.arrays(np.uint16, (2, 3, 4, 1)))
-    def test_a_pixel_never_depends_on_the_others_of_its_picture(self, pictures):
-        together = DEEP.scaled(pictures.reshape(-1, 4, 1)).reshape(pictures.shape)
-        for picture, expected in zip(pictures, together, strict=True):
-            assert (DEEP.scaled(picture) == expected).all()
+    def test_a_pixel_never_depends_on_the_others_of_its_image(self, images):
+        together = DEEP.scaled(images.reshape(-1, 4, 1)).reshape(images.shape)
+        for image, expected in zip(images, together, strict=True):
+            assert (DEEP.scaled(image) == expected).all()
 
     @given(arrays.arrays(np.float32, (5, 2), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
     def test_scaled_pixels_stay_on_the_scale(self, values):
@@ -133,8 +133,8 @@ class TestPhoto:
 
 class TestAccept:
     def test_what_fits_is_returned_as_it_is(self):
-        picture = pixel(1, 2, 3)
-        assert PixelFormat().accept(picture, "x.png") is picture
+        image = pixel(1, 2, 3)
+        assert PixelFormat().accept(image, "x.png") is image
 
     def test_grey_becomes_colour(self):
         assert PixelFormat(3).accept(pixel(9), "x.png").tolist() == [[[9, 9, 9]]]
@@ -204,7 +204,7 @@ class TestChoice:
         assert choose_format([(1, "uint8")], samples) == PixelFormat(1)
 
     def test_16_bits_take_the_levels_of_the_whole_set(self):
-        # 0 to 1000 in two pictures: 0.1 % of 1000 steps are 1, so levels are 1 and 999, and are
+        # 0 to 1000 in two images: 0.1 % of 1000 steps are 1, so levels are 1 and 999, and are
         # widened by a tenth of their distance: 99.8.
         values = np.arange(1001, dtype=np.uint16)[:, None]
         found = choose_format([(1, "uint16")] * 2, [values[:300], values[300:]], "first")
@@ -212,7 +212,7 @@ class TestChoice:
         assert found.high == pytest.approx((1098.8,))
         assert (found.channels, found.dtype, found.channel_axis) == (1, "uint16", "first")
 
-    def test_the_order_of_pictures_does_not_matter(self):
+    def test_the_order_of_images_does_not_matter(self):
         rng = np.random.default_rng(0)
         samples = [rng.integers(0, high, (99, 2), np.uint16) for high in (9, 900, 60_000)]
         kinds = [(2, "uint16")] * 3

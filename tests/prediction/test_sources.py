@@ -1,4 +1,4 @@
-"""Whatever a picture comes from, in the numbers that a model takes."""
+"""Whatever an image comes from, in the numbers that a model takes."""
 
 from contextlib import closing
 
@@ -39,11 +39,11 @@ def size_of(path, format, page=None):
 
 @pytest.fixture
 def large(monkeypatch):
-    """Every picture counts as large."""
+    """Every image counts as large."""
     monkeypatch.setattr(sources, "WHOLE_PIXELS", 0)
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.npy"])
     def test_files_of_every_kind(self, name, tmp_path):
         if name == "a.npy":

@@ -28,7 +28,7 @@ LARGE = RNG.integers(0, 256, (40, 50), np.uint8)  # larger than what could be ch
 
 
 def packed(raw: bytes, compression: int) -> bytes:
-    """A strip of bytes; those that Pillow packs are taken from a grey picture of one row."""
+    """A strip of bytes; those that Pillow packs are taken from a grey image of one row."""
     if compression in (8, 32946):
         return hostile.zlib.compress(raw)
     if compression == 1:
@@ -206,17 +206,17 @@ class TestOpacity:
         path = tmp_path / "x.tif"
         tifffile.imwrite(path, array, photometric="rgb")  # calls infrared opacity
         assert read_file(path).alpha is not None
-        picture = read_file(path, None, axis)
-        assert picture.alpha is None
-        assert np.array_equal(picture.bands, array)
+        image = read_file(path, None, axis)
+        assert image.alpha is None
+        assert np.array_equal(image.bands, array)
 
     def test_it_is_split_off(self, tmp_path):
         array = RNG.integers(0, 256, (24, 32, 4), np.uint8)
         path = tmp_path / "x.tif"
         tifffile.imwrite(path, array, photometric="rgb", extrasamples=[2])
-        picture = read_file(path)
-        assert np.array_equal(picture.bands, array[..., :3])
-        assert np.array_equal(picture.alpha, array[..., 3])
+        image = read_file(path)
+        assert np.array_equal(image.bands, array[..., :3])
+        assert np.array_equal(image.alpha, array[..., 3])
 
 
 def write_stack(path, *pages):
@@ -285,7 +285,7 @@ class TestStacks:
         if folder.is_dir():
             assert str(path) not in [os.path.realpath(link) for link in folder.iterdir()]
 
-    def test_few_are_remembered_and_single_pictures_not(self, tmp_path):
+    def test_few_are_remembered_and_single_images_not(self, tmp_path):
         for i in range(tiff.KEPT_STACKS + 3):
             read_frame(write_stack(tmp_path / f"{i}.tif", LARGE, LARGE), 1)
             read_frame(write_stack(tmp_path / f"single_{i}.tif", LARGE), 0)
@@ -314,16 +314,16 @@ class TestAxes:
         return folder / "x.tif"
 
     def read(self, path, axis="auto"):
-        """Every picture of a file, as its shape and as arrays."""
+        """Every image of a file, as its shape and as arrays."""
         return [read_frame(path, i, axis).array for i in range(count_frames(path, axis))]
 
-    def test_pages_are_many_pictures(self, tmp_path):
+    def test_pages_are_many_images(self, tmp_path):
         stack = np.stack([LARGE + i for i in range(3)])
         path = self.save(tmp_path, stack, photometric="minisblack")
         assert np.array_equal(self.read(path), stack[..., None])
         assert read_frame(path, 2).frames == 3
 
-    def test_pages_are_channels_where_one_picture_is_wanted(self, tmp_path):
+    def test_pages_are_channels_where_one_image_is_wanted(self, tmp_path):
         stack = np.stack([LARGE + i for i in range(3)])
         path = self.save(tmp_path, stack, photometric="minisblack")
         frame = read_frame(path, None)
@@ -371,17 +371,17 @@ class TestAxes:
         path = self.save(tmp_path, stack, photometric="rgb")
         assert np.array_equal(self.read(path), stack)
 
-    @pytest.mark.parametrize(("axes", "pictures"), [("CYX", 1), ("TYX", 3), ("ZYX", 3)])
+    @pytest.mark.parametrize(("axes", "images"), [("CYX", 1), ("TYX", 3), ("ZYX", 3)])
     @pytest.mark.parametrize("kind", ["ome", "imagej"])
-    def test_an_axis_called_c_is_channels(self, axes, pictures, kind, tmp_path):
+    def test_an_axis_called_c_is_channels(self, axes, images, kind, tmp_path):
         stack = np.stack([LARGE + i for i in range(3)])
         path = self.save(tmp_path, stack, metadata={"axes": axes}, **{kind: True})
         found = self.read(path)
-        assert len(found) == pictures
+        assert len(found) == images
         assert np.array_equal(np.concatenate(found, axis=2), np.moveaxis(stack, 0, -1))
 
     @pytest.mark.parametrize(("kind", "axes"), [("ome", "TCYX"), ("imagej", "TCYX")])
-    def test_other_axes_beside_c_are_pictures(self, kind, axes, tmp_path):
+    def test_other_axes_beside_c_are_images(self, kind, axes, tmp_path):
         stack = RNG.integers(0, 65536, (4, 2, 40, 50), np.uint16)
         path = self.save(tmp_path, stack, metadata={"axes": axes}, **{kind: True})
         assert np.array_equal(self.read(path), np.moveaxis(stack, 1, -1))
@@ -395,7 +395,7 @@ class TestAxes:
             assert len(file.pages) == 5  # of three samples each
         assert np.array_equal(self.read(path), np.moveaxis(stack, 1, -1))
 
-    def test_of_a_long_stack_one_picture_is_read(self, tmp_path, monkeypatch):
+    def test_of_a_long_stack_one_image_is_read(self, tmp_path, monkeypatch):
         stack = RNG.integers(0, 65536, (30, 2, 40, 50), np.uint16)
         path = self.save(tmp_path, stack, imagej=True, metadata={"axes": "TCYX"})
         monkeypatch.setattr(reader, "MAX_BYTES", 2 * 40 * 50 * 2)  # no more than that one
@@ -547,7 +547,7 @@ class TestRefusals:
             "decodes; save it with one of these",
         )
 
-    def test_pictures_of_which_pillow_leaves_channels_out(self, tmp_path, monkeypatch):
+    def test_images_of_which_pillow_leaves_channels_out(self, tmp_path, monkeypatch):
         path = tmp_path / "x.tif"
         path.write_bytes(hostile.encode(hostile.PHOTO, "TIFF", compression="jpeg"))
         grey = Image.new("L", (32, 24))

@@ -1,4 +1,4 @@
-"""Windows of TIFF pictures: each is the whole picture, cut; and little is read for it."""
+"""Windows of TIFF images: each is the whole image, cut; and little is read for it."""
 
 import os
 import zlib
@@ -218,7 +218,7 @@ def spans(size):
 
 
 def require_equal(path, whole, window, frame=None, axis="auto", **options):
-    """One window of a picture is what it is in the whole."""
+    """One window of an image is what it is in the whole."""
     (top, bottom), (left, right) = map(sorted, window)
     with open_tiff_windows(path, frame, axis, **options) as windows:
         found = windows.read(slice(top, bottom), slice(left, right))
@@ -234,14 +234,14 @@ class TestTheLaw:
         write, frame, axis = KINDS[name]
         path = tmp_path / "x.tif"
         write(path)
-        picture = read_frame(path, frame, axis)
-        whole = picture.array
+        image = read_frame(path, frame, axis)
+        whole = image.array
         height, width, _ = whole.shape
         with open_tiff_windows(path, frame, axis, cache_bytes=20_000) as windows:
             assert windows.shape == whole.shape
             assert windows.dtype == whole.dtype
-            assert windows.has_alpha is picture.has_alpha
-            assert np.array_equal(windows.palette, picture.palette)
+            assert windows.has_alpha is image.has_alpha
+            assert np.array_equal(windows.palette, image.palette)
 
             @LAW
             @given(spans(height), spans(width))
@@ -322,7 +322,7 @@ class TestTheLaw:
             patch.setattr(file_bytes, "SHORT_ROW", short)
             require_equal(path, array, window)
 
-    def test_pictures_and_their_windows_are_turned_alike(self, tmp_path):
+    def test_images_and_their_windows_are_turned_alike(self, tmp_path):
         path = tmp_path / "x.tif"
         for orientation in range(1, 9):
             marked(orientation, COLOUR)(path)

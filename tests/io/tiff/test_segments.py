@@ -152,14 +152,14 @@ PHOTO[::9, ::7] = RNG.integers(0, 256, (8, 13, 3))
 
 
 def whole(path):
-    with Image.open(path) as picture:
+    with Image.open(path) as image:
         array = np.asarray(
-            picture.convert("RGB") if picture.mode in ("CMYK", "LAB", "YCbCr") else picture
+            image.convert("RGB") if image.mode in ("CMYK", "LAB", "YCbCr") else image
         )
     return array if array.ndim == 3 else array[..., None]
 
 
-class TestPictures:
+class TestImages:
     """Segments that Pillow decodes, beside what it makes of the whole page."""
 
     def require_parts(self, path):
