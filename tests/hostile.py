@@ -25,6 +25,7 @@ from io import BytesIO
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image, ImageCms
@@ -443,6 +444,20 @@ def jpegs() -> dict[str, Kind]:
     }  # fmt: skip
 
 
+def lying_jpeg_2000(width: int, height: int) -> bytes:
+    """A grey codestream whose header claims another size."""
+    data = imagecodecs.jpeg2k_encode(GREY[..., 0], codecformat="j2k")
+    start = data.index(b"\xff\x4f\xff\x51") + 8
+    return data[:start] + struct.pack(">LL", width, height) + data[start + 8 :]
+
+
+def lying_jpeg(width: int, height: int) -> bytes:
+    """A grey JPEG whose header claims another size."""
+    data = encode(GREY, "JPEG")
+    start = data.index(b"\xff\xc0") + 5
+    return data[:start] + struct.pack(">HH", height, width) + data[start + 4 :]
+
+
 def tiffs() -> dict[str, Kind]:
     grey = GREY.tobytes()
     deep = PHOTO.astype(np.uint16) * 251
@@ -502,6 +517,26 @@ def tiffs() -> dict[str, Kind]:
         "TIFF whose LZW is garbage": from_tags(b"garbage" * 99, "", t259=5),
         "TIFF whose JPEG is garbage": from_tags(b"garbage" * 99, "", t259=7),
         "TIFF whose fax is garbage": from_tags(b"garbage" * 99, None, t259=4, t258=1),
+        "TIFF whose JPEG 2000 is garbage": from_tags(b"garbage" * 99, "", t259=34_712),
+        "TIFF whose WebP is garbage": from_tags(b"garbage" * 99, "", t259=50_001),
+        "TIFF whose PNG is garbage": from_tags(b"garbage" * 99, "", t259=34_933),
+        "TIFF whose LERC is garbage": from_tags(b"garbage" * 99, "", t259=34_887),
+        "TIFF whose JPEG 2000 claims 60000 x 60000": from_tags(
+            lying_jpeg_2000(60_000, 60_000), "not an image of 24x32 pixels", t259=34_712
+        ),
+        "TIFF whose JPEG claims 60000 x 60000": from_tags(
+            lying_jpeg(60_000, 60_000), "not an image of 24x32 pixels", t259=7
+        ),
+        "TIFF whose Zstandard unpacks to 64 MiB": from_tags(
+            imagecodecs.zstd_encode(bytes(1 << 26)), "", t259=50_000
+        ),
+        "TIFF in JPEG 2000": written(
+            PHOTO, PHOTO, photometric="rgb", compression="jpeg2000",
+            compressionargs={"reversible": True, "level": 0},
+        ),
+        "TIFF in WebP": written(
+            PHOTO, PHOTO, photometric="rgb", compression="webp", compressionargs={"lossless": True}
+        ),
         "TIFF whose JPEG XL is garbage": from_tags(b"garbage" * 99, "", t259=50_002),
         "TIFF without any tag": file(b"II*\0\x08\0\0\0" + bytes(99), "", "x.tif"),
         "TIFF with 65535 tags": file(b"II*\0\x08\0\0\0\xff\xff" + bytes(99), "", "x.tif"),
