@@ -338,6 +338,12 @@ class TestCodecs:
         with pytest.raises(DataError, match=message):
             read_frame(path, None)
 
+    @pytest.mark.parametrize(("compression", "bits"), [(7, 1), (34712, 1), (4, 8)])
+    def test_bits_that_a_codec_does_not_make_are_refused(self, compression, bits, tmp_path):
+        path = laid(tmp_path, hostile.tiff(bytes(99), {258: bits, 259: compression}))
+        with pytest.raises(DataError, match=rf"x\.tif has {bits} bits a sample"):
+            read_frame(path, None)
+
     def test_packbits_that_go_on_beyond_their_rows(self, tmp_path):
         raw = RNG.integers(0, 256, 768, np.uint8).tobytes()
         data = imagecodecs.packbits_encode(raw) + imagecodecs.packbits_encode(bytes(100))

@@ -388,8 +388,9 @@ def refused_codec(path: Path, keyframe: Any) -> DataError:
 
 def _dtype_of(path: Path, keyframe: Any) -> np.dtype:
     bits, predictor = keyframe.bitspersample, int(keyframe.predictor)
-    if int(keyframe.compression) in IMAGES:
-        if keyframe.dtype is not None:
+    compression = int(keyframe.compression)
+    if compression in IMAGES:
+        if keyframe.dtype is not None and (bits == 1) == (compression in FAX):
             return np.dtype(keyframe.dtype)
     elif bits < 8:
         if predictor == 1 and 8 % bits == 0:
