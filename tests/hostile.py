@@ -1,4 +1,4 @@
-"""Hostile picture files, made here, and what the readers do with each.
+"""Hostile image files, made here, and what the readers do with each.
 
     python tests/hostile.py      prints a Markdown table: kind | outcome
 
@@ -25,6 +25,7 @@ from io import BytesIO
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import tifffile
 from PIL import Image, ImageCms
@@ -33,7 +34,7 @@ from unetkit.checks.statistics import look_at_pair
 from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import UnetkitError
-from unetkit.io.images import count_pictures, pixels_of, read_image, read_picture
+from unetkit.io.images import DecodedImage, ImageFile, pixels_of, read_image
 from unetkit.io.pixel_format import PixelFormat
 
 SECONDS = 10  # that a reader may take
@@ -188,7 +189,7 @@ PLAIN = {
     "WEBP": encode(PHOTO, "WEBP", lossless=True),
 }
 PIXELS = {"GIF": COLOURS[INDICES[..., 0]]}
-LOSS = 8  # of a smooth picture at JPEG quality 95
+LOSS = 8  # of a smooth image at JPEG quality 95
 
 
 def pixels_in(format: str) -> tuple[np.ndarray, int]:
@@ -219,7 +220,7 @@ def truncated() -> dict[str, Kind]:
 
 def strangers() -> dict[str, Kind]:
     """Files that are something else, and formats under another's name."""
-    no = "is not a picture"
+    no = "is not an image"
     kinds = {
         "empty file": file(b"", "is empty"),
         "one byte": file(b"\x89", no),
@@ -239,7 +240,7 @@ def strangers() -> dict[str, Kind]:
         "magic of WebP, then zeros": file(b"RIFF\0\x10\0\0WEBPVP8 " + bytes(4096), ""),
         "a byte before the magic": file(b"\n" + PLAIN["PNG"], no),
         "line ends of another system": file(PLAIN["PNG"].replace(b"\r\n", b"\n"), no),
-        "a picture with a tail": file(PLAIN["PNG"] + bytes(1000), PHOTO),
+        "an image with a tail": file(PLAIN["PNG"] + bytes(1000), PHOTO),
     }
     for format, name in zip(PLAIN, ("x.png", "x.jpg", "x.png", "x.tif", "x", "x.gif"), strict=True):
         pixels, tolerance = pixels_in(format)
@@ -385,11 +386,11 @@ def jpegs() -> dict[str, Kind]:
     def jpeg(content: bytes, expected: np.ndarray | str | None) -> Kind:
         return file(content, expected, "x.jpg", LOSS)
 
-    def with_exif(content: bytes, picture: np.ndarray = PHOTO) -> Kind:
-        return jpeg(encode(PHOTO, "JPEG", quality=95, subsampling=0, exif=content), picture)
+    def with_exif(content: bytes, image: np.ndarray = PHOTO) -> Kind:
+        return jpeg(encode(PHOTO, "JPEG", quality=95, subsampling=0, exif=content), image)
 
-    def oriented(value: int, picture: np.ndarray = PHOTO, number: int = 3) -> Kind:
-        return with_exif(exif_block(value, number), picture)
+    def oriented(value: int, image: np.ndarray = PHOTO, number: int = 3) -> Kind:
+        return with_exif(exif_block(value, number), image)
 
     def header(place: int, content: bytes) -> bytes:
         """The frame header holds length, precision, rows, columns, components."""
@@ -441,6 +442,20 @@ def jpegs() -> dict[str, Kind]:
         "JPEG without its tables": jpeg(plain.replace(b"\xff\xc4", b"\xff\xee"), PHOTO),
         "JPEG of one marker after another": jpeg(b"\xff\xd8" + b"\xff\xe1\0\2" * 100_000, ""),
     }  # fmt: skip
+
+
+def lying_jpeg_2000(width: int, height: int) -> bytes:
+    """A grey codestream whose header claims another size."""
+    data = imagecodecs.jpeg2k_encode(GREY[..., 0], codecformat="j2k")
+    start = data.index(b"\xff\x4f\xff\x51") + 8
+    return data[:start] + struct.pack(">LL", width, height) + data[start + 8 :]
+
+
+def lying_jpeg(width: int, height: int) -> bytes:
+    """A grey JPEG whose header claims another size."""
+    data = encode(GREY, "JPEG")
+    start = data.index(b"\xff\xc0") + 5
+    return data[:start] + struct.pack(">HH", height, width) + data[start + 4 :]
 
 
 def tiffs() -> dict[str, Kind]:
@@ -502,6 +517,26 @@ def tiffs() -> dict[str, Kind]:
         "TIFF whose LZW is garbage": from_tags(b"garbage" * 99, "", t259=5),
         "TIFF whose JPEG is garbage": from_tags(b"garbage" * 99, "", t259=7),
         "TIFF whose fax is garbage": from_tags(b"garbage" * 99, None, t259=4, t258=1),
+        "TIFF whose JPEG 2000 is garbage": from_tags(b"garbage" * 99, "", t259=34_712),
+        "TIFF whose WebP is garbage": from_tags(b"garbage" * 99, "", t259=50_001),
+        "TIFF whose PNG is garbage": from_tags(b"garbage" * 99, "", t259=34_933),
+        "TIFF whose LERC is garbage": from_tags(b"garbage" * 99, "", t259=34_887),
+        "TIFF whose JPEG 2000 claims 60000 x 60000": from_tags(
+            lying_jpeg_2000(60_000, 60_000), "not an image of 24x32 pixels", t259=34_712
+        ),
+        "TIFF whose JPEG claims 60000 x 60000": from_tags(
+            lying_jpeg(60_000, 60_000), "not an image of 24x32 pixels", t259=7
+        ),
+        "TIFF whose Zstandard unpacks to 64 MiB": from_tags(
+            imagecodecs.zstd_encode(bytes(1 << 26)), "", t259=50_000
+        ),
+        "TIFF in JPEG 2000": written(
+            PHOTO, PHOTO, photometric="rgb", compression="jpeg2000",
+            compressionargs={"reversible": True, "level": 0},
+        ),
+        "TIFF in WebP": written(
+            PHOTO, PHOTO, photometric="rgb", compression="webp", compressionargs={"lossless": True}
+        ),
         "TIFF whose JPEG XL is garbage": from_tags(b"garbage" * 99, "", t259=50_002),
         "TIFF without any tag": file(b"II*\0\x08\0\0\0" + bytes(99), "", "x.tif"),
         "TIFF with 65535 tags": file(b"II*\0\x08\0\0\0\xff\xff" + bytes(99), "", "x.tif"),
@@ -621,7 +656,7 @@ def names() -> dict[str, Kind]:
         "with a leading dash": "-rf.png",
         "of 250 bytes": "n" * 246 + ".png",
         "that is not UTF-8": os.fsdecode(b"\xff\xfe.png"),
-        "without an ending": "picture",
+        "without an ending": "image",
     }
     found = {f"name {what}": file(whole, PHOTO, name) for what, name in kinds.items()}
     for what in ("with a line break", "that is not UTF-8", "with quotes"):
@@ -649,7 +684,7 @@ def places() -> dict[str, Kind]:
         "absent file": Kind(lambda path: None, "does not exist"),
         "link to nothing": Kind(lambda path: path.symlink_to("nowhere.png"), "does not exist"),
         "links in a circle": Kind(circle, "cannot be opened"),
-        "link to a picture": Kind(linked, PHOTO),
+        "link to an image": Kind(linked, PHOTO),
         "folder": Kind(lambda path: path.mkdir(), no),
         "pipe": Kind(lambda path: os.mkfifo(path), no),
         "link to an endless device": Kind(lambda path: path.symlink_to("/dev/zero"), no),
@@ -682,9 +717,9 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
     Image.fromarray(PHOTO).save(partner)
     kind.write(path)
     readers: dict[str, Callable[[], object]] = {
-        "picture": lambda: compare(kind, path),
-        "first page": lambda: pixels_of(read_picture(path, 0), str(path)),
-        "count": lambda: count_pictures(path),
+        "image": lambda: compare(kind, path),
+        "first page": lambda: pixels_of(read_file(path, 0), str(path)),
+        "count": lambda: count_images(path),
         "colour": lambda: check_image(read_image(path, PixelFormat(3)), 3),
         "grey of 16 bits": lambda: check_image(
             read_image(path, PixelFormat(1, "uint16", (0.0,), (65535.0,))), 1
@@ -695,6 +730,18 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
         "mask of a pair": lambda: look_at_pair(Pair("x", partner, path)).problem,
     }
     return {name: attempt(reader, path) for name, reader in readers.items()}
+
+
+def read_file(path: Path, page: int | None = None, channel_axis: str = "auto") -> DecodedImage:
+    """Opens a file, and decodes an image of it."""
+    with ImageFile(path, channel_axis) as opened:
+        return opened.read(page)
+
+
+def count_images(path: Path, channel_axis: str = "auto") -> int:
+    """Opens a file, and counts its images."""
+    with ImageFile(path, channel_axis) as opened:
+        return opened.count
 
 
 def attempt(reader: Callable[[], object], path: Path) -> str:
@@ -716,10 +763,10 @@ def attempt(reader: Callable[[], object], path: Path) -> str:
 
 
 def compare(kind: Kind, path: Path) -> None:
-    picture = read_picture(path)
-    pixels = pixels_of(picture, str(path))
-    if picture.palette is not None and isinstance(kind.expected, np.ndarray):
-        assert (picture.bands == INDICES).all(), "other indices"
+    image = read_file(path)
+    pixels = pixels_of(image, str(path))
+    if image.palette is not None and isinstance(kind.expected, np.ndarray):
+        assert (image.bands == INDICES).all(), "other indices"
     if isinstance(kind.expected, np.ndarray):
         assert pixels.dtype == kind.expected.dtype, f"{pixels.dtype} pixels"
         assert pixels.shape == kind.expected.shape, f"shape {pixels.shape}"
@@ -753,7 +800,7 @@ def examine_all(report: Path) -> None:
 
     signal.signal(signal.SIGALRM, ring)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    # The command line leaves it out as well; the readers refuse such pictures by themselves.
+    # The command line leaves it out as well; the readers refuse such images by themselves.
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     outcomes: dict[str, dict[str, str]] = {}
     with tempfile.TemporaryFile() as noise:
@@ -781,7 +828,7 @@ def main() -> None:
         outcomes = json.loads(report.read_text())
     lines = [f"| kind ({len(KINDS)}) | outcome |", "| --- | --- |"]
     for name in KINDS:
-        outcome = " ".join(outcomes[name]["picture"].split()).replace("|", " ")
+        outcome = " ".join(outcomes[name]["image"].split()).replace("|", " ")
         reason = outcome[outcome.rfind("inside/") :] if outcome != "read" else ""
         lines.append(f"| {name} | {outcome.split(':')[0]} {reason:.90} |")
     sys.stdout.write("\n".join(lines) + "\n")

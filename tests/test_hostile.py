@@ -14,17 +14,18 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests import hostile
-from tests.hostile import KINDS, PHOTO, PLAIN
+from tests.hostile import KINDS, PHOTO, PLAIN, count_images, read_file
 from unetkit.checks.statistics import MOST_REGIONS, MOST_VALUES, look_at, look_at_pair
 from unetkit.data.dataset import Pair, Sources, find_dataset
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError, UnetkitError
-from unetkit.io.images import count_pictures, read_image, read_picture
+from unetkit.io.images import ImageFile, read_image
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.io.tiff import pages
+from unetkit.io.tiff import planes, segments
+from unetkit.io.tiff import reader as tiff_reader
 
 READERS = {
-    "picture", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
+    "image", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
     "image of a pair", "mask of a pair",
 }  # fmt: skip
 FUZZING = settings(derandomize=True, deadline=None, max_examples=120)
@@ -59,13 +60,13 @@ class TestCorpus:
         "name", [name for name, kind in KINDS.items() if isinstance(kind.expected, np.ndarray)]
     )
     def test_what_can_be_read_is_read_right(self, name, outcomes):
-        assert outcomes[name]["picture"] == "read"
+        assert outcomes[name]["image"] == "read"
 
     @pytest.mark.parametrize(
         "name", [name for name, kind in KINDS.items() if isinstance(kind.expected, str)]
     )
     def test_what_cannot_be_read_is_refused_with_the_reason(self, name, outcomes):
-        said = outcomes[name]["picture"]
+        said = outcomes[name]["image"]
         assert said.startswith("refused: ")
         assert KINDS[name].expected in said
         # What is wrong; what is accepted; what to do.
@@ -128,7 +129,7 @@ class TestFolders:
         assert [pair.name for pair in found.pairs] == ["0", "1", "2"]
         assert [p.files[0].name for p in found.problems] == ["self.png"]
 
-    def test_links_to_nothing_and_folders_that_are_named_like_pictures(self, tmp_path):
+    def test_links_to_nothing_and_folders_that_are_named_like_images(self, tmp_path):
         write_pairs(tmp_path)
         (tmp_path / "images" / "0.png").unlink()
         (tmp_path / "images" / "0.png").symlink_to("nowhere")
@@ -171,10 +172,18 @@ class TestFolders:
             assert f"{pair.mask} does not exist" in look.problem
 
     @pytest.mark.parametrize("format", PLAIN)
-    def test_a_file_that_vanishes_while_it_is_read(self, format, tmp_path, monkeypatch):
-        monkeypatch.setattr("unetkit.io.images.sniff", lambda path: format)
-        with pytest.raises(DataNotFoundError, match=r"x\.png does not exist any more"):
-            read_picture(tmp_path / "x.png")
+    def test_an_open_file_is_read_whole_although_it_was_removed(self, format, tmp_path):
+        path = tmp_path / "x.png"
+        path.write_bytes(PLAIN[format])
+        whole = read_file(path)
+        with ImageFile(path) as file:
+            path.unlink()
+            assert np.array_equal(file.read().bands, whole.bands)
+
+    def test_a_file_that_vanishes_before_it_is_opened(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("unetkit.io.images.require_file", lambda path: None)
+        with pytest.raises(DataNotFoundError, match=r"x\.png does not exist"):
+            read_file(tmp_path / "x.png")
 
     def test_a_file_that_may_not_be_read(self, tmp_path, monkeypatch):
         path = tmp_path / "x.png"
@@ -185,9 +194,9 @@ class TestFolders:
 
         monkeypatch.setattr("builtins.open", refuse)
         with pytest.raises(DataError, match=r"x\.png cannot be opened \(Permission denied\)"):
-            read_picture(path)
+            read_file(path)
         problem = look_at_pair(Pair("x", path, path)).problem
-        assert problem.startswith(f"{path} cannot be read (Permission denied)")
+        assert problem.startswith(f"{path} cannot be opened (Permission denied)")
 
 
 GOOD = PLAIN | {
@@ -217,8 +226,9 @@ GOOD = PLAIN | {
 def small_limits():
     """Smaller limits, so that a number that has grown by chance is no long wait."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pages, "MAX_PIXELS", 1 << 20)
-        patch.setattr(pages, "MAX_BYTES", 1 << 24)
+        patch.setattr(tiff_reader, "MAX_PIXELS", 1 << 20)
+        for module in (tiff_reader, planes, segments):
+            patch.setattr(module, "MAX_BYTES", 1 << 24)
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 1 << 19)
         yield
 
@@ -248,7 +258,7 @@ def damage(draw, data):
 @pytest.mark.usefixtures("small_limits")
 class TestFuzzing:
     @pytest.mark.parametrize("format", GOOD)
-    def test_damage_leads_to_a_picture_or_a_refusal(self, format, tmp_path_factory):
+    def test_damage_leads_to_an_image_or_a_refusal(self, format, tmp_path_factory):
         path = tmp_path_factory.mktemp("fuzz") / "x"
 
         @FUZZING
@@ -256,9 +266,9 @@ class TestFuzzing:
         def check(data):
             path.write_bytes(data)
             for reader in (
-                lambda: read_picture(path),
-                lambda: read_picture(path, 0),
-                lambda: count_pictures(path),
+                lambda: read_file(path),
+                lambda: read_file(path, 0),
+                lambda: count_images(path),
                 lambda: read_image(path, PixelFormat(1)),
                 lambda: read_image(path, PixelFormat(3, channel_axis="first")),
                 lambda: read_raw_mask(path),
@@ -266,7 +276,7 @@ class TestFuzzing:
                 try:
                     reader()
                 except UnetkitError as error:
-                    assert str(path) in str(error)  # noqa: PT017 - a picture is as good
+                    assert str(path) in str(error)  # noqa: PT017 - an image is as good
 
         check()
 
@@ -274,14 +284,14 @@ class TestFuzzing:
     def test_a_damaged_png_is_never_read_wrong(self, format, tmp_path_factory):
         path = tmp_path_factory.mktemp("fuzz") / "x"
         path.write_bytes(GOOD[format])
-        whole = read_picture(path).bands
+        whole = read_file(path).bands
 
         @FUZZING
         @given(damage(GOOD[format]))
         def check(data):
             path.write_bytes(data)
             try:
-                found = read_picture(path).bands
+                found = read_file(path).bands
             except UnetkitError:
                 return
             assert np.array_equal(found, whole)
@@ -294,6 +304,6 @@ class TestFuzzing:
         path = tmp_path_factory.getbasetemp() / "noise"
         path.write_bytes(PLAIN[format][:kept] + noise)
         try:
-            assert read_picture(path).bands.size
+            assert read_file(path).bands.size
         except UnetkitError as error:
-            assert str(path) in str(error)  # noqa: PT017 - a picture is as good
+            assert str(path) in str(error)  # noqa: PT017 - an image is as good

@@ -263,7 +263,7 @@ def test_a_file_that_is_no_picture_is_a_problem(tmp_path, which):
     pair = pair_of(tmp_path)
     getattr(pair, which).write_text("not a picture")
     found = look_at_pair(pair)
-    assert "is not a picture that can be read" in found.problem
+    assert "is not an image that can be read" in found.problem
     assert not found.is_mismatched
     assert found.image_sha256
 
@@ -281,7 +281,7 @@ def test_a_picture_beyond_memory_is_a_problem(tmp_path, monkeypatch):
     def refuse(*_):
         raise MemoryError
 
-    monkeypatch.setattr(statistics, "read_picture", refuse)
+    monkeypatch.setattr(statistics.ImageFile, "read", refuse)
     assert "does not fit into memory" in look_at_pair(pair_of(tmp_path)).problem
 
 

@@ -52,7 +52,7 @@ class TestJson:
         result = predict(
             tmp_path / "a.png", "--model", grey_model, "--out", tmp_path / "out", "--json", code=1
         )
-        assert "a.png is not a picture" in json.loads(result.stdout)["error"]
+        assert "a.png is not an image" in json.loads(result.stdout)["error"]
         assert "unetkit: error:" in result.stderr
 
 
@@ -107,7 +107,7 @@ class TestWatch:
         assert [os.path.basename(line["image"]) for line in lines] == [
             "a.png", "b.png", "broken.png", "late.png",
         ]  # fmt: skip
-        assert "is not a picture" in lines[2]["error"]
+        assert "is not an image" in lines[2]["error"]
 
     def wait_for(self, path):
         deadline = time.monotonic() + 60

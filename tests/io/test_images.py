@@ -1,4 +1,4 @@
-"""Pictures come back number for number, upright and opaque, or are refused with a reason."""
+"""Images come back number for number, upright and opaque, or are refused with a reason."""
 
 import numpy as np
 import pytest
@@ -9,19 +9,17 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageOps
 
 from tests import hostile
-from tests.hostile import DEEP, GREY, PHOTO, PLAIN
+from tests.hostile import DEEP, GREY, PHOTO, PLAIN, count_images, read_file
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io import images
 from unetkit.io.images import (
     IMAGE_SUFFIXES,
     SUFFIXES_OF,
-    Picture,
-    count_pictures,
+    DecodedImage,
+    ImageFile,
     pixels_of,
     read_image,
-    read_picture,
     require_file,
-    sniff,
 )
 from unetkit.io.pixel_format import PixelFormat
 
@@ -35,15 +33,22 @@ def lay(folder, content, name="x.png"):
     return folder / name
 
 
+def format_of(path):
+    with ImageFile(path) as file:
+        return file.format
+
+
 def made(bands, **options):
-    """A picture in memory."""
-    return Picture(np.asarray(bands), options.pop("palette", None), None, "PNG", 1, 1, **options)
+    """An image in memory."""
+    return DecodedImage(
+        np.asarray(bands), options.pop("palette", None), None, "PNG", 1, 1, **options
+    )
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """A path for the files of tests that write many."""
-    return tmp_path_factory.mktemp("pictures") / "x"
+    return tmp_path_factory.mktemp("images") / "x"
 
 
 class TestRoundTrips:
@@ -62,9 +67,9 @@ class TestRoundTrips:
             compression=data.draw(st.sampled_from((None, "zlib"))),
             byteorder=data.draw(st.sampled_from("<>")),
         )
-        picture = read_picture(place)
-        assert picture.bands.dtype == array.dtype
-        assert np.array_equal(picture.bands, array)
+        image = read_file(place)
+        assert image.bands.dtype == array.dtype
+        assert np.array_equal(image.bands, array)
         assert np.array_equal(read_image(place, PixelFormat(channels, str(array.dtype))), array)
 
     @STEADY
@@ -73,12 +78,12 @@ class TestRoundTrips:
         shape = data.draw(st.tuples(SIDES, SIDES))
         array = data.draw(arrays.arrays(dtype, (*shape, channels)))
         place.write_bytes(hostile.opencv_bytes(array, ".png"))
-        picture = read_picture(place)
-        assert picture.bands.dtype == dtype
-        assert np.array_equal(picture.bands, array[..., :3])
-        assert (picture.alpha is None) == (channels != 4)
+        image = read_file(place)
+        assert image.bands.dtype == dtype
+        assert np.array_equal(image.bands, array[..., :3])
+        assert (image.alpha is None) == (channels != 4)
         if channels == 4:
-            assert np.array_equal(picture.alpha, array[..., 3])
+            assert np.array_equal(image.alpha, array[..., 3])
 
     @pytest.mark.parametrize("format", ["BMP", "GIF", "PNG", "TIFF", "WEBP"])
     @pytest.mark.parametrize("channels", [1, 3])
@@ -95,12 +100,12 @@ class TestOrientation:
     @given(arrays.arrays(np.uint8, st.tuples(SIDES, SIDES, st.just(3))), st.sampled_from(UPRIGHT))
     def test_it_is_what_pillow_makes_of_it(self, place, array, orientation):
         place.write_bytes(hostile.encode(array, "PNG", exif=hostile.exif_block(orientation)[6:]))
-        picture = read_picture(place)
+        image = read_file(place)
         with Image.open(place) as plain:
             expected = np.asarray(ImageOps.exif_transpose(plain))
-        assert picture.orientation == orientation
-        assert picture.size == expected.shape[:2]
-        assert np.array_equal(picture.bands, expected)
+        assert image.orientation == orientation
+        assert image.size == expected.shape[:2]
+        assert np.array_equal(image.bands, expected)
 
     @pytest.mark.parametrize("orientation", UPRIGHT)
     @pytest.mark.parametrize("format", ["JPEG", "WEBP", "TIFF"])
@@ -110,21 +115,21 @@ class TestOrientation:
         path = lay(tmp_path, hostile.encode(PHOTO, format, exif=exif, lossless=True))
         with Image.open(path) as plain:
             expected = np.asarray(ImageOps.exif_transpose(plain))
-        assert np.array_equal(read_picture(path).bands, expected)
+        assert np.array_equal(read_file(path).bands, expected)
 
     def test_16_bits_and_opacity_turn_along(self, tmp_path):
         array = np.concatenate([DEEP, DEEP[..., :1] // 2], 2)
         rows = hostile.rows_of(array.astype(">u2"))
         exif = hostile.chunk(b"eXIf", hostile.exif_block(6)[6:])
-        picture = read_picture(lay(tmp_path, hostile.png(rows, bits=16, colour=6, extra=exif)))
+        image = read_file(lay(tmp_path, hostile.png(rows, bits=16, colour=6, extra=exif)))
         turned = np.rot90(array, -1)  # clockwise
-        assert np.array_equal(picture.bands, turned[..., :3])
-        assert np.array_equal(picture.alpha, turned[..., 3])
+        assert np.array_equal(image.bands, turned[..., :3])
+        assert np.array_equal(image.alpha, turned[..., 3])
 
     def test_a_palette_turns_along(self, tmp_path):
         exif = hostile.exif_block(3)[6:]
         path = lay(tmp_path, hostile.encode(hostile.palette_image(), "PNG", exif=exif))
-        assert np.array_equal(read_picture(path).bands, hostile.INDICES[::-1, ::-1])
+        assert np.array_equal(read_file(path).bands, hostile.INDICES[::-1, ::-1])
 
 
 class TestPixels:
@@ -144,29 +149,27 @@ class TestPixels:
 
     def test_a_palette_is_replaced_by_its_colours(self):
         palette = np.array([[1, 2, 3], [4, 5, 6]], np.uint8)
-        picture = made(np.array([[[1], [0]]], np.uint8), palette=palette)
-        assert pixels_of(picture, "x.png").tolist() == [[[4, 5, 6], [1, 2, 3]]]
+        image = made(np.array([[[1], [0]]], np.uint8), palette=palette)
+        assert pixels_of(image, "x.png").tolist() == [[[4, 5, 6], [1, 2, 3]]]
 
     def test_a_palette_of_greys_is_grey(self):
         palette = np.array([[9, 9, 9], [7, 7, 7]], np.uint8)
-        picture = made(np.array([[[1], [0]]], np.uint8), palette=palette)
-        assert pixels_of(picture, "x.png").tolist() == [[[7], [9]]]
+        image = made(np.array([[[1], [0]]], np.uint8), palette=palette)
+        assert pixels_of(image, "x.png").tolist() == [[[7], [9]]]
 
     @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])
     def test_numbers_that_are_not_finite_are_refused_with_their_place(self, value):
         bands = np.zeros((4, 5, 2))
         bands[2, 3, 1] = bands[3, 0, 0] = value
         message = (
-            r"x\.tif has a pixel that is no finite number \(at row 2, column 3\); accepted are "
-            "finite numbers; fill such pixels before"
+            r"x\.tif has a pixel that is not a finite number \(at row 2, column 3\); accepted are "
+            "finite numbers; replace such pixels"
         )
         with pytest.raises(DataError, match=message):
             pixels_of(made(bands), "x.tif")
 
     def test_complex_numbers_are_refused(self):
-        message = (
-            r"x\.tif has complex64 pixels; accepted are whole numbers and fractions; convert it"
-        )
+        message = r"x\.tif has complex64 pixels; accepted are integers and floats; convert it"
         with pytest.raises(DataError, match=message):
             pixels_of(made(np.zeros((1, 1, 1), np.complex64)), "x.tif")
 
@@ -181,7 +184,7 @@ class TestImages:
         array = np.concatenate([PHOTO, hostile.OPACITY], 2)
         path = lay(tmp_path, hostile.encode(array, "PNG"))
         assert np.array_equal(read_image(path, PixelFormat(3)), PHOTO)
-        assert np.array_equal(read_picture(path).alpha, hostile.OPACITY[..., 0])
+        assert np.array_equal(read_file(path).alpha, hostile.OPACITY[..., 0])
 
     @pytest.mark.parametrize("mode", ["CMYK", "YCbCr"])
     def test_other_colour_spaces_become_red_green_and_blue(self, mode, tmp_path):
@@ -227,14 +230,14 @@ class TestLoss:
     )
     def test_it_is_known_from_the_file(self, format, options, lossy, tmp_path):
         path = lay(tmp_path, hostile.encode(PHOTO, format, **options))
-        assert read_picture(path).is_lossy is lossy
+        assert read_file(path).is_lossy is lossy
 
     @pytest.mark.parametrize("lossless", [True, False])
     def test_frames_of_an_animation_have_compressions_of_their_own(self, lossless, tmp_path):
         options = {"save_all": True, "append_images": [Image.fromarray(PHOTO // 2)]}
         options |= {"lossless": lossless, "icc_profile": bytes(501)}
         path = lay(tmp_path, hostile.encode(PHOTO, "WEBP", **options))
-        assert read_picture(path, 1).is_lossy is not lossless
+        assert read_file(path, 1).is_lossy is not lossless
 
 
 class TestFrames:
@@ -245,73 +248,73 @@ class TestFrames:
 
     @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP", "TIFF"])
     def test_they_are_counted(self, format, tmp_path):
-        assert count_pictures(self.animation(tmp_path, format)) == 3
+        assert count_images(self.animation(tmp_path, format)) == 3
 
     @pytest.mark.parametrize("format", PLAIN)
     def test_most_files_hold_one(self, format, tmp_path):
-        assert count_pictures(lay(tmp_path, PLAIN[format])) == 1
+        assert count_images(lay(tmp_path, PLAIN[format])) == 1
 
-    def test_a_preview_is_no_picture(self, tmp_path):
+    def test_a_preview_is_no_image(self, tmp_path):
         path = self.animation(tmp_path, "MPO")
-        assert count_pictures(path) == 1
-        assert read_picture(path).frames == 1
+        assert count_images(path) == 1
+        assert read_file(path).frames == 1
 
     @pytest.mark.parametrize("format", ["PNG", "WEBP", "TIFF"])
     def test_one_is_chosen_by_its_number(self, format, tmp_path):
         path = self.animation(tmp_path, format)
-        picture = read_picture(path, 2)
-        assert np.array_equal(picture.bands, PHOTO // 3)
-        assert picture.frames == 3
+        image = read_file(path, 2)
+        assert np.array_equal(image.bands, PHOTO // 3)
+        assert image.frames == 3
 
     @pytest.mark.parametrize("format", ["GIF", "PNG", "WEBP"])
-    def test_an_animation_is_no_picture(self, format, tmp_path):
+    def test_an_animation_is_no_image(self, format, tmp_path):
         message = (
-            r"x\.png is animated, with 3 frames; accepted as one picture is one frame; save the "
+            r"x\.png is animated, with 3 frames; accepted as one image is one frame; save the "
             "frame that is meant"
         )
         with pytest.raises(DataError, match=message):
-            read_picture(self.animation(tmp_path, format))
+            read_file(self.animation(tmp_path, format))
 
     @pytest.mark.parametrize("page", [-1, 3])
     def test_a_frame_that_is_not_there(self, page, tmp_path):
         path = self.animation(tmp_path, "GIF")
-        with pytest.raises(DataError, match=rf"no frame {page}; accepted are 0 to 2; correct it"):
-            read_picture(path, page)
+        with pytest.raises(DataError, match=rf"no frame {page}; accepted are 0 to 2"):
+            read_file(path, page)
 
     def test_too_many(self, tmp_path, monkeypatch):
         monkeypatch.setattr(images, "MAX_FRAMES", 2)
-        message = r"x\.png has 3 frames; accepted are up to 2; part the file"
+        message = r"x\.png has 3 frames; accepted are up to 2; split the file"
         with pytest.raises(DataError, match=message):
-            read_picture(self.animation(tmp_path, "GIF"), 0)
+            read_file(self.animation(tmp_path, "GIF"), 0)
 
 
 class TestSniffing:
     @pytest.mark.parametrize("format", PLAIN)
     def test_the_first_bytes_decide(self, format, tmp_path):
-        assert sniff(lay(tmp_path, PLAIN[format], "x.txt")) == format
+        assert format_of(lay(tmp_path, PLAIN[format], "x.txt")) == format
 
     @pytest.mark.parametrize("start", [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"])
     def test_every_order_and_size_of_tiff(self, start, tmp_path):
-        assert sniff(lay(tmp_path, start)) == "TIFF"
+        assert format_of(lay(tmp_path, start)) == "TIFF"
 
     def test_every_ending_belongs_to_a_format(self):
         assert {*IMAGE_SUFFIXES} == {end for ends in SUFFIXES_OF.values() for end in ends}
         assert {*SUFFIXES_OF} == {*PLAIN}
 
     @pytest.mark.parametrize(
-        ("content", "what"), [(b"", "is empty"), (b"RIFF\0\0\0\0WAVE", "is not a picture")]
+        ("content", "what"), [(b"", "is empty"), (b"RIFF\0\0\0\0WAVE", "is not an image")]
     )
     def test_anything_else_is_refused_with_the_formats(self, content, what, tmp_path):
         message = (
             rf"x\.png {what}.*; accepted are JPEG, PNG, TIFF, GIF, BMP, WEBP; replace or remove it"
         )
         with pytest.raises(DataError, match=message):
-            sniff(lay(tmp_path, content))
+            format_of(lay(tmp_path, content))
 
     def test_a_file_that_is_not_there(self, tmp_path):
-        message = r"picture .*x\.png does not exist; accepted is an image file; check the path"
+        message = r"image .*x\.png does not exist; accepted is an image file; check the path"
         with pytest.raises(DataNotFoundError, match=message):
-            sniff(tmp_path / "x.png")
+            format_of(tmp_path / "x.png")
 
     def test_a_folder_is_no_file(self, tmp_path):
         with pytest.raises(
@@ -325,15 +328,15 @@ class TestSniffing:
             "its permissions, or remove it"
         )
         with pytest.raises(DataError, match=message):
-            sniff(tmp_path / ("n" * 300))
+            format_of(tmp_path / ("n" * 300))
         with pytest.raises(DataError, match=r"cannot be opened \(embedded null byte\)"):
-            sniff(tmp_path / "a\0b")
+            format_of(tmp_path / "a\0b")
 
 
 class TestDamage:
     def refused(self, path, message):
         with pytest.raises(DataError, match=message):
-            read_picture(path)
+            read_file(path)
 
     @pytest.mark.parametrize("place", range(33, 2000, 197))
     def test_one_bit_of_a_png(self, place, tmp_path):
@@ -348,7 +351,7 @@ class TestDamage:
         self.refused(
             lay(tmp_path, PLAIN["PNG"][:-4]),
             rf"x\.png cannot be read whole \({size - 4} bytes, {size} needed\); accepted are "
-            "undamaged pictures; replace or remove it",
+            "undamaged images; replace or remove it",
         )
 
     def test_a_png_without_a_header(self, tmp_path):
@@ -371,17 +374,17 @@ class TestDamage:
             "2, a colour for each; replace it",
         )
 
-    def test_a_picture_that_pillow_does_not_know(self, tmp_path):
+    def test_an_image_that_pillow_does_not_know(self, tmp_path):
         self.refused(
             lay(tmp_path, b"GIF89a"),
-            r"x\.png is not a picture that can be read; accepted are JPEG, PNG, .*; replace or",
+            r"x\.png is not an image that can be read; accepted are JPEG, PNG, .*; replace or",
         )
 
     def test_more_pixels_than_fit(self, tmp_path):
         self.refused(
             lay(tmp_path, hostile.png(b"", 60_000, 60_000)),
             r"x\.png is too large \(Image size \(3600000000 pixels\) exceeds .*\); accepted are "
-            "pictures of up to 178,956,970 pixels; cut it into parts",
+            "images of up to 178,956,970 pixels; cut it into pieces",
         )
 
     def test_memory_that_is_not_there(self, tmp_path, monkeypatch):
@@ -391,7 +394,7 @@ class TestDamage:
         monkeypatch.setattr(images, "turn", fail)
         self.refused(
             lay(tmp_path, PLAIN["PNG"]),
-            r"x\.png does not fit into memory; accepted are smaller pictures; cut it into parts",
+            r"x\.png does not fit into memory; accepted are smaller images; cut it into pieces",
         )
 
     def test_an_error_without_words(self, tmp_path, monkeypatch):

@@ -75,8 +75,8 @@ class TestWriting:
             assert level.dtype == array.dtype
             assert np.array_equal(pixels.reshape(expected.shape), expected)
             expected = halve(expected, nearest)
-        (picture,) = open_zarr(path)
-        assert np.array_equal(picture.read(slice(0, height), slice(0, width)), array)
+        (image,) = open_zarr(path)
+        assert np.array_equal(image.read(slice(0, height), slice(0, width)), array)
 
     def test_chunks_are_tiles_of_a_channel(self, tmp_path):
         write(tmp_path / "x.zarr", numbers((50, 60, 3)))
@@ -196,7 +196,7 @@ class TestRefusals:
             write(tmp_path / "x.zarr", numbers((3, 4, 1)))
         assert not list(tmp_path.iterdir())
 
-    def test_what_is_no_picture(self, tmp_path):
+    def test_what_is_no_image(self, tmp_path):
         with pytest.raises(SizeError, match="has the shape"):
             write(tmp_path / "x.zarr", np.zeros((3, 4), np.uint8))
         with pytest.raises(ConfigError, match="has int64 pixels"):
@@ -236,7 +236,7 @@ class TestRefusals:
         (tmp_path / "folder" / "thesis.txt").write_text("important")
         (tmp_path / "link").symlink_to(tmp_path / "folder")
         for name in ("folder", "link", "folder/thesis.txt"):
-            with pytest.raises(OutputExistsError, match="exists and is no Zarr folder; accepted"):
+            with pytest.raises(OutputExistsError, match="exists and is not a Zarr folder; only"):
                 write(tmp_path / name, numbers((7, 6, 1)), overwrite=True)
         assert (tmp_path / "folder" / "thesis.txt").read_text() == "important"
 

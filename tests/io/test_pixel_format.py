@@ -23,7 +23,7 @@ TWO = PixelFormat(2, "float32", (0.0, -1.0), (1.0, 3.0))
 
 
 def pixel(*values, dtype="uint8"):
-    """A picture of one pixel."""
+    """An image of one pixel."""
     return np.array([[values]], dtype)
 
 
@@ -31,21 +31,20 @@ class TestFormat:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"channels": 0}, "channels is 0; accepted are 1 to 256; correct it"),
-            ({"channels": 257}, "channels is 257; accepted are 1 to 256; correct it"),
+            ({"channels": 0}, "channels is 0; accepted are 1 to 256"),
+            ({"channels": 257}, "channels is 257; accepted are 1 to 256"),
             (
                 {"dtype": "int8"},
-                "dtype is 'int8'; accepted are 'uint8', 'uint16', 'float32'; choose one of them",
+                "dtype is 'int8'; accepted are 'uint8', 'uint16', 'float32'",
             ),
             (
                 {"channel_axis": "middle"},
-                "channel_axis is 'middle'; accepted are 'auto', 'first', 'last'; choose one of "
-                "them",
+                "channel_axis is 'middle'; accepted are 'auto', 'first', 'last'",
             ),
             (
                 {"low": (0.0, 1.0)},
                 r"low is \[0.0, 1.0\] and high \[255.0\]; accepted is one number, or one for each "
-                "of 3 channels, low below high; correct them",
+                "of 3 channels, low below high",
             ),
             ({"low": (255.0,)}, r"low is \[255.0\] and high \[255.0\]"),
             ({"low": (0.0, 9.0, 0.0), "high": (1.0, 9.0, 1.0)}, "low below high"),
@@ -100,10 +99,10 @@ class TestFormat:
         assert TWO.scaled(pixel(0.5, 1, dtype="float32")).tolist() == [[[127.5, 127.5]]]
 
     @given(arrays.arrays(np.uint16, (2, 3, 4, 1)))
-    def test_a_pixel_never_depends_on_the_others_of_its_picture(self, pictures):
-        together = DEEP.scaled(pictures.reshape(-1, 4, 1)).reshape(pictures.shape)
-        for picture, expected in zip(pictures, together, strict=True):
-            assert (DEEP.scaled(picture) == expected).all()
+    def test_a_pixel_never_depends_on_the_others_of_its_image(self, images):
+        together = DEEP.scaled(images.reshape(-1, 4, 1)).reshape(images.shape)
+        for image, expected in zip(images, together, strict=True):
+            assert (DEEP.scaled(image) == expected).all()
 
     @given(arrays.arrays(np.float32, (5, 2), elements=st.floats(-(2.0**99), 2.0**99, width=32)))
     def test_scaled_pixels_stay_on_the_scale(self, values):
@@ -134,8 +133,8 @@ class TestPhoto:
 
 class TestAccept:
     def test_what_fits_is_returned_as_it_is(self):
-        picture = pixel(1, 2, 3)
-        assert PixelFormat().accept(picture, "x.png") is picture
+        image = pixel(1, 2, 3)
+        assert PixelFormat().accept(image, "x.png") is image
 
     def test_grey_becomes_colour(self):
         assert PixelFormat(3).accept(pixel(9), "x.png").tolist() == [[[9, 9, 9]]]
@@ -163,8 +162,9 @@ class TestAccept:
     @pytest.mark.parametrize(("have", "want"), [(2, 3), (4, 3), (3, 4), (1, 2), (5, 1)])
     def test_other_channels_are_refused(self, have, want):
         message = (
-            rf"x\.tif has {have} channels; accepted are {want}, as in the other pictures of the "
-            "set or the model; convert it, or say with --channel-axis where its channels are"
+            rf"x\.tif has {have} channels; accepted are {want}, as in the other images of the "
+            "data set or the model; convert it, or name the axis of its channels with "
+            "--channel-axis"
         )
         with pytest.raises(DataError, match=message):
             PixelFormat(want).accept(pixel(*range(have)), "x.tif")
@@ -204,7 +204,7 @@ class TestChoice:
         assert choose_format([(1, "uint8")], samples) == PixelFormat(1)
 
     def test_16_bits_take_the_levels_of_the_whole_set(self):
-        # 0 to 1000 in two pictures: 0.1 % of 1000 steps are 1, so levels are 1 and 999, and are
+        # 0 to 1000 in two images: 0.1 % of 1000 steps are 1, so levels are 1 and 999, and are
         # widened by a tenth of their distance: 99.8.
         values = np.arange(1001, dtype=np.uint16)[:, None]
         found = choose_format([(1, "uint16")] * 2, [values[:300], values[300:]], "first")
@@ -212,7 +212,7 @@ class TestChoice:
         assert found.high == pytest.approx((1098.8,))
         assert (found.channels, found.dtype, found.channel_axis) == (1, "uint16", "first")
 
-    def test_the_order_of_pictures_does_not_matter(self):
+    def test_the_order_of_images_does_not_matter(self):
         rng = np.random.default_rng(0)
         samples = [rng.integers(0, high, (99, 2), np.uint16) for high in (9, 900, 60_000)]
         kinds = [(2, "uint16")] * 3
@@ -254,20 +254,20 @@ class TestChoice:
 
     def test_channels_in_common_are_asked_for(self):
         message = (
-            r"pictures have 1, 2, 3 channels; accepted is one number for all \(grey and colour go "
-            r"together\); part them, or say with --channel-axis where their channels are"
+            r"images have 1, 2, 3 channels; accepted is one number for all \(grey and colour can "
+            r"be mixed\); separate them, or name the axis of their channels with --channel-axis"
         )
         with pytest.raises(DataError, match=message):
             choose_format([(1, "uint8"), (3, "uint8"), (2, "uint8")], [])
 
-    def test_a_picture_of_the_rarest_kind_is_named(self):
+    def test_an_image_of_the_rarest_kind_is_named(self):
         files = [Path("a.png"), Path("b.png"), Path("c.tif")]
         with pytest.raises(DataError, match=r"have 2, 3 channels \(1 of 3 2, c\.tif first\); acc"):
             choose_format([(3, "uint8")] * 2 + [(2, "uint8")], [], files=files)
         with pytest.raises(DataError, match=r"uint8 pixels \(1 of 3 float32, c\.tif first\); acc"):
             choose_format([(3, "uint8")] * 2 + [(3, "float32")], [], files=files)
 
-    def test_a_few_pictures_that_do_not_fit_are_odd(self):
+    def test_a_few_images_that_do_not_fit_are_odd(self):
         usual = [(3, "uint8")] * 19
         assert odd_images([*usual, (1, "uint16")]) == {}
         assert odd_images([*usual, (5, "uint8")]) == {19: "5 channels, and most others 3"}
@@ -275,10 +275,10 @@ class TestChoice:
         assert odd_images([*usual[:9], (5, "uint8")]) == {}  # a tenth are not few
 
     @pytest.mark.parametrize("other", ["uint8", "uint16"])
-    def test_fractions_and_whole_numbers_do_not_mix(self, other):
+    def test_floats_and_integers_are_not_mixed(self, other):
         message = (
-            f"pictures have float32, {other} pixels; accepted are whole numbers or fractions, not "
-            "both; convert some"
+            f"images have float32, {other} pixels; accepted are integers or floats, not both; "
+            "convert some"
         )
         with pytest.raises(DataError, match=message):
             choose_format([(1, other), (1, "float32")], [])

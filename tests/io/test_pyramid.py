@@ -1,4 +1,4 @@
-"""The tiles of a picture and its overviews, from one go through it."""
+"""The tiles of an image and its overviews, from one go through it."""
 
 import tracemalloc
 from functools import partial
@@ -16,8 +16,8 @@ from unetkit.io.pyramid import (
     as_json,
     halve,
     level_sizes,
+    require_image,
     require_names,
-    require_picture,
     walk_tiles,
 )
 
@@ -63,7 +63,7 @@ class TestSizes:
         # ceil(77 / 2) = 39, ceil(39 / 2) = 20, which is small enough
         assert level_sizes((77, 53)) == [(77, 53), (39, 27), (20, 14)]
 
-    def test_a_small_picture_has_no_overview(self):
+    def test_a_small_image_has_no_overview(self):
         assert level_sizes((20, 1)) == [(20, 1)]
 
     def test_a_line_cannot_be_halved(self):
@@ -118,8 +118,8 @@ class TestHalves:
 class TestTiles:
     @STEADY
     @given(st.integers(1, 140), st.integers(1, 140), st.integers(1, 3), st.integers(1, 4000))
-    def test_labels_of_every_level_are_labels_of_the_picture(self, height, width, channels, most):
-        picture = np.random.default_rng(0).integers(1, 200, (height, width, channels), np.uint8)
+    def test_labels_of_every_level_are_labels_of_the_image(self, height, width, channels, most):
+        image = np.random.default_rng(0).integers(1, 200, (height, width, channels), np.uint8)
         asked = np.zeros((height, width), int)
         starts, largest = [], 0
 
@@ -127,31 +127,31 @@ class TestTiles:
             nonlocal largest
             asked[rows, columns] += 1
             starts.append((rows.start, columns.start))
-            largest = max(largest, picture[rows, columns].nbytes)
-            return picture[rows, columns]
+            largest = max(largest, image[rows, columns].nbytes)
+            return image[rows, columns]
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(pyramid, "BLOCK_BYTES", most)
-            walk = walk_tiles(picture.shape, picture.dtype, read, partial(halve, nearest=True))
-            found, places = put_together(picture.shape, walk)
+            walk = walk_tiles(image.shape, image.dtype, read, partial(halve, nearest=True))
+            found, places = put_together(image.shape, walk)
         for level, pixels in enumerate(found):  # each tile came once: they were added up
             step = 1 << level
-            assert np.array_equal(pixels, picture[::step, ::step])
+            assert np.array_equal(pixels, image[::step, ::step])
             assert places[level] == sorted(places[level])
         assert (asked == 1).all()
         assert starts == sorted(starts)
         assert largest <= max(most, 16 * 16 * channels)
 
     def test_means_are_those_of_means(self):
-        picture = np.random.default_rng(1).integers(0, 256, (77, 53, 2), np.uint8)
+        image = np.random.default_rng(1).integers(0, 256, (77, 53, 2), np.uint8)
         walk = walk_tiles(
-            picture.shape,
-            picture.dtype,
-            lambda rows, columns: picture[rows, columns],
+            image.shape,
+            image.dtype,
+            lambda rows, columns: image[rows, columns],
             partial(halve, nearest=False),
         )
-        found, _ = put_together(picture.shape, walk)
-        expected = picture
+        found, _ = put_together(image.shape, walk)
+        expected = image
         for pixels in found:
             assert np.array_equal(pixels, expected)
             expected = mean_by_hand(expected)
@@ -185,7 +185,7 @@ class TestTiles:
         with pytest.raises(
             SizeError,
             match=r"rows 0 to 16 and columns 0 to 30 were read as uint8 of shape \(16, 30\); "
-            r"accepted is uint8 of shape \(16, 30, 1\); correct",
+            r"accepted is uint8 of shape \(16, 30, 1\)",
         ):
             next(walk)
 
@@ -198,13 +198,13 @@ class TestTiles:
 class TestRefusals:
     @pytest.mark.parametrize("shape", [(2, 3), (0, 2, 1), (1, 2, 3, 4)])
     def test_shapes(self, shape):
-        with pytest.raises(SizeError, match=r"picture for result\.tif has the shape .*; accepted"):
-            require_picture(PLACE, shape, "uint8")
+        with pytest.raises(SizeError, match=r"image for result\.tif has the shape .*; accepted"):
+            require_image(PLACE, shape, "uint8")
 
     @pytest.mark.parametrize("dtype", ["float64", "int8", "bool", "U3"])
     def test_types(self, dtype):
         with pytest.raises(ConfigError, match=r"result.tif has .* pixels; accepted are uint8, uin"):
-            require_picture(PLACE, (2, 2, 1), dtype)
+            require_image(PLACE, (2, 2, 1), dtype)
 
     def test_names(self):
         require_names(PLACE, None, 3)

@@ -9,27 +9,27 @@ from unetkit.io.windows import ArrayWindows, Windows, require_numbers
 NUMBERS = np.arange(5 * 7 * 2, dtype=np.uint16).reshape(5, 7, 2)
 
 
-def window_of(picture: Windows) -> np.ndarray:
-    return picture.read(slice(1, 3), slice(2, 6))
+def window_of(image: Windows) -> np.ndarray:
+    return image.read(slice(1, 3), slice(2, 6))
 
 
 def test_channels_stay_last():
-    picture = ArrayWindows(NUMBERS)
-    assert picture.shape == (5, 7, 2)
-    assert picture.dtype == np.uint16
-    assert np.array_equal(window_of(picture), NUMBERS[1:3, 2:6])
+    image = ArrayWindows(NUMBERS)
+    assert image.shape == (5, 7, 2)
+    assert image.dtype == np.uint16
+    assert np.array_equal(window_of(image), NUMBERS[1:3, 2:6])
 
 
 def test_two_axes_are_one_channel():
-    picture = ArrayWindows(NUMBERS[..., 0])
-    assert picture.shape == (5, 7, 1)
-    assert np.array_equal(window_of(picture), NUMBERS[1:3, 2:6, :1])
+    image = ArrayWindows(NUMBERS[..., 0])
+    assert image.shape == (5, 7, 1)
+    assert np.array_equal(window_of(image), NUMBERS[1:3, 2:6, :1])
 
 
 def test_a_memory_map_is_read_only_where_asked(tmp_path):
     np.save(tmp_path / "x.npy", NUMBERS)
-    picture = ArrayWindows(np.load(tmp_path / "x.npy", mmap_mode="r"))
-    assert np.array_equal(window_of(picture), NUMBERS[1:3, 2:6])
+    image = ArrayWindows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    assert np.array_equal(window_of(image), NUMBERS[1:3, 2:6])
 
 
 def test_anything_that_is_sliced_will_do():
@@ -56,11 +56,11 @@ def test_an_array_of_zarr_is_read_by_windows(tmp_path):
 
 
 def test_bytes_come_in_the_machines_own_order():
-    picture = ArrayWindows(NUMBERS.astype(">u2"))
-    assert picture.dtype == np.dtype(np.uint16)
-    assert picture.dtype.isnative
-    assert window_of(picture).dtype.isnative
-    assert np.array_equal(window_of(picture), NUMBERS[1:3, 2:6])
+    image = ArrayWindows(NUMBERS.astype(">u2"))
+    assert image.dtype == np.dtype(np.uint16)
+    assert image.dtype.isnative
+    assert window_of(image).dtype.isnative
+    assert np.array_equal(window_of(image), NUMBERS[1:3, 2:6])
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 3, 4, 5), (0, 3), (3, 4, 0)])
@@ -71,7 +71,7 @@ def test_other_axes_are_refused(shape):
 
 @pytest.mark.parametrize("dtype", ["O", "U3", "c8", "M8[s]", "V4"])
 def test_what_is_no_number_is_refused(dtype):
-    with pytest.raises(DataError, match=r"array has .* pixels; accepted are whole numbers"):
+    with pytest.raises(DataError, match=r"array has .* pixels; accepted are integers"):
         ArrayWindows(np.zeros((2, 2), dtype))
 
 

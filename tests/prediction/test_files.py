@@ -231,7 +231,7 @@ class TestPixelTypes:
     def test_values_that_are_not_finite_are_refused(self, real, value):
         numbers = np.zeros((8, 8), np.float32)
         numbers[3, 4] = value
-        with pytest.raises(DataError, match="has pixels that are no finite numbers; accepted"):
+        with pytest.raises(DataError, match="has pixels that are not finite numbers; accepted"):
             real(numbers)
 
     def test_files_of_another_type_are_named(self, deep, real, tmp_path):
@@ -330,9 +330,7 @@ class TestStacks:
 
     def test_pages_that_are_images_are_not_one_image(self, three, tmp_path):
         path = write_pages(tmp_path / "film.tif", DISK, DISK, DISK)
-        with pytest.raises(
-            DataError, match=r"film\.tif holds 3 pictures; accepted is a file of one"
-        ):
+        with pytest.raises(DataError, match=r"film\.tif holds 3 images; accepted is a file of one"):
             three(path)
 
     def test_colour_pages_as_many_as_the_channels_are_images(self, three, tmp_path):
@@ -502,7 +500,7 @@ class TestStream:
     def test_several_images_are_refused(self, deep, tmp_path):
         page = np.zeros((8, 9), np.uint16)
         film = write_pages(tmp_path / "film.tif", page, page)
-        with pytest.raises(DataError, match="standard input holds 2 pictures"):
+        with pytest.raises(DataError, match="standard input holds 2 images"):
             predict_stream(deep, film.read_bytes())
 
 

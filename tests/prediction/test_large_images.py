@@ -185,9 +185,9 @@ class TestLarge:
         Image.fromarray(noise()).save(tmp_path / "a.png")
         decode, decoded = sources.read_image, []
 
-        def counted(path, format, page):
-            decoded.append(path)
-            return decode(path, format, page)
+        def counted(file, format, page):
+            decoded.append(file.path)
+            return decode(file, format, page)
 
         monkeypatch.setattr(sources, "read_image", counted)
         (mask,) = predict_files(colour, [tmp_path / "a.png"], tmp_path / "out", kinds=["mask"])

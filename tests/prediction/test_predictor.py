@@ -100,7 +100,7 @@ class TestTypes:
     def test_a_value_out_of_range_is_refused(self, grey, dtype, value, shown):
         image = np.zeros((5, 6), dtype)
         image[2, 3] = value
-        words = rf"image has the number {shown} \(at row 2, column 3\); accepted .* from 0 to 255"
+        words = rf"image has the value {shown} \(at row 2, column 3\); accepted .* from 0 to 255"
         with pytest.raises(DataError, match=words):
             grey(image)
 
@@ -108,12 +108,12 @@ class TestTypes:
     def test_values_that_are_not_finite_are_refused(self, grey, value):
         image = np.zeros((5, 6))
         image[2, 3] = value
-        with pytest.raises(DataError, match="image has pixels that are no finite numbers"):
+        with pytest.raises(DataError, match="image has pixels that are not finite numbers"):
             grey(image)
 
     @pytest.mark.parametrize("dtype", ["bool", "complex64", "<U3", "object"])
     def test_arrays_that_are_not_numeric_are_refused(self, grey, dtype):
-        with pytest.raises(SizeError, match=r"accepted is \(H, W, 1\) of whole numbers"):
+        with pytest.raises(SizeError, match=r"accepted is \(H, W, 1\) of integers"):
             grey(np.zeros((4, 4), dtype))
 
     def test_an_object_that_is_not_an_image_is_refused(self, grey):
@@ -142,7 +142,7 @@ class TestTypes:
         image = noise().astype(np.int32)
         image[140, 200] = 300
         np.save(tmp_path / "a.npy", image)
-        with pytest.raises(DataError, match="has the number 300"):
+        with pytest.raises(DataError, match="has the value 300"):
             tiled(np.load(tmp_path / "a.npy", mmap_mode="r"))
 
     def test_open_files(self, grey, tmp_path):
@@ -153,14 +153,14 @@ class TestTypes:
         assert (grey(io.BytesIO((tmp_path / "a.png").read_bytes())) == expected).all()
 
     def test_an_open_file_that_is_not_an_image_is_refused(self, grey):
-        with pytest.raises(DataError, match="the open file is not a picture that can be read"):
+        with pytest.raises(DataError, match="the open file is not an image that can be read"):
             grey(io.BytesIO(b"nothing"))
         with pytest.raises(DataError, match=r"the open file gives str; .* 'rb'"):
             grey(io.StringIO("text"))
 
     def test_a_damaged_array_file_is_refused(self, grey, tmp_path):
         (tmp_path / "a.npy").write_bytes(b"\x93NUMPY\x01\x00")
-        with pytest.raises(DataError, match=r"a\.npy is no array that can be read"):
+        with pytest.raises(DataError, match=r"a\.npy is not an array that can be read"):
             grey(tmp_path / "a.npy")
 
 

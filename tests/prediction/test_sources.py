@@ -1,4 +1,6 @@
-"""Whatever a picture comes from, in the numbers that a model takes."""
+"""Whatever an image comes from, in the numbers that a model takes."""
+
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from unetkit.errors import DataError, DataNotFoundError, SizeError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.windows import ArrayWindows
 from unetkit.prediction import sources
-from unetkit.prediction.sources import count_sources, is_image, look, open_source
+from unetkit.prediction.sources import InputFile, is_image, open_source
 
 GREY, COLOUR = PixelFormat(1), PixelFormat(3)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
@@ -24,13 +26,24 @@ def everything(image, format, page=None):
         return found
 
 
+def count_of(path, format):
+    with closing(InputFile(path, format)) as file:
+        return file.count
+
+
+def size_of(path, format, page=None):
+    """(height, width), and whether it is a map."""
+    with closing(InputFile(path, format)) as file:
+        return *file.size(page), file.is_map(page)
+
+
 @pytest.fixture
 def large(monkeypatch):
-    """Every picture counts as large."""
+    """Every image counts as large."""
     monkeypatch.setattr(sources, "WHOLE_PIXELS", 0)
 
 
-class TestPictures:
+class TestImages:
     @pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.npy"])
     def test_files_of_every_kind(self, name, tmp_path):
         if name == "a.npy":
@@ -39,8 +52,8 @@ class TestPictures:
             Image.fromarray(PIXELS).save(tmp_path / name)
         assert (everything(tmp_path / name, GREY)[..., 0] == PIXELS).all()
         assert (everything(tmp_path / name, COLOUR) == PIXELS[..., None]).all()
-        assert look(tmp_path / name, GREY) == (40, 50, False)
-        assert count_sources(tmp_path / name, GREY) is None
+        assert size_of(tmp_path / name, GREY) == (40, 50, False)
+        assert count_of(tmp_path / name, GREY) is None
 
     @pytest.mark.parametrize(
         "array", [PIXELS, np.stack([PIXELS] * 3, 2), PIXELS.astype(np.uint16) * 257, PIXELS > 90]
@@ -60,14 +73,14 @@ class TestPictures:
 
     def test_a_large_tiff_of_other_channels_is_named(self, tmp_path, large):
         tifffile.imwrite(tmp_path / "a.tif", np.stack([PIXELS] * 4), photometric="minisblack")
-        with pytest.raises(DataError, match=r"a\.tif holds 4 pictures"):
+        with pytest.raises(DataError, match=r"a\.tif holds 4 images"):
             everything(tmp_path / "a.tif", GREY)
         with pytest.raises(DataError, match=r"a\.tif has 1 channels; accepted are 7"):
             everything(tmp_path / "a.tif", PixelFormat(7), page=0)
 
     def test_pages_by_number(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", np.stack([PIXELS, 255 - PIXELS]))
-        assert count_sources(tmp_path / "a.tif", GREY) == 2
+        assert count_of(tmp_path / "a.tif", GREY) == 2
         assert (everything(tmp_path / "a.tif", GREY, 1)[..., 0] == 255 - PIXELS).all()
 
     def test_pages_of_a_zarr_image(self, tmp_path):
@@ -77,10 +90,10 @@ class TestPictures:
             dimension_names=("t", "y", "x"),
         )  # fmt: skip
         array[:] = np.stack([PIXELS, 255 - PIXELS])
-        assert count_sources(tmp_path / "a.zarr", GREY) == 2
+        assert count_of(tmp_path / "a.zarr", GREY) == 2
         assert (everything(tmp_path / "a.zarr", GREY, 1)[..., 0] == 255 - PIXELS).all()
-        assert look(tmp_path / "a.zarr", GREY, 0) == (40, 50, False)
-        with pytest.raises(DataError, match=r"a\.zarr holds 2 pictures"):
+        assert size_of(tmp_path / "a.zarr", GREY, 0) == (40, 50, False)
+        with pytest.raises(DataError, match=r"a\.zarr holds 2 images"):
             everything(tmp_path / "a.zarr", GREY)
 
     def test_arrays_of_other_channels_are_refused(self):

@@ -565,7 +565,7 @@ class TestBuildCache:
             f"mask {strange.mask} has the value 9 (at row 0, column 0); accepted are 0 background, "
             "7 cell, 200 rim;"
         )
-        assert fourth.startswith(f"picture {missing.image} does not exist; accepted")
+        assert fourth.startswith(f"image {missing.image} does not exist; accepted")
 
     def test_many_unreadable_pairs_are_counted(self, tmp_path):
         pairs = [

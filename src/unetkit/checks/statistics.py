@@ -5,6 +5,7 @@ but a thumbnail and a sample, so that thousands of looks stay small.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -16,7 +17,7 @@ from unetkit.data.dataset import Pair
 from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
 from unetkit.data.reading import file_sha256, in_parallel, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import SUFFIXES_OF, pixels_of, read_picture
+from unetkit.io.images import SUFFIXES_OF, ImageFile, pixels_of
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels a side
@@ -125,13 +126,17 @@ def look_at_pair(pair: Pair, channel_axis: str = "auto") -> PairStatistics:
     """Reads one pair whole."""
     look = PairStatistics(pair)
     try:
-        look = replace(
-            look, image_sha256=file_sha256(pair.image), mask_sha256=file_sha256(pair.mask)
-        )
-        look = _look_at_image(look, channel_axis)
-        return _look_at_mask(look)
+        with ExitStack() as opened:
+            image = opened.enter_context(ImageFile(pair.image, channel_axis))
+            look = replace(look, image_sha256=file_sha256(image))
+            mask: ImageFile | None = None
+            if not look.is_drawn:
+                mask = opened.enter_context(ImageFile(pair.mask))
+            look = replace(look, mask_sha256=file_sha256(mask or pair.mask))
+            look = _look_at_image(look, image)
+            return _look_at_mask(look, mask)
     except (DataError, DataNotFoundError) as error:
-        return replace(look, problem=str(error))
+        return replace(_with_hashes(look), problem=str(error))
     except OSError as error:  # a file that vanished, or may not be read
         return replace(
             look,
@@ -146,9 +151,17 @@ def look_at_pair(pair: Pair, channel_axis: str = "auto") -> PairStatistics:
         )
 
 
-def _look_at_image(look: PairStatistics, channel_axis: str) -> PairStatistics:
+def _with_hashes(look: PairStatistics) -> PairStatistics:
+    """Adds the hashes of files that are not images; those of files that cannot be read stay ""."""
+    with suppress(DataError, DataNotFoundError, OSError):
+        look = replace(look, image_sha256=look.image_sha256 or file_sha256(look.pair.image))
+        look = replace(look, mask_sha256=look.mask_sha256 or file_sha256(look.pair.mask))
+    return look
+
+
+def _look_at_image(look: PairStatistics, file: ImageFile) -> PairStatistics:
     pair = look.pair
-    picture = read_picture(pair.image, pair.page, channel_axis)
+    picture = file.read(pair.page)
     pixels = pixels_of(picture, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
     step = max(1, len(flat) // SAMPLE)
@@ -183,16 +196,16 @@ def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.rint((small - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-def _look_at_mask(look: PairStatistics) -> PairStatistics:
+def _look_at_mask(look: PairStatistics, file: ImageFile | None) -> PairStatistics:
     pair = look.pair
-    if look.is_drawn:
+    if file is None:
         annotation = find_annotation(pair.source)
         try:
             return _look_at_annotation(look, annotation)
         except DataError as error:
             other_size = annotation.size not in (None, look.size)
             return replace(look, problem=str(error), is_mismatched=other_size)
-    raw = read_raw_mask(pair.mask, pair.page)
+    raw = read_raw_mask(file, pair.page)
     try:
         require_same_size(pair, look.size, raw.values.shape)
     except DataError as error:

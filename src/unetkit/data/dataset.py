@@ -29,7 +29,7 @@ from unetkit.data.pairing import (
 )
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
-from unetkit.io.images import count_pictures, sniff
+from unetkit.io.images import ImageFile
 
 MAX_FILES = 5_000_000
 COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
@@ -252,13 +252,17 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
     Three pages are ambiguous, as they may be three images or the channels of a colour image.
     """
     try:
-        pages = count_pictures(pair.image, sources.channel_axis)
-        masks = 1 if pair.source.is_polygon_file else count_pictures(pair.mask)
+        with ImageFile(pair.image, sources.channel_axis) as image:
+            pages, format = image.count, image.format
+        masks = 1
+        if not pair.source.is_polygon_file:
+            with ImageFile(pair.mask) as mask:
+                masks = mask.count
     except (DataError, DataNotFoundError):
         return [pair]  # reading it will raise the error
     if pages == masks == 1:
         return [pair]
-    if masks == 1 and pages != COLOUR_CHANNELS and sniff(pair.image) == "TIFF":
+    if masks == 1 and pages != COLOUR_CHANNELS and format == "TIFF":
         return [pair]
     if pages == masks:
         return [replace(pair, name=f"{pair.name}_p{i:03d}", page=i) for i in range(pages)]

@@ -17,7 +17,7 @@ from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, raster
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
-from unetkit.io.images import IMAGE_SUFFIXES, Picture, read_picture
+from unetkit.io.images import IMAGE_SUFFIXES, DecodedImage, ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 BACKGROUND = "background"  # label of polygons that are not objects
@@ -61,11 +61,11 @@ class RawMask:
     palette: np.ndarray | None
 
 
-def read_raw_mask(path: str | Path, page: int | None = None) -> RawMask:
+def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawMask:
     """Reads the integers or colours of a mask image.
 
     Args:
-        path: Path of the mask image.
+        file: Open file of the mask image; or its path, which is opened and closed.
         page: Index of the page in a file of several pages; None for a file of one.
 
     Raises:
@@ -73,29 +73,32 @@ def read_raw_mask(path: str | Path, page: int | None = None) -> RawMask:
         DataError: The file is damaged or not an image, its pixels are neither whole numbers nor
             8-bit colours, or some are transparent.
     """
-    picture = read_picture(path, page)
-    _require_opaque(picture, path)
-    bands = picture.bands
+    if not isinstance(file, ImageFile):
+        with ImageFile(file) as opened:
+            return read_raw_mask(opened, page)
+    path, image = file.path, file.read(page)
+    _require_opaque(image, path)
+    bands = image.bands
     if bands.shape[2] == 3 and bands.dtype == np.uint8:
         is_colour = not (bands == bands[..., :1]).all()
         parts = bands.astype(np.int32)
         colours = parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
         values = colours if is_colour else bands[..., 0]
-        return RawMask(values, is_colour, picture.is_lossy, None)
+        return RawMask(values, is_colour, image.is_lossy, None)
     if bands.shape[2] != 1:
         raise DataError(
             f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
             "per pixel, or 8-bit colours; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
-    return RawMask(values, False, picture.is_lossy, picture.palette)
+    return RawMask(values, False, image.is_lossy, image.palette)
 
 
-def _require_opaque(picture: Picture, path: str | Path) -> None:
-    if picture.alpha is None:
+def _require_opaque(image: DecodedImage, path: Path) -> None:
+    if image.alpha is None:
         return
-    full = np.iinfo(picture.alpha.dtype).max if picture.alpha.dtype.kind in "iu" else 1
-    if (picture.alpha != full).any():
+    full = np.iinfo(image.alpha.dtype).max if image.alpha.dtype.kind in "iu" else 1
+    if (image.alpha != full).any():
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; save it with a background colour, without transparency"

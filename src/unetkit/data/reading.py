@@ -1,8 +1,9 @@
 """Read pairs of image and mask; training, evaluation and checks use these functions only."""
 
 import hashlib
+import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,12 +14,13 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import SHOWN, Pair
 from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import read_image, require_file
+from unetkit.io.images import ImageFile, read_image, require_file
 from unetkit.io.pixel_format import PixelFormat
+from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.pages import forget_stacks
 
 T = TypeVar("T")
-HASH_CHUNK = 1 << 20  # bytes
+KEPT_HASHES = 64  # pairs of a stack, or of a COCO file, have one file in common
 READERS = 4  # threads; decoding releases the GIL, and may wait for the disk
 
 
@@ -135,24 +137,39 @@ def read_in_parallel(
         raise DataError("\n".join(failures[:SHOWN] + tail))
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(file: Path | ImageFile) -> str:
     """Returns the SHA-256 of a file in hexadecimal digits.
+
+    Args:
+        file: Open image file; or the path of any file, which is opened and closed.
 
     Raises:
         DataNotFoundError: The file does not exist.
         DataError: The path is not a file.
         OSError: The file cannot be read.
     """
-    require_file(path)
-    state = path.stat()
-    return _digest(path, (state.st_mtime_ns, state.st_size))
+    if isinstance(file, ImageFile):
+        return _hash_once(file.path, file.version, file.sha256)
+    require_file(file)
+    with open(file, "rb") as opened:
+        version = version_of(opened)
+        return _hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
 
 
-@lru_cache(maxsize=64)  # the pairs of a stack, or of a COCO file, have one file in common
-def _digest(path: Path, stamp: tuple[int, int]) -> str:
-    del stamp  # distinguishes versions of the file
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(HASH_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+_hashes: OrderedDict[tuple[Path, tuple[int, ...]], str] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _hash_once(path: Path, version: tuple[int, ...], compute: Callable[[], str]) -> str:
+    """The hash of a version of a file; those of the last files are kept."""
+    key = (path, version)
+    with _lock:
+        found = _hashes.get(key)
+    if found is None:
+        found = compute()
+    with _lock:
+        _hashes[key] = found
+        _hashes.move_to_end(key)
+        while len(_hashes) > KEPT_HASHES:
+            _hashes.popitem(last=False)
+    return found

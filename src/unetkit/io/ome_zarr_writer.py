@@ -1,6 +1,6 @@
-"""OME-Zarr 0.5: huge pictures as a folder with overviews, written while they are made.
+"""Write images of any size as OME-Zarr 0.5: a folder with overviews, written tile by tile.
 
-An array is a level of the pyramid, a compressed chunk a tile of one channel.
+Each level of the pyramid is an array; each tile of a channel is a compressed chunk.
 """
 
 import json
@@ -22,17 +22,17 @@ from unetkit.io.pyramid import (
     as_json,
     halve,
     level_sizes,
+    require_image,
     require_names,
-    require_picture,
     walk_tiles,
 )
 from unetkit.io.zarr_reader import is_zarr, require_zarr
 
-VERSION = "0.5"  # of OME-Zarr
-COMPRESSION = 3  # of Zstandard, its own default
-COLOURS = ("FF0000", "00FF00", "0000FF")  # in which viewers add up a photo
+VERSION = "0.5"  # version of OME-Zarr
+COMPRESSION = 3  # level of Zstandard, its default
+COLOURS = ("FF0000", "00FF00", "0000FF")  # of the channels of a photo in viewers
 PHOTO = ("red", "green", "blue", "opacity")
-WORKERS = 2  # that pack and write chunks, beside the library's own threads
+WORKERS = 2  # threads that compress and write chunks, beside those of the library
 WAITING = 8  # tiles that are being written
 
 
@@ -48,36 +48,38 @@ def write_ome_zarr(
     metadata: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Writes a picture of any size as an OME-Zarr image with overviews, whole or not at all.
+    """Writes an image of any size as OME-Zarr with overviews, whole or not at all.
 
-    A picture of one channel has the axes y, x, any other c, y, x. A chunk is a tile of one channel,
-    packed with Zstandard; those that hold nothing but 0 are left out.
+    An image of one channel has the axes y, x, any other c, y, x. A chunk is a tile of one channel,
+    compressed by Zstandard; chunks of zeros are left out.
 
-    Memory: a block of at most `levels.BLOCK_BYTES` (or a tile), and half a row of tiles.
+    Memory: a block of at most `pyramid.BLOCK_BYTES` (or a tile), and half a row of tiles.
 
     Args:
-        path: A folder, which is there when all is written. Until then a hidden one lies beside it.
+        path: Path of the new folder. It exists when all is written; until then a hidden folder
+            beside it does.
         shape: (H, W, C), in pixels.
         dtype: "uint8", "uint16", "uint32" or "float32".
-        read: Rows, columns -> (h, w, C) of `dtype`, each asked for once, as `walk_tiles` says.
-        nearest: Overviews of labels: every second pixel. Otherwise means.
-        names: Of the labels 0, 1, 2 ... if `nearest` and there is one channel; else of the
-            channels.
-        colours: (n, 3) from 0 to 255, or (n, 4) with opacity, likewise.
-        metadata: Stands under "unetkit" in the attributes.
-        overwrite: Whether a Zarr folder of that name is replaced, once all is written.
+        read: Returns the pixels of rows and columns, (h, w, C) of `dtype`; called as by
+            `walk_tiles`.
+        nearest: Whether overviews take every second pixel, as for labels, instead of means.
+        names: Names of the labels 0, 1, 2 ... if `nearest` and there is one channel; otherwise
+            names of the channels.
+        colours: (n, 3) from 0 to 255, or (n, 4) with opacity, of the labels or channels.
+        metadata: Is written as "unetkit" into the attributes.
+        overwrite: Whether to replace a Zarr folder of that name, once all is written.
 
     Raises:
         MissingExtraError: zarr is not installed.
-        OutputExistsError: Something stands there, or, if `overwrite`, something but Zarr.
+        OutputExistsError: `path` exists, or with `overwrite`, is not a Zarr folder.
         ConfigError: A type, name, colour or piece of metadata is not accepted.
         SizeError: The shape is not accepted, or `read` returns another one.
-        OSError: It cannot be written. Whatever is raised, nothing is left or lost.
+        OSError: The folder cannot be written. After any error nothing is left or lost.
 
     Source: OME-Zarr 0.5, "multiscales", "omero", "image-label".
     """
     path = Path(path)
-    dtype = require_picture(path, shape, dtype)
+    dtype = require_image(path, shape, dtype)
     has_labels = nearest and shape[2] == 1 and dtype.kind == "u"
     if not has_labels:
         require_names(path, names, shape[2])
@@ -108,18 +110,17 @@ def _require_place(path: Path, overwrite: bool) -> None:
         return
     if not overwrite:
         raise OutputExistsError(
-            f"{path} exists already; accepted is a new folder; name another, or allow it with "
-            "overwrite=True"
+            f"{path} exists already; accepted is a new folder; name another, or pass overwrite=True"
         )
     if path.is_symlink() or not is_zarr(path):
         raise OutputExistsError(
-            f"{path} exists and is no Zarr folder; accepted to be replaced are Zarr folders; name "
+            f"{path} exists and is not a Zarr folder; only Zarr folders are replaced; name "
             "another, or move it away"
         )
 
 
 def _move(part: Path, path: Path, overwrite: bool) -> None:
-    """Gives the new folder its name; the old one goes only after that."""
+    """Gives the new folder its name; the old one is removed only after that."""
     _require_place(path, overwrite)
     aside = part.with_name(part.name.replace(".part-", ".old-", 1))
     if path.exists():
@@ -147,17 +148,17 @@ def _require_colours(
     if not is_table or len(counts) > 1 or table.min() < 0 or table.max() > 255:
         raise ConfigError(
             f"the colours for {path} have the shape {table.shape}; accepted are three or four "
-            "numbers from 0 to 255 for each name or channel; correct them"
+            "numbers from 0 to 255 for each name or channel"
         )
 
 
 def _multiscale(
     name: str, shape: tuple[int, int, int], sizes: list[tuple[int, int]], nearest: bool
 ) -> dict[str, Any]:
-    """What the levels are to one another.
+    """The metadata `multiscales`: how coordinates of the levels correspond.
 
-    Coordinates are those of pixel centres: the mean of two by two stands between them, the pixel
-    that stands for its neighbours stays where it is.
+    Coordinates are those of pixel centres: a mean of two by two lies between its pixels, a pixel
+    that is taken for its neighbours keeps its coordinates.
     """
     axes = [{"name": axis, "type": "space"} for axis in "yx"]
     channel = [{"name": "c", "type": "channel"}] if shape[2] > 1 else []
@@ -200,7 +201,7 @@ def _channels(
     names: Sequence[str] | None,
     colours: Sequence[Sequence[int]] | None,
 ) -> list[dict[str, Any]]:
-    """How viewers name the channels, in which colour they show each, and from what to what."""
+    """The metadata `omero`: name, colour and range of each channel in viewers."""
     is_photo = dtype == np.uint8 and channels in (3, 4) and names is None and colours is None
     shown = ["FFFFFF"] * channels
     if is_photo:
@@ -257,7 +258,7 @@ def _write(
 
 
 def _put(array: Any, row: int, column: int, tile: np.ndarray) -> None:
-    """Writes a tile, which is a whole chunk of each channel: nothing is read for it."""
+    """Writes a tile, which is a whole chunk of each channel, so that no chunk is read."""
     height, width, channels = tile.shape
     top, left = row * pyramid.TILE, column * pyramid.TILE
     content = np.moveaxis(tile, -1, 0) if channels > 1 else tile[..., 0]

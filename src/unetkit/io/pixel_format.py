@@ -1,9 +1,9 @@
-"""What the numbers of a picture's pixels mean to a model: channels, type, darkest and brightest.
+"""The pixel format of a model: channels, type, and the values that are black and white.
 
-Arrays keep the file's own numbers (uint8, uint16 or float32) all the way from the file to the
-network. A model's `PixelFormat`, stored with it, says how they reach one common scale from 0 to
-255. It follows from the type alone for 8-bit pictures, and for others from statistics of the whole
-training part; never from the single picture, whose brightest pixel means nothing.
+Arrays keep the values of the file (uint8, uint16 or float32) from the file to the network. The
+`PixelFormat` of a model, stored with it, maps them to one common scale from 0 to 255. For 8-bit
+images it follows from the type alone, for others from statistics of the whole training split; never
+from a single image, whose brightest pixel means nothing.
 """
 
 from collections import Counter
@@ -19,27 +19,27 @@ from unetkit.errors import ConfigError, DataError
 DTYPES = ("uint8", "uint16", "float32")
 CHANNEL_AXES = ("auto", "first", "last")
 MAX_CHANNELS = 256
-TAIL = 0.1  # per cent of the pixels beyond the levels, on either side
-ROOM = 0.1  # by which the levels are widened, as a share of their distance
-FLAT_ROOM = 1e-6  # the same of pictures without contrast, as a share of their number
-MINORITY = 0.1  # share of the pictures below which another kind is a slip
-DIGITS = 6  # of the distance of the levels, that are kept
+TAIL = 0.1  # percent of the pixels beyond the levels, on either side
+ROOM = 0.1  # by which the levels are widened, as a fraction of their distance
+FLAT_ROOM = 1e-6  # the same for images without contrast, as a fraction of their value
+MINORITY = 0.1  # fraction of the images below which another kind is a mistake
+DIGITS = 6  # of the distance of the levels that are kept
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # Rec. 601, as in every greyscale conversion
 
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What pictures a model takes, and which of their numbers are black and white.
+    """What images a model takes, and which of their values are black and white.
 
     Args:
         channels: Number of channels, 1 to 256.
         dtype: "uint8", "uint16" or "float32".
-        low: The number that becomes 0: one for all channels, or one each.
-        high: The number that becomes 255, likewise.
-        channel_axis: Where a TIFF that does not say keeps its channels: "first", "last" or "auto".
+        low: Value that becomes 0: one for all channels, or one for each.
+        high: Value that becomes 255: one for all channels, or one for each.
+        channel_axis: Axis of the channels in a TIFF without metadata: "first", "last" or "auto".
 
     Raises:
-        ConfigError: A value is not accepted.
+        ConfigError: An argument has another value, or `low` is not below `high`.
     """
 
     channels: int = 3
@@ -50,14 +50,12 @@ class PixelFormat:
 
     def __post_init__(self) -> None:
         if not 1 <= self.channels <= MAX_CHANNELS:
-            raise ConfigError(
-                f"channels is {self.channels}; accepted are 1 to {MAX_CHANNELS}; correct it"
-            )
+            raise ConfigError(f"channels is {self.channels}; accepted are 1 to {MAX_CHANNELS}")
         for name, accepted in (("dtype", DTYPES), ("channel_axis", CHANNEL_AXES)):
             if getattr(self, name) not in accepted:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)!r}; accepted are "
-                    f"{', '.join(map(repr, accepted))}; choose one of them"
+                    f"{', '.join(map(repr, accepted))}"
                 )
         lengths = {len(self.low), len(self.high)}
         numbers = np.array(self.low + self.high, np.float64)
@@ -68,7 +66,7 @@ class PixelFormat:
         ):
             raise ConfigError(
                 f"low is {list(self.low)} and high {list(self.high)}; accepted is one number, or "
-                f"one for each of {self.channels} channels, low below high; correct them"
+                f"one for each of {self.channels} channels, low below high"
             )
 
     def _levels(self) -> tuple[np.ndarray, np.ndarray]:
@@ -79,7 +77,7 @@ class PixelFormat:
         )
 
     def describe(self) -> str:
-        """One line for people.
+        """Returns the format in one line.
 
         >>> PixelFormat(1, "uint16", (180.0,), (4000.0,)).describe()
         '1 channel, uint16, 180 to 4000'
@@ -90,19 +88,21 @@ class PixelFormat:
 
     @property
     def is_common_scale(self) -> bool:
-        """Whether pixels are on the scale from 0 to 255 already, and cannot be beyond it."""
+        """Whether pixels are on the common scale already, and cannot be beyond it."""
         return (self.dtype, self.low, self.high) == ("uint8", (0.0,), (255.0,))
 
     def factors(self) -> tuple[np.ndarray, np.ndarray]:
-        """`low` and `multiply`, (C,) float32 each: (pixels - low) * multiply is the common scale.
+        """Returns `low` and `multiply`, (C,) float32 each, of the map to the common scale.
 
-        In this order, so that numbers far from 0 keep their differences.
+            scaled = (pixels - low) * multiply
+
+        In this order, so that values far from 0 keep their differences.
         """
         low, high = self._levels()
         return low.astype(np.float32), (255.0 / (high - low)).astype(np.float32)
 
     def scaled(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels on the common scale; what lies beyond the levels is cut off.
+        """Maps pixels to the common scale; values beyond `low` and `high` are clipped.
 
         Args:
             pixels: (..., C) of `dtype`.
@@ -116,7 +116,7 @@ class PixelFormat:
         return np.clip((pixels.astype(np.float32) - low) * multiply, 0, 255)
 
     def photo(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels for people's eyes, (H, W, 3) uint8: of many channels the first three."""
+        """Returns pixels to display, (H, W, 3) uint8: the first three channels, or grey."""
         shown = pixels[..., :3] if self.channels >= 3 else pixels[..., :1]
         if not self.is_common_scale:
             scaled = self.scaled(pixels)
@@ -125,39 +125,43 @@ class PixelFormat:
         return np.repeat(photo, 3, axis=2) if photo.shape[2] == 1 else photo
 
     def accept(self, pixels: np.ndarray, source: str) -> np.ndarray:
-        """Brings a picture to these channels and this type, where its numbers keep their meaning.
+        """Converts an image to these channels and this type, if its values keep their meaning.
 
-        Grey becomes colour by repetition, colour becomes grey by its luma. 8 and 16 bits go into
-        one another so that black stays black and white white.
+        Grey becomes colour by repetition, colour becomes grey by its luma. 8 and 16 bits are
+        converted so that black stays black and white stays white.
 
         Args:
             pixels: (H, W, C) uint8, uint16 or float32.
-            source: What to call the picture in an error.
+            source: Name of the image in an error.
+
+        Returns:
+            (H, W, C) of the format's channels and type.
 
         Raises:
-            DataError: Neither is possible.
+            DataError: The channels or the type cannot be converted.
         """
         return self._accept_type(self._accept_channels(pixels, source), source)
 
     def accept_numbers(self, pixels: np.ndarray, source: str) -> np.ndarray:
-        """As `accept`, of an array that somebody made, of any integer or float type.
+        """Converts an array of any integer or float type, as `accept` converts an image file.
 
-        uint8 and uint16 go into one another as in files. Other types hold numbers on the scale of
-        the model's own pictures; fractions stay fractions.
+        uint8 and uint16 are converted as in files. Other types hold values on the scale of the
+        model's own images; floats stay floats.
 
         Args:
-            pixels: (H, W, C).
+            pixels: (H, W, C) integers or floats.
+            source: Name of the array in an error.
 
         Returns:
             (H, W, C) of the format's channels; of its type, or float32.
 
         Raises:
-            DataError: The channels do not fit, or a number is none that such pictures have.
+            DataError: The channels do not fit, or a value is outside the range of the type.
         """
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
             raise DataError(
-                f"{source} has pixels that are no finite numbers; accepted are finite numbers; "
-                "fill such pixels before"
+                f"{source} has pixels that are not finite numbers; accepted are finite numbers; "
+                "replace such pixels"
             )
         if {str(pixels.dtype), self.dtype} <= {"uint8", "uint16"} or pixels.dtype == self.dtype:
             found = self._accept_type(pixels, source)
@@ -168,9 +172,9 @@ class PixelFormat:
             if outside.any():
                 row, column, _ = np.argwhere(outside)[0]
                 raise DataError(
-                    f"{source} has the number {pixels[outside][0]} (at row {row}, column "
-                    f"{column}); accepted are numbers from {least:g} to {limits.max:g}, as in the "
-                    f"model's {self.dtype} pictures; rescale it"
+                    f"{source} has the value {pixels[outside][0]} (at row {row}, column "
+                    f"{column}); accepted are values from {least:g} to {limits.max:g}, as in the "
+                    f"model's {self.dtype} images; rescale it"
                 )
             whole = pixels.dtype.kind in "iu" and self.dtype != "float32"
             found = pixels.astype(self.dtype if whole else np.float32)
@@ -182,8 +186,8 @@ class PixelFormat:
             if {have, self.channels} != {1, 3}:
                 raise DataError(
                     f"{source} has {have} channels; accepted are {self.channels}, as in the other "
-                    "pictures of the set or the model; convert it, or say with --channel-axis "
-                    "where its channels are"
+                    "images of the data set or the model; convert it, or name the axis of its "
+                    "channels with --channel-axis"
                 )
             return np.repeat(pixels, 3, axis=2) if have == 1 else luma(pixels)
         return pixels
@@ -197,13 +201,13 @@ class PixelFormat:
             return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
         raise DataError(
             f"{source} has {pixels.dtype} pixels; accepted are {self.dtype}, as in the other "
-            "pictures of the set or the model: numbers with and without a largest value cannot be "
-            "compared; convert it"
+            "images of the data set or the model: integers and floats have no common scale; "
+            "convert it"
         )
 
 
 def luma(pixels: np.ndarray) -> np.ndarray:
-    """Grey from colour, (H, W, 1) of the same type."""
+    """Converts colour to grey, (H, W, 1) of the same type."""
     grey = pixels.astype(np.float32) @ LUMA
     if pixels.dtype != np.float32:
         grey = np.rint(grey)
@@ -216,37 +220,38 @@ def choose_format(
     channel_axis: str = "auto",
     files: Sequence[Path] = (),
 ) -> PixelFormat:
-    """The format that suits a set of pictures.
+    """Chooses the format for a set of images.
 
     Args:
-        kinds: (channels, dtype) of each picture.
-        samples: (n_i, C) pixels of each picture of the training part.
-        files: The pictures, to name one in an error.
+        kinds: (channels, dtype) of each image.
+        samples: (n_i, C) pixels of each image of the training split.
+        channel_axis: `PixelFormat.channel_axis` of the format.
+        files: Paths of the images, to name one in an error.
 
     Raises:
-        DataError: They have nothing in common.
+        DataError: The images have channels or types that cannot be converted to one another.
     """
     channels = {count for count, _ in kinds}
     dtypes = {dtype for _, dtype in kinds}
     if len(channels) > 1 and channels != {1, 3}:
         raise DataError(
-            f"pictures have {', '.join(map(str, sorted(channels)))} channels"
+            f"images have {', '.join(map(str, sorted(channels)))} channels"
             f"{_rarest([count for count, _ in kinds], files)}; accepted is one "
-            "number for all (grey and colour go together); part them, or say with --channel-axis "
-            "where their channels are"
+            "number for all (grey and colour can be mixed); separate them, or name the axis of "
+            "their channels with --channel-axis"
         )
     if len(dtypes) > 1 and "float32" in dtypes:
         raise DataError(
-            f"pictures have {', '.join(sorted(dtypes))} pixels"
-            f"{_rarest([dtype for _, dtype in kinds], files)}; accepted are whole numbers or "
-            "fractions, not both; convert some"
+            f"images have {', '.join(sorted(dtypes))} pixels"
+            f"{_rarest([dtype for _, dtype in kinds], files)}; accepted are integers or floats, "
+            "not both; convert some"
         )
     count = max(channels)
     dtype = dtypes.pop() if len(dtypes) == 1 else "uint16"
     if dtype == "uint8":
         return PixelFormat(count, dtype, channel_axis=channel_axis)
     whole = PixelFormat(count, dtype, (0.0,), (65535.0,), channel_axis)
-    pixels = np.concatenate([whole.accept(sample[None], "a picture")[0] for sample in samples])
+    pixels = np.concatenate([whole.accept(sample[None], "an image")[0] for sample in samples])
     low, high = np.percentile(pixels.astype(np.float64), (TAIL, 100 - TAIL), axis=0)
     room = np.where(high > low, ROOM * (high - low), np.maximum(0.5, FLAT_ROOM * np.abs(high)))
     levels = [_rounded(*pair) for pair in zip(low - room, high + room, strict=True)]
@@ -255,40 +260,40 @@ def choose_format(
 
 
 def odd_images(kinds: Sequence[tuple[int, str]]) -> dict[int, str]:
-    """Places of the few pictures that do not fit the others, and what each has.
+    """Finds the few images that do not fit the others: {index: description}.
 
     Args:
-        kinds: (channels, dtype) of each picture.
+        kinds: (channels, dtype) of each image.
 
     >>> odd_images([(3, "uint8")] * 11 + [(2, "uint8"), (1, "uint8")])
     {11: '2 channels, and most others 3'}
     """
     found: dict[int, str] = {}
-    # Grey goes together with colour, and 8 bits with 16.
-    for place in _outside([3 if channels == 1 else channels for channels, _ in kinds]):
+    # Grey can be mixed with colour, and 8 bits with 16.
+    for place in _minority([3 if channels == 1 else channels for channels, _ in kinds]):
         usual = Counter(channels for channels, _ in kinds).most_common(1)[0][0]
         found[place] = f"{kinds[place][0]} channels, and most others {usual}"
-    for place in _outside([dtype == "float32" for _, dtype in kinds]):
+    for place in _minority([dtype == "float32" for _, dtype in kinds]):
         kind = Counter(dtype for _, dtype in kinds).most_common(1)[0][0]
         found.setdefault(place, f"{kinds[place][1]} pixels, and most others {kind}")
     return found
 
 
-def _outside(sorts: Sequence[int | bool]) -> list[int]:
-    """Places of what is not of the usual sort, if that is a small part of all."""
+def _minority(sorts: Sequence[int | bool]) -> list[int]:
+    """Indices of what is not of the most frequent kind, if these are few."""
     usual = Counter(sorts).most_common(1)[0][0]
     others = [place for place, sort in enumerate(sorts) if sort != usual]
     return others if len(others) < MINORITY * len(sorts) else []
 
 
 def _rounded(low: float, high: float) -> tuple[float, float]:
-    """Levels without the digits that mean nothing beside their distance."""
+    """Levels, without digits that are small beside their distance."""
     digits = DIGITS - 1 - floor(log10(high - low))
     return round(float(low), digits), round(float(high), digits)
 
 
 def _rarest(kinds: Sequence[int] | Sequence[str], files: Sequence[Path]) -> str:
-    """An example of the rarest kind, and how many there are of it."""
+    """A file of the rarest kind, and how many of this kind there are."""
     if not files:
         return ""
     rarest, count = Counter[int | str](kinds).most_common()[-1]

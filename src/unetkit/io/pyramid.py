@@ -1,12 +1,12 @@
-"""A result of any size and its overviews, tile by tile, whatever file they go into.
+"""The tiles of an image of any size and of its overviews, for every file format.
 
-A viewer that shows a whole slide or map on one screen reads an overview: the picture at a half, a
-quarter, an eighth ... of its size. All levels are cut into tiles of one size. They are made in one
-go through the picture: four tiles, halved, are one tile of the level above, which rises likewise
-as soon as its fourth part is there. So at most half a row of tiles waits at any time, the source
-is asked for each pixel once, and no level is read again.
+A viewer that shows a whole slide or map on one screen reads an overview: the image at a half, a
+quarter, an eighth ... of its size. All levels are cut into tiles of one size. They are computed in
+one pass over the image: four tiles, halved, are one tile of the next level, which is completed as
+soon as its fourth quarter exists. So at most half a row of tiles is held at any time, each pixel is
+read once, and no level is read again.
 
-The files are left to `pyramids` (TIFF) and `omezarr`; what both refuse is refused here.
+`tiff.writer` and `ome_zarr_writer` write the files; what both refuse is refused here.
 """
 
 import json
@@ -21,15 +21,15 @@ from unetkit.errors import ConfigError, SizeError
 Read = Callable[[slice, slice], np.ndarray]  # rows, columns -> (h, w, C)
 
 TILE = 512  # rows and columns of a tile
-LONGEST = 1024  # side of the smallest overview, about a screen
-BLOCK_BYTES = 1 << 26  # that a source is asked for at once, if a single tile is not larger
+LONGEST = 1024  # longest side of the smallest overview, about a screen
+BLOCK_BYTES = 1 << 26  # read at once, unless a single tile is larger
 DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
 def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Sizes of a picture and its overviews, each half of the one before, rounded up.
+    """Returns the sizes of an image and its overviews, each half of the one before, rounded up.
 
-    They end where the longest side fits a screen, or the other one cannot be halved.
+    The last one fits a screen, or its shorter side cannot be halved.
 
     >>> level_sizes((5001, 3000))
     [(5001, 3000), (2501, 1500), (1251, 750), (626, 375)]
@@ -42,16 +42,16 @@ def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 
 def halve(block: np.ndarray, nearest: bool, nodata: float | None = None) -> np.ndarray:
-    """A block at half its size, rounded up.
+    """Returns a block at half its size, rounded up.
 
     Args:
         block: (h, w, C), starting at an even row and column of its level.
-        nearest: Every second pixel, so that each label is one that is there; otherwise the mean
-            of each two by two, or of as many as there are at the edge.
-        nodata: The number of pixels that a mean leaves out; where there are no others, it stays.
+        nearest: Whether to take every second pixel, as for labels; otherwise the mean of two by
+            two pixels, fewer at the edge, is taken.
+        nodata: Value of pixels that means leave out; the mean of only such pixels is this value.
 
     Returns:
-        (ceil(h / 2), ceil(w / 2), C) of the same type; means of whole numbers are rounded, a half
+        (ceil(h / 2), ceil(w / 2), C) of the same type; means of integers are rounded, halves
         upwards.
 
     >>> halve(np.array([[[1], [3], [7]]], np.uint8), nearest=False)[..., 0]
@@ -60,7 +60,7 @@ def halve(block: np.ndarray, nearest: bool, nodata: float | None = None) -> np.n
     if nearest:
         return np.ascontiguousarray(block[::2, ::2])
     height, width = block.shape[:2]
-    if height % 2 or width % 2:  # the edge twice does not change the mean
+    if height % 2 or width % 2:  # repeating the edge does not change the mean
         block = np.pad(block, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     four = [block[row::2, column::2] for row in (0, 1) for column in (0, 1)]
     if nodata is not None:
@@ -85,27 +85,27 @@ def _mean_of_valid(four: np.ndarray, nodata: float) -> np.ndarray:
 def walk_tiles(
     shape: tuple[int, int, int], dtype: np.dtype, read: Read, half: Callable[..., np.ndarray]
 ) -> Iterator[tuple[int, int, int, np.ndarray]]:
-    """The tiles of a picture and of its overviews, while the picture is read once.
+    """Yields the tiles of an image and of its overviews; the image is read once.
 
     Args:
-        shape: (H, W, C) of the picture, in pixels.
-        dtype: What `read` must return.
-        read: Gives the pixels of rows and columns. It is asked for blocks of `TILE` rows from the
-            top, each from left to right, of whole tiles and about `BLOCK_BYTES` at most.
-        half: (h, w, C) -> (ceil(h / 2), ceil(w / 2), C).
+        shape: (H, W, C) of the image, in pixels.
+        dtype: Type of the pixels that `read` returns.
+        read: Returns the pixels of rows and columns, (h, w, C). It is called for blocks of `TILE`
+            rows from the top, from left to right, of whole tiles and about `BLOCK_BYTES` at most.
+        half: Halves a tile: (h, w, C) -> (ceil(h / 2), ceil(w / 2), C).
 
     Yields:
         Level, row and column of the tile in its level, and the tile, (h, w, C), smaller than
         others at the right and lower edge. The tiles of each level come row by row.
 
     Raises:
-        SizeError: What was read has another shape or type.
+        SizeError: `read` returns another shape or type.
     """
     sizes = level_sizes(shape[:2])
     grids = [(-(-height // TILE), -(-width // TILE)) for height, width in sizes]
     waiting: list[dict[tuple[int, int], dict[tuple[int, int], np.ndarray]]] = [{} for _ in sizes]
 
-    def rise(level: int, row: int, column: int, tile: np.ndarray) -> Iterator[Any]:
+    def complete(level: int, row: int, column: int, tile: np.ndarray) -> Iterator[Any]:
         yield level, row, column, tile
         if level + 1 == len(sizes):
             return
@@ -120,12 +120,12 @@ def walk_tiles(
             whole = [
                 np.concatenate([parts[r, c] for c in range(across)], axis=1) for r in range(down)
             ]
-            yield from rise(level + 1, *above, np.concatenate(whole))
+            yield from complete(level + 1, *above, np.concatenate(whole))
 
     for rows, columns, block in _blocks(shape, dtype, read):
         for start in range(0, block.shape[1], TILE):
             tile = block[:, start : start + TILE]
-            yield from rise(0, rows.start // TILE, (columns.start + start) // TILE, tile)
+            yield from complete(0, rows.start // TILE, (columns.start + start) // TILE, tile)
 
 
 def _blocks(
@@ -143,54 +143,55 @@ def _blocks(
                 raise SizeError(
                     f"rows {rows.start} to {rows.stop} and columns {columns.start} to "
                     f"{columns.stop} were read as {block.dtype} of shape {block.shape}; accepted "
-                    f"is {dtype} of shape {expected}; correct what reads them"
+                    f"is {dtype} of shape {expected}"
                 )
             yield rows, columns, block
 
 
-def require_picture(path: Path, shape: tuple[int, int, int], dtype: Any) -> np.dtype:
-    """Refuses a shape or a type that no result has.
+def require_image(path: Path, shape: tuple[int, int, int], dtype: Any) -> np.dtype:
+    """Refuses a shape or a type that cannot be written; returns the type in native byte order.
 
     Raises:
-        SizeError, ConfigError: As said.
+        SizeError: `shape` is not (H, W, C), each at least 1.
+        ConfigError: `dtype` is not one of `DTYPES`.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise SizeError(
-            f"the picture for {path} has the shape {tuple(shape)}; accepted are height, width and "
-            "channels, of one or more each; correct it"
+            f"the image for {path} has the shape {tuple(shape)}; accepted are height, width and "
+            "channels, each at least 1"
         )
     if np.dtype(dtype).name not in DTYPES:
         raise ConfigError(
-            f"the picture for {path} has {np.dtype(dtype)} pixels; accepted are "
+            f"the image for {path} has {np.dtype(dtype)} pixels; accepted are "
             f"{', '.join(DTYPES)}; convert them"
         )
     return np.dtype(dtype).newbyteorder("=")
 
 
 def require_names(path: Path, names: Sequence[str] | None, channels: int) -> None:
-    """Refuses names of channels that are more or fewer than these.
+    """Refuses more or fewer names than channels.
 
     Raises:
-        ConfigError: As said.
+        ConfigError: `names` has not `channels` names.
     """
     if names is not None and len(names) != channels:
         raise ConfigError(
             f"{len(names)} names are given for the {channels} channels of {path}; accepted is one "
-            "each; correct them, or leave them out"
+            "for each, or no names"
         )
 
 
 def as_json(path: Path, metadata: Mapping[str, Any] | None) -> str:
-    """What a result says of itself, as text.
+    """Returns the metadata of an image as JSON.
 
     Raises:
-        ConfigError: It holds what JSON does not.
+        ConfigError: `metadata` holds what JSON cannot represent.
     """
     try:
-        # The space before the colon: tifffile takes '"shape":' for a note of its own.
+        # The space before the colon: tifffile takes '"shape":' for its own metadata.
         return json.dumps(dict(metadata or {}), separators=(", ", " : "), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ConfigError(
-            f"metadata for {path} cannot be written ({error}); accepted are texts, finite numbers, "
-            "and lists and tables of them; convert them"
+            f"metadata for {path} cannot be written ({error}); accepted are strings, finite "
+            "numbers, and lists and dicts of them"
         ) from error

@@ -1,7 +1,7 @@
-"""Pictures of any size, read a window at a time.
+"""Images of any size, read by windows.
 
-What is larger than memory is never there as one array. Whoever reads such a picture, whatever file
-it lies in, needs its sizes, its type and the pixels of any window; that is all of `Windows`.
+An image larger than memory is never one array. To read it from any kind of file takes its shape,
+its type and the pixels of a window; these are the protocol `Windows`.
 """
 
 from typing import Any, Protocol
@@ -10,17 +10,17 @@ import numpy as np
 
 from unetkit.errors import DataError, SizeError
 
-KINDS = "biuf"  # of numbers that pixels may be: bits, whole numbers, fractions
+KINDS = "biuf"  # kinds of dtypes that pixels may have: bits, integers, floats
 
 
 class Windows(Protocol):
-    """A picture that can be read by windows.
+    """An image that can be read by windows.
 
-    `read` takes two slices with a start and a stop that lie inside the picture, and no step.
+    `read` takes two slices with a start and a stop inside the image, and no step.
 
     Attributes:
-        shape: Height, width and channels, in pixels.
-        dtype: Of what `read` returns, in the machine's own byte order.
+        shape: (height, width, channels).
+        dtype: Type of what `read` returns, in the machine's byte order.
     """
 
     @property
@@ -30,24 +30,24 @@ class Windows(Protocol):
     def dtype(self) -> np.dtype: ...
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The pixels of a window, (h, w, C)."""
+        """Returns the pixels of a window, (h, w, C)."""
         ...
 
 
 class ArrayWindows:
-    """Windows of anything that is sliced like an array: NumPy's, a memory map, Zarr's.
+    """Windows of anything that is sliced like an array: of NumPy, a memory map, of Zarr.
 
     Args:
-        array: (H, W) or (H, W, C), with `shape`, `dtype` and slicing; read only where asked.
+        array: (H, W) or (H, W, C), with `shape`, `dtype` and slicing; only windows are read.
 
     Raises:
-        SizeError: It has other axes, or no pixels.
-        DataError: Its elements are no numbers.
+        SizeError: `array` has other axes, or no pixels.
+        DataError: Its elements are not numbers.
 
-    >>> picture = ArrayWindows(np.arange(12).reshape(3, 4))
-    >>> picture.shape
+    >>> image = ArrayWindows(np.arange(12).reshape(3, 4))
+    >>> image.shape
     (3, 4, 1)
-    >>> picture.read(slice(1, 3), slice(0, 2))[..., 0]
+    >>> image.read(slice(1, 3), slice(0, 2))[..., 0]
     array([[4, 5],
            [8, 9]])
     """
@@ -57,27 +57,27 @@ class ArrayWindows:
         if len(sizes) not in (2, 3) or 0 in sizes:
             raise SizeError(
                 f"array has the shape {sizes}; accepted are (height, width) and (height, width, "
-                "channels), of one or more each; take one picture of it"
+                "channels), each at least 1; take one image of it"
             )
         self._array = array
         self.shape: tuple[int, int, int] = (sizes[0], sizes[1], sizes[2] if sizes[2:] else 1)
         self.dtype = require_numbers(array.dtype, "array")
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The pixels of a window, (h, w, C)."""
+        """Returns the pixels of a window, (h, w, C)."""
         window = np.asarray(self._array[rows, columns]).astype(self.dtype, copy=False)
         return window if window.ndim == 3 else window[..., None]
 
 
 def require_numbers(dtype: Any, source: str) -> np.dtype:
-    """A type of pixels in the machine's own byte order.
+    """Returns a type of pixels in the machine's byte order.
 
     Raises:
-        DataError: It is not one of bits, whole numbers or fractions.
+        DataError: `dtype` is not one of bits, integers or floats.
     """
     found = np.dtype(dtype)
     if found.kind not in KINDS:
         raise DataError(
-            f"{source} has {found} pixels; accepted are whole numbers and fractions; convert it"
+            f"{source} has {found} pixels; accepted are integers and floats; convert it"
         )
     return found.newbyteorder("=")

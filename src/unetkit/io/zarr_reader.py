@@ -1,10 +1,10 @@
-"""Zarr folders: arrays in chunks, and the images of microscopy that are made of them (OME-Zarr).
+"""Read Zarr folders: arrays in chunks, and microscopy images that consist of them (OME-Zarr).
 
-Read are plain arrays, and OME-Zarr up to version 0.5, which says what the axes are. As in TIFFs,
-channels make up one picture; moments, planes of a volume and all other axes make many.
+Plain arrays are read, and OME-Zarr up to version 0.5, whose metadata name the axes. As in TIFFs,
+channels belong to one image; time, planes of a volume and all other axes make several images.
 
-The zarr library is an extra. It is imported where it is first needed; and whatever a wrong number
-in the metadata makes it stumble over becomes one error that names the folder.
+The zarr library is an extra, and is imported when it is first needed. Whatever it raises for
+damaged metadata is converted to one error that names the folder.
 """
 
 import itertools
@@ -21,24 +21,28 @@ import numpy as np
 
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
 from unetkit.io.pixel_format import MAX_CHANNELS
-from unetkit.io.tiff.pages import FEW
+from unetkit.io.tiff.pages import FEW_CHANNELS
 from unetkit.io.windows import require_numbers
 
-METADATA = ("zarr.json", ".zarray", ".zgroup")  # one of which makes a folder Zarr's
-MAX_PICTURES = 10_000  # as of pages in a TIFF
-MAX_PIXELS = 1 << 40  # of one picture: a million by a million
-MAX_CHUNK_BYTES = 1 << 31  # unpacked, which every window that touches one needs
+METADATA = ("zarr.json", ".zarray", ".zgroup")  # a Zarr folder holds one of these
+MAX_IMAGES = 10_000  # as many as pages of a TIFF
+MAX_IMAGE_PIXELS = 1 << 40  # of one image: a million by a million
+MAX_CHUNK_BYTES = 1 << 31  # unpacked; a window needs whole chunks
 OLD_AXES = "tczyx"  # before version 0.3, which was the first to name them
 
 
-class ZarrPicture:
-    """One picture of a Zarr array, read by windows.
+class ZarrWindows:
+    """One image of a Zarr array, read by windows.
 
     Args:
-        path: Of the folder, for messages.
+        path: Path of the folder, for errors.
         array: The whole array.
-        axes: A letter or name each.
-        place: Index along every axis that is not "y", "x" or "c".
+        axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
+        place: Index along every other axis.
+
+    Attributes:
+        shape: (height, width, channels).
+        dtype: Type of the pixels.
     """
 
     def __init__(
@@ -51,7 +55,7 @@ class ZarrPicture:
         self.dtype = require_numbers(array.dtype, str(path))
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The pixels of a window, (h, w, C); those of chunks that are missing have the fill value.
+        """Reads a window, (h, w, C); pixels of missing chunks have the fill value.
 
         Raises:
             DataError: A chunk is damaged.
@@ -66,44 +70,44 @@ class ZarrPicture:
 
 
 @dataclass(frozen=True, eq=False)
-class ZarrImage(Sequence[ZarrPicture]):
-    """The pictures of a Zarr array, in the order of its axes; as a sequence, the pictures.
+class ZarrImage(Sequence[ZarrWindows]):
+    """The images of a Zarr array, in the order of its axes; a sequence of them.
 
     Args:
-        array: At full resolution, a `zarr.Array`.
+        array: The `zarr.Array` at full resolution.
         axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
-        pictures: One or more.
+        images: The images, at least one.
     """
 
     array: Any
     axes: tuple[str, ...]
-    pictures: tuple[ZarrPicture, ...]
+    images: tuple[ZarrWindows, ...]
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, index: Any) -> Any:
-        return self.pictures[index]
+        return self.images[index]
 
 
 def is_zarr(path: str | Path) -> bool:
-    """Whether a folder holds an array or a group of Zarr; the library is not needed for this."""
+    """Returns whether a folder holds an array or a group of Zarr; works without the library."""
     path = Path(path)
     return path.is_dir() and any((path / name).is_file() for name in METADATA)
 
 
 def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
-    """Opens an array or an OME-Zarr image, whose pixels are read later.
+    """Opens an array or an OME-Zarr image; pixels are not read.
 
     Args:
-        path: The folder.
-        channel_axis: Of an array of three axes that names none: "first", "last", or "auto", which
-            takes the last for channels if it is short and the others are not.
+        path: Path of the folder.
+        channel_axis: Axis of the channels of an array of three axes without names: "first", "last",
+            or "auto", which takes the last axis if it is short and the others are not.
 
     Raises:
         MissingExtraError: zarr is not installed.
         DataNotFoundError: There is no such folder.
-        DataError: It holds something else, or what it says of itself makes no sense.
+        DataError: It is not a Zarr folder, or its metadata are damaged.
 
     Source: OME-Zarr 0.4 and 0.5, "multiscales" and "axes"; Zarr v2 and v3.
     """
@@ -115,8 +119,7 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
         )
     if not is_zarr(path):
         raise DataError(
-            f"{path} is no Zarr folder; accepted are folders with one of {', '.join(METADATA)}; "
-            "name one of these"
+            f"{path} is not a Zarr folder; accepted are folders with one of {', '.join(METADATA)}"
         )
     zarr = require_zarr()
     with _named(path):
@@ -125,45 +128,44 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
             array, axes = node, _axes_of_array(path, node, channel_axis)
         else:
             array, axes = _full_resolution(path, node, zarr)
-        _require_sense(path, array, axes)
+        _require_limits(path, array, axes)
         others = {a: n for a, n in zip(axes, array.shape, strict=True) if a not in ("y", "x", "c")}
         places = itertools.product(*(range(size) for size in others.values()))
-        pictures = tuple(
-            ZarrPicture(path, array, axes, dict(zip(others, place, strict=True)))
+        images = tuple(
+            ZarrWindows(path, array, axes, dict(zip(others, place, strict=True)))
             for place in places
         )
-    return ZarrImage(array, axes, pictures)
+    return ZarrImage(array, axes, images)
 
 
 def require_zarr() -> Any:
-    """The library.
+    """Imports and returns the zarr library.
 
     Raises:
-        MissingExtraError: It is not installed.
+        MissingExtraError: zarr is not installed.
     """
     try:
         import zarr
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            "Zarr folders are read and written by zarr, which is not installed; the bare install "
-            'goes without; pip install "unetkit[zarr]"'
+            "Zarr folders are read and written by zarr, which is not installed; install it with "
+            'pip install "unetkit[zarr]"'
         ) from error
     return zarr
 
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """Turns whatever damage makes the library raise into an error that names the folder."""
+    """Converts whatever the library raises to an error that names the folder."""
     try:
         yield
     except UnetkitError:
         raise
     except MemoryError as error:
         raise DataError(
-            f"{path} has chunks that do not fit into memory; accepted are smaller ones; cut it "
-            "into smaller chunks"
+            f"{path} has chunks that do not fit into memory; save it in smaller chunks"
         ) from error
-    except Exception as error:  # each codec has errors of its own
+    except Exception as error:  # codecs raise errors of many types
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(
             f"{path} cannot be read ({reason}); accepted are undamaged Zarr folders; replace it"
@@ -180,12 +182,13 @@ def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]
         return "c", "y", "x"
     if array.ndim == 3:
         rows, columns, last = array.shape
-        if channel_axis == "last" or (last <= FEW and min(rows, columns) >= 2 * FEW):
+        is_short = last <= FEW_CHANNELS and min(rows, columns) >= 2 * FEW_CHANNELS
+        if channel_axis == "last" or is_short:
             return "y", "x", "c"
     raise DataError(
-        f"{path} has the shape {array.shape} and does not say which axes these are; accepted are "
-        f"(rows, columns), (rows, columns, up to {FEW} channels), and with the channel axis "
-        '"first" (channels, rows, columns); say the channel axis, or save it as OME-Zarr'
+        f"{path} has the shape {array.shape} and has no names of axes; accepted are "
+        f"(rows, columns), (rows, columns, up to {FEW_CHANNELS} channels), and with the channel "
+        'axis "first" (channels, rows, columns); give the channel axis, or save it as OME-Zarr'
     )
 
 
@@ -198,23 +201,23 @@ def _full_resolution(path: Path, group: Any, zarr: Any) -> tuple[Any, tuple[str,
         members = ", ".join(sorted(name for name, _ in itertools.islice(group.members(), 20)))
         raise DataError(
             f"{path} is a Zarr group without an image ({members or 'it is empty'}); accepted are "
-            "arrays, and groups with OME-Zarr's multiscales; name one of what it holds"
+            "arrays, and groups with the multiscales of OME-Zarr; name one of its members"
         )
     try:
         name, axes = scales[0]["datasets"][0]["path"], scales[0].get("axes")
         named = [axis if isinstance(axis, str) else _name(axis) for axis in axes or ()]
     except (AttributeError, KeyError, IndexError, TypeError) as error:
         raise DataError(
-            f"{path} has multiscales that name no array or axes; accepted are datasets with a "
+            f"{path} has multiscales without an array or axes; accepted are datasets with a "
             "path, and axes with a name; correct its metadata"
         ) from error
-    # Releases of the library before 3.1 follow names that lead out of the group.
+    # zarr before 3.1 follows names that lead out of the group.
     leads_out = not isinstance(name, str) or ".." in re.split(r"[/\\]", name)
     array = None if leads_out else group[name]
     if not isinstance(array, zarr.Array):
         raise DataError(
-            f"{path} names {name!r:.60} as its pixels, which is no array; accepted is an array in "
-            "it; correct its metadata"
+            f"{path} names {name!r:.60} as its pixels, which is not an array; accepted is an "
+            "array in the folder; correct its metadata"
         )
     if not named and array.ndim == len(OLD_AXES):
         named = list(OLD_AXES)
@@ -235,34 +238,31 @@ def _known_axes(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return axes
 
 
-def _require_sense(path: Path, array: Any, axes: tuple[str, ...]) -> None:
-    """Refuses what could be opened, and would never end or never fit."""
+def _require_limits(path: Path, array: Any, axes: tuple[str, ...]) -> None:
+    """Refuses shapes that take too long or too much memory, and chunks that run programs."""
     if len(axes) != array.ndim:
         raise DataError(
-            f"{path} names {len(axes)} axes for an array of {array.ndim}; accepted is a name each; "
-            "correct its metadata"
+            f"{path} names {len(axes)} axes for an array of {array.ndim}; accepted is one name for "
+            "each; correct its metadata"
         )
     sizes = dict(zip(axes, array.shape, strict=True))
-    pictures = math.prod(size for axis, size in sizes.items() if axis not in ("y", "x", "c"))
+    images = math.prod(size for axis, size in sizes.items() if axis not in ("y", "x", "c"))
     pixels, channels = sizes["y"] * sizes["x"], sizes.get("c", 1)
-    if not 0 < pixels <= MAX_PIXELS or not 0 < pictures <= MAX_PICTURES:
+    if not 0 < pixels <= MAX_IMAGE_PIXELS or not 0 < images <= MAX_IMAGES:
         raise DataError(
             f"{path} has the shape {array.shape} of axes {', '.join(axes)}; accepted are up to "
-            f"{MAX_PICTURES:,} pictures of up to {MAX_PIXELS:,} pixels, and one or more; part it"
+            f"{MAX_IMAGES:,} images of up to {MAX_IMAGE_PIXELS:,} pixels each; split it"
         )
     if not 0 < channels <= MAX_CHANNELS:
-        raise DataError(
-            f"{path} has {channels} channels; accepted are 1 to {MAX_CHANNELS}; choose from them"
-        )
+        raise DataError(f"{path} has {channels} channels; accepted are 1 to {MAX_CHANNELS}")
     chunk = math.prod(array.chunks) * require_numbers(array.dtype, str(path)).itemsize
     if chunk > MAX_CHUNK_BYTES:
         raise DataError(
-            f"{path} has chunks of {chunk:,} bytes; accepted are up to {MAX_CHUNK_BYTES:,}; cut it "
-            "into smaller ones"
+            f"{path} has chunks of {chunk:,} bytes; accepted are up to {MAX_CHUNK_BYTES:,}; save "
+            "it in smaller chunks"
         )
     stored = {key: value for key, value in array.metadata.to_dict().items() if key != "attributes"}
-    if "pickle" in json.dumps(stored, default=str).lower():  # would run what a chunk says
+    if "pickle" in json.dumps(stored, default=str).lower():  # unpickling a chunk would run code
         raise DataError(
-            f"{path} is packed with pickle, which can run programs; accepted are compressions; "
-            "save it with one of these"
+            f"{path} is encoded by pickle, which can run programs; save it with another codec"
         )

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,17 +35,16 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
     WHOLE_PIXELS,
-    count_sources,
+    InputFile,
     is_array_file,
     is_image,
-    look,
     open_source,
-    require_one_picture,
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
 
 STANDARD_INPUT = "standard input"
+MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Job:
         pixels: Number of pixels of the image.
         format: Format of the files, a key of `outputs.FORMAT_SUFFIXES`.
         files: File to write for each kind of output.
+        source: The image file, which may be open; or the path of a file of several images.
     """
 
     image: Path
@@ -64,6 +65,7 @@ class Job:
     pixels: int
     format: str
     files: Mapping[str, Path]
+    source: InputFile | Path
 
     @property
     def is_whole(self) -> bool:
@@ -192,7 +194,19 @@ def predict_files(
     """
     out = Path(out)
     _require_outputs(predictor, kinds, format)
-    plan = plan_outputs(predictor, images, out, kinds, format, overwrite)
+    with ExitStack() as opened:
+        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened)
+        return _predict_plan(predictor, plan, out, overwrite, on_result, begin)
+
+
+def _predict_plan(
+    predictor: Predictor,
+    plan: Sequence[Job],
+    out: Path,
+    overwrite: bool,
+    on_result: Callable[[Prediction], object],
+    begin: Callable[[Path, Tiling, int], Callable[[], object]],
+) -> list[Path]:
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
@@ -242,7 +256,7 @@ def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) ->
 def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
     spec, files = predictor.spec, job.files
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
-    with open_source(job.image, spec.pixels, job.page) as source:
+    with open_source(job.source, spec.pixels, job.page) as source:
         size = source.shape[:2]
         tiling = predictor.tiling(spec.scale.network_size(size))
         found = predictor.answer(source, "probabilities" if needs_probabilities else "labels")
@@ -268,7 +282,7 @@ def _predict_large(
     overwrite: bool,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
-    with open_source(job.image, predictor.spec.pixels, job.page) as source:
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         counts, tiling = predict_large_image(
             predictor,
             source,
@@ -307,7 +321,8 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
         image = Path(folder, "image")
         image.write_bytes(content)
         try:
-            require_one_picture(image, predictor.spec.pixels)
+            with closing(InputFile(image, predictor.spec.pixels)) as source:
+                source.require_one_image()
             (file,) = predict_files(
                 predictor, [image], Path(folder, "results"), kinds=[kind], format="png"
             )
@@ -317,18 +332,27 @@ def predict_stream(predictor: Predictor, content: bytes, kind: str = "mask") -> 
 
 
 def _plan(
-    predictor: Predictor, image: Path, out: Path, kinds: Sequence[str], format: str
+    predictor: Predictor,
+    image: Path,
+    out: Path,
+    kinds: Sequence[str],
+    format: str,
+    opened: ExitStack,
 ) -> Iterator[Job]:
-    """Yields the job of each image of a file."""
-    count = count_sources(image, predictor.spec.pixels)
+    """Yields the job of each image of a file; `opened` closes the file."""
+    file = opened.enter_context(closing(InputFile(image, predictor.spec.pixels)))
+    count = file.count
     pages: Iterable[int | None] = [None] if count is None else range(count)
     stem = image.stem.removesuffix(".ome")
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
-        height, width, is_map = look(image, predictor.spec.pixels, page)
-        chosen = _choose_format(image, (height, width), is_map, format)
+        height, width = file.size(page)
+        chosen = _choose_format(image, (height, width), file.is_map(page), format)
         files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
-        yield Job(image, page, height * width, chosen, files)
+        source = file if count is None else image
+        yield Job(image, page, height * width, chosen, files, source)
+    if count is not None:  # each page is read by itself, some at the same time
+        file.close()
 
 
 def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
@@ -355,10 +379,14 @@ def plan_outputs(
     kinds: Sequence[str],
     format: str,
     overwrite: bool,
+    opened: ExitStack | None = None,
 ) -> list[Job]:
     """Returns the job of each image, after all file names have been checked.
 
-    Args and Raises are those of `predict_files`, which `plan_outputs` is a part of.
+    Further Args and Raises are those of `predict_files`, which `plan_outputs` is a part of.
+
+    Args:
+        opened: Closes image files that stay open for the prediction; None to close each at once.
     """
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
@@ -372,7 +400,11 @@ def plan_outputs(
             f"output {out} is the folder of one of the images, where --overwrite might replace "
             "images; accepted is another folder; choose one with --out"
         )
-    plan = [job for image in images for job in _plan(predictor, image, out, kinds, format)]
+    plan: list[Job] = []
+    for image in images:
+        with ExitStack() as closing_now:
+            keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
+            plan += _plan(predictor, image, out, kinds, format, keep)
     if not overwrite and any(job.is_interrupted for job in plan):
         # An interrupted run continues: what it finished is left out.
         plan = [job for job in plan if not job.is_finished]

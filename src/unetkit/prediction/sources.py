@@ -1,7 +1,7 @@
-"""Pictures as a network takes them, whatever they come from: files, streams, arrays.
+"""Images as a network takes them, whatever they come from: files, streams, arrays.
 
-Small pictures are decoded whole, so that damage shows at once. Large ones are read by windows where
-their file can be (TIFF, Zarr, NumPy), and everything that happens to a pixel happens to a window.
+Small images are decoded whole, so that damage is found at once. Large ones are read by windows
+where their file allows it (TIFF, Zarr, NumPy); every conversion of pixels is applied to windows.
 """
 
 import math
@@ -19,37 +19,34 @@ from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_na
 from unetkit.io import zarr_reader
 from unetkit.io.images import (
     IMAGE_SUFFIXES,
-    Picture,
-    count_pictures,
+    DecodedImage,
+    ImageFile,
     pixels_of,
     read_image,
     require_file,
     require_palette,
-    sides,
-    sniff,
 )
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.io.tiff.reader import NODATA_TAG, open_tiff_windows
+from unetkit.io.tiff.reader import NODATA_TAG
 from unetkit.io.windows import ArrayWindows, Windows
 
-# Beyond, a picture is not held in memory: 200 MB of colours, decoded twice over at times.
+# A larger image is not held in memory: 200 MB of colours, decoded twice over at times.
 WHOLE_PIXELS = 1 << 26
 ARRAY, ZARR = ".npy", ".zarr"
 SUFFIXES = (*IMAGE_SUFFIXES, ARRAY, ZARR)
 STREAM = "the open file"
-Image = np.ndarray | str | Path | BinaryIO | Windows
 
 
 class Source:
-    """A picture that is read by windows in the numbers that a model takes.
+    """An image that is read by windows, in the pixels that a model takes.
 
     Args:
-        pixels: The picture's own numbers.
-        convert: From a window of these to a window that the model takes.
-        channels: Of the model.
-        is_large: Whether it is not held in memory.
-        nodata: The number, in all channels, of pixels where nothing was recorded; or None.
-        geotags: Tags of a TIFF that say where on Earth it lies.
+        pixels: The image as it is stored.
+        convert: Converts a window of it to a window that the model takes.
+        channels: Number of channels of the model.
+        is_large: Whether the image is not held in memory.
+        nodata: Value, in all channels, of pixels without data; None if there is none.
+        geotags: Tags of a GeoTIFF.
     """
 
     def __init__(
@@ -69,10 +66,10 @@ class Source:
         self.dtype = self.read(slice(0, 1), slice(0, 1)).dtype
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """A part of the picture, (h, w, C) of `dtype`.
+        """Reads a window, (h, w, C) of `dtype`.
 
         Raises:
-            DataError: It cannot be read, or a number is none that the model's pictures can have.
+            DataError: The window is damaged, or has a pixel that the model does not take.
         """
         window = self._pixels.read(rows, columns)
         try:
@@ -81,17 +78,17 @@ class Source:
             if not self.is_large:
                 raise
             raise DataError(
-                f"{error} (of the part that begins at row {rows.start}, column {columns.start})"
+                f"{error} (of the window that begins at row {rows.start}, column {columns.start})"
             ) from error
 
     def missing(self, rows: slice, columns: slice) -> np.ndarray | None:
-        """Where a part has no data, (h, w) bool; None where the picture always has."""
+        """Returns where a window has no data, (h, w) bool; None for an image without gaps."""
         if self.nodata is None:
             return None
         return np.asarray(is_nodata(self._pixels.read(rows, columns), self.nodata).all(axis=2))
 
     def at_scale(self, scale: Scale) -> Windows:
-        """The picture as the network sees it."""
+        """Returns the image at the network's scale."""
         if scale.is_pixel_by_pixel:
             return self
         if self.is_large:
@@ -100,30 +97,187 @@ class Source:
         return ArrayWindows(image_to_network(whole, scale))
 
 
-@contextmanager
-def open_source(image: Image, format: PixelFormat, page: int | None = None) -> Iterator[Source]:
-    """Opens a picture for a model.
+class InputFile:
+    """A file of one or several images for a model.
+
+    It is opened when something is asked of it, and opened again if that is after `close`.
 
     Args:
-        image: A file of one picture or its path; or (H, W, C) or (H, W) pixel values: an array, a
+        path: Path of the file.
+        format: Pixel format of the model.
+    """
+
+    def __init__(self, path: Path, format: PixelFormat) -> None:
+        self.path, self._format = path, format
+        self._arrays: list[Any] | None = None
+        self._file: ImageFile | None = None
+        self._count: int | None = 0  # not counted yet
+
+    @property
+    def count(self) -> int | None:
+        """Number of images, each a page; None where the whole file is one image.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        if self._count == 0:
+            if is_array_file(self.path):
+                number = len(self._opened_arrays())
+                self._count = None if number == 1 else number
+            else:
+                self._count = None if self._is_one_image() else self._opened().count
+        return self._count
+
+    def size(self, page: int | None = None) -> tuple[int, int]:
+        """Returns (height, width) of an image.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        if is_array_file(self.path):
+            array = self._opened_arrays()[page or 0]
+            return array.shape[0], array.shape[1]
+        return self._opened().size(page)
+
+    def is_map(self, page: int | None = None) -> bool:
+        """Returns whether an image has a georeference, or a value for pixels without data.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        if is_array_file(self.path) or self._opened().format != "TIFF":
+            return False
+        image = self._opened().windows(page)
+        return bool(image.geotags) or image.nodata is not None
+
+    def require_one_image(self) -> None:
+        """Refuses several images; pages that are the channels of one image are accepted.
+
+        Raises:
+            DataNotFoundError, DataError: There are several, or the file cannot be opened.
+        """
+        if not is_array_file(self.path) and self._opened().format != "TIFF":
+            return  # animations are refused when they are read
+        if self.count is not None:
+            raise DataError(
+                f"{self.path} holds {self.count} images; accepted is a file of one; predict all of "
+                "its pages with predict_files, or pass one as an array"
+            )
+
+    @contextmanager
+    def open(self, page: int | None = None) -> Iterator[Source]:
+        """Opens an image.
+
+        Args:
+            page: Number of the image from 0; None for the only one.
+
+        Raises:
+            DataNotFoundError, DataError: The file is absent, damaged, or of pixels that the model
+                does not take.
+        """
+        if page is None:
+            self.require_one_image()
+        if is_array_file(self.path):
+            yield _of_array(self._opened_arrays()[page or 0], self._format, str(self.path))
+        elif self._opened().format == "TIFF":
+            yield from self._open_tiff(self._opened(), page)
+        elif math.prod(self._opened().size()) <= WHOLE_PIXELS:
+            image = read_image(self._opened(), self._format, page)
+            yield Source(ArrayWindows(image), _same, self._format.channels)
+        else:  # decoded whole, but only once, and not kept in memory
+            with _mapped(read_image(self._opened(), self._format, page)) as array:
+                yield Source(ArrayWindows(array), _same, self._format.channels, True)
+
+    def close(self) -> None:
+        """Closes the file; whatever is asked later opens it again."""
+        self._arrays = None
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _opened(self) -> ImageFile:
+        if self._file is None:
+            self._file = ImageFile(self.path, self._format.channel_axis)
+        return self._file
+
+    def _opened_arrays(self) -> list[Any]:
+        if self._arrays is None:
+            self._arrays = _open_arrays(self.path, self._format)
+        return self._arrays
+
+    def _is_one_image(self) -> bool:
+        """Whether the file holds one image, or is a TIFF with a grey page for each channel.
+
+        Models of grey or colour images do not take such pages, unless they have their channels
+        first: a grey page is an image for them.
+        """
+        file, format = self._opened(), self._format
+        if file.count == 1:
+            return True
+        is_photo = format.channels in (1, 3) and format.channel_axis != "first"
+        if is_photo or file.count != format.channels or file.format != "TIFF":
+            return False
+        page = file.windows(0)
+        return page.shape[2] - page.has_alpha == 1
+
+    def _open_tiff(self, file: ImageFile, page: int | None) -> Iterator[Source]:
+        path, format, tiff = self.path, self._format, file.windows(page)
+        nodata = tiff.nodata
+
+        def convert(window: np.ndarray) -> np.ndarray:
+            bands = window[..., :-1] if tiff.has_alpha else window
+            if nodata is not None and bands.dtype.kind == "f":
+                bands = np.where(is_nodata(bands, nodata), format.low[0], bands)
+            if tiff.palette is not None:
+                require_palette(path, bands, tiff.palette)
+            image = DecodedImage(bands, tiff.palette, None, "TIFF", 1, 1)
+            return format.accept(pixels_of(image, str(path)), str(path))
+
+        # Results mark pixels without data by a value of their own.
+        places = {tag: value for tag, value in tiff.geotags.items() if tag != NODATA_TAG}
+        is_large = math.prod(tiff.shape[:2]) > WHOLE_PIXELS
+        try:
+            if is_large or nodata is not None:
+                yield Source(tiff, convert, format.channels, is_large, nodata, places)
+            else:  # strips and tiles of some compressions are too large for windows
+                whole = ArrayWindows(read_image(file, format, page))
+                yield Source(whole, _same, format.channels, geotags=places)
+        finally:
+            tiff.close()
+
+
+Image = np.ndarray | str | Path | BinaryIO | Windows | InputFile
+
+
+@contextmanager
+def open_source(image: Image, format: PixelFormat, page: int | None = None) -> Iterator[Source]:
+    """Opens an image for a model; a file is closed afterwards.
+
+    Args:
+        image: A file of one image or its path; or (H, W, C) or (H, W) pixel values: an array, a
             memory map, a Zarr array, or anything that is read by windows.
-        format: Of the model's pictures.
-        page: Number of the picture in a file of several, from 0; None for the only one.
+        format: Pixel format of the model.
+        page: Number of the image in a file of several, from 0; None for the only one.
 
     Raises:
-        DataNotFoundError, DataError: The file is absent, damaged, or of numbers that the model's
-            pictures do not have.
+        DataNotFoundError, DataError: The file is absent, damaged, or of pixels that the model does
+            not take.
         SizeError: The array has other axes or channels.
     """
     if isinstance(image, str | Path):
-        with _open_path(Path(image), format, page) as source:
-            yield source
+        image = InputFile(Path(image), format)
+    if isinstance(image, InputFile):
+        try:
+            with image.open(page) as source:
+                yield source
+        finally:
+            image.close()
     elif hasattr(image, "shape"):
         yield _of_array(image, format)
     elif hasattr(image, "read"):
         with _spooled(image) as path:
             try:
-                with _open_path(path, format, page) as source:
+                with open_source(path, format, page) as source:
                     yield source
             except (DataError, DataNotFoundError) as error:
                 raise type(error)(str(error).replace(str(path), STREAM)) from error
@@ -136,7 +290,7 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
 
 @contextmanager
 def _spooled(stream: BinaryIO) -> Iterator[Path]:
-    """A stream's content as a file: readers of pictures go to and fro in it."""
+    """A stream's content as a file: image readers need to seek."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "image")
         content = stream.read()
@@ -150,9 +304,8 @@ def _spooled(stream: BinaryIO) -> Iterator[Path]:
 
 
 @contextmanager
-def _mapped(path: Path, format: PixelFormat, page: int | None) -> Iterator[np.ndarray]:
-    """A picture that cannot be read by windows, on the disk."""
-    image = read_image(path, format, page)
+def _mapped(image: np.ndarray) -> Iterator[np.ndarray]:
+    """An image in a memory-mapped temporary file."""
     with tempfile.TemporaryFile(prefix="unetkit-") as file:
         with full_disk_named(Path(tempfile.gettempdir())):
             file.write(np.ascontiguousarray(image).data)
@@ -162,82 +315,45 @@ def _mapped(path: Path, format: PixelFormat, page: int | None) -> Iterator[np.nd
         yield np.memmap(file, dtype, "r", shape=shape)
 
 
-@contextmanager
-def _open_path(path: Path, format: PixelFormat, page: int | None) -> Iterator[Source]:
-    if page is None:
-        require_one_picture(path, format)
-    if is_array_file(path):
-        yield _of_array(_open_arrays(path, format)[page or 0], format, str(path))
-        return
-    file_format = sniff(path)
-    if file_format != "TIFF":
-        if math.prod(sides(path, file_format)) <= WHOLE_PIXELS:
-            yield Source(ArrayWindows(read_image(path, format, page)), _same, format.channels)
-        else:  # decoded whole, but only once, and not kept in memory
-            with _mapped(path, format, page) as array:
-                yield Source(ArrayWindows(array), _same, format.channels, True)
-        return
-    with open_tiff_windows(path, page, format.channel_axis) as windows:
-
-        def convert(window: np.ndarray) -> np.ndarray:
-            bands = window[..., :-1] if windows.has_alpha else window
-            if windows.nodata is not None and bands.dtype.kind == "f":
-                bands = np.where(is_nodata(bands, windows.nodata), format.low[0], bands)
-            if windows.palette is not None:
-                require_palette(path, bands, windows.palette)
-            picture = Picture(bands, windows.palette, None, "TIFF", 1, 1)
-            return format.accept(pixels_of(picture, str(path)), str(path))
-
-        # What stands for no data is another number in the results.
-        places = {tag: value for tag, value in windows.geotags.items() if tag != NODATA_TAG}
-        height, width, _ = windows.shape
-        is_large = height * width > WHOLE_PIXELS
-        if is_large or windows.nodata is not None:
-            yield Source(windows, convert, format.channels, is_large, windows.nodata, places)
-        else:  # some compressions are read whole only
-            whole = ArrayWindows(read_image(path, format, page))
-            yield Source(whole, _same, format.channels, geotags=places)
-
-
 def _same(window: np.ndarray) -> np.ndarray:
     return window
 
 
 def _of_array(array: Any, format: PixelFormat, name: str = "image") -> Source:
-    """A source of an array, whose numbers are a file's (uint8, uint16) or on the model's scale."""
+    """A source of an array with pixels of a file (uint8, uint16) or of the model's scale."""
     shape, dtype = tuple(array.shape), np.dtype(array.dtype)
     channels = shape[2] if len(shape) == 3 else 1
     if len(shape) not in (2, 3) or 0 in shape or dtype.kind not in "iuf":
         raise SizeError(
-            f"{name} is {shape} {dtype}; accepted is (H, W, {format.channels}) of whole numbers "
-            "or fractions, and at least one pixel; convert it"
+            f"{name} is {shape} {dtype}; accepted is (H, W, {format.channels}) of integers or "
+            "floats, and at least one pixel; convert it"
         )
     if channels != format.channels and {channels, format.channels} != {1, 3}:
         raise SizeError(
             f"{name} is {shape} {dtype}; accepted is (H, W, {format.channels}); take the channels "
-            "that the model knows"
+            "that the model was trained with"
         )
     windows: Windows = array if hasattr(array, "read") else ArrayWindows(array)
     is_large = not isinstance(array, np.ndarray) or isinstance(array, np.memmap)
     convert = partial(format.accept_numbers, source=name)
-    if not is_large:  # whatever is wrong with it shows before any work
+    if not is_large:  # any problem is found before work begins
         whole = convert(windows.read(slice(0, shape[0]), slice(0, shape[1])))
         return Source(ArrayWindows(whole), _same, format.channels)
     return Source(windows, convert, format.channels, is_large)
 
 
 def is_array_file(path: Path) -> bool:
-    """Whether a file or folder holds arrays: NumPy's, or Zarr's."""
+    """Returns whether a file or folder holds arrays of NumPy or Zarr."""
     return path.suffix.lower() == ARRAY or zarr_reader.is_zarr(path)
 
 
 def is_nodata(window: np.ndarray, nodata: float) -> np.ndarray:
-    """Where numbers are the one that stands for no data, which may be nan."""
+    """Returns where pixels have the value that marks missing data, which may be nan."""
     return np.isnan(window) if math.isnan(nodata) else np.equal(window, nodata)
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file or folder is one by its name, and not hidden."""
+    """Returns whether a file or folder is an image by its name, and not hidden."""
     return (
         not path.name.startswith(".")
         and path.suffix.lower() in SUFFIXES
@@ -245,52 +361,8 @@ def is_image(path: Path) -> bool:
     )
 
 
-def count_sources(path: Path, format: PixelFormat) -> int | None:
-    """How many pictures a file holds, each a page; None where it is one picture.
-
-    Raises:
-        DataNotFoundError, DataError: The file cannot be opened.
-    """
-    if is_array_file(path):
-        count = len(_open_arrays(path, format))
-        return None if count == 1 else count
-    return None if _is_one_picture(path, format) else count_pictures(path, format.channel_axis)
-
-
-def require_one_picture(path: Path, format: PixelFormat) -> None:
-    """Refuses pages that would be read as channels, though they are none to this model.
-
-    Raises:
-        DataError: A file has some.
-    """
-    if not is_array_file(path) and sniff(path) != "TIFF":
-        return  # what is animated is refused when it is read
-    count = count_sources(path, format)
-    if count is not None:
-        raise DataError(
-            f"{path} holds {count} pictures; accepted is a file of one; predict all of its pages "
-            "with predict_files, or pass one as an array"
-        )
-
-
-def _is_one_picture(image: Path, format: PixelFormat) -> bool:
-    """Whether a file holds one picture, or is a TIFF with a grey page for each of its channels.
-
-    Models of grey and colour know no such pages, unless they say that channels come first: a grey
-    page is a picture that they take.
-    """
-    count = count_pictures(image, format.channel_axis)
-    if count == 1:
-        return True
-    is_photo = format.channels in (1, 3) and format.channel_axis != "first"
-    if is_photo or count != format.channels or sniff(image) != "TIFF":
-        return False
-    with open_tiff_windows(image, 0, format.channel_axis) as page:
-        return page.shape[2] - page.has_alpha == 1
-
-
 def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
-    """The pictures of a file of arrays, each read by windows."""
+    """The images of a file of arrays, each read by windows."""
     if zarr_reader.is_zarr(path):
         return list(zarr_reader.open_zarr(path, format.channel_axis))
     require_file(path)
@@ -304,37 +376,19 @@ def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
     except Exception as error:  # NumPy lets through whatever a wrong header leads to
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(
-            f"{path} is no array that can be read ({reason}); accepted are .npy files of (H, W) or "
-            "(H, W, C) numbers; save it again with numpy.save"
+            f"{path} is not an array that can be read ({reason}); accepted are .npy files of "
+            "(H, W) or (H, W, C) numbers; save it again with numpy.save"
         ) from error
     return [array]
 
 
 def stamp(path: Path) -> tuple[int, int]:
-    """Bytes, and time of the last change in nanoseconds, of a file or of all files of a folder.
+    """Returns size in bytes and time of last change in nanoseconds, of a file or a whole folder.
 
     Raises:
-        OSError: It is gone.
+        OSError: It does not exist any more.
     """
     files = [path, *path.rglob("*")] if path.is_dir() else [path]
     states = [file.stat() for file in files]
     sizes = [state.st_size for state, file in zip(states, files, strict=True) if file != path]
     return sum(sizes or [states[0].st_size]), max(state.st_mtime_ns for state in states)
-
-
-def look(path: Path, format: PixelFormat, page: int | None = None) -> tuple[int, int, bool]:
-    """Height and width of a picture in a file, and whether it is a map with a place or gaps.
-
-    Raises:
-        DataNotFoundError, DataError: The file cannot be opened.
-    """
-    if is_array_file(path):
-        array = _open_arrays(path, format)[page or 0]
-        return array.shape[0], array.shape[1], False
-    file_format = sniff(path)
-    if file_format == "TIFF":
-        with open_tiff_windows(path, page, format.channel_axis) as windows:
-            is_map = bool(windows.geotags) or windows.nodata is not None
-            return windows.shape[0], windows.shape[1], is_map
-    height, width = sides(path, file_format)
-    return height, width, False

@@ -1,4 +1,4 @@
-"""Windows of TIFF pictures: each is the whole picture, cut; and little is read for it."""
+"""Windows of TIFF images: each is the whole image, cut; and little is read for it."""
 
 import os
 import zlib
@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests import hostile
+from tests.hostile import read_file
+from tests.io.tiff.reading import open_tiff_windows, read_frame
 from tests.io.tiff.test_pages import COMPRESSIONS, packed, written
 from tests.io.tiff.test_segments import write_jpeg_tiles
 from unetkit.errors import DataError, DataNotFoundError, SizeError
-from unetkit.io.images import read_picture
-from unetkit.io.tiff import file_bytes, pages, parts
-from unetkit.io.tiff.file_bytes import FileBytes
-from unetkit.io.tiff.reader import open_tiff_windows
+from unetkit.io.tiff import file_bytes, pages, planes
+from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.segments import Segments
 
 RNG = np.random.default_rng(5)
@@ -218,7 +218,7 @@ def spans(size):
 
 
 def require_equal(path, whole, window, frame=None, axis="auto", **options):
-    """One window of a picture is what it is in the whole."""
+    """One window of an image is what it is in the whole."""
     (top, bottom), (left, right) = map(sorted, window)
     with open_tiff_windows(path, frame, axis, **options) as windows:
         found = windows.read(slice(top, bottom), slice(left, right))
@@ -234,14 +234,14 @@ class TestTheLaw:
         write, frame, axis = KINDS[name]
         path = tmp_path / "x.tif"
         write(path)
-        picture = pages.read_frame(path, frame, axis)
-        whole = pages.turn(picture.array, picture.orientation)
+        image = read_frame(path, frame, axis)
+        whole = image.array
         height, width, _ = whole.shape
         with open_tiff_windows(path, frame, axis, cache_bytes=20_000) as windows:
             assert windows.shape == whole.shape
             assert windows.dtype == whole.dtype
-            assert windows.has_alpha is picture.has_alpha
-            assert np.array_equal(windows.palette, picture.palette)
+            assert windows.has_alpha is image.has_alpha
+            assert np.array_equal(windows.palette, image.palette)
 
             @LAW
             @given(spans(height), spans(width))
@@ -294,8 +294,8 @@ class TestTheLaw:
         path = tmp_path_factory.getbasetemp() / "stream.tif"
         path.write_bytes(written(array, 8, predictor, planar, rows=rows))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(parts, "SEGMENT_BYTES", 500)
-            patch.setattr(parts, "UNPACKED_FILES", 2)
+            patch.setattr(planes, "SEGMENT_BYTES", 500)
+            patch.setattr(planes, "INFLATED_FILES", 2)
             for name in ("READ_BYTES", "PACKED_BYTES", "SHORT_ROW"):
                 patch.setattr(file_bytes, name, 100)
             with open_tiff_windows(path, None) as opened:
@@ -322,7 +322,7 @@ class TestTheLaw:
             patch.setattr(file_bytes, "SHORT_ROW", short)
             require_equal(path, array, window)
 
-    def test_pictures_and_their_windows_are_turned_alike(self, tmp_path):
+    def test_images_and_their_windows_are_turned_alike(self, tmp_path):
         path = tmp_path / "x.tif"
         for orientation in range(1, 9):
             marked(orientation, COLOUR)(path)
@@ -330,7 +330,7 @@ class TestTheLaw:
                 assert windows.orientation == orientation
                 height, width, _ = windows.shape
                 found = windows.read(slice(0, height), slice(0, width))
-            assert np.array_equal(found, read_picture(path).bands)
+            assert np.array_equal(found, read_file(path).bands)
 
 
 @pytest.fixture
@@ -339,9 +339,9 @@ def decoded(monkeypatch):
     found = []
     decode = Segments.decode
 
-    def counted(self, indices, packed):
-        found.extend(indices)
-        return decode(self, indices, packed)
+    def counted(self, index, packed):
+        found.append(index)
+        return decode(self, index, packed)
 
     monkeypatch.setattr(Segments, "decode", counted)
     return found
@@ -351,13 +351,13 @@ def decoded(monkeypatch):
 def fetched(monkeypatch):
     """Bytes of each reading."""
     found = []
-    read = FileBytes.read
+    read = OpenFile.read_at
 
     def counted(self, start, count):
         found.append(count)
         return read(self, start, count)
 
-    monkeypatch.setattr(FileBytes, "read", counted)
+    monkeypatch.setattr(OpenFile, "read_at", counted)
     return found
 
 
@@ -403,26 +403,13 @@ class TestBounds:
         assert sum(fetched) == 10 * 100 * 2
         assert np.array_equal(found[..., 0], array[20:30, 3000:3100])
 
-    def test_few_strips_are_decoded_at_a_time(self, decoded, monkeypatch, tmp_path):
-        calls = []
-        decode = Segments.decode
-        monkeypatch.setattr(
-            Segments, "decode", lambda self, i, p: calls.append(list(i)) or decode(self, i, p)
-        )
-        monkeypatch.setattr(parts, "BATCH_BYTES", 3 * 90 * 3 * 4)
-        path = tmp_path / "x.tif"
-        path.write_bytes(written(PHOTO, 5, rows=4))
-        with open_tiff_windows(path, None) as windows:
-            windows.read(slice(0, 30), slice(0, 9))
-        assert calls == [[0, 1, 2], [3, 4, 5], [6, 7]]
-
     def test_a_strip_is_unpacked_to_a_file_once_and_as_far_as_needed(
         self, fetched, monkeypatch, tmp_path
     ):
         array = RNG.integers(0, 256, (200, 1000), np.uint8)
         path = tmp_path / "x.tif"
         save(path, array, rowsperstrip=200, compression="zlib")
-        monkeypatch.setattr(parts, "SEGMENT_BYTES", 100_000)
+        monkeypatch.setattr(planes, "SEGMENT_BYTES", 100_000)
         monkeypatch.setattr(file_bytes, "PACKED_BYTES", 20_000)
         with open_tiff_windows(path, None) as windows:
             windows.read(slice(0, 50), slice(0, 1000))
@@ -450,7 +437,7 @@ class TestBounds:
         if os.name == "posix" and path.stat().st_blocks * 512 > 1 << 26:
             pytest.skip("files have no holes here")
         with pytest.raises(DataError, match="too large"):
-            read_picture(path)
+            read_file(path)
         with open_tiff_windows(path, None) as windows:
             assert windows.shape == (side, side, 1)
             found = windows.read(slice(side - 4, side), slice(side - 5, side))
@@ -475,8 +462,8 @@ class TestThreads:
     @pytest.mark.parametrize("name", ["deflated strips of 7 rows", "strips of 7 rows"])
     @pytest.mark.parametrize("segment_bytes", [1 << 27, 100])
     def test_many_read_at_once(self, name, segment_bytes, tmp_path, monkeypatch):
-        monkeypatch.setattr(parts, "SEGMENT_BYTES", segment_bytes)
-        monkeypatch.setattr(parts, "UNPACKED_FILES", 2)
+        monkeypatch.setattr(planes, "SEGMENT_BYTES", segment_bytes)
+        monkeypatch.setattr(planes, "INFLATED_FILES", 2)
         path = tmp_path / "x.tif"
         KINDS[name][0](path)
         starts = RNG.integers(0, (50, 70), (200, 2)).tolist()
@@ -508,9 +495,9 @@ class TestOpening:
         save(path, STACK[0], photometric="minisblack")
         pages.forget_stacks()
         listed = []
-        whole = pages._list_frames
+        whole = pages._list_images
         monkeypatch.setattr(
-            pages, "_list_frames", lambda *of: listed.append(of[1].name) or whole(*of)
+            pages, "_list_images", lambda *of: listed.append(of[1].name) or whole(*of)
         )
         for page in range(3):
             with open_tiff_windows(path, page) as windows:
@@ -532,7 +519,7 @@ class TestOpening:
         save(path, PHOTO, photometric="rgb")
         with open_tiff_windows(path, None) as windows:
             pass
-        message = r"x\.tif was closed; accepted are windows of an open picture; open it again"
+        message = r"x\.tif was closed; accepted are windows of an open image; open it again"
         with pytest.raises(DataError, match=message):
             windows.read(slice(0, 1), slice(0, 1))
         with pytest.raises(DataError, match=message):
@@ -540,42 +527,42 @@ class TestOpening:
 
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(DataNotFoundError, match=r"x\.tif does not exist any more"):
-            open_tiff_windows(tmp_path / "x.tif", None)
+            open_tiff_windows(tmp_path / "x.tif", None).__enter__()
 
     def test_a_page_that_is_not_there(self, tmp_path):
         path = tmp_path / "x.tif"
         save(path, STACK[0], photometric="minisblack")
         with pytest.raises(DataError, match=r"x\.tif has no page 3; accepted are 0 to 2"):
-            open_tiff_windows(path, 3)
+            open_tiff_windows(path, 3).__enter__()
 
     def test_something_else_than_a_tiff(self, tmp_path):
         (tmp_path / "x.tif").write_bytes(hostile.PLAIN["PNG"])
         with pytest.raises(DataError, match=r"x\.tif cannot be read whole \(not a TIFF file"):
-            open_tiff_windows(tmp_path / "x.tif", None)
+            open_tiff_windows(tmp_path / "x.tif", None).__enter__()
 
     def test_pages_of_several_sizes(self, tmp_path):
         path = tmp_path / "x.tif"
         pages_of(PHOTO[..., 0], PHOTO[:60, :, 0])(path)
         message = (
-            r"x\.tif has pages of 60x90 and 70x90 pixels; accepted as one picture are pages of one "
-            "size, up to 2,147,483,647 rows and columns; name a page, or part the file"
+            r"x\.tif has pages of 60x90 and 70x90 pixels; accepted as one image are pages of one "
+            "size; name a page, or split the file"
         )
         with pytest.raises(DataError, match=message):
-            open_tiff_windows(path, None)
+            open_tiff_windows(path, None).__enter__()
         with open_tiff_windows(path, 1) as windows:
             assert windows.shape == (60, 90, 1)
 
     def test_more_columns_than_are_counted(self, tmp_path):
         path = tmp_path / "x.tif"
         path.write_bytes(hostile.tiff(bytes(99), {256: 1 << 31}))
-        with pytest.raises(DataError, match="pages of 24x2147483648 pixels; accepted as one"):
-            open_tiff_windows(path, None)
+        with pytest.raises(DataError, match=r"too large \(24x2147483648 pixels\); accepted are"):
+            open_tiff_windows(path, None).__enter__()
 
     @pytest.mark.parametrize(
         ("rows", "columns", "message"),
         [
-            (slice(0, 71), slice(0, 9), r"rows 0 to 71 with the step None are none of .*x\.tif; "
-             "accepted are a start and a larger stop from 0 to 70, without a step; correct them"),
+            (slice(0, 71), slice(0, 9), r"rows 0 to 71 with the step None are not inside .*x\.tif; "
+             "accepted are a start and a larger stop from 0 to 70, without a step"),
             (slice(0, 9), slice(-1, 9), "columns -1 to 9 with the step None"),
             (slice(4, 4), slice(0, 9), "rows 4 to 4"),
             (slice(None, 4), slice(0, 9), "rows None to 4"),
@@ -592,7 +579,7 @@ class TestOpening:
 
 class TestDamage:
     def refused(self, path, message, rows=(0, 70), columns=(0, 90)):
-        with open_tiff_windows(path, None) as windows, pytest.raises(DataError, match=message):
+        with pytest.raises(DataError, match=message), open_tiff_windows(path, None) as windows:
             windows.read(slice(*rows), slice(*columns))
 
     def cut(self, path, count):
@@ -678,7 +665,7 @@ class TestDamage:
 
     @pytest.mark.parametrize("flaw", ["short", "checksum"])
     def test_a_stream_that_is_unpacked_to_a_file(self, flaw, tmp_path, monkeypatch):
-        monkeypatch.setattr(parts, "SEGMENT_BYTES", 100)
+        monkeypatch.setattr(planes, "SEGMENT_BYTES", 100)
         monkeypatch.setattr(file_bytes, "READ_BYTES", 100)  # three rows of 32
         raw = hostile.GREY.tobytes()
         data = bytearray(packed(raw[:600] if flaw == "short" else raw, 8))
@@ -697,13 +684,13 @@ class TestDamage:
                     windows.read(slice(20, 24), slice(0, 32))
 
     def test_strips_that_can_be_unpacked_in_memory_only(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(parts, "SEGMENT_BYTES", 1000)
+        monkeypatch.setattr(planes, "SEGMENT_BYTES", 1000)
         path = tmp_path / "x.tif"
         path.write_bytes(written(COLOUR, 5, rows=70))
         self.refused(
             path,
             r"x\.tif has strips or tiles of 70x90 pixels in the compression LZW; accepted are up "
-            "to 1,000 bytes each, or numbers that are deflated or not compressed; save it in tiles",
+            "to 1,000 bytes each, or pixels that are deflated or not compressed; save it in tiles",
         )
 
     def test_what_only_whole_pages_are_read_of(self, tmp_path):
@@ -718,7 +705,7 @@ class TestDamage:
         path = tmp_path / hostile.KINDS[name].name
         hostile.KINDS[name].write(path)
         try:
-            whole = pages.read_frame(path, None)
+            whole = read_frame(path, None)
         except DataError:
             whole = None
         try:
@@ -731,9 +718,8 @@ class TestDamage:
             assert str(path) in str(error)  # noqa: PT017
         else:
             if whole is not None:
-                turned = pages.turn(whole.array, whole.orientation)
                 assert np.array_equal(
-                    found, turned[rows, columns], equal_nan=found.dtype.kind == "f"
+                    found, whole.array[rows, columns], equal_nan=found.dtype.kind == "f"
                 )
 
 

@@ -159,8 +159,8 @@ class TestPixels:
     def test_pillow_reads_the_full_size(self, place):
         array = numbers((50, 60, 3))
         write(place, array)
-        with Image.open(place) as picture:
-            assert np.array_equal(np.asarray(picture), array)
+        with Image.open(place) as image:
+            assert np.array_equal(np.asarray(image), array)
 
 
 class TestKinds:
@@ -177,8 +177,8 @@ class TestKinds:
         with gdal(place) as opened:
             assert opened.colormap(1)[1] == (255, 0, 0, 255)
             assert opened.colormap(1)[2] == (10, 20, 30, 255)
-        with Image.open(place) as picture:
-            assert picture.mode == "P"
+        with Image.open(place) as image:
+            assert image.mode == "P"
 
     def test_colours_and_opacity_are_known_as_such(self, place):
         write(place, numbers((20, 30, 4)))
@@ -282,7 +282,7 @@ class TestOffsets:
 
 
 class TestRefusals:
-    def test_what_is_no_picture(self, place):
+    def test_what_is_no_image(self, place):
         with pytest.raises(SizeError, match="has the shape"):
             write(place, np.zeros((3, 4), np.uint8))
         with pytest.raises(ConfigError, match="has float64 pixels"):
@@ -344,7 +344,7 @@ class TestWholeOrNot:
             raise OSError(28, "No space left on device")
 
         if where == "spare":
-            monkeypatch.setattr(writer._Shelf, "put", full)
+            monkeypatch.setattr(writer._Spool, "put", full)
         else:
             monkeypatch.setattr(tifffile.tifffile.FileHandle, "write", full)
         with pytest.raises(OSError, match=r"No space left on device: .*x\.tif"):

@@ -1,5 +1,6 @@
-"""Bytes and rows of large files for several threads: read, unpacked, and kept up to a bound."""
+"""Bytes of large files for several threads: read, inflated, and cached up to a bound."""
 
+import os
 import tempfile
 import threading
 import zlib
@@ -7,26 +8,127 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
-READ_BYTES = 1 << 23  # of rows at a time, if one is not longer
-PACKED_BYTES = 1 << 20  # of a stream at a time
-SHORT_ROW = 1 << 12  # bytes that are read as fast as a part of them
+READ_BYTES = 1 << 23  # read or inflated at a time, unless one row is longer
+PACKED_BYTES = 1 << 20  # of a deflate stream, read at a time
+SHORT_ROW = 1 << 12  # bytes; reading such a row whole is as fast as reading a section of it
 
-Read = Callable[[int, int], bytes]  # so many bytes from a place
+Read = Callable[[int, int], bytes]  # (offset, count) -> exactly `count` bytes
+
+
+def version_of(file: IO[bytes]) -> tuple[int, ...]:
+    """Returns what tells versions of an open file apart: times of change, size and inode."""
+    state = os.fstat(file.fileno())
+    return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
+
+
+class OpenFile:
+    """A file that is opened once for reading; several threads may use `read_at`.
+
+    It is also the file object that is given to tifffile, which moves its position; such calls must
+    be made within `reserved` while other threads may read.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._handle: Any = open(path, "rb")  # noqa: SIM115 - until `close`
+        self._lock = threading.Lock()
+        self.version = version_of(self._handle)
+        self.size = os.fstat(self._handle.fileno()).st_size
+
+    @property
+    def handle(self) -> Any:
+        """Python's file object.
+
+        Raises:
+            OSError: The file was closed.
+        """
+        if self._handle is None:
+            raise OSError("the file was closed")
+        return self._handle
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._handle is None
+
+    def read(self, count: int = -1) -> bytes:
+        """Reads from the current position."""
+        content: bytes = self.handle.read(count)
+        return content
+
+    def readinto(self, buffer: Any) -> int:
+        """Reads from the current position into a buffer; returns the number of bytes."""
+        count: int = self.handle.readinto(buffer)
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Moves the current position; returns the new one."""
+        position: int = self.handle.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        """Returns the current position."""
+        position: int = self.handle.tell()
+        return position
+
+    def read_at(self, start: int, count: int) -> bytes:
+        """Reads `count` bytes from the offset `start`.
+
+        Raises:
+            OSError: The file is shorter, or was closed.
+        """
+        if start < 8 or count < 1 or start + count > self.size:
+            raise OSError(f"bytes {start:,} to {start + count:,} are not among its {self.size:,}")
+        with self._lock:
+            self.seek(start)
+            content = self.read(count)
+        if len(content) < count:
+            raise OSError(f"{start + len(content):,} bytes, {start + count:,} needed")
+        return content
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Keeps other threads from reading, so that the position can be moved.
+
+        Raises:
+            OSError: The file was closed.
+        """
+        with self._lock:
+            _ = self.handle
+            yield
+
+    def adopt(self, other: "OpenFile") -> None:
+        """Continues with the handle of another object that has opened the same file."""
+        self._handle, self._lock = other._handle, other._lock
+
+    def close(self) -> None:
+        """Closes the file; a second call does nothing."""
+        with self._lock:
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
 
 
 @dataclass(frozen=True)
 class Rows:
-    """How rows of pixels, one after another and not compressed, become numbers.
+    """Uncompressed rows of pixels, stored one after another.
 
     Args:
-        read: Their bytes.
-        row_bytes: Of one row.
-        pixel_bytes: Of one pixel, or 0 where a row is understood as a whole only.
-        convert: From (rows, bytes) and how many columns these are to (rows, columns, depth).
+        read: Reads their bytes.
+        row_bytes: Size of one row in bytes.
+        pixel_bytes: Size of one pixel in bytes; 0 where a row can only be converted as a whole.
+        convert: Converts (rows, bytes) uint8 and the number of columns to (rows, columns, depth).
     """
 
     read: Read
@@ -35,7 +137,7 @@ class Rows:
     convert: Callable[[np.ndarray, int], np.ndarray]
 
     def fill(self, out: np.ndarray, start: int, rows: slice, columns: slice, width: int) -> None:
-        """Writes a window of rows, of which the first begins at a place, into an array."""
+        """Reads a window into `out`; the first row of the image begins at the offset `start`."""
         begin, end = 0, self.row_bytes
         if self.pixel_bytes:
             begin, end = columns.start * self.pixel_bytes, columns.stop * self.pixel_bytes
@@ -56,116 +158,65 @@ class Rows:
             out[row - rows.start :][:count] = numbers[:, columns]
 
 
-class FileBytes:
-    """Bytes of an open file, for several threads."""
-
-    def __init__(self, file: Any, size: int) -> None:
-        self._file, self._size = file, size
-        self._lock = threading.Lock()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether nothing is read any more."""
-        return self._file is None
-
-    def read(self, start: int, count: int) -> bytes:
-        """So many bytes from a place.
-
-        Raises:
-            OSError: The file does not have them, or is closed.
-        """
-        if start < 8 or count < 1 or start + count > self._size:
-            raise OSError(f"bytes {start:,} to {start + count:,} are not among its {self._size:,}")
-        with self._lock:
-            self._require_open()
-            self._file.seek(start)
-            found: bytes = self._file.read(count)
-        if len(found) < count:
-            raise OSError(f"{start + len(found):,} bytes, {start + count:,} needed")
-        return found
-
-    @contextmanager
-    def reserved(self) -> Iterator[None]:
-        """Leaves the file to others, who may move its position, while no thread reads here.
-
-        Raises:
-            OSError: It is closed.
-        """
-        with self._lock:
-            self._require_open()
-            yield
-
-    def close(self) -> bool:
-        """Ends all reading; whether it had not ended before."""
-        with self._lock:
-            was_open = self._file is not None
-            self._file = None
-        return was_open
-
-    def _require_open(self) -> None:
-        if self._file is None:
-            raise OSError("it was closed")
-
-
-class Unpacked:
-    """A deflated strip or tile in a temporary file, unpacked as far as it was asked for.
+class InflatedFile:
+    """A deflated strip or tile, inflated into a temporary file as far as it was asked for.
 
     Args:
-        packed: Reads the file.
-        start: Where the stream begins there.
-        count: Bytes of it.
-        size: Bytes that it is unpacked to.
+        read: Reads the compressed file.
+        start: Offset of the stream there.
+        count: Length of the stream in bytes.
+        size: Length of the inflated data in bytes.
     """
 
-    def __init__(self, packed: Read, start: int, count: int, size: int) -> None:
-        self._packed, self._start, self._end, self._most = packed, start, start + count, size
+    def __init__(self, read: Read, start: int, count: int, size: int) -> None:
+        self._packed, self._start, self._end, self._most = read, start, start + count, size
         self._lock = threading.Lock()
         self._file: Any = None
 
     def read(self, start: int, count: int) -> bytes:
-        """So many unpacked bytes from a place.
+        """Reads `count` inflated bytes from the offset `start`.
 
         Raises:
-            OSError, zlib.error: They are not there, or damaged.
+            OSError, zlib.error: The stream is too short or damaged.
         """
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until `close`
                 self._inflater, self._next, self._size = zlib.decompressobj(), self._start, 0
             try:
-                self._unpack_to(start + count)
-            except BaseException:  # what was unpacked and not written is lost
+                self._inflate_to(start + count)
+            except BaseException:  # what was inflated and not written is lost
                 self._drop()
                 raise
             self._file.seek(start)
-            unpacked: bytes = self._file.read(count)
-            return unpacked
+            content: bytes = self._file.read(count)
+            return content
 
     def close(self) -> None:
-        """Removes the temporary file; whoever reads again begins anew."""
+        """Removes the temporary file; a later `read` inflates from the beginning."""
         with self._lock:
             self._drop()
 
     def __del__(self) -> None:
-        self._drop()  # of what was closed, and read once more by a thread that had begun before
+        self._drop()  # a thread may have read once more after `close`
 
     def _drop(self) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
 
-    def _unpack_to(self, needed: int) -> None:
+    def _inflate_to(self, needed: int) -> None:
         self._file.seek(self._size)
         while self._size < needed:
-            unpacked = self._unpack(READ_BYTES)
-            if not unpacked and self._is_over():
+            inflated = self._inflate(READ_BYTES)
+            if not inflated and self._is_over():
                 raise OSError(f"{self._size:,} bytes, {needed:,} needed")
-            self._file.write(unpacked)
-            self._size += len(unpacked)
+            self._file.write(inflated)
+            self._size += len(inflated)
             if self._size >= self._most:
-                self._unpack(1)  # its checksum, if this is the end
+                self._inflate(1)  # verifies the checksum if the stream ends here
 
-    def _unpack(self, most: int) -> bytes:
+    def _inflate(self, most: int) -> bytes:
         packed = self._inflater.unconsumed_tail
         if not packed and not self._is_over():
             size = min(PACKED_BYTES, self._end - self._next)
@@ -178,7 +229,7 @@ class Unpacked:
 
 
 class Cache:
-    """What was used last, up to a number of bytes; the latest one in any case."""
+    """Arrays that were used last, up to a number of bytes; the latest one is always kept."""
 
     def __init__(self, most_bytes: int) -> None:
         self._most, self._bytes = most_bytes, 0
@@ -193,7 +244,7 @@ class Cache:
 
     def put(self, key: object, array: np.ndarray) -> None:
         with self._lock:
-            if key in self._kept:  # by another thread, at the same time
+            if key in self._kept:  # another thread has decoded it meanwhile
                 return
             self._kept[key] = array
             self._bytes += array.nbytes

@@ -1,116 +1,127 @@
-"""Read pictures in TIFF files by windows, in memory that does not grow with the picture.
+"""Read an image of a TIFF file, whole or by windows in memory that does not grow with the image.
 
-A window is what `tiff.read_frame` gives for the whole, turned upright and cut out. Which pages and
-axes make up a picture is decided in `tiff`; how little of a file is read for a window, and what is
-kept for the next one, in `tiffparts`.
+`pages` finds which pages and axes make up an image; `planes` reads as little of the file as a
+window needs, and caches it for the next one.
 """
 
+import math
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from unetkit.errors import DataError, SizeError
-from unetkit.io.tiff import pages
-from unetkit.io.tiff.file_bytes import Cache, FileBytes
-from unetkit.io.tiff.parts import open_part
+from unetkit.io.tiff.file_bytes import Cache
+from unetkit.io.tiff.pages import (
+    LOSSY,
+    Pages,
+    black_is_zero,
+    has_alpha,
+    orientation_of,
+    palette_of,
+    reading_errors,
+    turn,
+)
+from unetkit.io.tiff.planes import Plane, PlaneOpener
+from unetkit.io.tiff.segments import MAX_BYTES
 
 CACHE_BYTES = 1 << 26
 MAX_SIDE = (1 << 31) - 1  # rows or columns
+MAX_PIXELS = 178_956_970  # Pillow's own bound: what decodes in about half a gigabyte
 # Pixel scale, tie points, transformation; keys, numbers and texts of GeoTIFF; GDAL's "no data".
 GEOTAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42113)
 NODATA_TAG = 42113
 
 
-def open_tiff_windows(
-    path: Path, frame: int | None, channel_axis: str = "auto", cache_bytes: int = CACHE_BYTES
-) -> "TiffWindows":
-    """Opens a picture in a TIFF file to be read by windows.
+class TiffImage:
+    """An image in an open TIFF file; any thread may read from it, at any time.
 
     Args:
-        frame: Its number from 0; None for the only one, or for all pages as channels.
-        channel_axis: As in `tiff.read_frame`.
-        cache_bytes: Of decoded strips and tiles that are kept. The windows of one row of windows
-            touch the same strips: have room for these, or each is decoded for every window.
-
-    Raises:
-        DataNotFoundError, DataError: The file is gone, its structure is damaged, or it has no such
-            picture. Pixels are not looked at.
-    """
-    with pages.reading_errors(path):
-        file = pages.open_file(path, channel_axis)
-        try:
-            parts, _ = pages.choose(file.frames, path, frame)
-            return TiffWindows(path, file, parts, cache_bytes, channel_axis == "auto")
-        except BaseException:
-            file.tif.close()
-            raise
-
-
-class TiffWindows:
-    """A picture in an open TIFF file; any thread may read from it, at any time.
-
-    Args:
-        path: Of the file.
-        file: Open, and closed by `close`.
-        parts: Whose channels make the picture up.
-        cache_bytes: Of decoded strips and tiles; the latest one is kept even if it is larger.
-        is_alpha_known: Whether a channel that the file calls opacity is none of the picture's.
+        path: Path of the file.
+        pages: The structure of the open file.
+        page: Number of the image from 0; None for the only one, or for all pages as channels.
+        channel_axis: "auto" for what the file says of channels and opacity; with "first" and
+            "last" no channel is opacity.
+        cache_bytes: Size of the cache of decoded strips and tiles; the latest one is kept even if
+            it is larger. The windows of one row of windows touch the same strips: without room for
+            these, each strip is decoded again for every window.
+        is_whole: Whether the image will be read whole; it is refused if it is too large.
 
     Attributes:
         shape: (height, width, channels), upright; opacity is one of the channels.
-        dtype: Of the windows.
-        palette: (n, 3) uint8 where the numbers are indices of it, or None.
+        dtype: Type of the pixels.
+        palette: (n, 3) uint8 where pixels are indices of colours, or None.
         has_alpha: Whether the last channel is opacity.
-        orientation: EXIF orientation, 1 to 8, as it was.
+        orientation: EXIF orientation of the stored image, 1 to 8.
+        count: Number of images in the file; 1 where its pages are channels.
+        is_lossy: Whether the compression changes pixels.
 
     Raises:
-        DataError: Parts are missing, or of several sizes.
+        DataError: The file has no such image, its structure is damaged, its pages differ in size,
+            or nothing decodes its compression. Pixels are not read.
     """
 
     def __init__(
-        self, path: Path, file: pages.File, parts: list[pages.Part], cache_bytes: int,
-        is_alpha_known: bool,
-    ) -> None:  # fmt: skip
-        self._path, self._file, self._first = path, file, parts[0]
-        self._bytes = FileBytes(file.tif.filehandle, file.tif.filehandle.size)
+        self,
+        path: Path,
+        pages: Pages,
+        page: int | None = None,
+        channel_axis: str = "auto",
+        cache_bytes: int = CACHE_BYTES,
+        is_whole: bool = False,
+    ) -> None:
+        self._path, self._file = path, pages.file
         self._cache = Cache(cache_bytes)
-        self._parts = [open_part(file.tif, path, part, self._bytes, self._cache) for part in parts]
-        sizes = {part.shape[:2] for part in self._parts}
-        if len(sizes) > 1 or max(max(sizes)) > MAX_SIDE:
+        with reading_errors(path), pages.file.reserved():
+            planes, self.count = pages.choose(path, page)
+            if is_whole:
+                _require_room(path, planes)
+            opener = PlaneOpener(pages.tif, path, pages.file, self._cache, is_whole)
+            self._first = planes[0]
+            self._planes = [opener.open(plane) for plane in planes]
+            self._stored = opener.pages
+            keyframe = planes[0].series.keyframe
+            self._photometric = int(keyframe.photometric)
+            self.orientation = orientation_of(keyframe)
+            self.palette = palette_of(path, keyframe)
+            self.is_lossy = int(keyframe.compression) in LOSSY
+        sizes = sorted({plane.shape[:2] for plane in self._planes})
+        if len(sizes) > 1:
             raise DataError(
-                f"{path} has pages of {' and '.join(f'{h}x{w}' for h, w in sorted(sizes))} pixels; "
-                f"accepted as one picture are pages of one size, up to {MAX_SIDE:,} rows and "
-                "columns; name a page, or part the file"
+                f"{path} has pages of {' and '.join(f'{h}x{w}' for h, w in sizes)} pixels; "
+                "accepted as one image are pages of one size; name a page, or split the file"
             )
-        keyframe = parts[0].series.keyframe
-        height, width = self._parts[0].shape[:2]
-        channels = sum(part.shape[2] for part in self._parts)
-        self.orientation = pages.orientation_of(keyframe)
+        height, width = sizes[0]
+        if max(height, width) > MAX_SIDE:
+            raise DataError(
+                f"{path} is too large ({height}x{width} pixels); accepted are up to {MAX_SIDE:,} "
+                "rows and columns; cut it into pieces"
+            )
+        channels = sum(plane.shape[2] for plane in self._planes)
+        if self._planes[0].is_final:
+            self.orientation = 1
         self.shape = (height, width, channels)
         if self.orientation >= 5:
             self.shape = (width, height, channels)
-        self.palette = pages.palette_of(path, keyframe)
-        dtype = np.result_type(*(part.dtype for part in self._parts)).newbyteorder("=")
+        dtype = np.result_type(*(plane.dtype for plane in self._planes)).newbyteorder("=")
         self.dtype = np.dtype(np.uint8) if self.palette is not None and dtype.kind == "b" else dtype
-        has_alpha = len(parts) == 1 and pages.has_alpha(keyframe, channels)
-        self.has_alpha = has_alpha and is_alpha_known
+        is_one = len(planes) == 1 and channel_axis == "auto"
+        self.has_alpha = is_one and has_alpha(keyframe, channels)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        """The pixels of a rectangle.
+        """Reads a window.
 
         Args:
-            rows: With a start and a stop inside the picture, and no step.
-            columns: Likewise.
+            rows: Rows of the window: a start and a larger stop inside the image, no step.
+            columns: Columns of the window, likewise.
 
         Returns:
-            (h, w, channels) of `dtype`, in the numbers that `tiff.read_frame` gives.
+            (h, w, channels) of `dtype`.
 
         Raises:
-            SizeError: The rectangle does not lie inside the picture, or is empty.
-            DataError: What it needs is damaged, or packed in a way that is not read by windows; or
-                the picture was closed.
+            SizeError: The window is empty, or not inside the image.
+            DataError: What it needs is damaged, or compressed in a way that cannot be read by
+                windows; or the file was closed.
         """
         height, width, channels = self.shape
         rows, columns = self._inside("rows", rows, height), self._inside("columns", columns, width)
@@ -121,33 +132,42 @@ class TiffWindows:
         if self.orientation >= 5:
             rows, columns = columns, rows
         self._require_open()
-        with pages.reading_errors(self._path):
+        with reading_errors(self._path):
             size = (rows.stop - rows.start, columns.stop - columns.start, channels)
             window = np.empty(size, self.dtype)
             first = 0
-            for part in self._parts:
-                last = first + part.shape[2]
-                part.fill(window[..., first:last], rows, columns)
+            for plane in self._planes:
+                last = first + plane.shape[2]
+                plane.fill(window[..., first:last], rows, columns)
                 first = last
-            if not self._parts[0].is_final:
-                photometric = int(self._first.series.keyframe.photometric)
-                window = pages.black_is_zero(window, photometric)
-            return pages.turn(window, self.orientation)
+            if not self._planes[0].is_final:
+                window = black_is_zero(window, self._photometric)
+            return turn(window, self.orientation)
+
+    def read_whole(self) -> np.ndarray:
+        """Reads all pixels, (height, width, channels) of `dtype`.
+
+        Raises:
+            DataError: The file is damaged.
+        """
+        for page in self._stored:
+            self._require_segments(page)
+        return self.read(slice(0, self.shape[0]), slice(0, self.shape[1]))
 
     @property
     def geotags(self) -> dict[int, tuple[int, int, Any]]:
-        """What places the picture on Earth, as it is stored: of each tag its type, count and value.
+        """Tags of GeoTIFF and GDAL, as stored: {code: (type, count, value)}.
 
-        These are `extratags` of tifffile's writer, less their codes. They hold for the picture as
-        it lies in the file, which is upright only if its orientation is 1.
+        These are `extratags` of tifffile's writer without their codes. They are valid for the image
+        as it is stored, which is upright only if `orientation` is 1.
 
         Raises:
-            DataError: They are damaged, or the picture was closed.
+            DataError: They are damaged, or the file was closed.
         """
         self._require_open()
-        with pages.reading_errors(self._path), self._bytes.reserved():
+        with reading_errors(self._path), self._file.reserved():
             page = self._first.series.keyframe
-            if not self._first.whole:
+            if not self._first.is_array:
                 page = self._first.series.pages[self._first.page]
                 if page.is_frame:
                     page = page.keyframe if page.is_virtual else page.aspage()
@@ -156,10 +176,10 @@ class TiffWindows:
 
     @property
     def nodata(self) -> float | None:
-        """The number of pixels where nothing was recorded, in GDAL's words; None if there is none.
+        """The value of pixels without data (tag GDAL_NODATA); None if there is none.
 
         Raises:
-            DataError: The file names something else than a number.
+            DataError: The tag is not a number.
         """
         if NODATA_TAG not in self.geotags:
             return None
@@ -173,28 +193,27 @@ class TiffWindows:
             ) from None
 
     def close(self) -> None:
-        """Closes the file and frees what was kept; twice is no error."""
-        if self._bytes.close():
-            pages.close_file(self._file)
-            self._cache.clear()
-            for part in self._parts:
-                part.close()
-
-    def __enter__(self) -> "TiffWindows":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+        """Frees the cache and removes temporary files; the file is closed by who opened it."""
+        self._cache.clear()
+        for plane in self._planes:
+            plane.close()
 
     def _require_open(self) -> None:
-        if self._bytes.is_closed:
+        if self._file.is_closed:
             raise DataError(
-                f"{self._path} was closed; accepted are windows of an open picture; open it again"
+                f"{self._path} was closed; accepted are windows of an open image; open it again"
+            )
+
+    def _require_segments(self, page: Any) -> None:
+        """Refuses strips and tiles that are not inside the file."""
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=False))
+        size = self._file.size
+        missing = sum(offset < 8 or offset + count > size for offset, count in places)
+        if missing:
+            raise DataError(
+                f"{self._path} cannot be read whole ({missing} of {len(places)} strips or tiles "
+                f"are not among its {size} bytes); accepted are undamaged TIFF files; replace or "
+                "remove it"
             )
 
     def _inside(self, name: str, asked: slice, size: int) -> slice:
@@ -202,8 +221,20 @@ class TiffWindows:
         is_whole = start is not None and stop is not None and asked.step in (None, 1)
         if not is_whole or not 0 <= start < stop <= size:
             raise SizeError(
-                f"{name} {start} to {stop} with the step {asked.step} are none of {self._path}; "
-                f"accepted are a start and a larger stop from 0 to {size}, without a step; correct "
-                "them"
+                f"{name} {start} to {stop} with the step {asked.step} are not inside {self._path}; "
+                f"accepted are a start and a larger stop from 0 to {size}, without a step"
             )
         return slice(int(start), int(stop))
+
+
+def _require_room(path: Path, planes: list[Plane]) -> None:
+    """Refuses an image that is too large to be read whole, before its structure is read."""
+    keyframe = planes[0].series.keyframe
+    sizes = [math.prod(plane.shape) if plane.is_array else keyframe.size for plane in planes]
+    height, width = keyframe.imagelength, keyframe.imagewidth
+    total = sum(sizes) * keyframe.dtype.itemsize
+    if height * width > MAX_PIXELS or total > MAX_BYTES:
+        raise DataError(
+            f"{path} is too large ({height}x{width} pixels, {total:,} bytes); accepted are images "
+            f"of up to {MAX_PIXELS:,} pixels and {MAX_BYTES:,} bytes; cut it into pieces"
+        )

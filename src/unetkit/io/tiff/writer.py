@@ -1,8 +1,8 @@
-"""Results of any size as TIFF files with overviews, which viewers of slides and maps open at once.
+"""Write images of any size as TIFF files with overviews, which viewers of slides and maps open.
 
-`levels` makes the tiles of all levels in one go. They are packed in threads as they come. Those of
-the full size go straight into the file; those of overviews, and of planes but the first, wait
-packed in a file without a name until it is their turn.
+`pyramid` computes the tiles of all levels in one pass. Threads compress them in this order. Tiles
+of the full size are written to the file at once; those of overviews, and of all planes but the
+first, wait compressed in a temporary file until all others are written.
 """
 
 import os
@@ -28,16 +28,16 @@ from unetkit.io.pyramid import (
     as_json,
     halve,
     level_sizes,
+    require_image,
     require_names,
-    require_picture,
     walk_tiles,
 )
 
-CLASSIC = (1 << 32) - 1  # bytes that offsets of 32 bits reach
+CLASSIC = (1 << 32) - 1  # bytes; largest file with offsets of 32 bits
 NODATA_TAG, GDAL_METADATA = 42113, 42112  # tags that GDAL defines
 WORKERS = min(4, os.cpu_count() or 1)
-WAITING = 4 * WORKERS  # tiles or planes of tiles that are being packed, or are packed
-RUNS, ANYTHING = 3, 0  # strategies of zlib: look for repeated bytes only, or for all that repeats
+WAITING = 4 * WORKERS  # tiles or planes of tiles that are compressed, or wait for it
+RUNS, ANYTHING = 3, 0  # strategies of zlib: Z_RLE, which is fast, and the default
 
 
 def write_tiff_pyramid(
@@ -53,45 +53,46 @@ def write_tiff_pyramid(
     geotags: Mapping[int, tuple[Any, int, Any]] | None = None,
     nodata: float | None = None,
 ) -> None:
-    """Writes a picture of any size as one tiled TIFF with overviews, whole or not at all.
+    """Writes an image of any size as one tiled TIFF with overviews, whole or not at all.
 
     Overviews are further pages that are marked as reduced, the form that GDAL (QGIS), OpenSlide
-    (QuPath), libvips and tifffile all take for levels of one picture; Bio-Formats, which knows
+    (QuPath), libvips and tifffile all take for levels of one image; Bio-Formats, which supports
     levels in OME files only, skips such pages and reads the first one by its tiles.
 
-    Colours (uint8, three channels, or four with opacity) lie pixel by pixel. Any other channels,
-    such as probabilities, lie plane by plane: a viewer that shows one class unpacks that class
-    only, and the whole is a single picture with a band a class.
+    Colours (uint8, three channels, or four with opacity) are stored pixel by pixel. Any other
+    channels, such as probabilities, are stored plane by plane: a viewer that shows one class
+    decodes that class only, and the file is a single image with a band for each class.
 
-    The compression is deflate, which every reader knows and tifffile unpacks without further
-    libraries; so there is no predictor for fractions, which it would not. Labels of 8 bits have no
-    predictor, all other whole numbers the horizontal one. Offsets have 64 bits (BigTIFF) where
+    The compression is deflate, which every reader supports and tifffile decodes without further
+    libraries; it would not undo a predictor for floats, so that there is none. Labels of 8 bits
+    have no predictor, all other integers the horizontal one. Offsets have 64 bits (BigTIFF) where
     incompressible pixels would need them.
 
-    Memory: a block of at most `levels.BLOCK_BYTES` (or a tile), and half a row of tiles.
+    Memory: a block of at most `pyramid.BLOCK_BYTES` (or a tile), and half a row of tiles.
 
     Args:
-        path: Is replaced when all is written. Beside it lie a hidden part, and a file without a
-            name of the packed overviews (and planes but the first).
+        path: Path of the file, which is replaced when all is written. Until then a hidden file and
+            a temporary file of compressed tiles lie beside it.
         shape: (H, W, C), in pixels.
         dtype: "uint8", "uint16", "uint32" or "float32".
-        read: Rows, columns -> (h, w, C) of `dtype`, each asked for once, as `walk_tiles` says.
-        nearest: Overviews of labels: every second pixel. Otherwise means.
-        palette: (n, 3) from 0 to 255, n up to 256: the colour of each label; one uint8 channel.
-        names: Of the channels, shown by QGIS.
-        metadata: Is written as JSON into the page's description.
-        geotags: {code: (type, count, value)} of the first page, as tifffile's extratags.
-        nodata: Number of pixels that are none, which means leave out.
+        read: Returns the pixels of rows and columns, (h, w, C) of `dtype`; called as by
+            `walk_tiles`.
+        nearest: Whether overviews take every second pixel, as for labels, instead of means.
+        palette: (n, 3) from 0 to 255, n up to 256: colour of each label of one uint8 channel.
+        names: Names of the channels, shown by QGIS.
+        metadata: Is written as JSON into the description of the first page.
+        geotags: {code: (type, count, value)} of the first page, as the extratags of tifffile.
+        nodata: Value of pixels without data, which means leave out.
 
     Raises:
         ConfigError: A type, palette, name or piece of metadata is not accepted.
         SizeError: The shape is not accepted, or `read` returns another one.
-        OSError: It cannot be written. Whatever is raised, nothing is left.
+        OSError: The file cannot be written. After any error nothing is left.
 
     Source: TIFF 6.0, sections 14 and 15, tags NewSubfileType and Predictor; GDAL, driver GTiff.
     """
     path = Path(path)
-    dtype = require_picture(path, shape, dtype)
+    dtype = require_image(path, shape, dtype)
     require_names(path, names, shape[2])
     layout = _layout(path, shape, dtype, palette, nearest)
     first = _first_page(as_json(path, metadata) if metadata else None, names, geotags, nodata)
@@ -102,14 +103,14 @@ def write_tiff_pyramid(
 
 @dataclass(frozen=True)
 class _Layout:
-    """How tiles lie in the file.
+    """How tiles are stored.
 
     Args:
-        dtype: As stored, with the lowest byte first.
-        planes: Parts of each tile that are stored apart.
-        predictor: Whether each number is stored as its distance from the one to its left.
-        strategy: Of zlib.
-        options: Of tifffile for every page.
+        dtype: Type of the stored pixels, little-endian.
+        planes: Number of planes of a tile, which are stored separately.
+        predictor: Whether each value is stored as its difference from the one to its left.
+        strategy: Strategy of zlib.
+        options: Options of tifffile for every page.
     """
 
     dtype: np.dtype
@@ -141,8 +142,8 @@ def _layout(
         options["extrasamples"] = ["unspecified"] * (channels - 1)
     predictor = dtype.kind == "u" and not (nearest and dtype == np.uint8)
     options["predictor"] = 2 if predictor else None
-    # Whole numbers repeat byte by byte once their distances are taken, and looking for nothing
-    # else is four times as fast; fractions repeat four by four.
+    # Differences of integers repeat byte by byte, which Z_RLE finds four times as fast; floats
+    # repeat in groups of four bytes.
     strategy = RUNS if dtype.kind == "u" else ANYTHING
     return _Layout(dtype.newbyteorder("<"), planes, predictor, strategy, options)
 
@@ -150,18 +151,18 @@ def _layout(
 def _colormap(
     path: Path, palette: Sequence[Sequence[int]], channels: int, dtype: np.dtype
 ) -> np.ndarray:
-    """Colours as TIFF has them, (3, 256) of 16 bits; indices beyond the palette are black."""
+    """The palette as TIFF stores it, (3, 256) of 16 bits; indices beyond it are black."""
     colours = np.asarray(palette)
     is_table = colours.ndim == 2 and colours.shape[1] == 3 and 1 <= len(colours) <= 256
     if not is_table or colours.min() < 0 or colours.max() > 255:
         raise ConfigError(
             f"the palette for {path} has the shape {colours.shape}; accepted are up to 256 colours "
-            "of three numbers from 0 to 255; correct it"
+            "of three numbers from 0 to 255"
         )
     if channels != 1 or dtype != np.uint8:
         raise ConfigError(
-            f"a palette is given for {channels} channels of {dtype} for {path}; accepted is one of "
-            "uint8; leave it out"
+            f"a palette is given for {channels} channels of {dtype} for {path}; accepted is one "
+            "channel of uint8; leave it out"
         )
     colormap = np.zeros((3, 256), np.uint16)
     colormap[:, : len(colours)] = colours.T * 257
@@ -174,12 +175,12 @@ def _first_page(
     geotags: Mapping[int, tuple[Any, int, Any]] | None,
     nodata: float | None,
 ) -> dict[str, Any]:
-    """Options of tifffile for the page of full size only."""
+    """Options of tifffile for the first page only, which has the full size."""
     tags = [(code, *rest, True) for code, rest in (geotags or {}).items()]
     if names is not None:
         items = (
             f'<Item name="DESCRIPTION" sample="{place}" role="description">{name}</Item>'
-            # GDAL itself escapes twice, and undoes both.
+            # GDAL itself escapes twice.
             for place, name in enumerate(escape(escape(name)) for name in names)
         )
         text = f"<GDALMetadata>{''.join(items)}</GDALMetadata>".encode()
@@ -190,7 +191,7 @@ def _first_page(
 
 
 def _upper_bound(shape: tuple[int, int, int], dtype: np.dtype) -> int:
-    """Bytes that the file has at most: deflate adds 5 to each 16 KiB that it cannot shrink."""
+    """Largest size of the file in bytes: deflate adds 5 to each 16 KiB that it cannot compress."""
     total = 1 << 20  # tags
     for height, width in level_sizes(shape[:2]):
         tiles = -(-height // pyramid.TILE) * -(-width // pyramid.TILE)
@@ -212,13 +213,13 @@ def _write(
         ThreadPoolExecutor(WORKERS) as pool,
         tifffile.TiffWriter(part, bigtiff=is_big, byteorder="<") as tif,
     ):
-        shelf = _Shelf(spare)
+        spool = _Spool(spare)
         packed = _packed(tiles, layout, pool)
         for level, size in enumerate(level_sizes(shape[:2])):
             planes = [(level, plane) for plane in range(layout.planes)]
             stored = (*size, shape[2]) if shape[2] > 1 else size
             tif.write(
-                _fill(packed, shelf, planes) if level == 0 else _take(shelf, planes),
+                _fill(packed, spool, planes) if level == 0 else _take(spool, planes),
                 shape=(shape[2], *size) if layout.planes > 1 else stored,
                 dtype=layout.dtype,
                 tile=(pyramid.TILE, pyramid.TILE),
@@ -229,15 +230,15 @@ def _write(
                 **layout.options,
                 **(first if level == 0 else {}),
             )
-            for plane, content in packed:  # what comes after the last tile of the full size
-                shelf.put(plane, content)
+            for plane, content in packed:  # tiles after the last one of the full size
+                spool.put(plane, content)
 
 
-class _Shelf:
-    """Packed tiles that are to be written later, in a file.
+class _Spool:
+    """Compressed tiles that are written later, in a temporary file.
 
     Args:
-        file: Empty; is closed by who opened it.
+        file: The empty file, which the caller closes.
     """
 
     def __init__(self, file: BinaryIO | Any) -> None:
@@ -258,26 +259,26 @@ class _Shelf:
 
 
 def _fill(
-    packed: Iterator[tuple[tuple[int, int], bytes]], shelf: _Shelf, planes: list[tuple[int, int]]
+    packed: Iterator[tuple[tuple[int, int], bytes]], spool: _Spool, planes: list[tuple[int, int]]
 ) -> Iterator[bytes]:
-    """The tiles of the full size, as they come; all others go on the shelf meanwhile."""
+    """The tiles of the full size, in order; all others go to the spool."""
     for plane, content in packed:
         if plane == planes[0]:
             yield content
         else:
-            shelf.put(plane, content)
-    yield from _take(shelf, planes[1:])
+            spool.put(plane, content)
+    yield from _take(spool, planes[1:])
 
 
-def _take(shelf: _Shelf, planes: list[tuple[int, int]]) -> Iterator[bytes]:
+def _take(spool: _Spool, planes: list[tuple[int, int]]) -> Iterator[bytes]:
     for plane in planes:
-        yield from shelf.take(plane)
+        yield from spool.take(plane)
 
 
 def _packed(
     tiles: Iterator[tuple[int, int, int, np.ndarray]], layout: _Layout, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[tuple[int, int], bytes]]:
-    """Level and plane of each tile, and its bytes, in the order of the tiles."""
+    """Level and plane of each tile, and its compressed bytes, in the order of the tiles."""
     pending: deque[tuple[tuple[int, int], Future[bytes]]] = deque()
     for level, _, _, tile in tiles:
         for plane in range(layout.planes):
@@ -291,11 +292,11 @@ def _packed(
 
 
 def _pack(tile: np.ndarray, layout: _Layout) -> bytes:
-    """A tile as bytes; one at the edge is filled up with zeros."""
+    """Compresses a tile; one at an edge of the image is padded with zeros."""
     height, width, channels = tile.shape
     full = np.zeros((pyramid.TILE, pyramid.TILE, channels), layout.dtype)
     full[:height, :width] = tile
     if layout.predictor:
-        full[:, 1:] -= full[:, :-1].copy()  # modulo the type's range, as the tag means it
+        full[:, 1:] -= full[:, :-1].copy()  # modulo the range of the type
     packer = zlib.compressobj(1, strategy=layout.strategy)
     return packer.compress(full.tobytes()) + packer.flush()
