@@ -427,7 +427,7 @@ class TestFiles:
         split = read_split(path, found)
         (issue,) = about_split(found, split, {"bad"})
         assert (issue.level, issue.code, issue.names) == ("note", "unlisted", ("c",))
-        assert issue.text == "1 pair stands in no part of the split file: c"
+        assert issue.text == "1 pair is in no split of the split file: c"
         assert about_split(found, split, {"bad", "c"}) == about_split(found, None, ()) == []
 
     def test_a_test_fraction_beside_a_file_is_refused(self):
