@@ -1,4 +1,4 @@
-"""What is found in a data set: for each finding a folder that provokes it, and nothing else."""
+"""Issues of a data set: for each issue, a folder that has it and no other."""
 
 import json
 import re
@@ -13,7 +13,7 @@ from PIL import Image
 from unetkit._shared.display import Display
 from unetkit.checks.examine import DatasetReport, examine
 from unetkit.checks.issues import LEVELS, PROBLEMS, REMEDIES, Issue
-from unetkit.checks.mask_issues import class_counts, object_areas
+from unetkit.checks.mask_issues import count_class_pixels, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import Pair, Problem, Sources, find_dataset
@@ -688,7 +688,7 @@ DRAWN = Pair("a", Path("a.png"), Path("a.json"))
 
 
 def counts(values: dict, classes: Classes, pair: Pair = PAIR, **more) -> list[int]:
-    return class_counts([PairStatistics(pair, values=values, **more)], classes)[0].tolist()
+    return count_class_pixels([PairStatistics(pair, values=values, **more)], classes)[0].tolist()
 
 
 def test_pixels_are_counted_by_class_and_ignored_ones_last():
@@ -702,7 +702,7 @@ def test_objects_are_counted_together():
 
 
 def test_crowds_of_objects_are_ignored():
-    """Of 6 drawn pixels 2 are of a crowd, in which no object is told from another."""
+    """Of 6 pixels in polygons, 2 belong to a crowd, whose objects are not separate."""
     classes = Classes(("ground", "cell"), (0, 1), kind="instances")
     assert counts({0: 10, "cell": 6}, classes, DRAWN, crowd=2) == [10, 4, 2]
     plain = Classes(("ground", "cell"), (0, 1), background=0)
@@ -730,7 +730,7 @@ def test_palette_masks_are_counted_by_colour():
 def test_areas_of_objects_leave_out_ignored_ones():
     stats = PairStatistics(PAIR, values={0: 10, 3: 4, 5: 6, 65535: 9})
     classes = Classes(("ground", "cell"), (0, 1), kind="instances", ignore=65535)
-    assert object_areas(stats, classes).tolist() == [4, 6]
+    assert measure_object_areas(stats, classes).tolist() == [4, 6]
 
 
 def test_strata_are_the_values_that_occur(data):

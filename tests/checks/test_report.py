@@ -1,4 +1,4 @@
-"""`check`: figures by hand, the report as JSON, contact sheets, the split file, exit codes."""
+"""`check`: statistics by hand, the report as JSON, contact sheets, split file, exit codes."""
 
 import json
 import warnings
@@ -16,7 +16,7 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import Sources
 from unetkit.data.splits import SplitRule, read_split_names
 from unetkit.errors import DataNotFoundError, OutputExistsError
-from unetkit.visualization.figures import CAPTION, Sample, _outline, _shorten, draw_samples
+from unetkit.visualization.figures import MAX_CAPTION, Sample, _outline, _shorten, draw_samples
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 COUNT = 14
@@ -75,7 +75,7 @@ def cells(tmp_path) -> Path:
     return tmp_path / "cells"
 
 
-# Figures
+# Statistics
 
 
 def test_the_report_describes_the_folder(data):
@@ -296,7 +296,7 @@ def test_instances_are_drawn_with_their_objects(cells, tmp_path, monkeypatch):
 
 def test_long_captions_keep_both_ends():
     name = "slide_" + "x" * 80 + "_field_07"
-    assert len(_shorten(name)) <= CAPTION
+    assert len(_shorten(name)) <= MAX_CAPTION
     assert _shorten(name).startswith("slide_")
     assert _shorten(name).endswith("field_07")
     assert _shorten("cat") == "cat"

@@ -308,7 +308,7 @@ def test_statistics_are_in_the_order_of_the_pairs_and_include_bad_ones(tmp_path)
 
 
 def test_statistics_do_not_keep_the_pixels(tmp_path):
-    """A view of a picture, however small, would keep it whole: 3 MB each."""
+    """A view of an image, however small, would keep all its pixels in memory: 3 MB each."""
     pairs = []
     for number in range(6):
         (tmp_path / f"{number}").mkdir()

@@ -18,15 +18,15 @@ from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.issues import (
     LEVELS,
     Issue,
-    about_duplicates,
-    about_files,
-    about_folders,
-    about_images,
-    about_split,
-    issue_of,
-    number_of,
+    find_duplicate_issues,
+    find_file_issues,
+    find_folder_issues,
+    find_image_issues,
+    find_split_issues,
+    format_count,
+    to_issue,
 )
-from unetkit.checks.mask_issues import about_masks
+from unetkit.checks.mask_issues import find_mask_issues
 from unetkit.checks.mask_values import find_odd_masks
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, find_class_file, read_class_file
@@ -123,16 +123,16 @@ def examine(
     statistics = collect_statistics(dataset.pairs, sources.channel_axis, on_done)
     display.finish()
     report = DatasetReport(dataset, statistics)
-    report.issues += about_files(dataset, statistics)
+    report.issues += find_file_issues(dataset, statistics)
     if report.good:
         is_given = _decide(report, sources, rule, classes)
         good = report.good
-        report.issues += about_folders(dataset, rule)
-        report.issues += about_split(dataset, report.split, report.skippable())
-        report.issues += about_images(good, report.format)
+        report.issues += find_folder_issues(dataset, rule)
+        report.issues += find_split_issues(dataset, report.split, report.skippable())
+        report.issues += find_image_issues(good, report.format)
         if report.classes is not None:
-            report.issues += about_masks(good, report.classes, report.split, is_given)
-        report.issues += about_duplicates(good, report.split)
+            report.issues += find_mask_issues(good, report.classes, report.split, is_given)
+        report.issues += find_duplicate_issues(good, report.split)
     report.issues.sort(key=lambda issue: LEVELS.index(issue.level))
     return report
 
@@ -160,12 +160,12 @@ def _decide(
             is_trimap=is_trimap,
         )
     except DataError as error:
-        report.issues.append(issue_of("mask-kind", error))
+        report.issues.append(to_issue("mask-kind", error))
     except ConfigError as error:
         if path is None or given:
             raise
         # The invalid argument comes from the class file, so it is an issue of the data set.
-        report.issues.append(issue_of("mask-kind", DataError(f"class file {path}: {error}")))
+        report.issues.append(to_issue("mask-kind", DataError(f"class file {path}: {error}")))
     _split_and_choose_format(report, sources, rule)
     return is_trimap or not arguments.keys().isdisjoint(("names", "values"))
 
@@ -189,7 +189,7 @@ def _mark_odd_pairs(report: DatasetReport, given: Mapping[str, Any]) -> None:
             continue
         names = tuple(good[index].pair.name for index in odd)
         what, _, remedy = next(iter(odd.values())).rpartition("; ")
-        text = f"{number_of(odd, one, many)} ({listed(names)}): {what}"
+        text = f"{format_count(odd, one, many)} ({listed(names)}): {what}"
         report.issues.append(Issue("error", code, text, names, remedy, removable=True))
         for index, problem in odd.items():
             stats = report.statistics[indices[index]]
@@ -201,7 +201,7 @@ def _split_and_choose_format(report: DatasetReport, sources: Sources, rule: Spli
     try:
         report.split = split_pairs(dataset, rule, report.strata(), report.skippable())
     except DataError as error:
-        report.issues.append(issue_of("split", error))
+        report.issues.append(to_issue("split", error))
     try:
         in_train = report.split.train if report.split else dataset.pairs
         train = {pair.name for pair in in_train}
@@ -212,4 +212,4 @@ def _split_and_choose_format(report: DatasetReport, sources: Sources, rule: Spli
             [stats.pair.image for stats in good],
         )
     except DataError as error:
-        report.issues.append(issue_of("image-kind", error))
+        report.issues.append(to_issue("image-kind", error))

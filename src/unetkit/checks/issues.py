@@ -63,7 +63,7 @@ FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or the whole 
 PROBLEMS = {
     "unpaired image": ("warning", "image has no mask", "images have no mask"),
     "unpaired mask": ("warning", "mask has no image", "masks have no image"),
-    "several files": ("error", "name stands for several files", "names stand for several files"),
+    "several files": ("error", "name has several files", "names have several files"),
     "pages": (
         "error",
         "file has another number of pages than its mask",
@@ -104,13 +104,13 @@ class Issue:
         object.__setattr__(self, "remedy", self.remedy or REMEDIES[self.code])
 
 
-def issue_of(code: str, error: DataError) -> Issue:
+def to_issue(code: str, error: DataError) -> Issue:
     """Returns an error as an issue; the last part of its message is the remedy."""
     what, _, remedy = str(error).rpartition("; ")
     return Issue("error", code, what, remedy=remedy)
 
 
-def number_of(items: Sized | int, one: str, many: str) -> str:
+def format_count(items: Sized | int, one: str, many: str) -> str:
     """Returns a count with its noun in singular or plural.
 
     Args:
@@ -118,14 +118,14 @@ def number_of(items: Sized | int, one: str, many: str) -> str:
         one: Words after a count of 1.
         many: Words after any other count.
 
-    >>> number_of(["a"], "mask is", "masks are"), number_of(2, "mask is", "masks are")
+    >>> format_count(["a"], "mask is", "masks are"), format_count(2, "mask is", "masks are")
     ('1 mask is', '2 masks are')
     """
     count = items if isinstance(items, int) else len(items)
     return f"{count} {one if count == 1 else many}"
 
 
-def about_files(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[Issue]:
+def find_file_issues(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[Issue]:
     """Returns issues about files that belong to no pair and pairs that cannot be used."""
     issues = []
     by_kind: dict[str, list[Problem]] = {}
@@ -133,7 +133,7 @@ def about_files(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[
         by_kind.setdefault(problem.kind, []).append(problem)
     for kind, problems in by_kind.items():
         level, one, many = PROBLEMS[kind]
-        text = f"{number_of(problems, one, many)}: {problems[0].text}"
+        text = f"{format_count(problems, one, many)}: {problems[0].text}"
         files = _names(file for problem in problems for file in problem.files)
         issues.append(Issue(level, kind.replace(" ", "-"), text, files, removable=True))
     for mismatched, code, one, many in (
@@ -148,22 +148,24 @@ def about_files(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[
         bad = [stats for stats in statistics if stats.problem and stats.is_mismatched == mismatched]
         if bad:
             what, _, remedy = bad[0].problem.rpartition("; ")
-            text = f"{number_of(bad, one, many)}: {what}"
+            text = f"{format_count(bad, one, many)}: {what}"
             names = _names(stats.pair.name for stats in bad)
             issues.append(Issue("error", code, text, names, remedy, removable=True))
     if dataset.unlisted:
-        text = number_of(dataset.unlisted, "pair is", "pairs are")
+        text = format_count(dataset.unlisted, "pair is", "pairs are")
         text += f" in no list or split: {listed(dataset.unlisted)}"
         issues.append(Issue("note", "unlisted", text, dataset.unlisted))
     usable = sum(not stats.problem for stats in statistics)
     if usable < FEW_PAIRS:
         level = "warning" if usable else "error"
-        text = f"{number_of(usable, 'pair', 'pairs')} can be used"
+        text = f"{format_count(usable, 'pair', 'pairs')} can be used"
         issues.append(Issue(level, "few-pairs", text))
     return issues
 
 
-def about_split(dataset: Dataset, split: Split | None, skipped: Collection[str]) -> list[Issue]:
+def find_split_issues(
+    dataset: Dataset, split: Split | None, skipped: Collection[str]
+) -> list[Issue]:
     """Returns an issue if a split file omits pairs.
 
     Args:
@@ -176,11 +178,11 @@ def about_split(dataset: Dataset, split: Split | None, skipped: Collection[str])
     omitted = tuple(pair.name for pair in dataset.pairs if pair.name not in known)
     if split is None or not omitted:
         return []
-    text = f"{number_of(omitted, 'pair is', 'pairs are')} in no split of the split file: "
+    text = f"{format_count(omitted, 'pair is', 'pairs are')} in no split of the split file: "
     return [Issue("note", "unlisted", text + listed(omitted), omitted)]
 
 
-def about_folders(dataset: Dataset, rule: SplitRule) -> list[Issue]:
+def find_folder_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     """Returns a note if the split ignores folders and no option or list decides that."""
     folders = Counter(pair.name.rpartition("/")[0] for pair in dataset.pairs)
     is_decided = dataset.parts or dataset.groups or rule.group_by or rule.file
@@ -203,7 +205,7 @@ def _num_groups(dataset: Dataset, rule: SplitRule) -> int:
         return 0
 
 
-def about_images(good: Sequence[PairStatistics], format: PixelFormat | None) -> list[Issue]:
+def find_image_issues(good: Sequence[PairStatistics], format: PixelFormat | None) -> list[Issue]:
     """Returns issues about the images: format, orientation, transparency, bit depth, levels.
 
     Args:
@@ -217,7 +219,7 @@ def about_images(good: Sequence[PairStatistics], format: PixelFormat | None) -> 
     ) -> None:
         if statistics:
             names = _names(stats.pair.name for stats in statistics)
-            text = f"{number_of(statistics, one, many)}: {listed(names)}"
+            text = f"{format_count(statistics, one, many)}: {listed(names)}"
             issues.append(Issue(level, code, text, names))
 
     note(
@@ -274,18 +276,18 @@ def about_images(good: Sequence[PairStatistics], format: PixelFormat | None) -> 
     return issues
 
 
-def about_duplicates(good: Sequence[PairStatistics], split: Split | None) -> list[Issue]:
+def find_duplicate_issues(good: Sequence[PairStatistics], split: Split | None) -> list[Issue]:
     """Returns issues about images that occur more than once, in different splits or within one."""
     duplicates = find_duplicates(good)
     exact = {tuple(sorted(group)) for group in duplicates.exact}
     near = [group for group in duplicates.near if tuple(sorted(group)) not in exact]
     return [
-        *_about_copies("duplicate", "identical", duplicates.exact, good, split),
-        *_about_copies("near-duplicate", "nearly identical", near, good, split),
+        *_find_copy_issues("duplicate", "identical", duplicates.exact, good, split),
+        *_find_copy_issues("near-duplicate", "nearly identical", near, good, split),
     ]
 
 
-def _about_copies(
+def _find_copy_issues(
     code: str,
     similarity: str,
     groups: Sequence[Sequence[int]],
@@ -312,7 +314,7 @@ def _about_copies(
     ):
         if some_groups:
             shown = "; ".join(" = ".join(group[:SHOWN]) for group in some_groups[:SHOWN])
-            text = number_of(some_groups, "group of images is", "groups of images are")
+            text = format_count(some_groups, "group of images is", "groups of images are")
             text += f" {similarity}{where}: {shown}{' ...' if len(some_groups) > SHOWN else ''}"
             names = tuple(name for group in some_groups for name in group)
             issues.append(Issue(level, code, text, names, remedy))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unetkit.checks.issues import Issue, listed, number_of
+from unetkit.checks.issues import Issue, format_count, listed
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
@@ -24,7 +24,7 @@ NEARLY_BLACK, NEARLY_WHITE = 16, 239
 SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
 
-def about_masks(
+def find_mask_issues(
     good: Sequence[PairStatistics], classes: Classes, split: Split | None, is_given: bool = True
 ) -> list[Issue]:
     """Returns issues about the masks.
@@ -35,28 +35,30 @@ def about_masks(
         split: Splits of the pairs; None if they cannot be split.
         is_given: Whether the classes were given, or the folder layout names the masks as trimaps.
     """
-    counts = class_counts(good, classes)
-    issues = _about_empty(good, classes, counts) + _about_classes(good, classes, split, counts)
+    counts = count_class_pixels(good, classes)
+    issues = _find_empty_issues(good, classes, counts) + _find_class_issues(
+        good, classes, split, counts
+    )
     trimap = set(zip(TRIMAP_CLASSES.values, TRIMAP_CLASSES.names, strict=True))
     if not is_given and set(zip(classes.values, classes.names, strict=True)) <= trimap:
         text = "values 1, 2 and 3 are read as a trimap: pet, background, border"
         issues.append(Issue("note", "trimap", text))
-    issues += _about_threshold(classes, good) + _about_ignored(classes, good)
-    return issues + _about_kind(classes, good) + _about_objects(classes, good)
+    issues += _find_threshold_issues(classes, good) + _find_ignored_issues(classes, good)
+    return issues + _find_kind_issues(classes, good) + _find_object_issues(classes, good)
 
 
-def _about_threshold(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+def _find_threshold_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns an issue if thresholded masks have pixels between black and white."""
     if classes.threshold is None:
         return []
     fractions = {stats.pair.name: _between(stats, classes) for stats in good if not stats.is_drawn}
     lossy = [stats.pair.name for stats in good if stats.is_lossy]
-    blurred = tuple(name for name, share in fractions.items() if share or name in lossy)
+    blurred = tuple(name for name, fraction in fractions.items() if fraction or name in lossy)
     if not blurred:
         return []
     between = sum(fractions.values()) / len(fractions)
-    text = f"{number_of(fractions, 'mask is', 'masks are')} thresholded at {classes.threshold} "
-    text += f"({number_of(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels are neither "
+    text = f"{format_count(fractions, 'mask is', 'masks are')} thresholded at {classes.threshold} "
+    text += f"({format_count(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels are neither "
     text += "nearly black nor nearly white"
     return [Issue("warning" if between > BLURRED else "note", "thresholded", text, blurred)]
 
@@ -70,7 +72,7 @@ def _between(stats: PairStatistics, classes: Classes) -> float:
     return grey / sum(counts.values())
 
 
-def _about_ignored(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+def _find_ignored_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns an issue if the ignored value occurs in no mask."""
     ignored = classes.ignore
     if ignored is None or any(stats.num_values > len(stats.values) for stats in good):
@@ -85,7 +87,7 @@ def _about_ignored(classes: Classes, good: Sequence[PairStatistics]) -> list[Iss
     return [Issue("note", "ignore-absent", text)]
 
 
-def _about_empty(
+def _find_empty_issues(
     good: Sequence[PairStatistics], classes: Classes, counts: np.ndarray
 ) -> list[Issue]:
     if classes.background is None:
@@ -95,11 +97,13 @@ def _about_empty(
     if not empty:
         return []
     level = "warning" if len(empty) > MANY_EMPTY * len(good) else "note"
-    text = f"{number_of(empty, 'mask contains', 'masks contain')} only background: {listed(empty)}"
+    text = (
+        f"{format_count(empty, 'mask contains', 'masks contain')} only background: {listed(empty)}"
+    )
     return [Issue(level, "empty-mask", text, empty)]
 
 
-def _about_classes(
+def _find_class_issues(
     good: Sequence[PairStatistics], classes: Classes, split: Split | None, counts: np.ndarray
 ) -> list[Issue]:
     issues = []
@@ -117,7 +121,7 @@ def _about_classes(
     return issues
 
 
-def _about_kind(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+def _find_kind_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns an issue if instances look like classes, or classes like instances."""
     if any(stats.is_drawn or stats.is_colour for stats in good):
         return []
@@ -136,22 +140,22 @@ def _about_kind(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]
     return []
 
 
-def _about_objects(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+def _find_object_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns issues about very small objects and images with very few objects."""
     if classes.kind != "instances":
         return []
     issues = []
-    numbers = {stats.pair.name: len(object_areas(stats, classes)) for stats in good}
+    numbers = {stats.pair.name: len(measure_object_areas(stats, classes)) for stats in good}
     median = float(np.median([number for number in numbers.values() if number] or [0]))
     few = tuple(name for name, number in numbers.items() if 0 < number < FEW_OBJECTS * median)
     if few:
-        text = f"{number_of(few, 'mask has', 'masks have')} less than a third of the "
+        text = f"{format_count(few, 'mask has', 'masks have')} less than a third of the "
         text += f"median number of objects, {median:g}: {listed(few)}"
         issues.append(Issue("note", "few-objects", text, few))
     areas = [_without_ignored(stats, classes)[:, 1] for stats in good]
     tiny = sum(int((one < TINY_OBJECT).sum()) for one in areas)
     if tiny:
-        text = f"{number_of(tiny, 'region of an object has', 'regions of objects have')} "
+        text = f"{format_count(tiny, 'region of an object has', 'regions of objects have')} "
         text += f"fewer than {TINY_OBJECT} pixels"
         issues.append(Issue("note", "tiny-objects", text))
     return issues
@@ -163,7 +167,7 @@ def _without_ignored(stats: PairStatistics, classes: Classes) -> np.ndarray:
     return stats.regions[stats.regions[:, 0] != classes.ignore]
 
 
-def class_counts(statistics: Sequence[PairStatistics], classes: Classes) -> np.ndarray:
+def count_class_pixels(statistics: Sequence[PairStatistics], classes: Classes) -> np.ndarray:
     """Counts the pixels of each class in each mask.
 
     Args:
@@ -182,7 +186,7 @@ def class_counts(statistics: Sequence[PairStatistics], classes: Classes) -> np.n
     return counts
 
 
-def object_areas(stats: PairStatistics, classes: Classes) -> np.ndarray:
+def measure_object_areas(stats: PairStatistics, classes: Classes) -> np.ndarray:
     """Returns the number of pixels of each object in an instance mask or a polygon file."""
     if stats.is_drawn:
         return stats.regions[:, 1]

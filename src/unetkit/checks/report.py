@@ -15,7 +15,7 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._version import __version__
 from unetkit.checks.examine import DatasetReport, examine
-from unetkit.checks.mask_issues import class_counts, object_areas
+from unetkit.checks.mask_issues import count_class_pixels, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Pair, Sources, find_dataset
 from unetkit.data.reading import read_objects, read_pair
@@ -108,10 +108,10 @@ def summarise_dataset(report: DatasetReport) -> dict[str, Any]:
         "pairs": len(dataset.pairs),
         "usable": len(good),
         "masks": dataset.masks,
-        "images": _about_images(good, report),
+        "images": _describe_images(good, report),
         "kind": report.classes.kind if report.classes else None,
-        "classes": _about_classes(good, report),
-        "objects": _about_objects(good, report),
+        "classes": _describe_classes(good, report),
+        "objects": _describe_objects(good, report),
         "split": {name: len(pairs) for name, pairs in report.split.parts.items()}
         if report.split
         else None,
@@ -119,7 +119,7 @@ def summarise_dataset(report: DatasetReport) -> dict[str, Any]:
     }
 
 
-def _about_images(good: Sequence[PairStatistics], report: DatasetReport) -> dict[str, Any]:
+def _describe_images(good: Sequence[PairStatistics], report: DatasetReport) -> dict[str, Any]:
     sizes = Counter(stats.size for stats in good)
     by_area = sorted(sizes, key=lambda size: size[0] * size[1])
     return {
@@ -135,11 +135,13 @@ def _about_images(good: Sequence[PairStatistics], report: DatasetReport) -> dict
     }
 
 
-def _about_classes(good: Sequence[PairStatistics], report: DatasetReport) -> list[dict[str, Any]]:
+def _describe_classes(
+    good: Sequence[PairStatistics], report: DatasetReport
+) -> list[dict[str, Any]]:
     classes = report.classes
     if classes is None or not good:
         return []
-    counts = class_counts(good, classes)
+    counts = count_class_pixels(good, classes)
     total = max(1, int(counts.sum()))
     rows = [
         {
@@ -180,7 +182,9 @@ def class_fractions(report: DatasetReport) -> dict[str, dict[str, Any]]:
     fractions = {}
     for split_name, pairs in split.parts.items():
         members = [by_name[pair.name] for pair in pairs if pair.name in by_name]
-        counts = class_counts(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
+        counts = (
+            count_class_pixels(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
+        )
         total = int(counts.sum())
         named = zip(classes.names, counts.tolist(), strict=True)
         fractions[split_name] = {
@@ -190,13 +194,15 @@ def class_fractions(report: DatasetReport) -> dict[str, dict[str, Any]]:
     return fractions
 
 
-def _about_objects(good: Sequence[PairStatistics], report: DatasetReport) -> list[dict[str, Any]]:
+def _describe_objects(
+    good: Sequence[PairStatistics], report: DatasetReport
+) -> list[dict[str, Any]]:
     """Returns number and areas of objects, or of the connected regions of each class."""
     classes = report.classes
     if classes is None or not good:
         return []
     if classes.kind == "instances" or any(stats.is_drawn for stats in good):
-        return [_sizes("objects", [object_areas(stats, classes) for stats in good])]
+        return [_sizes("objects", [measure_object_areas(stats, classes) for stats in good])]
     if classes.kind == "colours" or classes.threshold is not None:
         return []
     return [
