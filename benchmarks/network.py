@@ -1,18 +1,17 @@
-"""One run of the network alone: unetkit beside PyTorch, TensorFlow and OpenVINO.
+"""Inference time of the network alone: unetkit, PyTorch, TensorFlow and OpenVINO.
 
     python benchmarks/network.py [--networks notebook plain fast] [--size 512] [--repeats 5]
         [--peers-python ../peers/bin/python]
 
-Every engine runs the same weights on the same picture, in single precision, on all cores, in a
-process of its own that waits while others run; before anything is measured its logits are compared
-with Keras's. Engines take turns, so that a machine that gets busier gets busier for all. A turn is
-one run that does not count, then as many as fill half a second; their median is its figure.
+Every engine runs the same weights on the same image, in single precision, on all cores, in a
+separate process that is idle while others run. Before the measurement its logits are compared with
+those of Keras. Engines run in turn, so that other load on the machine affects all of them alike. In
+a turn an engine runs once for warm-up, then repeatedly for half a second; the result is the median.
 
-Printed for each network: a Markdown row an engine, with the median of its turns (smallest to
-largest), the rate of its multiplications and additions, what share that is of the fastest matrix
-product that NumPy or PyTorch did between the turns, its time relative to the fastest of PyTorch's,
-and the peak memory of its process, frameworks included. Engines that are not installed, or fail,
-are named below.
+Printed for each network is a Markdown row per engine: the median of its turns (range), the rate of
+its multiplications and additions, the fraction of the fastest matrix product that NumPy or PyTorch
+computed between the turns, the time relative to the fastest PyTorch row, and the peak memory of the
+process including its framework. Engines that are not installed or fail are listed below the table.
 """
 
 import argparse
@@ -37,19 +36,19 @@ from subject import (
     quiet_environment,
 )
 
-Run = Callable[[], np.ndarray]  # one run of the network, giving (H, W, K) logits
+Run = Callable[[], np.ndarray]  # runs the network once and returns (H, W, K) logits
 
 TURN_SECONDS = 0.5
-PAUSE_SECONDS = 0.2  # in which threads of the engine before stop waiting for more work
+PAUSE_SECONDS = 0.2  # until threads of the previous engine stop spinning
 MATRIX_SIDES = (2048, 3072, 4096)
-FASTEST = "PyTorch"  # what the names of those begin with that times are relative to
+REFERENCE = "PyTorch"  # prefix of the engines whose fastest is the reference
 
 
 def unetkit_run(folder: Path) -> Run:
     from unetkit.prediction.engine import Engine  # what a Predictor runs for each tile
 
-    engine, picture = Engine(folder / "network.onnx"), np.load(folder / "picture.npy")
-    return lambda: engine(picture)
+    engine, image = Engine(folder / "network.onnx"), np.load(folder / "image.npy")
+    return lambda: engine(image)
 
 
 def onnxruntime_run(folder: Path) -> Run:
@@ -70,11 +69,11 @@ def torch_run(
     from torch_twin import load_twin, to_array, to_tensor
 
     network = load_twin(folder, channels_last=channels_last, fold=fold)
-    batch = to_tensor(np.load(folder / "picture.npy"), channels_last=channels_last)
+    batch = to_tensor(np.load(folder / "image.npy"), channels_last=channels_last)
     if compiled:
         from torch._inductor import config
 
-        config.freezing = True  # weights are constants: BatchNorms are folded, kernels laid out
+        config.freezing = True  # constant weights: BatchNorms are folded, kernel layouts optimised
         network = torch.compile(network)
 
     @torch.inference_mode()
@@ -120,8 +119,8 @@ def openvino_run(folder: Path) -> Run:
 
 
 def pixels(folder: Path) -> np.ndarray:
-    """(H, W, C) float32 of 0 to 255: the normalisation is part of every engine's work."""
-    return np.load(folder / "picture.npy").astype(np.float32)
+    """Returns the image, (H, W, C) float32, 0 to 255: every engine normalises it itself."""
+    return np.load(folder / "image.npy").astype(np.float32)
 
 
 ENGINES: dict[str, Callable[[Path], Run]] = {
@@ -135,12 +134,12 @@ ENGINES: dict[str, Callable[[Path], Run]] = {
     "TensorFlow, tf.function": tensorflow_run,
     "OpenVINO": openvino_run,
 }
-PRODUCTS = {"np.matmul": "numpy", "torch.mm": "torch"}  # matrix products, and whose they are
+PRODUCTS = {"np.matmul": "numpy", "torch.mm": "torch"}  # matrix products and their packages
 PACKAGES = ("unetkit", "numpy", "onnxruntime", "torch", "tensorflow", "keras", "openvino")
 
 
 def matrix_rate(package: str) -> float:
-    """Operations a second of the fastest of a few square matrix products in single precision."""
+    """Measures operations per second of the fastest of several matrix products in float32."""
     rates = []
     for side in MATRIX_SIDES:
         one, other = np.ones((2, side, side), np.float32)
@@ -156,7 +155,7 @@ def matrix_rate(package: str) -> float:
 
 
 def take_turn(run: Run) -> float:
-    """Seconds of a run."""
+    """Returns the median seconds of a run."""
     run()
     taken: list[float] = []
     while sum(taken) < TURN_SECONDS:
@@ -167,7 +166,7 @@ def take_turn(run: Run) -> float:
 
 
 def work(name: str, folder: Path) -> None:
-    """An engine's process: says what it is, then answers each line that it reads with a figure."""
+    """Runs in an engine's process: prints its versions, then a measurement for each input line."""
     try:
         if name in PRODUCTS:
             measure = partial(matrix_rate, PRODUCTS[name])
@@ -176,33 +175,33 @@ def work(name: str, folder: Path) -> None:
             run = ENGINES[name](folder)
             check_logits(run(), folder)
             measure = partial(take_turn, run)
-    except Exception as error:  # whatever an engine has: it is named, and others are measured
+    except Exception as error:  # any failure is reported; the other engines are measured
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        say({"missing": missing, "left_out": f"{type(error).__name__}: {str(error)[:300]}"})
+        send({"missing": missing, "left_out": f"{type(error).__name__}: {str(error)[:300]}"})
         return
     loaded = [name for name in PACKAGES if name in sys.modules]
-    say({"versions": {name: package_version(name) for name in loaded}})
+    send({"versions": {name: package_version(name) for name in loaded}})
     for _ in sys.stdin:
-        say({"figure": measure(), "peak_mib": peak_mib()})
+        send({"result": measure(), "peak_mib": peak_mib()})
 
 
 def package_version(name: str) -> str:
     try:
         return version(name)
-    except PackageNotFoundError:  # a package may have another name: tensorflow-cpu
+    except PackageNotFoundError:  # the distribution may have another name: tensorflow-cpu
         return sys.modules[name].__version__
 
 
-def say(message: dict) -> None:
+def send(message: dict) -> None:
     print(json.dumps(message), flush=True)
 
 
 class Worker:
-    """An engine's process, from outside."""
+    """Process of an engine."""
 
     def __init__(self, name: str, folder: Path, pythons: list[str]) -> None:
         self.name = name
-        self.figures: list[float] = []
+        self.results: list[float] = []
         self.peak_mib = 0
         for python in pythons:
             self.process = subprocess.Popen(
@@ -214,23 +213,25 @@ class Worker:
                 text=True,
             )
             self.about = self._read()
-            if self.about.get("missing") is None:  # not a package that another environment has
+            if (
+                self.about.get("missing") is None
+            ):  # a missing package may be in the other environment
                 break
 
     @property
     def left_out(self) -> str | None:
-        """Why it is not measured."""
+        """Reason why the engine is not measured; None if it is."""
         return self.about.get("left_out")
 
     def measure(self) -> None:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
-        answer = self._read()
-        if "left_out" in answer:
-            self.about = answer
+        reply = self._read()
+        if "left_out" in reply:
+            self.about = reply
             return
-        self.figures.append(answer["figure"])
-        self.peak_mib = answer["peak_mib"]
+        self.results.append(reply["result"])
+        self.peak_mib = reply["peak_mib"]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -240,7 +241,7 @@ class Worker:
         for line in self.process.stdout:
             if line.startswith("{"):
                 return json.loads(line)
-        return {"left_out": f"its process ended with {self.process.wait()}"}
+        return {"left_out": f"its process exited with {self.process.wait()}"}
 
 
 def measure_network(name: str, options: argparse.Namespace, folder: Path) -> None:
@@ -249,7 +250,7 @@ def measure_network(name: str, options: argparse.Namespace, folder: Path) -> Non
     workers = [Worker(name, folder, pythons) for name in (*options.engines, *PRODUCTS)]
     running = [worker for worker in workers if worker.left_out is None]
     for turn in range(options.repeats):
-        for worker in running[turn:] + running[:turn]:  # nobody always follows the same neighbour
+        for worker in running[turn:] + running[:turn]:  # engines run in varying order
             if worker.left_out is None:
                 time.sleep(PAUSE_SECONDS)
                 worker.measure()
@@ -262,10 +263,10 @@ def print_table(network: dict, options: argparse.Namespace, workers: list[Worker
     measured = [worker for worker in workers if worker.left_out is None]
     versions = {name: v for worker in measured for name, v in worker.about["versions"].items()}
     engines = {worker.name: worker for worker in measured if worker.name in ENGINES}
-    rates = {worker.name: worker.figures for worker in measured if worker.name in PRODUCTS}
-    best_rate = max(max(figures) for figures in rates.values())
-    medians = {name: statistics.median(worker.figures) for name, worker in engines.items()}
-    peers = [seconds for name, seconds in medians.items() if name.startswith(FASTEST)]
+    rates = {worker.name: worker.results for worker in measured if worker.name in PRODUCTS}
+    best_rate = max(max(results) for results in rates.values())
+    medians = {name: statistics.median(worker.results) for name, worker in engines.items()}
+    peers = [seconds for name, seconds in medians.items() if name.startswith(REFERENCE)]
     operations = 2 * network["multiply_adds"]
     print(
         f"{machine_line()}, Python {sys.version.split()[0]}, "
@@ -275,26 +276,26 @@ def print_table(network: dict, options: argparse.Namespace, workers: list[Worker
         f"{network['name']}, {network['parameters']:,} parameters, {options.size}x{options.size}: "
         f"{network['multiply_adds']:,} multiply-adds; {options.repeats} turns; matrix products at "
         + ", ".join(
-            f"{min(figures) / 1e9:.0f} to {max(figures) / 1e9:.0f} GFLOP/s ({name})"
-            for name, figures in rates.items()
+            f"{min(results) / 1e9:.0f} to {max(results) / 1e9:.0f} GFLOP/s ({name})"
+            for name, results in rates.items()
         )
         + "\n"
     )
     print(
-        "| engine | ms a run: median (range) | GFLOP/s | of the matrix product | time, fastest "
-        f"{FASTEST} = 1 | peak MiB |\n| --- | --- | --- | --- | --- | --- |"
+        "| engine | ms per run: median (range) | GFLOP/s | of the matrix product | time, fastest "
+        f"{REFERENCE} = 1 | peak MiB |\n| --- | --- | --- | --- | --- | --- |"
     )
     for name, worker in engines.items():
         seconds, rate = medians[name], operations / medians[name]
         print(
-            f"| {name} | {1e3 * seconds:.1f} ({1e3 * min(worker.figures):.1f} to "
-            f"{1e3 * max(worker.figures):.1f}) | {rate / 1e9:.0f} | {rate / best_rate:.0%} | "
+            f"| {name} | {1e3 * seconds:.1f} ({1e3 * min(worker.results):.1f} to "
+            f"{1e3 * max(worker.results):.1f}) | {rate / 1e9:.0f} | {rate / best_rate:.0%} | "
             + (f"{seconds / min(peers):.2f}" if peers else "-")
             + f" | {worker.peak_mib:,} |"
         )
     left_out = [worker for worker in workers if worker.left_out is not None]
     for worker in left_out:
-        print(f"\nLeft out: {worker.name} ({worker.left_out})")
+        print(f"\nNot measured: {worker.name} ({worker.left_out})")
     print(flush=True)
 
 
@@ -302,9 +303,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--size", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=5, help="turns of each engine")
+    parser.add_argument("--repeats", type=int, default=5, help="Turns of each engine (default: 5).")
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
-    parser.add_argument("--peers-python", help="of an environment with the peers not in this one")
+    parser.add_argument("--peers-python", help="Python of an environment with other engines.")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,13 +1,13 @@
-"""Many photos from files to files, and one photo in a fresh process, beside what bounds them.
+"""Time of predicting many photos from files to files, and one photo in a new process.
 
     python benchmarks/photos.py MODEL PHOTOS [--count 500] [--repeats 5]
 
-MODEL is a run folder or an exported file, PHOTOS a folder of pictures, which are copied as JPEGs of
-500x375 as often as it takes. The first row says what share of the processors' time was used: the
-time that decoding, network and writing take one after another on one thread, summed and divided by
-the cores, is the least that all of it can take; it is measured in the same run. The second row is
-the whole process of one photo, with Python's start and all imports, beside that of importing
-ONNX Runtime alone; the third that of `unetkit --help`.
+MODEL is a run folder or a model file, PHOTOS a folder of images, which are copied repeatedly as
+JPEGs of 500x375. The first table compares the time of all photos with a lower bound measured in the
+same run: the times of decoding, network and writing on one thread, summed and divided by the number
+of cores; their ratio is the fraction of the processors that was used. The second table has the time
+of whole processes, including the start of Python and all imports: predicting one photo, showing the
+help, and importing ONNX Runtime only.
 """
 
 import argparse
@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 from subject import machine_line, peak_mib, quiet_environment
 
-SIZE = (500, 375)  # width, height, as most photos of Oxford-IIIT Pet have them
+SIZE = (500, 375)  # width, height of most photos of Oxford-IIIT Pet
 
 
 def main() -> None:
@@ -38,8 +38,8 @@ def main() -> None:
     print(f"{machine_line()}, " + ", ".join(f"{name} {version(name)}" for name in packages) + "\n")
     with tempfile.TemporaryDirectory() as folder:
         photos = copy_photos(Path(options.photos), Path(folder, "photos"), options.count)
-        print(many_row(options.model, photos, Path(folder), options.repeats), flush=True)
-        print(cold_rows(options.model, photos[0], Path(folder), options.repeats))
+        print(measure_many(options.model, photos, Path(folder), options.repeats), flush=True)
+        print(measure_processes(options.model, photos[0], Path(folder), options.repeats))
 
 
 def copy_photos(source: Path, folder: Path, count: int) -> list[Path]:
@@ -48,36 +48,36 @@ def copy_photos(source: Path, folder: Path, count: int) -> list[Path]:
     photos = []
     for number in range(count):
         photos.append(folder / f"{number:04d}.jpg")
-        with Image.open(files[number % len(files)]) as picture:
-            picture.convert("RGB").resize(SIZE).save(photos[-1], quality=90)
+        with Image.open(files[number % len(files)]) as image:
+            image.convert("RGB").resize(SIZE).save(photos[-1], quality=90)
     return photos
 
 
-def many_row(model: str, photos: list[Path], folder: Path, repeats: int) -> str:
+def measure_many(model: str, photos: list[Path], folder: Path, repeats: int) -> str:
     from unetkit import Predictor
     from unetkit.prediction.files import predict_files
 
     cores = os.cpu_count() or 1
-    shares, seconds, stages = [], [], []
+    fractions, seconds, stages = [], [], []
     predictor = Predictor(model)
     for repeat in range(repeats):
         stages.append(stage_seconds(model, photos, folder / f"one-{repeat}"))
         started = time.perf_counter()
         predict_files(predictor, photos, folder / f"all-{repeat}")
         seconds.append(time.perf_counter() - started)
-        shares.append(sum(stages[-1]) / cores / seconds[-1])
+        fractions.append(sum(stages[-1]) / cores / seconds[-1])
     decode, network, write = (statistics.median(times) for times in zip(*stages, strict=True))
     return (
         f"| {len(photos)} photos | s, median (range) | photos/s | one thread: decode, network, "
-        "write | share of the processors used, median (range) | peak MiB |\n"
-        "| --- | --- | --- | --- | --- | --- |\n"
-        f"| files to files | {spread(seconds)} | {len(photos) / statistics.median(seconds):.0f} "
-        f"| {decode:.2f}, {network:.2f}, {write:.2f} s | {spread(shares)} | {peak_mib()} |\n"
+        "write | fraction of the processors used, median (range) | peak MiB |\n| --- | --- | --- | "
+        f"--- | --- | --- |\n| files to files | {spread(seconds)} | "
+        f"{len(photos) / statistics.median(seconds):.0f} | {decode:.2f}, {network:.2f}, "
+        f"{write:.2f} s | {spread(fractions)} | {peak_mib()} |\n"
     )
 
 
 def stage_seconds(model: str, photos: list[Path], out: Path) -> tuple[float, float, float]:
-    """Processor time of all decoding, all network and all writing, on one thread."""
+    """Returns processor seconds of decoding, network and writing all photos, on one thread."""
     from unetkit import Predictor
     from unetkit.io.images import read_image
     from unetkit.visualization.overlays import palette_image, write_png
@@ -98,7 +98,7 @@ def stage_seconds(model: str, photos: list[Path], out: Path) -> tuple[float, flo
     return decode, network, write
 
 
-def cold_rows(model: str, photo: Path, folder: Path, repeats: int) -> str:
+def measure_processes(model: str, photo: Path, folder: Path, repeats: int) -> str:
     unetkit = [sys.executable, "-m", "unetkit"]
     commands = {
         "`unetkit predict`, one photo": [*unetkit, "predict", photo, "--model", model, "--out"],
@@ -107,7 +107,7 @@ def cold_rows(model: str, photo: Path, folder: Path, repeats: int) -> str:
         "`python -c pass`": [sys.executable, "-c", "pass"],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
-    for repeat in range(repeats + 1):  # the first brings files into the system's cache
+    for repeat in range(repeats + 1):  # the first fills the file cache of the system
         for name, command in commands.items():
             extra = [folder / f"cold-{repeat}"] if command[-1] == "--out" else []
             started = time.perf_counter()

@@ -1,9 +1,9 @@
-"""Trains presets for the same minutes on the same folder and prints a Markdown row for each.
+"""Metrics of presets that are trained for the same time on the same data, a Markdown row each.
 
     python benchmarks/presets.py ../pets --minutes 6.67 --presets fast notebook
 
-The folder needs official lists or is cut by seed; scores are those of its test part. Presets are
-trained one after another, so nothing else should run on the machine meanwhile.
+The data are split by their official lists, or randomly with a fixed seed; metrics are of the test
+split. Presets are trained one after another; nothing else should run on the machine meanwhile.
 """
 
 import argparse
@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("data")
     parser.add_argument("--minutes", type=float, default=6.67)
     parser.add_argument("--presets", nargs="+", default=["fast", "notebook"])
-    parser.add_argument("--out", help="folder to keep the runs in")
+    parser.add_argument("--out", help="Folder for the runs (default: a temporary one).")
     options = parser.parse_args()
     out = Path(options.out or tempfile.mkdtemp(prefix="unetkit-presets-"))
     packages = ("unetkit", "keras", "tensorflow-cpu", "onnxruntime", "numpy")
@@ -36,7 +36,7 @@ def main() -> None:
     )
     print(f"data {Path(options.data).resolve().name}, runs in {out}\n")
     print(
-        "| preset | minutes asked, taken | steps x batch | img/s | accuracy, mIoU at training "
+        "| preset | minutes requested, taken | steps x batch | img/s | accuracy, mIoU at training "
         "resolution | at original resolution | foreground IoU (border as foreground, as "
         "background, ignored; original) | peak MiB |"
     )
@@ -45,21 +45,21 @@ def main() -> None:
         started = time.monotonic()
         run = train(options.data, preset=preset, minutes=options.minutes, out=out / preset)
         minutes = (time.monotonic() - started) / 60
-        figures = evaluate(run, options.data)["figures"]
-        print(row(preset, options.minutes, minutes, run, figures), flush=True)
+        metrics = evaluate(run, options.data)["figures"]
+        print(format_row(preset, options.minutes, minutes, run, metrics), flush=True)
 
 
-def row(preset: str, asked: float, taken: float, run: Path, figures: dict) -> str:
+def format_row(preset: str, requested: float, taken: float, run: Path, metrics: dict) -> str:
     training = tomllib.loads((run / "config.toml").read_text(encoding="utf-8"))["training"]
     summary = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
     scores = [
-        f"{figures[r]['summed']['pixel_accuracy']:.4f}, {figures[r]['summed']['mean_iou']:.4f}"
+        f"{metrics[r]['summed']['pixel_accuracy']:.4f}, {metrics[r]['summed']['mean_iou']:.4f}"
         for r in ("training", "original")
     ]
-    foreground = figures["original"]["summed"].get("foreground_iou", {})
+    foreground = metrics["original"]["summed"].get("foreground_iou", {})
     cells = [
         preset,
-        f"{asked:g}, {taken:.1f}",
+        f"{requested:g}, {taken:.1f}",
         f"{training['steps']} x {training['batch_size']}",
         f"{summary['images_per_second']:.0f}",
         *scores,

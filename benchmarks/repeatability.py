@@ -1,11 +1,12 @@
-"""What repeatable training and checkpoints cost, and whether the bytes are really the same.
+"""Cost of repeatable training and of checkpoints, and whether the weights are equal to the bit.
 
     python benchmarks/repeatability.py [--preset fast] [--size 128] [--batch-size 16] [--repeats 5]
         [--clip-norm 0.1]
 
-Each setting trains the same steps on the same batch in processes of their own, in turn, so that a
-machine that gets busier gets busier for all. Printed: the hashes of the final weights, images a
-second (median and range), and the ratio to the fastest setting; then the time of a checkpoint.
+Each setting trains the same steps on the same batch, in separate processes and in turn, so that
+other load on the machine affects all settings alike. Prints the number of different final weights,
+images per second (median and range) and the ratio to the first setting; then the time of a
+checkpoint.
 """
 
 import argparse
@@ -35,7 +36,7 @@ WARM_UP = 3
 def train(
     settings: list[str], preset: str, size: int, batch_size: int, steps: int, clip_norm: float
 ) -> dict:
-    """Trains in this process; seconds a step, a hash, and the time of a checkpoint."""
+    """Trains in this process; returns seconds per step, a hash of the weights, checkpoint time."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -87,7 +88,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--clip-norm", type=float, help="largest norm of the gradient")
+    parser.add_argument(
+        "--clip-norm", type=float, help="Largest norm of the gradient (default: no limit)."
+    )
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     parser.add_argument("--setting", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -108,7 +111,7 @@ def main() -> None:
         f"{date.today()}, {platform.machine()}, {os.cpu_count()} cores, {options.preset}, "
         f"{options.batch_size} x {options.size}x{options.size}, {options.steps} steps\n"
     )
-    print("| setting | different weights | images a second (median, range) | of the first |")
+    print("| setting | different weights | images per second (median, range) | of the first |")
     print("| --- | --- | --- | --- |")
     first = None
     for name, runs in found.items():

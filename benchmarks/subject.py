@@ -1,19 +1,19 @@
-"""The networks that `network.py` and `tiled.py` measure, prepared once for every engine.
+"""Networks that `network.py` and `tiled.py` measure, prepared once for every engine.
 
     python benchmarks/subject.py notebook 512 FOLDER
 
 Weights are random: speed does not depend on them. Biases and normalisations are random too, so that
-an engine that leaves one out does not agree. The folder gets:
+an engine that omits one computes different logits. The files in FOLDER are:
 
-    network.onnx        the file that `unetkit export` would write, of a `native` model
-    network.weights.h5  for Keras
-    weights.npz         arrays named LAYER/VARIABLE, for everyone else
-    picture.npy         (SIZE, SIZE, 3) uint8
-    logits.npy          (SIZE, SIZE, 3) float32, what Keras answers to the picture
-    network.json        the configuration, the normalisation, and the multiply-adds of one run
+    network.onnx        model file as `unetkit export` writes it, with a `native` scale
+    network.weights.h5  weights for Keras
+    weights.npz         weights for other engines, arrays named LAYER/VARIABLE
+    image.npy           image, (SIZE, SIZE, 3) uint8
+    logits.npy          logits of Keras for the image, (SIZE, SIZE, 3) float32
+    network.json        configuration, normalisation, and number of multiply-adds of one run
 
-It is a process of its own: a child inherits the peak memory of the process that starts it, so the
-benchmarks, which measure those of engines, must never load a network themselves.
+This runs in a separate process: a child process inherits the peak memory of its parent, so the
+benchmarks, which measure the peak memory of engines, must not load a network themselves.
 """
 
 import argparse
@@ -30,13 +30,13 @@ from pathlib import Path
 import numpy as np
 
 NETWORKS = ("notebook", "plain", "fast")
-NORMALIZATION = (1 / 127.5, -1.0)  # times, plus
-TOLERANCE = 1e-3  # of the largest logit, as exports are checked
-BLOCK = 32  # pixels of one tone, roughly, in a picture
+NORMALIZATION = (1 / 127.5, -1.0)  # factor, offset
+TOLERANCE = 1e-3  # relative to the largest logit, as for exports
+BLOCK = 32  # side in pixels of blocks of about one colour
 
 
 def prepare(name: str, size: int, folder: Path) -> dict:
-    """Prepares a network in a process of its own; returns the content of network.json."""
+    """Prepares a network in a separate process; returns the content of network.json."""
     command = [sys.executable, __file__, name, str(size), str(folder)]
     done = subprocess.run(command, env=quiet_environment(), capture_output=True, text=True)
     if done.returncode:
@@ -45,12 +45,12 @@ def prepare(name: str, size: int, folder: Path) -> dict:
 
 
 def quiet_environment() -> dict[str, str]:
-    """Of engines' processes: no log of TensorFlow, no reports of ONNX Runtime to its maker."""
+    """Returns the environment of engines: no TensorFlow log, no telemetry of ONNX Runtime."""
     return {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "ORT_DISABLE_TELEMETRY": "1"}
 
 
 def network_config(name: str):
-    """A preset, or "plain": the U-Net of most repositories, BatchNorm after each convolution."""
+    """Returns a preset, or "plain": a common U-Net with BatchNorm after each convolution."""
     from unetkit.models.unet import UNetConfig, preset_config
 
     if name != "plain":
@@ -65,27 +65,27 @@ def network_config(name: str):
     )
 
 
-def draw_picture(size: int) -> np.ndarray:
-    """Blocks of a tone with noise on them, (size, size, 3) uint8."""
+def draw_image(size: int) -> np.ndarray:
+    """Draws blocks of one colour with noise, (size, size, 3) uint8."""
     rng = np.random.default_rng(0)
     count = -(-size // BLOCK)
-    tones = rng.integers(0, 224, (count, count, 3), dtype=np.uint8)
-    picture = tones.repeat(BLOCK, 0).repeat(BLOCK, 1)[:size, :size]
-    return picture + rng.integers(0, 32, (size, size, 3), dtype=np.uint8)
+    colours = rng.integers(0, 224, (count, count, 3), dtype=np.uint8)
+    image = colours.repeat(BLOCK, 0).repeat(BLOCK, 1)[:size, :size]
+    return image + rng.integers(0, 32, (size, size, 3), dtype=np.uint8)
 
 
 def check_logits(found: np.ndarray, folder: Path) -> None:
-    """Refuses an engine whose answer to the picture is another than Keras's."""
+    """Raises ValueError if the logits of an engine differ from those of Keras."""
     expected = np.load(folder / "logits.npy")
     if found.shape != expected.shape:
-        raise ValueError(f"logits are {found.shape}; {expected.shape} are expected")
+        raise ValueError(f"shape of logits is {found.shape}; expected is {expected.shape}")
     difference, largest = np.abs(found - expected).max(), np.abs(expected).max()
     if not difference <= TOLERANCE * largest:
         raise ValueError(f"logits of up to {largest:.3g} differ from Keras by {difference:.2g}")
 
 
 def machine_line() -> str:
-    """Date, processor and cores, and what else the machine was busy with."""
+    """Returns date, processor, number of cores and load of the machine."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
@@ -96,7 +96,7 @@ def machine_line() -> str:
 
 
 def peak_mib() -> int:
-    """Largest memory of this process so far."""
+    """Returns the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # KiB on Linux
 
 
@@ -113,13 +113,13 @@ def _randomise(model) -> None:
 
 
 def _multiply_adds(model, size: int) -> int:
-    """Of all convolutions on one picture.
+    """Returns the number of multiply-adds of all convolutions for one image.
 
         convolution: output pixels x kernel x channels in x channels out
         transposed:   input pixels x kernel x channels in x channels out
 
-    Products with padding count, and so do those of which a transposed convolution cuts the sum off.
-    Biases, normalisations, ReLUs and poolings do not: together they are below one in a hundred.
+    Products with padding, and those that a transposed convolution crops, are counted. Biases,
+    normalisations, ReLUs and pooling, together below one per cent, are not.
     """
     import keras
 
@@ -146,7 +146,7 @@ def _write(name: str, size: int, folder: Path) -> None:
     from unetkit.models.unet import build_unet
 
     config = network_config(name)
-    config.geometry.output_size(size)  # or it is refused
+    config.geometry.output_size(size)  # raises SizeError if the size does not fit
     folder.mkdir(parents=True, exist_ok=True)
     keras.utils.set_random_seed(0)
     model = build_unet(config, in_channels=3, num_classes=3)
@@ -161,8 +161,8 @@ def _write(name: str, size: int, folder: Path) -> None:
         seen=(),
         layers=(),
     )
-    picture = draw_picture(size)
-    export_onnx(model, spec, folder / "network.onnx", [picture])
+    image = draw_image(size)
+    export_onnx(model, spec, folder / "network.onnx", [image])
     model.save_weights(folder / "network.weights.h5")
     arrays = {
         f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
@@ -171,8 +171,8 @@ def _write(name: str, size: int, folder: Path) -> None:
         if not variable.name.startswith("seed")
     }
     np.savez(folder / "weights.npz", **arrays)
-    np.save(folder / "picture.npy", picture)
-    shown = spec.normalization.apply(picture[None])
+    np.save(folder / "image.npy", image)
+    shown = spec.normalization.apply(image[None])
     np.save(folder / "logits.npy", keras.ops.convert_to_numpy(model(shown))[0])
     content = {
         "name": name,

@@ -1,12 +1,12 @@
-"""How long the synthetic pets take to draw, and how much colour and place alone find of them.
+"""Time to draw synthetic pets, and accuracy of classifiers that use only colour and position.
 
     python benchmarks/synthetic_pets.py
 
-Fits scikit-learn's LogisticRegression on pixels of the trainval part, with the features red,
-green, blue, row and column (`linear`) and with their squares and products too (`quadratic`), and
-prints one row of a Markdown table for each: foreground IoU from the summed pixels of the test part
-with the border counted as foreground, as background, and left out. `constant` answers foreground
-everywhere: its IoU is the share of the foreground.
+Fits scikit-learn's LogisticRegression on pixels of the trainval split, with the features red,
+green, blue, row and column (`linear`) and also their squares and products (`quadratic`), and prints
+one row of a Markdown table for each: foreground IoU over all pixels of the test split with the
+border counted as foreground, as background, and ignored. `constant` predicts foreground everywhere:
+its IoU is the fraction of the foreground.
 """
 
 import argparse
@@ -42,8 +42,8 @@ BORDER_POLICIES = ("foreground", "background", "ignored")
 def draw(
     count: int, height: int, width: int, seed: int
 ) -> tuple[list[tuple[np.ndarray, np.ndarray]], list[float]]:
-    """The pictures, and milliseconds a picture in each of RUNS equal shares of them."""
-    synthetic_pet(0, height=height, width=width, seed=seed)  # fills the cache of the fur
+    """Draws images; returns them and the milliseconds per image in each of RUNS equal groups."""
+    synthetic_pet(0, height=height, width=width, seed=seed)  # fills the cache of the fur textures
     pets, milliseconds = [], []
     for indices in np.array_split(np.arange(count), RUNS):
         start = time.perf_counter()
@@ -55,7 +55,7 @@ def draw(
 def sample_pixels(
     pets: list[tuple[np.ndarray, np.ndarray]], count: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features (N, 5) and trimap values (N,) of `count` random pixels of each picture."""
+    """Returns features, (N, 5), and trimap values, (N,), of `count` random pixels per image."""
     features, values = [], []
     for image, trimap in pets:
         chosen = rng.choice(trimap.size, min(count, trimap.size), replace=False)
@@ -71,24 +71,26 @@ def foreground_iou(
     trainval: tuple[np.ndarray, np.ndarray],
     test: tuple[np.ndarray, np.ndarray],
 ) -> float:
-    """IoU on the test pixels of a model fitted on the trainval pixels."""
-    parts = []
+    """Returns the IoU on the test pixels of a model fitted on the trainval pixels."""
+    splits = []
     for features, values in (trainval, test):
         kept = values != BORDER if policy == "ignored" else np.ones(len(values), bool)
         foreground = (values == PET) | ((values == BORDER) & (policy == "foreground"))
-        parts.append((features[kept], foreground[kept]))
-    (seen, seen_truth), (unseen, truth) = parts
-    found = MODELS[model]().fit(seen, seen_truth).predict(unseen)
-    return float((found & truth).sum() / (found | truth).sum())
+        splits.append((features[kept], foreground[kept]))
+    (train_features, train_truth), (test_features, truth) = splits
+    predicted = MODELS[model]().fit(train_features, train_truth).predict(test_features)
+    return float((predicted & truth).sum() / (predicted | truth).sum())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=500, help="pictures; a fifth is the test part")
+    parser.add_argument(
+        "--count", type=int, default=500, help="Number of images; a fifth is the test split."
+    )
     parser.add_argument("--height", type=int, default=128)
     parser.add_argument("--width", type=int, default=128)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pixels", type=int, default=400, help="from each trainval picture")
+    parser.add_argument("--pixels", type=int, default=400, help="Pixels from each trainval image.")
     options = parser.parse_args()
     cv2.setNumThreads(1)
 
@@ -110,13 +112,13 @@ def main() -> None:
         scores = [foreground_iou(model, policy, trainval, test) for policy in BORDER_POLICIES]
         print(f"| {model} | " + " | ".join(f"{score:.3f}" for score in scores) + " |")
     print()
-    print("| pictures | ms a picture, median (range of 5 runs) | areas | peak memory | on |")
+    print("| images | ms per image, median (range of 5 runs) | areas | peak memory | on |")
     print("| --- | --- | --- | --- | --- |")
     print(
-        f"| {options.count} of {options.height} x {options.width}, seed {options.seed} "
-        f"| {middle:.1f} ({low:.1f} to {high:.1f}) | {areas} | {memory:.0f} MiB "
-        f"| {platform.machine()}, 1 thread, Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, OpenCV {cv2.__version__}, scikit-learn {sklearn.__version__}, "
+        f"| {options.count} of {options.height} x {options.width}, seed {options.seed} | "
+        f"{middle:.1f} ({low:.1f} to {high:.1f}) | {areas} | {memory:.0f} MiB | "
+        f"{platform.machine()}, 1 thread, Python {platform.python_version()}, NumPy "
+        f"{np.__version__}, OpenCV {cv2.__version__}, scikit-learn {sklearn.__version__}, "
         f"{date.today()} |"
     )
 

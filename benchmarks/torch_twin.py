@@ -1,8 +1,8 @@
-"""The U-Net of `unetkit.models.unet` in PyTorch, with the same weights, for peers in benchmarks.
+"""The U-Net of `unetkit.models.unet` in PyTorch, with the same weights, for benchmarks.
 
-Written as a PyTorch user would write it, for the padded networks of `subject.py`. Where Keras pads
-otherwise than PyTorch (before and after alike), it is done here as Keras does it, so that the
-answers agree: `load_twin` checks that they do. Only PyTorch and NumPy are imported.
+Written as a PyTorch user would write it, for the padded networks of `subject.py`. Padding follows
+Keras where it differs from PyTorch's symmetric padding, so that the logits are equal; `load_twin`
+checks that. Only PyTorch and NumPy are imported.
 """
 
 import json
@@ -14,21 +14,24 @@ from subject import check_logits
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-EPSILON = 1e-3  # of Keras's BatchNorm
+EPSILON = 1e-3  # default of BatchNormalization in Keras
 
 Arrays = dict[str, np.ndarray]
 
 
 def load_twin(folder: Path, *, channels_last: bool = False, fold: bool = False) -> "Twin":
-    """The prepared network, ready to predict, whose answer to the prepared picture is Keras's.
+    """Loads the prepared network and checks its logits for the prepared image.
 
     Args:
-        folder: That `subject.py` wrote.
-        channels_last: Whether weights lie in memory with their channels last.
-        fold: Whether BatchNorms that follow a convolution become part of it.
+        folder: Folder written by `subject.py`.
+        channels_last: Whether to use the channels-last memory format.
+        fold: Whether to fold BatchNorms into the convolutions before them.
+
+    Returns:
+        The network in evaluation mode.
 
     Raises:
-        ValueError: It answers otherwise.
+        ValueError: The logits differ from those of Keras.
     """
     network = json.loads((folder / "network.json").read_text(encoding="utf-8"))
     with np.load(folder / "weights.npz") as file:
@@ -40,36 +43,36 @@ def load_twin(folder: Path, *, channels_last: bool = False, fold: bool = False) 
     if channels_last:
         twin = twin.to(memory_format=torch.channels_last)
     with torch.inference_mode():
-        check_logits(to_array(twin(to_tensor(np.load(folder / "picture.npy")))), folder)
+        check_logits(to_array(twin(to_tensor(np.load(folder / "image.npy")))), folder)
     return twin
 
 
-def to_tensor(picture: np.ndarray, *, channels_last: bool = False) -> torch.Tensor:
-    """From (H, W, C) pixels to (1, C, H, W) float32."""
-    tensor = torch.from_numpy(picture).permute(2, 0, 1)[None].float()
+def to_tensor(image: np.ndarray, *, channels_last: bool = False) -> torch.Tensor:
+    """Converts an image, (H, W, C), to a batch, (1, C, H, W) float32."""
+    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     layout = torch.channels_last if channels_last else torch.contiguous_format
     return tensor.contiguous(memory_format=layout)
 
 
 def to_array(logits: torch.Tensor) -> np.ndarray:
-    """From (1, K, H, W) to (H, W, K)."""
+    """Converts logits from (1, K, H, W) to (H, W, K)."""
     return logits[0].permute(1, 2, 0).numpy()
 
 
 class Twin(nn.Module):
-    """From pixels of 0 to 255, (B, C, H, W), to logits, (B, K, H, W).
+    """U-Net from pixels of 0 to 255, (B, C, H, W), to logits, (B, K, H, W).
 
     Args:
-        config: Fields of `UNetConfig`, padded and without ReLU after up-convolutions.
-        arrays: Keras's weights as LAYER/VARIABLE.
-        multiply: Of the normalisation, which comes before the first layer.
-        add: Likewise.
+        config: Fields of `UNetConfig`, with "same" padding and linear up-convolutions.
+        arrays: Weights of Keras by LAYER/VARIABLE.
+        multiply: Factor of the normalisation of pixels.
+        add: Offset of the normalisation of pixels.
     """
 
     def __init__(self, config: dict, arrays: Arrays, multiply: float, add: float) -> None:
         super().__init__()
         if config["padding"] != "same" or config["up_activation"] != "linear":
-            raise ValueError("unpadded networks and ReLUs after up-convolutions have no twin")
+            raise ValueError("unpadded networks and ReLUs after up-convolutions are not supported")
         self.multiply, self.add = multiply, add
         depth = len(config["filters"]) - 1
         block = ResidualBlock if config["residual"] else Block
@@ -122,7 +125,7 @@ class ResidualBlock(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution, a BatchNorm where the network has one, and a ReLU."""
+    """Convolution, BatchNorm if the network has one, and ReLU."""
 
     def __init__(
         self, arrays: Arrays, name: str, *, stride: int = 1, activation: bool = True
@@ -143,7 +146,7 @@ class Convolution(nn.Module):
 
 
 class UpConvolution(nn.Module):
-    """A transposed convolution of stride 2; Keras cuts off what is beyond twice the size."""
+    """Transposed convolution with stride 2, cropped to twice the input size, as in Keras."""
 
     def __init__(self, arrays: Arrays, name: str) -> None:
         super().__init__()
@@ -157,7 +160,7 @@ class UpConvolution(nn.Module):
 
 
 def convolution(arrays: Arrays, name: str, stride: int = 1) -> nn.Sequential:
-    """A convolution padded as Keras does: with a stride of 2, even sizes only at the far side."""
+    """Convolution padded like Keras: with stride 2, only at the end of each axis."""
     kernel, bias = arrays[f"{name}/kernel"], arrays.get(f"{name}/bias")
     size, _, inputs, outputs = kernel.shape
     before = nn.ZeroPad2d((0, 1, 0, 1)) if stride == 2 else nn.Identity()
@@ -168,7 +171,7 @@ def convolution(arrays: Arrays, name: str, stride: int = 1) -> nn.Sequential:
 
 
 def normalization(arrays: Arrays, name: str) -> nn.Module:
-    """BatchNorm; nothing where the network has none of this name."""
+    """BatchNorm, or the identity if the network has none of this name."""
     if f"{name}/gamma" not in arrays:
         return nn.Identity()
     layer = nn.BatchNorm2d(len(arrays[f"{name}/gamma"]), eps=EPSILON)

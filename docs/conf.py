@@ -1,7 +1,7 @@
-"""How these pages become a static site: sphinx-build -W -b html docs site.
+"""Configuration of Sphinx: sphinx-build -W -b html docs site.
 
-The site asks nothing of other hosts, so that it works from a folder without a network: no fonts,
-no scripts, no formulas drawn by a script.
+The site loads nothing from other hosts, so that it works from a folder without a network: no fonts,
+no scripts, no formulas rendered by a script.
 """
 
 import re
@@ -20,13 +20,13 @@ version = release = unetkit.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_click"]
 
-# Pages are Markdown; a heading is a link's target by its words, as on GitHub.
+# Pages are Markdown; headings are link targets by their words, as on GitHub.
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
-nb_execution_mode = "off"  # the notebook is run when it is written, and by its own test
-nb_ipywidgets_js = {}  # they would come from another host
+nb_execution_mode = "off"  # the notebook is run when it is written, and by a test
+nb_ipywidgets_js = {}  # widgets would be loaded from another host
 
-# Docstrings: one backquote is code; types stand in the signature.
+# Docstrings: single backquotes are code; types are in the signature only.
 default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
@@ -41,35 +41,35 @@ html_css_files = ["unetkit.css"]
 html_copy_source = False
 html_show_sphinx = False
 
-# Sphinx takes pages from this folder alone, so it gets a copy of the notebook, which git ignores.
+# Sphinx reads pages of this folder only, so the notebook is copied here; git ignores the copy.
 shutil.copyfile(NOTEBOOK, HERE / NOTEBOOK.name)
 
 
 def escape_stars(app, ctx, lines):
-    """Help is plain text, where a star is a star; sphinx-click's own marks are doubled."""
+    """Escapes asterisks of help texts, which are plain; `**` is markup of sphinx-click."""
     lines[:] = [re.sub(r"(?<![*])[*](?![*])", r"\\*", line) for line in lines]
 
 
 def prepare_docstring(app, what, name, thing, options, lines):
-    """What the house's docstrings mean and napoleon does not: before it reads them.
+    """Adapts docstrings before napoleon parses them.
 
-    Under "Returns:" a colon parts no type from a text, since types stand in the signature; and an
-    indented block is shown as it stands.
+    Under "Returns:" the text before a colon is not a type, because types are in the signature; and
+    an indented block is shown verbatim.
     """
-    found: list[str] = []
+    adapted: list[str] = []
     section = before = ""
     for line in lines:
         is_indented = line.startswith("    ")
         if line and not is_indented:
             section = line if re.fullmatch(r"[A-Z][a-z]+:", line) else ""
         if is_indented and section == "Returns:" and before == section:
-            found[-1] = f":returns: {line.strip()}"
+            adapted[-1] = f":returns: {line.strip()}"
         else:
             if is_indented and not section and not before:
-                found += ["::", ""]
-            found.append(line)
+                adapted += ["::", ""]
+            adapted.append(line)
         before = line if line or section else ""
-    lines[:] = found
+    lines[:] = adapted
 
 
 def setup(app):

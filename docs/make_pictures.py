@@ -1,7 +1,7 @@
-"""Makes the pages' pictures from built-in data: python docs/make_pictures.py FOLDER.
+"""Draws the images of the documentation from built-in data: python docs/make_pictures.py FOLDER.
 
-FOLDER gets the synthetic pets and a run on them, as the page on pets has it (three minutes on two
-cores); where they lie there already, they are used again.
+The synthetic pets and a run on them, as on the page about pets, are written to FOLDER (three
+minutes on two cores), or used again if they are already there.
 """
 
 import sys
@@ -18,22 +18,22 @@ from unetkit.data.scale import Scale, image_to_network
 from unetkit.visualization.figures import Sample, draw_samples
 from unetkit.visualization.overlays import cutout, overlay
 
-PICTURES = Path(__file__).parent / "pictures"
-WIDTH = 1200  # pixels: what a page shows, twice over
-COLOURS = 64  # of lines on white
-QUALITY = 90  # of photos
+IMAGES = Path(__file__).parent / "pictures"
+WIDTH = 1200  # pixels; twice the width on a page, for high-resolution screens
+COLOURS = 64  # of images of curves
+JPEG_QUALITY = 90
 EPOCHS = 30
-NEW_SEED = 1  # of pictures that the network has not seen
-SHOWN = (0, 2, 4)  # of these
-SQUARE = 12  # of the ground below a cut-out
-# The simplest network that shows every part of a U-Net.
+NEW_SEED = 1  # of images that were not used in training
+SHOWN = (0, 2, 4)  # indices of these images
+SQUARE = 12  # pixels per side, in the checkerboard below a cut-out
+# The simplest network that has every part of a U-Net.
 PLAIN = unetkit.UNetConfig(
     filters=(16, 32, 64), residual=False, normalization="none", stem_stride=1, head_filters=0
 )
 
 
 def make_contact_sheet(pets: Path, folder: Path) -> None:
-    """As `unetkit check --pictures` draws it, of eight pairs."""
+    """Draws a contact sheet of eight pairs, like `unetkit check --pictures`."""
     samples = []
     for image in sorted((pets / "images").iterdir())[::62][:8]:
         mask = Image.open(pets / "annotations" / "trimaps" / f"{image.stem}.png")
@@ -45,7 +45,7 @@ def make_contact_sheet(pets: Path, folder: Path) -> None:
 
 
 def make_prediction(run: Path) -> None:
-    """Photo, overlay and cut-out of some pictures that the network has not seen."""
+    """Draws image, overlay and cut-out of some images that were not used in training."""
     predictor = unetkit.Predictor(run)
     classes = predictor.spec.classes
     rows = []
@@ -54,23 +54,25 @@ def make_prediction(run: Path) -> None:
         probabilities = predictor.probabilities(photo)
         mask = probabilities.argmax(-1).astype(np.uint8)
         animal = cutout(photo, 1 - probabilities[..., classes.background])
-        ground = Image.fromarray(squares(photo.shape[0], photo.shape[1])).convert("RGBA")
-        ground.alpha_composite(animal)
-        rows.append([photo, overlay(photo, mask, classes), np.asarray(ground.convert("RGB"))])
-    picture = np.concatenate([np.concatenate(row, axis=1) for row in rows])
-    save(Image.fromarray(picture), "predicted")
+        background = Image.fromarray(draw_checkerboard(photo.shape[0], photo.shape[1])).convert(
+            "RGBA"
+        )
+        background.alpha_composite(animal)
+        rows.append([photo, overlay(photo, mask, classes), np.asarray(background.convert("RGB"))])
+    grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+    save(Image.fromarray(grid), "predicted")
 
 
-def squares(height: int, width: int) -> np.ndarray:
+def draw_checkerboard(height: int, width: int) -> np.ndarray:
     rows, columns = np.indices((height, width)) // SQUARE
     return np.where(((rows + columns) % 2)[..., None], np.uint8([200] * 3), np.uint8([240] * 3))
 
 
 def make_scales(folder: Path) -> None:
-    """One picture as each policy brings it to the network."""
+    """Draws an image as each scale policy passes it to the network."""
     photo, _ = unetkit.synthetic_pet(7, height=150, width=300, seed=NEW_SEED)
     shown = {
-        "the picture, 150x300": photo,
+        "image, 150x300": photo,
         "resize, squash: 128x128": image_to_network(photo, Scale("resize", 128, 128)),
         "resize, letterbox: 128x128": image_to_network(
             photo, Scale("resize", 128, 128, fit="letterbox")
@@ -78,11 +80,11 @@ def make_scales(folder: Path) -> None:
         "native: a crop of 128x128": photo[11:139, 90:218],
     }
     figure = Figure(figsize=(9, 2.05), layout="constrained")
-    widths = [picture.shape[1] for picture in shown.values()]
-    for cell, (title, picture) in zip(
+    widths = [image.shape[1] for image in shown.values()]
+    for cell, (title, image) in zip(
         figure.subplots(1, len(shown), width_ratios=widths), shown.items(), strict=True
     ):
-        cell.imshow(picture, extent=(0, picture.shape[1], picture.shape[0], 0))
+        cell.imshow(image, extent=(0, image.shape[1], image.shape[0], 0))
         cell.set_title(title, fontsize=9)
         cell.set_anchor("N")
         cell.axis("off")
@@ -90,20 +92,20 @@ def make_scales(folder: Path) -> None:
     save(Image.open(folder / "scales.png"), "scales")
 
 
-def make_drawings() -> None:
-    """A small U-Net, and the notebook's, from their own layers."""
-    matplotlib.rcParams["svg.hashsalt"] = "unetkit"  # or each drawing is another file
+def make_diagrams() -> None:
+    """Draws the diagrams of a small U-Net and of the notebook's."""
+    matplotlib.rcParams["svg.hashsalt"] = "unetkit"  # for the same bytes in each run
     for name, config, size in (("unet", PLAIN, 128), ("unet-notebook", "notebook", 128)):
         model = unetkit.build_unet(config, in_channels=3, num_classes=3)
-        unetkit.draw_unet(model, size).savefig(PICTURES / f"{name}.svg", metadata={"Date": None})
+        unetkit.draw_unet(model, size).savefig(IMAGES / f"{name}.svg", metadata={"Date": None})
 
 
-def save(picture: Image.Image, name: str) -> None:
-    picture = picture.convert("RGB")
-    if picture.width > WIDTH:
-        height = round(picture.height * WIDTH / picture.width)
-        picture = picture.resize((WIDTH, height), Image.Resampling.LANCZOS)
-    picture.save(PICTURES / f"{name}.jpg", quality=QUALITY, optimize=True)
+def save(image: Image.Image, name: str) -> None:
+    image = image.convert("RGB")
+    if image.width > WIDTH:
+        height = round(image.height * WIDTH / image.width)
+        image = image.resize((WIDTH, height), Image.Resampling.LANCZOS)
+    image.save(IMAGES / f"{name}.jpg", quality=JPEG_QUALITY, optimize=True)
 
 
 def main(folder: Path) -> None:
@@ -112,11 +114,11 @@ def main(folder: Path) -> None:
         unetkit.write_synthetic_pets(pets)
     if not run.exists():
         unetkit.train(pets, epochs=EPOCHS, out=run)
-    Image.open(run / "curves.png").convert("RGB").quantize(COLOURS).save(PICTURES / "curves.png")
+    Image.open(run / "curves.png").convert("RGB").quantize(COLOURS).save(IMAGES / "curves.png")
     make_contact_sheet(pets, folder)
     make_prediction(run)
     make_scales(folder)
-    make_drawings()
+    make_diagrams()
 
 
 if __name__ == "__main__":

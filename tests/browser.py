@@ -1,7 +1,7 @@
-"""A headless Chromium, spoken to over a pipe in its own protocol: no driver, no port, no network.
+"""Headless Chromium, controlled over a pipe with the DevTools protocol, without driver or port.
 
-Only what the tests of pages need: open a file, run a script in it, take a picture, and say what the
-page asked for and complained of.
+Only what the tests of pages need: open a file, run a script, take a screenshot, and list requests
+and errors of the page.
 """
 
 import base64
@@ -27,10 +27,10 @@ FLAGS = (
 
 
 class Browser:
-    """One page of one browser.
+    """A page in a browser.
 
-    After `open`, `requests` holds the addresses that the page asked for, `data:` apart, and
-    `complaints` what the console and the page's scripts said.
+    After `open`, `requests` has the addresses that the page requested, except `data:`, and `errors`
+    the messages of the console and the exceptions of scripts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,7 +38,8 @@ class Browser:
         self._in, in_write = os.pipe()
 
         def place_pipes() -> None:
-            # Chromium reads from 3 and writes to 4; through higher numbers, lest one hide another.
+            # Chromium reads from 3 and writes to 4; copied to higher numbers first, in case a pipe
+            # has one of these.
             read, write = os.dup2(out_read, 63), os.dup2(in_write, 64)
             os.dup2(read, 3)
             os.dup2(write, 4)
@@ -54,7 +55,7 @@ class Browser:
         os.close(in_write)
         self._buffer, self._number, self._session = b"", 0, None
         self.requests: list[str] = []
-        self.complaints: list[str] = []
+        self.errors: list[str] = []
         target = self._call("Target.createTarget", url="about:blank")["targetId"]
         attached = self._call("Target.attachToTarget", targetId=target, flatten=True)
         self._session = attached["sessionId"]
@@ -63,7 +64,7 @@ class Browser:
 
     def open(self, page: Path, *, width: int = 1200, height: int = 900, dark: bool = False) -> None:
         self.requests.clear()
-        self.complaints.clear()
+        self.errors.clear()
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -77,7 +78,7 @@ class Browser:
         self._wait_for("Page.loadEventFired")
 
     def run(self, script: str) -> Any:
-        """The value of an expression in the page; a promise is waited for."""
+        """Returns the value of an expression in the page; a promise is awaited."""
         result = self._call(
             "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
         )
@@ -111,11 +112,11 @@ class Browser:
             message["sessionId"] = self._session
         os.write(self._out, json.dumps(message).encode() + b"\0")
         while True:
-            answer = self._next()
-            if answer.get("id") == self._number:
-                if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']['message']}")
-                return answer["result"]
+            reply = self._next()
+            if reply.get("id") == self._number:
+                if "error" in reply:
+                    raise RuntimeError(f"{method}: {reply['error']['message']}")
+                return reply["result"]
 
     def _wait_for(self, event: str) -> None:
         while self._next().get("method") != event:
@@ -125,21 +126,21 @@ class Browser:
         while b"\0" not in self._buffer:
             read = os.read(self._in, 1 << 20)
             if not read:
-                raise RuntimeError("the browser has gone")
+                raise RuntimeError("the browser has exited")
             self._buffer += read
         line, self._buffer = self._buffer.split(b"\0", 1)
         message: dict[str, Any] = json.loads(line)
-        self._note(message.get("method"), message.get("params", {}))
+        self._record(message.get("method"), message.get("params", {}))
         return message
 
-    def _note(self, event: str | None, said: dict[str, Any]) -> None:
+    def _record(self, event: str | None, parameters: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":
-            url = said["request"]["url"]
+            url = parameters["request"]["url"]
             if not url.startswith("data:"):
                 self.requests.append(url)
         elif event == "Runtime.consoleAPICalled":
-            self.complaints.append(json.dumps(said["args"]))
+            self.errors.append(json.dumps(parameters["args"]))
         elif event == "Runtime.exceptionThrown":
-            self.complaints.append(json.dumps(said["exceptionDetails"]))
+            self.errors.append(json.dumps(parameters["exceptionDetails"]))
         elif event == "Log.entryAdded":
-            self.complaints.append(json.dumps(said["entry"]))
+            self.errors.append(json.dumps(parameters["entry"]))

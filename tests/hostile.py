@@ -30,7 +30,7 @@ import numpy as np
 import tifffile
 from PIL import Image, ImageCms
 
-from unetkit.checks.statistics import look_at_pair
+from unetkit.checks.statistics import compute_pair_statistics
 from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import UnetkitError
@@ -726,8 +726,8 @@ def examine(kind: Kind, folder: Path) -> dict[str, str]:
         ),
         "channels first": lambda: read_image(path, PixelFormat(3, channel_axis="first")),
         "mask": lambda: read_raw_mask(path),
-        "image of a pair": lambda: look_at_pair(Pair("x", path, partner)).problem,
-        "mask of a pair": lambda: look_at_pair(Pair("x", partner, path)).problem,
+        "image of a pair": lambda: compute_pair_statistics(Pair("x", path, partner)).problem,
+        "mask of a pair": lambda: compute_pair_statistics(Pair("x", partner, path)).problem,
     }
     return {name: attempt(reader, path) for name, reader in readers.items()}
 

@@ -249,9 +249,9 @@ class TestTroubleshooting:
     @pytest.mark.parametrize(
         ("values", "options", "beginning"),
         [
-            ((0, 1, 128), (), "masks in … have values that are no class"),
-            ((0, 1, 2, 255), (), "masks in … have values that are no class"),
-            ((0,), (), "the masks in … hold only the value 0"),
+            ((0, 1, 128), (), "masks in … have values that are not classes"),
+            ((0, 1, 2, 255), (), "masks in … have values that are not classes"),
+            ((0,), (), "the masks in … contain only the value 0"),
             ((0, 1), ("--group-by", "photo"), "… has too few groups"),
             ((0, 1), ("--masks", "other"), "… contains no masks"),
         ],
@@ -275,7 +275,7 @@ class TestTroubleshooting:
         soft = np.random.default_rng(0).integers(0, 256, (20, 24, 3), dtype=np.uint8)
         Image.fromarray(soft).save(tmp_path / "masks" / "photo.png")
         said = self.check(tmp_path)
-        self.require_said("masks in … have … colours, the commonest …", said)
+        self.require_said("masks in … have … colours, the most frequent …", said)
 
     def test_masks_of_another_size_are_named(self, tmp_path):
         write_pair(tmp_path, "photo")

@@ -15,7 +15,12 @@ from PIL import Image
 
 from tests import hostile
 from tests.hostile import KINDS, PHOTO, PLAIN, count_images, read_file
-from unetkit.checks.statistics import MOST_REGIONS, MOST_VALUES, look_at, look_at_pair
+from unetkit.checks.statistics import (
+    MAX_REGIONS,
+    MAX_VALUES,
+    collect_statistics,
+    compute_pair_statistics,
+)
 from unetkit.data.dataset import Pair, Sources, find_dataset
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError, UnetkitError
@@ -82,7 +87,7 @@ class TestMasksOfManyLabels:
         Image.new("L", labels.shape[::-1]).save(folder / "image.png")
         (folder / "mask.tif").write_bytes(hostile.tifffile_bytes(labels, compression="zlib"))
         started = time.perf_counter()
-        look = look_at_pair(Pair("x", folder / "image.png", folder / "mask.tif"))
+        look = compute_pair_statistics(Pair("x", folder / "image.png", folder / "mask.tif"))
         assert time.perf_counter() - started < hostile.SECONDS
         return look
 
@@ -90,9 +95,9 @@ class TestMasksOfManyLabels:
         look = self.look(tmp_path, np.arange(1_000_000, dtype=np.uint32).reshape(1000, 1000))
         assert look.problem == ""
         assert look.num_values == 1_000_000
-        assert len(look.values) == MOST_VALUES
+        assert len(look.values) == MAX_VALUES
         assert look.num_regions == 999_999  # 0 is background
-        assert look.regions.shape == (MOST_REGIONS, 2)
+        assert look.regions.shape == (MAX_REGIONS, 2)
         assert (look.regions[:, 1] == 1).all()
 
     def test_a_million_regions_of_one_value(self, tmp_path):
@@ -134,7 +139,7 @@ class TestFolders:
         (tmp_path / "images" / "0.png").unlink()
         (tmp_path / "images" / "0.png").symlink_to("nowhere")
         (tmp_path / "images" / "9.png").mkdir()
-        looks = look_at(find_dataset(tmp_path).pairs)
+        looks = collect_statistics(find_dataset(tmp_path).pairs)
         assert [look.problem != "" for look in looks] == [True, False, False]
         assert "0.png does not exist" in looks[0].problem
 
@@ -143,7 +148,7 @@ class TestFolders:
         for part in ("images", "masks"):
             (tmp_path / part / "1.png").unlink()
             os.mkfifo(tmp_path / part / "1.png")
-        looks = look_at(find_dataset(tmp_path).pairs)
+        looks = collect_statistics(find_dataset(tmp_path).pairs)
         assert "1.png is no file but a pipe or a device" in looks[1].problem
         assert [look.problem for look in (looks[0], looks[2])] == ["", ""]
 
@@ -168,7 +173,7 @@ class TestFolders:
     def test_a_folder_that_vanishes_before_it_is_read(self, tmp_path):
         pairs = find_dataset(write_pairs(tmp_path)).pairs
         shutil.rmtree(tmp_path / "masks")
-        for pair, look in zip(pairs, look_at(pairs), strict=True):
+        for pair, look in zip(pairs, collect_statistics(pairs), strict=True):
             assert f"{pair.mask} does not exist" in look.problem
 
     @pytest.mark.parametrize("format", PLAIN)
@@ -195,7 +200,7 @@ class TestFolders:
         monkeypatch.setattr("builtins.open", refuse)
         with pytest.raises(DataError, match=r"x\.png cannot be opened \(Permission denied\)"):
             read_file(path)
-        problem = look_at_pair(Pair("x", path, path)).problem
+        problem = compute_pair_statistics(Pair("x", path, path)).problem
         assert problem.startswith(f"{path} cannot be opened (Permission denied)")
 
 

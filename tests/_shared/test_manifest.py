@@ -225,7 +225,7 @@ class TestData:
         split = read_split_record(tmp_path / "run")
         names = {part: [p.name for p in pairs] for part, pairs in found.split.splits.items()}
         assert names == {part: [p.name for p in split.pairs if p.part == part] for part in names}
-        look = next(look for look in found.looks if look.pair.name == split.pairs[0].name)
+        look = next(look for look in found.statistics if look.pair.name == split.pairs[0].name)
         assert split.pairs[0].image_sha256 == look.image_sha256
         assert split.pairs[0].mask_sha256 == look.mask_sha256
         record = data_record(tmp_path / "run")

@@ -7,7 +7,7 @@ from PIL import Image
 
 from unetkit.checks import duplicates
 from unetkit.checks.duplicates import find_duplicates
-from unetkit.checks.statistics import PairStatistics, look_at
+from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.dataset import Pair
 from unetkit.datasets.synthetic_cells import synthetic_cells
 from unetkit.datasets.synthetic_pets import synthetic_pet
@@ -20,14 +20,14 @@ def pet() -> np.ndarray:
     return synthetic_pet(3, height=SIZE[0], width=SIZE[1])[0]
 
 
-def look(folder, *pictures, suffix=".png", **save) -> list[PairStatistics]:
+def stats(folder, *pictures, suffix=".png", **save) -> list[PairStatistics]:
     pairs = []
     for number, picture in enumerate(pictures):
         pair = Pair(f"{number}", folder / f"{number}{suffix}", folder / f"{number}_mask.png")
         Image.fromarray(picture).save(pair.image, **save)
         Image.new("L", picture.shape[1::-1]).save(pair.mask)
         pairs.append(pair)
-    return look_at(pairs)
+    return collect_statistics(pairs)
 
 
 def resized(picture: np.ndarray) -> np.ndarray:
@@ -53,7 +53,7 @@ def noisy(picture: np.ndarray) -> np.ndarray:
 
 
 def test_equal_files_are_exact_duplicates(tmp_path, pet):
-    found = find_duplicates(look(tmp_path, pet, brightened(pet)[::-1], pet))
+    found = find_duplicates(stats(tmp_path, pet, brightened(pet)[::-1], pet))
     assert found.exact == ((0, 2),)
     assert found.near == ((0, 2),)
 
@@ -61,35 +61,35 @@ def test_equal_files_are_exact_duplicates(tmp_path, pet):
 @pytest.mark.parametrize("change", [resized, brightened, grey, recompressed, noisy])
 def test_changed_copies_are_near_duplicates(tmp_path, pet, change):
     other = synthetic_pet(4, height=SIZE[0], width=SIZE[1])[0]
-    found = find_duplicates(look(tmp_path, pet, other, change(pet)))
+    found = find_duplicates(stats(tmp_path, pet, other, change(pet)))
     assert found.exact == ()
     assert found.near == ((0, 2),)
 
 
-def test_mirror_images_and_crops_are_other_pictures(tmp_path, pet):
+def test_mirror_images_and_crops_are_not_duplicates(tmp_path, pet):
     crop = np.ascontiguousarray(pet[20:, 30:])
-    assert find_duplicates(look(tmp_path, pet, pet[:, ::-1].copy(), crop)).near == ()
+    assert find_duplicates(stats(tmp_path, pet, pet[:, ::-1].copy(), crop)).near == ()
 
 
-def test_different_pets_are_no_duplicates(tmp_path):
+def test_different_pets_are_not_duplicates(tmp_path):
     pets = [synthetic_pet(i, height=SIZE[0], width=SIZE[1])[0] for i in range(60)]
-    found = find_duplicates(look(tmp_path, *pets))
+    found = find_duplicates(stats(tmp_path, *pets))
     assert (found.exact, found.near) == ((), ())
 
 
-def test_different_cells_are_no_duplicates(tmp_path):
+def test_different_cells_are_not_duplicates(tmp_path):
     """Fields of one dish have light and stain in common, but no cell."""
     cells = [synthetic_cells(i, height=128, width=128)[0] for i in range(24)]
-    found = find_duplicates(look(tmp_path, *cells))
+    found = find_duplicates(stats(tmp_path, *cells))
     assert (found.exact, found.near) == ((), ())
 
 
-def test_likeness_goes_through_others(tmp_path, pet):
+def test_groups_are_linked_through_other_images(tmp_path, pet):
     copies = [pet, brightened(pet), resized(pet), resized(brightened(pet))]
-    assert find_duplicates(look(tmp_path, *copies)).near == ((0, 1, 2, 3),)
+    assert find_duplicates(stats(tmp_path, *copies)).near == ((0, 1, 2, 3),)
 
 
-def test_pages_of_one_file_are_no_duplicates(tmp_path, pet):
+def test_pages_of_one_file_are_not_duplicates(tmp_path, pet):
     pictures = [Image.fromarray(picture) for picture in (pet, pet[::-1].copy())]
     pictures[0].save(tmp_path / "a.tif", save_all=True, append_images=pictures[1:])
     pictures[0].convert("L").save(
@@ -98,34 +98,34 @@ def test_pages_of_one_file_are_no_duplicates(tmp_path, pet):
         append_images=[picture.convert("L") for picture in pictures[1:]],
     )
     pages = [Pair(f"{i}", tmp_path / "a.tif", tmp_path / "m.tif", i) for i in (0, 1)]
-    assert find_duplicates(look_at(pages)).exact == ()
+    assert find_duplicates(collect_statistics(pages)).exact == ()
 
 
-def test_flat_pictures_resemble_nothing(tmp_path):
+def test_flat_images_are_not_compared(tmp_path):
     flat = [np.full((*SIZE, 3), value, np.uint8) for value in (10, 20)]
-    found = find_duplicates(look(tmp_path, *flat, flat[0]))
+    found = find_duplicates(stats(tmp_path, *flat, flat[0]))
     assert found.exact == ((0, 2),)
     assert found.near == ((0, 2),)  # the exact one
 
 
-def test_one_picture_has_no_duplicate(tmp_path, pet):
-    found = find_duplicates(look(tmp_path, pet))
+def test_one_image_has_no_duplicate(tmp_path, pet):
+    found = find_duplicates(stats(tmp_path, pet))
     assert (found.exact, found.near) == ((), ())
     assert find_duplicates([]).near == ()
 
 
-def test_blocks_make_no_difference(tmp_path, pet, monkeypatch):
+def test_the_block_size_makes_no_difference(tmp_path, pet, monkeypatch):
     pets = [synthetic_pet(i, height=SIZE[0], width=SIZE[1])[0] for i in range(7)]
-    looks = look(tmp_path, *pets, pets[2], brightened(pets[6]), pets[2])
-    whole = find_duplicates(looks)
-    monkeypatch.setattr(duplicates, "BLOCK", 3)
-    assert find_duplicates(looks) == whole
+    statistics = stats(tmp_path, *pets, pets[2], brightened(pets[6]), pets[2])
+    whole = find_duplicates(statistics)
+    monkeypatch.setattr(duplicates, "BLOCK_SIZE", 3)
+    assert find_duplicates(statistics) == whole
     assert sorted(whole.near) == [(2, 7, 9), (6, 8)]
 
 
-def test_of_very_many_likenesses_some_are_enough(tmp_path, pet, monkeypatch):
+def test_the_number_of_similar_pairs_is_limited(tmp_path, pet, monkeypatch):
     """Ten equal pictures are alike in 45 ways, of which nine connect them."""
-    monkeypatch.setattr(duplicates, "MOST_NEAR", 9)
-    looks = look(tmp_path, *[noisy(pet) for _ in range(10)])
-    assert len(duplicates._near(looks)) == 9
-    assert find_duplicates(looks).near == (tuple(range(10)),)
+    monkeypatch.setattr(duplicates, "MAX_NEAR_PAIRS", 9)
+    statistics = stats(tmp_path, *[noisy(pet) for _ in range(10)])
+    assert len(duplicates._find_near(statistics)) == 9
+    assert find_duplicates(statistics).near == (tuple(range(10)),)

@@ -1,4 +1,4 @@
-"""`check`: figures by hand, the report as JSON, contact sheets, the split file, exit codes."""
+"""`check`: statistics by hand, the report as JSON, contact sheets, split file, exit codes."""
 
 import json
 import warnings
@@ -16,14 +16,14 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import Sources
 from unetkit.data.splits import SplitRule, read_split_names
 from unetkit.errors import DataNotFoundError, OutputExistsError
-from unetkit.visualization.figures import CAPTION, Sample, _outline, _shorten, draw_samples
+from unetkit.visualization.figures import MAX_CAPTION, Sample, _outline, _shorten, draw_samples
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 COUNT = 14
 
 
-class Said(Display):
-    """Keeps what is said, and how much was done of each task."""
+class RecordingDisplay(Display):
+    """Records the lines, and how much of each task is done."""
 
     def __init__(self):
         self.lines, self.tasks = [], {}
@@ -69,16 +69,16 @@ def cells(tmp_path) -> Path:
     """Objects of 9 pixels, the second of which touches the first: 2, 3, 4, 2, 3, 4 and so on."""
     for number in range(COUNT):
         mask = np.zeros((8, 20), int)
-        for place in range(2 + number % 3):
-            mask[1:4, 3 * place : 3 * place + 3] = 300 + place
+        for index in range(2 + number % 3):
+            mask[1:4, 3 * index : 3 * index + 3] = 300 + index
         write(tmp_path / "cells", f"c{number:02d}", mask, number, color=False)
     return tmp_path / "cells"
 
 
-# Figures
+# Statistics
 
 
-def test_the_report_holds_what_the_folder_holds(data):
+def test_the_report_describes_the_folder(data):
     report = check(data)
     assert (report["pairs"], report["usable"], report["masks"]) == (COUNT, COUNT, "masks")
     assert report["images"] == {
@@ -107,21 +107,21 @@ def test_the_report_holds_what_the_folder_holds(data):
     assert report["findings"] == []
 
 
-def test_shares_of_images_are_of_those_where_a_class_occurs(data):
+def test_the_fraction_of_images_counts_those_where_a_class_occurs(data):
     write(data, "p00", np.zeros((4, 6)), 0)
     report = check(data)
     assert [row["images"] for row in report["classes"]] == [1.0, 13 / 14]
     assert [issue["code"] for issue in report["findings"]] == ["empty-mask"]
 
 
-def test_ignored_pixels_have_a_row_of_their_own(data):
+def test_ignored_pixels_have_their_own_row(data):
     write(data, "p00", [[0, 255, 7, 7, 0, 0]] + [[255] * 6] * 3, 0)
     row = check(data, classes={"ignore": 7})["classes"][-1]
     # 2 of 14 x 24 pixels, in one of 14 images.
     assert row == {"name": "(ignored)", "value": "7", "pixels": 2 / 336, "images": 1 / 14}
 
 
-def test_objects_are_counted_by_number_though_they_touch(cells):
+def test_touching_objects_are_counted_by_their_number(cells):
     report = check(cells, classes={"kind": "instances"})
     # 2, 3, 4 in turn over 14 masks: 5 x 2 + 5 x 3 + 4 x 4 = 41 objects of 9 pixels.
     assert report["objects"] == [
@@ -136,7 +136,7 @@ def test_ignored_objects_are_not_counted(cells):
     assert report["objects"][0]["count"] == 41 - 14
 
 
-def test_drawn_objects_are_counted(tmp_path):
+def test_objects_of_polygon_files_are_counted(tmp_path):
     for number in range(COUNT):
         write(tmp_path, f"d{number:02d}", np.zeros((4, 6)), number)
         (tmp_path / "masks" / f"d{number:02d}.png").unlink()
@@ -153,7 +153,7 @@ def test_drawn_objects_are_counted(tmp_path):
     }
 
 
-def test_sizes_are_listed_by_how_many_there_are(data):
+def test_sizes_are_listed_by_frequency(data):
     write(data, "p00", np.full((9, 5), 255), 0)
     images = check(data)["images"]
     assert images["sizes"] == [{"size": [4, 6], "images": 13}, {"size": [9, 5], "images": 1}]
@@ -165,7 +165,7 @@ def test_colours_and_thresholds_have_no_regions(data):
     assert check(data, classes={"threshold": 127})["objects"] == []
 
 
-def test_what_is_uncertain_is_none_in_the_report(data):
+def test_undecided_values_are_none_in_the_report(data):
     write(data, "p00", [[0, 1, 255, 9]], 0)
     report = check(data)
     assert (report["kind"], report["classes"], report["objects"]) == (None, [], [])
@@ -184,7 +184,7 @@ def test_the_report_of_objects_is_json(cells):
     assert again["objects"] == report["objects"]
 
 
-def test_the_report_of_nothing_usable_is_json(data):
+def test_the_report_without_usable_pairs_is_json(data):
     for path in (data / "images").iterdir():
         path.write_bytes(b"")
     report = check(data)
@@ -194,9 +194,9 @@ def test_the_report_of_nothing_usable_is_json(data):
 
 
 def test_progress_is_shown(data):
-    said = Said()
-    check(data, display=said)
-    assert said.tasks == {"looking at the pairs": [COUNT, COUNT]}
+    display = RecordingDisplay()
+    check(data, display=display)
+    assert display.tasks == {"reading the pairs": [COUNT, COUNT]}
 
 
 def test_a_folder_that_does_not_exist_is_refused(tmp_path):
@@ -208,15 +208,15 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
 
 
 def test_contact_sheets_are_written(data, tmp_path):
-    said = Said()
-    report = check(data, pictures=tmp_path / "new" / "sheets", display=said)
+    display = RecordingDisplay()
+    report = check(data, pictures=tmp_path / "new" / "sheets", display=display)
     assert report["pictures"] == [str(tmp_path / "new" / "sheets" / "pairs_1.png")]
-    assert said.tasks["drawing contact sheets"] == [1, 1]
+    assert display.tasks["drawing contact sheets"] == [1, 1]
     with Image.open(report["pictures"][0]) as sheet:
         assert sheet.width == 1800
 
 
-def test_pairs_that_findings_are_about_have_sheets_of_their_own(data, tmp_path):
+def test_pairs_with_issues_have_their_own_sheets(data, tmp_path):
     for number in range(4):
         write(data, f"p{number:02d}", np.zeros((4, 6)), number)
     report = check(data, pictures=tmp_path / "sheets")
@@ -245,7 +245,7 @@ def test_sheets_take_pairs_evenly_from_many(tmp_path, monkeypatch):
     assert "findings_2.png" not in drawn
 
 
-def test_copies_stand_side_by_side(data, tmp_path, monkeypatch):
+def test_duplicates_are_side_by_side(data, tmp_path, monkeypatch):
     captions = []
 
     def keep(path, samples, classes):
@@ -261,22 +261,22 @@ def test_copies_stand_side_by_side(data, tmp_path, monkeypatch):
     assert abs(names.index("p03") - names.index("p05")) == 1
 
 
-def test_there_are_no_sheets_before_masks_are_certain(data, tmp_path):
+def test_there_are_no_sheets_while_masks_are_ambiguous(data, tmp_path):
     write(data, "p00", [[0, 1, 255, 9]], 0)
-    said = Said()
-    report = check(data, pictures=tmp_path / "sheets", display=said)
+    display = RecordingDisplay()
+    report = check(data, pictures=tmp_path / "sheets", display=display)
     assert report["pictures"] == []
-    assert said.lines[-1].startswith("no contact sheets: ")
+    assert display.lines[-1].startswith("contact sheets are not drawn: ")
 
 
-def test_sheets_are_for_an_empty_folder(data, tmp_path):
+def test_sheets_need_an_empty_folder(data, tmp_path):
     (tmp_path / "sheets").mkdir()
     check(data, pictures=tmp_path / "sheets")
     with pytest.raises(OutputExistsError, match="sheets exists already; accepted is a new name"):
         check(data, pictures=tmp_path / "sheets")
 
 
-def test_objects_are_parted_by_lines():
+def test_objects_are_separated_by_lines():
     painted = np.full((3, 6, 3), 200, np.uint8)
     objects = np.array([[1, 1, 1, 2, 2, 2]] * 3)
     # The line is of two pixels: the last of one object and the first of the other.
@@ -296,7 +296,7 @@ def test_instances_are_drawn_with_their_objects(cells, tmp_path, monkeypatch):
 
 def test_long_captions_keep_both_ends():
     name = "slide_" + "x" * 80 + "_field_07"
-    assert len(_shorten(name)) <= CAPTION
+    assert len(_shorten(name)) <= MAX_CAPTION
     assert _shorten(name).startswith("slide_")
     assert _shorten(name).endswith("field_07")
     assert _shorten("cat") == "cat"
@@ -331,7 +331,7 @@ def test_the_split_is_written(data, tmp_path):
     assert check(data, rule=SplitRule(file=str(file)))["split"] == report["split"]
 
 
-def test_a_split_file_leaves_bad_pairs_out_and_says_why(data, tmp_path):
+def test_a_split_file_omits_bad_pairs_and_gives_the_reason(data, tmp_path):
     (data / "images" / "p04.png").write_bytes(b"")
     check(data, write_split=tmp_path / "split.json")
     record = json.loads((tmp_path / "split.json").read_text())
@@ -340,7 +340,7 @@ def test_a_split_file_leaves_bad_pairs_out_and_says_why(data, tmp_path):
     assert len(record["train"][0]["image_sha256"]) == 64
 
 
-def test_an_earlier_split_file_stays(data, tmp_path):
+def test_an_existing_split_file_is_kept(data, tmp_path):
     (tmp_path / "split.json").write_text("mine")
     with pytest.raises(OutputExistsError, match=r"split\.json exists already"):
         check(data, write_split=tmp_path / "split.json")
@@ -348,12 +348,12 @@ def test_an_earlier_split_file_stays(data, tmp_path):
 
 
 def test_without_a_split_there_is_no_split_file_but_a_report(data, tmp_path):
-    said = Said()
+    display = RecordingDisplay()
     file = tmp_path / "split.json"
-    report = check(data, write_split=file, rule=SplitRule(group_by="patient"), display=said)
+    report = check(data, write_split=file, rule=SplitRule(group_by="patient"), display=display)
     assert report["write_split"] is None
     assert not file.exists()
-    assert said.lines[-1].startswith(f"no {file}: ")
+    assert display.lines[-1].startswith(f"{file} is not written: ")
     assert [issue["code"] for issue in report["findings"]] == ["split"]
 
 
@@ -372,7 +372,7 @@ def test_a_clean_folder_ends_with_0(data):
     assert "no issues found" in done.stdout
 
 
-def test_what_spoils_training_ends_with_1(data):
+def test_errors_end_with_1(data):
     (data / "images" / "p04.png").write_bytes(b"")
     done = run(data)
     assert done.exit_code == 1
@@ -414,7 +414,7 @@ def test_a_folder_without_pairs_ends_with_1(tmp_path):
 
 
 @pytest.mark.parametrize("bad", [False, True])
-def test_json_is_all_that_is_printed(data, tmp_path, bad):
+def test_only_json_is_printed(data, tmp_path, bad):
     if bad:
         (data / "images" / "p04.png").write_bytes(b"")
     done = run(data, "--json", "--pictures", tmp_path / "sheets")
@@ -431,7 +431,7 @@ def test_json_of_a_failure_is_json_too(tmp_path):
     assert "does not exist" in json.loads(done.stdout)["error"]
 
 
-def test_options_say_what_files_mean(data, tmp_path):
+def test_options_choose_the_files(data, tmp_path):
     options = ["--classes", "glass, cell", "--ignore", "9", "--seed", "5", "--test-fraction", "0"]
     done = run(data, "--json", *options, "--write-split", tmp_path / "split.json")
     report = json.loads(done.stdout)
@@ -450,7 +450,7 @@ def test_a_class_file_beside_the_data_is_read(data):
 
 
 @pytest.mark.skipif(not (SHARED / "dic-hela").is_dir(), reason="needs the shared pictures")
-def test_cells_under_a_microscope_are_understood(tmp_path):
+def test_microscope_images_of_cells_are_read(tmp_path):
     sources = Sources(masks="GT/SEG")
     report = check(SHARED / "dic-hela", sources=sources, pictures=tmp_path / "sheets")
     assert (report["pairs"], report["kind"]) == (18, "instances")

@@ -1,4 +1,4 @@
-"""A look at a pair: what its files hold, counted by hand, and why it cannot be used."""
+"""Statistics of a pair, counted by hand, and the reason why it cannot be used."""
 
 import hashlib
 import json
@@ -11,7 +11,12 @@ import tifffile
 from PIL import Image
 
 from unetkit.checks import statistics
-from unetkit.checks.statistics import MOST_COLOURS, MOST_VALUES, look_at, look_at_pair
+from unetkit.checks.statistics import (
+    MAX_COLOURS,
+    MAX_VALUES,
+    collect_statistics,
+    compute_pair_statistics,
+)
 from unetkit.data.dataset import Pair
 
 RGB = np.array([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [9, 9, 9], [1, 2, 3]]])
@@ -25,8 +30,8 @@ def pair_of(folder, image=RGB, mask=MASK, image_name="a.png", mask_name="m.png",
     return pair
 
 
-def look(folder, *arguments, **options):
-    found = look_at_pair(pair_of(folder, *arguments, **options))
+def stats(folder, *arguments, **options):
+    found = compute_pair_statistics(pair_of(folder, *arguments, **options))
     assert not found.problem
     return found
 
@@ -49,7 +54,7 @@ def box(label, left, top, right, bottom, **more):
 
 
 def test_an_image_is_described(tmp_path):
-    found = look(tmp_path)
+    found = stats(tmp_path)
     assert (found.size, found.channels, found.dtype) == ((2, 3), 3, "uint8")
     assert (found.format, found.orientation, found.largest) == ("PNG", 1, 250.0)
     assert not any((found.has_odd_suffix, found.has_alpha, found.is_flat, found.is_drawn))
@@ -57,7 +62,7 @@ def test_an_image_is_described(tmp_path):
 
 
 def test_hashes_are_those_of_the_files(tmp_path):
-    found = look(tmp_path)
+    found = stats(tmp_path)
     for path, digest in (
         (found.pair.image, found.image_sha256),
         (found.pair.mask, found.mask_sha256),
@@ -65,7 +70,7 @@ def test_hashes_are_those_of_the_files(tmp_path):
         assert digest == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_a_file_of_many_pictures_is_hashed_once(tmp_path, monkeypatch):
+def test_a_file_of_many_pages_is_hashed_once(tmp_path, monkeypatch):
     stack = np.arange(5 * 6, dtype=np.uint8).reshape(5, 2, 3)
     for name in ("a.tif", "m.tif"):
         tifffile.imwrite(tmp_path / name, stack, photometric="minisblack")
@@ -74,7 +79,7 @@ def test_a_file_of_many_pictures_is_hashed_once(tmp_path, monkeypatch):
         hashlib, "sha256", lambda real=hashlib.sha256: (opened.append(1), real())[1]
     )
     pairs = [Pair(f"{i}", tmp_path / "a.tif", tmp_path / "m.tif", i) for i in range(5)]
-    found = [look_at_pair(pair) for pair in pairs]
+    found = [compute_pair_statistics(pair) for pair in pairs]
     assert [one.problem for one in found] == [""] * 5
     assert len(opened) == 2
     assert found[3].values == dict.fromkeys(range(18, 24), 1)  # the fourth page's six
@@ -82,42 +87,42 @@ def test_a_file_of_many_pictures_is_hashed_once(tmp_path, monkeypatch):
 
 def test_a_file_that_changes_is_hashed_again(tmp_path):
     pair = pair_of(tmp_path)
-    before = look_at_pair(pair).image_sha256
+    before = compute_pair_statistics(pair).image_sha256
     pair_of(tmp_path, image=RGB + 1)
     os.utime(pair.image, ns=(1, 1))
-    assert look_at_pair(pair).image_sha256 != before
+    assert compute_pair_statistics(pair).image_sha256 != before
 
 
-def test_an_ending_of_another_format_is_seen(tmp_path):
-    found = look(tmp_path, image_name="a.jpg", format="PNG")
+def test_a_suffix_of_another_format_is_detected(tmp_path):
+    found = stats(tmp_path, image_name="a.jpg", format="PNG")
     assert found.has_odd_suffix
     assert found.format == "PNG"
-    assert not look(tmp_path, image_name="a.JPEG", format="JPEG").has_odd_suffix
+    assert not stats(tmp_path, image_name="a.JPEG", format="JPEG").has_odd_suffix
 
 
-def test_a_rotation_is_seen_and_done(tmp_path):
+def test_an_exif_rotation_is_detected_and_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
-    found = look(tmp_path, mask=np.zeros((3, 2)), image_name="a.jpg", exif=exif)
+    found = stats(tmp_path, mask=np.zeros((3, 2)), image_name="a.jpg", exif=exif)
     assert (found.orientation, found.size) == (6, (3, 2))
 
 
-def test_opacity_is_seen_and_left_out(tmp_path):
-    found = look(tmp_path, image=np.dstack([RGB, np.full((2, 3), 99)]))
+def test_alpha_is_detected_and_left_out(tmp_path):
+    found = stats(tmp_path, image=np.dstack([RGB, np.full((2, 3), 99)]))
     assert found.has_alpha
     assert (found.channels, found.largest) == (3, 250.0)
 
 
-def test_a_flat_image_is_seen(tmp_path):
-    assert look(tmp_path, image=np.full((2, 3), 80)).is_flat
+def test_a_flat_image_is_detected(tmp_path):
+    assert stats(tmp_path, image=np.full((2, 3), 80)).is_flat
 
 
-def test_deep_images_leave_a_sample(tmp_path):
+def test_pixels_of_16_bit_images_are_sampled(tmp_path):
     pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 3
     pair = Pair("a", tmp_path / "a.tif", tmp_path / "m.png")
     tifffile.imwrite(pair.image, pixels)
     Image.new("L", (64, 64)).save(pair.mask)
-    found = look_at_pair(pair)
+    found = compute_pair_statistics(pair)
     assert (found.dtype, found.channels, found.largest) == ("uint16", 1, 3.0 * 4095)
     # 4096 pixels, of which every ninth is taken: 4096 / 512 = 8, made odd.
     assert found.sample[:, 0].tolist() == list(range(0, 3 * 4096, 27))
@@ -126,7 +131,7 @@ def test_deep_images_leave_a_sample(tmp_path):
 
 def test_a_thumbnail_is_small_grey_and_stretched(tmp_path):
     ramp = np.tile(np.arange(50, 178, dtype=np.uint8), (96, 1))
-    thumbnail = look(tmp_path, image=ramp, mask=ramp * 0).thumbnail
+    thumbnail = stats(tmp_path, image=ramp, mask=ramp * 0).thumbnail
     assert (thumbnail.shape, thumbnail.dtype) == ((32, 32), np.uint8)
     assert (thumbnail[:, 0] == 0).all()
     assert (thumbnail[:, -1] == 255).all()
@@ -137,7 +142,7 @@ def test_a_thumbnail_is_small_grey_and_stretched(tmp_path):
 
 
 def test_values_are_counted(tmp_path):
-    found = look(tmp_path)
+    found = stats(tmp_path)
     assert found.values == {0: 2, 1: 3, 2: 1}
     assert found.num_values == 3
     assert not any((found.is_colour, found.is_lossy))
@@ -146,13 +151,13 @@ def test_values_are_counted(tmp_path):
 
 def test_regions_have_their_value_and_area(tmp_path):
     """Corners connect: the 1s are one piece of 3 pixels, the 2s are two pieces."""
-    found = look(tmp_path, image=np.zeros((3, 4)), mask=[[1, 0, 2, 0], [0, 1, 0, 0], [1, 0, 0, 2]])
+    found = stats(tmp_path, image=np.zeros((3, 4)), mask=[[1, 0, 2, 0], [0, 1, 0, 0], [1, 0, 0, 2]])
     assert sorted(map(tuple, found.regions.tolist())) == [(1, 3), (2, 1), (2, 1)]
     assert found.num_regions == 3
 
 
 def test_colours_are_counted(tmp_path):
-    found = look(tmp_path, mask=RGB)
+    found = stats(tmp_path, mask=RGB)
     assert found.is_colour
     assert found.values == {0xFA0000: 1, 0x00FA00: 1, 0x0000FA: 1, 0: 1, 0x090909: 1, 0x010203: 1}
 
@@ -162,40 +167,40 @@ def test_a_palette_is_kept(tmp_path):
     picture = Image.fromarray(np.array(MASK, np.uint8))
     picture.putpalette([0, 0, 0, 255, 0, 0, 0, 255, 0])
     picture.save(pair.mask)
-    found = look_at_pair(pair)
+    found = compute_pair_statistics(pair)
     assert found.values == {0: 2, 1: 3, 2: 1}
     assert found.palette[:3].tolist() == [[0, 0, 0], [255, 0, 0], [0, 255, 0]]
 
 
-def test_a_mask_that_is_a_photo_stays_small(tmp_path):
+def test_statistics_of_a_photo_as_mask_are_small(tmp_path):
     """40 x 40 = 1600 colours, each once."""
     mask = np.zeros((40, 40, 3), np.uint8)
     mask[..., 0], mask[..., 1] = np.mgrid[:40, :40]
-    found = look(tmp_path, image=np.zeros((40, 40)), mask=mask)
-    assert (found.num_values, len(found.values)) == (1600, MOST_COLOURS)
+    found = stats(tmp_path, image=np.zeros((40, 40)), mask=mask)
+    assert (found.num_values, len(found.values)) == (1600, MAX_COLOURS)
     assert len(found.regions) == 0
 
 
-def test_very_many_numbers_keep_the_commonest(tmp_path):
+def test_the_most_frequent_of_very_many_values_are_kept(tmp_path):
     pair = Pair("a", tmp_path / "a.png", tmp_path / "m.tif")
     mask = np.arange(72 * 72, dtype=np.uint16).reshape(72, 72)
     mask[-1] = 0  # 71 * 72 = 5112 values, of which 0 has 73 pixels
     Image.new("L", (72, 72)).save(pair.image)
     tifffile.imwrite(pair.mask, mask)
-    found = look_at_pair(pair)
-    assert (found.num_values, len(found.values)) == (5112, MOST_VALUES)
+    found = compute_pair_statistics(pair)
+    assert (found.num_values, len(found.values)) == (5112, MAX_VALUES)
     assert found.values[0] == 73
 
 
 def test_a_jpeg_mask_is_lossy(tmp_path):
     mask = np.repeat([[0] * 16 + [128] * 16 + [255] * 32], 32, axis=0)
-    found = look(tmp_path, image=np.zeros((32, 64)), mask=mask, mask_name="m.jpg")
+    found = stats(tmp_path, image=np.zeros((32, 64)), mask=mask, mask_name="m.jpg")
     assert found.is_lossy
     assert len(found.regions) == 0
 
 
-def test_looks_are_plain_numbers(tmp_path):
-    found = look(tmp_path)
+def test_statistics_are_plain_numbers(tmp_path):
+    found = stats(tmp_path)
     assert {type(number) for item in found.values.items() for number in item} == {int}
     assert {type(n) for n in (*found.size, found.channels, found.num_regions)} == {int}
     assert type(found.largest) is float
@@ -206,26 +211,26 @@ def test_looks_are_plain_numbers(tmp_path):
 
 def test_polygons_are_counted_by_label(tmp_path):
     shapes = (box("cell", 0, 0, 2, 1), box("wall", 2, 0, 3, 2))
-    found = look_at_pair(drawn_pair(tmp_path, *shapes))
+    found = compute_pair_statistics(drawn_pair(tmp_path, *shapes))
     # Of 6 pixels: cell covers 2, wall 2.
     assert found.values == {0: 2, "cell": 2, "wall": 2}
     assert sorted(found.regions[:, 1].tolist()) == [2, 2]
     assert found.is_drawn
 
 
-def test_touching_polygons_are_objects_of_their_own(tmp_path):
+def test_touching_polygons_are_separate_objects(tmp_path):
     shapes = (box("cell", 0, 0, 1, 2), box("cell", 1, 0, 3, 2))
-    found = look_at_pair(drawn_pair(tmp_path, *shapes))
+    found = compute_pair_statistics(drawn_pair(tmp_path, *shapes))
     assert found.values == {0: 0, "cell": 6}
     assert sorted(found.regions[:, 1].tolist()) == [2, 4]
 
 
-def test_an_object_that_another_hides_is_none(tmp_path):
+def test_an_object_hidden_by_another_is_not_counted(tmp_path):
     shapes = (box("cell", 0, 0, 1, 1), box("cell", 0, 0, 3, 2))
-    assert look_at_pair(drawn_pair(tmp_path, *shapes)).regions[:, 1].tolist() == [6]
+    assert compute_pair_statistics(drawn_pair(tmp_path, *shapes)).regions[:, 1].tolist() == [6]
 
 
-def test_crowds_are_counted_apart(tmp_path):
+def test_crowds_are_counted_separately(tmp_path):
     pair = Pair("a", tmp_path / "a.png", tmp_path / "a.json")
     Image.fromarray(RGB.astype(np.uint8)).save(pair.image)
     shape = {"image_id": 1, "category_id": 1}
@@ -237,14 +242,14 @@ def test_crowds_are_counted_apart(tmp_path):
     categories = [{"id": 1, "name": "cell"}]
     document = {"images": images, "annotations": annotations, "categories": categories}
     pair.mask.write_text(json.dumps(document))
-    found = look_at_pair(pair)
+    found = compute_pair_statistics(pair)
     # Run lengths go down the columns: the crowd has columns 0 and 1, the other one pixel.
     assert (found.crowd, found.regions[:, 1].tolist()) == (4, [1])
     assert found.values == {0: 1, "cell": 5}
 
 
 def test_polygons_of_another_size_are_mismatched(tmp_path):
-    found = look_at_pair(drawn_pair(tmp_path, box("cell", 0, 0, 1, 1), size=(9, 9)))
+    found = compute_pair_statistics(drawn_pair(tmp_path, box("cell", 0, 0, 1, 1), size=(9, 9)))
     assert found.is_mismatched
     assert "annotated at 9 x 9" in found.problem
 
@@ -253,65 +258,65 @@ def test_polygons_of_another_size_are_mismatched(tmp_path):
 
 
 def test_a_mask_of_another_size_is_mismatched(tmp_path):
-    found = look_at_pair(pair_of(tmp_path, mask=np.zeros((3, 3))))
+    found = compute_pair_statistics(pair_of(tmp_path, mask=np.zeros((3, 3))))
     assert found.is_mismatched
     assert "is 2x3 and mask" in found.problem
 
 
 @pytest.mark.parametrize("which", ["image", "mask"])
-def test_a_file_that_is_no_picture_is_a_problem(tmp_path, which):
+def test_a_file_that_is_not_an_image_is_a_problem(tmp_path, which):
     pair = pair_of(tmp_path)
     getattr(pair, which).write_text("not a picture")
-    found = look_at_pair(pair)
+    found = compute_pair_statistics(pair)
     assert "is not an image that can be read" in found.problem
     assert not found.is_mismatched
     assert found.image_sha256
 
 
 @pytest.mark.parametrize("which", ["image", "mask"])
-def test_a_file_that_vanished_is_a_problem(tmp_path, which):
+def test_a_missing_file_is_a_problem(tmp_path, which):
     pair = pair_of(tmp_path)
     getattr(pair, which).unlink()
-    found = look_at_pair(pair)
+    found = compute_pair_statistics(pair)
     assert "does not exist" in found.problem
     assert getattr(pair, which).name in found.problem
 
 
-def test_a_picture_beyond_memory_is_a_problem(tmp_path, monkeypatch):
+def test_an_image_that_does_not_fit_into_memory_is_a_problem(tmp_path, monkeypatch):
     def refuse(*_):
         raise MemoryError
 
     monkeypatch.setattr(statistics.ImageFile, "read", refuse)
-    assert "does not fit into memory" in look_at_pair(pair_of(tmp_path)).problem
+    assert "does not fit into memory" in compute_pair_statistics(pair_of(tmp_path)).problem
 
 
 # Many
 
 
-def test_looks_come_in_the_order_of_the_pairs_and_bad_ones_stay(tmp_path):
+def test_statistics_are_in_the_order_of_the_pairs_and_include_bad_ones(tmp_path):
     pairs = []
     for number in range(20):
         (tmp_path / f"{number}").mkdir()
         pairs.append(pair_of(tmp_path / f"{number}", mask=np.full((2, 3), number)))
     pairs[7].image.write_bytes(b"")
     done = []
-    found = look_at(pairs, on_done=lambda: done.append(1))
+    found = collect_statistics(pairs, on_done=lambda: done.append(1))
     assert [one.pair for one in found] == pairs
     assert [bool(one.problem) for one in found] == [number == 7 for number in range(20)]
     assert [list(one.values) for one in found[8:]] == [[number] for number in range(8, 20)]
     assert len(done) == 20
 
 
-def test_looks_keep_no_picture(tmp_path):
-    """A view of a picture, however small, would keep it whole: 3 MB each."""
+def test_statistics_do_not_keep_the_pixels(tmp_path):
+    """A view of an image, however small, would keep all its pixels in memory: 3 MB each."""
     pairs = []
     for number in range(6):
         (tmp_path / f"{number}").mkdir()
         size = (1000, 1000)
         pairs.append(pair_of(tmp_path / f"{number}", np.zeros((*size, 3)), np.zeros(size)))
-    look_at(pairs[:1])
+    collect_statistics(pairs[:1])
     tracemalloc.start()
-    kept = look_at(pairs)
+    kept = collect_statistics(pairs)
     locked, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(kept) == 6

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unetkit.checks.issues import about_split
+from unetkit.checks.issues import find_split_issues
 from unetkit.data.dataset import Dataset, Pair
 from unetkit.data.splits import (
     SplitRule,
@@ -425,10 +425,14 @@ class TestFiles:
         path = write(tmp_path, {"train": ["a"], "validation": ["b"]})
         found = dataset(["a", "b", "bad", "c"])
         split = read_split(path, found)
-        (issue,) = about_split(found, split, {"bad"})
+        (issue,) = find_split_issues(found, split, {"bad"})
         assert (issue.level, issue.code, issue.names) == ("note", "unlisted", ("c",))
-        assert issue.text == "1 pair stands in no part of the split file: c"
-        assert about_split(found, split, {"bad", "c"}) == about_split(found, None, ()) == []
+        assert issue.text == "1 pair is in no split of the split file: c"
+        assert (
+            find_split_issues(found, split, {"bad", "c"})
+            == find_split_issues(found, None, ())
+            == []
+        )
 
     def test_a_test_fraction_beside_a_file_is_refused(self):
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""Each caution is raised where it should be, in words, and nowhere else."""
+"""Each caution appears where it applies, and nowhere else."""
 
 import re
 
@@ -51,7 +51,7 @@ def run(**changes):
     return {"run": {**RUN, **changes}}
 
 
-def test_a_sound_evaluation_raises_none():
+def test_a_sound_evaluation_has_no_cautions():
     assert cautions() == []
 
 
@@ -68,16 +68,16 @@ def issue(code, level):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"part": "validation"}, r"validation part: the weights were chosen .* Quote .* test"),
+        ({"part": "validation"}, r"validation split: the weights were chosen .* Quote .* test"),
         ({"part": "train"}, r"was trained on these images"),
-        ({"part": "all", "seen": 7}, r"Training looked at 7 of these 300 images"),
-        ({"listed": 3669}, r"names 3,669 test images; 300 of them are here\. Call it a subset"),
-        ({"skipped": {"a": "broken"}, "listed": 301}, r"1 image of this part could not be read"),
+        ({"part": "all", "seen": 7}, r"7 of these 300 images were used in training"),
+        ({"listed": 3669}, r"has 3,669 test images; 300 of them were evaluated\. .* as a subset"),
+        ({"skipped": {"a": "broken"}, "listed": 301}, r"1 image of this split could not be read"),
         (
-            run(issues=[issue("near-duplicate", "warning")]),
+            run(findings=[issue("near-duplicate", "warning")]),
             r"2 groups are al",
         ),
-        (run(issues=[issue("folders", "note")]), r"--group-by"),
+        (run(findings=[issue("folders", "note")]), r"--group-by"),
         (with_confusion([[1, 319, 0], [0, 630, 0], [0, 120, 0]], 0.21), r"“background” .* 0\.19"),
         ({"pairs": 12, "listed": None}, r"There are 12 images .*--folds"),
         ({"pairs": 1, "listed": None, "intervals": {}}, r"There is 1 image in"),
@@ -93,14 +93,17 @@ def issue(code, level):
             },
             r"300 images come from 2 groups \(film 1, film 2\)",
         ),
-        (with_confusion([[300, 9, 9], [9, 600, 9], [0, 0, 0]]), r"No pixel of this part is border"),
+        (
+            with_confusion([[300, 9, 9], [9, 600, 9], [0, 0, 0]]),
+            r"No pixel of this split is border",
+        ),
         (
             with_confusion([[300, 9, 9], [9, 600, 9], [0, 0, 1]]),
-            r"border fills 0\.11% of the pixels",
+            r"border covers 0\.11% of the pixels",
         ),
         (
             with_confusion([[300, 9, 9], [9, 600, 9], [10, 10, 400]]),
-            r"border fills 31\.\d% of the pixels here and 12\.0% of those trained on",
+            r"border covers 31\.\d% of the pixels here and 12\.0% of the training pixels",
         ),
         (
             {"images": images(*[MATRIX] * 3, *[[[310, 10, 0], [10, 700, 0], [0, 0, 0]]] * 297)},
@@ -108,43 +111,43 @@ def issue(code, level):
         ),
         (
             run(parts={"train": {"images": 9, "classes": {"border": 0.0}}}),
-            r"border fills 11\.\d% of the pixels here and does not occur in training",
+            r"border covers 11\.\d% of the pixels here and does not occur in training",
         ),
         ({"calibration": {"error": 0.11}}, r"calibration error is 0\.110"),
-        ({"run": None}, r"as a file alone, without its run folder"),
+        ({"run": None}, r"as a file, without its run folder"),
         (
             run(parts={"validation": {"images": 5}}),
             r"chosen on 5 images",
         ),
         (
             run(curves=[*RUN["curves"], {"step": 40, "validation_loss": 0.7}]),
-            r"least at step 20 \(0\.500\) and rose to 0\.700",
+            r"lowest at step 20 \(0\.500\) and rose to 0\.700",
         ),
-        (run(best_step=30), r"last look were the best"),
+        (run(best_step=30), r"last validation pass were the best"),
     ],
 )
-def test_a_question_that_is_open_is_raised(arguments, words):
+def test_a_limit_of_the_evaluation_is_a_caution(arguments, words):
     (found,) = cautions(**arguments)
     assert re.search(words, found), found
 
 
-def test_copies_within_a_part_are_no_caution():
-    assert cautions(**run(issues=[issue("near-duplicate", "note")])) == []
+def test_copies_within_a_split_are_not_a_caution():
+    assert cautions(**run(findings=[issue("near-duplicate", "note")])) == []
 
 
-def test_what_was_found_of_other_data_is_no_caution():
-    assert cautions(data="/other", **run(issues=[issue("near-duplicate", "warning")])) == []
+def test_issues_of_other_data_are_not_a_caution():
+    assert cautions(data="/other", **run(findings=[issue("near-duplicate", "warning")])) == []
 
 
-def test_every_pair_of_new_data_may_be_evaluated_without_a_caution():
+def test_all_pairs_of_new_data_have_no_caution():
     assert cautions(part="all", seen=0) == []
 
 
 @pytest.mark.parametrize(("matrix", "iou"), [([[0, 0, 0], [0, 9, 0], [0, 0, 0]], 1.0), (0, None)])
-def test_where_one_class_occurs_or_none_nothing_is_said_of_the_constant_answer(matrix, iou):
+def test_with_one_class_or_none_there_is_no_caution_about_a_constant_prediction(matrix, iou):
     found = cautions(**with_confusion((np.zeros((3, 3), int) + matrix).tolist(), iou))
     assert not any("for every pixel" in text for text in found)
 
 
-def test_without_curves_nothing_is_said_of_them():
+def test_without_curves_there_is_no_caution_about_them():
     assert cautions(**run(curves=[])) == []

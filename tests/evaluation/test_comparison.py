@@ -1,4 +1,4 @@
-"""Two runs on the same images: differences, their intervals, and what is said of them."""
+"""Two runs on the same images: differences, their intervals, and conclusions."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ IMAGES = 60
 
 
 def records(skill, seed=0, count=IMAGES, noise=0.02):
-    """Images of uneven difficulty, of which a network gets a share right that grows with skill."""
+    """Images of varying difficulty; the fraction of correct pixels increases with the skill."""
     rng = np.random.default_rng(7)
     difficulty = rng.uniform(0, 0.5, count)
     own = np.random.default_rng(seed).normal(0, noise, count)
@@ -70,7 +70,7 @@ def one(tmp_path):
     return write_run(tmp_path / "one", records(0.8))
 
 
-def test_a_small_but_steady_difference_is_seen_within_wide_intervals(one, tmp_path):
+def test_a_small_but_consistent_difference_is_detected_within_wide_intervals(one, tmp_path):
     better = write_run(tmp_path / "better", records(0.82, seed=1))
     result = compare([one, better])
     first, second = (run["figures"]["mean_iou"] for run in result["runs"])
@@ -83,7 +83,7 @@ def test_a_small_but_steady_difference_is_seen_within_wide_intervals(one, tmp_pa
     assert "better is better than one on images of this kind" in sentence
 
 
-def test_the_interval_is_that_of_scipys_paired_bootstrap(one, tmp_path):
+def test_the_interval_matches_scipys_paired_bootstrap(one, tmp_path):
     rows = [records(0.8), records(0.83, seed=2)]
     other = write_run(tmp_path / "other", rows[1])
     counts = [np.array([r["confusion"]["original"] for r in some]) for some in rows]
@@ -104,10 +104,10 @@ def test_the_interval_is_that_of_scipys_paired_bootstrap(one, tmp_path):
     assert [low, high] == pytest.approx([oracle.low, oracle.high], abs=0.1 * (high - low))
 
 
-def test_a_difference_that_may_be_chance_is_called_so(one, tmp_path):
+def test_a_difference_within_chance_is_not_a_conclusion(one, tmp_path):
     twin = write_run(tmp_path / "twin", records(0.8, seed=9, noise=0.05))
     (sentence,) = compare([one, twin])["conclusions"]
-    assert "may be chance, these images cannot tell the two apart" in sentence
+    assert "this may be chance" in sentence
 
 
 def test_a_run_does_not_differ_from_itself(one):
@@ -115,18 +115,18 @@ def test_a_run_does_not_differ_from_itself(one):
     assert result["differences"][0]["figures"]["mean_iou"] == {"value": 0, "interval": [0, 0]}
 
 
-def test_equal_scores_are_called_so(one):
+def test_equal_metrics_are_reported_as_equal(one):
     (sentence,) = compare([one, one])["conclusions"]
-    assert sentence.endswith("have the very same scores.")
+    assert sentence.endswith("have the same mean IoU.")
 
 
-def test_few_images_decide_nothing(tmp_path):
+def test_few_images_allow_no_conclusion(tmp_path):
     runs = [write_run(tmp_path / str(skill), records(skill, count=12)) for skill in (0.8, 0.4)]
     (sentence,) = compare(runs)["conclusions"]
-    assert "12 images are too few to tell two runs apart, whatever the interval says" in sentence
+    assert "12 images are too few for a conclusion, whatever the interval" in sentence
 
 
-def test_few_groups_decide_nothing(tmp_path):
+def test_few_groups_allow_no_conclusion(tmp_path):
     runs = []
     for skill in (0.8, 0.4):
         rows = [{**row, "group": f"film {i % 3}"} for i, row in enumerate(records(skill))]
@@ -134,25 +134,28 @@ def test_few_groups_decide_nothing(tmp_path):
     assert "images of 3 groups are too few" in compare(runs)["conclusions"][0]
 
 
-def test_a_part_that_training_looked_at_is_named(tmp_path):
+def test_a_split_used_in_training_is_mentioned(tmp_path):
     runs = [
         write_run(tmp_path / str(skill), records(skill), part="validation") for skill in (0.8, 0.6)
     ]
-    assert "This is the validation part, though" in compare(runs)["conclusions"][0]
+    assert (
+        "the validation split has images that were used in training"
+        in compare(runs)["conclusions"][0]
+    )
 
 
-def test_images_without_a_score_decide_nothing(tmp_path):
+def test_images_without_mean_iou_allow_no_conclusion(tmp_path):
     empty = [
         {**row, "confusion": dict.fromkeys(("original", "training"), np.zeros((3, 3)).tolist())}
         for row in records(0.8)
     ]
     runs = [write_run(tmp_path / name, empty) for name in "ab"]
     assert compare(runs)["conclusions"] == [
-        "Of b and a nothing can be said: these images give no mean IoU."
+        "b and a cannot be compared: mean IoU is undefined on these images."
     ]
 
 
-def test_a_worse_run_is_called_so(one, tmp_path):
+def test_a_worse_run_is_reported_as_worse(one, tmp_path):
     worse = write_run(tmp_path / "worse", records(0.6))
     (sentence,) = compare([one, worse])["conclusions"]
     assert "below that of one" in sentence
@@ -176,12 +179,12 @@ def test_only_common_images_count(one, tmp_path):
     assert result["differences"][0]["figures"]["mean_iou"]["value"] == 0
 
 
-def test_runs_of_one_name_are_told_apart_by_their_folders(tmp_path):
+def test_runs_of_one_name_are_distinguished_by_their_folders(tmp_path):
     runs = [write_run(tmp_path / name / "run", records(0.8)) for name in ("a", "b")]
     assert [run["run"] for run in compare(runs)["runs"]] == ["a/run", "b/run"]
 
 
-def test_the_test_part_is_taken_where_several_are_in_common(one, tmp_path):
+def test_of_several_common_evaluations_the_test_split_is_compared(one, tmp_path):
     other = write_run(tmp_path / "other", records(0.7))
     for run in (one, other):
         write_run(run, records(0.9), part="validation", name="evaluation-pets-validation")
@@ -192,12 +195,12 @@ def test_the_test_part_is_taken_where_several_are_in_common(one, tmp_path):
 
 class TestRefusals:
     def test_one_run(self, one):
-        with pytest.raises(ConfigError, match=r"1 run is named; accepted are two or more"):
+        with pytest.raises(ConfigError, match=r"number of runs is 1; accepted are two or more"):
             compare([one])
 
     def test_a_run_that_was_not_evaluated(self, one, tmp_path):
         (tmp_path / "new").mkdir()
-        with pytest.raises(DataNotFoundError, match=r"holds no evaluation; .*unetkit evaluate"):
+        with pytest.raises(DataNotFoundError, match=r"has no evaluation; .*unetkit evaluate"):
             compare([one, tmp_path / "new"])
 
     def test_other_classes(self, one, tmp_path):
@@ -206,25 +209,25 @@ class TestRefusals:
         with pytest.raises(DataError, match=r"one has the classes .* and other \['cat'"):
             compare([one, other])
 
-    def test_other_parts(self, one, tmp_path):
+    def test_other_splits(self, one, tmp_path):
         other = write_run(
             tmp_path / "other", records(0.8), part="train", name="evaluation-pets-train"
         )
         with pytest.raises(
-            DataError, match=r"different parts \(test, train\); accepted is the same"
+            DataError, match=r"different splits \(test, train\); accepted is the same"
         ):
             compare([one, other])
 
     def test_a_path_that_does_not_exist(self, one, tmp_path):
         with pytest.raises(
-            DataNotFoundError, match=r"run .*none does not exist; .* check the path"
+            DataNotFoundError, match=r"run .*none does not exist; accepted is a run folder"
         ):
             compare([one, tmp_path / "none"])
 
     def test_other_images(self, one, tmp_path):
         rows = [{**row, "name": f"x{row['name']}"} for row in records(0.8)]
         other = write_run(tmp_path / "other", rows)
-        with pytest.raises(DataError, match=r"were scored on 0 common images; accepted are at"):
+        with pytest.raises(DataError, match=r"were evaluated on 0 common images; accepted are at"):
             compare([one, other])
 
     def test_other_masks(self, one, tmp_path):
@@ -238,7 +241,7 @@ class TestRefusals:
         write_run(one, records(0.8), name="evaluation-b")
         other = write_run(tmp_path / "other", records(0.8), name="evaluation-c")
         write_run(other, records(0.8), name="evaluation-d")
-        with pytest.raises(DataError, match=r"have 0 evaluations in common \(.*name the folders"):
+        with pytest.raises(DataError, match=r"have 0 evaluations in common \(.*give the folders"):
             compare([one, other])
 
     def test_a_damaged_evaluation(self, one, tmp_path):

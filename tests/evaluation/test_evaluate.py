@@ -1,4 +1,4 @@
-"""Figures of a model on a part of a folder, against an independent computation."""
+"""Metrics of a model on a split of a folder, against an independent computation."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def result(run, pets):
     return evaluate(run, pets)
 
 
-def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
+def test_metrics_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
     predictor = Predictor(run)
     pairs = split_pairs(find_dataset(pets), SplitRule()).test
     assert result["pairs"] == len(pairs) > 0
@@ -42,12 +42,12 @@ def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
     for resolution in ("original", "training"):
         truth = np.concatenate(truths[resolution])
         answer = np.concatenate(answers[resolution])
-        figures = result["figures"][resolution]["summed"]
-        assert figures["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        metrics = result["figures"][resolution]["summed"]
+        assert metrics["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
         scores = jaccard_score(truth, answer, labels=[0, 1, 2], average=None)
-        assert list(figures["iou"].values()) == pytest.approx(scores.tolist())
+        assert list(metrics["iou"].values()) == pytest.approx(scores.tolist())
         foreground = jaccard_score(truth != 1, answer != 1)
-        assert figures["foreground_iou"]["border_as_foreground"] == pytest.approx(foreground)
+        assert metrics["foreground_iou"]["border_as_foreground"] == pytest.approx(foreground)
         by_image = [
             accuracy_score(t, a)
             for t, a in zip(truths[resolution], answers[resolution], strict=True)
@@ -56,7 +56,7 @@ def test_figures_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
         assert mean == pytest.approx(np.mean(by_image))
 
 
-def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
+def test_the_file_has_the_matrix_of_each_image(result, run, pets):
     written = json.loads((run / "evaluation-pets" / "evaluation.json").read_text())
     assert (
         written["figures"]["original"]["confusion"]
@@ -69,12 +69,12 @@ def test_the_file_keeps_the_matrix_of_each_image(result, run, pets):
     }
 
 
-def test_the_picture_can_be_opened(result, run):
+def test_the_figure_of_examples_can_be_opened(result, run):
     picture = np.asarray(Image.open(run / "evaluation-pets" / "cases.png").convert("L"))
     assert picture.std() > 5
 
 
-def test_the_counts_of_each_image_are_kept(result, run, pets):
+def test_the_file_has_the_counts_of_each_image(result, run, pets):
     predictor = Predictor(run)
     pair = split_pairs(find_dataset(pets), SplitRule()).test[0]
     truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
@@ -90,14 +90,14 @@ def test_the_counts_of_each_image_are_kept(result, run, pets):
     assert image["distance"] == distance_counts(truth, answer).tolist()
 
 
-def test_the_evaluation_says_with_what_it_was_made(result):
+def test_the_evaluation_has_its_provenance(result):
     assert result["unetkit"] == unetkit.__version__
     assert result["versions"].keys() >= {"numpy", "onnxruntime"}
     assert result["command"] is None  # from Python
     assert result["listed"] == result["pairs"]
 
 
-def test_report_and_cases_lie_beside_the_figures(result, run):
+def test_report_and_examples_are_beside_the_metrics(result, run):
     folder = run / "evaluation-pets"
     assert (folder / "report.html").is_file()
     kept = {f"cases/{path.name}" for path in (folder / "cases").iterdir()}
@@ -106,32 +106,32 @@ def test_report_and_cases_lie_beside_the_figures(result, run):
     assert [case["label"] for case in result["cases"]] == ["best", "median", "worst", "worst"]
 
 
-def test_results_are_not_replaced_unless_asked(result, run, pets):
+def test_results_are_replaced_only_with_overwrite(result, run, pets):
     with pytest.raises(OutputExistsError, match=r"evaluation\.json exists already"):
         evaluate(run, pets)
     again = evaluate(run, pets, overwrite=True)
     assert again["figures"] == result["figures"]
 
 
-def test_an_exported_file_gives_the_same_figures(result, run, pets, tmp_path):
+def test_an_exported_file_gives_the_same_metrics(result, run, pets, tmp_path):
     shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
     assert evaluate(tmp_path / "m.onnx", pets)["figures"] == result["figures"]
     assert (tmp_path / "m-evaluation-pets" / "evaluation.json").is_file()
 
 
-def test_other_parts_can_be_named(run, pets, tmp_path):
+def test_other_splits_can_be_evaluated(run, pets, tmp_path):
     parts = split_pairs(find_dataset(pets), SplitRule()).parts
     for part in ("validation", "train"):
         assert evaluate(run, pets, part=part, out=tmp_path / part)["pairs"] == len(parts[part])
     assert evaluate(run, pets, part="all", out=tmp_path / "all")["pairs"] == 20
 
 
-def test_an_unknown_part_gets_a_suggestion(run, pets):
-    with pytest.raises(ConfigError, match=r"part 'tests' is unknown; .*did you mean 'test'\?"):
+def test_an_unknown_split_gets_a_suggestion(run, pets):
+    with pytest.raises(ConfigError, match=r"split 'tests' is unknown; .*did you mean 'test'\?"):
         evaluate(run, pets, part="tests")
 
 
-def test_listed_test_pairs_that_were_trained_on_are_refused(run, pets, tmp_path):
+def test_listed_test_pairs_that_were_used_in_training_are_refused(run, pets, tmp_path):
     shutil.copytree(pets, tmp_path / "pets")
     lists = tmp_path / "pets" / "annotations"
     trained = json.loads((run / "split.json").read_text())["train"][0]["name"]
@@ -140,18 +140,18 @@ def test_listed_test_pairs_that_were_trained_on_are_refused(run, pets, tmp_path)
     (lists / "trainval.txt").write_text(text.replace(line + "\n", ""))
     (lists / "test.txt").write_text((lists / "test.txt").read_text() + line + "\n")
     for model in (run, run / "model.onnx"):
-        with pytest.raises(DataError, match=rf"1 of the 5 pairs .* trained on, {trained} first"):
+        with pytest.raises(DataError, match=rf"1 of the 5 pairs .* in training, {trained} first"):
             evaluate(model, tmp_path / "pets", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, pets, tmp_path):
+def test_without_lists_every_pair_that_was_not_used_in_training_is_a_test(run, pets, tmp_path):
     data = tmp_path / "moved"
     shutil.copytree(pets, data)
     (data / "annotations" / "trainval.txt").unlink()
     (data / "annotations" / "test.txt").unlink()
     split = json.loads((run / "split.json").read_text())
-    seen = split["train"][0]["name"]  # a picture is known by its content, whatever its name
+    seen = split["train"][0]["name"]  # images are identified by their content, not their name
     shutil.copy(data / "images" / f"{seen}.jpg", data / "images" / "copy.jpg")
     shutil.copy(
         data / "annotations" / "trimaps" / f"{seen}.png", data / "annotations/trimaps/copy.png"
@@ -169,7 +169,7 @@ def test_without_lists_every_pair_that_training_did_not_look_at_is_a_test(run, p
     )
 
 
-def test_a_table_of_the_same_pictures_under_other_names_holds_no_new_ones(run, pets, tmp_path):
+def test_the_same_images_under_other_names_are_not_test_images(run, pets, tmp_path):
     names = [entry["name"] for entry in json.loads((run / "split.json").read_text())["train"]]
     rows = [
         f"renamed_{i},{pets}/images/{name}.jpg,{pets}/annotations/trimaps/{name}.png"
@@ -181,12 +181,12 @@ def test_a_table_of_the_same_pictures_under_other_names_holds_no_new_ones(run, p
         evaluate(run, table, out=tmp_path / "out")
 
 
-def test_a_foreign_folder_is_scored_whole(run, folder, tmp_path):
+def test_all_pairs_of_another_folder_are_evaluated(run, folder, tmp_path):
     assert evaluate(run, folder, out=tmp_path / "out")["pairs"] == 12
 
 
-def test_parts_of_training_are_known_to_the_run_folder_alone(run, pets, tmp_path):
-    with pytest.raises(DataNotFoundError, match=r"the train part is known to a run folder alone"):
+def test_splits_of_training_need_the_run_folder(run, pets, tmp_path):
+    with pytest.raises(DataNotFoundError, match=r"accepted for the train split is a run folder"):
         evaluate(run / "model.onnx", pets, part="train", out=tmp_path / "out")
 
 
@@ -198,7 +198,7 @@ def test_a_damaged_split_file_is_named(run, pets, tmp_path):
 
 
 class TestIgnoredPixels:
-    def test_they_are_in_no_figure(self, disks, disks_run, tmp_path):
+    def test_they_are_in_no_metric(self, disks, disks_run, tmp_path):
         result = evaluate(disks_run, disks, part="all", out=tmp_path / "out")
         predictor = Predictor(disks_run)
         truths, answers = [], []
@@ -208,15 +208,15 @@ class TestIgnoredPixels:
             answers.append(predictor(pair.image)[truth != 255])
         truth, answer = np.concatenate(truths), np.concatenate(answers)
         assert len(truth) < 12 * 48 * 64
-        figures = result["figures"]["original"]
-        assert np.sum(figures["confusion"]) == len(truth)
-        assert figures["summed"]["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
+        metrics = result["figures"]["original"]
+        assert np.sum(metrics["confusion"]) == len(truth)
+        assert metrics["summed"]["pixel_accuracy"] == pytest.approx(accuracy_score(truth, answer))
         scores = jaccard_score(truth, answer, labels=[0, 1], average=None)
-        assert list(figures["summed"]["iou"].values()) == pytest.approx(scores.tolist())
+        assert list(metrics["summed"]["iou"].values()) == pytest.approx(scores.tolist())
         for image, one in zip(result["images"], truths, strict=True):
             assert np.sum(image["confusion"]["original"]) == len(one)
 
-    def test_a_picture_of_which_nothing_counts_has_no_score(self, disks, disks_run, tmp_path):
+    def test_an_image_with_only_ignored_pixels_has_no_score(self, disks, disks_run, tmp_path):
         shutil.copytree(disks, tmp_path / "data")
         mask = tmp_path / "data" / "masks" / "disk_00.png"
         Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
@@ -227,7 +227,7 @@ class TestIgnoredPixels:
         assert 0 <= result["figures"]["original"]["mean_over_images"]["mean_iou"] <= 1
         assert (tmp_path / "out" / "cases.png").is_file()
 
-    def test_a_255_that_the_model_knows_nothing_of_is_named(self, run, tmp_path):
+    def test_255_in_a_mask_is_refused_if_the_model_does_not_ignore_it(self, run, tmp_path):
         for name in "abc":
             write_pair(tmp_path / "data", name, values=(1, 2, 255))
         with pytest.raises(
@@ -238,7 +238,7 @@ class TestIgnoredPixels:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Data with two kinds of masks, and a run that was told which to take."""
+    """Data with two kinds of masks, and a run that was trained on one of them."""
     data = write_disks(tmp_path_factory.mktemp("two") / "data", count=6)
     shutil.copytree(data / "masks", data / "labels")
     for path in (data / "labels").iterdir():
@@ -252,22 +252,22 @@ def trained(tmp_path_factory):
 
 
 class TestSources:
-    """Which files are images and which masks, where the folder alone leaves it open."""
+    """Options that choose images and masks in a folder with several kinds."""
 
-    def test_a_run_knows_them_for_its_own_data(self, trained, tmp_path):
+    def test_sources_of_a_run_are_used_for_its_own_data(self, trained, tmp_path):
         data, run = trained
         split = json.loads((run / "split.json").read_text())
         result = evaluate(run, data, out=tmp_path / "out")
         assert [image["name"] for image in result["images"]] == [split["test"][0]["name"]]
-        # 1 is in masks/ alone; labels/ hold 0
+        # 1 occurs only in masks/; labels/ has 0
         assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] > 0
 
-    def test_they_are_known_by_any_path_to_the_data(self, trained, tmp_path, monkeypatch):
+    def test_sources_are_used_for_any_path_to_the_data(self, trained, tmp_path, monkeypatch):
         data, run = trained
         monkeypatch.chdir(data)
         assert evaluate(run, ".", out=tmp_path / "out")["pairs"] == 1
 
-    def test_of_other_data_nothing_is_known(self, trained, tmp_path):
+    def test_sources_of_a_run_are_not_used_for_other_data(self, trained, tmp_path):
         data, run = trained
         shutil.copytree(data, tmp_path / "copy")
         for model, where in ((run, tmp_path / "copy"), (run / "model.onnx", data)):
@@ -275,12 +275,12 @@ class TestSources:
                 evaluate(model, where, out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_what_is_said_wins(self, trained, tmp_path):
+    def test_given_sources_override_those_of_the_run(self, trained, tmp_path):
         data, run = trained
         result = evaluate(run, data, sources=Sources(masks="labels/"), out=tmp_path / "out")
         assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] == 0
 
-    def test_a_damaged_configuration_says_nothing(self, trained, tmp_path):
+    def test_a_damaged_configuration_is_ignored(self, trained, tmp_path):
         data, run = trained
         shutil.copytree(run, tmp_path / "run")
         for text in ("", "sources = 3", "data = 5", "[sources]\nmask = 1\n", "\x00"):
@@ -302,7 +302,7 @@ class TestSkipBad:
             evaluate(run, damaged, out=tmp_path / "out")
         assert not (tmp_path / "out").exists()
 
-    def test_it_is_left_out_if_asked_and_listed(self, run, damaged, tmp_path):
+    def test_it_is_skipped_with_skip_bad_and_listed(self, run, damaged, tmp_path):
         result = evaluate(run, damaged, sources=Sources(skip_bad=True), out=tmp_path / "out")
         assert result["pairs"] == len(result["images"]) == 10
         assert result["skipped"].keys() == {"photo_03", "photo_05"}
@@ -311,10 +311,10 @@ class TestSkipBad:
         written = json.loads((tmp_path / "out" / "evaluation.json").read_text())
         assert written["skipped"] == result["skipped"]
 
-    def test_nothing_is_left_out_of_good_data(self, result):
+    def test_no_pair_of_good_data_is_skipped(self, result):
         assert result["skipped"] == {}
 
-    def test_where_none_can_be_read_there_is_no_result(self, run, folder, tmp_path):
+    def test_there_is_no_result_if_no_pair_can_be_read(self, run, folder, tmp_path):
         for path in (folder / "images").iterdir():
             path.write_bytes(b"broken")
         with pytest.raises(DataError, match=r"none of the 12 pairs can be read \(.*unetkit check"):
@@ -323,7 +323,7 @@ class TestSkipBad:
 
 
 class TestTables:
-    def test_a_table_is_scored_under_its_own_name(self, run, folder, tmp_path):
+    def test_the_evaluation_of_a_table_has_its_name(self, run, folder, tmp_path):
         shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
         rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,cat{i}" for i in range(3)]
         (folder / "some.csv").write_text("\n".join(["image,mask,name", *rows]))
@@ -332,7 +332,7 @@ class TestTables:
         assert result["data"] == str(folder / "some.csv")
         assert (tmp_path / "m-evaluation-some" / "evaluation.json").is_file()
 
-    def test_its_test_part_is_the_test(self, run, folder, tmp_path):
+    def test_the_test_split_of_a_table_is_evaluated(self, run, folder, tmp_path):
         rows = [
             f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{'test' if i < 4 else 'train'}"
             for i in range(12)
@@ -344,7 +344,7 @@ class TestTables:
         assert result["protocol"]["split"] == "the test part that the data name"
 
 
-def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
+def test_an_unknown_mask_value_is_refused(run, tmp_path):
     for name in "abcde":
         write_pair(tmp_path / "data", name, values=(1, 2, 9))
     with pytest.raises(DataError, match=r"\.png has the value 9 .*accepted are 1 pet"):
@@ -352,9 +352,9 @@ def test_a_mask_value_that_training_never_saw_is_named(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_data_without_a_pair_that_training_did_not_look_at_are_told(run, pets, tmp_path):
+def test_data_without_unused_pairs_are_refused(run, pets, tmp_path):
     shutil.copytree(pets, tmp_path / "pets")
-    (tmp_path / "pets" / "annotations" / "test.txt").unlink()  # its pairs then stand in no list
+    (tmp_path / "pets" / "annotations" / "test.txt").unlink()  # then its pairs are in no list
     with pytest.raises(
         DataError, match=r"has no test pairs \(the 16 pairs whose pictures training"
     ):
@@ -362,7 +362,7 @@ def test_data_without_a_pair_that_training_did_not_look_at_are_told(run, pets, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):
+def test_an_undefined_metric_is_null_in_the_file(run, tmp_path):
     for name in "abcde":
         write_pair(tmp_path / "data", name, values=(2, 2), masks="trimaps")
     result = evaluate(run, tmp_path / "data", part="all", out=tmp_path / "out")
@@ -372,7 +372,7 @@ def test_a_figure_that_does_not_exist_is_null_in_the_file(run, tmp_path):
     assert truth_only_background.keys() == result["figures"]["original"]["summed"]["iou"].keys()
 
 
-def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_path):
+def test_the_split_file_of_a_run_defines_its_test_split(folder, tmp_path):
     names = [f"photo_{i:02d}" for i in range(12)]
     split = {"train": names[:6], "validation": names[6:8], "test": names[8:10]}
     (tmp_path / "split.json").write_text(json.dumps(split))
@@ -381,7 +381,7 @@ def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_pat
     result = evaluate(run, folder)
     assert [image["name"] for image in result["images"]] == names[8:10]
     assert "split file" in result["protocol"]["split"]
-    # The exported file alone knows nothing of it: all that training did not look at is a test.
+    # A model file has no split file: all pairs that were not used in training are tested.
     assert evaluate(run / "model.onnx", folder, out=tmp_path / "out")["pairs"] == 4
 
     # Whoever begins with these weights cannot be tested on what they have seen.
@@ -392,5 +392,7 @@ def test_the_split_file_that_a_run_was_given_names_its_test_part(folder, tmp_pat
         "training": {**TINY_CONFIG["training"], "start": str(run)},
     }
     again = train(folder, out=tmp_path / "again", config=config)
-    with pytest.raises(DataError, match=r"4 of the 4 pairs in the test part of .* were trained on"):
+    with pytest.raises(
+        DataError, match=r"4 of the 4 pairs in the test split of .* used in training"
+    ):
         evaluate(again, folder)

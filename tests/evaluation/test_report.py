@@ -1,4 +1,4 @@
-"""The report: everything that was promised stands in it, and it needs nothing from outside."""
+"""The report is complete, and loads nothing from outside."""
 
 import json
 import re
@@ -16,9 +16,13 @@ from unetkit import evaluate, report
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
-from unetkit.evaluation.report import ADDED, MISSED, MIXED, error_map
+from unetkit.evaluation.report import ADDED, CONFUSED, MISSED, compute_error_map
 from unetkit.metrics.breakdown import SubsetMetric
-from unetkit.visualization.charts import group_chart, histogram_chart, reliability_chart
+from unetkit.visualization.charts import (
+    draw_group_chart,
+    draw_histogram_chart,
+    draw_reliability_chart,
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def page(evaluated):
 
 
 class Links(HTMLParser):
-    """Every address that a page would fetch or lead to, ids, and what it says."""
+    """All addresses, ids and text of a page."""
 
     def __init__(self, text):
         super().__init__()
@@ -54,11 +58,11 @@ class Links(HTMLParser):
         self.words.append(data)
 
 
-def said(page):
+def text_of(page):
     return re.sub(r"\s+", " ", " ".join(Links(page).words))
 
 
-def test_nothing_in_it_comes_from_outside(page):
+def test_the_page_loads_nothing_from_outside(page):
     links = Links(page)
     assert {address[:5] for address in links.addresses} == {
         "data:",
@@ -70,15 +74,15 @@ def test_nothing_in_it_comes_from_outside(page):
     assert "default-src 'none'" in page
 
 
-def test_every_reference_within_it_is_to_something_that_is_there_once(page):
+def test_every_internal_reference_has_exactly_one_target(page):
     links = Links(page)
     assert len(set(links.ids)) == len(links.ids)
     assert {a[1:] for a in links.addresses if a.startswith("#")} <= set(links.ids)
 
 
-def test_the_figures_are_those_of_the_evaluation(page, evaluated):
+def test_the_page_has_the_metrics_of_the_evaluation(page, evaluated):
     result = json.loads((evaluated / "evaluation-pets-all" / "evaluation.json").read_text())
-    text = said(page)
+    text = text_of(page)
     figures = result["figures"]["original"]["summed"]
     low, high = result["intervals"]["original"]["summed"]["mean_iou"]
     assert f"mean IoU {figures['mean_iou']:.3f} {low:.3f} to {high:.3f}" in text
@@ -90,9 +94,9 @@ def test_the_figures_are_those_of_the_evaluation(page, evaluated):
         assert f"{pixels:,} px" in text
 
 
-def test_it_says_what_was_trained_on_what_and_how_it_was_scored(page, pets):
-    text = said(page)
-    assert f"trained on {pets}" in text
+def test_the_page_describes_training_and_evaluation(page, pets):
+    text = text_of(page)
+    assert f"training data {pets}" in text
     assert "4 steps of 4 samples, adamw" in text
     assert "unetkit.train, from Python" in text
     assert "onnxruntime" in text
@@ -101,7 +105,7 @@ def test_it_says_what_was_trained_on_what_and_how_it_was_scored(page, pets):
         assert re.search(rf"{part} \d+ \d+\.\d % \d+\.\d % \d+\.\d %", text)
 
 
-def test_all_charts_are_there_with_a_name_for_those_who_do_not_see_them(page):
+def test_all_charts_have_an_accessible_name(page):
     names = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
     assert {
         "loss against step",
@@ -110,15 +114,15 @@ def test_all_charts_are_there_with_a_name_for_those_who_do_not_see_them(page):
         "accuracy against distance from the boundary",
         "histogram of the images&#x27; mean IoU",
         "mean IoU by group",
-        "IoU of pet by its share of the image",
-        "IoU of border by its share of the image",
+        "IoU of pet by its fraction of the image",
+        "IoU of border by its fraction of the image",
     } <= set(names)
 
 
 def test_charts_take_their_colours_from_the_page():
     charts = (
-        reliability_chart({"bins": [[100, 95, 90]] * 15, "error": 0.05}),
-        histogram_chart([0.2]),
+        draw_reliability_chart({"bins": [[100, 95, 90]] * 15, "error": 0.05}),
+        draw_histogram_chart([0.2]),
     )
     svg = "".join(chart.svg for chart in charts)
     assert not re.search(r"#[0-9a-f]{6}\b", svg)
@@ -134,26 +138,26 @@ def test_a_name_cannot_break_a_chart():
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        svg = group_chart(rows).svg
+        svg = draw_group_chart(rows).svg
     text = "".join(ElementTree.fromstring(svg).itertext())
     assert "'DejaVu Sans' \"#0a0b01 <b> (3)" in text
     assert "猫 (2)" in text
 
 
-def test_the_numbers_of_each_chart_can_be_read(page, evaluated):
+def test_the_values_of_each_chart_are_in_a_table(page, evaluated):
     result = json.loads((evaluated / "evaluation-pets-all" / "evaluation.json").read_text())
     charts = page.count('<figure class="chart">')
-    assert charts == page.count("<details><summary>numbers</summary>") >= 8
+    assert charts == page.count("<details><summary>values</summary>") >= 8
     near = result["distance"]["0"]
     low, high = result["intervals"]["distance"]["0"]
-    assert f"0 {near:.3f} {low:.3f} to {high:.3f}" in re.sub(r"\s+", " ", said(page))
+    assert f"0 {near:.3f} {low:.3f} to {high:.3f}" in re.sub(r"\s+", " ", text_of(page))
 
 
-def test_cautions_stand_in_it(page):
-    assert "Training looked at 16 of these 20 images" in said(page)
+def test_the_page_has_the_cautions(page):
+    assert "16 of these 20 images were used in training" in text_of(page)
 
 
-def test_cases_are_shown_from_the_worst(page, evaluated):
+def test_examples_are_shown_from_the_worst(page, evaluated):
     result = json.loads((evaluated / "evaluation-pets-all" / "evaluation.json").read_text())
     scores = {image["name"]: image["mean_iou"] for image in result["images"]}
     worst = min(scores, key=scores.get)
@@ -162,15 +166,15 @@ def test_cases_are_shown_from_the_worst(page, evaluated):
     assert len(shown) == len(result["cases"])
 
 
-def test_error_maps_tell_what_kind_of_error():
+def test_error_maps_have_the_kind_of_error():
     truth = np.array([[0, 0, 1, 1, 2, IGNORE]], np.uint8)
     prediction = np.array([[0, 1, 1, 0, 0, 1]], np.uint8)
     # of pet 0, background 1, border 2: right, missed, right, added, mixed up, ignored
-    assert error_map(truth, prediction, TRIMAP_CLASSES).tolist() == [
-        [0, MISSED, 0, ADDED, MIXED, 0]
+    assert compute_error_map(truth, prediction, TRIMAP_CLASSES).tolist() == [
+        [0, MISSED, 0, ADDED, CONFUSED, 0]
     ]
     plain = Classes(("a", "b"), (0, 1))  # without a background everything wrong is mixed up
-    assert error_map(truth % 2, prediction % 2, plain)[0, 1] == MIXED
+    assert compute_error_map(truth % 2, prediction % 2, plain)[0, 1] == CONFUSED
 
 
 def test_names_cannot_break_the_page(evaluated, tmp_path):
@@ -192,59 +196,59 @@ def test_names_cannot_break_the_page(evaluated, tmp_path):
 
 
 class TestCommand:
-    def test_a_report_can_be_made_anew_without_data_and_model(self, evaluated, tmp_path, page):
+    def test_a_report_can_be_written_again_without_data_and_model(self, evaluated, tmp_path, page):
         shutil.copytree(evaluated, tmp_path / "run")
         (tmp_path / "run" / "model.onnx").unlink()
         (tmp_path / "run" / "evaluation-pets-all" / "report.html").unlink()
         (written,) = report(tmp_path / "run")
         assert written == tmp_path / "run" / "evaluation-pets-all" / "report.html"
-        assert said(written.read_text()) == said(page)
+        assert text_of(written.read_text()) == text_of(page)
 
-    def test_every_evaluation_of_a_run_gets_one(self, evaluated, tmp_path):
+    def test_every_evaluation_of_a_run_gets_a_report(self, evaluated, tmp_path):
         shutil.copytree(evaluated, tmp_path / "run")
         folder = tmp_path / "run" / "evaluation-pets-all"
         shutil.copytree(folder, tmp_path / "run" / "evaluation-other")
         assert len(report(tmp_path / "run")) == 2
-        with pytest.raises(OutputExistsError, match=r"holds 2 evaluations \(.*for the one file"):
+        with pytest.raises(OutputExistsError, match=r"has 2 evaluations \(.*for one file"):
             report(tmp_path / "run", out=tmp_path / "report.html")
 
-    def test_a_file_can_be_named_and_is_not_replaced_unless_asked(self, evaluated, tmp_path):
+    def test_an_existing_file_is_replaced_only_with_overwrite(self, evaluated, tmp_path):
         out = tmp_path / "new" / "report.html"
         assert report(evaluated, out=out) == [out]
         with pytest.raises(OutputExistsError, match=r"report\.html exists already; .*--overwrite"):
             report(evaluated, out=out)
         report(evaluated, out=out, overwrite=True)
 
-    def test_an_evaluation_takes_its_training_along(self, evaluated, tmp_path, page):
+    def test_an_evaluation_contains_the_record_of_its_training(self, evaluated, tmp_path, page):
         shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "alone")
         (written,) = report(tmp_path / "alone")
-        assert said(written.read_text()) == said(page)
+        assert text_of(written.read_text()) == text_of(page)
 
-    def test_a_model_s_file_alone_has_none(self, evaluated, pets, tmp_path):
+    def test_an_evaluation_of_a_model_file_has_no_training(self, evaluated, pets, tmp_path):
         shutil.copy(evaluated / "model.onnx", tmp_path / "m.onnx")
         evaluate(tmp_path / "m.onnx", pets, out=evaluated / "evaluation-other")  # beside a run
-        text = said((evaluated / "evaluation-other" / "report.html").read_text())
+        text = text_of((evaluated / "evaluation-other" / "report.html").read_text())
         shutil.rmtree(evaluated / "evaluation-other")
-        assert "evaluated as a file alone, without its run folder" in text
+        assert "evaluated as a file, without its run folder" in text
         assert "Trained for" not in text
 
-    def test_a_run_of_another_version_is_as_good_as_none(self, evaluated, pets, tmp_path):
+    def test_a_run_of_another_version_is_ignored(self, evaluated, pets, tmp_path):
         shutil.copytree(evaluated, tmp_path / "run")
         (tmp_path / "run" / "manifest.json").write_text("{}")
         result = evaluate(tmp_path / "run", pets, out=tmp_path / "out")
         assert result["run"] is None
         assert (tmp_path / "out" / "report.html").is_file()
 
-    def test_a_run_that_was_not_evaluated_is_told_what_to_do(self, run, tmp_path):
+    def test_a_run_without_evaluation_is_refused_with_a_remedy(self, run, tmp_path):
         (tmp_path / "run").mkdir()
-        with pytest.raises(DataNotFoundError, match=r"holds no evaluation; .*unetkit evaluate"):
+        with pytest.raises(DataNotFoundError, match=r"has no evaluation; .*unetkit evaluate"):
             report(tmp_path / "run")
 
-    def test_a_folder_is_no_file(self, evaluated, tmp_path):
-        with pytest.raises(OutputExistsError, match=r"is a folder; accepted is the name of a file"):
+    def test_a_folder_is_refused_as_a_file(self, evaluated, tmp_path):
+        with pytest.raises(OutputExistsError, match=r"is a folder; accepted is the path of a file"):
             report(evaluated, out=tmp_path, overwrite=True)
 
-    def test_pictures_of_another_evaluation_s_size_are_refused(self, evaluated, tmp_path):
+    def test_images_of_another_size_are_refused(self, evaluated, tmp_path):
         shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
         for name, picture in (
             ("best-01-truth.png", Image.new("P", (3, 3))),
@@ -254,19 +258,19 @@ class TestCommand:
             file = tmp_path / "run" / "cases" / name
             kept = file.read_bytes()
             picture.save(file)
-            with pytest.raises(DataError, match=rf"names the picture 'cases/{name}', which cannot"):
+            with pytest.raises(DataError, match=rf"has the image 'cases/{name}', which cannot"):
                 report(tmp_path / "run")
             file.write_bytes(kept)
 
     @pytest.mark.parametrize("name", ["../secret.png", "cases/../secret.png", "cases/no.png", 3])
-    def test_pictures_from_elsewhere_are_not_taken_in(self, evaluated, tmp_path, name):
+    def test_images_from_other_folders_are_refused(self, evaluated, tmp_path, name):
         shutil.copytree(evaluated / "evaluation-pets-all", tmp_path / "run")
         Image.new("P", (64, 48)).save(tmp_path / "run" / "secret.png")
         file = tmp_path / "run" / "evaluation.json"
         result = json.loads(file.read_text())
         result["cases"][0]["truth"] = name
         file.write_text(json.dumps(result))
-        with pytest.raises(DataError, match=r"names the picture .* which cannot be shown"):
+        with pytest.raises(DataError, match=r"has the image .* which cannot be read"):
             report(tmp_path / "run")
 
     def test_links_to_elsewhere_are_not_followed(self, evaluated, tmp_path):
@@ -274,16 +278,16 @@ class TestCommand:
         secret = tmp_path / "worst-01-truth.png"
         shutil.move(tmp_path / "run" / "cases" / "worst-01-truth.png", secret)
         (tmp_path / "run" / "cases" / "worst-01-truth.png").symlink_to(secret)
-        with pytest.raises(DataError, match=r"names the picture 'cases/worst-01-truth\.png'"):
+        with pytest.raises(DataError, match=r"has the image 'cases/worst-01-truth\.png'"):
             report(tmp_path / "run")
 
-    def test_of_one_image_there_are_no_intervals(self, run, folder, tmp_path):
+    def test_a_single_image_has_no_intervals(self, run, folder, tmp_path):
         for path in [*(folder / "images").iterdir()][1:]:
             path.unlink()
         result = evaluate(run, folder, part="all", out=tmp_path / "out")
         assert result["intervals"] == {}
-        text = said((tmp_path / "out" / "report.html").read_text())
-        assert "Of one image there are no intervals" in text
+        text = text_of((tmp_path / "out" / "report.html").read_text())
+        assert "There are no intervals for a single image" in text
 
 
 @pytest.fixture(scope="module")
@@ -296,30 +300,30 @@ def browser(tmp_path_factory):
 
 
 class TestInABrowser:
-    """What only a browser can say."""
+    """Tests that need a browser."""
 
     @pytest.fixture(autouse=True)
     def _folder(self, evaluated):
         self.file = evaluated / "evaluation-pets-all" / "report.html"
 
     @pytest.mark.parametrize("dark", [False, True])
-    def test_no_complaint_and_no_request(self, browser, dark):
+    def test_there_are_no_errors_and_no_requests(self, browser, dark):
         browser.open(self.file, dark=dark)
         assert browser.requests == [self.file.as_uri()]
-        assert browser.complaints == []
+        assert browser.errors == []
 
-    def test_it_is_dark_where_the_reader_wants_it(self, browser):
+    def test_the_page_is_dark_if_the_reader_prefers_it(self, browser):
         ground = "getComputedStyle(document.body).backgroundColor"
         browser.open(self.file)
         light = browser.run(ground)
         browser.open(self.file, dark=True)
         assert (light, browser.run(ground)) == ("rgb(255, 255, 255)", "rgb(21, 24, 28)")
 
-    def test_a_phone_need_not_scroll_sideways(self, browser):
+    def test_the_page_fits_the_width_of_a_phone(self, browser):
         browser.open(self.file, width=390, height=800)
         assert browser.run("document.documentElement.scrollWidth") == 390
 
-    def test_every_picture_is_decoded(self, browser):
+    def test_every_image_is_decoded(self, browser):
         browser.open(self.file)
         broken = """Promise.all([...document.querySelectorAll("svg image")].map((each) => {
             const image = new Image();
@@ -330,7 +334,7 @@ class TestInABrowser:
         assert count >= 4 * 9
         assert failed == 0
 
-    def test_a_case_can_be_seen_closely(self, browser):
+    def test_an_example_can_be_enlarged(self, browser):
         browser.open(self.file)
         boxes = """[...document.querySelectorAll("dialog svg")]
             .map((each) => each.getAttribute("viewBox"))"""
@@ -343,9 +347,9 @@ class TestInABrowser:
         assert (left, top, width, height) == pytest.approx((32 / 3, 8, 128 / 3, 32))
         browser.run("document.querySelector('dialog [data-close]').click()")
         assert not browser.run("document.querySelector('dialog').open")
-        assert browser.complaints == []
+        assert browser.errors == []
 
-    def test_a_case_can_be_explored_with_the_keyboard(self, browser):
+    def test_an_enlarged_example_can_be_moved_with_the_keyboard(self, browser):
         browser.open(self.file)
         browser.run("document.querySelector('.case .panel').click()")
         press = """for (const key of {}) document.querySelector("dialog").dispatchEvent(
@@ -371,7 +375,7 @@ class TestInABrowser:
         browser.open(page, width=390, height=800)
         assert browser.run("document.documentElement.scrollWidth") == 390
 
-    def test_it_can_be_printed(self, browser, tmp_path):
+    def test_the_page_can_be_printed(self, browser, tmp_path):
         browser.open(self.file)
         browser.pdf(tmp_path / "report.pdf")
         assert (tmp_path / "report.pdf").read_bytes().count(b"/Type /Page\n") >= 3

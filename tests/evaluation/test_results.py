@@ -14,7 +14,7 @@ from unetkit.evaluation.results import find_evaluations, loss_text, read_evaluat
 
 @pytest.fixture(scope="module")
 def sound(run, tmp_path_factory):
-    """A folder and what its evaluation.json holds, with a case and the record of a run."""
+    """A folder and the content of its evaluation.json, with an example and the record of a run."""
     folder = (
         write_run(tmp_path_factory.mktemp("results"), records(0.8, count=3)) / "evaluation-pets"
     )
@@ -25,7 +25,7 @@ def sound(run, tmp_path_factory):
     return folder, result
 
 
-def test_what_evaluate_wrote_is_read_as_it_is(sound):
+def test_a_written_evaluation_is_read_unchanged(sound):
     folder, result = sound
     (folder / "evaluation.json").write_text(json.dumps(result))
     read, classes = read_evaluation(folder)
@@ -55,7 +55,7 @@ def _is_refused(folder):
     return True
 
 
-def test_whatever_is_missing_or_of_another_kind_is_refused_by_name(sound):
+def test_missing_and_invalid_entries_are_refused_by_name(sound):
     folder, result = sound
     tried = refused = 0
     for path in places(result):
@@ -72,29 +72,27 @@ def test_whatever_is_missing_or_of_another_kind_is_refused_by_name(sound):
             tried += 1
             refused += _is_refused(folder)
     assert tried > 1000
-    assert refused > 0.7 * tried  # null is a figure that does not exist, "x" is a text
+    assert refused > 0.7 * tried  # null is an undefined metric, "x" is valid text
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "3", '{"classes": {"names": ["a"]}}', "[" * 9999])
-def test_what_is_no_evaluation_is_named(tmp_path, text):
+def test_a_file_that_is_not_an_evaluation_is_refused(tmp_path, text):
     (tmp_path / "evaluation.json").write_text(text)
     with pytest.raises(DataError, match=r"evaluation\.json cannot be used \(.*--overwrite"):
         read_evaluation(tmp_path)
 
 
 class TestFind:
-    def test_of_folds_those_of_each_fold_are_found(self, tmp_path):
+    def test_evaluations_of_all_folds_are_found(self, tmp_path):
         for number in (1, 2):
             write_run(tmp_path / f"fold-{number}", records(0.8, count=3))
         assert [folder.parent.name for folder in find_evaluations(tmp_path)] == ["fold-1", "fold-2"]
 
-    def test_a_folder_without_any_is_told_how_to_get_one(self, tmp_path):
-        with pytest.raises(
-            DataNotFoundError, match=r"holds no evaluation; .* run: unetkit evaluate"
-        ):
+    def test_a_folder_without_evaluation_is_refused_with_a_remedy(self, tmp_path):
+        with pytest.raises(DataNotFoundError, match=r"has no evaluation; .* run: unetkit evaluate"):
             find_evaluations(tmp_path)
 
-    def test_a_path_that_is_none_is_told_so(self, tmp_path):
+    def test_a_path_that_is_not_a_folder_is_refused(self, tmp_path):
         (tmp_path / "file").touch()
         for name, words in (("none", "does not exist"), ("file", "is a file")):
             with pytest.raises(
@@ -104,7 +102,7 @@ class TestFind:
 
 
 class TestRunRecord:
-    def test_it_says_what_was_trained_on_what(self, run, pets):
+    def test_the_record_describes_the_training(self, run, pets):
         record = run_record(run / "model.onnx")
         assert record["data"] == str(pets)
         assert record["recipe"]["steps"] == 4
@@ -112,7 +110,7 @@ class TestRunRecord:
         assert [row["step"] for row in record["curves"]] == [2, 4]
         assert record["parts"]["train"]["images"] > 0
 
-    def test_another_file_in_a_run_folder_is_not_its_model(self, run):
+    def test_another_file_in_a_run_folder_has_no_record(self, run):
         assert run_record(run / "other.onnx") is None
 
     @pytest.mark.parametrize(
@@ -127,7 +125,7 @@ class TestRunRecord:
             ("config.toml", "["),
         ],
     )
-    def test_a_run_that_cannot_be_read_is_none(self, run, tmp_path, name, text):
+    def test_an_unreadable_run_has_no_record(self, run, tmp_path, name, text):
         for file in ("manifest.json", "curves.csv", "config.toml"):
             (tmp_path / file).write_bytes((run / file).read_bytes())
         assert run_record(tmp_path / "model.onnx") is not None
@@ -135,7 +133,7 @@ class TestRunRecord:
         assert run_record(tmp_path / "model.onnx") is None
 
     @pytest.mark.parametrize("loss", ['"dice"', "[1.0]", '{dice = "1"}', "{dice = nan}"])
-    def test_a_loss_that_is_no_table_of_numbers_is_none(self, run, tmp_path, loss):
+    def test_a_run_with_an_invalid_loss_has_no_record(self, run, tmp_path, loss):
         for file in ("manifest.json", "curves.csv", "config.toml"):
             (tmp_path / file).write_bytes((run / file).read_bytes())
         config = tomllib.loads((run / "config.toml").read_text())
@@ -144,7 +142,7 @@ class TestRunRecord:
         assert run_record(tmp_path / "model.onnx") is None
 
 
-def test_a_loss_is_told_as_a_sum():
+def test_a_loss_is_written_as_a_sum():
     assert loss_text({"dice": 1}) == "dice"
     assert loss_text({"cross_entropy": 1.0, "focal": 0.25}) == "cross_entropy + 0.25 focal"
     for wrong in ("dice", ["dice"], {"dice": None}, {"dice": True}, {"dice": float("inf")}):

@@ -327,7 +327,7 @@ class TestIgnoredPixels:
         assert np.sum(figures["confusion"]) == counted < len(pairs) * 32 * 48
 
     def test_an_undeclared_255_stops_the_run(self, disks, tmp_path):
-        with pytest.raises(DataError, match=r"values that are no class: 255 .*with --ignore"):
+        with pytest.raises(DataError, match=r"values that are not classes: 255 .*use --ignore"):
             train(disks, out=tmp_path / "run", config=TINY_CONFIG)
         assert not (tmp_path / "run").exists()
 
@@ -396,7 +396,7 @@ class TestBadPairs:
 
     def test_what_cannot_be_left_out_stops_the_run_all_the_same(self, damaged, tmp_path):
         Image.fromarray(np.full((20, 24), 9, np.uint8)).save(damaged / "masks" / "photo_01.png")
-        with pytest.raises(DataError, match="values that are no class: 1, 2, 3, 9") as caught:
+        with pytest.raises(DataError, match="values that are not classes: 1, 2, 3, 9") as caught:
             train(damaged, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
         assert "--skip-bad" not in str(caught.value)
         assert not (tmp_path / "run").exists()

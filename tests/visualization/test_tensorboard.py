@@ -44,7 +44,7 @@ def png(tmp_path):
     return tmp_path / "step-000002.png", pixels
 
 
-def test_figures_come_back_with_their_steps(tmp_path):
+def test_metrics_are_stored_with_their_steps(tmp_path):
     log = TensorBoardLog(tmp_path / "deep" / "tensorboard")
     log.row(2, {"loss": 0.75, "validation_mean_iou": 0.25})
     log.row(4, {"loss": float("nan"), "validation_mean_iou": 0.5})
@@ -63,7 +63,7 @@ def test_each_row_can_be_read_at_once(tmp_path):
     log.close()
 
 
-def test_files_say_their_version_and_when_they_began(tmp_path):
+def test_files_have_their_version_and_their_start(tmp_path):
     TensorBoardLog(tmp_path).close()
     first, second = events_in(tmp_path)
     assert first.file_version == "brain.Event:2"
@@ -71,7 +71,7 @@ def test_files_say_their_version_and_when_they_began(tmp_path):
     assert 0 <= second.wall_time - first.wall_time < 60
 
 
-def test_a_picture_comes_back_pixel_for_pixel(tmp_path, png):
+def test_an_image_is_stored_unchanged(tmp_path, png):
     path, pixels = png
     log = TensorBoardLog(tmp_path / "log")
     log.picture(2, path)
@@ -84,7 +84,7 @@ def test_a_picture_comes_back_pixel_for_pixel(tmp_path, png):
 
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGBA", 4)])
-def test_grey_and_transparent_pictures_say_so(tmp_path, mode, channels):
+def test_the_number_of_channels_is_stored(tmp_path, mode, channels):
     Image.new(mode, (3, 2)).save(tmp_path / "a.png")
     log = TensorBoardLog(tmp_path / "log")
     log.picture(1, tmp_path / "a.png")
@@ -93,17 +93,17 @@ def test_grey_and_transparent_pictures_say_so(tmp_path, mode, channels):
     assert value.image.colorspace == channels
 
 
-def test_a_file_that_is_no_picture_is_named(tmp_path):
+def test_a_file_that_is_not_a_png_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("no picture")
     Image.new("CMYK", (3, 2)).save(tmp_path / "b.jpg")
     log = TensorBoardLog(tmp_path / "log")
     for name in ("a.png", "b.jpg", "missing.png"):
-        with pytest.raises(DataError, match=rf"{name} cannot be shown .*; accepted are PNG"):
+        with pytest.raises(DataError, match=rf"{name} cannot be added .*; accepted are PNG"):
             log.picture(1, tmp_path / name)
     log.close()
 
 
-def test_a_resumed_run_shows_no_step_twice(tmp_path):
+def test_a_resumed_run_has_each_step_once(tmp_path):
     first = TensorBoardLog(tmp_path)
     for step in (2, 4, 6):
         first.row(step, {"loss": 1 / step})
@@ -116,7 +116,7 @@ def test_a_resumed_run_shows_no_step_twice(tmp_path):
     assert shown_scalars(tmp_path)["loss"] == [(2, 0.5), (4, 0.25), (6, 10.0), (8, 10.0)]
 
 
-def test_a_run_that_begins_anew_shows_nothing_of_before(tmp_path):
+def test_a_restarted_run_drops_earlier_steps(tmp_path):
     for value in (1.0, 2.0):
         log = TensorBoardLog(tmp_path)
         log.row(0, {"loss": value})
@@ -124,7 +124,7 @@ def test_a_run_that_begins_anew_shows_nothing_of_before(tmp_path):
     assert shown_scalars(tmp_path)["loss"] == [(0, 2.0)]
 
 
-def test_without_tensorflow_the_remedy_is_named(tmp_path):
+def test_without_tensorflow_the_error_has_a_remedy(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise ModuleNotFoundError(name='tensorflow')")
     code = f"""
 import sys

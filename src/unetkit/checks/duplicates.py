@@ -1,8 +1,8 @@
-"""Find pictures that occur twice: the same file, or nearly the same picture.
+"""Find images that occur more than once: identical files, and nearly identical images.
 
-Nearly the same: thumbnails of 32 x 32 pixels, each with mean 0 and length 1, whose inner product
-(their correlation) is close to 1. It sees through another size, format, quality or brightness; it
-does not see crops and mirror images.
+Two images are nearly identical if the correlation of their thumbnails (32 x 32 pixels, each
+normalised to mean 0 and norm 1) is close to 1. This finds copies of another size, format, quality
+or brightness, but neither crops nor mirror images.
 """
 
 from collections import defaultdict
@@ -13,69 +13,77 @@ import numpy as np
 
 from unetkit.checks.statistics import PairStatistics
 
-NEAR = 0.97  # correlation of thumbnails; see docs/log.md for how it was found
-BLOCK = 1024  # pictures compared with all others at a time
-MOST_NEAR = 100_000  # near pairs that are kept
+NEAR_CORRELATION = 0.97  # correlation of thumbnails; docs/log.md has the measurement
+BLOCK_SIZE = 1024  # images that are compared with all others at a time
+MAX_NEAR_PAIRS = 100_000  # pairs of similar images that are kept
 
 
 @dataclass(frozen=True)
 class Duplicates:
-    """Pictures that occur more than once, as places in the looks.
+    """Images that occur more than once, as groups of indices.
 
     Args:
-        exact: Groups whose image files are equal to the byte.
-        near: Groups of nearly equal pictures, each connected by likenesses, exact ones included.
+        exact: Groups of identical image files.
+        near: Groups of nearly identical images, identical ones included; within a group, images are
+            linked directly or through others.
     """
 
     exact: tuple[tuple[int, ...], ...]
     near: tuple[tuple[int, ...], ...]
 
 
-def find_duplicates(looks: Sequence[PairStatistics]) -> Duplicates:
-    """Compares all pictures with one another."""
+def find_duplicates(statistics: Sequence[PairStatistics]) -> Duplicates:
+    """Compares all images with one another.
+
+    Args:
+        statistics: Statistics of the pairs that can be read.
+
+    Returns:
+        Groups of indices in `statistics`.
+    """
     by_bytes: dict[tuple[str, int | None], list[int]] = defaultdict(list)
-    for place, look in enumerate(looks):
-        by_bytes[look.image_sha256, look.pair.page].append(place)
-    exact = [tuple(places) for places in by_bytes.values() if len(places) > 1]
+    for index, stats in enumerate(statistics):
+        by_bytes[stats.image_sha256, stats.pair.page].append(index)
+    exact = [tuple(indices) for indices in by_bytes.values() if len(indices) > 1]
     links = [(group[0], other) for group in exact for other in group[1:]]
-    return Duplicates(tuple(exact), _groups(len(looks), [*links, *_near(looks)]))
+    return Duplicates(tuple(exact), _groups(len(statistics), [*links, *_find_near(statistics)]))
 
 
-def _near(looks: Sequence[PairStatistics]) -> list[tuple[int, int]]:
-    places = np.array([i for i, look in enumerate(looks) if not look.is_flat], np.int64)
-    if len(places) < 2:
+def _find_near(statistics: Sequence[PairStatistics]) -> list[tuple[int, int]]:
+    indices = np.array([i for i, stats in enumerate(statistics) if not stats.is_flat], np.int64)
+    if len(indices) < 2:
         return []
-    prints = np.stack([looks[i].thumbnail.ravel() for i in places]).astype(np.float32)
-    prints -= prints.mean(axis=1, keepdims=True)
-    prints /= np.maximum(np.linalg.norm(prints, axis=1, keepdims=True), 1e-6)
+    vectors = np.stack([statistics[i].thumbnail.ravel() for i in indices]).astype(np.float32)
+    vectors -= vectors.mean(axis=1, keepdims=True)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     found: list[tuple[int, int]] = []
-    for start in range(0, len(prints), BLOCK):
-        likeness = prints[start : start + BLOCK] @ prints[start:].T
-        rows, columns = np.nonzero(likeness >= NEAR)
+    for start in range(0, len(vectors), BLOCK_SIZE):
+        correlation = vectors[start : start + BLOCK_SIZE] @ vectors[start:].T
+        rows, columns = np.nonzero(correlation >= NEAR_CORRELATION)
         after = rows < columns
-        # Of a film that stands still, all are near all: cut before they become Python's numbers.
+        # All frames of a still video are similar: limit the number before making Python integers.
         first, second = (
-            places[start + side[after][: MOST_NEAR - len(found)]] for side in (rows, columns)
+            indices[start + side[after][: MAX_NEAR_PAIRS - len(found)]] for side in (rows, columns)
         )
         found += zip(first.tolist(), second.tolist(), strict=True)
-        if len(found) >= MOST_NEAR:
+        if len(found) >= MAX_NEAR_PAIRS:
             break
     return found
 
 
 def _groups(count: int, links: Sequence[tuple[int, int]]) -> tuple[tuple[int, ...], ...]:
-    """Places that links connect, directly or through others."""
+    """Returns the groups of indices that links connect, directly or through others."""
     parent = list(range(count))
 
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = parent[parent[place]]
-            place = parent[place]
-        return place
+    def root(index: int) -> int:
+        while parent[index] != index:
+            parent[index] = parent[parent[index]]
+            index = parent[index]
+        return index
 
     for one, other in links:
         parent[root(other)] = root(one)
     members: dict[int, list[int]] = defaultdict(list)
-    for place in range(count):
-        members[root(place)].append(place)
+    for index in range(count):
+        members[root(index)].append(index)
     return tuple(tuple(group) for group in members.values() if len(group) > 1)

@@ -1,10 +1,12 @@
-"""Look at a data set before training: what it holds, what is wrong with it, what to do.
+"""Check a data set before training, in three steps:
 
-    look      every pair once, in parallel (`looks`)
-    decide    what masks mean and pictures are (`kinds`, `pixels`), how pairs are split (`splits`)
-    find      what spoils a training, what may, and what is good to know (`issues`)
+1. Compute the statistics of each pair, in parallel (`statistics`).
+2. Decide the classes (`class_inference`), the pixel format (`io.pixel_format`) and the split
+   (`data.splits`).
+3. List the issues: errors that prevent training, warnings, and notes (`issues`, `mask_issues`).
 
-`train` runs the same examination and stops where it finds something that spoils training.
+`check` and `train` run the same steps; `train` stops if there are errors. How a report is printed
+and drawn is left to `report`.
 """
 
 from collections.abc import Mapping
@@ -12,20 +14,21 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unetkit._shared.display import Display
-from unetkit.checks.class_inference import choose_classes, odd_masks
+from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.issues import (
     LEVELS,
     Issue,
-    about_duplicates,
-    about_files,
-    about_folders,
-    about_images,
-    about_split,
-    issue_of,
-    number_of,
+    find_duplicate_issues,
+    find_file_issues,
+    find_folder_issues,
+    find_image_issues,
+    find_split_issues,
+    format_count,
+    to_issue,
 )
-from unetkit.checks.mask_issues import about_masks
-from unetkit.checks.statistics import PairStatistics, look_at
+from unetkit.checks.mask_issues import find_mask_issues
+from unetkit.checks.mask_values import find_odd_masks
+from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, find_class_file, read_class_file
 from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.pairing import list_some
@@ -36,19 +39,19 @@ from unetkit.io.pixel_format import PixelFormat, choose_format, odd_images
 
 @dataclass
 class DatasetReport:
-    """What was found out about a data set.
+    """Statistics of a data set, what was decided from them, and its issues.
 
     Args:
-        dataset: All pairs.
-        looks: At all pairs.
-        classes: What masks mean, or None where it is not certain.
-        format: What pictures are, or None where they do not fit together.
-        split: The parts of the pairs that can be used, or None where they cannot be cut.
-        findings: Errors first.
+        dataset: All pairs of the data set.
+        statistics: Statistics of all pairs, in the order of the data set.
+        classes: Classes of the masks; None if they are ambiguous.
+        format: Pixel format of the images; None if they have no common one.
+        split: Splits of the pairs that can be used; None if they cannot be split.
+        issues: Issues, errors first.
     """
 
     dataset: Dataset
-    looks: list[PairStatistics]
+    statistics: list[PairStatistics]
     classes: Classes | None = None
     format: PixelFormat | None = None
     split: Split | None = None
@@ -61,27 +64,31 @@ class DatasetReport:
 
     @property
     def good(self) -> list[PairStatistics]:
-        """Looks at the pairs that can be used."""
-        return [look for look in self.looks if not look.problem]
+        """Statistics of the pairs that can be used."""
+        return [stats for stats in self.statistics if not stats.problem]
 
     @property
     def errors(self) -> list[Issue]:
+        """Issues that prevent training."""
         return [issue for issue in self.issues if issue.level == "error"]
 
     def skippable(self) -> dict[str, str]:
-        """Why each pair is bad, by name, of those that cannot be read."""
-        return {look.pair.name: look.problem for look in self.looks if look.problem}
+        """Returns the problem of each pair that cannot be used, by the pair's name."""
+        return {stats.pair.name: stats.problem for stats in self.statistics if stats.problem}
 
     def strata(self) -> dict[str, str]:
-        """Which classes occur in each mask, by name; for instances nothing is known of them."""
+        """Returns a text of the values in each mask, by the pair's name, to stratify the split.
+
+        It is empty for instances and for thresholded masks, whose values are not classes.
+        """
         if self.classes is None or self.classes.kind == "instances":
             return {}
         if self.classes.threshold is not None:
             return {}
-        return {look.pair.name: ",".join(sorted(map(str, look.values))) for look in self.good}
+        return {stats.pair.name: ",".join(sorted(map(str, stats.values))) for stats in self.good}
 
     def left_out(self) -> dict[str, str]:
-        """Why, by name, of the bad pairs and of the files that make no pair."""
+        """Returns the problem of each unusable pair and of each file that belongs to no pair."""
         others = {
             str(problem.files[0]): problem.text
             for problem in self.dataset.problems
@@ -90,11 +97,11 @@ class DatasetReport:
         return self.skippable() | others
 
     def digests(self) -> dict[str, dict[str, str | int]]:
-        """SHA-256 of each pair's files, and its page in a stack, by name."""
+        """Returns the SHA-256 of each pair's files, and its page in a stack, by the pair's name."""
         return {
-            look.pair.name: {"image_sha256": look.image_sha256, "mask_sha256": look.mask_sha256}
-            | ({} if look.pair.page is None else {"page": look.pair.page})
-            for look in self.looks
+            stats.pair.name: {"image_sha256": stats.image_sha256, "mask_sha256": stats.mask_sha256}
+            | ({} if stats.pair.page is None else {"page": stats.pair.page})
+            for stats in self.statistics
         }
 
 
@@ -105,102 +112,109 @@ def examine(
     classes: Mapping[str, Any],
     display: Display,
 ) -> DatasetReport:
-    """Looks at every pair and finds what is wrong.
+    """Computes the statistics of a data set, decides classes, format and split, lists issues.
 
     Args:
-        classes: Arguments of `Classes` that the user has decided.
+        dataset: Pairs to check.
+        sources: Which files are images and which are masks.
+        rule: How to split the pairs.
+        classes: Arguments of `Classes` that the user has given.
+        display: Display for progress.
+
+    Raises:
+        ConfigError: `classes` or `rule` is invalid.
     """
-    on_done = display.task("looking at the pairs", len(dataset.pairs))
-    looks = look_at(dataset.pairs, sources.channel_axis, on_done)
+    on_done = display.task("reading the pairs", len(dataset.pairs))
+    statistics = collect_statistics(dataset.pairs, sources.channel_axis, on_done)
     display.finish()
-    found = DatasetReport(dataset, looks)
-    found.issues += about_files(dataset, looks)
-    if found.good:
-        is_told = _decide(found, sources, rule, classes)
-        good = found.good
-        found.issues += about_folders(dataset, rule)
-        found.issues += about_split(dataset, found.split, found.skippable())
-        found.issues += about_images(good, found.format)
-        if found.classes is not None:
-            found.issues += about_masks(good, found.classes, found.split, is_told)
-        found.issues += about_duplicates(good, found.split)
-    found.issues.sort(key=lambda issue: LEVELS.index(issue.level))
-    return found
+    report = DatasetReport(dataset, statistics)
+    report.issues += find_file_issues(dataset, statistics)
+    if report.good:
+        is_given = _decide(report, sources, rule, classes)
+        good = report.good
+        report.issues += find_folder_issues(dataset, rule)
+        report.issues += find_split_issues(dataset, report.split, report.skippable())
+        report.issues += find_image_issues(good, report.format)
+        if report.classes is not None:
+            report.issues += find_mask_issues(good, report.classes, report.split, is_given)
+        report.issues += find_duplicate_issues(good, report.split)
+    report.issues.sort(key=lambda issue: LEVELS.index(issue.level))
+    return report
 
 
 def _decide(
-    found: DatasetReport, sources: Sources, rule: SplitRule, given: Mapping[str, Any]
+    report: DatasetReport, sources: Sources, rule: SplitRule, given: Mapping[str, Any]
 ) -> bool:
-    """Classes, split and pixel format, or an error finding for each that cannot be had.
+    """Sets classes, split and pixel format; adds an error for each that cannot be decided.
 
     Returns:
-        Whether somebody has named the classes, or the layout says that masks are trimaps.
+        Whether the classes were given, or the folder layout names the masks as trimaps.
     """
-    dataset = found.dataset
-    path, said = None, dict(given)
+    dataset = report.dataset
+    path, arguments = None, dict(given)
     is_trimap = "trimap" in dataset.masks
     try:
         path = find_class_file(dataset.folder)
-        said = (read_class_file(path) if path else {}) | said
-        _set_odd_aside(found, said)
-        found.classes = choose_classes(
-            found.good,
+        arguments = (read_class_file(path) if path else {}) | arguments
+        _mark_odd_pairs(report, arguments)
+        report.classes = choose_classes(
+            report.good,
             f"{dataset.source} ({dataset.masks})",
-            said,
+            arguments,
             kind=dataset.kind,
             is_trimap=is_trimap,
         )
     except DataError as error:
-        found.issues.append(issue_of("mask-kind", error))
+        report.issues.append(to_issue("mask-kind", error))
     except ConfigError as error:
         if path is None or given:
             raise
-        # Nobody but the file has said it.
-        found.issues.append(issue_of("mask-kind", DataError(f"class file {path}: {error}")))
-    _cut_and_choose_format(found, sources, rule)
-    return is_trimap or not said.keys().isdisjoint(("names", "values"))
+        # The invalid argument comes from the class file, so it is an issue of the data set.
+        report.issues.append(to_issue("mask-kind", DataError(f"class file {path}: {error}")))
+    _split_and_choose_format(report, sources, rule)
+    return is_trimap or not arguments.keys().isdisjoint(("names", "values"))
 
 
-def _set_odd_aside(found: DatasetReport, given: Mapping[str, Any]) -> None:
-    """Makes bad pairs of the few whose image or mask is of another kind than the rest."""
-    places = [place for place, look in enumerate(found.looks) if not look.problem]
-    good = found.good
-    pictures = {
-        place: f"image {good[place].pair.image} has {what}; accepted are pictures that go "
-        "together; convert it, or leave the pair out"
-        for place, what in odd_images([(look.channels, look.dtype) for look in good]).items()
+def _mark_odd_pairs(report: DatasetReport, given: Mapping[str, Any]) -> None:
+    """Marks the few pairs as unusable whose image or mask is of another kind than most."""
+    indices = [index for index, stats in enumerate(report.statistics) if not stats.problem]
+    good = report.good
+    images = {
+        index: f"image {good[index].pair.image} has {what}; accepted are images of one "
+        "kind; convert it, or remove the pair"
+        for index, what in odd_images([(stats.channels, stats.dtype) for stats in good]).items()
     }
-    masks = odd_masks(good, given, found.dataset.kind)
-    end = "of another kind than the rest"
+    masks = find_odd_masks(good, given, report.dataset.kind)
+    end = "of another kind than most"
     for code, odd, one, many in (
-        ("image-kind", pictures, f"image is {end}", f"images are {end}"),
+        ("image-kind", images, f"image is {end}", f"images are {end}"),
         ("mask-kind", masks, f"mask is {end}", f"masks are {end}"),
     ):
         if not odd:
             continue
-        names = tuple(good[place].pair.name for place in odd)
+        names = tuple(good[index].pair.name for index in odd)
         what, _, remedy = next(iter(odd.values())).rpartition("; ")
-        text = f"{number_of(odd, one, many)} ({list_some(names)}): {what}"
-        found.issues.append(Issue("error", code, text, names, remedy, removable=True))
-        for place, problem in odd.items():
-            look = found.looks[places[place]]
-            found.looks[places[place]] = replace(look, problem=look.problem or problem)
+        text = f"{format_count(odd, one, many)} ({list_some(names)}): {what}"
+        report.issues.append(Issue("error", code, text, names, remedy, removable=True))
+        for index, problem in odd.items():
+            stats = report.statistics[indices[index]]
+            report.statistics[indices[index]] = replace(stats, problem=stats.problem or problem)
 
 
-def _cut_and_choose_format(found: DatasetReport, sources: Sources, rule: SplitRule) -> None:
-    dataset, good = found.dataset, found.good
+def _split_and_choose_format(report: DatasetReport, sources: Sources, rule: SplitRule) -> None:
+    dataset, good = report.dataset, report.good
     try:
-        found.split = split_pairs(dataset, rule, found.strata(), found.skippable())
+        report.split = split_pairs(dataset, rule, report.strata(), report.skippable())
     except DataError as error:
-        found.issues.append(issue_of("split", error))
+        report.issues.append(to_issue("split", error))
     try:
-        seen = found.split.train if found.split else dataset.pairs
-        train = {pair.name for pair in seen}
-        found.format = choose_format(
-            [(look.channels, look.dtype) for look in good],
-            [look.sample for look in good if look.pair.name in train],
+        in_train = report.split.train if report.split else dataset.pairs
+        train = {pair.name for pair in in_train}
+        report.format = choose_format(
+            [(stats.channels, stats.dtype) for stats in good],
+            [stats.sample for stats in good if stats.pair.name in train],
             sources.channel_axis,
-            [look.pair.image for look in good],
+            [stats.pair.image for stats in good],
         )
     except DataError as error:
-        found.issues.append(issue_of("image-kind", error))
+        report.issues.append(to_issue("image-kind", error))

@@ -1,7 +1,7 @@
-"""What can be found about a data set: how grave it is, in words, and what to do.
+"""Issues of a data set: level, code, text and remedy of each.
 
-Each kind of finding has a short code, for programs, and one remedy. Those about masks are made in
-`maskfindings`.
+Each kind of issue has a short fixed code, for programs, and a remedy. Issues about files, splits,
+images and duplicates are found here; those about masks in `mask_issues`.
 """
 
 from collections import Counter
@@ -18,53 +18,52 @@ from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 
 LEVELS = ("error", "warning", "note")
-# What to do, by code; "" where the text of an error says it.
+# What to do, by code; "" where the message of an error ends with it.
 REMEDIES = {
     "mask-kind": "",
     "image-kind": "",
     "split": "",
     "mismatched": "",
     "unreadable": "",
-    "unpaired-image": "nothing, if they are for prediction; else give each mask its image's name",
-    "unpaired-mask": "give each mask its image's name",
-    "several-files": "keep one image and one mask a name, or list the pairs in a .csv",
-    "pages": "give a stack of images a mask of as many pages",
+    "unpaired-image": "nothing, if they are for prediction; otherwise name masks like their images",
+    "unpaired-mask": "name masks like their images",
+    "several-files": "keep one image and one mask per name, or list the pairs in a .csv file",
+    "pages": "use a mask with as many pages as its stack of images",
     "missing": "correct the paths in the table",
-    "folder": "change their permissions",
+    "folder": "change the permissions of these folders",
     "polygons": "correct or remove them",
-    "stray": "nothing, if they hold no polygons; else correct them",
-    "unlisted": "add them to a list if they are to be used",
-    "few-pairs": "add pairs: with so few, no figure means much",
+    "stray": "nothing, if they contain no polygons; otherwise correct them",
+    "unlisted": "add them to a list if they are meant to be used",
+    "few-pairs": "add pairs: metrics of so few mean little",
     "folders": "",
-    "odd-suffix": "nothing here, where the content counts; rename them for other programs",
-    "rotated": "look with --pictures whether their masks were drawn on the upright picture",
-    "transparency": "nothing, if the colours below transparent pixels are of the picture",
+    "odd-suffix": "nothing for unetkit, which detects the format; rename them for other programs",
+    "rotated": "check with --pictures that their masks were drawn on the upright image",
+    "transparency": "nothing, if the colours of transparent pixels belong to the image",
     "flat": "replace or remove them",
-    "mixed-depth": "save all with the same bits, unless white is the largest number in each",
-    "mixed-colour": "nothing, if the others have colours that matter",
-    "dark": "nothing here, where levels come from all training images",
-    "empty-mask": "nothing, if nothing is to be found there; else draw the objects or remove the "
-    "pairs",
-    "absent-class": "add pairs that show it, or leave the class out",
-    "rare-class": "expect little of it without more pairs that show it",
-    "thresholded": "save masks as PNG from their source, if there is one",
-    "trimap": "name the classes with --classes, if they mean something else",
-    "ignore-absent": "correct --ignore, or leave it out",
+    "mixed-depth": "save all with the same bit depth, unless white is the largest value in each",
+    "mixed-colour": "nothing, if the colours of the others matter",
+    "dark": "nothing for unetkit, which takes the levels from all training images",
+    "empty-mask": "nothing, if these images contain no object; otherwise draw the objects or "
+    "remove the pairs",
+    "absent-class": "add pairs with this class, or remove the class",
+    "rare-class": "add pairs with this class, or expect a low score of it",
+    "thresholded": "export the masks as PNG from their source, if there is one",
+    "trimap": "name the classes with --classes, if the values mean something else",
+    "ignore-absent": "correct --ignore, or omit it",
     "suspect-kind": "",
-    "few-objects": "look with --pictures whether all objects are drawn; complete or remove the "
-    "pairs",
-    "tiny-objects": "look with --pictures whether they are slips of the pen",
-    "duplicate": "keep one of each, unless they are meant",
-    "near-duplicate": "keep one of each, unless they are meant",
+    "few-objects": "check with --pictures that all objects are drawn; complete or remove the pairs",
+    "tiny-objects": "check with --pictures whether they were drawn by mistake",
+    "duplicate": "keep one of each group, unless they are intended",
+    "near-duplicate": "keep one of each group, unless they are intended",
 }
-FEW_PAIRS = 12  # with fewer, no figure means much
-DARK = 0.25  # share of the 16-bit range; a viewer shows a picture below it as black
-FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or all
-# What makes no pair: level, and what it is called, for one and for many.
+FEW_PAIRS = 12  # metrics of fewer mean little
+DARK_FRACTION = 0.25  # of the 16-bit range; images below it look black in viewers
+FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or the whole folder path
+# Problems of files that belong to no pair: level, and text for one file and for several.
 PROBLEMS = {
     "unpaired image": ("warning", "image has no mask", "images have no mask"),
     "unpaired mask": ("warning", "mask has no image", "masks have no image"),
-    "several files": ("error", "name stands for several files", "names stand for several files"),
+    "several files": ("error", "name has several files", "names have several files"),
     "pages": (
         "error",
         "file has another number of pages than its mask",
@@ -83,15 +82,15 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Issue:
-    """Something about a data set that its owner should know.
+    """An issue of a data set.
 
     Args:
-        level: "error" spoils training, "warning" may, "note" is good to know.
-        code: A short fixed name, for programs: a key of `REMEDIES`.
-        text: What was found.
-        names: The pairs or files that it is about.
-        remedy: What to do; by default as `REMEDIES` has it.
-        removable: Whether training can go on without the pairs in `names`.
+        level: "error" if it prevents training, "warning" if it may harm it, "note" otherwise.
+        code: Short fixed name, for programs: a key of `REMEDIES`.
+        text: What is wrong.
+        names: Names of the pairs or files that have the issue.
+        remedy: What to do; if empty, the entry of `REMEDIES`.
+        removable: Whether training can continue without the pairs in `names`.
     """
 
     level: str
@@ -105,210 +104,219 @@ class Issue:
         object.__setattr__(self, "remedy", self.remedy or REMEDIES[self.code])
 
 
-def issue_of(code: str, error: DataError) -> Issue:
-    """An error whose last part says what to do, as a finding."""
+def to_issue(code: str, error: DataError) -> Issue:
+    """Returns an error as an issue; the last part of its message is the remedy."""
     what, _, remedy = str(error).rpartition("; ")
     return Issue("error", code, what, remedy=remedy)
 
 
-def number_of(items: Sized | int, one: str, many: str) -> str:
-    """How many, with the word for one or for many.
+def format_count(items: Sized | int, one: str, many: str) -> str:
+    """Returns a count with its noun in singular or plural.
 
-    >>> number_of(["a"], "mask is", "masks are"), number_of(2, "mask is", "masks are")
+    Args:
+        items: The count, or a collection to count.
+        one: Words after a count of 1.
+        many: Words after any other count.
+
+    >>> format_count(["a"], "mask is", "masks are"), format_count(2, "mask is", "masks are")
     ('1 mask is', '2 masks are')
     """
     count = items if isinstance(items, int) else len(items)
     return f"{count} {one if count == 1 else many}"
 
 
-def about_files(dataset: Dataset, looks: Sequence[PairStatistics]) -> list[Issue]:
-    """Files that make no pair, and pairs that cannot be used."""
+def find_file_issues(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns issues about files that belong to no pair and pairs that cannot be used."""
     issues = []
     by_kind: dict[str, list[Problem]] = {}
-    for problem in dict.fromkeys(dataset.problems):  # two images of a name bring two
+    for problem in dict.fromkeys(dataset.problems):  # two images of one name are reported twice
         by_kind.setdefault(problem.kind, []).append(problem)
     for kind, problems in by_kind.items():
         level, one, many = PROBLEMS[kind]
-        text = f"{number_of(problems, one, many)}: {problems[0].text}"
+        text = f"{format_count(problems, one, many)}: {problems[0].text}"
         files = _names(file for problem in problems for file in problem.files)
         issues.append(Issue(level, kind.replace(" ", "-"), text, files, removable=True))
     for mismatched, code, one, many in (
         (
             True,
             "mismatched",
-            "mask is not of its image's size",
-            "masks are not of their image's size",
+            "mask has another size than its image",
+            "masks have another size than their images",
         ),
         (False, "unreadable", "pair cannot be read", "pairs cannot be read"),
     ):
-        bad = [look for look in looks if look.problem and look.is_mismatched == mismatched]
+        bad = [stats for stats in statistics if stats.problem and stats.is_mismatched == mismatched]
         if bad:
             what, _, remedy = bad[0].problem.rpartition("; ")
-            text = f"{number_of(bad, one, many)}: {what}"
-            names = _names(look.pair.name for look in bad)
+            text = f"{format_count(bad, one, many)}: {what}"
+            names = _names(stats.pair.name for stats in bad)
             issues.append(Issue("error", code, text, names, remedy, removable=True))
     if dataset.unlisted:
-        text = number_of(dataset.unlisted, "pair stands", "pairs stand")
-        text += f" in no list or part: {list_some(dataset.unlisted)}"
+        text = format_count(dataset.unlisted, "pair is", "pairs are")
+        text += f" in no list or split: {list_some(dataset.unlisted)}"
         issues.append(Issue("note", "unlisted", text, dataset.unlisted))
-    usable = sum(not look.problem for look in looks)
+    usable = sum(not stats.problem for stats in statistics)
     if usable < FEW_PAIRS:
         level = "warning" if usable else "error"
-        text = f"{number_of(usable, 'pair', 'pairs')} can be used"
+        text = f"{format_count(usable, 'pair', 'pairs')} can be used"
         issues.append(Issue(level, "few-pairs", text))
     return issues
 
 
-def about_split(dataset: Dataset, split: Split | None, skipped: Collection[str]) -> list[Issue]:
-    """Pairs that a split file leaves out.
+def find_split_issues(
+    dataset: Dataset, split: Split | None, skipped: Collection[str]
+) -> list[Issue]:
+    """Returns an issue if a split file omits pairs.
 
     Args:
-        skipped: Names of pairs that cannot be used.
+        dataset: All pairs.
+        split: Splits of the pairs; None if they cannot be split.
+        skipped: Names of the pairs that cannot be used.
     """
-    parts = split.splits.values() if split else ()
-    known = {pair.name for pairs in parts for pair in pairs} | set(skipped)
-    left = tuple(pair.name for pair in dataset.pairs if pair.name not in known)
-    if split is None or not left:
+    splits = split.splits.values() if split else ()
+    known = {pair.name for pairs in splits for pair in pairs} | set(skipped)
+    omitted = tuple(pair.name for pair in dataset.pairs if pair.name not in known)
+    if split is None or not omitted:
         return []
-    text = f"{number_of(left, 'pair stands', 'pairs stand')} in no part of the split file: "
-    return [Issue("note", "unlisted", text + list_some(left), left)]
+    text = f"{format_count(omitted, 'pair is', 'pairs are')} in no split of the split file: "
+    return [Issue("note", "unlisted", text + list_some(omitted), omitted)]
 
 
-def about_folders(dataset: Dataset, rule: SplitRule) -> list[Issue]:
-    """Folders that the split tears apart, where nothing says that it may."""
+def find_folder_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
+    """Returns a note if the split ignores folders and no option or list decides that."""
     folders = Counter(pair.name.rpartition("/")[0] for pair in dataset.pairs)
     is_decided = dataset.splits or dataset.groups or rule.group_by or rule.file
     if is_decided or not 1 < len(folders) < len(dataset.pairs):
         return []
-    parted = [replace(rule, group_by=pattern) for pattern in FOLDER_PATTERNS]
-    telling = [other.group_by for other in parted if _num_groups(dataset, other) > 1]
-    if not telling:
+    rules = [replace(rule, group_by=pattern) for pattern in FOLDER_PATTERNS]
+    useful = [other.group_by for other in rules if _num_groups(dataset, other) > 1]
+    if not useful:
         return []
-    text = f"pairs lie in {len(folders)} folders ({list_some(sorted(folders))}), whose pictures "
-    text += "are split among the parts"
-    remedy = "if pictures of one folder resemble each other, keep them together with "
-    return [Issue("note", "folders", text, remedy=f"{remedy}--group-by '{telling[0]}'")]
+    text = f"pairs are in {len(folders)} folders ({list_some(sorted(folders))}), and images of one "
+    text += "folder are distributed over the splits"
+    remedy = "if images of one folder resemble each other, keep them together with "
+    return [Issue("note", "folders", text, remedy=f"{remedy}--group-by '{useful[0]}'")]
 
 
 def _num_groups(dataset: Dataset, rule: SplitRule) -> int:
     try:
         return len(set(groups_of(dataset, rule).values()))
-    except DataError:  # an image that lies in no folder
+    except DataError:  # an image is in no folder
         return 0
 
 
-def about_images(good: Sequence[PairStatistics], format: PixelFormat | None) -> list[Issue]:
-    """What is odd about the images.
+def find_image_issues(good: Sequence[PairStatistics], format: PixelFormat | None) -> list[Issue]:
+    """Returns issues about the images: format, orientation, transparency, bit depth, levels.
 
     Args:
-        good: Looks at pairs that can be read.
-        format: What the images are, if they fit together.
+        good: Statistics of the pairs that can be used.
+        format: Pixel format of the images; None if they have no common one.
     """
     issues: list[Issue] = []
 
     def note(
-        code: str, looks: Sequence[PairStatistics], one: str, many: str, level: str = "note"
+        code: str, statistics: Sequence[PairStatistics], one: str, many: str, level: str = "note"
     ) -> None:
-        if looks:
-            names = _names(look.pair.name for look in looks)
-            text = f"{number_of(looks, one, many)}: {list_some(names)}"
+        if statistics:
+            names = _names(stats.pair.name for stats in statistics)
+            text = f"{format_count(statistics, one, many)}: {list_some(names)}"
             issues.append(Issue(level, code, text, names))
 
     note(
         "odd-suffix",
-        [look for look in good if look.has_odd_suffix],
-        "image is of another format than its name ends with",
-        "images are of another format than their names end with",
+        [stats for stats in good if stats.has_odd_suffix],
+        "image has the suffix of another format",
+        "images have the suffix of another format",
     )
     note(
         "rotated",
-        [look for look in good if look.orientation != 1],
-        "image is turned upright as its EXIF tag says",
-        "images are turned upright as their EXIF tag says",
+        [stats for stats in good if stats.orientation != 1],
+        "image is rotated upright by its EXIF tag",
+        "images are rotated upright by their EXIF tags",
     )
     note(
         "transparency",
-        [look for look in good if look.has_alpha],
-        "image has transparency, which is left out",
-        "images have transparency, which is left out",
+        [stats for stats in good if stats.has_alpha],
+        "image has transparency, which is ignored",
+        "images have transparency, which is ignored",
     )
     note(
         "flat",
-        [look for look in good if look.is_flat],
-        "image is of one colour throughout",
-        "images are of one colour throughout",
+        [stats for stats in good if stats.is_flat],
+        "image has only one colour",
+        "images have only one colour",
         "warning",
     )
-    dtypes = Counter(look.dtype for look in good)
+    dtypes = Counter(stats.dtype for stats in good)
     if len(dtypes) > 1 and format is not None:
-        few = min(dtypes, key=lambda dtype: dtypes[dtype])
+        rarest = min(dtypes, key=lambda dtype: dtypes[dtype])
         note(
             "mixed-depth",
-            [look for look in good if look.dtype == few],
-            f"image of {len(good)} has {few} pixels, unlike the others",
-            f"images of {len(good)} have {few} pixels, unlike the others",
+            [stats for stats in good if stats.dtype == rarest],
+            f"image of {len(good)} has {rarest} pixels, unlike the others",
+            f"images of {len(good)} have {rarest} pixels, unlike the others",
             "warning",
         )
-    if {look.channels for look in good} == {1, 3}:
+    if {stats.channels for stats in good} == {1, 3}:
         note(
             "mixed-colour",
-            [look for look in good if look.channels == 1],
-            f"image of {len(good)} is grey, and is taken as colour",
-            f"images of {len(good)} are grey, and are taken as colour",
+            [stats for stats in good if stats.channels == 1],
+            f"image of {len(good)} is grey and is converted to RGB",
+            f"images of {len(good)} are grey and are converted to RGB",
         )
-    deep = [look for look in good if look.dtype == "uint16"]
-    largest = max((look.largest for look in deep), default=0)
-    if largest < DARK * 65535:
+    sixteen_bit = [stats for stats in good if stats.dtype == "uint16"]
+    largest = max((stats.largest for stats in sixteen_bit), default=0)
+    if largest < DARK_FRACTION * 65535:
         note(
             "dark",
-            deep,
-            f"16-bit image uses numbers up to {largest:g} alone, and looks black in viewers",
-            f"16-bit images use numbers up to {largest:g} alone, and look black in viewers",
+            sixteen_bit,
+            f"16-bit image has values up to only {largest:g} and looks black in viewers",
+            f"16-bit images have values up to only {largest:g} and look black in viewers",
         )
     return issues
 
 
-def about_duplicates(good: Sequence[PairStatistics], split: Split | None) -> list[Issue]:
-    """Pictures that occur twice, above all in two parts of the split."""
-    twice = find_duplicates(good)
-    exact = {tuple(sorted(group)) for group in twice.exact}
-    near = [group for group in twice.near if tuple(sorted(group)) not in exact]
+def find_duplicate_issues(good: Sequence[PairStatistics], split: Split | None) -> list[Issue]:
+    """Returns issues about images that occur more than once, in different splits or within one."""
+    duplicates = find_duplicates(good)
+    exact = {tuple(sorted(group)) for group in duplicates.exact}
+    near = [group for group in duplicates.near if tuple(sorted(group)) not in exact]
     return [
-        *_about_copies("duplicate", "the same to the byte", twice.exact, good, split),
-        *_about_copies("near-duplicate", "nearly the same", near, good, split),
+        *_find_copy_issues("duplicate", "identical", duplicates.exact, good, split),
+        *_find_copy_issues("near-duplicate", "nearly identical", near, good, split),
     ]
 
 
-def _about_copies(
+def _find_copy_issues(
     code: str,
-    likeness: str,
+    similarity: str,
     groups: Sequence[Sequence[int]],
     good: Sequence[PairStatistics],
     split: Split | None,
 ) -> list[Issue]:
-    parts = split.splits.items() if split else ()
-    part_of = {pair.name: part for part, pairs in parts for pair in pairs}
+    splits = split.splits.items() if split else ()
+    split_of = {pair.name: name for name, pairs in splits for pair in pairs}
     across: list[tuple[str, ...]] = []
     within: list[tuple[str, ...]] = []
     for group in groups:
-        names = _names(good[place].pair.name for place in group)
-        is_torn = len({part_of[name] for name in names if name in part_of}) > 1
-        (across if is_torn else within).append(names)
+        names = _names(good[index].pair.name for index in group)
+        is_across = len({split_of[name] for name in names if name in split_of}) > 1
+        (across if is_across else within).append(names)
     issues = []
-    for level, some, where, remedy in (
+    for level, some_groups, where, remedy in (
         (
             "warning",
             across,
-            " in different parts, so that figures flatter",
-            "keep one of each, or keep them together with --group-by",
+            " and in different splits, which makes metrics too high",
+            "keep one of each group, or keep them together with --group-by",
         ),
         ("note", within, "", ""),
     ):
-        if some:
-            shown = "; ".join(" = ".join(group[:SHOWN]) for group in some[:SHOWN])
-            text = f"{number_of(some, 'group of images is', 'groups of images are')} {likeness}"
-            text += f"{where}: {shown}{' ...' if len(some) > SHOWN else ''}"
-            names = tuple(name for group in some for name in group)
+        if some_groups:
+            shown = "; ".join(" = ".join(group[:SHOWN]) for group in some_groups[:SHOWN])
+            text = format_count(some_groups, "group of images is", "groups of images are")
+            text += f" {similarity}{where}: {shown}{' ...' if len(some_groups) > SHOWN else ''}"
+            names = tuple(name for group in some_groups for name in group)
             issues.append(Issue(level, code, text, names, remedy))
     return issues
 

@@ -1,191 +1,208 @@
-"""What is odd about the masks of a data set, and how many pixels and objects they hold."""
+"""Issues of the masks of a data set, and their numbers of pixels and objects.
+
+What is an issue follows from the classes: empty masks and rare classes for all kinds, blurred edges
+for thresholded masks, very small or few objects for instances. Other issues are found in `issues`.
+"""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from unetkit.checks.class_inference import as_colour, looks_like_objects
-from unetkit.checks.issues import Issue, list_some, number_of
+from unetkit.checks.issues import Issue, format_count, list_some
+from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.masks import BACKGROUND
 from unetkit.data.splits import Split
 
-TINY_OBJECT = 9  # pixels: an area that is rather a slip of the pen
-RARE = 0.001  # share of pixels below which a class is hard to learn
-MANY_EMPTY = 0.5  # share of the masks
-FEW_OBJECTS = 1 / 3  # of the median number; an image with fewer may be annotated in part
-BLURRED = 0.05  # share of thresholded masks that is neither nearly black nor nearly white
+TINY_OBJECT = 9  # pixels; smaller regions are probably drawn by mistake
+RARE_FRACTION = 0.001  # of the pixels; a rarer class is hard to learn
+MANY_EMPTY = 0.5  # fraction of the masks
+FEW_OBJECTS = 1 / 3  # of the median number; with fewer an image may be annotated incompletely
+BLURRED = 0.05  # fraction of pixels that are neither nearly black nor nearly white
 NEARLY_BLACK, NEARLY_WHITE = 16, 239
-SPLIT_OBJECTS = 1.5  # pieces an object above which its numbers are rather classes
+SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
 
-def about_masks(
-    good: Sequence[PairStatistics], classes: Classes, split: Split | None, is_told: bool = True
+def find_mask_issues(
+    good: Sequence[PairStatistics], classes: Classes, split: Split | None, is_given: bool = True
 ) -> list[Issue]:
-    """What is odd about the masks.
+    """Returns issues about the masks.
 
     Args:
-        good: Looks at pairs that can be read.
-        is_told: Whether somebody has named the classes, or the layout says that they are trimaps.
+        good: Statistics of the pairs that can be used.
+        classes: Classes of the masks.
+        split: Splits of the pairs; None if they cannot be split.
+        is_given: Whether the classes were given, or the folder layout names the masks as trimaps.
     """
-    counts = class_counts(good, classes)
-    issues = _about_empty(good, classes, counts) + _about_classes(good, classes, split, counts)
+    counts = count_class_pixels(good, classes)
+    issues = _find_empty_issues(good, classes, counts) + _find_class_issues(
+        good, classes, split, counts
+    )
     trimap = set(zip(TRIMAP_CLASSES.values, TRIMAP_CLASSES.names, strict=True))
-    if not is_told and set(zip(classes.values, classes.names, strict=True)) <= trimap:
-        text = "values 1, 2 and 3 are taken for a trimap's pet, background and border"
+    if not is_given and set(zip(classes.values, classes.names, strict=True)) <= trimap:
+        text = "values 1, 2 and 3 are read as a trimap: pet, background, border"
         issues.append(Issue("note", "trimap", text))
-    issues += _about_threshold(classes, good) + _about_ignored(classes, good)
-    return issues + _about_kind(classes, good) + _about_objects(classes, good)
+    issues += _find_threshold_issues(classes, good) + _find_ignored_issues(classes, good)
+    return issues + _find_kind_issues(classes, good) + _find_object_issues(classes, good)
 
 
-def _about_threshold(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
-    """How much of thresholded masks lies between black and white."""
+def _find_threshold_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns an issue if thresholded masks have pixels between black and white."""
     if classes.threshold is None:
         return []
-    shares = {look.pair.name: _between(look, classes) for look in good if not look.is_drawn}
-    lossy = [look.pair.name for look in good if look.is_lossy]
-    blurred = tuple(name for name, share in shares.items() if share or name in lossy)
+    fractions = {stats.pair.name: _between(stats, classes) for stats in good if not stats.is_drawn}
+    lossy = [stats.pair.name for stats in good if stats.is_lossy]
+    blurred = tuple(name for name, fraction in fractions.items() if fraction or name in lossy)
     if not blurred:
         return []
-    between = sum(shares.values()) / len(shares)
-    text = f"{number_of(shares, 'mask is', 'masks are')} thresholded at {classes.threshold} "
-    text += f"({number_of(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels were neither "
+    between = sum(fractions.values()) / len(fractions)
+    text = f"{format_count(fractions, 'mask is', 'masks are')} thresholded at {classes.threshold} "
+    text += f"({format_count(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels are neither "
     text += "nearly black nor nearly white"
     return [Issue("warning" if between > BLURRED else "note", "thresholded", text, blurred)]
 
 
-def _between(look: PairStatistics, classes: Classes) -> float:
-    """Share of an 8-bit mask's pixels that are neither nearly black nor nearly white."""
-    counts = {int(value): n for value, n in look.values.items() if value != classes.ignore}
+def _between(stats: PairStatistics, classes: Classes) -> float:
+    """Returns the fraction of an 8-bit mask that is neither nearly black nor nearly white."""
+    counts = {int(value): n for value, n in stats.values.items() if value != classes.ignore}
     if len(counts) <= 2 or max(counts) > 255:
         return 0.0
     grey = sum(n for value, n in counts.items() if NEARLY_BLACK < value < NEARLY_WHITE)
     return grey / sum(counts.values())
 
 
-def _about_ignored(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
-    """A value to ignore that is in no mask."""
+def _find_ignored_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns an issue if the ignored value occurs in no mask."""
     ignored = classes.ignore
-    if ignored is None or any(look.num_values > len(look.values) for look in good):
-        return []  # not all values are known
-    for look in good:
-        for value in look.values:
-            if not look.is_drawn and isinstance(value, int):
-                shown = as_colour(look, value) if classes.kind == "colours" else value
+    if ignored is None or any(stats.num_values > len(stats.values) for stats in good):
+        return []  # not all values were counted
+    for stats in good:
+        for value in stats.values:
+            if not stats.is_drawn and isinstance(value, int):
+                shown = value_to_colour(stats, value) if classes.kind == "colours" else value
                 if shown == ignored:
                     return []
-    text = f"the value to ignore, {classes.show(ignored)}, occurs in no mask"
+    text = f"the ignored value, {classes.show(ignored)}, occurs in no mask"
     return [Issue("note", "ignore-absent", text)]
 
 
-def _about_empty(
+def _find_empty_issues(
     good: Sequence[PairStatistics], classes: Classes, counts: np.ndarray
 ) -> list[Issue]:
     if classes.background is None:
         return []
     others = np.delete(counts, classes.background, axis=1)[:, :-1].sum(axis=1)
-    empty = tuple(look.pair.name for look, n in zip(good, others, strict=True) if not n)
+    empty = tuple(stats.pair.name for stats, n in zip(good, others, strict=True) if not n)
     if not empty:
         return []
     level = "warning" if len(empty) > MANY_EMPTY * len(good) else "note"
-    text = f"{number_of(empty, 'mask holds', 'masks hold')} background alone: {list_some(empty)}"
+    text = format_count(empty, "mask contains", "masks contain")
+    text += f" only background: {list_some(empty)}"
     return [Issue(level, "empty-mask", text, empty)]
 
 
-def _about_classes(
+def _find_class_issues(
     good: Sequence[PairStatistics], classes: Classes, split: Split | None, counts: np.ndarray
 ) -> list[Issue]:
     issues = []
     train = {pair.name for pair in split.train} if split else set()
-    in_train = np.array([look.pair.name in train for look in good])
+    in_train = np.array([stats.pair.name in train for stats in good])
     total = max(1, int(counts[:, :-1].sum()))
     for index, name in enumerate(classes.names):
         pixels = int(counts[:, index].sum())
         if pixels == 0 or (split and not counts[in_train, index].any()):
             where = "no mask" if pixels == 0 else "no training mask"
             issues.append(Issue("warning", "absent-class", f"class {name!r} occurs in {where}"))
-        elif pixels < RARE * total:
+        elif pixels < RARE_FRACTION * total:
             text = f"class {name!r} covers {pixels / total:.3%} of the pixels"
             issues.append(Issue("warning", "rare-class", text))
     return issues
 
 
-def _about_kind(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
-    """Instances that look like classes, and classes that look like instances."""
-    if any(look.is_drawn or look.is_colour for look in good):
+def _find_kind_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns an issue if instances look like classes, or classes like instances."""
+    if any(stats.is_drawn or stats.is_colour for stats in good):
         return []
     if classes.kind == "instances":
-        regions = [_without_ignored(look, classes) for look in good]
-        pieces = sum(map(len, regions))
-        numbers = sum(len(np.unique(one[:, 0])) for one in regions)
-        if pieces > SPLIT_OBJECTS * numbers > 0:
-            text = f"{numbers} numbers of objects stand for {pieces} separate pieces"
-            remedy = "say --kind classes, if each number is a class"
+        regions = [_without_ignored(stats, classes) for stats in good]
+        num_regions = sum(map(len, regions))
+        num_values = sum(len(np.unique(one[:, 0])) for one in regions)
+        if num_regions > SPLIT_OBJECTS * num_values > 0:
+            text = f"the masks have {num_values} object numbers for {num_regions} separate regions"
+            remedy = "use --kind classes if each value is a class"
             return [Issue("warning", "suspect-kind", text, remedy=remedy)]
-    elif len(classes) > 2 and classes.border is None and looks_like_objects(good, classes.ignore):
-        text = "nearly every value of the masks is in one piece, as if it were an object"
-        remedy = "say --kind instances, if each value is an object"
+    elif len(classes) > 2 and classes.border is None and is_instance_like(good, classes.ignore):
+        text = "nearly every value of the masks is one connected region, like an object"
+        remedy = "use --kind instances if each value is an object"
         return [Issue("warning", "suspect-kind", text, remedy=remedy)]
     return []
 
 
-def _about_objects(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
-    """Objects of instance masks that are very small, and images with very few of them."""
+def _find_object_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns issues about very small objects and images with very few objects."""
     if classes.kind != "instances":
         return []
     issues = []
-    numbers = {look.pair.name: len(object_areas(look, classes)) for look in good}
+    numbers = {stats.pair.name: len(measure_object_areas(stats, classes)) for stats in good}
     median = float(np.median([number for number in numbers.values() if number] or [0]))
     few = tuple(name for name, number in numbers.items() if 0 < number < FEW_OBJECTS * median)
     if few:
-        text = f"{number_of(few, 'mask has', 'masks have')} less than a third of the usual "
-        text += f"{median:g} objects: {list_some(few)}"
+        text = f"{format_count(few, 'mask has', 'masks have')} less than a third of the "
+        text += f"median number of objects, {median:g}: {list_some(few)}"
         issues.append(Issue("note", "few-objects", text, few))
-    areas = [_without_ignored(look, classes)[:, 1] for look in good]
+    areas = [_without_ignored(stats, classes)[:, 1] for stats in good]
     tiny = sum(int((one < TINY_OBJECT).sum()) for one in areas)
     if tiny:
-        text = f"{number_of(tiny, 'piece of an object has', 'pieces of objects have')} "
+        text = f"{format_count(tiny, 'region of an object has', 'regions of objects have')} "
         text += f"fewer than {TINY_OBJECT} pixels"
         issues.append(Issue("note", "tiny-objects", text))
     return issues
 
 
-def _without_ignored(look: PairStatistics, classes: Classes) -> np.ndarray:
-    if look.is_drawn or classes.ignore is None:
-        return look.regions
-    return look.regions[look.regions[:, 0] != classes.ignore]
+def _without_ignored(stats: PairStatistics, classes: Classes) -> np.ndarray:
+    if stats.is_drawn or classes.ignore is None:
+        return stats.regions
+    return stats.regions[stats.regions[:, 0] != classes.ignore]
 
 
-def class_counts(looks: Sequence[PairStatistics], classes: Classes) -> np.ndarray:
-    """Pixels of each class in each mask, (n, K + 1) int64; the last column is ignored pixels."""
-    counts = np.zeros((len(looks), len(classes) + 1), np.int64)
-    for row, look in zip(counts, looks, strict=True):
-        for value, pixels in look.values.items():
-            row[_class_of(look, value, classes)] += pixels
+def count_class_pixels(statistics: Sequence[PairStatistics], classes: Classes) -> np.ndarray:
+    """Counts the pixels of each class in each mask.
+
+    Args:
+        statistics: Statistics of n pairs that can be used.
+        classes: Classes of the masks, K of them.
+
+    Returns:
+        Numbers of pixels, (n, K + 1) int64; the last column counts ignored pixels.
+    """
+    counts = np.zeros((len(statistics), len(classes) + 1), np.int64)
+    for row, stats in zip(counts, statistics, strict=True):
+        for value, pixels in stats.values.items():
+            row[_class_of(stats, value, classes)] += pixels
         if classes.kind == "instances":
-            row[1:] += (-look.crowd, look.crowd)
+            row[1:] += (-stats.crowd, stats.crowd)
     return counts
 
 
-def object_areas(look: PairStatistics, classes: Classes) -> np.ndarray:
-    """Pixels of each object of an instance mask, or of a polygon file."""
-    if look.is_drawn:
-        return look.regions[:, 1]
+def measure_object_areas(stats: PairStatistics, classes: Classes) -> np.ndarray:
+    """Returns the number of pixels of each object in an instance mask or a polygon file."""
+    if stats.is_drawn:
+        return stats.regions[:, 1]
     none = (0, classes.ignore)
-    return np.array([n for value, n in look.values.items() if value not in none], np.int64)
+    return np.array([n for value, n in stats.values.items() if value not in none], np.int64)
 
 
-def _class_of(look: PairStatistics, value: int | str, classes: Classes) -> int:
-    """Index of the class that a mask's value stands for; -1 for one that is ignored."""
+def _class_of(stats: PairStatistics, value: int | str, classes: Classes) -> int:
+    """Returns the index of the class of a mask value; -1 for an ignored value."""
     background = classes.background or 0
-    if look.is_drawn and classes.kind == "instances":
+    if stats.is_drawn and classes.kind == "instances":
         return int(value not in (0, BACKGROUND))
     if isinstance(value, str):
         return classes.indices_of_labels().get(value, -1)
-    if look.is_drawn:
+    if stats.is_drawn:
         return background
-    shown = as_colour(look, value) if classes.kind == "colours" else value
+    shown = value_to_colour(stats, value) if classes.kind == "colours" else value
     if shown == classes.ignore:
         return -1
     if classes.kind == "instances":

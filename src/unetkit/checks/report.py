@@ -1,4 +1,7 @@
-"""`check`: a data set as figures, findings and contact sheets, for people and for programs."""
+"""`check`: a data set's statistics and issues as plain values, and contact sheets of its pairs.
+
+What is decided and which issues there are is left to `examine`; printing to the command line.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +15,7 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._version import __version__
 from unetkit.checks.examine import DatasetReport, examine
-from unetkit.checks.mask_issues import class_counts, object_areas
+from unetkit.checks.mask_issues import count_class_pixels, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Pair, Sources, find_dataset
 from unetkit.data.reading import read_objects, read_pair
@@ -21,9 +24,9 @@ from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.visualization.figures import Sample, draw_samples
 
 PER_SHEET = 24  # pairs on a contact sheet
-SHEETS = 3  # of pairs taken evenly from all
-ISSUE_SHEETS = 2  # of pairs that findings are about
-PER_ISSUE = 12  # of these a finding
+SHEETS = 3  # contact sheets of pairs taken evenly from all
+ISSUE_SHEETS = 2  # contact sheets of pairs with issues
+PER_ISSUE = 12  # pairs per issue on these sheets
 PERCENTILES = (5, 50, 95)
 
 
@@ -37,44 +40,49 @@ def check(
     write_split: str | Path | None = None,
     display: Display | None = None,
 ) -> dict[str, Any]:
-    """Looks at a data set before training.
+    """Checks a data set before training.
 
     Args:
-        data: Folder or table of pairs.
-        sources: Which files are images and which masks, where names leave it open.
-        rule: How pairs are split.
-        classes: What masks mean, of what is decided: arguments of `Classes`.
-        pictures: Folder for contact sheets with masks laid over, new or empty.
-        write_split: File for the split.
-        display: Shows progress.
+        data: Folder with images and masks, or table of pairs.
+        sources: Which files are images and which are masks, where their names do not tell.
+        rule: How to split the pairs into training, validation and test.
+        classes: Known arguments of `Classes`; the others are inferred from the masks.
+        pictures: New or empty folder for contact sheets of images with masks drawn over them.
+        write_split: New file to which the split is written.
+        display: Display for progress.
 
     Returns:
-        What the data set holds, and `issues`: each with a level ("error" spoils training,
-        "warning" may, "note" is good to know), a code, a text, what to do, and names.
+        Statistics of the data set, and its issues under "findings": each with a level ("error" if
+        it prevents training, "warning" if it may harm it, "note" otherwise), a code, a text, a
+        remedy, and names of pairs or files.
 
     Raises:
-        DataNotFoundError, DataError: There are no pairs, or it is not clear which.
-        OutputExistsError: `pictures` has something in it, or `write_split` exists.
+        DataNotFoundError: `data` does not exist.
+        DataError: There are no pairs, or images and masks cannot be paired without a doubt.
+        ConfigError: `classes` or `rule` is invalid.
+        OutputExistsError: `pictures` is not empty, or `write_split` exists.
     """
     display = display or Display()
     sources, rule = sources or Sources(), rule or SplitRule()
     for path in (pictures, write_split):
         _require_free(path)
     dataset = find_dataset(data, sources)
-    found = examine(dataset, sources, rule, classes or {}, display)
-    report = {"unetkit": __version__, "data": str(data)} | summarise(found)
+    report = examine(dataset, sources, rule, classes or {}, display)
+    result = {"unetkit": __version__, "data": str(data)} | summarise_dataset(report)
     if pictures is not None:
-        report["pictures"] = [str(path) for path in _draw_sheets(found, Path(pictures), display)]
+        result["pictures"] = [str(path) for path in _draw_sheets(report, Path(pictures), display)]
     if write_split is not None:
-        report["write_split"] = _write_split(found, Path(write_split), display)
-    return report
+        result["write_split"] = _write_split(report, Path(write_split), display)
+    return result
 
 
-def _write_split(found: DatasetReport, path: Path, display: Display) -> str | None:
-    if found.split is None:
-        display.say(f"no {path}: the pairs cannot be split before what was found is mended")
+def _write_split(report: DatasetReport, path: Path, display: Display) -> str | None:
+    if report.split is None:
+        display.say(
+            f"{path} is not written: the pairs cannot be split until the errors are corrected"
+        )
         return None
-    text = split_to_json(found.split, found.dataset, found.digests(), found.left_out())
+    text = split_to_json(report.split, report.dataset, report.digests(), report.left_out())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, text)
     return str(path)
@@ -88,50 +96,52 @@ def _require_free(path: str | Path | None) -> None:
         return
     if path.exists():
         raise OutputExistsError(
-            f"{path} exists already; accepted is a new name, or for pictures an empty folder; "
-            "name another"
+            f"{path} exists already; accepted is a new name, or an empty folder for pictures; use "
+            "another name"
         )
 
 
-def summarise(found: DatasetReport) -> dict[str, Any]:
-    """What a data set holds, as plain values."""
-    good, dataset = found.good, found.dataset
+def summarise_dataset(report: DatasetReport) -> dict[str, Any]:
+    """Returns statistics and issues of a data set as plain values."""
+    good, dataset = report.good, report.dataset
     return {
         "pairs": len(dataset.pairs),
         "usable": len(good),
         "masks": dataset.masks,
-        "images": _about_images(good, found),
-        "kind": found.classes.kind if found.classes else None,
-        "classes": _about_classes(good, found),
-        "objects": _about_objects(good, found),
-        "split": {part: len(pairs) for part, pairs in found.split.splits.items()}
-        if found.split
+        "images": _describe_images(good, report),
+        "kind": report.classes.kind if report.classes else None,
+        "classes": _describe_classes(good, report),
+        "objects": _describe_objects(good, report),
+        "split": {name: len(pairs) for name, pairs in report.split.splits.items()}
+        if report.split
         else None,
-        "findings": [asdict(issue) for issue in found.issues],
+        "findings": [asdict(issue) for issue in report.issues],
     }
 
 
-def _about_images(good: Sequence[PairStatistics], found: DatasetReport) -> dict[str, Any]:
-    sizes = Counter(look.size for look in good)
+def _describe_images(good: Sequence[PairStatistics], report: DatasetReport) -> dict[str, Any]:
+    sizes = Counter(stats.size for stats in good)
     by_area = sorted(sizes, key=lambda size: size[0] * size[1])
     return {
         "sizes": [{"size": list(size), "images": n} for size, n in sizes.most_common(10)],
         "num_sizes": len(sizes),
         "smallest": list(by_area[0]) if by_area else None,
         "largest": list(by_area[-1]) if by_area else None,
-        "channels": dict(sorted(Counter(look.channels for look in good).items())),
-        "dtypes": dict(sorted(Counter(look.dtype for look in good).items())),
-        "formats": dict(sorted(Counter(look.format for look in good).items())),
-        "rotated": sum(look.orientation != 1 for look in good),
-        "levels": found.format.describe() if found.format else None,
+        "channels": dict(sorted(Counter(stats.channels for stats in good).items())),
+        "dtypes": dict(sorted(Counter(stats.dtype for stats in good).items())),
+        "formats": dict(sorted(Counter(stats.format for stats in good).items())),
+        "rotated": sum(stats.orientation != 1 for stats in good),
+        "levels": report.format.describe() if report.format else None,
     }
 
 
-def _about_classes(good: Sequence[PairStatistics], found: DatasetReport) -> list[dict[str, Any]]:
-    classes = found.classes
+def _describe_classes(
+    good: Sequence[PairStatistics], report: DatasetReport
+) -> list[dict[str, Any]]:
+    classes = report.classes
     if classes is None or not good:
         return []
-    counts = class_counts(good, classes)
+    counts = count_class_pixels(good, classes)
     total = max(1, int(counts.sum()))
     rows = [
         {
@@ -155,85 +165,94 @@ def _about_classes(good: Sequence[PairStatistics], found: DatasetReport) -> list
     return rows
 
 
-def class_fractions(found: DatasetReport) -> dict[str, dict[str, Any]]:
-    """Number of images and share of each class's pixels, by part of the split.
+def class_fractions(report: DatasetReport) -> dict[str, dict[str, Any]]:
+    """Computes the number of images and the fractions of the classes' pixels in each split.
+
+    Args:
+        report: Report of the data set; without classes or split, there are no fractions.
 
     Returns:
-        By part "images" and "classes", shares of the pixels that count by name; of a part without
-        pixels no shares.
+        For each split, "images" and "classes": the fraction of all pixels that are not ignored, by
+        the name of the class; empty for a split without pixels.
     """
-    split, classes = found.split, found.classes
+    split, classes = report.split, report.classes
     if split is None or classes is None:
         return {}
-    looks = {look.pair.name: look for look in found.good}
-    shares = {}
-    for part, pairs in split.splits.items():
-        members = [looks[pair.name] for pair in pairs if pair.name in looks]
-        counts = class_counts(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
+    by_name = {stats.pair.name: stats for stats in report.good}
+    fractions = {}
+    for split_name, pairs in split.splits.items():
+        members = [by_name[pair.name] for pair in pairs if pair.name in by_name]
+        counts = (
+            count_class_pixels(members, classes).sum(0)[:-1] if members else np.zeros(len(classes))
+        )
         total = int(counts.sum())
         named = zip(classes.names, counts.tolist(), strict=True)
-        shares[part] = {
+        fractions[split_name] = {
             "images": len(pairs),
             "classes": {name: count / total for name, count in named} if total else {},
         }
-    return shares
+    return fractions
 
 
-def _about_objects(good: Sequence[PairStatistics], found: DatasetReport) -> list[dict[str, Any]]:
-    """Number and areas of objects: of instances, or of connected regions of a class."""
-    classes = found.classes
+def _describe_objects(
+    good: Sequence[PairStatistics], report: DatasetReport
+) -> list[dict[str, Any]]:
+    """Returns number and areas of objects, or of the connected regions of each class."""
+    classes = report.classes
     if classes is None or not good:
         return []
-    if classes.kind == "instances" or any(look.is_drawn for look in good):
-        return [_sizes("objects", [object_areas(look, classes) for look in good])]
+    if classes.kind == "instances" or any(stats.is_drawn for stats in good):
+        return [_sizes("objects", [measure_object_areas(stats, classes) for stats in good])]
     if classes.kind == "colours" or classes.threshold is not None:
         return []
     return [
-        _sizes(f"regions of {name}", [_areas_of(look, value) for look in good])
+        _sizes(f"regions of {name}", [_areas_of(stats, value) for stats in good])
         for index, (name, value) in enumerate(zip(classes.names, classes.values, strict=True))
         if index not in (classes.background, classes.border)
     ]
 
 
-def _areas_of(look: PairStatistics, value: int) -> np.ndarray:
-    return look.regions[look.regions[:, 0] == value, 1]
+def _areas_of(stats: PairStatistics, value: int) -> np.ndarray:
+    return stats.regions[stats.regions[:, 0] == value, 1]
 
 
 def _sizes(what: str, areas: Sequence[np.ndarray]) -> dict[str, Any]:
-    every = np.concatenate(areas) if areas else np.zeros(0)
-    numbers = [len(one) for one in areas]
-    low, middle, high = np.percentile(every, PERCENTILES) if len(every) else (0.0, 0.0, 0.0)
+    all_areas = np.concatenate(areas) if areas else np.zeros(0)
+    numbers = [len(areas_of_image) for areas_of_image in areas]
+    percentiles = np.percentile(all_areas, PERCENTILES) if len(all_areas) else np.zeros(3)
     return {
         "what": what,
-        "count": len(every),
+        "count": len(all_areas),
         "per_image": [min(numbers), float(np.median(numbers)), max(numbers)],
-        "area": [float(low), float(middle), float(high)],
+        "area": percentiles.tolist(),
     }
 
 
-def _draw_sheets(found: DatasetReport, folder: Path, display: Display) -> list[Path]:
-    """Contact sheets of pairs taken evenly from all, and of those that findings are about."""
-    if found.classes is None or found.format is None:
-        display.say("no contact sheets: what masks or images mean is not certain yet")
+def _draw_sheets(report: DatasetReport, folder: Path, display: Display) -> list[Path]:
+    """Draws contact sheets of pairs taken evenly from all, and of pairs with issues."""
+    if report.classes is None or report.format is None:
+        display.say(
+            "contact sheets are not drawn: the classes or the pixel format are not known yet"
+        )
         return []
-    pairs = [look.pair for look in found.good]
-    places = np.linspace(0, len(pairs) - 1, min(len(pairs), SHEETS * PER_SHEET)).round()
-    sample = [(pairs[i], pairs[i].name) for i in sorted({int(place) for place in places})]
+    pairs = [stats.pair for stats in report.good]
+    indices = np.linspace(0, len(pairs) - 1, min(len(pairs), SHEETS * PER_SHEET)).round()
+    sample = [(pairs[i], pairs[i].name) for i in sorted({int(index) for index in indices})]
     by_name = {pair.name: pair for pair in pairs}
-    codes: dict[str, list[str]] = {}  # in the order of findings, where duplicates are side by side
-    for issue in found.issues:
+    codes: dict[str, list[str]] = {}  # in the order of issues: duplicates side by side
+    for issue in report.issues:
         for name in [name for name in issue.names if name in by_name][:PER_ISSUE]:
             codes.setdefault(name, []).append(issue.code)
-    odd = [(by_name[name], f"{name}\n{', '.join(some)}") for name, some in codes.items()]
+    flagged = [(by_name[n], f"{n}\n{', '.join(of_pair)}") for n, of_pair in codes.items()]
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (folder / f"{name}_{number + 1}.png", chosen[start : start + PER_SHEET])
-        for name, chosen, most in (("pairs", sample, SHEETS), ("findings", odd, ISSUE_SHEETS))
+        for name, chosen, most in (("pairs", sample, SHEETS), ("findings", flagged, ISSUE_SHEETS))
         for number, start in enumerate(range(0, min(len(chosen), most * PER_SHEET), PER_SHEET))
     ]
     on_done = display.task("drawing contact sheets", len(jobs))
     for path, chosen in jobs:
-        _draw_sheet(path, chosen, found, on_done)
+        _draw_sheet(path, chosen, report, on_done)
     display.finish()
     return [path for path, _ in jobs]
 
@@ -241,10 +260,10 @@ def _draw_sheets(found: DatasetReport, folder: Path, display: Display) -> list[P
 def _draw_sheet(
     path: Path,
     chosen: Sequence[tuple[Pair, str]],
-    found: DatasetReport,
+    report: DatasetReport,
     on_done: Callable[[], object],
 ) -> None:
-    classes, format = found.classes, found.format
+    classes, format = report.classes, report.format
     samples = []
     for pair, caption in chosen:
         if classes is None or format is None:
@@ -253,7 +272,7 @@ def _draw_sheet(
             image, mask = read_pair(pair, classes, format)
             objects = read_objects(pair, mask.shape) if classes.kind == "instances" else None
         except (DataError, DataNotFoundError):
-            continue  # it has changed since it was looked at
+            continue  # the file has changed since it was read
         samples.append(Sample(format.photo(image), mask, caption, objects))
     if samples and classes is not None:
         draw_samples(path, samples, classes)

@@ -1,7 +1,9 @@
-"""Look at every pair once: what its files hold, before it is decided what that means.
+"""Statistics of each pair of image and mask: sizes, types, mask values, regions, a thumbnail.
 
-A look never fails: what is wrong with a pair is part of it. Nothing of a picture's pixels is kept
-but a thumbnail and a sample, so that thousands of looks stay small.
+Every pair is read once, in parallel, before it is decided what its values mean. Reading a pair
+never raises: what is wrong with it is stored in `PairStatistics.problem`. Of the pixels only a
+thumbnail and a sample are kept, so that the statistics of thousands of pairs fit into memory. What
+mask values mean is left to `class_inference`, and what is wrong with the data set to `issues`.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,47 +22,48 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import SUFFIXES_OF, ImageFile, pixels_of
 from unetkit.io.pixel_format import luma
 
-THUMBNAIL = 32  # pixels a side
-MIDDLE = 1024  # pixels a side, on the way to a thumbnail
-SAMPLE = 512  # pixels of a picture that levels are found from
-MOST_VALUES = 4096  # different values of a mask that are counted apart
-MOST_COLOURS = 300  # the same of colours; more than classes can be
-LARGEST_LABELLED = 1 << 26  # pixels of a mask whose regions are found; it takes 20 bytes each
-MOST_REGIONS = 20_000  # of a mask whose sizes are kept
+THUMBNAIL = 32  # pixels per side
+INTERMEDIATE = 1024  # pixels per side of the first of two reductions to a thumbnail
+SAMPLE_PIXELS = 512  # pixels of an image from which black and white levels are estimated
+MAX_VALUES = 4096  # different values of a mask that are counted separately
+MAX_COLOURS = 300  # the same for colours; more than there can be classes
+MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found; 20 bytes each
+MAX_REGIONS = 20_000  # regions of a mask whose areas are kept, the largest first
 NO_PIXELS = np.zeros((0, 1), np.uint16)
 NO_REGIONS = np.zeros((0, 2), np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class PairStatistics:
-    """What a pair's files hold.
+    """Statistics of one pair of image and mask.
 
     Args:
-        pair: The pair.
-        problem: Why it cannot be used, or "".
-        is_mismatched: Whether that is because image and mask differ in size.
-        image_sha256: Of the image's file, in hexadecimal; "" if it cannot be read.
-        mask_sha256: Of the mask's file.
-        size: (height, width) as displayed.
-        channels: Of the image, without opacity.
-        dtype: Of the image: "uint8", "uint16" or "float32".
-        format: Of the image's file, as its first bytes say.
-        has_odd_suffix: Whether the file's name ends with another format's ending.
-        orientation: EXIF orientation, 1 to 8.
-        has_alpha: Whether the image has opacity, which is left out.
-        largest: Largest number in the image.
-        sample: (n, C) some of the image's pixels, for the levels of a set.
-        thumbnail: (32, 32) uint8, grey, contrast stretched.
+        pair: Image and mask that were read.
+        problem: Reason why the pair cannot be used; "" if it can.
+        is_mismatched: Whether the pair cannot be used because image and mask differ in size.
+        image_sha256: SHA-256 of the image file, in hexadecimal; "" if it cannot be read.
+        mask_sha256: SHA-256 of the mask file, in hexadecimal; "" if it cannot be read.
+        size: (height, width) of the image as displayed.
+        channels: Number of channels of the image, without alpha.
+        dtype: Data type of the image: "uint8", "uint16" or "float32".
+        format: Format of the image file, detected from its content.
+        has_odd_suffix: Whether the image file has the suffix of another format.
+        orientation: EXIF orientation of the image, 1 to 8.
+        has_alpha: Whether the image has an alpha channel, which is left out.
+        largest: Largest pixel value of the image.
+        sample: Sample of the image's pixels, (n, C); used for black and white levels.
+        thumbnail: Grey thumbnail with stretched contrast, (32, 32) uint8.
         is_flat: Whether all pixels of the image are equal.
-        values: Pixels of each value in the mask, 0xRRGGBB for colours, labels for polygons.
-        num_values: Number of different values, also where not all are counted apart.
-        is_colour: Whether the mask has colours.
-        palette: (n, 3) uint8 of a palette mask, or None.
+        values: Number of pixels of each mask value: an integer, 0xRRGGBB for a colour mask, a label
+            for polygons.
+        num_values: Number of different mask values, including those that are not in `values`.
+        is_colour: Whether the mask is a colour image.
+        palette: Palette of a palette mask, (n, 3) uint8; None for other masks.
         is_lossy: Whether the mask is a JPEG.
-        regions: (n, 2) int64: value and area in pixels of connected regions of one value other than
-            0; for polygons of objects.
-        num_regions: Their number, also where not all are kept.
-        crowd: Pixels of polygons that stand for several objects at once; no single object's.
+        regions: Value and area in pixels of each connected region of one value other than 0,
+            (n, 2) int64; for polygons of each object.
+        num_regions: Number of regions, including those that are not in `regions`.
+        crowd: Number of pixels of polygons that outline several objects together.
     """
 
     pair: Pair
@@ -94,89 +97,94 @@ class PairStatistics:
         return self.pair.source.is_polygon_file
 
 
-def look_at(
+def collect_statistics(
     pairs: Sequence[Pair],
     channel_axis: str = "auto",
     on_done: Callable[[], object] = lambda: None,
 ) -> list[PairStatistics]:
-    """Looks at pairs, in parallel.
+    """Computes the statistics of pairs, in parallel.
 
     Args:
-        on_done: Called after each pair, to show progress.
+        pairs: Pairs to read.
+        channel_axis: Position of the channels in image files: "auto", "first" or "last".
+        on_done: Function that is called after each pair, to show progress.
+
+    Returns:
+        Statistics of each pair, in the order of `pairs`.
     """
-    # One array for all: thousands of small ones, each allocated between the large ones of pictures,
-    # keep the memory of these from being used again (70 kB a pair).
+    # One array for all: thousands of small arrays, each allocated between the large ones of images,
+    # keep the memory of the large ones from being reused (70 kB per pair).
     thumbnails = np.zeros((len(pairs), THUMBNAIL, THUMBNAIL), np.uint8)
-    samples = np.zeros((len(pairs), 2 * SAMPLE, 3), np.uint8)  # of the usual pictures
-    looks: list[PairStatistics] = []
-    read = partial(look_at_pair, channel_axis=channel_axis)
+    samples = np.zeros((len(pairs), 2 * SAMPLE_PIXELS, 3), np.uint8)  # images of up to 3 channels
+    statistics: list[PairStatistics] = []
+    read = partial(compute_pair_statistics, channel_axis=channel_axis)
     found = in_parallel(read, pairs, on_done)
-    for thumbnail, room, look in zip(thumbnails, samples, found, strict=True):
-        if look.thumbnail.size:
-            thumbnail[:] = look.thumbnail
-        sample = look.sample
-        if sample.dtype == np.uint8 and sample.shape[1] <= room.shape[1]:
-            sample = room[: sample.shape[0], : sample.shape[1]]
-            sample[:] = look.sample
-        looks.append(replace(look, thumbnail=thumbnail, sample=sample))
-    return looks
+    for thumbnail, buffer, stats in zip(thumbnails, samples, found, strict=True):
+        if stats.thumbnail.size:
+            thumbnail[:] = stats.thumbnail
+        sample = stats.sample
+        if sample.dtype == np.uint8 and sample.shape[1] <= buffer.shape[1]:
+            sample = buffer[: sample.shape[0], : sample.shape[1]]
+            sample[:] = stats.sample
+        statistics.append(replace(stats, thumbnail=thumbnail, sample=sample))
+    return statistics
 
 
-def look_at_pair(pair: Pair, channel_axis: str = "auto") -> PairStatistics:
-    """Reads one pair whole."""
-    look = PairStatistics(pair)
+def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStatistics:
+    """Reads one pair completely and computes its statistics."""
+    stats = PairStatistics(pair)
     try:
         with ExitStack() as opened:
             image = opened.enter_context(ImageFile(pair.image, channel_axis))
-            look = replace(look, image_sha256=file_sha256(image))
+            stats = replace(stats, image_sha256=file_sha256(image))
             mask: ImageFile | None = None
-            if not look.is_drawn:
+            if not stats.is_drawn:
                 mask = opened.enter_context(ImageFile(pair.mask))
-            look = replace(look, mask_sha256=file_sha256(mask or pair.mask))
-            look = _look_at_image(look, image)
-            return _look_at_mask(look, mask)
+            stats = replace(stats, mask_sha256=file_sha256(mask or pair.mask))
+            stats = _with_image_statistics(stats, image)
+            return _with_mask_statistics(stats, mask)
     except (DataError, DataNotFoundError) as error:
-        return replace(_with_hashes(look), problem=str(error))
+        return replace(_with_hashes(stats), problem=str(error))
     except OSError as error:  # a file that vanished, or may not be read
         return replace(
-            look,
+            stats,
             problem=f"{error.filename or pair.image} cannot be read ({error.strerror}); accepted "
-            "are files that may be read; restore it, or remove the pair",
+            "are readable files; restore it, or remove the pair",
         )
     except MemoryError:
         return replace(
-            look,
+            stats,
             problem=f"{pair.image} with {pair.mask} does not fit into memory; accepted are smaller "
-            "pictures; cut them into parts",
+            "images; cut both into tiles",
         )
 
 
-def _with_hashes(look: PairStatistics) -> PairStatistics:
+def _with_hashes(stats: PairStatistics) -> PairStatistics:
     """Adds the hashes of files that are not images; those of files that cannot be read stay ""."""
     with suppress(DataError, DataNotFoundError, OSError):
-        look = replace(look, image_sha256=look.image_sha256 or file_sha256(look.pair.image))
-        look = replace(look, mask_sha256=look.mask_sha256 or file_sha256(look.pair.mask))
-    return look
+        stats = replace(stats, image_sha256=stats.image_sha256 or file_sha256(stats.pair.image))
+        stats = replace(stats, mask_sha256=stats.mask_sha256 or file_sha256(stats.pair.mask))
+    return stats
 
 
-def _look_at_image(look: PairStatistics, file: ImageFile) -> PairStatistics:
-    pair = look.pair
-    picture = file.read(pair.page)
-    pixels = pixels_of(picture, str(pair.image))
+def _with_image_statistics(stats: PairStatistics, file: ImageFile) -> PairStatistics:
+    pair = stats.pair
+    image = file.read(pair.page)
+    pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
-    step = max(1, len(flat) // SAMPLE)
+    step = max(1, len(flat) // SAMPLE_PIXELS)
     return replace(
-        look,
-        size=picture.size,
+        stats,
+        size=image.size,
         channels=pixels.shape[2],
         dtype=str(pixels.dtype),
-        format=picture.format,
-        has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[picture.format],
-        orientation=picture.orientation,
-        has_alpha=picture.alpha is not None,
+        format=image.format,
+        has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[image.format],
+        orientation=image.orientation,
+        has_alpha=image.alpha is not None,
         largest=float(pixels.max()),
-        # An odd step, so that a picture's rows are not met at the same columns. A copy: a view
-        # would keep the whole picture.
+        # An odd step, so that the samples of successive rows are in different columns. A copy: a
+        # view would keep the whole image in memory.
         sample=flat[:: step | 1].copy(),
         thumbnail=_thumbnail(pixels),
         is_flat=bool((pixels == pixels[:1, :1]).all()),
@@ -184,11 +192,11 @@ def _look_at_image(look: PairStatistics, file: ImageFile) -> PairStatistics:
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
-    # By way of a size in between: a large picture in fractions would take four times its room.
-    middle = min(pixels.shape[1], MIDDLE), min(pixels.shape[0], MIDDLE)
-    shown = pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
-    shown = cv2.resize(shown, middle, interpolation=cv2.INTER_AREA)
-    grey = luma(shown) if shown.ndim == 3 else shown
+    # In two steps: converting the whole of a large image to float would take four times its memory.
+    middle = min(pixels.shape[1], INTERMEDIATE), min(pixels.shape[0], INTERMEDIATE)
+    reduced = pixels if pixels.shape[2] == 3 else np.ascontiguousarray(pixels[..., 0])
+    reduced = cv2.resize(reduced, middle, interpolation=cv2.INTER_AREA)
+    grey = luma(reduced) if reduced.ndim == 3 else reduced
     small = cv2.resize(
         grey.astype(np.float32), (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA
     )
@@ -196,39 +204,39 @@ def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.rint((small - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-def _look_at_mask(look: PairStatistics, file: ImageFile | None) -> PairStatistics:
-    pair = look.pair
+def _with_mask_statistics(stats: PairStatistics, file: ImageFile | None) -> PairStatistics:
+    pair = stats.pair
     if file is None:
         annotation = find_annotation(pair.source)
         try:
-            return _look_at_annotation(look, annotation)
+            return _with_annotation_statistics(stats, annotation)
         except DataError as error:
-            other_size = annotation.size not in (None, look.size)
-            return replace(look, problem=str(error), is_mismatched=other_size)
+            other_size = annotation.size not in (None, stats.size)
+            return replace(stats, problem=str(error), is_mismatched=other_size)
     raw = read_raw_mask(file, pair.page)
     try:
-        require_same_size(pair, look.size, raw.values.shape)
+        require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:
-        return replace(look, problem=str(error), is_mismatched=True)
+        return replace(stats, problem=str(error), is_mismatched=True)
     values, counts = _count_values(raw.values)
-    most = MOST_COLOURS if raw.is_colour else MOST_VALUES
+    most = MAX_COLOURS if raw.is_colour else MAX_VALUES
     order = np.argsort(-counts, kind="stable")[:most]
-    look = replace(
-        look,
+    stats = replace(
+        stats,
         values={int(values[i]): int(counts[i]) for i in sorted(order)},
         num_values=len(values),
         is_colour=raw.is_colour,
         palette=raw.palette,
         is_lossy=raw.is_lossy,
     )
-    is_photo = raw.is_lossy or (raw.is_colour and len(values) > MOST_COLOURS)
-    if is_photo or raw.values.size > LARGEST_LABELLED:
-        return look  # its regions would say nothing, or take too much room
-    return _with_regions(look, raw)
+    is_photo = raw.is_lossy or (raw.is_colour and len(values) > MAX_COLOURS)
+    if is_photo or raw.values.size > MAX_LABELLED_PIXELS:
+        return stats  # its regions would be meaningless, or take too much memory
+    return _with_regions(stats, raw)
 
 
 def _count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Values that occur, ascending, and the pixels of each."""
+    """Returns the values that occur, in ascending order, and the number of pixels of each."""
     if values.dtype in (np.uint8, np.uint16):
         counts = np.bincount(values.ravel())
         present = np.flatnonzero(counts)
@@ -236,32 +244,34 @@ def _count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(values, return_counts=True)
 
 
-def _with_regions(look: PairStatistics, raw: RawMask) -> PairStatistics:
-    # scikit-image belongs to the `train` extra; what only predicts does without.
+def _with_regions(stats: PairStatistics, raw: RawMask) -> PairStatistics:
+    # Imported here: scikit-image belongs to the `train` extra, prediction runs without it.
     from skimage.measure import label
 
     regions = label(raw.values, background=0, connectivity=2)
     areas = np.bincount(regions.ravel())[1:]
     values = np.zeros(len(areas) + 1, np.int64)
-    values[regions] = raw.values  # one value, however often it is written
-    return _keep_regions(look, values[1:], areas)
+    values[regions] = raw.values  # all pixels of a region have the same value
+    return _keep_regions(stats, values[1:], areas)
 
 
-def _keep_regions(look: PairStatistics, values: np.ndarray, areas: np.ndarray) -> PairStatistics:
-    kept = np.sort(np.argsort(-areas, kind="stable")[:MOST_REGIONS])
+def _keep_regions(stats: PairStatistics, values: np.ndarray, areas: np.ndarray) -> PairStatistics:
+    kept = np.sort(np.argsort(-areas, kind="stable")[:MAX_REGIONS])
     regions = np.stack([values[kept], areas[kept].astype(np.int64)], axis=1)
-    return replace(look, regions=regions, num_regions=len(areas))
+    return replace(stats, regions=regions, num_regions=len(areas))
 
 
-def _look_at_annotation(look: PairStatistics, annotation: ImageAnnotation) -> PairStatistics:
+def _with_annotation_statistics(
+    stats: PairStatistics, annotation: ImageAnnotation
+) -> PairStatistics:
     labels = sorted({shape.label for shape in annotation.shapes})
-    drawn = rasterise(annotation, look.size, {name: i + 1 for i, name in enumerate(labels)})
+    drawn = rasterise(annotation, stats.size, {name: i + 1 for i, name in enumerate(labels)})
     counts = np.bincount(drawn.ravel(), minlength=len(labels) + 1)
     values: dict[int | str, int] = {0: int(counts[0])}
     values |= {name: int(counts[i + 1]) for i, name in enumerate(labels)}
-    objects = fill_objects(annotation, look.size)
+    objects = fill_objects(annotation, stats.size)
     areas = np.bincount(objects[objects > 0])[1:]
     areas = areas[areas > 0]
     crowd = int((objects < 0).sum())
-    look = replace(look, values=values, num_values=len(values), crowd=crowd)
-    return _keep_regions(look, np.ones(len(areas), np.int64), areas)
+    stats = replace(stats, values=values, num_values=len(values), crowd=crowd)
+    return _keep_regions(stats, np.ones(len(areas), np.int64), areas)

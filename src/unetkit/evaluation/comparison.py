@@ -1,8 +1,9 @@
-"""`compare`: are two runs different, or were these images kind to one of them?
+"""`compare`: whether the difference of two runs is larger than chance.
 
-Both are taken on the same images, drawn anew with replacement, the same draw for both (a paired
-bootstrap): what images do to both alike, an easy or a hard set, cancels in the difference. So
-differences show that are far smaller than either run's own interval.
+Images are resampled with replacement, the same resample for both runs (a paired bootstrap).
+Variation between images that affects both runs alike cancels in the difference, so differences much
+smaller than the interval of either run can be detected. The counts of each image come from
+`results`; nothing is predicted again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,36 +15,37 @@ import numpy as np
 
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
+from unetkit.evaluation.cautions import FEW_GROUPS, FEW_IMAGES
 from unetkit.evaluation.results import find_evaluations, read_evaluation
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES, draws_of_metrics, flatten, interval
 from unetkit.metrics.confusion import compute_metrics
 from unetkit.metrics.summary import Record, boundary_metrics, stacked
 
-FEWEST = 2  # images; of one nothing can be drawn
-FEW_IMAGES, FEW_GROUPS = 30, 5  # below, intervals are too narrow to conclude from: see docs/log.md
-DECIDES = "mean_iou"  # the figure that conclusions speak of
+MIN_IMAGES = 2  # one image cannot be resampled
+DECIDING_METRIC = "mean_iou"  # the metric of the conclusions
 
 
 def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
-    """Compares runs on the images that all of them were scored on, each with the first.
+    """Compares runs with the first one, on the images that all of them were evaluated on.
 
     Args:
-        runs: Two or more run folders that were evaluated, or folders of evaluations.
+        runs: Two or more run folders with evaluations, or folders of evaluations.
 
     Returns:
-        `images`, their number; `left_out`, how many were not scored by all; `runs`, each with
-        `figures`: value and 95 % interval by name; `differences`, likewise, of each later run from
-        the first; `conclusions`, a sentence for each difference.
+        A dictionary with the keys `images`, the number of common images; `left_out`, the number of
+        other images; `runs`, each with `figures`, the value and 95 % interval of each metric;
+        `differences`, the same for the difference of each later run from the first; and
+        `conclusions`, a sentence for each difference.
 
     Raises:
-        ConfigError: Fewer than two runs.
-        DataNotFoundError: A run was not evaluated.
-        DataError: The runs have no evaluation in common, fewer than two images, or other classes
-            or masks.
+        ConfigError: There are fewer than two runs.
+        DataNotFoundError: A run does not exist or has no evaluation.
+        DataError: The runs have no evaluation in common, fewer than two common images, or
+            different classes, masks or splits.
     """
     if len(runs) < 2:
         raise ConfigError(
-            f"{len(runs)} run is named; accepted are two or more; name another run to compare with"
+            f"number of runs is {len(runs)}; accepted are two or more; add a run to compare with"
         )
     paths = [Path(run) for run in runs]
     folders = _same_evaluation(paths)
@@ -53,18 +55,18 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     for name, (_, other) in zip(names, results, strict=True):
         if other.names != classes.names:
             raise DataError(
-                f"{names[0]} has the classes {list(classes.names)} and {name} "
-                f"{list(other.names)}; accepted are runs with the same classes; compare others"
+                f"{names[0]} has the classes {list(classes.names)} and {name} {list(other.names)}; "
+                "accepted are runs with the same classes; compare runs on the same data"
             )
-    parts = [result["part"] for result, _ in results]
-    if len(set(parts)) > 1:
+    splits = [result["part"] for result, _ in results]
+    if len(set(splits)) > 1:
         raise DataError(
-            f"{', '.join(names)} were scored on different parts ({', '.join(parts)}); accepted is "
-            "the same part of the same data; name the folders of such evaluations"
+            f"{', '.join(names)} were evaluated on different splits ({', '.join(splits)}); "
+            "accepted is the same split of the same data; give the folders of such evaluations"
         )
     images = [result["images"] for result, _ in results]
     common = _common_images(images, names)
-    scored = [_figures_and_draws(records, classes) for records in common]
+    scored = [_metrics_and_draws(records, classes) for records in common]
     first, *others = scored
     differences = [
         {"run": name, "against": names[0], "figures": _differences(one, first)}
@@ -73,7 +75,7 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
     return {
         "images": len(common[0]),
         "left_out": len({image["name"] for some in images for image in some}) - len(common[0]),
-        "part": parts[0],
+        "part": splits[0],
         "coverage": COVERAGE,
         "resamples": RESAMPLES,
         "runs": [
@@ -88,12 +90,12 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
             for name, folder, one in zip(names, folders, scored, strict=True)
         ],
         "differences": differences,
-        "conclusions": [_conclude(row, common[0], parts[0]) for row in differences],
+        "conclusions": [_conclude(row, common[0], splits[0]) for row in differences],
     }
 
 
 def _same_evaluation(paths: Sequence[Path]) -> list[Path]:
-    """The evaluation of each run that is called alike in all; of several the one of a test part."""
+    """Returns the evaluation of each run with the same name in all; of several, a test split."""
     found = [
         {str(folder.relative_to(path)): folder for folder in find_evaluations(path)}
         for path in paths
@@ -111,44 +113,44 @@ def _same_evaluation(paths: Sequence[Path]) -> list[Path]:
         )
         raise DataError(
             f"the runs have {len(shared)} evaluations in common ({listing}); accepted is one that "
-            "all have; name the folders of the evaluations"
+            "all have; give the folders of the evaluations instead of the runs"
         )
     return [one[shared[0]] for one in found]
 
 
 def _distinct_names(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """Returns the shortest trailing parts of the paths that are distinct."""
     parts = [path.resolve().parts for path in paths]
     for length in range(1, max(map(len, parts)) + 1):
-        names = ["/".join(some[-length:]) for some in parts]
+        names = ["/".join(of_path[-length:]) for of_path in parts]
         if len(set(names)) == len(names):
             return names
     return [f"{path} ({number})" for number, path in enumerate(paths, start=1)]
 
 
 def _common_images(images: Sequence[Sequence[Record]], names: Sequence[str]) -> list[list[Record]]:
-    """The records of the images that every run was scored on, in one order."""
+    """Returns, for each run, the records of the images of all runs, in the same order."""
     by_name = [{record["name"]: record for record in records} for records in images]
     common = [name for name in by_name[0] if all(name in one for one in by_name)]
-    if len(common) < FEWEST:
+    if len(common) < MIN_IMAGES:
         raise DataError(
-            f"{', '.join(names)} were scored on {len(common)} common images; accepted are at least "
-            f"{FEWEST}; evaluate all of them on the same part of the same data"
+            f"{', '.join(names)} were evaluated on {len(common)} common images; accepted are at "
+            f"least {MIN_IMAGES}; evaluate all of them on the same split of the same data"
         )
     for name in common:
         truths = [np.sum(one[name]["confusion"]["original"], axis=1).tolist() for one in by_name]
         if any(truth != truths[0] for truth in truths):
             raise DataError(
                 f"the mask of {name} is not the same for {', '.join(names)}; accepted are runs "
-                "scored on the same masks; evaluate them on the same data"
+                "evaluated on the same masks; evaluate them again on the same data"
             )
     return [[one[name] for name in common] for one in by_name]
 
 
-def _figures_and_draws(
+def _metrics_and_draws(
     records: Sequence[Record], classes: Classes
 ) -> dict[str, tuple[float, np.ndarray]]:
-    """Each figure over all pixels at the masks' resolution, and what it is in each draw."""
+    """Returns each metric over all pixels at the masks' resolution, and its bootstrap draws."""
     found: dict[str, tuple[float, np.ndarray]] = {}
     for counts, measure in (
         (
@@ -176,34 +178,31 @@ def _differences(
     }
 
 
-def _conclude(row: Mapping[str, Any], records: Sequence[Record], part: str) -> str:
-    """What can be said of a difference, and what not."""
-    found = row["figures"][DECIDES]
-    value, (low, high) = found["value"], found["interval"]
+def _conclude(row: Mapping[str, Any], records: Sequence[Record], split: str) -> str:
+    """Returns a sentence on what can be concluded from a difference."""
+    difference = row["figures"][DECIDING_METRIC]
+    value, (low, high) = difference["value"], difference["interval"]
     run, against, count = row["run"], row["against"], len(records)
     if np.isnan(value) or np.isnan(low):
-        return f"Of {run} and {against} nothing can be said: these images give no mean IoU."
+        return f"{run} and {against} cannot be compared: mean IoU is undefined on these images."
     if value == low == high == 0:
-        return f"On these {count} images {run} and {against} have the very same scores."
+        return f"On these {count} images {run} and {against} have the same mean IoU."
     measured = (
         f"On these {count} images {run} has a mean IoU {abs(value):.4f} "
-        f"{'above' if value >= 0 else 'below'} that of {against} "
-        f"({COVERAGE:.0%} interval of the difference {low:+.4f} to {high:+.4f})"
+        f"{'above' if value >= 0 else 'below'} that of {against} ({COVERAGE:.0%} interval of the "
+        f"difference {low:+.4f} to {high:+.4f})"
     )
     groups = {record["group"] for record in records} - {None}
     if count < FEW_IMAGES or 0 < len(groups) < FEW_GROUPS:
         few = f"{count} images" if count < FEW_IMAGES else f"images of {len(groups)} groups"
-        return f"{measured}: {few} are too few to tell two runs apart, whatever the interval says."
+        return f"{measured}: {few} are too few for a conclusion, whatever the interval."
     if low <= 0 <= high:
-        return (
-            f"{measured}: that may be chance, these images cannot tell the two apart. More images "
-            "might."
-        )
+        return f"{measured}: this may be chance. More images may show which run is better."
     better, worse = (run, against) if value > 0 else (against, run)
     sentence = (
-        f"{measured}: {better} is better than {worse} on images of this kind. Whether its recipe "
-        "is better than the other takes more than one training of each."
+        f"{measured}: {better} is better than {worse} on images of this kind. To compare their "
+        "configurations, train each more than once."
     )
-    if part in ("train", "validation", "all"):
-        sentence += f" This is the {part} part, though, which training has looked at."
+    if split in ("train", "validation", "all"):
+        sentence += f" However, the {split} split has images that were used in training."
     return sentence

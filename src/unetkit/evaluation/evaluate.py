@@ -1,9 +1,10 @@
-"""From a trained model and labelled pictures to figures that can be quoted.
+"""`evaluate`: metrics of a model on images with masks, and their protocol.
 
-The network answers at its own scale; it is scored at the masks' original resolution, where people
-use it, and at the training resolution, as the notebook did. Both stand side by side under their
-names, next to the protocol. The counts of each image are kept, so that intervals, comparisons and
-reports need not predict again.
+The network predicts at its own scale. Metrics are computed at the masks' original resolution, at
+which predictions are used, and at the training resolution, as the original notebook did; both are
+stored under their names, with the protocol. The counts of each image are stored too, so that
+intervals, comparisons and reports need no second prediction. Which pairs are evaluated is left to
+`selection`, the metrics to the room `metrics`, the HTML page to `report`.
 """
 
 import json
@@ -23,11 +24,11 @@ from unetkit.data.reading import read_pair
 from unetkit.data.scale import mask_to_network, scores_from_network
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
-    FOLDER,
-    PICTURE,
+    EXAMPLES_FOLDER,
+    EXAMPLES_IMAGE,
     choose_examples,
-    put_in_place,
-    require_own,
+    replace_examples,
+    require_own_examples,
     write_examples,
 )
 from unetkit.evaluation.report import REPORT_NAME, write_report
@@ -37,7 +38,7 @@ from unetkit.evaluation.selection import (
     count_seen,
     recorded_groups,
     recorded_sources,
-    require_part,
+    require_split_name,
 )
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
@@ -49,14 +50,16 @@ from unetkit.visualization.figures import Example
 
 
 @dataclass(frozen=True)
-class Scored:
-    """What is counted of one picture.
+class ImageCounts:
+    """Counts of one image, from which all metrics are computed.
 
     Args:
-        counts: Confusion matrices, (K, K) int64, by resolution.
-        confidence: As `confidence_counts`; like all below at the mask's resolution.
-        boundary: As `boundary_counts`.
-        distance: As `distance_counts`.
+        pair: Image and mask.
+        size: (height, width) of the mask.
+        counts: Confusion matrices, (K, K) int64, by resolution: "original" and "training".
+        confidence: Counts of `confidence_counts` at the mask's resolution.
+        boundary: Counts of `boundary_counts` at the mask's resolution.
+        distance: Counts of `distance_counts` at the mask's resolution.
     """
 
     pair: Pair
@@ -68,10 +71,11 @@ class Scored:
 
     @property
     def mean_iou(self) -> float:
+        """Mean IoU of the image at the mask's resolution."""
         return mean_score(iou_score(self.counts["original"]))
 
     def record(self, group: str | None) -> dict[str, Any]:
-        """As evaluation.json keeps it."""
+        """Returns the counts as an entry of evaluation.json."""
         return {
             "name": self.pair.name,
             "size": list(self.size),
@@ -94,34 +98,37 @@ def evaluate(
     overwrite: bool = False,
     display: Display | None = None,
 ) -> dict[str, Any]:
-    """Scores a model on one part of a folder or table of pairs.
+    """Evaluates a model on one split of a data set.
 
     Args:
-        model: A run folder or an exported file.
-        data: Folder or table of pairs.
-        part: "test" (of the split file that the run was given; else the official list or folder;
-            else every pair whose picture training did not look at), "all", or, for a run folder,
-            "train" or "validation".
-        sources: Which files are images and which masks; by default as a run folder was trained, on
-            the same data.
+        model: Run folder or model file.
+        data: Folder with images and masks, or table of pairs.
+        part: Split to evaluate. "test" is the test split of the split file that the run used;
+            otherwise the official test list or folder; otherwise all pairs whose image was not
+            used in training. "all" is all pairs; "train" and "validation" need a run folder.
+        sources: Which files are images and which are masks; by default those of the run, if it was
+            trained on the same data.
         out: Folder for evaluation.json, report.html, cases.png and cases/; by default
-            evaluation-DATA within the run folder or beside the model's file, with the part's name
-            unless it is "test".
-        overwrite: Whether earlier results there may be replaced.
-        display: Shows progress.
+            evaluation-DATA in the run folder or beside the model file, followed by the name of the
+            split unless it is "test".
+        overwrite: Whether to replace results of an earlier evaluation in this folder.
+        display: Display for progress.
 
     Returns:
-        What evaluation.json holds: the protocol, figures by resolution ("summed" over the set and
-        "mean_over_images"), boundary IoU, calibration, intervals of all of them, and the counts of
-        each image.
+        Content of evaluation.json: the protocol, metrics by resolution ("summed" over all pixels
+        and "mean_over_images"), boundary IoU, calibration, intervals of all of them, and the
+        counts of each image.
 
     Raises:
-        DataNotFoundError, DataError: The data cannot be used, or a listed test pair was trained on.
+        ConfigError: `part` is not a split.
+        DataNotFoundError: `data` does not exist, or a model file has no "train" or "validation".
+        DataError: The split has no pairs, a pair cannot be read, or a test image was used in
+            training.
         ModelFileError: The model cannot be loaded.
-        OutputExistsError: Results are there already.
+        OutputExistsError: The folder has results, and `overwrite` is false.
     """
     display = display or Display()
-    require_part(part)
+    require_split_name(part)
     predictor = Predictor(model)
     sources = sources or recorded_sources(Path(model), Path(data))
     dataset = find_dataset(data, sources)
@@ -129,8 +136,8 @@ def evaluate(
     pairs, how = choose_pairs(predictor.spec, Path(model), dataset, part)
     if not pairs:
         raise DataError(
-            f"{dataset.source} has no {part} pairs ({how}); accepted is a folder with some; name "
-            "another folder, or another part with --part"
+            f"{dataset.source} has no {part} pairs ({how}); accepted are data with pairs in this "
+            "split; use other data, or another split with --part"
         )
     return score_pairs(
         predictor, dataset, pairs, folder, part=part, how=how, sources=sources, display=display
@@ -148,23 +155,30 @@ def score_pairs(
     sources: Sources,
     display: Display,
 ) -> dict[str, Any]:
-    """Scores a model on these pairs of a data set, and writes the results to a folder.
+    """Evaluates a model on given pairs of a data set, and writes the results to a folder.
 
     Args:
-        how: How the pairs were chosen.
+        predictor: Predictor of the model.
+        dataset: Data set of the pairs.
+        pairs: Pairs to evaluate.
+        folder: Folder for the results; those of an earlier evaluation are replaced.
+        part: Name of the split.
+        how: Description of how the pairs were chosen, for the protocol.
+        sources: Options of the data set; `skip_bad` decides whether unreadable pairs are skipped.
+        display: Display for progress.
 
     Returns:
-        As `evaluate`.
+        Content of evaluation.json, as returned by `evaluate`.
 
     Raises:
-        DataError: None can be read; or, unless bad ones are skipped, one cannot.
+        DataError: A pair cannot be read, or, if bad pairs are skipped, none can be read.
     """
-    display.say(f"{part} part: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
+    display.say(f"{part} split: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
     on_done = display.task("evaluating", len(pairs))
     scored, skipped = [], {}
     for pair in pairs:
         try:
-            scored.append(_score(predictor, pair))
+            scored.append(_count(predictor, pair))
         except (DataError, DataNotFoundError) as error:
             if not sources.skip_bad:
                 raise
@@ -176,7 +190,7 @@ def score_pairs(
             f"accepted are readable pairs; run: unetkit check {dataset.source}"
         )
     if skipped:
-        display.say(f"{len(skipped)} pairs cannot be read and are left out, {min(skipped)} first")
+        display.say(f"{len(skipped)} pairs cannot be read and are skipped, {min(skipped)} first")
     groups = recorded_groups(predictor.path.parent, dataset)
     records = [one.record(groups.get(one.pair.name)) for one in scored]
     result = {
@@ -188,13 +202,13 @@ def score_pairs(
     if part == "all":
         result["seen"] = count_seen(predictor.spec, [one.pair for one in scored])
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as made:
-        result["cases"] = _keep_cases(Path(made) / "new", predictor, scored)
-        put_in_place(Path(made) / "new", folder)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+        result["cases"] = _write_examples_of(Path(temporary) / "new", predictor, scored)
+        replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
     report = write_report(folder, folder / REPORT_NAME)
     display.finish()
-    display.say(f"figures in {folder / RESULT_NAME}, the report in {report}")
+    display.say(f"metrics are in {folder / RESULT_NAME}, the report is in {report}")
     return result
 
 
@@ -209,12 +223,14 @@ def _choose_out(
         folder = model / name
     else:
         folder = model.with_name(f"{model.stem}-{name}")
-    require_own(folder)
+    require_own_examples(folder)
     if folder.exists() and not folder.is_dir():
         raise OutputExistsError(
-            f"output {folder} is a file; accepted is a folder; name another with --out"
+            f"output {folder} is a file; accepted is a folder; choose another with --out"
         )
-    for file in (folder / name for name in (RESULT_NAME, PICTURE, REPORT_NAME, FOLDER)):
+    for file in (
+        folder / name for name in (RESULT_NAME, EXAMPLES_IMAGE, REPORT_NAME, EXAMPLES_FOLDER)
+    ):
         if file.exists() and not overwrite:
             raise OutputExistsError(
                 f"{file} exists already; accepted is a folder without earlier results; name "
@@ -223,19 +239,19 @@ def _choose_out(
     return folder
 
 
-def _score(predictor: Predictor, pair: Pair) -> Scored:
+def _count(predictor: Predictor, pair: Pair) -> ImageCounts:
     classes, scale = predictor.spec.classes, predictor.spec.scale
     image, truth = read_pair(pair, classes, predictor.spec.pixels)
-    scores = predictor.network_probabilities(image)
+    probabilities = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
-    resized = scores_from_network(scores, scale, truth.shape)
+    resized = scores_from_network(probabilities, scale, truth.shape)
     prediction = resized.argmax(-1).astype(np.uint8)
-    return Scored(
+    return ImageCounts(
         pair,
         truth.shape,
         {
             "original": confusion_matrix(truth, prediction, len(classes)),
-            "training": confusion_matrix(small_truth, scores.argmax(-1), len(classes)),
+            "training": confusion_matrix(small_truth, probabilities.argmax(-1), len(classes)),
         },
         confidence_counts(truth, resized),
         boundary_counts(truth, prediction, len(classes)),
@@ -246,7 +262,7 @@ def _score(predictor: Predictor, pair: Pair) -> Scored:
 def _describe(
     predictor: Predictor, dataset: Dataset, part: str, how: str, pairs: int
 ) -> dict[str, Any]:
-    """What was scored, with what, and how."""
+    """Returns the entries of evaluation.json on model, data and protocol."""
     spec = predictor.spec
     return {
         **provenance(),
@@ -277,20 +293,20 @@ def _describe(
     }
 
 
-def _keep_cases(
-    folder: Path, predictor: Predictor, scored: Sequence[Scored]
+def _write_examples_of(
+    folder: Path, predictor: Predictor, scored: Sequence[ImageCounts]
 ) -> list[dict[str, Any]]:
-    """Predicts the worst, the median and the best pictures once more, and keeps them."""
-    places = choose_examples([one.mean_iou for one in scored])
+    """Predicts the worst, median and best images again, and writes them as examples."""
+    choices = choose_examples([one.mean_iou for one in scored])
     spec = predictor.spec
 
-    def cases() -> Iterator[Example]:
-        for place in places:
-            one = scored[place.index]
+    def examples() -> Iterator[Example]:
+        for choice in choices:
+            one = scored[choice.index]
             image, truth = read_pair(one.pair, spec.classes, spec.pixels)
-            caption = f"{place.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
+            caption = f"{choice.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
             yield Example(spec.pixels.photo(image), truth, predictor(image), caption)
 
-    rows = write_examples(folder, places, cases(), spec.classes)
-    names = [scored[place.index].pair.name for place in places]
+    rows = write_examples(folder, choices, examples(), spec.classes)
+    names = [scored[choice.index].pair.name for choice in choices]
     return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]

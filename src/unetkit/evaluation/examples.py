@@ -1,7 +1,7 @@
-"""The pictures worth looking at: the worst, the median and the best, kept beside the figures.
+"""Examples of an evaluation: its worst, median and best images, stored beside the metrics.
 
-What is kept is small and needs neither the data nor the model: the picture as it is shown, and
-truth and prediction as palette PNGs of class indices, all at one size.
+Each example is stored at a reduced size, as a JPEG of the image and palette PNGs of truth and
+prediction with class indices, so that a report needs neither the data nor the model.
 """
 
 import re
@@ -21,18 +21,24 @@ from unetkit.errors import OutputExistsError
 from unetkit.visualization.figures import Example, draw_examples
 from unetkit.visualization.overlays import palette_image
 
-WORST = 20
-TYPICAL = 3  # of the best and of the median
-LARGEST_KEPT = 640  # pixels a side
+WORST = 20  # number of worst images
+TYPICAL = 3  # number of best images, and of median images
+MAX_EXAMPLE_SIDE = 640  # pixels
 JPEG_QUALITY = 88
-FOLDER = "cases"
+EXAMPLES_FOLDER = "cases"
 EXAMPLE_FILE = re.compile(r"(best|median|worst)-\d+-(image\.jpg|(truth|prediction)\.png)")
-PICTURE = "cases.png"
+EXAMPLES_IMAGE = "cases.png"
 
 
 @dataclass(frozen=True)
-class Place:
-    """A picture's place among all: "worst", "median" or "best", and its number there from 1."""
+class ExampleChoice:
+    """An image that was chosen as an example.
+
+    Args:
+        index: Index of the image among all evaluated images.
+        label: "worst", "median" or "best".
+        number: Number among the examples of this label, from 1.
+    """
 
     index: int
     label: str
@@ -40,20 +46,20 @@ class Place:
 
     @property
     def stem(self) -> str:
-        """How its files' names begin."""
+        """Beginning of the names of its files."""
         return f"{self.label}-{self.number:02d}"
 
 
-def choose_examples(scores: Sequence[float]) -> list[Place]:
-    """The worst, the median and the best pictures, each once.
+def choose_examples(scores: Sequence[float]) -> list[ExampleChoice]:
+    """Chooses the worst, median and best images, each once.
 
     Args:
-        scores: Of each picture, higher is better; those that have none (nan) are left out.
+        scores: Score of each image, higher is better; images with nan are left out.
 
     Returns:
-        The best first, then the median, then the worst, the very worst being worst-01.
+        The best images first, then the median, then the worst ones; worst-01 has the lowest score.
 
-    >>> [place.stem for place in choose_examples([0.5, 0.9, 0.1])]
+    >>> [choice.stem for choice in choose_examples([0.5, 0.9, 0.1])]
     ['best-01', 'median-01', 'worst-01']
     """
     order = [i for i in np.argsort(-np.asarray(scores, float)) if not np.isnan(scores[i])]
@@ -71,86 +77,100 @@ def choose_examples(scores: Sequence[float]) -> list[Place]:
     for label in ("best", "worst", "median"):
         for number, rank in enumerate(ranks[label], start=1):
             labels.setdefault(rank, (label, number))
-    sides = sorted(labels.items(), key=lambda item: tuple(ranks).index(item[1][0]))
-    return [Place(int(order[rank]), label, number) for rank, (label, number) in sides]
+    chosen = sorted(labels.items(), key=lambda item: tuple(ranks).index(item[1][0]))
+    return [ExampleChoice(int(order[rank]), label, number) for rank, (label, number) in chosen]
 
 
 def write_examples(
-    folder: Path, places: Sequence[Place], cases: Iterable[Example], classes: Classes
+    folder: Path, choices: Sequence[ExampleChoice], examples: Iterable[Example], classes: Classes
 ) -> list[dict[str, Any]]:
-    """Writes the pictures of each case into `folder`, and some of them as one cases.png.
+    """Writes examples to a folder, and some of them as one image, cases.png.
 
-    Cases are taken one by one and shrunk at once, so that large ones need not all be in memory.
+    Examples are reduced in size one by one, so that large ones are not all in memory.
 
     Args:
-        folder: New or empty; see `put_in_place`.
+        folder: New or empty folder, whose content `replace_examples` moves to its final place.
+        choices: Label and number of each example.
+        examples: The examples, in the order of `choices`.
+        classes: Classes of the masks.
 
     Returns:
-        Where each lies: label, number, (height, width), and file names as they will be.
+        For each example its label, number, (height, width) and the names of its files.
     """
-    (folder / FOLDER).mkdir(parents=True)
-    rows, kept = [], []
-    for place, case in zip(places, cases, strict=True):
-        small = _shrink(case)
+    (folder / EXAMPLES_FOLDER).mkdir(parents=True)
+    rows, reduced = [], []
+    for choice, example in zip(choices, examples, strict=True):
+        small = _shrink(example)
         names = {
-            "image": f"{FOLDER}/{place.stem}-image.jpg",
-            "truth": f"{FOLDER}/{place.stem}-truth.png",
-            "prediction": f"{FOLDER}/{place.stem}-prediction.png",
+            "image": f"{EXAMPLES_FOLDER}/{choice.stem}-image.jpg",
+            "truth": f"{EXAMPLES_FOLDER}/{choice.stem}-truth.png",
+            "prediction": f"{EXAMPLES_FOLDER}/{choice.stem}-prediction.png",
         }
         Image.fromarray(small.image).save(folder / names["image"], quality=JPEG_QUALITY)
         for kind, mask in (("truth", small.truth), ("prediction", small.prediction)):
             palette_image(mask, classes).save(folder / names[kind], transparency=IGNORE)
         rows.append(
             {
-                "label": place.label,
-                "number": place.number,
+                "label": choice.label,
+                "number": choice.number,
                 "size": list(small.truth.shape),
                 **names,
             }
         )
-        kept.append(small)
-    # As many of the worst as of the best, a row of each.
-    across = sum(place.label == "best" for place in places)
-    shown = [case for place, case in zip(places, kept, strict=True) if place.number <= across]
+        reduced.append(small)
+    # As many of the worst as of the best images, one row of each.
+    across = sum(choice.label == "best" for choice in choices)
+    shown = [one for choice, one in zip(choices, reduced, strict=True) if choice.number <= across]
     if shown:
-        draw_examples(folder / PICTURE, shown, classes, across=across)
+        draw_examples(folder / EXAMPLES_IMAGE, shown, classes, across=across)
     return rows
 
 
-def put_in_place(made: Path, folder: Path) -> None:
-    """Moves what `write_examples` wrote into an evaluation's folder, in place of earlier cases."""
-    shutil.rmtree(folder / FOLDER, ignore_errors=True)
-    for path in list(made.iterdir()):
+def replace_examples(source: Path, folder: Path) -> None:
+    """Moves the files of `write_examples` to an evaluation's folder, replacing earlier examples.
+
+    Args:
+        source: Folder that `write_examples` wrote; it is removed.
+        folder: Folder of the evaluation.
+    """
+    shutil.rmtree(folder / EXAMPLES_FOLDER, ignore_errors=True)
+    for path in list(source.iterdir()):
         path.replace(folder / path.name)
-    made.rmdir()
+    source.rmdir()
 
 
-def require_own(folder: Path) -> None:
-    """Refuses a folder whose cases/ holds something else, which would be lost.
+def require_own_examples(folder: Path) -> None:
+    """Checks that replacing the examples in a folder deletes no other files.
+
+    Args:
+        folder: Folder of an evaluation, which need not exist.
 
     Raises:
-        OutputExistsError: It does.
+        OutputExistsError: The folder's cases/ is a file, or has files that are not examples.
     """
-    if not (folder / FOLDER).exists():
+    if not (folder / EXAMPLES_FOLDER).exists():
         return
-    if (folder / FOLDER).is_dir():
-        foreign = [p for p in (folder / FOLDER).iterdir() if not EXAMPLE_FILE.fullmatch(p.name)]
+    if (folder / EXAMPLES_FOLDER).is_dir():
+        foreign = [
+            p for p in (folder / EXAMPLES_FOLDER).iterdir() if not EXAMPLE_FILE.fullmatch(p.name)
+        ]
     else:
-        foreign = [folder / FOLDER]
+        foreign = [folder / EXAMPLES_FOLDER]
     if foreign:
         raise OutputExistsError(
-            f"{foreign[0]} is not of an evaluation, whose pictures go to {folder / FOLDER}; "
-            "accepted is a folder without other files there; name another with --out"
+            f"{foreign[0]} does not belong to an evaluation, which replaces "
+            f"{folder / EXAMPLES_FOLDER}; accepted is a folder without other files there; choose "
+            "another with --out"
         )
 
 
-def _shrink(case: Example) -> Example:
-    """The same case, with sides of at most LARGEST_KEPT pixels."""
-    size = case.truth.shape
-    shrink = LARGEST_KEPT / max(size)
-    if shrink >= 1:
-        return case
-    height, width = (max(1, round(side * shrink)) for side in size)
-    image = cv2.resize(case.image, (width, height), interpolation=cv2.INTER_AREA)
-    truth, prediction = (resize_mask(m, height, width) for m in (case.truth, case.prediction))
-    return Example(image, truth, prediction, case.caption)
+def _shrink(example: Example) -> Example:
+    """Returns the example with sides of at most MAX_EXAMPLE_SIDE pixels."""
+    size = example.truth.shape
+    factor = MAX_EXAMPLE_SIDE / max(size)
+    if factor >= 1:
+        return example
+    height, width = (max(1, round(side * factor)) for side in size)
+    image = cv2.resize(example.image, (width, height), interpolation=cv2.INTER_AREA)
+    truth, prediction = (resize_mask(m, height, width) for m in (example.truth, example.prediction))
+    return Example(image, truth, prediction, example.caption)

@@ -1,7 +1,7 @@
-"""What an evaluation's folder holds, read back: figures, counts of each image, the run behind it.
+"""Reading the results of an evaluation: metrics, counts of each image, record of the run.
 
-A folder may come from a stranger or from another version, so everything is checked before it is
-believed: that it is there, of its type and of its shape. Whoever reads on may then rely on it.
+A folder may come from another person or another version, so presence, type and shape of every entry
+are checked here; callers need no checks of their own.
 """
 
 import csv
@@ -52,10 +52,16 @@ CASE_LABELS = ("worst", "median", "best")
 
 
 def find_evaluations(path: str | Path) -> list[Path]:
-    """The folders of a run's evaluations, of all folds' evaluations, or this folder if it is one.
+    """Finds the folders of evaluations.
+
+    Args:
+        path: Run folder, folder of a cross-validation, or folder of one evaluation.
+
+    Returns:
+        Folders with an evaluation.json, sorted; `path` itself if it is one.
 
     Raises:
-        DataNotFoundError: There is none.
+        DataNotFoundError: `path` does not exist or has no evaluation.
     """
     path = Path(path)
     if (path / RESULT_NAME).is_file():
@@ -66,11 +72,11 @@ def find_evaluations(path: str | Path) -> list[Path]:
     if not path.is_dir():
         raise DataNotFoundError(
             f"run {path} {'is a file' if path.exists() else 'does not exist'}; accepted is a run "
-            "folder, or the folder of an evaluation; check the path"
+            "folder, or the folder of an evaluation"
         )
     raise DataNotFoundError(
-        f"{path} holds no evaluation; accepted is a run folder that was evaluated, or the folder "
-        f"of an evaluation; run: unetkit evaluate {path} --data DATA"
+        f"{path} has no evaluation; accepted is a run folder that was evaluated, or the folder of "
+        f"an evaluation; run: unetkit evaluate {path} --data DATA"
     )
 
 
@@ -97,10 +103,14 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
 
 
 def run_record(model: Path) -> dict[str, Any] | None:
-    """What a run folder says of the training of its model; None of any other model file.
+    """Reads the record of a training from its run folder.
 
     Args:
-        model: The model's file.
+        model: Model file.
+
+    Returns:
+        Data, splits, issues, configuration and curves of the training; None if the model is not in
+        a complete run folder.
     """
     run = model.parent
     if model.name != run_folder.MODEL:
@@ -142,10 +152,14 @@ def run_record(model: Path) -> dict[str, Any] | None:
 
 
 def loss_text(weights: Mapping[str, float]) -> str:
-    """The sum that training makes small, from the weight of each loss.
+    """Returns the loss of a training as text, a weighted sum.
+
+    Args:
+        weights: Weight of each loss by name.
 
     Raises:
-        TypeError, ValueError: It is no table of numbers.
+        TypeError: `weights` is not a dictionary.
+        ValueError: A weight is not a number.
 
     >>> loss_text({"cross_entropy": 1.0, "dice": 0.5})
     'cross_entropy + 0.5 dice'

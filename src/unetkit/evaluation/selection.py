@@ -1,7 +1,7 @@
-"""Which pairs of a data set a model is scored on, and what training knew of these data.
+"""Which pairs of a data set a model is evaluated on, and how its run recorded these data.
 
-A test part is what lists, folders or a split file name; else it is every pair whose picture
-training did not look at. A listed test pair that was trained on is refused.
+The test split is the one of a split file, official lists or folders; otherwise all pairs whose
+image was not used in training. A test split with images that were used in training is refused.
 """
 
 import tomllib
@@ -16,76 +16,86 @@ from unetkit.data.splits import SplitRule, groups_of, read_split_names
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, did_you_mean
 from unetkit.models.spec import ModelSpec, image_digest
 
-PARTS = ("test", "validation", "train", "all")
+SPLIT_CHOICES = ("test", "validation", "train", "all")
 
 
-def require_part(part: str) -> None:
-    """Refuses what is no part of a data set.
+def require_split_name(split: str) -> None:
+    """Checks the name of a split.
+
+    Args:
+        split: Name of a split.
 
     Raises:
-        ConfigError: It is none of PARTS.
+        ConfigError: `split` is not in SPLIT_CHOICES.
     """
-    if part not in PARTS:
+    if split not in SPLIT_CHOICES:
         raise ConfigError(
-            f"part {part!r} is unknown; accepted are {', '.join(PARTS)}{did_you_mean(part, PARTS)}"
+            f"split {split!r} is unknown; accepted are {', '.join(SPLIT_CHOICES)}"
+            f"{did_you_mean(split, SPLIT_CHOICES)}"
         )
 
 
 def choose_pairs(
-    spec: ModelSpec, model: Path, dataset: Dataset, part: str
+    spec: ModelSpec, model: Path, dataset: Dataset, split: str
 ) -> tuple[tuple[Pair, ...], str]:
-    """The pairs of a part, and how they were told from the others.
+    """Chooses the pairs of a split.
 
     Args:
-        model: A run folder or a model file.
+        spec: Specification of the model, with the digests of the images used in training.
+        model: Run folder or model file.
+        dataset: Data set to choose from.
+        split: Name of the split.
+
+    Returns:
+        The pairs, and a description of how they were chosen.
 
     Raises:
-        DataError: A listed test pair was trained on.
-        DataNotFoundError: A part of training is asked of a model file.
+        DataError: The test split has images that were used in training.
+        DataNotFoundError: `split` is "train" or "validation", and `model` is not a run folder.
     """
-    if part == "all":
+    if split == "all":
         return dataset.pairs, "every pair, whatever it was used for"
-    if part == "test":
+    if split == "test":
         return _recorded_test(spec, model, dataset) or _test_pairs(spec, dataset)
     if not (model / run_folder.SPLIT).is_file():
         raise DataNotFoundError(
-            f"{model} holds no {run_folder.SPLIT}; the {part} part is known to a run folder alone; "
-            "name the run folder"
+            f"{model} has no {run_folder.SPLIT}; accepted for the {split} split is a run folder; "
+            "use the run folder of the model"
         )
-    names = set(read_split_names(model / run_folder.SPLIT)[part])
+    names = set(read_split_names(model / run_folder.SPLIT)[split])
     pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
     return pairs, f"as training recorded it in {run_folder.SPLIT}"
 
 
 def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], str]:
-    """The official test list, or every pair that training did not look at."""
+    """Chooses the official test split, or all pairs whose image was not used in training."""
     has_test = "test" in dataset.splits.values()
     pairs = [p for p in dataset.pairs if not has_test or dataset.splits.get(p.name) == "test"]
-    is_seen = _is_seen(spec, pairs)
-    common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
+    seen_flags = _find_seen(spec, pairs)
+    common = [pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if is_seen]
     if not has_test:
-        unseen = tuple(pair for pair, known in zip(pairs, is_seen, strict=True) if not known)
+        unseen = tuple(pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if not is_seen)
         return unseen, f"the {len(common)} pairs whose pictures training looked at are left out"
-    _require_unseen(dataset, pairs, is_seen)
+    _require_unseen(dataset, pairs, seen_flags)
     return tuple(pairs), "the test part that the data name"
 
 
-def _require_unseen(dataset: Dataset, pairs: Sequence[Pair], is_seen: Sequence[bool]) -> None:
-    common = [pair for pair, known in zip(pairs, is_seen, strict=True) if known]
+def _require_unseen(dataset: Dataset, pairs: Sequence[Pair], seen_flags: Sequence[bool]) -> None:
+    common = [pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if is_seen]
     if common:
         raise DataError(
-            f"{len(common)} of the {len(pairs)} pairs in the test part of {dataset.source} were "
-            f"trained on, {common[0].name} first; accepted is a test part that training never saw; "
-            "train with these parts, or name another model"
+            f"{len(common)} of the {len(pairs)} pairs in the test split of {dataset.source} were "
+            f"used in training, {common[0].name} first; accepted is a test split without training "
+            "images; train with these splits, or use another model"
         )
 
 
 def count_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> int:
-    """How many of the pairs have a picture that training looked at."""
-    return sum(_is_seen(spec, pairs))
+    """Returns the number of pairs whose image was used in training."""
+    return sum(_find_seen(spec, pairs))
 
 
-def _is_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> list[bool]:
+def _find_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> list[bool]:
     seen = set(spec.seen)
     return list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
 
@@ -94,27 +104,28 @@ def _digest_of(pair: Pair) -> str:
     try:
         return image_digest(file_sha256(pair.image), pair.page)
     except (DataError, OSError):
-        return ""  # whoever reads it says what is wrong with it
+        return ""  # the error is raised when the pair is read
 
 
 def _recorded_test(
     spec: ModelSpec, model: Path, dataset: Dataset
 ) -> tuple[tuple[Pair, ...], str] | None:
-    """The test part of the split file that a run was told to use, if this is its data."""
+    """Chooses the test split of the run's split file, if the run was trained on these data."""
     recorded = recorded_config(model, dataset.source)
     if "file" not in recorded.get("split", {}):
         return None
     names = set(read_split_names(model / run_folder.SPLIT)["test"])
     pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
-    _require_unseen(dataset, pairs, _is_seen(spec, pairs))
+    _require_unseen(dataset, pairs, _find_seen(spec, pairs))
     return pairs, f"as the run's split file says, {recorded['split']['file']}"
 
 
 def recorded_sources(model: Path, data: Path) -> Sources:
-    """What training was told of which files are images and masks, if this is its data.
+    """Returns which files are images and masks according to the run's configuration.
 
     Args:
-        model: A run folder; of other models nothing is known.
+        model: Run folder or model file.
+        data: Data set; for a model file or other data, the sources are the default ones.
     """
     try:
         return Sources(**recorded_config(model, data).get("sources", {}))
@@ -123,24 +134,28 @@ def recorded_sources(model: Path, data: Path) -> Sources:
 
 
 def recorded_config(model: Path, data: Path) -> dict[str, Any]:
-    """The configuration of a run on these data; empty of a model file, or of other data."""
+    """Returns the configuration of a run on these data; empty for a model file or other data."""
     try:
         config = tomllib.loads((model / run_folder.CONFIG).read_text(encoding="utf-8"))
         return config if Path(config["data"]) == data.resolve() else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # a model file alone, or a run that is not whole
+        return {}  # a model file, or an incomplete run
 
 
 def recorded_groups(model: Path, dataset: Dataset) -> dict[str, str]:
-    """What each pair belongs to, by name: its category, or what a split keeps together; or empty.
+    """Returns the group of each pair by name: its category, or the group of the split.
 
     Args:
-        model: The folder of the model; if it is a run of these data, its rule holds.
+        model: Folder of the model; if it is a run on these data, its `group_by` is used.
+        dataset: Data set of the pairs.
+
+    Returns:
+        Groups by pair name; empty if the data set has none.
     """
     if dataset.categories:
         return dict(dataset.categories)
     rule = recorded_config(model, dataset.source).get("split", {}).get("group_by")
     try:
         return groups_of(dataset, SplitRule(group_by=rule))
-    except (ConfigError, DataError):  # the data have changed since, or another version's rule
+    except (ConfigError, DataError):  # the data have changed, or the rule is of another version
         return {}

@@ -1,7 +1,8 @@
-"""Charts of a report, as SVG that takes its colours from the page around it.
+"""Charts of a report, as SVG elements that take their colours from the style sheet of the page.
 
-The page decides, in its style sheet, what ink, grid and the two series look like: so one chart is
-at home on light and dark ground and on paper. Series differ in dash and marker as well as colour.
+Colours are CSS variables for text, grid and the two series, so the same chart is readable on a
+light page, a dark page and paper. Series differ in dash and marker as well as in colour. What the
+charts show is computed in the room `metrics`; where they appear is decided by the page.
 """
 
 import html
@@ -25,14 +26,14 @@ from unetkit.metrics.breakdown import (
     SubsetMetric,
 )
 
-# Stand-ins that matplotlib draws with, and the variables of the style sheet that replace them.
+# Colours that matplotlib draws with, and the CSS variables that replace them.
 INK, MUTED, GRID, FIRST, SECOND = "#0a0b01", "#0a0b02", "#0a0b03", "#0a0b04", "#0a0b05"
-VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", FIRST: "first", SECOND: "second"}
-WIDTH = 4.3  # inches, which a phone shows at nearly their size
-LABEL = 26  # letters of a row's name
+CSS_VARIABLES = {INK: "ink", MUTED: "muted", GRID: "grid", FIRST: "first", SECOND: "second"}
+WIDTH = 4.3  # inches; nearly the width of a phone
+MAX_LABEL = 26  # characters of a row's name
 STYLE: dict[Any, Any] = {
-    "text.parse_math": False,  # names of classes may hold a $
-    "svg.fonttype": "none",  # text stays text: it can be found and copied
+    "text.parse_math": False,  # names of classes may contain a $
+    "svg.fonttype": "none",  # text stays text that can be searched and copied
     "font.size": 9,
     "axes.edgecolor": MUTED,
     "axes.labelcolor": INK,
@@ -52,13 +53,13 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Chart:
-    """A diagram, what it says, and its numbers for those who want or need them.
+    """A chart with its caption and a table of its values.
 
     Args:
-        svg: An element of a page.
-        caption: A sentence or two.
-        head: Names of the columns of its numbers.
-        rows: The numbers, as text.
+        svg: SVG element.
+        caption: Caption, one or more sentences.
+        head: Headings of the table.
+        rows: Rows of the table, as text.
     """
 
     svg: str
@@ -68,22 +69,24 @@ class Chart:
 
 
 def _draw(height: float, name: str, draw: Callable[[Axes], None]) -> str:
-    """An SVG element; `draw` gets the axes to draw on."""
+    """Returns an SVG element with the axes on which `draw` has drawn."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # a name in letters that the font lacks
+        warnings.filterwarnings(
+            "ignore", message="Glyph"
+        )  # characters of a name that the font lacks
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
         axes.patch.set_alpha(0)
         draw(axes)
         text = io.StringIO()
-        nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(text, format="svg", metadata=nothing)
-    return _adopt(text.getvalue(), name)
+        no_metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        figure.savefig(text, format="svg", metadata=no_metadata)
+    return _to_element(text.getvalue(), name)
 
 
-def _adopt(svg: str, name: str) -> str:
-    """Makes a file's SVG a part of a page: variables for colours, no name that occurs twice."""
+def _to_element(svg: str, name: str) -> str:
+    """Makes an SVG file an element of a page: CSS variables for colours, no unused ids."""
     svg = svg[svg.index("<svg") :]
     for element in ("metadata", "style"):
         svg = re.sub(rf"<{element}\b.*?</{element}>", "", svg, flags=re.DOTALL)
@@ -94,13 +97,18 @@ def _adopt(svg: str, name: str) -> str:
 
 
 def _with_variables(style: str) -> str:
-    for colour, variable in VARIABLES.items():
+    for colour, variable in CSS_VARIABLES.items():
         style = style.replace(colour, f"var(--{variable})")
     return re.sub(r"font-family: [^;\"]*", "font-family: var(--sans)", style)
 
 
-def loss_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
-    """Training and validation loss against the step."""
+def draw_loss_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
+    """Draws training and validation loss against the step.
+
+    Args:
+        rows: Metrics of each validation pass, with "step", "loss" and "validation_loss".
+        kept: Step whose weights are kept.
+    """
     names = {"loss": "training", "validation_loss": "validation"}
 
     def draw(axes: Axes) -> None:
@@ -109,14 +117,20 @@ def loss_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
 
     return Chart(
         _draw(2.7, "loss against step", draw),
-        "Loss. The two part where the network learns its images by heart; with augmentation the "
-        "training loss is the higher one.",
+        "Loss. If only the validation loss rises, the network overfits the training images; with "
+        "augmentation the training loss is the higher one.",
         *_curve_numbers(rows, names),
     )
 
 
-def score_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
-    """Accuracy and mean IoU of the validation part against the step."""
+def draw_score_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
+    """Draws accuracy and mean IoU of the validation split against the step.
+
+    Args:
+        rows: Metrics of each validation pass, with "step", "validation_accuracy" and
+            "validation_mean_iou".
+        kept: Step whose weights are kept.
+    """
     names = {"validation_accuracy": "pixel accuracy", "validation_mean_iou": "mean IoU"}
 
     def draw(axes: Axes) -> None:
@@ -126,7 +140,7 @@ def score_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
 
     return Chart(
         _draw(2.7, "validation scores against step", draw),
-        "Scores on the validation part, by which the kept step was chosen.",
+        "Metrics on the validation split. The kept step was chosen by mean IoU.",
         *_curve_numbers(rows, names),
     )
 
@@ -135,8 +149,8 @@ def _lines(
     axes: Axes, rows: Sequence[Mapping[str, float]], names: Mapping[str, str], kept: int
 ) -> None:
     steps = [row["step"] for row in rows]
-    looks = ((FIRST, "-", "o"), (SECOND, "--", "s"))
-    for (key, label), (colour, dash, marker) in zip(names.items(), looks, strict=True):
+    styles = ((FIRST, "-", "o"), (SECOND, "--", "s"))
+    for (key, label), (colour, dash, marker) in zip(names.items(), styles, strict=True):
         axes.plot(
             steps,
             [row[key] for row in rows],
@@ -160,57 +174,67 @@ def _curve_numbers(
     return ("step", *names.values()), tuple(body)
 
 
-def reliability_chart(calibration: Mapping[str, Any]) -> Chart:
-    """Share of right pixels against confidence; dots as large as the share of all pixels."""
+def draw_reliability_chart(calibration: Mapping[str, Any]) -> Chart:
+    """Draws accuracy against confidence, with dots whose area is the fraction of pixels.
+
+    Args:
+        calibration: "bins", the number of pixels, the sum of confidences and the number of correct
+            pixels of each bin, and "error", the expected calibration error.
+    """
     counts = np.array(calibration["bins"])
     counts = counts[counts[:, 0] > 0]
-    share = counts[:, 0] / counts[:, 0].sum()
-    confidence, right = counts[:, 1] / counts[:, 0], counts[:, 2] / counts[:, 0]
+    fraction = counts[:, 0] / counts[:, 0].sum()
+    confidence, accuracy = counts[:, 1] / counts[:, 0], counts[:, 2] / counts[:, 0]
 
     def draw(axes: Axes) -> None:
-        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="as it should")
-        axes.vlines(confidence, confidence, right, color=SECOND, linewidth=1.5, label="gap")
-        axes.plot(confidence, right, color=FIRST, linewidth=1, label="network")
-        axes.scatter(confidence, right, s=12 + 160 * share, color=FIRST, zorder=3)
-        axes.set(xlabel="confidence", ylabel="share of pixels that are right")
-        start = min(0.5, confidence.min(), right.min())
+        axes.plot([0, 1], [0, 1], color=MUTED, linestyle=":", linewidth=1.2, label="ideal")
+        axes.vlines(confidence, confidence, accuracy, color=SECOND, linewidth=1.5, label="gap")
+        axes.plot(confidence, accuracy, color=FIRST, linewidth=1, label="network")
+        axes.scatter(confidence, accuracy, s=12 + 160 * fraction, color=FIRST, zorder=3)
+        axes.set(xlabel="confidence", ylabel="accuracy")
+        start = min(0.5, confidence.min(), accuracy.min())
         axes.set(xlim=(start - 0.03, 1.03), ylim=(start - 0.03, 1.03))
         axes.legend(loc="upper left", fontsize=8)
 
     return Chart(
         _draw(3.4, "reliability: accuracy against confidence", draw),
-        "Reliability. Of pixels with this confidence, so many are right; on the dotted line the "
-        "network means what it says. Dots grow with the number of pixels. Expected calibration "
-        f"error {calibration['error']:.3f}.",
-        ("confidence", "right", "share of the pixels"),
+        "Reliability: accuracy of the pixels that have this confidence; on the dotted line both "
+        "are equal. Larger dots stand for more pixels. Expected calibration error "
+        f"{calibration['error']:.3f}.",
+        ("confidence", "accuracy", "fraction of pixels"),
         tuple(
-            (f"{c:.3f}", f"{r:.3f}", f"{s:.1%}")
-            for c, r, s in zip(confidence, right, share, strict=True)
+            (f"{c:.3f}", f"{a:.3f}", f"{f:.1%}")
+            for c, a, f in zip(confidence, accuracy, fraction, strict=True)
         ),
     )
 
 
-def distance_chart(
+def draw_distance_chart(
     accuracy: Mapping[str, float | None], bounds: Mapping[str, Sequence[float | None]]
 ) -> Chart:
-    """Accuracy by distance from the nearest true boundary, with intervals."""
+    """Draws accuracy by distance from the nearest true boundary, with intervals.
+
+    Args:
+        accuracy: Accuracy by name of the distance; None if no pixel has this distance.
+        bounds: Interval of each accuracy.
+    """
     names = [name for name in distance_names() if accuracy[name] is not None]
     values = np.array([accuracy[name] for name in names], float)
     pairs = np.array([bounds.get(name, (None, None)) for name in names], float)
-    places = np.arange(len(names))
+    positions = np.arange(len(names))
 
     def draw(axes: Axes) -> None:
-        axes.fill_between(places, *pairs.T, color=FIRST, alpha=0.2, linewidth=0)
-        axes.plot(places, values, color=FIRST, marker="o", markersize=4)
-        axes.set_xticks(places, names)
+        axes.fill_between(positions, *pairs.T, color=FIRST, alpha=0.2, linewidth=0)
+        axes.plot(positions, values, color=FIRST, marker="o", markersize=4)
+        axes.set_xticks(positions, names)
         axes.set(xlabel="pixels from the nearest true boundary", ylabel="pixel accuracy")
         axes.set_ylim(top=1.01)
 
     return Chart(
         _draw(2.7, "accuracy against distance from the boundary", draw),
         "Accuracy against distance from the nearest true boundary. Most errors of a good network "
-        "lie at contours, where people disagree as well. Shaded: interval.",
-        ("pixels from it", "accuracy", "interval"),
+        "are near contours, where human annotators disagree as well. Shaded: interval.",
+        ("distance in pixels", "accuracy", "interval"),
         tuple(
             (name, f"{value:.3f}", _interval(low, high))
             for name, value, (low, high) in zip(names, values, pairs, strict=True)
@@ -218,8 +242,8 @@ def distance_chart(
     )
 
 
-def histogram_chart(scores: Sequence[float]) -> Chart:
-    """How many pictures have which mean IoU."""
+def draw_histogram_chart(scores: Sequence[float]) -> Chart:
+    """Draws a histogram of the mean IoU of images."""
     edges = [i / 20 for i in range(21)]
     low, middle, high = np.percentile(scores, (25, 50, 75))
 
@@ -232,7 +256,7 @@ def histogram_chart(scores: Sequence[float]) -> Chart:
     numbers, _ = np.histogram(scores, edges)
     return Chart(
         _draw(2.7, "histogram of the images' mean IoU", draw),
-        f"How good single images are: half of them lie between {low:.3f} and {high:.3f}.",
+        f"Mean IoU of single images: half of them are between {low:.3f} and {high:.3f}.",
         ("mean IoU", "images"),
         tuple(
             (f"{edge:.2f} to {edge + 0.05:.2f}", str(number))
@@ -242,47 +266,53 @@ def histogram_chart(scores: Sequence[float]) -> Chart:
     )
 
 
-def size_chart(rows: Sequence[SubsetMetric]) -> Chart:
-    """Mean IoU by size of the picture."""
+def draw_size_chart(rows: Sequence[SubsetMetric]) -> Chart:
+    """Draws mean IoU by image size."""
     caption = (
-        "By size of the image: the side of a square of as many pixels. In brackets the number "
+        "Mean IoU by image size, as the side of a square with the same number of pixels. In "
+        "brackets the number of images."
     )
-    return _rows_chart(rows, "mean IoU by size of the image", "mean IoU", caption + "of images.")
+    return _draw_rows_chart(rows, "mean IoU by image size", "mean IoU", caption)
 
 
-def group_chart(rows: Sequence[SubsetMetric]) -> Chart:
-    """Mean IoU by group."""
-    only = f" The {MOST_GROUPS} worst are shown." if len(rows) == MOST_GROUPS else ""
+def draw_group_chart(rows: Sequence[SubsetMetric]) -> Chart:
+    """Draws mean IoU by group."""
+    limit = f" Only the {MOST_GROUPS} worst are shown." if len(rows) == MOST_GROUPS else ""
     caption = (
-        f"By group, the worst first; in brackets the number of images, lines are intervals.{only}"
+        "Mean IoU by group, the worst first. In brackets the number of images; lines are "
+        f"intervals.{limit}"
     )
-    return _rows_chart(rows, "mean IoU by group", "mean IoU", caption)
+    return _draw_rows_chart(rows, "mean IoU by group", "mean IoU", caption)
 
 
-def fraction_chart(share: ClassBreakdown, num_classes: int) -> Chart:
-    """IoU of a class by its share of the picture."""
-    caption = f"IoU of {share.name} by the share of the image that it fills."
+def draw_fraction_chart(share: ClassBreakdown, num_classes: int) -> Chart:
+    """Draws the IoU of a class by its fraction of the image.
+
+    Args:
+        share: IoU of the class in images with small and large fractions of it.
+        num_classes: Number of all classes.
+    """
+    caption = f"IoU of {share.name} by its fraction of the image."
     if share.without:
-        caption += (
-            f" Of {share.without} images without it, {share.false_alarms} have it predicted "
-            "somewhere."
-        )
+        caption += f" It is predicted in {share.false_alarms} of {share.without} images without it."
     if num_classes > MOST_CLASSES_SHOWN + 1:
-        caption += f" Shown are the {MOST_CLASSES_SHOWN} worst classes of {num_classes}."
-    name = f"IoU of {share.name} by its share of the image"
-    return _rows_chart(share.rows, name, f"IoU of {_shorten(share.name)}", caption)
+        caption += f" Only the {MOST_CLASSES_SHOWN} worst of {num_classes} classes are shown."
+    name = f"IoU of {share.name} by its fraction of the image"
+    return _draw_rows_chart(share.rows, name, f"IoU of {_shorten(share.name)}", caption)
 
 
-def _rows_chart(rows: Sequence[SubsetMetric], name: str, axis: str, caption: str) -> Chart:
-    """A dot and its interval for each row, the first on top."""
+def _draw_rows_chart(rows: Sequence[SubsetMetric], name: str, axis: str, caption: str) -> Chart:
+    """Draws a dot and its interval for each row, the first row at the top."""
     shown = [row for row in rows if not np.isnan(row.value)]
 
     def draw(axes: Axes) -> None:
-        places = np.arange(len(shown))[::-1]
-        for place, row in zip(places, shown, strict=True):
-            axes.plot([row.low, row.high], [place, place], color=FIRST, linewidth=2, alpha=0.6)
-        axes.plot([row.value for row in shown], places, "o", color=FIRST, markersize=5)
-        axes.set_yticks(places, [f"{_shorten(row.label)} ({row.images})" for row in shown])
+        positions = np.arange(len(shown))[::-1]
+        for position, row in zip(positions, shown, strict=True):
+            axes.plot(
+                [row.low, row.high], [position, position], color=FIRST, linewidth=2, alpha=0.6
+            )
+        axes.plot([row.value for row in shown], positions, "o", color=FIRST, markersize=5)
+        axes.set_yticks(positions, [f"{_shorten(row.label)} ({row.images})" for row in shown])
         axes.set_ylim(-0.6, len(shown) - 0.4)
         axes.set_xlabel(axis)
         axes.set_xlim(right=min(1.0, axes.get_xlim()[1]) + 0.01)
@@ -304,5 +334,5 @@ def _interval(low: float, high: float) -> str:
 
 
 def _shorten(text: str) -> str:
-    half = (LABEL - 1) // 2
-    return text if len(text) <= LABEL else f"{text[:half]}…{text[-half:]}"
+    half = (MAX_LABEL - 1) // 2
+    return text if len(text) <= MAX_LABEL else f"{text[:half]}…{text[-half:]}"

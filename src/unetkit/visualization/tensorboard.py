@@ -1,8 +1,8 @@
-"""A run's figures and pictures as files that TensorBoard shows.
+"""Metrics and images of a run as event files for TensorBoard.
 
-TensorFlow writes them; the tensorboard package, which `tf.summary.scalar` asks for, is needed only
-by who looks at them. Nothing of TensorFlow's runtime is started: under another backend it would
-take the GPU's memory for itself.
+The files are written with TensorFlow's protocol buffers rather than `tf.summary`, which needs the
+tensorboard package; that is needed only to view them. TensorFlow's runtime is not started: with
+another Keras backend it would reserve the GPU's memory.
 """
 
 import os
@@ -16,18 +16,19 @@ from PIL import Image
 
 from unetkit.errors import DataError, MissingExtraError
 
-FILE_VERSION = "brain.Event:2"  # TensorBoard looks for restarts in files from this version on
-TAG = "validation"  # of the pictures
+FILE_VERSION = "brain.Event:2"  # TensorBoard handles restarts from this version on
+IMAGE_TAG = "validation"
 COLOUR_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
 class TensorBoardLog:
-    """Writes what is shown to a new file in a folder, so that it can be watched as it grows.
+    """Event file in a folder, written event by event, so that TensorBoard can follow it.
 
     Args:
-        folder: Is made where it is missing. All sessions of a run write into the same one.
-        from_step: The step that a resumed run goes on from. What an interrupted session wrote of
-            later steps is shown no more, as these steps come again.
+        folder: Folder of the event files; made if it is missing. All sessions of a run, the first
+            and the resumed ones, write to the same folder.
+        from_step: Step from which a resumed run continues. TensorBoard then drops later steps of
+            an interrupted session, because they are trained again.
 
     Raises:
         MissingExtraError: TensorFlow is not installed.
@@ -42,11 +43,11 @@ class TensorBoardLog:
             raise MissingExtraError(
                 "files for TensorBoard are written by TensorFlow, which is not installed; accepted "
                 "is an environment with it, whatever the backend; pip install tensorflow, or train "
-                "without them: curves.csv has the same figures"
+                "without these files: curves.csv has the same metrics"
             ) from error
         self._proto = tf.compat.v1
         folder.mkdir(parents=True, exist_ok=True)
-        # TensorBoard reads the files of a folder by name, which begins with the time of day.
+        # TensorBoard reads the files of a folder in the order of their names, which have the time.
         now, host = time.time_ns(), socket.gethostname()
         name = f"events.out.tfevents.{now // 10**9}.{host}.{os.getpid()}.{now % 10**9:09d}"
         self._file = tf.io.TFRecordWriter(os.fspath(folder / name))
@@ -55,23 +56,32 @@ class TensorBoardLog:
         first = from_step + 1 if from_step else 0
         self._write(self._proto.Event(step=first, session_log=start))
 
-    def row(self, step: int, figures: Mapping[str, float]) -> None:
-        """Adds one point to the curve of each figure."""
+    def row(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Adds one point to the curve of each metric.
+
+        Args:
+            step: Training step.
+            metrics: Value of each metric by name.
+        """
         values = [
             self._proto.Summary.Value(tag=name, simple_value=float(value))
-            for name, value in figures.items()
+            for name, value in metrics.items()
         ]
         self._write(self._proto.Event(step=step, summary=self._proto.Summary(value=values)))
 
     def picture(self, step: int, path: Path) -> None:
-        """Adds a PNG, as it is.
+        """Adds a PNG file, unchanged.
+
+        Args:
+            step: Training step.
+            path: PNG file, grey, RGB or RGBA.
 
         Raises:
-            DataError: The file is not a PNG of grey or colour.
+            DataError: The file is not a PNG of 8 bits in grey, RGB or RGBA.
         """
         try:
-            with Image.open(path, formats=["PNG"]) as picture:
-                (width, height), mode = picture.size, picture.mode
+            with Image.open(path, formats=["PNG"]) as opened:
+                (width, height), mode = opened.size, opened.mode
             image = self._proto.Summary.Image(
                 height=height,
                 width=width,
@@ -80,14 +90,13 @@ class TensorBoardLog:
             )
         except (OSError, KeyError) as error:
             raise DataError(
-                f"picture {path} cannot be shown ({error}); accepted are PNG files of grey or RGB; "
-                "save it as one"
+                f"image {path} cannot be added ({error}); accepted are PNG files in grey or RGB"
             ) from error
-        value = self._proto.Summary.Value(tag=TAG, image=image)
+        value = self._proto.Summary.Value(tag=IMAGE_TAG, image=image)
         self._write(self._proto.Event(step=step, summary=self._proto.Summary(value=[value])))
 
     def close(self) -> None:
-        """Closes the file; a second time does nothing."""
+        """Closes the file; calling it again has no effect."""
         self._file.close()
 
     def _write(self, event: Any) -> None:

@@ -1,17 +1,17 @@
 "use strict";
-// A case seen closely: four pictures side by side that move and grow together.
+// The enlarged example: four images side by side that are moved and zoomed together.
 const dialog = document.querySelector("dialog");
 const stage = dialog.querySelector(".panels");
 let whole, view;
 
 function show(next) {
   const size = Math.min(whole.width, Math.max(whole.width / 40, next.width));
-  const shrink = size / whole.width;
-  view = {width: size, height: whole.height * shrink};
+  const factor = size / whole.width;
+  view = {width: size, height: whole.height * factor};
   view.x = Math.min(whole.width - view.width, Math.max(0, next.x));
   view.y = Math.min(whole.height - view.height, Math.max(0, next.y));
-  for (const picture of stage.querySelectorAll("svg")) {
-    picture.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
+  for (const image of stage.querySelectorAll("svg")) {
+    image.setAttribute("viewBox", `${view.x} ${view.y} ${view.width} ${view.height}`);
   }
 }
 
@@ -19,24 +19,24 @@ function zoom(factor, x = view.x + view.width / 2, y = view.y + view.height / 2)
   show({width: view.width / factor, x: x - (x - view.x) / factor, y: y - (y - view.y) / factor});
 }
 
-function place(event) { // of the pointer, in the picture's pixels
-  const picture = event.target.closest("svg");
-  if (!picture) return null;
-  const matrix = picture.getScreenCTM().inverse();
+function position(event) { // of the pointer, in pixels of the image
+  const image = event.target.closest("svg");
+  if (!image) return null;
+  const matrix = image.getScreenCTM().inverse();
   return new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
 }
 
 for (const panel of document.querySelectorAll(".case .panel")) {
   panel.addEventListener("click", () => {
-    const one = panel.closest(".case");
-    stage.replaceChildren(...[...one.querySelectorAll(".panel")].map((each) => {
-      const copy = document.createElement("div"); // there is nothing to press in it
+    const example = panel.closest(".case");
+    stage.replaceChildren(...[...example.querySelectorAll(".panel")].map((each) => {
+      const copy = document.createElement("div"); // not a button: it cannot be enlarged further
       copy.className = each.className;
       copy.append(...[...each.childNodes].map((inner) => inner.cloneNode(true)));
       copy.querySelectorAll("[id]").forEach((named) => named.removeAttribute("id"));
       return copy;
     }));
-    dialog.querySelector("span").textContent = one.querySelector("figcaption").textContent;
+    dialog.querySelector("span").textContent = example.querySelector("figcaption").textContent;
     const box = panel.querySelector("svg").viewBox.baseVal;
     whole = {width: box.width, height: box.height};
     show({width: whole.width, x: 0, y: 0});
@@ -48,24 +48,24 @@ for (const button of dialog.querySelectorAll("[data-zoom]")) {
 }
 dialog.querySelector("[data-close]").addEventListener("click", () => dialog.close());
 stage.addEventListener("wheel", (event) => {
-  const at = place(event);
+  const at = position(event);
   if (!at) return;
   event.preventDefault();
   zoom(event.deltaY < 0 ? 1.25 : 0.8, at.x, at.y);
 }, {passive: false});
-let held = null;
+let start = null;
 stage.addEventListener("pointerdown", (event) => {
-  held = place(event);
-  if (held) stage.setPointerCapture(event.pointerId);
+  start = position(event);
+  if (start) stage.setPointerCapture(event.pointerId);
 });
 stage.addEventListener("pointermove", (event) => {
-  const picture = stage.querySelector("svg");
-  if (!held || !picture) return;
-  const scale = picture.getScreenCTM().a;
+  const image = stage.querySelector("svg");
+  if (!start || !image) return;
+  const scale = image.getScreenCTM().a;
   show({width: view.width, x: view.x - event.movementX / scale, y: view.y - event.movementY / scale});
 });
 for (const end of ["pointerup", "pointercancel"]) {
-  stage.addEventListener(end, () => { held = null; });
+  stage.addEventListener(end, () => { start = null; });
 }
 const keys = {ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1]};
 dialog.addEventListener("keydown", (event) => {
