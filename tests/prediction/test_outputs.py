@@ -73,7 +73,7 @@ class TestTable:
     def test_a_file_in_memory_and_one_by_windows_hold_the_same(
         self, predictor, kind, format, tmp_path, monkeypatch
     ):
-        monkeypatch.setattr(outputs, "BLOCK_BYTES", 40 * 70 * 7)  # seven columns at once
+        monkeypatch.setattr(outputs, "WINDOW_BYTES", 40 * 70 * 7)  # seven columns at once
         Image.fromarray(PHOTO).save(tmp_path / "a.png")
         (file,) = predict_files(
             predictor, [tmp_path / "a.png"], tmp_path / "out", kinds=[kind], format=format

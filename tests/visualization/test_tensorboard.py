@@ -46,8 +46,8 @@ def png(tmp_path):
 
 def test_metrics_are_stored_with_their_steps(tmp_path):
     log = TensorBoardLog(tmp_path / "deep" / "tensorboard")
-    log.row(2, {"loss": 0.75, "validation_mean_iou": 0.25})
-    log.row(4, {"loss": float("nan"), "validation_mean_iou": 0.5})
+    log.write_row(2, {"loss": 0.75, "validation_mean_iou": 0.25})
+    log.write_row(4, {"loss": float("nan"), "validation_mean_iou": 0.5})
     log.close()
     points = shown_scalars(tmp_path / "deep" / "tensorboard")
     assert points["validation_mean_iou"] == [(2, 0.25), (4, 0.5)]
@@ -57,7 +57,7 @@ def test_metrics_are_stored_with_their_steps(tmp_path):
 
 def test_each_row_can_be_read_at_once(tmp_path):
     log = TensorBoardLog(tmp_path)
-    log.row(1, {"loss": 0.5})
+    log.write_row(1, {"loss": 0.5})
     assert shown_scalars(tmp_path) == {"loss": [(1, 0.5)]}
     log.close()
     log.close()
@@ -74,7 +74,7 @@ def test_files_have_their_version_and_their_start(tmp_path):
 def test_an_image_is_stored_unchanged(tmp_path, png):
     path, pixels = png
     log = TensorBoardLog(tmp_path / "log")
-    log.picture(2, path)
+    log.write_image(2, path)
     log.close()
     event = events_in(tmp_path / "log")[-1]
     (value,) = event.summary.value
@@ -87,7 +87,7 @@ def test_an_image_is_stored_unchanged(tmp_path, png):
 def test_the_number_of_channels_is_stored(tmp_path, mode, channels):
     Image.new(mode, (3, 2)).save(tmp_path / "a.png")
     log = TensorBoardLog(tmp_path / "log")
-    log.picture(1, tmp_path / "a.png")
+    log.write_image(1, tmp_path / "a.png")
     log.close()
     (value,) = events_in(tmp_path / "log")[-1].summary.value
     assert value.image.colorspace == channels
@@ -99,7 +99,7 @@ def test_a_file_that_is_not_a_png_is_refused(tmp_path):
     log = TensorBoardLog(tmp_path / "log")
     for name in ("a.png", "b.jpg", "missing.png"):
         with pytest.raises(DataError, match=rf"{name} cannot be added .*; accepted are PNG"):
-            log.picture(1, tmp_path / name)
+            log.write_image(1, tmp_path / name)
     log.close()
 
 
@@ -119,7 +119,7 @@ def test_a_resumed_run_has_each_step_once(tmp_path):
 def test_a_restarted_run_drops_earlier_steps(tmp_path):
     for value in (1.0, 2.0):
         log = TensorBoardLog(tmp_path)
-        log.row(0, {"loss": value})
+        log.write_row(0, {"loss": value})
         log.close()
     assert shown_scalars(tmp_path)["loss"] == [(0, 2.0)]
 

@@ -28,18 +28,18 @@ SPLIT = "split.json"
 MANIFEST = "manifest.json"
 LOG = "log.txt"
 CURVES = "curves.csv"
-CURVES_PICTURE = "curves.png"
+CURVES_IMAGE = "curves.png"
 CHECKPOINTS = "checkpoints"
 WEIGHTS = "best.weights.h5"
 MODEL = "model.onnx"
-PICTURES = "pictures"
+EXAMPLES = "pictures"
 TENSORBOARD = "tensorboard"
 PLAN = "plan.json"  # in the folder of a cross-validation, to resume it
 CACHE = "cache"  # during training
 LOCK = ".lock"  # during training
 EVERYTHING = (
-    *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_PICTURE, WEIGHTS, MODEL),
-    *(CHECKPOINTS, PICTURES, TENSORBOARD, CACHE, LOCK),
+    *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_IMAGE, WEIGHTS, MODEL),
+    *(CHECKPOINTS, EXAMPLES, TENSORBOARD, CACHE, LOCK),
 )
 NOTHING_YET = {LOG, CACHE, LOCK}  # left by a process that was killed before training
 

@@ -96,8 +96,7 @@ def _require_free(path: str | Path | None) -> None:
         return
     if path.exists():
         raise OutputExistsError(
-            f"{path} exists already; accepted is a new name, or an empty folder for pictures; use "
-            "another name"
+            f"{path} exists already; accepted is a new name, or an empty folder; use another name"
         )
 
 

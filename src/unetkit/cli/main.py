@@ -397,7 +397,8 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     "--format",
     default="auto",
     show_default=True,
-    help="png, tiff, zarr, or auto: tiff for large images and GeoTIFFs, png for others.",
+    help="Format of the results: png, tiff, zarr, or auto, which is tiff for large images and "
+    "GeoTIFFs, png for others.",
 )
 @click.option("--memory", help="Memory limit, such as 800MiB.  [default: 1.5GiB]")
 @click.option(

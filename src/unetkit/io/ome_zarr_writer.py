@@ -32,8 +32,8 @@ VERSION = "0.5"  # version of OME-Zarr
 COMPRESSION = 3  # level of Zstandard, its default
 COLOURS = ("FF0000", "00FF00", "0000FF")  # of the channels of a photo in viewers
 PHOTO = ("red", "green", "blue", "opacity")
-WORKERS = 2  # threads that compress and write chunks, beside those of the library
-WAITING = 8  # tiles that are being written
+WRITER_THREADS = 2  # threads that compress and write chunks, beside those of the library
+MAX_WAITING_BLOCKS = 8  # tiles that are being written
 
 
 def write_ome_zarr(
@@ -246,12 +246,12 @@ def _write(
         for level, size in enumerate(level_sizes(shape[:2]))
     ]
     pending: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(WORKERS) as pool:
+    with ThreadPoolExecutor(WRITER_THREADS) as pool:
         for level, row, column, tile in walk_tiles(
             shape, dtype, read, partial(halve, nearest=nearest)
         ):
             pending.append(pool.submit(_put, arrays[level], row, column, tile))
-            if len(pending) > WAITING:
+            if len(pending) > MAX_WAITING_BLOCKS:
                 pending.popleft().result()
         for future in pending:
             future.result()

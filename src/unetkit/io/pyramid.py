@@ -23,7 +23,7 @@ Read = Callable[[slice, slice], np.ndarray]  # rows, columns -> (h, w, C)
 TILE = 512  # rows and columns of a tile
 LONGEST = 1024  # longest side of the smallest overview, about a screen
 BLOCK_BYTES = 1 << 26  # read at once, unless a single tile is larger
-DTYPES = ("uint8", "uint16", "uint32", "float32")
+PYRAMID_DTYPES = ("uint8", "uint16", "uint32", "float32")
 
 
 def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
@@ -153,17 +153,17 @@ def require_image(path: Path, shape: tuple[int, int, int], dtype: Any) -> np.dty
 
     Raises:
         SizeError: `shape` is not (H, W, C), each at least 1.
-        ConfigError: `dtype` is not one of `DTYPES`.
+        ConfigError: `dtype` is not one of `PYRAMID_DTYPES`.
     """
     if len(shape) != 3 or min(shape) < 1:
         raise SizeError(
             f"the image for {path} has the shape {tuple(shape)}; accepted are height, width and "
             "channels, each at least 1"
         )
-    if np.dtype(dtype).name not in DTYPES:
+    if np.dtype(dtype).name not in PYRAMID_DTYPES:
         raise ConfigError(
             f"the image for {path} has {np.dtype(dtype)} pixels; accepted are "
-            f"{', '.join(DTYPES)}; convert them"
+            f"{', '.join(PYRAMID_DTYPES)}; convert them"
         )
     return np.dtype(dtype).newbyteorder("=")
 

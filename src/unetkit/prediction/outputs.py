@@ -41,7 +41,7 @@ WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are w
 
 # Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
 # arrays, or logits, exponentials and probabilities of each class.
-BLOCK_BYTES = 1 << 25
+WINDOW_BYTES = 1 << 25
 PIXEL_BYTES = 40
 CLASS_BYTES = 12
 COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
@@ -274,9 +274,9 @@ def _shape(output: Output, image: PredictedImage) -> tuple[int, int, int]:
 
 
 def _read_blocks(output: Output, image: PredictedImage) -> Read:
-    """Reads an output's pixels, computed in blocks of columns that take at most `BLOCK_BYTES`."""
+    """Reads an output's pixels, computed in blocks of columns that take at most `WINDOW_BYTES`."""
     classes, channels = len(image.classes), _shape(output, image)[2]
-    most_pixels = BLOCK_BYTES // max(PIXEL_BYTES, CLASS_BYTES * classes)
+    most_pixels = WINDOW_BYTES // max(PIXEL_BYTES, CLASS_BYTES * classes)
 
     def read(rows: slice, columns: slice) -> np.ndarray:
         height, width = rows.stop - rows.start, columns.stop - columns.start

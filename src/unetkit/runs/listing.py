@@ -23,7 +23,7 @@ from unetkit.evaluation.results import RESULT_NAME
 OWN_FOLDERS = (
     run_folder.CACHE,
     run_folder.CHECKPOINTS,
-    run_folder.PICTURES,
+    run_folder.EXAMPLES,
     run_folder.TENSORBOARD,
 )
 EVALUATIONS = "evaluation-*"

@@ -57,7 +57,7 @@ class TrainingData:
     """Examined pairs of a run.
 
     Args:
-        report: Result of the examination; none of its errors affects the training.
+        report: Report on the data set; none of its errors affects the training.
         split: Pairs for training, validation and test.
     """
 

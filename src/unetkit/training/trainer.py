@@ -213,10 +213,10 @@ class Trainer:
 
     def _write_tensorboard(self, log: TensorBoardLog, row: dict[str, float]) -> None:
         step = self.progress.step
-        log.row(step, {name: value for name, value in row.items() if name != "step"})
-        picture = self.recorder.figure_path(step)
-        if picture.exists():
-            log.picture(step, picture)
+        log.write_row(step, {name: value for name, value in row.items() if name != "step"})
+        figure = self.recorder.figure_path(step)
+        if figure.exists():
+            log.write_image(step, figure)
 
     def save(self) -> None:
         """Writes a checkpoint of the current state."""

@@ -148,17 +148,17 @@ class Recorder:
     def draw(self, model: keras.Model) -> None:
         """Draws the curves, predictions of validation images, and their animation."""
         self._draw_curves()
-        folder = self.run / run_folder.PICTURES
+        folder = self.run / run_folder.EXAMPLES
         self._draw_examples(model, folder / "validation.png")
         animate(sorted(folder.glob("step-*.png")), folder / "progress.gif")
 
     def _draw_curves(self) -> None:
-        path = self.run / run_folder.CURVES_PICTURE
+        path = self.run / run_folder.CURVES_IMAGE
         draw_curves(path, self.progress.rows, self.progress.best.step)
 
     def figure_path(self, step: int) -> Path:
         """Path of the figure of predictions after a step."""
-        return self.run / run_folder.PICTURES / f"step-{step:08d}.png"
+        return self.run / run_folder.EXAMPLES / f"step-{step:08d}.png"
 
     def _draw_examples(self, model: keras.Model, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)

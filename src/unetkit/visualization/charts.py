@@ -285,20 +285,20 @@ def draw_group_chart(rows: Sequence[SubsetMetric]) -> Chart:
     return _draw_rows_chart(rows, "mean IoU by group", "mean IoU", caption)
 
 
-def draw_fraction_chart(share: ClassBreakdown, num_classes: int) -> Chart:
+def draw_fraction_chart(breakdown: ClassBreakdown, num_classes: int) -> Chart:
     """Draws the IoU of a class by its fraction of the image.
 
     Args:
-        share: IoU of the class in images with small and large fractions of it.
+        breakdown: IoU of the class in images with small and large fractions of it.
         num_classes: Number of all classes.
     """
-    caption = f"IoU of {share.name} by its fraction of the image."
-    if share.without:
-        caption += f" It is predicted in {share.false_alarms} of {share.without} images without it."
+    caption = f"IoU of {breakdown.name} by its fraction of the image."
+    if breakdown.without:
+        caption += f" It is predicted in {breakdown.false_alarms} of {breakdown.without} images without it."
     if num_classes > MOST_CLASSES_SHOWN + 1:
         caption += f" Only the {MOST_CLASSES_SHOWN} worst of {num_classes} classes are shown."
-    name = f"IoU of {share.name} by its fraction of the image"
-    return _draw_rows_chart(share.rows, name, f"IoU of {_shorten(share.name)}", caption)
+    name = f"IoU of {breakdown.name} by its fraction of the image"
+    return _draw_rows_chart(breakdown.rows, name, f"IoU of {_shorten(breakdown.name)}", caption)
 
 
 def _draw_rows_chart(rows: Sequence[SubsetMetric], name: str, axis: str, caption: str) -> Chart:

@@ -18,7 +18,7 @@ from unetkit.errors import DataError, MissingExtraError
 
 FILE_VERSION = "brain.Event:2"  # TensorBoard handles restarts from this version on
 IMAGE_TAG = "validation"
-COLOUR_CHANNELS = {"L": 1, "RGB": 3, "RGBA": 4}
+CHANNELS_OF_MODE = {"L": 1, "RGB": 3, "RGBA": 4}
 
 
 class TensorBoardLog:
@@ -56,7 +56,7 @@ class TensorBoardLog:
         first = from_step + 1 if from_step else 0
         self._write(self._proto.Event(step=first, session_log=start))
 
-    def row(self, step: int, metrics: Mapping[str, float]) -> None:
+    def write_row(self, step: int, metrics: Mapping[str, float]) -> None:
         """Adds one point to the curve of each metric.
 
         Args:
@@ -69,7 +69,7 @@ class TensorBoardLog:
         ]
         self._write(self._proto.Event(step=step, summary=self._proto.Summary(value=values)))
 
-    def picture(self, step: int, path: Path) -> None:
+    def write_image(self, step: int, path: Path) -> None:
         """Adds a PNG file, unchanged.
 
         Args:
@@ -85,7 +85,7 @@ class TensorBoardLog:
             image = self._proto.Summary.Image(
                 height=height,
                 width=width,
-                colorspace=COLOUR_CHANNELS[mode],
+                colorspace=CHANNELS_OF_MODE[mode],
                 encoded_image_string=path.read_bytes(),
             )
         except (OSError, KeyError) as error:

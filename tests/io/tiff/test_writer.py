@@ -404,7 +404,7 @@ class TestMemory:
         def reading(rows, columns):
             nonlocal read
             read += 1
-            assert read - packed <= writer.WAITING + 2
+            assert read - packed <= writer.MAX_WAITING_TILES + 2
             return array[rows, columns]
 
         monkeypatch.setattr(writer.zlib, "compressobj", counting)

@@ -106,7 +106,7 @@ def _room(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generato
 
 
 def _hang(canvas: np.ndarray, horizon: int, unit: float, rng: np.random.Generator) -> None:
-    """Draws windows and framed pictures on the wall."""
+    """Draws windows and framed paintings on the wall."""
     width = canvas.shape[1]
     for _ in range(rng.integers(0, 3)):
         size = rng.uniform(0.15, 0.4, 2) * unit

@@ -35,8 +35,8 @@ from unetkit.io.pyramid import (
 
 CLASSIC = (1 << 32) - 1  # bytes; largest file with offsets of 32 bits
 NODATA_TAG, GDAL_METADATA = 42113, 42112  # tags that GDAL defines
-WORKERS = min(4, os.cpu_count() or 1)
-WAITING = 4 * WORKERS  # tiles or planes of tiles that are compressed, or wait for it
+ENCODER_THREADS = min(4, os.cpu_count() or 1)
+MAX_WAITING_TILES = 4 * ENCODER_THREADS  # tiles, or planes of tiles, being compressed or waiting
 RUNS, ANYTHING = 3, 0  # strategies of zlib: Z_RLE, which is fast, and the default
 
 
@@ -210,7 +210,7 @@ def _write(
 ) -> None:
     with (
         tempfile.TemporaryFile(dir=part.parent) as spare,
-        ThreadPoolExecutor(WORKERS) as pool,
+        ThreadPoolExecutor(ENCODER_THREADS) as pool,
         tifffile.TiffWriter(part, bigtiff=is_big, byteorder="<") as tif,
     ):
         spool = _Spool(spare)
@@ -284,7 +284,7 @@ def _packed(
         for plane in range(layout.planes):
             content = tile[..., plane : plane + 1] if layout.planes > 1 else tile
             pending.append(((level, plane), pool.submit(_pack, content, layout)))
-            if len(pending) > WAITING:
+            if len(pending) > MAX_WAITING_TILES:
                 place, future = pending.popleft()
                 yield place, future.result()
     for place, future in pending:
