@@ -294,7 +294,8 @@ def draw_fraction_chart(breakdown: ClassBreakdown, num_classes: int) -> Chart:
     """
     caption = f"IoU of {breakdown.name} by its fraction of the image."
     if breakdown.without:
-        caption += f" It is predicted in {breakdown.false_alarms} of {breakdown.without} images without it."
+        wrong = f"{breakdown.false_alarms} of {breakdown.without}"
+        caption += f" It is predicted in {wrong} images without it."
     if num_classes > MOST_CLASSES_SHOWN + 1:
         caption += f" Only the {MOST_CLASSES_SHOWN} worst of {num_classes} classes are shown."
     name = f"IoU of {breakdown.name} by its fraction of the image"
