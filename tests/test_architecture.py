@@ -121,7 +121,7 @@ def test_public_names_exist_and_say_what_they_do():
         assert getattr(unetkit, name) is not None
         if name not in ("PRESETS", "__version__"):
             assert getattr(unetkit, name).__doc__
-    assert set(unetkit._HOMES) == set(unetkit.__all__) - {"__version__"}
+    assert set(unetkit._MODULE_OF) == set(unetkit.__all__) - {"__version__"}
 
 
 def test_no_room_hides_a_public_name():

@@ -21,27 +21,33 @@ from unetkit._version import __version__
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
-    from unetkit.checks.report import check
-    from unetkit.data.dataset import Sources
-    from unetkit.data.splits import SplitRule
-    from unetkit.datasets.oxford_pets import download_oxford_pets
-    from unetkit.datasets.synthetic_cells import synthetic_cells, write_synthetic_cells
-    from unetkit.datasets.synthetic_pets import synthetic_pet, write_synthetic_pets
-    from unetkit.errors import UnetkitError
-    from unetkit.evaluation.comparison import compare
-    from unetkit.evaluation.evaluate import evaluate
-    from unetkit.evaluation.report import report
-    from unetkit.models.unet import PRESETS, UNetConfig, build_unet
-    from unetkit.prediction.predictor import Predictor
-    from unetkit.runs.demo import demo
-    from unetkit.runs.listing import list_runs
-    from unetkit.runs.verification import verify
-    from unetkit.training.cross_validation import cross_validate, resume_folds
-    from unetkit.training.export import export
-    from unetkit.training.train import resume, train
-    from unetkit.visualization.unet_diagram import draw_unet
+    from unetkit.checks.report import check as check
+    from unetkit.data.dataset import Sources as Sources
+    from unetkit.data.splits import SplitRule as SplitRule
+    from unetkit.datasets.oxford_pets import download_oxford_pets as download_oxford_pets
+    from unetkit.datasets.synthetic_cells import synthetic_cells as synthetic_cells
+    from unetkit.datasets.synthetic_cells import write_synthetic_cells as write_synthetic_cells
+    from unetkit.datasets.synthetic_pets import synthetic_pet as synthetic_pet
+    from unetkit.datasets.synthetic_pets import write_synthetic_pets as write_synthetic_pets
+    from unetkit.errors import UnetkitError as UnetkitError
+    from unetkit.evaluation.comparison import compare as compare
+    from unetkit.evaluation.evaluate import evaluate as evaluate
+    from unetkit.evaluation.report import report as report
+    from unetkit.models.unet import PRESETS as PRESETS
+    from unetkit.models.unet import UNetConfig as UNetConfig
+    from unetkit.models.unet import build_unet as build_unet
+    from unetkit.prediction.predictor import Predictor as Predictor
+    from unetkit.runs.demo import demo as demo
+    from unetkit.runs.listing import list_runs as list_runs
+    from unetkit.runs.verification import verify as verify
+    from unetkit.training.cross_validation import cross_validate as cross_validate
+    from unetkit.training.cross_validation import resume_folds as resume_folds
+    from unetkit.training.export import export as export
+    from unetkit.training.train import resume as resume
+    from unetkit.training.train import train as train
+    from unetkit.visualization.unet_diagram import draw_unet as draw_unet
 
-_HOMES = {
+_MODULE_OF = {
     "PRESETS": "models.unet",
     "Predictor": "prediction.predictor",
     "Sources": "data.dataset",
@@ -86,41 +92,14 @@ _FROM_TRAIN_EXTRA = (
 )
 _BACKENDS = ("jax", "torch")
 
-__all__ = [
-    "PRESETS",
-    "Predictor",
-    "Sources",
-    "SplitRule",
-    "UNetConfig",
-    "UnetkitError",
-    "__version__",
-    "build_unet",
-    "check",
-    "compare",
-    "cross_validate",
-    "demo",
-    "download_oxford_pets",
-    "draw_unet",
-    "evaluate",
-    "export",
-    "list_runs",
-    "report",
-    "resume",
-    "resume_folds",
-    "synthetic_cells",
-    "synthetic_pet",
-    "train",
-    "verify",
-    "write_synthetic_cells",
-    "write_synthetic_pets",
-]
+__all__ = ["__version__", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'unetkit' has no attribute {name!r}")
     try:
-        return getattr(import_module(f"unetkit.{_HOMES[name]}"), name)
+        return getattr(import_module(f"unetkit.{_MODULE_OF[name]}"), name)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing not in _FROM_TRAIN_EXTRA and missing not in _BACKENDS:
