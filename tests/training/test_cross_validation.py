@@ -250,7 +250,7 @@ def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(result, data
 
 
 def test_a_folder_without_a_plan_is_refused(tmp_path):
-    with pytest.raises(DataError, match=r"plan\.json is missing .*; accepted is a folder of"):
+    with pytest.raises(DataError, match=r"plan\.json is missing; accepted is a folder of"):
         resume_folds(tmp_path)
     plan = {"folds": 2, "epochs": None, "minutes": None, "config": {"data": "x"}}
     for changes, words in (
