@@ -49,6 +49,10 @@ KEPT_TEXTS = re.compile(
     r"'?resize: whole picture to|native: the picture's own pixels|"
     r"pairs whose pictures training looked at|\|photo\|picture\|"
 )
+# Ends of messages that help nobody.
+FILLER = re.compile(
+    r"; (correct it|correct the file|choose one of them|name it|check the path)[\"']*$"
+)
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
@@ -102,6 +106,11 @@ def test_comments_docstrings_and_messages_are_in_the_field_s_words(name):
         for match in pattern.finditer(text)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_messages_end_without_filler(name):
+    assert [text for _, text in texts_of(name) if FILLER.search(text)] == []
 
 
 def commands(group: click.Group = main, prefix: str = "") -> dict[str, click.Command]:

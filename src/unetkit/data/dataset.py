@@ -121,9 +121,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         return _from_table(data, sources)
     if not data.is_dir():
         what = "is a file" if data.exists() else "does not exist"
-        raise DataNotFoundError(
-            f"data folder {data} {what}; accepted is a folder with {LAYOUTS}; check the path"
-        )
+        raise DataNotFoundError(f"data folder {data} {what}; accepted is a folder with {LAYOUTS}")
     files, problems = _walk(data)
     found = sort_files(data, files, sources, problems)
     matched = match_masks(data, found, sources, problems)

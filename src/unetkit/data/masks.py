@@ -268,7 +268,6 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         annotations = next(iter(found.values()))  # a file of one image may have an old name for it
     if len(annotations) != 1:
         raise DataError(
-            f"{source.path} has {len(annotations)} entries for {source.image}; accepted is one; "
-            "correct the file"
+            f"{source.path} has {len(annotations)} entries for {source.image}; accepted is one"
         )
     return annotations[0]

@@ -114,8 +114,7 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
     path = Path(path)
     if not path.exists():
         raise DataNotFoundError(
-            f"Zarr folder {path} does not exist; accepted is a folder with an array or an image; "
-            "check the path"
+            f"Zarr folder {path} does not exist; accepted is a folder with an array or an image"
         )
     if not is_zarr(path):
         raise DataError(

@@ -84,7 +84,7 @@ class TestCoco:
     @pytest.mark.parametrize(
         ("path", "value", "message"),
         [
-            (["images"], 5, "images is 5; accepted is a list; correct the file"),
+            (["images"], 5, "images is 5; accepted is a list$"),
             (["categories"], GONE, "categories is missing; accepted is a list"),
             (["images", 0], 5, "entry 1 of images: it is 5; accepted is an object that has id"),
             (["images", 0, "id"], 1.5, "entry 1 of images: id is 1.5; accepted is a whole number"),

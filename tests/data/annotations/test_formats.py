@@ -135,14 +135,14 @@ class TestFiles:
 
     def test_absent_file_is_named(self, tmp_path):
         with pytest.raises(
-            DataNotFoundError, match=r"b.json does not exist; accepted is a file of"
+            DataNotFoundError, match=r"b.json does not exist; accepted is a JSON or XML file"
         ):
             read_annotations(tmp_path / "b.json")
 
     def test_folder_is_no_file(self, tmp_path):
         (tmp_path / "a.json").mkdir()
         with pytest.raises(
-            DataError, match=r"a.json: it is no file, or one of [\d,]+ bytes; accept"
+            DataError, match=r"a.json: it is not a file, or has [\d,]+ bytes; accept"
         ):
             read_annotations(tmp_path / "a.json")
 
@@ -150,7 +150,7 @@ class TestFiles:
         monkeypatch.setattr(documents, "LARGEST_FILE", 10)
         (tmp_path / "a.json").write_text('{"shapes": []}')
         with pytest.raises(
-            DataError, match=r"one of 14 bytes; accepted are files of up to 10 bytes"
+            DataError, match=r"or has 14 bytes; accepted are files of up to 10 bytes"
         ):
             read_annotations(tmp_path / "a.json")
 

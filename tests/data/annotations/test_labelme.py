@@ -70,7 +70,7 @@ class TestLabelme:
         [
             (["imagePath"], [5], r"the image's name is \[5\]; accepted is the name of a file"),
             (["imageHeight"], "6", "imageHeight is '6'; accepted are whole numbers from 1 to"),
-            (["shapes"], {}, r"shapes is \{\}; accepted is a list; correct the file"),
+            (["shapes"], {}, r"shapes is \{\}; accepted is a list$"),
             (["shapes", 0, "label"], GONE, "shape 1: label is missing; accepted is text"),
             (["shapes", 0, "label"], "a\nb", r"shape 1: the label is 'a\\nb'; accepted are 1 to"),
             (["shapes", 0, "label"], "a" * 201, "shape 1: the label is 'aaa.*; accepted are 1 to"),

@@ -1,7 +1,7 @@
-"""Checked values from JSON and XML files that anyone may have written.
+"""Checked values from annotation files of other programs, in JSON or XML.
 
-Size, encoding, nesting and types are checked before use, and every fault is a `DataError` that
-names the file, the place and the value: `at` puts the place in front of what is raised within it.
+Such files are not trusted: size, encoding, nesting and types are checked before use. Each fault is
+a `DataError` that names the file, the place and the value; `at` puts the place in front.
 """
 
 import json
@@ -16,18 +16,18 @@ from xml.etree import ElementTree
 from unetkit.errors import DataError, DataNotFoundError
 
 LARGEST_FILE = 512 * 2**20  # bytes; COCO's own instances_train2017.json has 449 MB
-LARGEST_NUMBER = 1_000_000  # of pixels; beyond is another unit, or damage
+LARGEST_NUMBER = 1_000_000  # pixels; larger values are in another unit, or damaged
 WORDS = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
 
 
 @contextmanager
 def at(place: str) -> Iterator[None]:
-    """Says in front of an error where it is.
+    """Puts a place in front of the message of a `DataError`.
 
     >>> with at("a.json"), at("shape 3"):
     ...     get({"label": 5}, "label", str)
     Traceback (most recent call last):
-    unetkit.errors.DataError: a.json: shape 3: label is 5; accepted is text; correct the file
+    unetkit.errors.DataError: a.json: shape 3: label is 5; accepted is text
     """
     try:
         yield
@@ -35,23 +35,32 @@ def at(place: str) -> Iterator[None]:
         raise DataError(f"{place}: {error}") from error.__cause__
 
 
-def refusal(name: str, value: Any, accepted: str, remedy: str = "correct the file") -> DataError:
-    """The error to raise for a value, however long or deep it is."""
+def refusal(name: str, value: Any, accepted: str, remedy: str = "") -> DataError:
+    """Returns the error for a value; long values are shortened.
+
+    Args:
+        name: Name of the value.
+        value: The value; None if it is missing.
+        accepted: Verb and accepted values, such as "is text".
+        remedy: What to do, where that does not follow from `accepted`.
+    """
     seen = "missing" if value is None else reprlib.repr(value)
-    return DataError(f"{name} is {seen}; accepted {accepted}; {remedy}")
+    ending = f"; {remedy}" if remedy else ""
+    return DataError(f"{name} is {seen}; accepted {accepted}{ending}")
 
 
 def load_document(path: Path) -> Any:
-    """A JSON value, or the root element of a file that ends in .xml.
+    """Returns a JSON value, or the root element of a file whose name ends in .xml.
 
     Raises:
-        DataNotFoundError, DataError: The file is absent, too large, not UTF-8, or damaged.
+        DataNotFoundError: The file does not exist.
+        DataError: The file is too large, not UTF-8, or damaged.
     """
     text = _read_text(path)
     try:
         if path.suffix.lower() != ".xml":
-            return json.loads(text)  # NaN too, which QuPath measures; no number below may be it
-        if "<!DOCTYPE" in text:  # its entities could expand without end
+            return json.loads(text)  # also NaN, which QuPath writes; `number` and `whole` refuse it
+        if "<!DOCTYPE" in text:  # its entities could expand without limit
             raise ValueError("it declares a document type")
         return ElementTree.fromstring(text)
     except (ValueError, ElementTree.ParseError, RecursionError) as error:
@@ -62,10 +71,15 @@ def load_document(path: Path) -> Any:
 
 
 def get(record: Any, key: str, *kinds: type) -> Any:
-    """A value of a JSON object, of one of some kinds.
+    """Returns a value of a JSON object.
+
+    Args:
+        record: JSON object.
+        key: Key of the value.
+        kinds: Accepted types.
 
     Raises:
-        DataError: `record` is no object, or the value is missing or of another kind.
+        DataError: `record` is not an object, or the value is missing or of another type.
     """
     if not isinstance(record, dict):
         raise refusal("it", record, f"is an object that has {key}")
@@ -76,10 +90,10 @@ def get(record: Any, key: str, *kinds: type) -> Any:
 
 
 def filled_list(value: Any, name: str) -> list:
-    """A JSON list that is not empty.
+    """Returns a JSON list that is not empty.
 
     Raises:
-        DataError: It is another value.
+        DataError: `value` is something else.
     """
     if not isinstance(value, list) or not value:
         raise refusal(name, value, "is a list that is not empty", "complete or remove it")
@@ -87,10 +101,10 @@ def filled_list(value: Any, name: str) -> list:
 
 
 def whole(value: Any, name: str, lowest: int = 1) -> int:
-    """A whole number from `lowest` to `LARGEST_NUMBER`; 4.0 is one too.
+    """Returns a whole number from `lowest` to `LARGEST_NUMBER`; 4.0 is accepted as 4.
 
     Raises:
-        DataError: It is another value.
+        DataError: `value` is something else.
     """
     sound = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not sound or not lowest <= value <= LARGEST_NUMBER or value % 1:
@@ -99,15 +113,19 @@ def whole(value: Any, name: str, lowest: int = 1) -> int:
 
 
 def attribute(element: ElementTree.Element, name: str, default: str | None = None) -> float:
-    """An attribute of an XML element, as a number; raises as `number`."""
+    """Returns an attribute of an XML element as a number.
+
+    Raises:
+        DataError: The attribute is missing, or is not a number within `LARGEST_NUMBER` of 0.
+    """
     return number(element.get(name, default), name)
 
 
 def number(text: str | None, name: str) -> float:
-    """A number within `LARGEST_NUMBER` of 0, from text.
+    """Returns a number within `LARGEST_NUMBER` of 0, from text.
 
     Raises:
-        DataError: It is another text, or missing.
+        DataError: `text` is None, or is not such a number.
     """
     try:
         value = float(text or "")
@@ -124,14 +142,12 @@ def _read_text(path: Path) -> str:
         if path.is_file() and size <= LARGEST_FILE:
             return path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise DataNotFoundError(
-            f"{path} does not exist; accepted is a file of JSON or XML; check the path"
-        ) from error
+        raise DataNotFoundError(f"{path} does not exist; accepted is a JSON or XML file") from error
     except (OSError, ValueError) as error:
         raise DataError(
             f"it cannot be read ({error}); accepted are files of UTF-8 text; save it as UTF-8"
         ) from error
     raise DataError(
-        f"it is no file, or one of {size:,} bytes; accepted are files of up to {LARGEST_FILE:,} "
-        "bytes; save it in parts"
+        f"it is not a file, or has {size:,} bytes; accepted are files of up to {LARGEST_FILE:,} "
+        "bytes; split it"
     )
