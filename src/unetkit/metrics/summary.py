@@ -169,21 +169,17 @@ def classes_to_json(classes: Classes) -> dict[str, Any]:
 def classes_from_json(raw: Mapping[str, Any]) -> Classes:
     """Returns the classes that `classes_to_json` wrote, with their indices as values.
 
+    Args:
+        raw: Record whose types have been checked.
+
     Raises:
-        KeyError: A key is missing.
-        TypeError: A value has another type.
         ConfigError: The classes are not valid.
     """
-    names = raw["names"]
-    special = [raw[name] for name in ("background", "border")]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"names of classes are {names!r:.80}")
-    if not all(type(index) in (int, type(None)) for index in special):
-        raise TypeError(f"background and border are {special!r:.80}")
+    names = tuple(raw["names"])
     return Classes(
-        names=tuple(names),
+        names=names,
         values=tuple(range(len(names))),
-        background=special[0],
-        border=special[1],
+        background=raw["background"],
+        border=raw["border"],
         colours=tuple((int(r), int(g), int(b)) for r, g, b in raw["colours"]),
     )
