@@ -159,7 +159,9 @@ class TestContinuing:
     @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe", b"[" * 100_000, b"3"])
     def test_a_file_that_is_not_a_plan_is_refused(self, store, content):
         (store.folder / PLAN_NAME).write_bytes(content)
-        with pytest.raises(OutputExistsError, match=r"plan\.json is not a plan of this version"):
+        with pytest.raises(
+            OutputExistsError, match=r"plan\.json cannot be used .*; remove the folder"
+        ):
             begin(store.folder)
 
     def test_another_folder_is_not_touched(self, tmp_path):

@@ -11,15 +11,17 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.lib.format import header_data_from_array_1_0, write_array_header_1_0
 
 from unetkit._shared.files import write_atomically, write_text
+from unetkit._shared.records import RecordError, convert, read_json, refusing, shorten
 from unetkit._version import __version__
 from unetkit.errors import DataError, OutputExistsError
 from unetkit.models.geometry import Geometry
@@ -30,6 +32,7 @@ PLAN_NAME = "plan.json"
 TILE_NAME = r"\d{7}\.npy"
 OUTPUT_FOLDER = "result"  # in the store, for outputs while they are written
 LARGEST_PLAN_BYTES = 1 << 26  # spans of a million tiles along an axis
+PLAN_REMEDY = "accepted are plans of this version; remove the folder"
 
 
 @dataclass(frozen=True)
@@ -209,72 +212,55 @@ def _require_tiles_fit(folder: Path, begun: Tiling, most_pixels: int) -> None:
         )
 
 
+class _Plan(msgspec.Struct):
+    """The plan of a store, as it is read back."""
+
+    belongs_to: dict[str, Any]
+    rows: list[Span]
+    columns: list[Span]
+
+
 def _begun_tiling(plan: Path, wanted: Mapping[str, Any], geometry: Geometry) -> Tiling:
     """Tiling of the run that an existing plan describes.
 
     Raises:
-        OutputExistsError: The plan is of another run, or damaged.
+        OutputExistsError: The plan is of another run or version, or damaged.
     """
-    begun = _read_plan(plan)
-    others = [name for name, value in wanted.items() if begun["belongs_to"].get(name) != value]
+    with refusing(plan, PLAN_REMEDY, OutputExistsError):
+        raw = convert(read_json(plan, largest=LARGEST_PLAN_BYTES), dict[str, Any])
+        if raw.get("format") != PLAN_FORMAT:
+            raise RecordError(
+                f"its format is {shorten(raw.get('format'))}, of unetkit "
+                f"{shorten(raw.get('unetkit'))}; accepted is format {PLAN_FORMAT}"
+            )
+        begun = convert(raw, _Plan)
+        others = [name for name, value in wanted.items() if begun.belongs_to.get(name) != value]
     if others:
         raise OutputExistsError(
             f"{plan.parent} holds tiles of another run ({', '.join(others)} differ); accepted are "
             "those of the same model, image and options; finish that run, remove the folder, or "
             "replace it with --overwrite"
         )
-    return _tiling_of(begun, geometry, plan)
+    height, width = wanted["picture"]
+    with refusing(plan, PLAN_REMEDY, OutputExistsError):
+        _require_cover(begun.rows, height, geometry)
+        _require_cover(begun.columns, width, geometry)
+    is_exact = not wanted["blended"]
+    return Tiling(geometry, (height, width), tuple(begun.rows), tuple(begun.columns), is_exact)
 
 
-def _read_plan(plan: Path) -> dict[str, Any]:
-    try:
-        if plan.stat().st_size > LARGEST_PLAN_BYTES:
-            raise ValueError(f"{plan.stat().st_size} bytes")
-        begun = json.loads(plan.read_text(encoding="utf-8"))
-        found = begun["format"]
-        if found == PLAN_FORMAT and isinstance(begun["belongs_to"], dict):
-            return dict(begun)
-        reason = f"format {found!r}, written by unetkit {begun.get('unetkit')!r}"
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"unreadable: {error!r:.100}"
-    raise OutputExistsError(
-        f"{plan} is not a plan of this version ({reason}); accepted is format {PLAN_FORMAT}; "
-        "finish that run with the version that began it, or remove the folder"
-    )
-
-
-def _tiling_of(begun: dict[str, Any], geometry: Geometry, plan: Path) -> Tiling:
-    """Tiling of a plan; its tiles must cover the image."""
-    size = begun["belongs_to"]["picture"]
-    try:
-        rows, columns = (
-            tuple(
-                Span(int(s["start"]), int(s["size"]), (int(s["kept"][0]), int(s["kept"][1])))
-                for s in begun[name]
-            )
-            for name in ("rows", "columns")
-        )
-        for spans, side in ((rows, size[0]), (columns, size[1])):
-            _require_cover(spans, side, geometry)
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError) as error:
-        raise OutputExistsError(
-            f"{plan} holds no valid tiling ({error!r:.100}); accepted are plans that this version "
-            "wrote; remove the folder"
-        ) from error
-    return Tiling(geometry, (size[0], size[1]), rows, columns, not begun["belongs_to"]["blended"])
-
-
-def _require_cover(spans: tuple[Span, ...], side: int, geometry: Geometry) -> None:
+def _require_cover(spans: Sequence[Span], side: int, geometry: Geometry) -> None:
+    """Refuses tiles that do not cover a side of the image, or that the network does not accept."""
     ends = [0, *(span.kept[1] for span in spans)]
     for span, end in zip(spans, ends, strict=False):
         first, last = span.kept
         covered = span.start + geometry.margin, span.start + span.size - geometry.margin
         if not (covered[0] <= first <= end < last <= min(covered[1], side)):
-            raise ValueError(f"a tile of {first} to {last}")
+            raise RecordError(f"a tile keeps {first} to {last} of {side}")
         if span.size != geometry.valid_size(span.size) or span.size != spans[0].size:
-            raise ValueError(f"a tile of {span.size}")
+            raise RecordError(f"a tile has {span.size} pixels per side")
     if ends[-1] != side:
-        raise ValueError(f"tiles up to {ends[-1]} of {side}")
+        raise RecordError(f"its tiles end at {ends[-1]} of {side}")
 
 
 def _overlapping(spans: tuple[Span, ...], window: slice) -> list[tuple[int, Span]]:
