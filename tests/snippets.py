@@ -243,12 +243,14 @@ PROVIDERS: dict[str, Callable[[Path, Mapping[str, Path]], object]] = {
 }
 
 
-def shrunk(config: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+def shrunk(config: Any) -> Any:
     """A page's own configuration, read as it is, with what takes time made tiny."""
-    given = config or {}
+    files = import_module("unetkit.training.config_file")
     if isinstance(config, str | Path):
-        given = import_module("unetkit.training.config").read_config(config)
-    return {**given} | {key: {**given.get(key, {}), **values} for key, values in TINY.items()}
+        config = files.read_choices(config)
+    elif config is None or isinstance(config, Mapping):
+        config = files.parse_choices(config or {}, "the page")
+    return config.updated(**TINY)
 
 
 def _tiny_training(train: Callable[..., Any]) -> Callable[..., Any]:
