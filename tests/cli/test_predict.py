@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 
@@ -94,26 +95,35 @@ class TestWatch:
             sys.executable, "-m", "unetkit", "predict", "--watch", str(pictures),
             "--model", str(grey_model), "--out", str(out), "--json",
         ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        guard = threading.Timer(60, process.kill)
+        guard.start()
         try:
-            self.wait_for(out / "b.png")
+            lines = self.read_until(process, "b.png")
             Image.new("L", (20, 30)).save(pictures / "late.png")
-            self.wait_for(out / "late.png")
-        finally:
+            lines += self.read_until(process, "late.png")
             process.send_signal(signal.SIGINT)
-            stdout, _ = process.communicate(timeout=30)
-        assert process.returncode == 0
-        lines = [json.loads(line) for line in stdout.splitlines()]
+            rest, _ = process.communicate()
+        finally:
+            guard.cancel()
+            process.kill()
+        assert (process.returncode, rest) == (0, "")
         assert [os.path.basename(line["image"]) for line in lines] == [
             "a.png", "b.png", "broken.png", "late.png",
         ]  # fmt: skip
         assert "is not an image" in lines[2]["error"]
+        assert (out / "late.png").exists()
 
-    def wait_for(self, path):
-        deadline = time.monotonic() + 60
-        while not path.exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        assert path.exists()
+    def read_until(self, process, name):
+        """Lines that the process prints, up to that of an image."""
+        lines = []
+        for line in process.stdout:
+            lines.append(json.loads(line))
+            if os.path.basename(lines[-1]["image"]) == name:
+                break
+        return lines
 
     def test_two_images_with_one_result_are_refused(
         self, grey_model, pictures, tmp_path, monkeypatch
