@@ -51,7 +51,7 @@ KEPT_TEXTS = re.compile(
 )
 # Ends of messages that help nobody.
 FILLER = re.compile(
-    r"; (correct it|correct the file|choose one of them|name it|check the path)[\"']*$"
+    r"; (correct it|correct the file|choose one of them|name it)[\"']*$"
 )
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 

@@ -312,7 +312,7 @@ class TestSniffing:
             format_of(lay(tmp_path, content))
 
     def test_a_file_that_is_not_there(self, tmp_path):
-        message = r"image .*x\.png does not exist; accepted is an image file$"
+        message = r"image .*x\.png does not exist; accepted is an image file; check the path"
         with pytest.raises(DataNotFoundError, match=message):
             format_of(tmp_path / "x.png")
 

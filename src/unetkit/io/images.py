@@ -434,7 +434,7 @@ def _open_errors(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataNotFoundError(
-            f"image {path} does not exist; accepted is an image file"
+            f"image {path} does not exist; accepted is an image file; check the path"
         ) from error
     except (OSError, ValueError) as error:
         raise DataError(
