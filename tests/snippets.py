@@ -243,14 +243,14 @@ PROVIDERS: dict[str, Callable[[Path, Mapping[str, Path]], object]] = {
 }
 
 
-def shrunk(config: Any) -> Any:
+def shrunk(config: Any) -> dict[str, Any]:
     """A page's own configuration, read as it is, with what takes time made tiny."""
     files = import_module("unetkit.training.config_file")
     if isinstance(config, str | Path):
         config = files.read_choices(config)
     elif config is None or isinstance(config, Mapping):
         config = files.parse_choices(config or {}, "the page")
-    return config.updated(**TINY)
+    return config.with_options(files.parse_choices(TINY, "tests/snippets.py")).to_mapping()
 
 
 def _tiny_training(train: Callable[..., Any]) -> Callable[..., Any]:

@@ -46,15 +46,15 @@ def names_of(pairs):
     return [pair.name for pair in pairs]
 
 
-def parts_of(split):
-    return {part: names_of(pairs) for part, pairs in split.parts.items()}
+def splits_of(split):
+    return {name: names_of(pairs) for name, pairs in split.splits.items()}
 
 
 def require_whole(split, found):
     """Parts that are sorted, disjoint and complete."""
-    names = [name for part in parts_of(split).values() for name in part]
+    names = [name for members in splits_of(split).values() for name in members]
     assert sorted(names) == names_of(found.pairs)
-    assert all(part == sorted(part) for part in parts_of(split).values())
+    assert all(members == sorted(members) for members in splits_of(split).values())
 
 
 def cut_or_too_few(cut, *arguments):
@@ -70,20 +70,20 @@ def cut_or_too_few(cut, *arguments):
 class TestCuts:
     @MANY
     @given(st.integers(3, 60), SEEDS, st.floats(0.01, 0.99), st.floats(0.01, 0.99))
-    def test_parts_are_disjoint_complete_and_not_empty(self, count, seed, validation, test):
+    def test_splits_are_disjoint_complete_and_not_empty(self, count, seed, validation, test):
         found = numbered(count)
         rule = SplitRule(seed, validation, test)
         if count - max(1, round(test * count)) < 2:
             return  # refused: see below
         split = split_pairs(found, rule)
         require_whole(split, found)
-        assert all(split.parts.values())
+        assert all(split.splits.values())
         assert split == split_pairs(found, rule)
 
     def test_shares_are_of_all_and_of_the_rest(self):
         # A fifth of 100 is 20; 15 % of the other 80 is 12.
         split = split_pairs(numbered(100), SplitRule())
-        assert [len(part) for part in split.parts.values()] == [68, 12, 20]
+        assert [len(pairs) for pairs in split.splits.values()] == [68, 12, 20]
 
     def test_another_seed_gives_another_split(self):
         found = numbered(40)
@@ -95,18 +95,18 @@ class TestCuts:
             found, source=Path("x"), pairs=tuple(replace(p, mask=Path("m")) for p in found.pairs)
         )
         ours, theirs = (split_pairs(d, SplitRule(seed=5)) for d in (found, moved))
-        assert parts_of(ours) == parts_of(theirs)
+        assert splits_of(ours) == splits_of(theirs)
 
-    def test_no_test_part_where_none_is_wanted(self):
+    def test_no_test_split_where_none_is_wanted(self):
         split = split_pairs(numbered(10), SplitRule(test_fraction=0))
         assert (len(split.test), len(split.validation), len(split.train)) == (0, 2, 8)
 
     def test_three_pairs_are_enough_and_two_are_not(self):
         split = split_pairs(numbered(3), SplitRule())
-        assert [len(part) for part in split.parts.values()] == [1, 1, 1]
-        with pytest.raises(DataError, match=r"has 2 pairs .* cut 3 parts .* at least 3; add more"):
+        assert [len(pairs) for pairs in split.splits.values()] == [1, 1, 1]
+        with pytest.raises(DataError, match=r"has 2 pairs .* for 3 splits; .* at least 3; add"):
             split_pairs(numbered(2), SplitRule())
-        with pytest.raises(DataError, match=r"has 1 pairs .* cut 2 parts"):
+        with pytest.raises(DataError, match=r"has 1 pairs .* for 2 splits"):
             split_pairs(numbered(10), SplitRule(test_fraction=0.9))
 
     def test_strata_keep_their_shares(self):
@@ -115,9 +115,9 @@ class TestCuts:
             name: "dog" if i % 4 == 0 else "cat" for i, name in enumerate(names_of(found.pairs))
         }
         split = split_pairs(found, SplitRule(validation_fraction=0.25), strata)
-        # 20 of 80 are dogs: 4 of 16 in the test part, and of the other 64, 4 of 16 again.
-        for part in (split.test, split.validation):
-            assert Counter(strata[pair.name] for pair in part) == {"cat": 12, "dog": 4}
+        # 20 of 80 are dogs: 4 of 16 in the test split, and of the other 64, 4 of 16 again.
+        for pairs in (split.test, split.validation):
+            assert Counter(strata[pair.name] for pair in pairs) == {"cat": 12, "dog": 4}
 
     def test_categories_come_before_strata(self):
         names = [f"n{i}" for i in range(20)]
@@ -134,46 +134,46 @@ class TestCuts:
         strata = dict(zip(names_of(found.pairs), map(str, kinds), strict=True))
         require_whole(split_pairs(found, SplitRule(seed), strata), found)
 
-    def test_skipped_pairs_are_in_no_part(self):
+    def test_skipped_pairs_are_in_no_split(self):
         found = numbered(10)
         split = split_pairs(found, SplitRule(), skipped={"n003", "n007"})
         require_whole(split, without(found, ["n003", "n007"]))
 
 
-class TestGivenParts:
+class TestGivenSplits:
     def test_official_lists_stay_as_they_are(self):
-        parts = {f"n{i:03d}": "test" if i >= 8 else "trainval" for i in range(12)}
-        split = split_pairs(numbered(12, parts=parts), SplitRule())
+        splits = {f"n{i:03d}": "test" if i >= 8 else "trainval" for i in range(12)}
+        split = split_pairs(numbered(12, splits=splits), SplitRule())
         assert names_of(split.test) == ["n008", "n009", "n010", "n011"]
         assert len(split.validation) == 1
 
-    def test_all_parts_may_be_given(self):
+    def test_all_splits_may_be_given(self):
         given = ["train", "validation", "test"]
-        parts = {f"n{i:03d}": given[i % 3] for i in range(9)}
-        split = split_pairs(numbered(9, parts=parts), SplitRule(test_fraction=0.5))
-        assert {part: {parts[n] for n in names} for part, names in parts_of(split).items()} == {
-            part: {part} for part in given
+        splits = {f"n{i:03d}": given[i % 3] for i in range(9)}
+        split = split_pairs(numbered(9, splits=splits), SplitRule(test_fraction=0.5))
+        assert {name: {splits[n] for n in names} for name, names in splits_of(split).items()} == {
+            name: {name} for name in given
         }
 
-    def test_a_test_part_is_cut_where_lists_name_none(self):
-        parts = {f"n{i:03d}": "validation" if i < 2 else "train" for i in range(12)}
-        split = split_pairs(numbered(12, parts=parts), SplitRule())
+    def test_a_test_split_is_cut_where_lists_name_none(self):
+        splits = {f"n{i:03d}": "validation" if i < 2 else "train" for i in range(12)}
+        split = split_pairs(numbered(12, splits=splits), SplitRule())
         assert names_of(split.validation) == ["n000", "n001"]
         assert len(split.test) == 2
 
     def test_trainval_without_test_is_cut_for_validation_alone(self):
         split = split_pairs(
-            numbered(20, parts={f"n{i:03d}": "trainval" for i in range(20)}), SplitRule()
+            numbered(20, splits={f"n{i:03d}": "trainval" for i in range(20)}), SplitRule()
         )
-        assert [len(part) for part in split.parts.values()] == [17, 3, 0]
+        assert [len(pairs) for pairs in split.splits.values()] == [17, 3, 0]
 
     def test_pairs_that_a_table_leaves_open_are_for_training(self):
-        split = split_pairs(numbered(6, parts={"n000": "test", "n001": "validation"}), SplitRule())
+        split = split_pairs(numbered(6, splits={"n000": "test", "n001": "validation"}), SplitRule())
         assert names_of(split.train) == ["n002", "n003", "n004", "n005"]
 
     def test_a_test_list_alone_is_refused(self):
-        with pytest.raises(DataError, match="for the test or validation, but none for training; "):
-            split_pairs(numbered(2, parts={"n000": "test", "n001": "test"}), SplitRule())
+        with pytest.raises(DataError, match="for test or validation, but none for training; "):
+            split_pairs(numbered(2, splits={"n000": "test", "n001": "test"}), SplitRule())
 
 
 class TestGroups:
@@ -190,7 +190,7 @@ class TestGroups:
         found = dataset(["p1/v2/a"])
         assert groups_of(found, SplitRule(group_by=r"p(\d)/v(\d)(x)?")) == {"p1/v2/a": "1|2|None"}
 
-    def test_the_folder_of_the_data_is_no_part_of_the_path(self):
+    def test_the_folder_of_the_data_is_not_in_the_path(self):
         found = dataset(["a"])
         with pytest.raises(DataError, match=r"'data' finds no group in the path 'images/a\.jpg'"):
             groups_of(found, SplitRule(group_by="data"))
@@ -200,7 +200,9 @@ class TestGroups:
         assert groups_of(found, SplitRule(group_by=r"p\d")) == {"a": "p1"}
 
     def test_an_expression_that_is_none_is_refused(self):
-        with pytest.raises(ConfigError, match=r"group_by is '\(', which is no regular expression"):
+        with pytest.raises(
+            ConfigError, match=r"group_by is '\(', which is not a regular expression"
+        ):
             SplitRule(group_by="(")
 
     @MANY
@@ -214,7 +216,7 @@ class TestGroups:
         if split is None:
             return
         require_whole(split, found)
-        homes = [{name[:3] for name in part} for part in parts_of(split).values()]
+        homes = [{name[:3] for name in members} for members in splits_of(split).values()]
         assert all(homes)
         assert sum(map(len, homes)) == len(set(members))
         assert split == split_pairs(found, rule, strata)
@@ -230,10 +232,10 @@ class TestGroups:
         assert {len(split.test) for split in splits} == {round(3 * groups * fraction)}
         assert splits[0] == splits[2] != splits[1]
 
-    def test_a_large_share_leaves_a_group_for_each_other_part(self):
+    def test_a_large_fraction_leaves_a_group_for_each_other_split(self):
         found = dataset([f"g{group}_{i}" for group in range(10) for i in range(3)])
         split = split_pairs(found, SplitRule(test_fraction=0.95, group_by=r"g(\d+)_"))
-        assert [len(part) for part in split.parts.values()] == [3, 3, 24]
+        assert [len(pairs) for pairs in split.splits.values()] == [3, 3, 24]
 
     def test_groups_of_many_sizes_come_near_the_share(self):
         # 1 + 2 + ... + 10 = 55 pairs: 0.4 of them are 22, which some of the groups make up.
@@ -246,7 +248,7 @@ class TestGroups:
         found = numbered(12, groups={f"n{i:03d}": "film" for i in range(6)})
         split = split_pairs(found, SplitRule(test_fraction=0.1, validation_fraction=0.1))
         require_whole(split, found)
-        assert [len(part) for part in split.parts.values()] == [10, 1, 1]
+        assert [len(pairs) for pairs in split.splits.values()] == [10, 1, 1]
         assert {f"n{i:03d}" for i in range(6)} <= set(names_of(split.train))
 
     def test_too_few_groups_are_refused(self):
@@ -258,15 +260,15 @@ class TestGroups:
 
     @pytest.mark.parametrize("cut", ["split", "folds"])
     def test_lists_that_tear_a_group_are_refused(self, cut):
-        parts = {"p1/a": "train", "p2/a": "trainval", "p1/b": "test", "p3/a": "train"}
-        found = dataset(sorted(parts), parts=parts)
+        splits = {"p1/a": "train", "p2/a": "trainval", "p1/b": "test", "p3/a": "train"}
+        found = dataset(sorted(splits), splits=splits)
         rule = SplitRule(group_by=r"p(\d)")
         with pytest.raises(DataError, match="group '1' for train and for test, 'p1/b' among them"):
             split_pairs(found, rule) if cut == "split" else make_folds(found, rule, 2)
 
     def test_lists_of_whole_groups_are_obeyed(self):
-        parts = {f"p{i}/{k}": "test" if i == 3 else "trainval" for i in range(4) for k in "ab"}
-        split = split_pairs(dataset(sorted(parts), parts=parts), SplitRule(group_by=r"p(\d)"))
+        splits = {f"p{i}/{k}": "test" if i == 3 else "trainval" for i in range(4) for k in "ab"}
+        split = split_pairs(dataset(sorted(splits), splits=splits), SplitRule(group_by=r"p(\d)"))
         assert names_of(split.test) == ["p3/a", "p3/b"]
         assert len(split.validation) == 2
 
@@ -283,7 +285,7 @@ class TestFolds:
         assert sorted(n for split in splits for n in names_of(split.test)) == names_of(found.pairs)
         for split in splits:
             require_whole(split, found)
-            assert all(split.parts.values())
+            assert all(split.splits.values())
         sizes = [len(split.test) for split in splits]
         assert max(sizes) - min(sizes) <= (1 if kinds == 1 else kinds)
         assert splits == make_folds(found, SplitRule(seed), folds, strata)
@@ -300,7 +302,7 @@ class TestFolds:
             return
         assert sorted(n for split in splits for n in names_of(split.test)) == names
         for split in splits:
-            homes = [{name[:2] for name in part} for part in parts_of(split).values()]
+            homes = [{name[:2] for name in members} for members in splits_of(split).values()]
             assert all(homes)
             assert sum(map(len, homes)) == len(set(members))
 
@@ -311,12 +313,12 @@ class TestFolds:
         strata = dict(zip(names, "babbaabbb", strict=True))
         assert all(split.test for split in make_folds(found, SplitRule(seed=0), 4, strata))
 
-    def test_a_given_test_part_takes_no_part(self):
+    def test_a_given_test_split_is_left_out(self):
         found = numbered(
-            12, parts={f"n{i:03d}": "test" if i < 4 else "trainval" for i in range(12)}
+            12, splits={f"n{i:03d}": "test" if i < 4 else "trainval" for i in range(12)}
         )
         for split in make_folds(found, SplitRule(), 4):
-            used = {name for part in parts_of(split).values() for name in part}
+            used = {name for members in splits_of(split).values() for name in members}
             assert used == {f"n{i:03d}" for i in range(4, 12)}
 
     def test_folds_are_stratified(self):
@@ -354,7 +356,7 @@ class TestRules:
         ],
     )
     def test_fractions_out_of_range_are_refused(self, options):
-        with pytest.raises(ConfigError, match="accepted are shares between 0 and 1"):
+        with pytest.raises(ConfigError, match="accepted are fractions between 0 and 1"):
             SplitRule(**options)
 
     @pytest.mark.parametrize("seed", [-1, 2**32])
@@ -397,11 +399,11 @@ class TestFiles:
     def test_a_file_by_hand_may_hold_bare_names_and_no_test(self, tmp_path):
         path = write(tmp_path, {"train": ["b", {"name": "a"}], "validation": ["c"]})
         split = read_split(path, dataset(["a", "b", "c", "d"]))
-        assert parts_of(split) == {"train": ["a", "b"], "validation": ["c"], "test": []}
+        assert splits_of(split) == {"train": ["a", "b"], "validation": ["c"], "test": []}
 
     def test_a_file_decides_over_lists(self, tmp_path):
         path = write(tmp_path, {"train": ["a"], "validation": ["b"], "test": ["c"]})
-        found = dataset(["a", "b", "c"], parts={"a": "test"})
+        found = dataset(["a", "b", "c"], splits={"a": "test"})
         assert names_of(split_pairs(found, SplitRule(file=str(path))).train) == ["a"]
 
     @pytest.mark.parametrize("group_by", [None, r"(\d)_"])
@@ -419,7 +421,7 @@ class TestFiles:
         path = write(tmp_path, {"train": ["p1_a", "p1_b"], "validation": ["p2_a"]})
         found = dataset(["other", "p1_a", "p1_b", "p2_a", "p2_b"])  # two are not in the file
         split = split_pairs(found, SplitRule(group_by=r"p(\d)", file=str(path)))
-        assert parts_of(split) == {"train": ["p1_a", "p1_b"], "validation": ["p2_a"], "test": []}
+        assert splits_of(split) == {"train": ["p1_a", "p1_b"], "validation": ["p2_a"], "test": []}
 
     def test_pairs_that_a_file_leaves_out_are_told(self, tmp_path):
         path = write(tmp_path, {"train": ["a"], "validation": ["b"]})
@@ -428,16 +430,13 @@ class TestFiles:
         (issue,) = find_split_issues(found, split, {"bad"})
         assert (issue.level, issue.code, issue.names) == ("note", "unlisted", ("c",))
         assert issue.text == "1 pair is in no split of the split file: c"
-        assert (
-            find_split_issues(found, split, {"bad", "c"})
-            == find_split_issues(found, None, ())
-            == []
-        )
+        assert find_split_issues(found, split, {"bad", "c"}) == []
+        assert find_split_issues(found, None, ()) == []
 
     def test_a_test_fraction_beside_a_file_is_refused(self):
         with pytest.raises(
             ConfigError,
-            match=r"test_fraction is 0\.4 beside the split file s\.json, which decides the parts; "
+            match=r"test_fraction is 0\.4 beside the split file s\.json, which names the splits; "
             "accepted is one of them; leave out --test-fraction or --split",
         ):
             SplitRule(test_fraction=0.4, file="s.json")
@@ -499,5 +498,5 @@ class TestFiles:
 
     def test_a_file_without_validation_is_refused(self, tmp_path):
         path = write(tmp_path, {"train": ["a"], "validation": []})
-        with pytest.raises(DataError, match="lacks a part"):
+        with pytest.raises(DataError, match="lacks a split"):
             read_split(path, dataset(["a", "b"]))
