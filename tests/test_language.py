@@ -50,9 +50,7 @@ KEPT_TEXTS = re.compile(
     r"pairs whose pictures training looked at|\|photo\|picture\|"
 )
 # Ends of messages that help nobody.
-FILLER = re.compile(
-    r"; (correct it|correct the file|choose one of them|name it)[\"']*$"
-)
+FILLER = re.compile(r"; (correct it|correct the file|choose one of them|name it)[\"']*$")
 WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 

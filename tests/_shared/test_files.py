@@ -6,7 +6,7 @@ import sys
 import filelock
 import pytest
 
-from unetkit._shared.files import locked
+from unetkit._shared.files import locked, write_atomically
 from unetkit.errors import OutputExistsError
 
 
@@ -61,4 +61,14 @@ def test_a_file_system_without_locks_locks_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(filelock.FileLock, "acquire", refuse)
     with locked(tmp_path / ".lock", "x"), locked(tmp_path / ".lock", "x"):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failed_write_leaves_no_file(tmp_path):
+    def fail(part):
+        part.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_atomically(tmp_path / "x.png", fail)
     assert list(tmp_path.iterdir()) == []

@@ -12,11 +12,9 @@ from PIL import Image
 
 from unetkit._shared.display import Display
 from unetkit.checks.examine import DatasetReport, examine
-from unetkit.checks.issues import LEVELS, PROBLEMS, REMEDIES, Issue
-from unetkit.checks.mask_issues import count_class_pixels, measure_object_areas
-from unetkit.checks.statistics import PairStatistics
+from unetkit.checks.issues import LEVELS, Issue
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Pair, Problem, Sources, find_dataset
+from unetkit.data.dataset import Problem, Sources, find_dataset
 from unetkit.data.splits import SplitRule
 from unetkit.errors import ConfigError
 
@@ -163,14 +161,6 @@ def test_unreadable_folders_are_an_issue(data):
     dataset = replace(find_dataset(data), problems=(problem,))
     found = examine(dataset, Sources(), SplitRule(), {}, Display())
     assert only(found, "folder", "warning").remedy == "change the permissions of these folders"
-
-
-def test_every_kind_of_problem_is_an_issue():
-    for kind, (level, one, many) in PROBLEMS.items():
-        assert level in LEVELS
-        assert one
-        assert many
-        assert REMEDIES[kind.replace(" ", "-")]
 
 
 def test_masks_of_another_size_are_an_issue(data):
@@ -681,56 +671,7 @@ def test_only_some_of_many_duplicates_are_listed(data):
     assert text.endswith(" ...")
 
 
-# Counts
-
-PAIR = Pair("a", Path("a.png"), Path("a_mask.png"))
-DRAWN = Pair("a", Path("a.png"), Path("a.json"))
-
-
-def counts(values: dict, classes: Classes, pair: Pair = PAIR, **more) -> list[int]:
-    return count_class_pixels([PairStatistics(pair, values=values, **more)], classes)[0].tolist()
-
-
-def test_pixels_are_counted_by_class_and_ignored_ones_last():
-    classes = Classes(("a", "b", "c"), (0, 1, 7), ignore=255)
-    assert counts({0: 10, 7: 3, 255: 2}, classes) == [10, 0, 3, 2]
-
-
-def test_objects_are_counted_together():
-    classes = Classes(("ground", "cell"), (0, 1), kind="instances", ignore=9)
-    assert counts({0: 10, 1: 3, 2: 4, 9: 5}, classes) == [10, 7, 5]
-
-
-def test_crowds_of_objects_are_ignored():
-    """Of 6 pixels in polygons, 2 belong to a crowd, whose objects are not separate."""
-    classes = Classes(("ground", "cell"), (0, 1), kind="instances")
-    assert counts({0: 10, "cell": 6}, classes, DRAWN, crowd=2) == [10, 4, 2]
-    plain = Classes(("ground", "cell"), (0, 1), background=0)
-    assert counts({0: 10, "cell": 6}, plain, DRAWN, crowd=2) == [10, 6, 0]
-
-
-def test_a_threshold_counts_two_classes_and_the_ignored_value():
-    classes = Classes(("a", "b"), (0, 255), threshold=127, ignore=128)
-    assert counts({0: 5, 127: 2, 128: 1, 200: 4}, classes) == [7, 4, 1]
-
-
-def test_labels_are_counted_by_name_or_by_new_name():
-    three = Classes(("wall", "ground", "cell"), (0, 1, 2), background=1)
-    assert counts({0: 4, "wall": 3, "cell": 2}, three, DRAWN) == [3, 4, 2, 0]
-    two = Classes(("cell", "ground"), (0, 1), background=1, labels=("Tumour",))
-    assert counts({0: 4, "Tumour": 3}, two, DRAWN) == [3, 4, 0]
-
-
-def test_palette_masks_are_counted_by_colour():
-    palette = np.array([[255, 0, 0], [0, 0, 255]], np.uint8)
-    classes = Classes(("b", "r"), (0x0000FF, 0xFF0000), kind="colours")
-    assert counts({0: 3, 1: 2}, classes, palette=palette) == [2, 3, 0]
-
-
-def test_areas_of_objects_leave_out_ignored_ones():
-    stats = PairStatistics(PAIR, values={0: 10, 3: 4, 5: 6, 65535: 9})
-    classes = Classes(("ground", "cell"), (0, 1), kind="instances", ignore=65535)
-    assert measure_object_areas(stats, classes).tolist() == [4, 6]
+# Strata
 
 
 def test_strata_are_the_values_that_occur(data):

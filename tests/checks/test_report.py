@@ -1,7 +1,6 @@
 """`check`: statistics by hand, the report as JSON, contact sheets, split file, exit codes."""
 
 import json
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +11,9 @@ from PIL import Image
 from unetkit._shared.display import Display
 from unetkit.checks.report import PER_ISSUE, PER_SHEET, check
 from unetkit.cli.main import main
-from unetkit.data.classes import Classes
 from unetkit.data.dataset import Sources
 from unetkit.data.splits import SplitRule, read_split_names
 from unetkit.errors import DataNotFoundError, OutputExistsError
-from unetkit.visualization.figures import MAX_CAPTION, Sample, _outline, _shorten, draw_samples
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 COUNT = 14
@@ -276,14 +273,6 @@ def test_sheets_need_an_empty_folder(data, tmp_path):
         check(data, pictures=tmp_path / "sheets")
 
 
-def test_objects_are_separated_by_lines():
-    painted = np.full((3, 6, 3), 200, np.uint8)
-    objects = np.array([[1, 1, 1, 2, 2, 2]] * 3)
-    # The line is of two pixels: the last of one object and the first of the other.
-    assert _outline(painted, objects)[0, :, 0].tolist() == [200, 200, 0, 0, 200, 200]
-    assert _outline(painted, objects.T[:3, :1].repeat(6, axis=1))[:, 0, 0].tolist() == [200] * 3
-
-
 def test_instances_are_drawn_with_their_objects(cells, tmp_path, monkeypatch):
     found = []
     monkeypatch.setattr(
@@ -292,29 +281,6 @@ def test_instances_are_drawn_with_their_objects(cells, tmp_path, monkeypatch):
     check(cells, classes={"kind": "instances"}, pictures=tmp_path / "sheets")
     assert np.unique(found[2].objects).tolist() == [0, 300, 301, 302, 303]
     assert np.unique(found[2].mask).tolist() == [0, 1]
-
-
-def test_long_captions_keep_both_ends():
-    name = "slide_" + "x" * 80 + "_field_07"
-    assert len(_shorten(name)) <= MAX_CAPTION
-    assert _shorten(name).startswith("slide_")
-    assert _shorten(name).endswith("field_07")
-    assert _shorten("cat") == "cat"
-
-
-def test_sheets_are_drawn_whatever_names_and_shapes_are(tmp_path):
-    """Names in other letters, formulas and long ones; very tall and very wide pictures."""
-    captions = ("猫", "$x_1$\n$", "a" * 300, "b\n" + "c, " * 100)
-    shapes = ((300, 4), (4, 300), (1, 1), (40, 50))
-    samples = [
-        Sample(np.zeros((*shape, 3), np.uint8), np.zeros(shape, np.uint8), caption)
-        for shape, caption in zip(shapes, captions, strict=True)
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        draw_samples(tmp_path / "sheet.png", samples, Classes(("a", "b"), (0, 1)))
-    with Image.open(tmp_path / "sheet.png") as sheet:
-        assert sheet.height > 100
 
 
 # The split file

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from unetkit.checks.issues import find_split_issues
 from unetkit.data.dataset import Dataset, Pair
 from unetkit.data.splits import (
     SplitRule,
@@ -422,16 +421,6 @@ class TestFiles:
         found = dataset(["other", "p1_a", "p1_b", "p2_a", "p2_b"])  # two are not in the file
         split = split_pairs(found, SplitRule(group_by=r"p(\d)", file=str(path)))
         assert splits_of(split) == {"train": ["p1_a", "p1_b"], "validation": ["p2_a"], "test": []}
-
-    def test_pairs_that_a_file_leaves_out_are_told(self, tmp_path):
-        path = write(tmp_path, {"train": ["a"], "validation": ["b"]})
-        found = dataset(["a", "b", "bad", "c"])
-        split = read_split(path, found)
-        (issue,) = find_split_issues(found, split, {"bad"})
-        assert (issue.level, issue.code, issue.names) == ("note", "unlisted", ("c",))
-        assert issue.text == "1 pair is in no split of the split file: c"
-        assert find_split_issues(found, split, {"bad", "c"}) == []
-        assert find_split_issues(found, None, ()) == []
 
     def test_a_test_fraction_beside_a_file_is_refused(self):
         with pytest.raises(

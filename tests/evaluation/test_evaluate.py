@@ -17,7 +17,7 @@ from unetkit.data.masks import read_mask
 from unetkit.data.scale import resize_mask
 from unetkit.data.splits import SplitRule, split_pairs
 from unetkit.datasets.synthetic_pets import synthetic_pet
-from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
+from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.metrics.boundaries import boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 
@@ -185,18 +185,6 @@ def test_all_pairs_of_another_folder_are_evaluated(run, folder, tmp_path):
     assert evaluate(run, folder, out=tmp_path / "out")["pairs"] == 12
 
 
-def test_splits_of_training_need_the_run_folder(run, pets, tmp_path):
-    with pytest.raises(DataNotFoundError, match=r"accepted for the train split is a run folder"):
-        evaluate(run / "model.onnx", pets, part="train", out=tmp_path / "out")
-
-
-def test_a_damaged_split_file_is_named(run, pets, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    (tmp_path / "run" / "split.json").write_text("[]")
-    with pytest.raises(DataError, match=r"split\.json cannot be used \(TypeError"):
-        evaluate(tmp_path / "run", pets, part="train", out=tmp_path / "out")
-
-
 class TestIgnoredPixels:
     def test_they_are_in_no_metric(self, disks, disks_run, tmp_path):
         result = evaluate(disks_run, disks, part="all", out=tmp_path / "out")
@@ -279,14 +267,6 @@ class TestSources:
         data, run = trained
         result = evaluate(run, data, sources=Sources(masks="labels/"), out=tmp_path / "out")
         assert np.sum(result["figures"]["original"]["confusion"], axis=1)[1] == 0
-
-    def test_a_damaged_configuration_is_ignored(self, trained, tmp_path):
-        data, run = trained
-        shutil.copytree(run, tmp_path / "run")
-        for text in ("", "sources = 3", "data = 5", "[sources]\nmask = 1\n", "\x00"):
-            (tmp_path / "run" / "config.toml").write_text(text)
-            with pytest.raises(DataError, match="contains several kinds of masks"):
-                evaluate(tmp_path / "run", data, out=tmp_path / "out")
 
 
 class TestSkipBad:

@@ -3,9 +3,7 @@
 import json
 import re
 import shutil
-import warnings
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -17,12 +15,6 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.report import ADDED, CONFUSED, MISSED, compute_error_map
-from unetkit.metrics.breakdown import SubsetMetric
-from unetkit.visualization.charts import (
-    draw_group_chart,
-    draw_histogram_chart,
-    draw_reliability_chart,
-)
 
 
 @pytest.fixture(scope="module")
@@ -117,31 +109,6 @@ def test_all_charts_have_an_accessible_name(page):
         "IoU of pet by its fraction of the image",
         "IoU of border by its fraction of the image",
     } <= set(names)
-
-
-def test_charts_take_their_colours_from_the_page():
-    charts = (
-        draw_reliability_chart({"bins": [[100, 95, 90]] * 15, "error": 0.05}),
-        draw_histogram_chart([0.2]),
-    )
-    svg = "".join(chart.svg for chart in charts)
-    assert not re.search(r"#[0-9a-f]{6}\b", svg)
-    assert {"ink", "muted", "grid", "first", "second"} == set(
-        re.findall(r"var\(--(\w+)\)", svg)
-    ) - {"sans"}
-
-
-def test_a_name_cannot_break_a_chart():
-    rows = [
-        SubsetMetric("'DejaVu Sans' \"#0a0b01 <b>", 3, 0.5, 0.4, 0.6),
-        SubsetMetric("猫", 2, 0.5, 0.4, 0.6),
-    ]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        svg = draw_group_chart(rows).svg
-    text = "".join(ElementTree.fromstring(svg).itertext())
-    assert "'DejaVu Sans' \"#0a0b01 <b> (3)" in text
-    assert "猫 (2)" in text
 
 
 def test_the_values_of_each_chart_are_in_a_table(page, evaluated):

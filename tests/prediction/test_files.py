@@ -12,7 +12,6 @@ import tifffile
 from PIL import Image
 
 from unetkit import UNetConfig, build_unet
-from unetkit._shared.files import write_atomically
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
 from unetkit.errors import (
@@ -30,7 +29,7 @@ from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.prediction.files import find_images, predict_files, predict_stream
 from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
-from unetkit.visualization.overlays import cutout, overlay
+from unetkit.visualization.overlays import overlay
 
 
 @pytest.fixture(scope="module")
@@ -502,26 +501,3 @@ class TestStream:
         film = write_pages(tmp_path / "film.tif", page, page)
         with pytest.raises(DataError, match="standard input holds 2 images"):
             predict_stream(deep, film.read_bytes())
-
-
-class TestOverlays:
-    def test_an_overlay_leaves_the_background_alone(self):
-        photo = np.full((1, 3, 3), 100, np.uint8)
-        result = overlay(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)
-        assert (result[0, 1] == 100).all()
-        # half photo, half colour: (100 + 230) / 2, (100 + 159) / 2, (100 + 0) / 2
-        assert result[0, 0].tolist() == [165, 130, 50]
-
-    def test_a_cutout_is_the_photo_with_its_alpha(self):
-        photo = np.full((1, 2, 3), 7, np.uint8)
-        result = cutout(photo, np.array([[0.0, 1.0]], np.float32))
-        assert result.tolist() == [[[7, 7, 7, 0], [7, 7, 7, 255]]]
-
-    def test_a_failed_write_leaves_no_file(self, tmp_path):
-        def fail(part):
-            part.write_text("half")
-            raise OSError("disk full")
-
-        with pytest.raises(OSError, match="disk full"):
-            write_atomically(tmp_path / "x.png", fail)
-        assert list(tmp_path.iterdir()) == []

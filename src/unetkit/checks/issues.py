@@ -184,7 +184,7 @@ def find_split_issues(
 
 def find_folder_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     """Returns a note if the split ignores folders and no option or list decides that."""
-    folders = Counter(pair.name.rpartition("/")[0] for pair in dataset.pairs)
+    folders = {pair.name.rpartition("/")[0] or "." for pair in dataset.pairs}
     is_decided = dataset.splits or dataset.groups or rule.group_by or rule.file
     if is_decided or not 1 < len(folders) < len(dataset.pairs):
         return []

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit._shared import run_folder
+from unetkit._shared.records import RecordError, convert
 from unetkit.data.dataset import Dataset, Pair, Sources
 from unetkit.data.reading import file_sha256, in_parallel
 from unetkit.data.splits import SplitRule, groups_of, read_split_names
@@ -111,13 +112,13 @@ def _recorded_test(
     spec: ModelSpec, model: Path, dataset: Dataset
 ) -> tuple[tuple[Pair, ...], str] | None:
     """Chooses the test split of the run's split file, if the run was trained on these data."""
-    recorded = recorded_config(model, dataset.source)
-    if "file" not in recorded.get("split", {}):
+    file = _recorded_rule(model, dataset.source).file
+    if file is None:
         return None
     names = set(read_split_names(model / run_folder.SPLIT)["test"])
     pairs = tuple(pair for pair in dataset.pairs if pair.name in names)
     _require_unseen(dataset, pairs, _find_seen(spec, pairs))
-    return pairs, f"as the run's split file says, {recorded['split']['file']}"
+    return pairs, f"as the run's split file says, {file}"
 
 
 def recorded_sources(model: Path, data: Path) -> Sources:
@@ -128,9 +129,17 @@ def recorded_sources(model: Path, data: Path) -> Sources:
         data: Data set; for a model file or other data, the sources are the default ones.
     """
     try:
-        return Sources(**recorded_config(model, data).get("sources", {}))
-    except TypeError:  # another version's keys
+        return convert(recorded_config(model, data).get("sources", {}), Sources)
+    except RecordError:  # values of another version
         return Sources()
+
+
+def _recorded_rule(model: Path, data: Path) -> SplitRule:
+    """Returns the split rule of a run on these data; the default one for a model file."""
+    try:
+        return convert(recorded_config(model, data).get("split", {}), SplitRule)
+    except RecordError:  # values of another version
+        return SplitRule()
 
 
 def recorded_config(model: Path, data: Path) -> dict[str, Any]:
@@ -154,8 +163,7 @@ def recorded_groups(model: Path, dataset: Dataset) -> dict[str, str]:
     """
     if dataset.categories:
         return dict(dataset.categories)
-    rule = recorded_config(model, dataset.source).get("split", {}).get("group_by")
     try:
-        return groups_of(dataset, SplitRule(group_by=rule))
-    except (ConfigError, DataError):  # the data have changed, or the rule is of another version
+        return groups_of(dataset, _recorded_rule(model, dataset.source))
+    except DataError:  # the data have changed
         return {}

@@ -73,8 +73,7 @@ def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> Non
     rows = [
         samples[start : start + SHEET_COLUMNS] for start in range(0, len(samples), SHEET_COLUMNS)
     ]
-    heights = [max(one.mask.shape[0] / one.mask.shape[1] for one in row) for row in rows]
-    heights = [min(height, MAX_ASPECT) for height in heights]
+    heights = [_height_of([sample.mask for sample in row]) for row in rows]
     panel = PAGE_INCHES / (2 * SHEET_COLUMNS)
     text = 0.15 * sum(1 + max(one.caption.count("\n") for one in row) for row in rows)
     inches = panel * sum(heights) + text + 0.1 * len(rows) + 0.4
@@ -97,6 +96,11 @@ def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> Non
             cells[2 * column].set_title(caption, fontsize=7, loc="left", parse_math=False)
     _legend(figure, classes)
     _save(figure, path, SHEET_DPI)
+
+
+def _height_of(masks: Sequence[np.ndarray]) -> float:
+    """Returns the height of a row over the width of its panels."""
+    return min(MAX_ASPECT, max(mask.shape[0] / mask.shape[1] for mask in masks))
 
 
 def _outline(painted: np.ndarray, objects: np.ndarray) -> np.ndarray:
@@ -144,7 +148,7 @@ def draw_examples(
         title: Text above all examples; "" for none.
     """
     rows = [examples[start : start + across] for start in range(0, len(examples), across)]
-    heights = [max(one.truth.shape[0] / one.truth.shape[1] for one in row) for row in rows]
+    heights = [_height_of([example.truth for example in row]) for row in rows]
     panel = PAGE_INCHES / (3 * across)
     inches = panel * sum(heights) + 0.3 * len(rows) + 0.6 + 0.3 * bool(title)
     figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")

@@ -1,0 +1,164 @@
+"""Class colours of masks, overlays and cut-outs against Pillow, and the files that hold them."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from unetkit.data.classes import TRIMAP_CLASSES, Classes
+from unetkit.visualization.overlays import (
+    PNG_TEXT_KEY,
+    ROWS,
+    cutout,
+    overlay,
+    palette_image,
+    write_png,
+    write_probabilities,
+)
+
+TWO = Classes(("ground", "cell"), (0, 1), background=0, colours=((10, 20, 30), (250, 0, 90)))
+MANY = Classes(tuple(f"class {i}" for i in range(255)), tuple(range(255)))
+BYTES = st.integers(0, 255)
+
+
+class TestPalette:
+    def test_pixels_are_indices_and_shown_in_the_colours_of_the_classes(self):
+        mask = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+        image = palette_image(mask, TWO)
+        assert image.mode == "P"
+        assert (np.asarray(image) == mask).all()
+        assert (np.asarray(image.convert("RGB")) == np.array(TWO.colours)[mask]).all()
+
+    @pytest.mark.parametrize("other", [2, 200, 255])
+    def test_indices_of_no_class_are_black(self, other):
+        image = palette_image(np.array([[0, other]], np.uint8), TWO)
+        assert np.asarray(image.convert("RGB")).tolist() == [[[10, 20, 30], [0, 0, 0]]]
+
+    @pytest.mark.parametrize("classes", [TWO, TRIMAP_CLASSES, MANY], ids=len)
+    @pytest.mark.parametrize("other", [0, 3, 255])
+    def test_a_png_returns_every_index(self, classes, other, tmp_path):
+        """A palette of few colours is saved with few bits per pixel, too few for other indices."""
+        mask = np.arange(len(classes), dtype=np.uint8)[None]
+        mask[0, -1] = other
+        write_png(tmp_path / "a.png", palette_image(mask, classes))
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.mode == "P"
+            assert (np.asarray(image) == mask).all()
+
+
+class TestOverlay:
+    def test_the_background_is_left_unchanged(self):
+        photo = np.full((1, 3, 3), 100, np.uint8)
+        result = overlay(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)
+        assert (result[0, 1] == 100).all()
+        # half photo, half colour: (100 + 230) / 2, (100 + 159) / 2, (100 + 0) / 2
+        assert result[0, 0].tolist() == [165, 130, 50]
+
+    def test_pixels_of_no_class_are_left_unchanged(self):
+        photo = np.full((1, 2, 3), 100, np.uint8)
+        result = overlay(photo, np.array([[2, 255]], np.uint8), TWO)
+        assert (result == 100).all()
+
+    def test_without_background_every_class_is_blended(self):
+        classes = Classes(("a", "b"), (0, 1), colours=((200, 0, 0), (0, 200, 0)))
+        photo = np.full((1, 2, 3), 100, np.uint8)
+        result = overlay(photo, np.array([[0, 1]], np.uint8), classes)
+        assert result.tolist() == [[[150, 50, 50], [50, 150, 50]]]
+
+    @pytest.mark.parametrize("height", [1, ROWS, ROWS + 1, 2 * ROWS + 5])
+    def test_blocks_of_rows_are_blended_as_pillow_blends_the_whole(self, height):
+        rng = np.random.default_rng(height)
+        photo = rng.integers(0, 256, (height, 7, 3), np.uint8)
+        mask = rng.integers(0, 3, (height, 7), np.uint8)
+        colours = palette_image(mask, TRIMAP_CLASSES).convert("RGB")
+        blended = np.asarray(Image.blend(Image.fromarray(photo), colours, 0.5)).astype(int)
+        expected = np.where(mask[..., None] == TRIMAP_CLASSES.background, photo, blended)
+        result = overlay(photo, mask, TRIMAP_CLASSES)
+        assert (result.shape, result.dtype) == (photo.shape, np.uint8)
+        # Pillow cuts halves off, which are rounded here.
+        assert np.abs(result - expected).max() <= 1
+
+    def test_arguments_are_not_changed(self):
+        photo, mask = np.full((2, 2, 3), 9, np.uint8), np.ones((2, 2), np.uint8)
+        overlay(photo, mask, TWO)
+        assert (photo == 9).all()
+        assert (mask == 1).all()
+
+
+class TestCutout:
+    def test_it_is_the_photo_with_its_opacity(self):
+        photo = np.full((1, 2, 3), 7, np.uint8)
+        result = cutout(photo, np.array([[0.0, 1.0]], np.float32))
+        assert result.tolist() == [[[7, 7, 7, 0], [7, 7, 7, 255]]]
+
+    def test_opacity_is_rounded_and_limited(self):
+        """0.2 * 255 = 51, 0.25 * 255 = 63.75, and 0.5 * 255 = 127.5 is rounded to the even 128."""
+        alpha = np.array([[-0.1, 0.2, 0.25, 0.5, 1.1]], np.float32)
+        result = cutout(np.zeros((1, 5, 3), np.uint8), alpha)
+        assert result.dtype == np.uint8
+        assert result[0, :, 3].tolist() == [0, 51, 64, 128, 255]
+
+    @given(arrays(np.uint8, (3, 4, 3), elements=BYTES), arrays(np.uint8, (3, 4), elements=BYTES))
+    def test_colours_and_opacity_come_back(self, photo, opacity):
+        result = cutout(photo, opacity.astype(np.float32) / 255)
+        assert (result[..., :3] == photo).all()
+        assert (result[..., 3] == opacity).all()
+
+
+class TestFiles:
+    def test_a_png_has_its_metadata(self, tmp_path):
+        metadata = {"exact": True, "classes": ["cell", "Zelle ü"], "size": [3, 4]}
+        write_png(tmp_path / "a.png", Image.new("L", (4, 3), 9), metadata)
+        with Image.open(tmp_path / "a.png") as image:
+            assert (image.format, image.size) == ("PNG", (4, 3))
+            assert json.loads(image.text[PNG_TEXT_KEY]) == metadata
+
+    def test_a_png_without_metadata_has_no_text(self, tmp_path):
+        write_png(tmp_path / "a.png", Image.new("L", (4, 3)))
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.text == {}
+
+    def test_the_format_does_not_depend_on_the_suffix(self, tmp_path):
+        write_png(tmp_path / "a.jpg", Image.new("L", (4, 3)))
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert image.format == "PNG"
+
+    def test_an_existing_file_is_replaced_and_no_other_is_left(self, tmp_path):
+        for value in (1, 2):
+            write_png(tmp_path / "a.png", Image.new("L", (1, 1), value))
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.getpixel((0, 0)) == 2
+
+    def test_a_failed_write_keeps_the_earlier_file(self, tmp_path, monkeypatch):
+        def fail(image, part, **options):
+            part.write_bytes(b"half")
+            raise OSError("disk full")
+
+        write_png(tmp_path / "a.png", Image.new("L", (1, 1), 7))
+        monkeypatch.setattr(Image.Image, "save", fail)
+        with pytest.raises(OSError, match="disk full"):
+            write_png(tmp_path / "a.png", Image.new("L", (1, 1), 8))
+        assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+        with Image.open(tmp_path / "a.png") as image:
+            assert image.getpixel((0, 0)) == 7
+
+    def test_probabilities_come_back_unchanged_without_pickle(self, tmp_path):
+        values = np.random.default_rng(0).random((3, 4, 2), np.float32)
+        write_probabilities(tmp_path / "a.npz", values, TWO, {"exact": True})
+        with np.load(tmp_path / "a.npz", allow_pickle=False) as arrays:
+            assert set(arrays) == {"probabilities", "classes", "metadata"}
+            assert arrays["probabilities"].dtype == np.float32
+            assert (arrays["probabilities"] == values).all()
+            assert arrays["classes"].tolist() == ["ground", "cell"]
+            assert json.loads(str(arrays["metadata"])) == {"exact": True}
+
+    def test_probabilities_may_have_no_metadata(self, tmp_path):
+        write_probabilities(tmp_path / "a.npz", np.zeros((1, 1, 2), np.float32), TWO)
+        with np.load(tmp_path / "a.npz") as arrays:
+            assert set(arrays) == {"probabilities", "classes"}
+        assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
