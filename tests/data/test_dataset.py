@@ -272,25 +272,9 @@ class TestLayouts:
         found = find_dataset(tmp_path)
         assert (found.kind, found.masks) == (None, "german_masks")
 
-    def test_loose_files_at_the_root_are_no_images_beside_a_folder_of_them(self, tmp_path):
-        lay(tmp_path, "images/a.png", "masks/a.png", "logo.png", "preview_mask.png")
-        (tmp_path / "README.md").write_text("masks")
-        (tmp_path / "dataset.json").write_text('{"labels": {"background": 0}}')
-        found = find_dataset(tmp_path)
-        assert list(shown(found)) == ["a"]
-        assert found.problems == ()
-
     def test_an_image_called_test_is_no_test_split(self, tmp_path):
         lay(tmp_path, "images/test.png", "images/a.png", "masks/test.png", "masks/a.png")
         assert find_dataset(tmp_path).splits == {}
-
-    def test_composed_and_decomposed_letters_are_one_name(self, tmp_path):
-        lay(tmp_path, "images/caf\u00e9/\u00fc.png", "masks/cafe\u0301/u\u0308.png")
-        assert [pair.name for pair in find_dataset(tmp_path).pairs] == ["caf\u00e9/\u00fc"]
-
-    def test_a_class_file_is_no_mask(self, tmp_path):
-        lay(tmp_path, "classes.jpg", "classes_mask.png", "classes.json")
-        assert shown(find_dataset(tmp_path)) == {"classes": ("classes.jpg", "classes_mask.png")}
 
 
 class TestManyImagesAFile:
@@ -317,40 +301,6 @@ class TestManyImagesAFile:
         coco(tmp_path / "train.json", "1.jpg")
         coco(tmp_path / "val.json", "images/2.jpg")
         assert find_dataset(tmp_path).splits == {"train/1": "train", "validation/2": "validation"}
-
-    def test_equal_names_go_to_the_folder_of_the_file(self, tmp_path):
-        for split in ("train", "valid", "test"):
-            lay(tmp_path, f"{split}/a.jpg")
-            coco(tmp_path / split / "_annotations.coco.json", "a.jpg")
-        assert shown(find_dataset(tmp_path)) == {
-            f"{name}/a": (f"{split}/a.jpg", f"{split}/_annotations.coco.json")
-            for name, split in (("train", "train"), ("validation", "valid"), ("test", "test"))
-        }
-
-    def test_equal_names_go_to_the_split_of_the_file(self, tmp_path):
-        for split in ("train", "val"):
-            lay(tmp_path, f"{split}/a.jpg")
-            coco(tmp_path / "annotations" / f"{split}.json", "a.jpg")
-        masks = {name: mask for name, (_, mask) in shown(find_dataset(tmp_path)).items()}
-        assert masks == {
-            "train/a": "annotations/train.json",
-            "validation/a": "annotations/val.json",
-        }
-
-    def test_a_name_that_several_images_bear_is_a_problem(self, tmp_path):
-        lay(tmp_path, "p1/a.jpg", "p2/a.jpg", "p2/b.jpg")
-        coco(tmp_path / "all.json", "a.jpg", "b.jpg")
-        found = find_dataset(tmp_path)
-        assert shown(found) == {"p2/b": ("p2/b.jpg", "all.json")}
-        (problem,) = (problem for problem in found.problems if problem.kind == "several files")
-        assert re.search(
-            r"names 'a\.jpg', which may be any of .*p1/a\.jpg, .*p2/a\.jpg", problem.text
-        )
-
-    def test_folders_in_the_file_tell_equal_names_apart(self, tmp_path):
-        lay(tmp_path, "p1/a.jpg", "p2/a.jpg")
-        coco(tmp_path / "all.json", "p1/a.jpg", "p2\\a.jpg")
-        assert list(shown(find_dataset(tmp_path))) == ["p1/a", "p2/a"]
 
     def test_images_that_would_share_a_name_are_a_problem(self, tmp_path):
         lay(tmp_path, "a.jpg", "a.png", "b.jpg")
@@ -388,103 +338,7 @@ class TestManyImagesAFile:
             find_dataset(tmp_path)
 
 
-# Files, the number of pairs that each listed pattern gives, and the names of the pairs.
-AMBIGUOUS = {
-    "two folders of masks": (
-        ["images/a.png", "masks/a.png", "trimaps/a.png"],
-        {"masks": ["a"], "trimaps": ["a"]},
-    ),
-    "a folder whose name holds the other's": (
-        ["images/a.png", "masks/a.png", "masks_old/a.png"],
-        {"masks": ["a"], "masks_old": ["a"]},
-    ),
-    "a folder and a suffix in it": (
-        ["images/a.png", "masks/a.png", "masks/a_mask.png"],
-        {"masks": ["a"], "masks/*_mask": ["a"]},
-    ),
-    "two suffixes beside": (
-        ["a.png", "a_mask.png", "a_seg.png", "b.png", "b_mask.png"],
-        {"*_mask": ["a", "b"], "*_seg": ["a"]},
-    ),
-    "polygons beside masks": (
-        ["a.jpg", "a_mask.png", "a.json"],
-        {"*_mask": ["a"], "*.json": ["a"]},
-    ),
-    "Pascal VOC": (
-        ["JPEGImages/a.jpg", "SegmentationClass/a.png", "SegmentationObject/a.png"],
-        {"SegmentationClass": ["a"], "SegmentationObject": ["a"]},
-    ),
-    "Cityscapes": (
-        [
-            path
-            for split in ("train", "val")
-            for path in (
-                f"leftImg8bit/{split}/ulm/u_0_leftImg8bit.png",
-                *(f"gtFine/{split}/ulm/u_0_gtFine_{k}.png" for k in ("color", "labelIds")),
-            )
-        ],
-        {
-            f"gtFine/*/*_gtFine_{k}": [
-                "train/ulm/u_0_leftImg8bit",
-                "validation/ulm/u_0_leftImg8bit",
-            ]
-            for k in ("color", "labelIds")
-        },
-    ),
-    "Cell Tracking Challenge": (
-        [
-            path
-            for film in ("01", "02")
-            for path in (
-                f"{film}/t000.tif",
-                f"{film}/t001.tif",
-                f"{film}_GT/SEG/man_seg001.tif",
-                f"{film}_GT/TRA/man_track000.tif",
-                f"{film}_GT/TRA/man_track001.tif",
-            )
-        ],
-        {
-            "*_GT/SEG/man_seg*": ["01/t001", "02/t001"],
-            "*_GT/TRA/man_track*": ["01/t000", "01/t001", "02/t000", "02/t001"],
-        },
-    ),
-    "DRIVE": (
-        [
-            path
-            for split, name in (("training", "21"), ("test", "01"))
-            for path in (
-                f"DRIVE/{split}/images/{name}_{split}.tif",
-                f"DRIVE/{split}/1st_manual/{name}_manual1.gif",
-                f"DRIVE/{split}/mask/{name}_{split}_mask.gif",
-            )
-        ],
-        {
-            "1st_manual/*_manual": ["test/01_test", "train/21_training"],
-            "mask/*_mask": ["test/01_test", "train/21_training"],
-        },
-    ),
-}
-
-
 class TestAmbiguity:
-    @pytest.mark.parametrize("name", AMBIGUOUS)
-    def test_kinds_of_masks_are_listed_and_each_can_be_chosen(self, tmp_path, name):
-        files, patterns = AMBIGUOUS[name]
-        lay(tmp_path, *files)
-        with pytest.raises(
-            DataError, match=r"contains several kinds of masks: .* --masks"
-        ) as caught:
-            find_dataset(tmp_path)
-        listed = re.findall(r"'([^']+)' \((\d+) images\)", str(caught.value))
-        assert {pattern: int(n) for pattern, n in listed} == {
-            p: len(n) for p, n in patterns.items()
-        }
-        for pattern, names in patterns.items():
-            found = find_dataset(tmp_path, Sources(masks=pattern))
-            assert list(shown(found)) == names
-            assert found.masks == pattern
-            assert set(kinds(found)) <= {"unpaired image"}
-
     @pytest.mark.parametrize(
         ("files", "options"),
         [
@@ -524,21 +378,6 @@ class TestAmbiguity:
         found = find_dataset(tmp_path, Sources(images="*_0001.png"))
         assert [pair.image.name for pair in found.pairs] == ["c_0001.png"]
 
-    def test_signs_of_shells_stand_for_themselves(self, tmp_path):
-        lay(tmp_path, "images/a.png", "masks [1]/a.png", "masks [2]/a.png")
-        found = find_dataset(tmp_path, Sources(masks="masks [2]"))
-        assert found.pairs[0].mask.parent.name == "masks [2]"
-
-    def test_a_mask_of_another_kind_is_no_image(self, tmp_path):
-        lay(tmp_path, "a.png", "a_mask.png", "a_seg.png")
-        assert kinds(find_dataset(tmp_path, Sources(masks="_seg"))) == []
-
-    def test_images_and_masks_of_one_folder_of_masks_can_be_told_apart(self, tmp_path):
-        lay(tmp_path, "labels/a_raw.png", "labels/a_seg.png", "labels/a_edge.png", "x/readme.txt")
-        found = find_dataset(tmp_path, Sources(images="_raw", masks="_seg"))
-        assert list(shown(found).values()) == [("labels/a_raw.png", "labels/a_seg.png")]
-        assert found.problems == ()
-
     def test_an_option_that_fits_nothing_says_so(self, tmp_path):
         lay(tmp_path, "images/a.png", "masks/a.png")
         with pytest.raises(
@@ -551,23 +390,8 @@ class TestAmbiguity:
         ):
             find_dataset(tmp_path, Sources(images="photos"))
 
-    def test_a_word_for_channels_that_is_none(self):
-        with pytest.raises(ConfigError, match="channel_axis is 'middle'; accepted are auto, first"):
-            Sources(channel_axis="middle")
-
 
 class TestWhatMakesNoPair:
-    def test_pairs_match_by_stem_and_not_by_order(self, tmp_path):
-        lay(tmp_path, *(f"images/{i}.png" for i in "abc"), *(f"masks/{i}.png" for i in "abc"))
-        lay(tmp_path, "images/aa.png", "masks/bb.png")  # each shifts the order by one
-        found = find_dataset(tmp_path)
-        assert shown(found) == {i: (f"images/{i}.png", f"masks/{i}.png") for i in "abc"}
-        assert {p.kind: [file.name for file in p.files] for p in found.problems} == {
-            "unpaired image": ["aa.png"],
-            "unpaired mask": ["bb.png"],
-        }
-        assert found.problems[0].text.endswith("images/aa.png has no mask")
-
     def test_two_images_of_one_name(self, tmp_path):
         lay(tmp_path, "images/a.jpg", "images/a.png", "masks/a.png", "images/b.jpg", "masks/b.png")
         found = find_dataset(tmp_path)
@@ -584,33 +408,6 @@ class TestWhatMakesNoPair:
         assert (problem.kind, len(problem.files)) == ("several files", 3)
         assert problem.text.endswith("benign (1)_mask_1.png: 2 masks share a name")
 
-    def test_a_number_that_image_or_mask_may_own_is_ambiguous(self, tmp_path):
-        lay(tmp_path, "images/cat.png", "images/cat_1.png", "masks/cat_mask_1.png")
-        lay(tmp_path, "images/dog.png", "masks/dog_mask.png")
-        found = find_dataset(tmp_path)
-        assert list(shown(found)) == ["dog"]
-        assert set(kinds(found)) == {"several files"}
-        assert found.problems[0].text.endswith("cat_mask_1.png: 2 images share a name")
-
-    @pytest.mark.parametrize(
-        ("masks", "expected"),
-        [
-            (("cat_mask", "cat_mask_1"), {"cat": "cat_mask", "cat_1": "cat_mask_1"}),
-            (("cat_1_mask", "cat_mask_1"), {"cat": "cat_mask_1", "cat_1": "cat_1_mask"}),
-            (("cat_1_mask", "cat_mask", "cat_mask_1"), {}),
-        ],
-    )
-    @pytest.mark.parametrize("layout", ["images/{}.png masks/{}.png", "{}.png {}.png"])
-    def test_the_other_masks_may_tell_whose_a_number_is(self, tmp_path, masks, expected, layout):
-        image, mask = layout.split()
-        lay(tmp_path, *(image.format(name) for name in ("cat", "cat_1", "dog")))
-        lay(tmp_path, *(mask.format(name) for name in (*masks, "dog_mask")))
-        found = {
-            name: PurePosixPath(files[1]).stem
-            for name, files in shown(find_dataset(tmp_path)).items()
-        }
-        assert found == {**expected, "dog": "dog_mask"}
-
     def test_a_sample_folder_that_lacks_a_file_is_told(self, tmp_path):
         lay(tmp_path, "p1/image.png", "p1/mask.png", "p2/image.png", "p3/mask.png")
         found = find_dataset(tmp_path)
@@ -626,13 +423,6 @@ class TestWhatMakesNoPair:
         expected = r"stage1_train/../masks contains 3 files beside one image, as if each were"
         with pytest.raises(DataError, match=expected):
             find_dataset(tmp_path)
-
-    def test_a_mask_never_goes_to_another_patient(self, tmp_path):
-        lay(tmp_path, "images_p1/0.png", "images_p1/1.png", "masks_p1/0.png")
-        lay(tmp_path, "images_p2/0.png", "masks_p2/0.png", "masks_p2/1.png")
-        found = find_dataset(tmp_path)
-        assert list(shown(found)) == ["p_1/0", "p_2/0"]
-        assert sorted(kinds(found)) == ["unpaired image", "unpaired mask"]
 
     def test_one_mask_for_images_of_several_patients(self, tmp_path):
         lay(tmp_path, "images/p1/0.png", "images/p2/0.png", "masks/0.png")
@@ -707,16 +497,6 @@ class TestWalking:
         (problem,) = found.problems
         assert problem.kind == "folder"
         assert re.search(r"locked cannot be read \(Permission denied\); its files", problem.text)
-
-    def test_a_name_in_another_encoding_is_refused(self, tmp_path):
-        try:
-            lay(tmp_path, os.fsdecode(b"images/caf\xe9.png"))
-        except OSError:
-            pytest.skip("this file system has names in UTF-8 alone")
-        with pytest.raises(
-            DataError, match=r"caf\\udce9\.png', a name that is not UTF-8; accepted"
-        ):
-            find_dataset(tmp_path)
 
     def test_far_too_many_files_are_refused(self, tmp_path, monkeypatch):
         monkeypatch.setattr("unetkit.data.dataset.MAX_FILES", 3)

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unetkit.datasets import cell_scene
 from unetkit.datasets import synthetic_cells as cells
-from unetkit.datasets.cell_scene import DISHES, OFFSET, WHITE, draw_dish
+from unetkit.datasets.cell_scene import DISHES, OFFSET, WHITE
 from unetkit.datasets.synthetic_cells import synthetic_cells, write_synthetic_cells
 from unetkit.errors import ConfigError, OutputExistsError
 
@@ -161,17 +160,6 @@ class TestTheCamera:
             assert (image == WHITE).mean() < 0.01
             assert np.quantile(image, 0.99) > WHITE / 3
 
-    def test_noise_grows_as_the_root_of_the_light(self):
-        rng = np.random.default_rng(0)
-        spread = []
-        for light in (100.0, 1600.0):
-            flat = np.full((256, 256), light, np.float32)
-            counts = cell_scene._expose(flat, 0.7, rng)
-            assert counts.mean() == pytest.approx(OFFSET + light, rel=0.01)
-            spread.append(counts.std())
-        # Read noise 12, and 1 / 0.4 of the light: sqrt(144 + 250), sqrt(144 + 4000).
-        assert spread == pytest.approx([394**0.5, 4144**0.5], rel=0.02)
-
 
 class TestWhatTheSetIsLike:
     def test_cells_touch_in_nearly_all_pictures(self, fields):
@@ -240,16 +228,6 @@ class TestTheDishes:
         np.fill_diagonal(distance, np.inf)
         dishes = np.arange(len(fields)) % DISHES
         assert (dishes[distance.argmin(1)] == dishes).mean() > 0.8
-
-    @pytest.mark.parametrize("seed", [0, 1, 2])
-    def test_every_property_has_another_level_in_each_dish(self, seed):
-        dishes = [draw_dish(number, seed) for number in range(DISHES)]
-        for levels in zip(*dishes, strict=True):
-            sizes = np.sort(np.abs(levels) if np.iscomplexobj(levels) else levels)
-            assert (np.diff(sizes) > 0).all()
-
-    def test_dishes_of_another_seed_are_others(self):
-        assert draw_dish(0, 0) != draw_dish(0, 1)
 
 
 class TestTheFolder:

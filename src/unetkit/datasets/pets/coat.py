@@ -68,7 +68,7 @@ def colour_coat(
         rng: Generator of colours and markings.
 
     Returns:
-        (h, w, 3) float32 in 0 to 255, over the window of `surface`.
+        (h, w, 3) float32, 0 to about 300, over the window of `surface`; `synthetic_pets` clips.
     """
     colours = _coat_colours(coat, rng)
     top, left = surface.window[0].start, surface.window[1].start

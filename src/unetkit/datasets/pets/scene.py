@@ -40,7 +40,7 @@ def paint_surroundings(
         rng: Generator of all random numbers.
 
     Returns:
-        (H, W, 3) float32 in 0 to 255.
+        (H, W, 3) float32, 0 to about 300; `synthetic_pets` clips.
     """
     height, width = shape
     unit = math.sqrt(height * width)
