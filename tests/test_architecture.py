@@ -1,4 +1,4 @@
-"""Which way imports run between the rooms of the package, and what the package shows."""
+"""Which way imports run between the rooms of the package, what it shows, and where its tests are."""
 
 import ast
 import subprocess
@@ -11,7 +11,8 @@ import pytest
 
 import unetkit
 
-SOURCE = Path(__file__).parent.parent / "src" / "unetkit"
+TESTS = Path(__file__).parent
+SOURCE = TESTS.parent / "src" / "unetkit"
 
 # From the bottom up: a room imports only itself and the rooms before it.
 ROOMS = (
@@ -114,6 +115,23 @@ def test_no_imports_go_in_a_circle():
 def test_the_files_that_name_a_package_are_empty():
     for path in SOURCE.rglob("__init__.py"):
         assert path.parent == SOURCE or path.read_text(encoding="utf-8") == ""
+
+
+def path_of_tests(name: str) -> Path:
+    """The test file of a module, in the place that mirrors that of the module."""
+    *rooms, module = name.split(".")
+    return TESTS.joinpath(*rooms, f"test_{module}.py")
+
+
+def test_every_module_has_a_test_file_of_its_name():
+    missing = [name for name in MODULES if not path_of_tests(name).is_file()]
+    assert [name for name in missing if name != "_version"] == []
+
+
+def test_every_test_file_in_a_room_is_that_of_a_module():
+    found = {path for path in TESTS.rglob("test_*.py") if path.parent != TESTS}
+    strays = found - {path_of_tests(name) for name in MODULES}
+    assert sorted(str(path.relative_to(TESTS)) for path in strays) == []
 
 
 def test_public_names_exist_and_say_what_they_do():

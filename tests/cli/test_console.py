@@ -1,7 +1,6 @@
 """Progress wherever it is shown, pictures in a terminal, and tables of runs side by side."""
 
 import io
-import logging
 import os
 import re
 import sys
@@ -12,12 +11,7 @@ import pytest
 from rich.console import Console
 
 from unetkit._shared.display import (
-    Display,
-    LoggedDisplay,
     StepReport,
-    clock_text,
-    describe,
-    speed_text,
 )
 from unetkit.cli.console import (
     ConsoleDisplay,
@@ -331,76 +325,6 @@ class TestNotebook:
         text = "".join(output.text for output in outputs[1])  # it may come in pieces
         assert text.count("\n") == 1
         assert "40/40" in frames(text)[-1]
-
-
-class TestLoggedDisplay:
-    @pytest.fixture
-    def logged(self, tmp_path):
-        console = Console(file=io.StringIO(), width=120)
-        return LoggedDisplay(ConsoleDisplay(console), tmp_path / "log.txt"), console
-
-    def test_messages_warnings_and_validations_are_logged_with_the_time(self, logged, tmp_path):
-        display, console = logged
-        display.say("data      pets\nmasks     trimaps")
-        train_on(display)
-        log = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
-        assert all(re.match(r"\d\d:\d\d:\d\d  \S", line) for line in log)
-        assert [line[10:] for line in log] == lines_of(console)
-        assert len(log) == 2 + 3 + 1
-
-    def test_steps_and_tasks_are_shown_and_not_kept(self, tmp_path):
-        console = terminal()
-        display = LoggedDisplay(ConsoleDisplay(console), tmp_path / "log.txt")
-        display.task("decoding", 2)()
-        display.training_step(REPORT)
-        display.finish()
-        assert "decoding" in console.file.getvalue()
-        assert "160/720" in console.file.getvalue()
-        assert not (tmp_path / "log.txt").exists()
-
-    def test_it_is_appended_to(self, logged, tmp_path):
-        (tmp_path / "log.txt").write_text("of an earlier session\n")
-        logged[0].say("résumé \udcff")  # the name of a file may be no text
-        lines = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
-        assert lines[0] == "of an earlier session"
-        assert lines[1].endswith("résumé \\udcff")
-
-
-class TestDisplay:
-    def test_the_base_speaks_to_the_log_alone(self, caplog, capsys):
-        with caplog.at_level(logging.INFO, "unetkit"):
-            display = Display()
-            display.say("said")
-            display.warn("warned")
-            display.task("decoding", 3)()
-            display.training_step(REPORT)
-            display.validated(REPORT, FIGURES)
-            display.finish()
-        assert [(r.levelname, r.message[:12]) for r in caplog.records] == [
-            ("INFO", "said"),
-            ("WARNING", "warned"),
-            ("INFO", "decoding: 3"),
-            ("INFO", "step 160/720"),
-        ]
-        assert capsys.readouterr() == ("", "")
-
-    def test_a_line_leaves_out_what_is_not_known(self):
-        report = StepReport(1, 720, None, 0.7, None, 41.0, None)
-        assert describe(report, {}) == "step 1/720: loss 0.700; 0:41 gone"
-
-    def test_averaged_weights_are_named(self):
-        line = describe(REPORT, {**FIGURES, "averaged_mean_iou": 0.633})
-        assert "mIoU 0.612, of averaged weights 0.633, best 0.640" in line
-
-    @pytest.mark.parametrize(
-        ("seconds", "text"),
-        [(0.4, "0:00"), (59.6, "1:00"), (3599.4, "59:59"), (3599.6, "1:00:00")],
-    )
-    def test_times_carry_over(self, seconds, text):
-        assert clock_text(seconds) == text
-
-    def test_slow_speeds_have_a_decimal(self):
-        assert [speed_text(v) for v in (0.84, 9.94, 9.96, 93.4)] == ["0.8", "9.9", "10", "93"]
 
 
 class TestShow:

@@ -1,6 +1,5 @@
 """Exported files agree with Keras, say what they are, and are whole or absent."""
 
-import shutil
 from dataclasses import replace
 
 import keras
@@ -9,18 +8,14 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.conftest import TINY_CONFIG
 from tests.models.test_onnx_import import export_to
-from unetkit import Predictor, UNetConfig, build_unet, export, train
-from unetkit._shared.display import Display
+from unetkit import Predictor, UNetConfig, build_unet
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
-from unetkit.datasets.synthetic_pets import synthetic_pet
-from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
+from unetkit.errors import ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.training.export import _synthetic_image
 
 CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
 
@@ -126,17 +121,6 @@ def test_a_file_without_the_levels_is_not_written(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_synthetic_images_are_spread_over_the_levels(name):
-    pixels = FORMATS[name]
-    picture = _synthetic_image(0, pixels)
-    assert picture.shape == (256, 256, pixels.channels)
-    assert picture.dtype == pixels.dtype
-    photo = synthetic_pet(0, height=256, width=256)[0][..., np.arange(pixels.channels) % 3]
-    # Levels may reach beyond the type's range, by 78.5 / 3078.5 of 255 at most: 6.5.
-    assert np.abs(pixels.scaled(picture) - photo).max() < 7
-
-
 def test_native_files_take_any_size_and_resizing_ones_a_single_size(tmp_path, pictures):
     model = build_unet(CONFIG, in_channels=3, num_classes=3)
     for policy in ("native", "resize"):
@@ -183,74 +167,3 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, pictures):
     with pytest.raises(ModelFileError, match="differs from the original by"):
         export_onnx(model, lying, tmp_path / "m.onnx", pictures)
     assert list(tmp_path.iterdir()) == []
-
-
-class Listener(Display):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
-
-
-def test_a_run_is_exported_and_compared_on_its_validation_images(run, pets, tmp_path):
-    listener = Listener()
-    path = export(run, out=tmp_path / "m.onnx", display=listener)
-    assert "largest difference from Keras" in listener.lines[0]
-    assert "validation pictures" in listener.lines[0]
-    photo = next((pets / "images").iterdir())
-    assert (Predictor(path)(photo) == Predictor(run)(photo)).all()
-
-
-def test_without_the_data_synthetic_images_are_used(pets, tmp_path):
-    shutil.copytree(pets, tmp_path / "data")
-    run = train(tmp_path / "data", out=tmp_path / "run", config=TINY_CONFIG)
-    shutil.rmtree(tmp_path / "data")
-    listener = Listener()
-    export(run, out=tmp_path / "m.onnx", display=listener)
-    assert "4 synthetic pictures" in listener.lines[0]
-
-
-def test_a_run_of_deep_images_is_exported_with_or_without_them(disks, disks_run, tmp_path):
-    shutil.copytree(disks_run, tmp_path / "run")
-    config = tmp_path / "run" / "config.toml"
-    listener = Listener()
-    path = export(tmp_path / "run", out=tmp_path / "m.onnx", display=listener)
-    assert "on 2 validation pictures" in listener.lines[-1]
-    picture = next((disks / "images").iterdir())
-    assert (Predictor(path)(picture) == Predictor(disks_run)(picture)).all()
-    assert Predictor(path).spec == Predictor(disks_run).spec
-    config.write_text(config.read_text().replace(str(disks), str(tmp_path / "gone")))
-    export(tmp_path / "run", out=tmp_path / "n.onnx", display=listener)
-    assert "4 synthetic pictures" in listener.lines[-1]
-
-
-def test_existing_files_are_not_replaced_unless_asked(run, tmp_path):
-    (tmp_path / "m.onnx").write_text("mine")
-    with pytest.raises(OutputExistsError, match=r"m\.onnx exists already; .*--overwrite"):
-        export(run, out=tmp_path / "m.onnx")
-    assert (tmp_path / "m.onnx").read_text() == "mine"
-    export(run, out=tmp_path / "m.onnx", overwrite=True)
-    Predictor(tmp_path / "m.onnx")
-
-
-def test_a_folder_that_is_no_run(tmp_path):
-    with pytest.raises(DataNotFoundError, match=r"holds no config\.toml"):
-        export(tmp_path)
-
-
-def test_a_folder_that_does_not_exist(run, tmp_path):
-    with pytest.raises(DataNotFoundError, match=r"deep does not exist; .*make the folder first"):
-        export(run, out=tmp_path / "deep" / "m.onnx")
-
-
-def test_an_unknown_format(run):
-    with pytest.raises(ConfigError, match=r"format 'onx' is unknown; .*did you mean 'onnx'\?"):
-        export(run, format="onx")
-
-
-def test_damaged_weights_are_named(run, tmp_path):
-    shutil.copytree(run, tmp_path / "run")
-    (tmp_path / "run" / "best.weights.h5").write_bytes(b"damage")
-    with pytest.raises(ModelFileError, match=r"best\.weights\.h5 cannot be loaded"):
-        export(tmp_path / "run", out=tmp_path / "m.onnx")

@@ -1,12 +1,10 @@
 """From model files and images to masks, overlays, cut-outs and probabilities."""
 
-import dataclasses
 import io
 import json
 import shutil
 
 import numpy as np
-import onnx
 import pytest
 import tifffile
 from PIL import Image
@@ -18,7 +16,6 @@ from unetkit.errors import (
     ConfigError,
     DataError,
     DataNotFoundError,
-    ModelFileError,
     OutputExistsError,
     SizeError,
 )
@@ -136,51 +133,6 @@ class TestPredictor:
         shutil.copy(run / "model.onnx", tmp_path / "m.onnx")
         image = np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8)
         assert (Predictor(tmp_path / "m.onnx")(image) == predictor(image)).all()
-
-    def test_a_missing_model_is_reported(self, tmp_path):
-        with pytest.raises(DataNotFoundError, match=r"model .*nothing\.onnx does not exist"):
-            Predictor(tmp_path / "nothing.onnx")
-
-    def test_a_folder_without_a_model_is_refused(self, tmp_path):
-        with pytest.raises(DataNotFoundError, match=r"holds no model\.onnx; .*unetkit export"):
-            Predictor(tmp_path)
-
-    @pytest.mark.parametrize("content", [b"", b"not a network", b"\x08\x07" * 50])
-    def test_a_file_that_is_not_a_model_is_refused(self, tmp_path, content):
-        (tmp_path / "m.onnx").write_bytes(content)
-        with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
-            Predictor(tmp_path / "m.onnx")
-
-    def test_a_truncated_model_is_refused(self, run, tmp_path):
-        whole = (run / "model.onnx").read_bytes()
-        (tmp_path / "m.onnx").write_bytes(whole[: len(whole) // 2])
-        with pytest.raises(ModelFileError, match=r"m\.onnx is not a model that can be loaded"):
-            Predictor(tmp_path / "m.onnx")
-
-    def test_a_model_of_another_tool_is_refused(self, run, tmp_path):
-        model = onnx.load(run / "model.onnx")
-        del model.metadata_props[:]
-        onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(ModelFileError, match=r"m\.onnx was not exported by unetkit"):
-            Predictor(tmp_path / "m.onnx")
-
-    def test_a_model_that_fails_is_reported(self, run, predictor, tmp_path):
-        model = onnx.load(run / "model.onnx")
-        entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
-        wrong = dataclasses.replace(predictor.spec.scale, height=64)  # the file takes 32 rows only
-        entry.value = dataclasses.replace(predictor.spec, scale=wrong).to_json()
-        onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(ModelFileError, match=r"failed on 64x48 pixels"):
-            Predictor(tmp_path / "m.onnx")(np.zeros((9, 9, 3), np.uint8))
-
-    def test_metadata_of_another_network_is_refused(self, run, predictor, tmp_path):
-        model = onnx.load(run / "model.onnx")
-        other = dataclasses.replace(predictor.spec, pixels=PixelFormat(1))
-        entry = next(entry for entry in model.metadata_props if entry.key == "unetkit")
-        entry.value = other.to_json()
-        onnx.save(model, tmp_path / "m.onnx")
-        with pytest.raises(ModelFileError, match="whose shape differs from its metadata"):
-            Predictor(tmp_path / "m.onnx")
 
 
 class TestPixelTypes:

@@ -1,6 +1,5 @@
 """Tiles that cover every pixel once, and give what one run over the whole picture gives."""
 
-import json
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -8,7 +7,6 @@ from threading import Event
 
 import keras
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +14,7 @@ from keras import layers
 
 from tests.models.test_onnx_import import export_to
 from unetkit import Predictor
-from unetkit.errors import ConfigError, ModelFileError, SizeError
+from unetkit.errors import ConfigError, SizeError
 from unetkit.io.windows import ArrayWindows
 from unetkit.models.geometry import Geometry, unet_geometry
 from unetkit.models.unet import PRESETS, UNetConfig, build_unet
@@ -472,16 +470,3 @@ class TestPredictor:
         black = np.zeros((500, 500, 3), np.uint8)
         assert Predictor(path)(black).shape == (500, 500)
         assert Predictor(path, tile_pixels=least)(black).shape == (500, 500)
-
-    def test_a_model_whose_output_has_another_size_is_refused(self, tmp_path):
-        config = NETWORKS["two levels"]
-        model = build_unet(config, in_channels=3, num_classes=3)
-        path = export_to(tmp_path / "model.onnx", model, config)
-        file = onnx.load(path)
-        entry = next(entry for entry in file.metadata_props if entry.key == "unetkit")
-        spec = json.loads(entry.value)
-        spec["geometry"]["margin"] = 1
-        entry.value = json.dumps(spec)
-        onnx.save(file, path)
-        with pytest.raises(ModelFileError, match="output whose shape differs from its metadata"):
-            Predictor(path)(np.zeros((50, 50, 3), np.uint8))

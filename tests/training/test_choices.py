@@ -8,9 +8,7 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.models.unet import PRESETS
 from unetkit.training.choices import choose_config, gather_choices
-from unetkit.training.config import RECIPES
 from unetkit.training.config_file import parse_choices
 
 # Sizes of the training images, classes and pixel format, as found in a data set.
@@ -59,9 +57,6 @@ class TestDefaults:
     def test_the_paper_preset_has_its_own_tile_size(self, dataset):
         scale = choose(dataset, FRAMES, {"preset": "paper"}).scale
         assert (scale.height, scale.width) == (388, 388)
-
-    def test_every_preset_has_a_recipe(self):
-        assert RECIPES.keys() == PRESETS.keys()
 
     def test_the_notebook_preset_trains_as_the_notebook_does(self, dataset):
         config = choose(dataset, PHOTOS, {"preset": "notebook"})
@@ -172,20 +167,14 @@ class TestRefusals:
         ("section", "values", "message"),
         [
             ("training", {"batch_size": "4"}, "batch_size in .* is '4'; accepted is int"),
-            ("training", {"batch_size": 0}, "batch_size is 0; accepted are whole numbers"),
             ("training", {"learning_rate": True}, "learning_rate in .* is True; accepted is float"),
-            ("training", {"learning_rate": -1.0}, "learning_rate is -1.0"),
-            ("training", {"optimizer": "adma"}, "optimizer is 'adma'; .*did you mean 'adam'"),
             ("training", {"loss": "dise"}, "loss 'dise' is unknown; .*did you mean 'dice'"),
-            ("training", {"schedule": "step"}, "schedule is 'step'; accepted are 'cosine'"),
             ("network", {"filters": [1.5, 2]}, "filters in .* is"),
             ("network", {"filters": [4]}, r"filters is \[4\]; accepted are at least two"),
             ("network", {"padding": "full"}, "padding is 'full'; accepted are 'same', 'valid'"),
             ("scale", {"policy": "crop"}, "policy is 'crop'; accepted are 'resize', 'native'"),
             ("augmentation", {"rotation": -3}, "rotation is -3.0; accepted are values from 0"),
             ("training", {"seed": -1}, "seed is -1; accepted are whole numbers from 0"),
-            ("training", {"weight_decay": float("nan")}, "weight_decay is nan"),
-            ("training", {"momentum": -5}, "momentum -5.0; accepted are values from 0"),
             ("split", {"seed": 5_000_000_000}, "seed is 5000000000"),
             ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
             ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),

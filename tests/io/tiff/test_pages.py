@@ -18,7 +18,7 @@ from tests.hostile import read_file
 from tests.io.tiff.reading import count_frames, read_frame
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.tiff import pages as tiff
-from unetkit.io.tiff import planes, reader
+from unetkit.io.tiff import reader
 
 SAMPLE_FORMATS = {"u": 1, "i": 2, "f": 3}
 COMPRESSIONS = {"none": 1, "LZW": 5, "deflate": 8, "old deflate": 32946, "PackBits": 32773}
@@ -545,25 +545,6 @@ class TestRefusals:
             rf"x\.tif has 1 channels of 8 bits in the compression {name}, which cannot be read "
             "here; accepted are none, deflate, LZW and those that the installed imagecodecs "
             "decodes; save it with one of these",
-        )
-
-    def test_images_of_which_pillow_leaves_channels_out(self, tmp_path, monkeypatch):
-        path = tmp_path / "x.tif"
-        path.write_bytes(hostile.encode(hostile.PHOTO, "TIFF", compression="jpeg"))
-        grey = Image.new("L", (32, 24))
-        monkeypatch.setattr(planes, "is_decoded_here", lambda keyframe: False)
-        monkeypatch.setattr(Image, "open", lambda path: grey)
-        self.refused(path, r"x\.tif has 3 channels of 8 bits in the compression JPEG, which cannot")
-
-    def test_compressed_volumes(self, tmp_path):
-        volume = RNG.integers(0, 256, (2, 48, 64), np.uint8)
-        tifffile.imwrite(
-            tmp_path / "x.tif", volume, volumetric=True, tile=(2, 16, 16), compression="zlib"
-        )
-        self.refused(
-            tmp_path / "x.tif",
-            "compressed volumes; accepted are planes; save it without compression",
-            page=0,
         )
 
     @pytest.mark.parametrize("colours", [None, [1], [1] * 4, [1] * 7])

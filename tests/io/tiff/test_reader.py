@@ -1,8 +1,6 @@
 """Windows of TIFF images: each is the whole image, cut; and little is read for it."""
 
 import os
-import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +16,7 @@ from tests.io.tiff.reading import open_tiff_windows, read_frame
 from tests.io.tiff.test_pages import COMPRESSIONS, packed, written
 from tests.io.tiff.test_segments import write_jpeg_tiles
 from unetkit.errors import DataError, DataNotFoundError, SizeError
-from unetkit.io.tiff import file_bytes, pages, planes
-from unetkit.io.tiff.file_bytes import OpenFile
-from unetkit.io.tiff.segments import Segments
+from unetkit.io.tiff import pages
 
 RNG = np.random.default_rng(5)
 SHAPE = (70, 90)
@@ -278,50 +274,6 @@ class TestTheLaw:
         path.write_bytes(written(array, compression, predictor, planar, tiled, order, rows))
         require_equal(path, array, window)
 
-    @settings(derandomize=True, deadline=None, max_examples=40)
-    @given(
-        dtype=st.sampled_from(("u1", "u2", "f4")),
-        predictor=st.sampled_from((1, 2, 3)),
-        planar=st.booleans(),
-        rows=st.sampled_from((9, 70)),
-        windows=st.lists(st.tuples(spans(70), spans(90)), min_size=1, max_size=3),
-    )
-    def test_strips_that_are_unpacked_to_files(
-        self, tmp_path_factory, dtype, predictor, planar, rows, windows
-    ):
-        predictor = 2 if predictor == 3 and dtype[0] != "f" else predictor
-        array = noise(dtype, 3)
-        path = tmp_path_factory.getbasetemp() / "stream.tif"
-        path.write_bytes(written(array, 8, predictor, planar, rows=rows))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(planes, "SEGMENT_BYTES", 500)
-            patch.setattr(planes, "INFLATED_FILES", 2)
-            for name in ("READ_BYTES", "PACKED_BYTES", "SHORT_ROW"):
-                patch.setattr(file_bytes, name, 100)
-            with open_tiff_windows(path, None) as opened:
-                for window in windows:
-                    (top, bottom), (left, right) = map(sorted, window)
-                    found = opened.read(slice(top, bottom), slice(left, right))
-                    assert np.array_equal(found, array[top:bottom, left:right])
-
-    @settings(derandomize=True, deadline=None, max_examples=40)
-    @given(
-        dtype=st.sampled_from(("u1", "u2")),
-        planar=st.booleans(),
-        window=st.tuples(spans(70), spans(90)),
-        short=st.sampled_from((10, 1000)),
-    )
-    def test_rows_that_are_read_a_part_at_a_time(
-        self, tmp_path_factory, dtype, planar, window, short
-    ):
-        array = noise(dtype, 3)
-        path = tmp_path_factory.getbasetemp() / "rows.tif"
-        path.write_bytes(written(array, 1, planar=planar, order=">"))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(file_bytes, "READ_BYTES", 1000)
-            patch.setattr(file_bytes, "SHORT_ROW", short)
-            require_equal(path, array, window)
-
     def test_images_and_their_windows_are_turned_alike(self, tmp_path):
         path = tmp_path / "x.tif"
         for orientation in range(1, 9):
@@ -331,152 +283,6 @@ class TestTheLaw:
                 height, width, _ = windows.shape
                 found = windows.read(slice(0, height), slice(0, width))
             assert np.array_equal(found, read_file(path).bands)
-
-
-@pytest.fixture
-def decoded(monkeypatch):
-    """Indices of the segments that were decoded."""
-    found = []
-    decode = Segments.decode
-
-    def counted(self, index, packed):
-        found.append(index)
-        return decode(self, index, packed)
-
-    monkeypatch.setattr(Segments, "decode", counted)
-    return found
-
-
-@pytest.fixture
-def fetched(monkeypatch):
-    """Bytes of each reading."""
-    found = []
-    read = OpenFile.read_at
-
-    def counted(self, start, count):
-        found.append(count)
-        return read(self, start, count)
-
-    monkeypatch.setattr(OpenFile, "read_at", counted)
-    return found
-
-
-class TestBounds:
-    def test_only_the_tiles_of_a_window_are_decoded(self, decoded, fetched, tmp_path):
-        path = tmp_path / "x.tif"
-        array = RNG.integers(0, 256, (512, 512), np.uint8)
-        save(path, array, tile=(32, 32), compression="zlib")
-        with open_tiff_windows(path, None) as windows:
-            assert not fetched
-            found = windows.read(slice(30, 70), slice(64, 90))
-            # Rows 30 to 69 are in tiles 0, 1 and 2 of 16 beside one another; columns in tile 2.
-            assert decoded == [2, 18, 34]
-            assert sum(fetched) < 4 * 32 * 32
-            assert np.array_equal(found[..., 0], array[30:70, 64:90])
-            windows.read(slice(0, 96), slice(64, 96))
-            assert decoded == [2, 18, 34]  # they were kept
-
-    @pytest.mark.parametrize(("kept", "times"), [(1 << 16, 4), (2000, 13)])
-    def test_strips_are_decoded_once_if_they_are_kept(self, kept, times, decoded, tmp_path):
-        path = tmp_path / "x.tif"
-        save(path, PHOTO, photometric="rgb", rowsperstrip=10, compression="zlib")
-        with open_tiff_windows(path, None, cache_bytes=kept) as windows:
-            for left in range(0, 80, 20):
-                windows.read(slice(0, 40), slice(left, left + 20))
-        # Of four strips, 2700 bytes each, the last one is there in any case: 4 + 3 * 3.
-        assert len(decoded) == times
-
-    def test_the_latest_strip_is_kept_whatever_its_size(self, decoded, tmp_path):
-        path = tmp_path / "x.tif"
-        save(path, PHOTO, photometric="rgb", rowsperstrip=70, compression="zlib")
-        with open_tiff_windows(path, None, cache_bytes=0) as windows:
-            for left in range(0, 80, 20):
-                windows.read(slice(0, 40), slice(left, left + 20))
-        assert decoded == [0]
-
-    def test_of_plain_numbers_only_the_window_is_read(self, fetched, tmp_path):
-        path = tmp_path / "x.tif"
-        array = RNG.integers(0, 65536, (50, 4000), np.uint16)
-        save(path, array)
-        with open_tiff_windows(path, None) as windows:
-            found = windows.read(slice(20, 30), slice(3000, 3100))
-        assert sum(fetched) == 10 * 100 * 2
-        assert np.array_equal(found[..., 0], array[20:30, 3000:3100])
-
-    def test_a_strip_is_unpacked_to_a_file_once_and_as_far_as_needed(
-        self, fetched, monkeypatch, tmp_path
-    ):
-        array = RNG.integers(0, 256, (200, 1000), np.uint8)
-        path = tmp_path / "x.tif"
-        save(path, array, rowsperstrip=200, compression="zlib")
-        monkeypatch.setattr(planes, "SEGMENT_BYTES", 100_000)
-        monkeypatch.setattr(file_bytes, "PACKED_BYTES", 20_000)
-        with open_tiff_windows(path, None) as windows:
-            windows.read(slice(0, 50), slice(0, 1000))
-            # Noise is as long as before, so 50 rows of 1000 are in the first 3 of 20 000.
-            assert fetched == [20_000] * 3
-            for left in (0, 500):
-                found = windows.read(slice(190, 200), slice(left, left + 500))
-                assert np.array_equal(found[..., 0], array[190:, left : left + 500])
-            assert sum(fetched) <= path.stat().st_size
-
-    def test_a_far_corner_of_a_strip_of_more_than_two_gigabytes(self, tmp_path):
-        side = 50_000
-        path = tmp_path / "x.tif"
-        head = hostile.tiff(b"", {256: side, 257: side, 278: side, 279: side * side})
-        corner = RNG.integers(0, 256, (3, 4), np.uint8)
-        with open(path, "wb") as file:
-            file.write(head)
-            try:
-                file.truncate(len(head) + side * side)
-            except OSError:
-                pytest.skip("no room for a file of 2.5 GB")
-            for row in range(3):
-                file.seek(len(head) + (side - 3 + row) * side + side - 4)
-                file.write(corner[row].tobytes())
-        if os.name == "posix" and path.stat().st_blocks * 512 > 1 << 26:
-            pytest.skip("files have no holes here")
-        with pytest.raises(DataError, match="too large"):
-            read_file(path)
-        with open_tiff_windows(path, None) as windows:
-            assert windows.shape == (side, side, 1)
-            found = windows.read(slice(side - 4, side), slice(side - 5, side))
-        expected = np.zeros((4, 5), np.uint8)
-        expected[1:, 1:] = corner
-        assert np.array_equal(found[..., 0], expected)
-
-    def test_a_deflated_strip_of_more_than_is_unpacked_in_memory(self, tmp_path):
-        rows, columns = 14_000, 10_000  # 140 MB, 2**27 is 134
-        packer = zlib.compressobj(1)
-        line = (np.arange(columns) % 251).astype(np.uint8).tobytes()
-        data = b"".join(packer.compress(line * 100) for _ in range(rows // 100)) + packer.flush()
-        path = tmp_path / "x.tif"
-        path.write_bytes(hostile.tiff(data, {256: columns, 257: rows, 259: 8, 278: rows}))
-        with open_tiff_windows(path, None) as windows:
-            found = windows.read(slice(rows - 2, rows), slice(9000, 9003))
-        # 9000 = 35 * 251 + 215
-        assert found[..., 0].tolist() == [[215, 216, 217]] * 2
-
-
-class TestThreads:
-    @pytest.mark.parametrize("name", ["deflated strips of 7 rows", "strips of 7 rows"])
-    @pytest.mark.parametrize("segment_bytes", [1 << 27, 100])
-    def test_many_read_at_once(self, name, segment_bytes, tmp_path, monkeypatch):
-        monkeypatch.setattr(planes, "SEGMENT_BYTES", segment_bytes)
-        monkeypatch.setattr(planes, "INFLATED_FILES", 2)
-        path = tmp_path / "x.tif"
-        KINDS[name][0](path)
-        starts = RNG.integers(0, (50, 70), (200, 2)).tolist()
-        with open_tiff_windows(path, None, cache_bytes=10_000) as windows:
-
-            def read(start):
-                row, column = start
-                return windows.read(slice(row, row + 20), slice(column, column + 20))
-
-            with ThreadPoolExecutor(4) as pool:
-                found = list(pool.map(read, starts))
-        for (row, column), window in zip(starts, found, strict=True):
-            assert np.array_equal(window, COLOUR[row : row + 20, column : column + 20])
 
 
 class TestOpening:
@@ -662,43 +468,6 @@ class TestDamage:
         content[start] ^= 255
         path.write_bytes(content)
         self.refused(path, r"\(strip 3 of 7 of page 1: Error -3")
-
-    @pytest.mark.parametrize("flaw", ["short", "checksum"])
-    def test_a_stream_that_is_unpacked_to_a_file(self, flaw, tmp_path, monkeypatch):
-        monkeypatch.setattr(planes, "SEGMENT_BYTES", 100)
-        monkeypatch.setattr(file_bytes, "READ_BYTES", 100)  # three rows of 32
-        raw = hostile.GREY.tobytes()
-        data = bytearray(packed(raw[:600] if flaw == "short" else raw, 8))
-        if flaw == "checksum":
-            data[-1] ^= 1
-        path = tmp_path / "x.tif"
-        path.write_bytes(hostile.tiff(bytes(data), {259: 8}))
-        message = r"600 bytes, \d+ needed" if flaw == "short" else "Error -3 while decompressing"
-        self.refused(
-            path, rf"x\.tif cannot be read whole \(strip 1 of 1: {message}", (0, 24), (0, 32)
-        )
-        with open_tiff_windows(path, None) as windows:
-            for _ in range(2):  # what is before can be read, also after an error
-                assert np.array_equal(windows.read(slice(0, 2), slice(0, 32)), hostile.GREY[:2])
-                with pytest.raises(DataError, match=message):
-                    windows.read(slice(20, 24), slice(0, 32))
-
-    def test_strips_that_can_be_unpacked_in_memory_only(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(planes, "SEGMENT_BYTES", 1000)
-        path = tmp_path / "x.tif"
-        path.write_bytes(written(COLOUR, 5, rows=70))
-        self.refused(
-            path,
-            r"x\.tif has strips or tiles of 70x90 pixels in the compression LZW; accepted are up "
-            "to 1,000 bytes each, or pixels that are deflated or not compressed; save it in tiles",
-        )
-
-    def test_what_only_whole_pages_are_read_of(self, tmp_path):
-        path = tmp_path / "x.tif"
-        path.write_bytes(hostile.tiff(packed(bytes(2000), 8), {258: 12, 259: 8}))
-        self.refused(path, "has 12 bits a sample with predictor 1; accepted", (0, 9), (0, 9))
-        path.write_bytes(hostile.tiff(bytes(768), {259: 6}))
-        self.refused(path, "the compression OJPEG, which cannot be read here", (0, 9), (0, 9))
 
     @pytest.mark.parametrize("name", [n for n in hostile.KINDS if "TIFF" in n and "page" not in n])
     def test_hostile_files_are_read_alike_or_refused(self, name, tmp_path):

@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit.checks.statistics import look_at
+from unetkit.checks.statistics import collect_statistics
 from unetkit.data.dataset import find_dataset
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.prediction import files
@@ -96,7 +96,7 @@ def test_a_check_opens_images_to_list_them_and_to_read_and_hash_them(suffix, ope
     Image.fromarray(PHOTO[..., 0] // 128).save(tmp_path / "masks" / f"{suffix}.png")
     for folder in (images, tmp_path / "masks"):
         counts = opens(folder)
-        (found,) = look_at(find_dataset(tmp_path).pairs)
+        (found,) = collect_statistics(find_dataset(tmp_path).pairs)
         assert found.problem == ""
         assert len(found.image_sha256) == len(found.mask_sha256) == 64
         assert list(counts.values()) == [2]
