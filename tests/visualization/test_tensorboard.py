@@ -106,11 +106,11 @@ def test_a_file_that_is_not_a_png_is_refused(tmp_path):
 def test_a_resumed_run_has_each_step_once(tmp_path):
     first = TensorBoardLog(tmp_path)
     for step in (2, 4, 6):
-        first.row(step, {"loss": 1 / step})
+        first.write_row(step, {"loss": 1 / step})
     first.close()
     resumed = TensorBoardLog(tmp_path, from_step=4)  # its checkpoint; what came after is done again
     for step in (6, 8):
-        resumed.row(step, {"loss": 10.0})
+        resumed.write_row(step, {"loss": 10.0})
     resumed.close()
     assert len(list(tmp_path.iterdir())) == 2
     assert shown_scalars(tmp_path)["loss"] == [(2, 0.5), (4, 0.25), (6, 10.0), (8, 10.0)]
