@@ -1,4 +1,4 @@
-"""Which way imports run between the rooms of the package, what it shows, and where its tests are."""
+"""Which way imports run between the rooms, what the package shows, and where its tests are."""
 
 import ast
 import subprocess
