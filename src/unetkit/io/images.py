@@ -139,7 +139,7 @@ class ImageFile:
         """Returns (height, width) without decoding; of a JPEG or PNG before it is turned upright.
 
         Args:
-            page: As for `read`.
+            page: Index of the image; None for the only one, or for pages that are channels.
 
         Raises:
             DataError: The file is damaged, or has no such image.
@@ -154,7 +154,7 @@ class ImageFile:
         """Returns an image of a TIFF file that is read by windows, while this file is open.
 
         Args:
-            page: As for `read`.
+            page: Index of the image; None for the only one, or for pages that are channels.
             cache_bytes: Size of the cache of decoded strips and tiles.
 
         Raises:
@@ -337,7 +337,7 @@ def read_image(
     Args:
         file: The open file; or its path, from which it is opened and closed.
         format: Pixel format of the model.
-        page: As for `ImageFile.read`.
+        page: Index of the image; None for the only one, or for pages that are channels.
 
     Returns:
         (H, W, C) of the format's channels and type.

@@ -148,8 +148,8 @@ class Predictor:
 
         Raises:
             ConfigError: `answer` is not a kind of result.
-            DataNotFoundError, DataError, SizeError: As `__call__`, when the result of the image
-                that caused it would be yielded.
+            DataNotFoundError, DataError, SizeError: An image cannot be read or predicted; raised in
+                place of its result.
         """
         if answer not in ANSWERS:
             raise ConfigError(f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}")
