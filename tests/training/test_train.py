@@ -504,9 +504,9 @@ class TestRefusals:
         ("options", "message"),
         [
             ({"epochs": 1, "minutes": 1}, "epochs is 1 and minutes 1; accepted is one"),
-            ({"minutes": -1}, "minutes is -1; accepted are positive"),
-            ({"epochs": 0}, "epochs is 0; accepted are positive"),
-            ({"minutes": float("nan")}, "minutes is nan; accepted are positive"),
+            ({"minutes": -1}, "minutes is -1; accepted are numbers above 0"),
+            ({"epochs": 0}, "epochs is 0; accepted are numbers above 0"),
+            ({"minutes": float("nan")}, "minutes is nan; accepted are numbers above 0"),
             ({"seed": 1 << 40}, "seed is 1099511627776; accepted are"),
             ({"config": {"sed": 1}}, "key 'sed' in the options is unknown"),
             ({"preset": "notebok"}, "did you mean 'notebook'"),
