@@ -248,6 +248,6 @@ class TestRefusals:
         other = write_run(tmp_path / "other", records(0.8))
         (other / "evaluation-pets" / "evaluation.json").write_text("{}")
         with pytest.raises(
-            DataError, match=r"evaluation\.json cannot be used \('classes' is missing"
+            DataError, match=r"evaluation\.json cannot be used \(\$ has no key 'classes'\)"
         ):
             compare([one, other])

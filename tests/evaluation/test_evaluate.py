@@ -120,9 +120,9 @@ def test_an_exported_file_gives_the_same_metrics(result, run, pets, tmp_path):
 
 
 def test_other_splits_can_be_evaluated(run, pets, tmp_path):
-    parts = split_pairs(find_dataset(pets), SplitRule()).parts
-    for part in ("validation", "train"):
-        assert evaluate(run, pets, part=part, out=tmp_path / part)["pairs"] == len(parts[part])
+    splits = split_pairs(find_dataset(pets), SplitRule()).splits
+    for name in ("validation", "train"):
+        assert evaluate(run, pets, part=name, out=tmp_path / name)["pairs"] == len(splits[name])
     assert evaluate(run, pets, part="all", out=tmp_path / "all")["pairs"] == 20
 
 
@@ -219,7 +219,7 @@ class TestIgnoredPixels:
         for name in "abc":
             write_pair(tmp_path / "data", name, values=(1, 2, 255))
         with pytest.raises(
-            DataError, match=r"\.png has the value 255 .*name the value with --ignore"
+            DataError, match=r"\.png has the value 255 .*leave the value out with --ignore"
         ):
             evaluate(run, tmp_path / "data", out=tmp_path / "out")
 
