@@ -59,7 +59,7 @@ def test_options_override_a_configuration_file(tmp_path):
 
 
 def test_a_mask_value_that_is_none_is_an_error_of_usage():
-    with pytest.raises(ConfigError, match="--ignore holds the value 'red'"):
+    with pytest.raises(ConfigError, match="--ignore has the value 'red'"):
         take_sections({"ignore": "red"})
 
 

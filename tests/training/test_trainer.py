@@ -309,7 +309,7 @@ class TestInterruptions:
             with pytest.raises(KeyboardInterrupt):
                 os.kill(os.getpid(), number)
         assert signal.getsignal(number) is before
-        assert listener.lines == ["finishing this step and saving; once more to stop at once"]
+        assert listener.lines == ["finishing this step and saving; interrupt again to stop at once"]
 
     def test_another_thread_than_the_main_one_asks_for_nothing(self):
         found = []
