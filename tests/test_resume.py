@@ -172,7 +172,7 @@ class TestFiles:
         listener = StopAt(None)
         resume(stopped, display=listener)
         said = "\n".join(listener.lines)
-        assert f"checkpoint {newest} is damaged: the one before it is used" in said
+        assert f"checkpoint {newest} is damaged: the previous one is used" in said
         assert f"resumed   at step {int(before.stem[5:])} of 24" in said
         expected = fingerprint(uninterrupted)
         found = fingerprint(stopped)
@@ -202,14 +202,14 @@ class TestFiles:
 
     def test_it_says_how_to_go_on(self, stopped_once):
         folder, lines = stopped_once
-        assert lines[-1] == f"saved     go on with: unetkit train --resume {folder / 'run'}"
+        assert lines[-1] == f"saved     to continue: unetkit train --resume {folder / 'run'}"
         assert json.loads((folder / "run" / "manifest.json").read_text())["state"] == "interrupted"
 
     def test_a_finished_run_is_left_as_it_is(self, uninterrupted):
         before = {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")}
         listener = StopAt(None)
         assert resume(uninterrupted, display=listener) == uninterrupted
-        assert listener.lines == [f"{uninterrupted} is finished: nothing is left to do"]
+        assert listener.lines == [f"{uninterrupted} is finished: nothing to resume"]
         assert {path: path.stat().st_mtime_ns for path in uninterrupted.rglob("*")} == before
 
     def test_a_folder_that_is_no_run(self, tmp_path):

@@ -80,7 +80,7 @@ def in_a_process(code):
 
 def test_a_fresh_process_becomes_repeatable():
     code = """
-from unetkit import backend
+from unetkit.training import backend
 print(backend.make_repeatable(), backend.inter_op_threads())
 print(backend.make_repeatable())
 """
@@ -92,7 +92,7 @@ def test_a_process_that_has_computed_is_not_reproducible(monkeypatch):
     code = """
 import keras
 keras.ops.zeros(3)
-from unetkit import backend
+from unetkit.training import backend
 print(backend.make_repeatable())
 """
     assert "TensorFlow was used before in this process" in in_a_process(code)
@@ -104,7 +104,7 @@ def test_the_environment_can_make_it_so_from_the_start(monkeypatch):
     code = """
 import keras
 keras.ops.zeros(3)
-from unetkit import backend
+from unetkit.training import backend
 print(backend.make_repeatable(), backend.inter_op_threads())
 """
     assert in_a_process(code) == "None 1"
