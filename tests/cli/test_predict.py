@@ -75,6 +75,11 @@ class TestLarge:
         assert "memory is 'much'; accepted is an amount such as 2GiB" in result.stderr
 
 
+def heed_interrupts():
+    """In a child process: undoes what a shell does to its jobs in the background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class TestWatch:
     def test_images_or_a_folder_to_watch(self, grey_model, pictures):
         for arguments in ([], [pictures, "--watch", pictures]):
@@ -96,7 +101,11 @@ class TestWatch:
             "--model", str(grey_model), "--out", str(out), "--json",
         ]  # fmt: skip
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            preexec_fn=heed_interrupts,
         )
         guard = threading.Timer(60, process.kill)
         guard.start()
