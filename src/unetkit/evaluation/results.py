@@ -7,6 +7,7 @@ are checked here; callers need no checks of their own.
 import csv
 import tomllib
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
@@ -242,6 +243,7 @@ class _Case(TypedDict):
     size: tuple[Number, Number]
 
 
+@lru_cache(maxsize=8)  # msgspec compiles each new type
 def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
     """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
     count = len(classes)
