@@ -32,9 +32,10 @@ from unetkit.io.pyramid import (
     require_names,
     walk_tiles,
 )
+from unetkit.io.tiff.reader import NODATA_TAG
 
 CLASSIC = (1 << 32) - 1  # bytes; largest file with offsets of 32 bits
-NODATA_TAG, GDAL_METADATA = 42113, 42112  # tags that GDAL defines
+GDAL_METADATA = 42112  # tag that GDAL defines
 ENCODER_THREADS = min(4, os.cpu_count() or 1)
 MAX_WAITING_TILES = 4 * ENCODER_THREADS  # tiles, or planes of tiles, being compressed or waiting
 RUNS, ANYTHING = 3, 0  # strategies of zlib: Z_RLE, which is fast, and the default
