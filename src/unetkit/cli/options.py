@@ -109,7 +109,8 @@ def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
         [
             click.option(
                 "--preset",
-                help="Network and training recipe: fast, notebook or paper (default: fast).",
+                help="Network and training recipe: pretrained, fast, notebook or paper "
+                "(default: fast).",
             ),
             click.option(
                 "--epochs",
