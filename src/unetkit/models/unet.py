@@ -17,8 +17,8 @@ from keras import KerasTensor, initializers, layers
 
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.models.encoders import (
-    ENCODER_LEVELS,
     EFFICIENTNET_LITE0,
+    ENCODER_LEVELS,
     efficientnet_lite0,
     encoder_steps,
 )
