@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -63,7 +64,7 @@ def opened(tmp_path):
         context = opened_pages(path, axis)
         pages = context.__enter__()
         contexts.append(context)
-        opener = PlaneOpener(pages.tif, path, pages.file, Cache(1 << 20), is_whole)
+        opener = PlaneOpener(path, pages.file, Cache(1 << 20), is_whole)
         readers = [opener.open(plane) for plane in pages.choose(path, page)[0]]
         return readers, opener
 
@@ -80,12 +81,19 @@ def read_plane(reader, rows, columns):
     return window
 
 
+def way_of(reader):
+    """How a plane is read."""
+    return type(reader).__name__ + (", one run" if getattr(reader, "_is_run", False) else "")
+
+
 # How it is written, page, channel axis, and what each of its planes is.
 WAYS = {
-    "plain strips": (rgb(COLOUR, rowsperstrip=7), None, "auto", [("_Run", (70, 90, 3))]),
+    "plain strips": (
+        rgb(COLOUR, rowsperstrip=7), None, "auto", [("_Segmented, one run", (70, 90, 3))],
+    ),
     "deflated": (rgb(COLOUR, compression="zlib"), None, "auto", [("_Segmented", (70, 90, 3))]),
     "plain tiles": (rgb(COLOUR, tile=(16, 16)), None, "auto", [("_Segmented", (70, 90, 3))]),
-    "page of an array": (grey(STACK[0]), 1, "auto", [("_Run", (70, 90, 1))]),
+    "page of an array": (grey(STACK[0]), 1, "auto", [("_Segmented, one run", (70, 90, 1))]),
     "pages as channels": (
         pages_of(*STACK[0], compression="zlib"), None, "auto",
         [("_Segmented", (70, 90, 1))] * 3,
@@ -109,7 +117,7 @@ class TestOpening:
     def test_planes_are_read_as_they_are_stored(self, name, opened, tmp_path):
         write, page, axis, expected = WAYS[name]
         readers, _ = opened(write, page, axis)
-        found = [(type(reader).__name__, reader.shape) for reader in readers]
+        found = [(way_of(reader), reader.shape) for reader in readers]
         assert found == expected
         whole = read_frame(tmp_path / "x.tif", page, axis).array
         window = np.concatenate(
@@ -134,12 +142,12 @@ class TestOpening:
     def test_strips_with_a_gap_between_them_are_not_one_run(self, opened):
         rows = COLOUR[:24, :32, 0].tobytes()
         half = len(rows) // 2
-        for gap, kind in ((b"", "_Run"), (b"gap", "_Segmented")):
+        for gap, kind in ((b"", "_Segmented, one run"), (b"gap", "_Segmented")):
             # The second strip begins after the gap; place -1 is that of the first.
             tags = {278: 12, 273: [-1, -1 - half - len(gap)], 279: [half, half]}
             content = hostile.tiff(rows[:half] + gap + rows[half:], tags)
             (reader,), _ = opened(lambda path, content=content: path.write_bytes(content))
-            assert type(reader).__name__ == kind
+            assert way_of(reader) == kind
             window = read_plane(reader, slice(10, 14), slice(0, 32))
             assert np.array_equal(window, COLOUR[10:14, :32, :1])
 
@@ -340,6 +348,29 @@ class TestBounds:
                 assert np.array_equal(found[..., 0], array[190:, left : left + 500])
             assert sum(fetched) <= path.stat().st_size
 
+    @pytest.mark.parametrize(
+        ("gap", "times"),
+        [(0, 1), (50, 1), (5000, 7)],  # 7 strips of 10 rows, about 3 KB each
+    )
+    def test_strips_side_by_side_are_read_at_once(self, gap, times, fetched, tmp_path):
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 8, rows=10))
+        with tifffile.TiffFile(path) as tif:
+            page = tif.pages[0]
+            tif.filehandle.seek(0)
+            content = tif.filehandle.read()
+            strips = [
+                content[start : start + count]
+                for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+        offsets = [len(content) + sum(len(strip) + gap for strip in strips[:i]) for i in range(7)]
+        path.write_bytes(content + b"".join(strip + bytes(gap) for strip in strips))
+        with tifffile.TiffFile(path, mode="r+") as tif:
+            tif.pages[0].tags[273].overwrite(offsets)
+        with open_tiff_windows(path, None) as windows:
+            assert np.array_equal(windows.read(slice(0, 70), slice(0, 90)), COLOUR)
+        assert len(fetched) == times
+
     def test_a_far_corner_of_a_strip_of_more_than_two_gigabytes(self, tmp_path):
         side = 50_000
         path = tmp_path / "x.tif"
@@ -421,6 +452,50 @@ class TestThreads:
         for (row, column), window in zip(starts, found, strict=True):
             assert np.array_equal(window, COLOUR[row : row + 20, column : column + 20])
 
+    @settings(derandomize=True, deadline=None, max_examples=60)
+    @given(
+        compression=st.sampled_from((5, 8, 32773)),
+        planar=st.booleans(),
+        tiled=st.booleans(),
+        rows=st.sampled_from((1, 7, 30)),
+        batch=st.sampled_from((1, 2000, 9000)),
+        kept=st.sampled_from((0, 5000, 1 << 20)),
+        windows=st.lists(st.tuples(spans(70), spans(90)), min_size=1, max_size=4),
+    )
+    def test_one_window_is_decoded_by_several(
+        self, tmp_path_factory, compression, planar, tiled, rows, batch, kept, windows
+    ):
+        path = tmp_path_factory.getbasetemp() / "batches.tif"
+        path.write_bytes(written(COLOUR, compression, 2, planar, tiled, rows=rows))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planes, "THREADS", 3)
+            patch.setattr(planes, "BATCH_BYTES", batch)
+            with open_tiff_windows(path, None, cache_bytes=kept) as opened:
+                for window in windows:
+                    (top, bottom), (left, right) = map(sorted, window)
+                    found = opened.read(slice(top, bottom), slice(left, right))
+                    assert np.array_equal(found, COLOUR[top:bottom, left:right])
+
+    @pytest.mark.parametrize(("most", "is_threaded"), [(1 << 20, True), (1000, False)])
+    def test_small_strips_only_are_decoded_at_the_same_time(
+        self, most, is_threaded, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(planes, "THREADS", 3)
+        monkeypatch.setattr(planes, "BATCH_BYTES", 1)
+        monkeypatch.setattr(planes, "READ_BYTES", most)  # a strip has 10 * 90 * 3 = 2700
+        names = set()
+        decode = Segments.decode
+
+        def noted(self, index, packed):
+            names.add(threading.current_thread().name)
+            return decode(self, index, packed)
+
+        monkeypatch.setattr(Segments, "decode", noted)
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 5, rows=10))
+        assert np.array_equal(read_frame(path, None).array, COLOUR)
+        assert (names != {threading.current_thread().name}) is is_threaded
+
 
 class TestRefusals:
     @pytest.mark.parametrize("flaw", ["short", "checksum"])
@@ -440,6 +515,22 @@ class TestRefusals:
                 assert np.array_equal(windows.read(slice(0, 2), slice(0, 32)), hostile.GREY[:2])
                 with pytest.raises(DataError, match=message):
                     windows.read(slice(20, 24), slice(0, 32))
+
+    @pytest.mark.parametrize("batch", [1, 6000, 1 << 20])
+    def test_of_several_damaged_strips_the_first_is_named(self, batch, tmp_path, monkeypatch):
+        monkeypatch.setattr(planes, "THREADS", 4)
+        monkeypatch.setattr(planes, "BATCH_BYTES", batch)
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 8, rows=7))
+        with tifffile.TiffFile(path) as tif:
+            starts = tif.pages[0].dataoffsets
+        content = bytearray(path.read_bytes())
+        for index in (8, 3, 5):
+            content[starts[index]] ^= 255
+        path.write_bytes(content)
+        for _ in range(5):
+            refused(path, r"x\.tif cannot be read whole \(strip 4 of 10: Error -3")
+        require_equal(path, COLOUR, ((28, 35), (0, 90)))  # strip 5 is whole
 
     def test_strips_that_can_be_unpacked_in_memory_only(self, tmp_path, monkeypatch):
         monkeypatch.setattr(planes, "SEGMENT_BYTES", 1000)

@@ -57,13 +57,11 @@ class Pages:
     Args:
         key: The path, the version of the file, and the channel axis that was given.
         file: The open file.
-        tif: Its pages.
         images: The planes of each image.
     """
 
     key: tuple[object, ...]
     file: OpenFile
-    tif: tifffile.TiffFile
     images: list[list[Plane]]
 
     def choose(self, path: Path, page: int | None) -> tuple[list[Plane], int]:
@@ -114,7 +112,7 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
         file.seek(0)
         # OME metadata may name other files, which are not opened.
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False)
-        return Pages(key, file, tif, _list_images(tif, path, channel_axis))
+        return Pages(key, file, _list_images(tif, path, channel_axis))
 
 
 def keep_pages(pages: Pages) -> None:

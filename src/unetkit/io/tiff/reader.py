@@ -76,7 +76,7 @@ class TiffImage:
             planes, self.count = pages.choose(path, page)
             if is_whole:
                 _require_room(path, planes)
-            opener = PlaneOpener(pages.tif, path, pages.file, self._cache, is_whole)
+            opener = PlaneOpener(path, pages.file, self._cache, is_whole)
             self._first = planes[0]
             self._planes = [opener.open(plane) for plane in planes]
             self._stored = opener.pages
