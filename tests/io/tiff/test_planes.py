@@ -34,8 +34,10 @@ from tests.io.tiff.test_reader import (
 )
 from unetkit.errors import DataError
 from unetkit.io.tiff import file_bytes, planes
-from unetkit.io.tiff.file_bytes import Cache, OpenFile
-from unetkit.io.tiff.planes import Plane, PlaneOpener
+from unetkit.io.tiff import reader as tiff_reader
+from unetkit.io.tiff.file_bytes import OpenFile
+from unetkit.io.tiff.pages import Plane
+from unetkit.io.tiff.reader import TiffImage
 from unetkit.io.tiff.segments import Grid, Segments
 
 RNG = np.random.default_rng(8)
@@ -64,9 +66,8 @@ def opened(tmp_path):
         context = opened_pages(path, axis)
         pages = context.__enter__()
         contexts.append(context)
-        opener = PlaneOpener(path, pages.file, Cache(1 << 20), is_whole)
-        readers = [opener.open(plane) for plane in pages.choose(path, page)[0]]
-        return readers, opener
+        image = TiffImage(path, pages, page, axis, 1 << 20, is_whole)
+        return image._planes, image
 
     yield open_planes
     for context in contexts:
@@ -89,23 +90,23 @@ def way_of(reader):
 # How it is written, page, channel axis, and what each of its planes is.
 WAYS = {
     "plain strips": (
-        rgb(COLOUR, rowsperstrip=7), None, "auto", [("_Segmented, one run", (70, 90, 3))],
+        rgb(COLOUR, rowsperstrip=7), None, "auto", [("SegmentReader, one run", (70, 90, 3))],
     ),
-    "deflated": (rgb(COLOUR, compression="zlib"), None, "auto", [("_Segmented", (70, 90, 3))]),
-    "plain tiles": (rgb(COLOUR, tile=(16, 16)), None, "auto", [("_Segmented", (70, 90, 3))]),
-    "page of an array": (grey(STACK[0]), 1, "auto", [("_Segmented, one run", (70, 90, 1))]),
+    "deflated": (rgb(COLOUR, compression="zlib"), None, "auto", [("SegmentReader", (70, 90, 3))]),
+    "plain tiles": (rgb(COLOUR, tile=(16, 16)), None, "auto", [("SegmentReader", (70, 90, 3))]),
+    "page of an array": (grey(STACK[0]), 1, "auto", [("SegmentReader, one run", (70, 90, 1))]),
     "pages as channels": (
         pages_of(*STACK[0], compression="zlib"), None, "auto",
-        [("_Segmented", (70, 90, 1))] * 3,
+        [("SegmentReader", (70, 90, 1))] * 3,
     ),
-    "rows on pages": (pages_of(*FEW), None, "auto", [("_RowPages", (70, 90, 7))]),
+    "rows on pages": (pages_of(*FEW), None, "auto", [("RowPagesReader", (70, 90, 7))]),
     "a sample": (KINDS["samples that metadata call an axis"][0], 1, "auto",
-                 [("_Sample", (70, 90, 1))] * 3),
+                 [("SampleReader", (70, 90, 1))] * 3),
     "what Pillow decodes": (
         lambda path: Image.fromarray(PHOTO).convert("YCbCr").save(
             path, "TIFF", compression="tiff_lzw"
         ),
-        None, "auto", [("_PillowPage", (70, 90, 3))],
+        None, "auto", [("PillowReader", (70, 90, 3))],
     ),
 }  # fmt: skip
 
@@ -124,7 +125,7 @@ class TestOpening:
             [read_plane(reader, slice(3, 40), slice(5, 61)) for reader in readers], axis=2
         )
         assert np.array_equal(window, whole[3:40, 5:61])
-        assert {reader.is_final for reader in readers} == {"_PillowPage" in found[0]}
+        assert {reader.is_final for reader in readers} == {"PillowReader" in found[0]}
         for reader in readers:
             reader.close()
             reader.close()
@@ -136,13 +137,13 @@ class TestOpening:
         assert np.array_equal(read_plane(reader, slice(0, 9), slice(0, 9)), window)
 
     def test_the_pages_that_were_opened_are_listed(self, opened):
-        _, opener = opened(pages_of(*STACK[0], compression="zlib"))
-        assert [page.index for page in opener.pages] == [0, 1, 2]
+        _, image = opened(pages_of(*STACK[0], compression="zlib"))
+        assert [page.index for page in image._stored] == [0, 1, 2]
 
     def test_strips_with_a_gap_between_them_are_not_one_run(self, opened):
         rows = COLOUR[:24, :32, 0].tobytes()
         half = len(rows) // 2
-        for gap, kind in ((b"", "_Segmented, one run"), (b"gap", "_Segmented")):
+        for gap, kind in ((b"", "SegmentReader, one run"), (b"gap", "SegmentReader")):
             # The second strip begins after the gap; place -1 is that of the first.
             tags = {278: 12, 273: [-1, -1 - half - len(gap)], 279: [half, half]}
             content = hostile.tiff(rows[:half] + gap + rows[half:], tags)
@@ -152,16 +153,16 @@ class TestOpening:
             assert np.array_equal(window, COLOUR[10:14, :32, :1])
 
     def test_a_page_that_metadata_name_and_the_file_lacks_is_refused(self, opened, tmp_path):
-        _, opener = opened(grey(PHOTO[..., 0]))
+        _, image = opened(grey(PHOTO[..., 0]))
         message = r"x\.tif lacks a page; accepted are whole files; replace it"
         with pytest.raises(DataError, match=message):
-            opener.open(Plane(SimpleNamespace(pages=[None]), 0))
+            image._open_plane(Plane(SimpleNamespace(pages=[None]), 0))
 
     def test_images_of_which_pillow_leaves_channels_out(self, tmp_path, monkeypatch):
         path = tmp_path / "x.tif"
         path.write_bytes(hostile.encode(hostile.PHOTO, "TIFF", compression="jpeg"))
         grey = Image.new("L", (32, 24))
-        monkeypatch.setattr(planes, "is_decoded_here", lambda keyframe: False)
+        monkeypatch.setattr(tiff_reader, "is_decoded_here", lambda keyframe: False)
         monkeypatch.setattr(Image, "open", lambda path: grey)
         refused_whole(
             path, r"x\.tif has 3 channels of 8 bits in the compression JPEG, which cannot"
@@ -177,20 +178,6 @@ class TestOpening:
             "compressed volumes; accepted are planes; save it without compression",
             page=0,
         )
-
-
-@pytest.mark.parametrize(
-    ("axes", "shape", "page", "expected"),
-    [
-        ("ZYX", (5, 70, 90), 2, (70, 90)),
-        ("TSYX", (5, 3, 70, 90), 2, (3, 70, 90)),
-        ("TYXS", (5, 70, 90, 3), 2, (70, 90, 3)),
-        ("QYX", (70, 90, 7), None, (70, 90, 7)),  # read as rows, columns and channels
-    ],
-)
-def test_the_shape_of_a_plane_is_the_end_of_that_of_its_series(axes, shape, page, expected):
-    series = SimpleNamespace(axes=axes, shape=shape)
-    assert Plane(series, page, is_array=True).shape == expected
 
 
 class TestWindows:

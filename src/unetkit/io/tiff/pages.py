@@ -30,7 +30,6 @@ from PIL import Image
 
 from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.io.tiff.file_bytes import OpenFile
-from unetkit.io.tiff.planes import Plane
 from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, JPEG_XR, LERC, PALETTE, WEBP
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
@@ -48,6 +47,28 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 logging.getLogger("tifffile").propagate = False
 with suppress(AttributeError, OSError):  # a statically linked libtiff without symbols still prints
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # of Pillow's own copy of libtiff
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Where some channels of an image are stored.
+
+    Args:
+        series: Series of tifffile.
+        page: Number of the page in the series, or of the plane in an array that is read as a whole;
+            None for all of it.
+        is_array: Whether the series is read as one array.
+    """
+
+    series: Any
+    page: int | None
+    is_array: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of a plane of an array, in the order of its axes."""
+        has_samples = self.page is None or self.series.axes.endswith(("SYX", "YXS"))
+        return self.series.shape[-3:] if has_samples else self.series.shape[-2:]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""The parts of which a TIFF image is composed, read by windows: a page, an array, one sample.
+"""Readers of the parts of which a TIFF image is composed: pages, a sample of them, rows on pages.
 
 Only what a window needs is read: the strips and tiles that it touches, or, where numbers are stored
 uncompressed, only their rows. Decoded strips and tiles are cached for the next windows, up to a
@@ -15,7 +15,6 @@ import zlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from PIL import Image, UnidentifiedImageError
 
 from unetkit._shared.threads import in_order
 from unetkit.errors import DataError
-from unetkit.io.tiff.file_bytes import READ_BYTES, Cache, InflatedFile, OpenFile, Read, Rows
+from unetkit.io.tiff.file_bytes import READ_BYTES, Cache, InflatedFile, Read, Rows
 from unetkit.io.tiff.segments import (
     DEFLATE,
     MAX_BYTES,
@@ -32,7 +31,6 @@ from unetkit.io.tiff.segments import (
     UNCOMPRESSED,
     Grid,
     Segments,
-    is_decoded_here,
     msb_first,
     refused_codec,
 )
@@ -70,128 +68,7 @@ class PlaneReader(ABC):
         """Removes temporary files."""
 
 
-@dataclass(frozen=True)
-class Plane:
-    """Where some channels of an image are stored.
-
-    Args:
-        series: Series of tifffile.
-        page: Number of the page in the series, or of the plane in an array that is read as a whole;
-            None for all of it.
-        is_array: Whether the series is read as one array.
-    """
-
-    series: Any
-    page: int | None
-    is_array: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of a plane of an array, in the order of its axes."""
-        has_samples = self.page is None or self.series.axes.endswith(("SYX", "YXS"))
-        return self.series.shape[-3:] if has_samples else self.series.shape[-2:]
-
-
-@dataclass(frozen=True)
-class PlaneOpener:
-    """Opens the planes of an image.
-
-    Args:
-        path: Path of the file.
-        file: The file.
-        cache: Decoded segments.
-        is_whole: Whether the image will be read whole: strips and tiles of any size are then
-            decoded in memory.
-        pages: The pages of tifffile that were opened; filled by `open`.
-    """
-
-    path: Path
-    file: OpenFile
-    cache: Cache
-    is_whole: bool
-    pages: list[Any] = field(default_factory=list)
-
-    def open(self, plane: Plane) -> PlaneReader:
-        """Finds out how a plane is read by windows; pixels are not read.
-
-        Raises:
-            DataError: Its structure is damaged, or nothing decodes it.
-        """
-        series = plane.series
-        if not plane.is_array:
-            return self._open_page(series.pages[plane.page])
-        if plane.page is None and len(series.pages) == series.shape[0]:
-            return _RowPages([self._open_page(page) for page in series.pages], series.shape[2])
-        shape = plane.shape
-        if series.dataoffset is None:
-            return self._open_sample(plane)
-        planes, depth = 1, 1
-        if len(shape) == 2:
-            height, width = shape
-        elif plane.page is not None and series.axes.endswith("SYX"):
-            planes, height, width = shape
-        else:
-            height, width, depth = shape
-        start = series.dataoffset + (plane.page or 0) * math.prod(shape) * series.dtype.itemsize
-        return self._open_run(series.keyframe, start, height, width, planes, depth)
-
-    def _open_sample(self, plane: Plane) -> PlaneReader:
-        """Opens a sample of a page that the metadata call a place on another axis."""
-        series, samples = plane.series, plane.series.keyframe.samplesperpixel
-        size = len(series.pages) * samples * math.prod(plane.shape)
-        if plane.page is None or size != series.size:
-            raise DataError(
-                f"{self.path} has compressed volumes; accepted are planes; save it without "
-                "compression"
-            )
-        page, sample = divmod(plane.page, samples)
-        return _Sample(self._open_page(series.pages[page]), sample)
-
-    def _open_page(self, page: Any) -> PlaneReader:
-        if page is None:  # metadata may name pages that do not exist
-            raise DataError(f"{self.path} lacks a page; accepted are whole files; replace it")
-        self.pages.append(page)
-        keyframe = page.keyframe
-        if not is_decoded_here(keyframe):
-            return _PillowPage(self.path, page)
-        if _is_one_run(page):
-            samples = max(1, keyframe.samplesperpixel)
-            planes = samples if keyframe.planarconfig == 2 else 1
-            height, width = keyframe.imagelength, keyframe.imagewidth
-            start = page.dataoffsets[0]
-            return self._open_run(page, start, height, width, planes, samples // planes)
-        segments = Segments(self.path, page)
-        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
-        return self._open_segments(segments, places)
-
-    def _open_run(
-        self, page: Any, start: int, height: int, width: int, planes: int, depth: int
-    ) -> PlaneReader:
-        """Opens rows that follow one another from an offset on, as one strip of each plane."""
-        row_bytes = width * depth * page.keyframe.bitspersample // 8
-        size = height * row_bytes
-        grid = Grid(height, width, height, width, planes, depth, row_bytes, False)
-        places = [(start + plane * size, size) for plane in range(planes)]
-        return self._open_segments(Segments(self.path, page, grid), places, is_run=True)
-
-    def _open_segments(
-        self, segments: Segments, places: list[tuple[int, int]], is_run: bool = False
-    ) -> PlaneReader:
-        most_bytes = MAX_BYTES if self.is_whole else SEGMENT_BYTES
-        return _Segmented(segments, places, self.file.read_at, self.cache, most_bytes, is_run)
-
-
-def _is_one_run(page: Any) -> bool:
-    """Whether the pixels of a page are stored row after row, whatever its strips are."""
-    keyframe = page.keyframe
-    needed = keyframe.size * keyframe.bitspersample // 8
-    if not keyframe.is_contiguous or sum(page.databytecounts) < max(needed, 1):
-        return False
-    ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    return ends[:-1] == list(page.dataoffsets[1:])
-
-
-class _Segmented(PlaneReader):
+class SegmentReader(PlaneReader):
     """A page in strips or tiles.
 
     Args:
@@ -199,18 +76,19 @@ class _Segmented(PlaneReader):
         places: Offset and count of the bytes of each, of all planes one after another.
         read: Reads the file.
         cache: Decoded segments.
-        most_bytes: Largest size of a segment that is decoded in memory.
+        is_whole: Whether segments of any size are decoded in memory.
         is_run: Whether the rows of a plane follow one another, whatever strips the file names.
     """
 
     def __init__(
         self, segments: Segments, places: list[tuple[int, int]], read: Read, cache: Cache,
-        most_bytes: int, is_run: bool,
+        is_whole: bool, is_run: bool,
     ) -> None:  # fmt: skip
         grid = segments.grid
         super().__init__((grid.height, grid.width, segments.channels), segments.dtype)
         self._segments, self._places, self._read, self._cache = segments, places, read, cache
-        self._most_bytes, self._is_run = most_bytes, is_run
+        self._most_bytes = MAX_BYTES if is_whole else SEGMENT_BYTES
+        self._is_run = is_run
         self._segment_bytes = grid.rows * max(
             grid.row_bytes, grid.columns * self.shape[2] // grid.planes * self.dtype.itemsize
         )
@@ -362,7 +240,7 @@ def _place(
     target[:] = source[: target.shape[0], : target.shape[1]]
 
 
-class _PillowPage(PlaneReader):
+class PillowReader(PlaneReader):
     """A page that only Pillow decodes, as a whole.
 
     Args:
@@ -415,7 +293,7 @@ class _PillowPage(PlaneReader):
         return array
 
 
-class _Sample(PlaneReader):
+class SampleReader(PlaneReader):
     """One channel of a page."""
 
     def __init__(self, page: PlaneReader, sample: int) -> None:
@@ -431,7 +309,7 @@ class _Sample(PlaneReader):
         self._page.close()
 
 
-class _RowPages(PlaneReader):
+class RowPagesReader(PlaneReader):
     """An image whose rows are pages, each of columns and channels."""
 
     def __init__(self, pages: list[PlaneReader], channels: int) -> None:
