@@ -180,7 +180,7 @@ class SegmentReader(PlaneReader):
             target = out[max(row - rows.start, 0) :, max(column - columns.start, 0) :]
             target = target[: inner[0].stop - inner[0].start, : inner[1].stop - inner[1].start]
             try:
-                stored.fill(target, 0, inner[0], inner[1], grid.columns)
+                stored.fill(target, inner[0], inner[1], grid.columns)
             except (OSError, zlib.error) as error:
                 name = self._name(plane, index)
                 if self._is_run:
@@ -203,7 +203,7 @@ class SegmentReader(PlaneReader):
         with self._lock:
             if place not in self._inflated:
                 size = grid.rows_of(index) * grid.row_bytes
-                self._inflated[place] = InflatedFile(read, 0, count, size)
+                self._inflated[place] = InflatedFile(read, count, size)
             self._inflated.move_to_end(place)
             while len(self._inflated) > INFLATED_FILES:
                 self._inflated.popitem(last=False)[1].close()
