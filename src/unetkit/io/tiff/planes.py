@@ -127,8 +127,12 @@ class SegmentReader(PlaneReader):
                 self._cache.put(keys[index], numbers)
                 found[index] = numbers
             if grid.across == 1 and step > 1:  # the rows of many strips are copied together
-                strips = np.concatenate([found[index][:, columns] for index in indices])
-                _place(out, strips, (grid.corner(indices[0])[0], columns.start), rows, columns)
+                tops = [index * grid.rows - rows.start for index in indices]
+                strips = [
+                    found[index][max(-top, 0) : rows.stop - rows.start - top, columns]
+                    for index, top in zip(indices, tops, strict=True)
+                ]
+                np.concatenate(strips, out=out[max(tops[0], 0) : tops[-1] + grid.rows])
                 return
             for index in indices:
                 _place(out, found[index], grid.corner(index), rows, columns)
