@@ -3,7 +3,8 @@
 The codecs are those of imagecodecs, as tifffile chooses them. Compressions of bytes (deflate, LZW,
 ...) are unpacked to bytes, which `Segments.numbers` converts to pixels; compressions of images
 (JPEG, JPEG 2000, WebP, ...) are decoded into an array of the expected size, so that a stream that
-claims more pixels is refused before memory is taken for them. What is left, such as the first form
+claims more pixels is refused before memory is taken for them. tifffile's own `TiffPage.decode` does
+not know the size before (measured in docs/log.md, 2026-11-30). What is left, such as the first form
 of JPEG in TIFF, is decoded by Pillow, a page at a time (see `planes`).
 """
 
