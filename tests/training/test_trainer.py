@@ -17,7 +17,7 @@ from unetkit import resume, train
 from unetkit._shared.display import Display
 from unetkit._shared.pace import Pace
 from unetkit.errors import ConfigError, DivergedError
-from unetkit.training import trainer
+from unetkit.training import trainer, validation
 from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
 from unetkit.training.validation import Recorder
@@ -343,7 +343,8 @@ class Clock:
 
     def __init__(self, monkeypatch, step_seconds, validation_seconds):
         self.now, self.step_seconds = 0.0, step_seconds
-        monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: self.now))
+        for module in (trainer, validation):
+            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: self.now))
         monkeypatch.setattr(trainer, "Pace", partial(Pace, clock=lambda: self.now))
         train_on_batch, validate = keras.Model.train_on_batch, Recorder.validate
 
@@ -441,4 +442,4 @@ class TestMinutes:
         run = train(pets, out=tmp_path / "run", config=open_config(), minutes=1)
         again = train(config=run / "config.toml", epochs=1, out=tmp_path / "again")
         training = read_config(again / "config.toml").training
-        assert (training.minutes, training.decay_from) == (0, 0)
+        assert (training.minutes, training.decay_from, training.warmup) == (0, 0, 0.05)

@@ -128,7 +128,10 @@ def train(
     check_length(epochs, minutes)
     choices = gather_choices(config, data=data, preset=preset, size=size, seed=seed)
     if epochs or minutes:
-        training = choices.training.without("steps").without("decay_from")
+        training = choices.training.without("steps")
+        if training.given.get("decay_from"):  # then these were computed with the steps
+            for name in ("decay_from", "warmup", "steps_per_validation"):
+                training = training.without(name)
         choices = replace(choices, training=training.updated({"minutes": float(minutes or 0)}))
     dataset = find_chosen_dataset(choices)
     is_deterministic = choices.training.given.get("deterministic", True)
