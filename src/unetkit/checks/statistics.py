@@ -62,7 +62,6 @@ class PairStatistics:
         is_lossy: Whether the mask is a JPEG.
         regions: Value and area in pixels of each connected region of one value other than 0,
             (n, 2) int64; for polygons of each object.
-        num_regions: Number of regions, including those that are not in `regions`.
         crowd: Number of pixels of polygons that outline several objects together.
     """
 
@@ -88,7 +87,6 @@ class PairStatistics:
     palette: np.ndarray | None = None
     is_lossy: bool = False
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
-    num_regions: int = 0
     crowd: int = 0
 
     @property
@@ -257,8 +255,7 @@ def _with_regions(stats: PairStatistics, raw: RawMask) -> PairStatistics:
 
 def _keep_regions(stats: PairStatistics, values: np.ndarray, areas: np.ndarray) -> PairStatistics:
     kept = np.sort(np.argsort(-areas, kind="stable")[:MAX_REGIONS])
-    regions = np.stack([values[kept], areas[kept].astype(np.int64)], axis=1)
-    return replace(stats, regions=regions, num_regions=len(areas))
+    return replace(stats, regions=np.stack([values[kept], areas[kept].astype(np.int64)], axis=1))
 
 
 def _with_annotation_statistics(

@@ -71,9 +71,8 @@ class Chart:
 def _draw(height: float, name: str, draw: Callable[[Axes], None]) -> str:
     """Returns an SVG element with the axes on which `draw` has drawn."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph"
-        )  # characters of a name that the font lacks
+        # Names may have characters that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
