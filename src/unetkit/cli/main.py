@@ -374,7 +374,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     """
     result = _library("compare")(runs)
     if as_json:
-        from unetkit.metrics.summary import plain
+        from unetkit._shared.records import plain
 
         click.echo(json.dumps(plain(result), ensure_ascii=False))
         return

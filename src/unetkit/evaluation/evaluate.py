@@ -19,6 +19,7 @@ import numpy as np
 from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
+from unetkit._shared.records import plain
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
 from unetkit.data.reading import read_pair
 from unetkit.data.scale import mask_to_network, scores_from_network
@@ -44,7 +45,7 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.metrics.summary import classes_to_json, plain, summarise_metrics
+from unetkit.metrics.summary import classes_to_json, summarise_metrics
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
 

@@ -5,7 +5,6 @@ are checked here; callers need no checks of their own.
 """
 
 import csv
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -118,7 +117,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
         return None
     try:
         training = read_json(run / run_folder.MANIFEST)
-        config = tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
+        config = run_folder.load_config(run)
         with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
         recipe = config["training"]

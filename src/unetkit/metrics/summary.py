@@ -144,17 +144,6 @@ def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[fl
     return value, *interval(draws_of_metrics(counts, scores)[name,])
 
 
-def plain(value: Any) -> Any:
-    """Returns a nested result with None in place of nan, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value
-
-
 def classes_to_json(classes: Classes) -> dict[str, Any]:
     """Returns the classes of an evaluation as a JSON object."""
     return {
