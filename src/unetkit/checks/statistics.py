@@ -19,7 +19,8 @@ from unetkit.data.dataset import Pair
 from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
 from unetkit.data.reading import file_sha256, in_parallel, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import SUFFIXES_OF, ImageFile, pixels_of
+from unetkit.io.decoding import SUFFIXES_OF
+from unetkit.io.images import ImageFile, pixels_of
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side

@@ -17,7 +17,8 @@ from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, raster
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
-from unetkit.io.images import IMAGE_SUFFIXES, DecodedImage, ImageFile
+from unetkit.io.decoding import DecodedImage
+from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 BACKGROUND = "background"  # label of polygons that are not objects
