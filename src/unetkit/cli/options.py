@@ -17,32 +17,17 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 
-# Section and key of a configuration that each option sets.
-OPTION_KEYS = {
-    "images": ("sources", "images"),
-    "masks": ("sources", "masks"),
-    "channel_axis": ("sources", "channel_axis"),
-    "skip_bad": ("sources", "skip_bad"),
-    "kind": ("classes", "kind"),
-    "classes": ("classes", "names"),
-    "ignore": ("classes", "ignore"),
-    "threshold": ("classes", "threshold"),
-    "group_by": ("split", "group_by"),
-    "test_fraction": ("split", "test_fraction"),
-    "split": ("split", "file"),
-    "batch_size": ("training", "batch_size"),
-    "accumulation": ("training", "accumulation"),
-    "loss": ("training", "loss"),
-    "class_weights": ("training", "class_weights"),
-    "learning_rate": ("training", "learning_rate"),
-    "clip_norm": ("training", "clip_norm"),
-    "averaging": ("training", "averaging"),
-    "patience": ("training", "patience"),
-    "start": ("training", "start"),
-    "freeze": ("training", "freeze"),
-    "precision": ("training", "precision"),
-    "deterministic": ("training", "deterministic"),
+# Options by the section of a configuration in which they set a key.
+SECTIONS = {
+    "sources": ("images", "masks", "channel_axis", "skip_bad"),
+    "classes": ("kind", "classes", "ignore", "threshold"),
+    "split": ("group_by", "test_fraction", "split"),
+    "training": (
+        *("batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm"),
+        *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
+    ),
 }
+KEYS = {"classes": "names", "split": "file"}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 
@@ -237,7 +222,7 @@ predict_options = _together(
 
 
 def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Removes the options in OPTION_KEYS from a command's options, and parses them.
+    """Removes the options in SECTIONS from a command's options, and parses them.
 
     Returns:
         Values by section and key of a configuration, of those options that are given.
@@ -246,11 +231,12 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ConfigError: The text of an option cannot be parsed.
     """
     sections: dict[str, dict[str, Any]] = {}
-    for name, (section, key) in OPTION_KEYS.items():
-        value = options.pop(name, None)
-        if value is not None and value != ():
-            parse = PARSERS.get(name)
-            sections.setdefault(section, {})[key] = parse(value) if parse else value
+    for section, names in SECTIONS.items():
+        for name in names:
+            value = options.pop(name, None)
+            if value is not None and value != ():
+                value = PARSERS[name](value) if name in PARSERS else value
+                sections.setdefault(section, {})[KEYS.get(name, name)] = value
     return sections
 
 

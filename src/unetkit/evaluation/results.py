@@ -36,17 +36,8 @@ from unetkit.metrics.summary import (
 )
 
 RESULT_NAME = "evaluation.json"
-TEXTS = (
-    "unetkit",
-    "date",
-    "platform",
-    "python",
-    "model",
-    "preset",
-    "scale",
-    "data",
-    "part",
-)
+TEXTS = ("unetkit", "date", "platform", "python", "model", "preset", "scale", "data", "part")
+RECIPE = ("steps", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
 WAYS = ("summed", "mean_over_images")
 CASE_LABELS = ("worst", "median", "best")
 
@@ -131,18 +122,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
             "date": training.get("date"),
             "parts": training.get("parts", {}),
             "findings": training.get("findings", []),
-            "recipe": {
-                key: recipe[key]
-                for key in (
-                    "steps",
-                    "batch_size",
-                    "optimizer",
-                    "learning_rate",
-                    "schedule",
-                    "seed",
-                )
-            }
-            | {"loss": loss_text(recipe["loss"])},
+            "recipe": {key: recipe[key] for key in RECIPE} | {"loss": loss_text(recipe["loss"])},
             "curves": rows,
         }
         convert(record, _Run)
