@@ -58,11 +58,6 @@ class DatasetReport:
     issues: list[Issue] = field(default_factory=list)
 
     @property
-    def splits(self) -> Split:
-        """The pairs of each split; all are empty if the pairs cannot be split."""
-        return self.split or Split()
-
-    @property
     def good(self) -> list[PairStatistics]:
         """Statistics of the pairs that can be used."""
         return [stats for stats in self.statistics if not stats.problem]
