@@ -27,7 +27,7 @@ SECTIONS = {
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
 }
-KEYS = {"classes": "names", "split": "file"}  # of options that have another name
+OTHER_KEYS = {"classes": "names", "split": "file"}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 
@@ -236,7 +236,7 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
             value = options.pop(name, None)
             if value is not None and value != ():
                 value = PARSERS[name](value) if name in PARSERS else value
-                sections.setdefault(section, {})[KEYS.get(name, name)] = value
+                sections.setdefault(section, {})[OTHER_KEYS.get(name, name)] = value
     return sections
 
 
