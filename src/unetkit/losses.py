@@ -11,6 +11,7 @@ Keras has. `balanced_weights` computes class weights from pixel counts, which tr
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from numbers import Real
 
@@ -28,19 +29,47 @@ LEAST_TOTAL = 1e-30  # sums of weights below it count as 0, because 1 / sum woul
 LARGEST_RATIO = 10.0  # of a class weight to that of the median class, or the inverse
 
 
-def _labels_and_weights(
-    mask: KerasTensor, logits: KerasTensor, class_weights: Weights
-) -> tuple[KerasTensor, KerasTensor]:
-    """Labels, (B, H, W) int32, and pixel weights, (B, H, W) float32.
+@dataclass(frozen=True)
+class _Pixels:
+    """What every loss needs of a batch, computed once.
 
-    Ignored pixels have label 0 and weight 0; others have the weight of their class, or 1.
+    Classes come first: reductions over a last axis of a few classes are several times as slow.
+
+    Args:
+        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        kept: 0 in ignored pixels, else 1, (B, H, W) float32.
+        truth: One-hot truth, 0 in ignored pixels, (K, B, H, W) float32.
+        log_probabilities: log p of each class, (K, B, H, W) float32.
+        probabilities: p of each class, 0 in ignored pixels, (K, B, H, W) float32.
     """
-    labels = ops.cast(mask, "int32")
-    kept = ops.not_equal(labels, IGNORE)
-    labels, weights = ops.where(kept, labels, 0), ops.cast(kept, "float32")
-    if class_weights is not None:
-        weights = weights * ops.take(_relative(class_weights, logits.shape[-1]), labels, axis=0)
-    return labels, weights
+
+    mask: KerasTensor
+    kept: KerasTensor
+    truth: KerasTensor
+    log_probabilities: KerasTensor
+    probabilities: KerasTensor
+
+    @classmethod
+    def of(cls, mask: KerasTensor, logits: KerasTensor) -> "_Pixels":
+        kept = ops.cast(ops.not_equal(ops.cast(mask, "int32"), IGNORE), "float32")
+        classes = ops.reshape(ops.arange(logits.shape[-1], dtype="int32"), (-1, 1, 1, 1))
+        truth = ops.cast(ops.equal(ops.cast(mask, "int32"), classes), "float32") * kept
+        planes = ops.transpose(ops.cast(logits, "float32"), (3, 0, 1, 2))
+        shifted = planes - ops.stop_gradient(ops.max(planes, axis=0))
+        powers = ops.exp(shifted)
+        total = ops.sum(powers, axis=0)
+        return cls(mask, kept, truth, shifted - ops.log(total), powers * (kept / total))
+
+    def losses(self) -> KerasTensor:
+        """-log p of each pixel's label, (B, H, W) float32; 0 in ignored pixels."""
+        return -ops.sum(self.truth * self.log_probabilities, axis=0)
+
+    def weights(self, class_weights: Weights) -> KerasTensor:
+        """The weight of each pixel's class, or 1; 0 in ignored pixels; (B, H, W) float32."""
+        if class_weights is None:
+            return self.kept
+        relative = _relative(class_weights, self.truth.shape[0])
+        return ops.sum(self.truth * ops.reshape(relative, (-1, 1, 1, 1)), axis=0)
 
 
 def _relative(class_weights: Sequence[float], num_classes: int) -> KerasTensor:
@@ -59,12 +88,6 @@ def _mean(values: KerasTensor, weights: KerasTensor) -> KerasTensor:
     """Weighted mean, sum(w v) / sum(w); 0 if all weights are 0."""
     total = ops.sum(weights)
     return ops.sum(values * weights) / ops.where(total > LEAST_TOTAL, total, 1.0)
-
-
-def _pixel_losses(labels: KerasTensor, logits: KerasTensor) -> KerasTensor:
-    """-log p of each pixel's label, (B, H, W) float32."""
-    logits = ops.cast(logits, "float32")
-    return keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True)
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
@@ -86,8 +109,11 @@ def cross_entropy(
     Raises:
         ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
     """
-    labels, weights = _labels_and_weights(mask, logits, class_weights)
-    return _mean(_pixel_losses(labels, logits), weights)
+    return _cross_entropy(_Pixels.of(mask, logits), class_weights)
+
+
+def _cross_entropy(pixels: _Pixels, class_weights: Weights) -> KerasTensor:
+    return _mean(pixels.losses(), pixels.weights(class_weights))
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
@@ -113,11 +139,14 @@ def focal_loss(
     Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, equation 4, with a
     softmax over classes, and the mean in place of the sum.
     """
-    labels, weights = _labels_and_weights(mask, logits, class_weights)
-    losses = _pixel_losses(labels, logits)
+    return _focal_loss(_Pixels.of(mask, logits), class_weights, gamma)
+
+
+def _focal_loss(pixels: _Pixels, class_weights: Weights, gamma: float = 2.0) -> KerasTensor:
+    losses = pixels.losses()
     # Above 0, where powers less than 1 have no finite gradient.
     missing = ops.maximum(-ops.expm1(-losses), 1e-7)
-    return _mean(ops.power(missing, gamma) * losses, weights)
+    return _mean(ops.power(missing, gamma) * losses, pixels.weights(class_weights))
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
@@ -140,9 +169,12 @@ def boundary_cross_entropy(
     Raises:
         ConfigError: `class_weights` has not K values, has an invalid one, or is 0 throughout.
     """
-    labels, weights = _labels_and_weights(mask, logits, class_weights)
-    weights = weights * ops.cast(_near_another_class(mask), "float32")
-    return _mean(_pixel_losses(labels, logits), weights)
+    return _boundary_cross_entropy(_Pixels.of(mask, logits), class_weights)
+
+
+def _boundary_cross_entropy(pixels: _Pixels, class_weights: Weights) -> KerasTensor:
+    near = ops.cast(_near_another_class(pixels.mask), "float32")
+    return _mean(pixels.losses(), near * pixels.weights(class_weights))
 
 
 def _near_another_class(mask: KerasTensor) -> KerasTensor:
@@ -166,21 +198,11 @@ def _largest_around(values: KerasTensor) -> KerasTensor:
     return reduce(ops.maximum, [columns[:, :, move] for move in moves])
 
 
-def _truth_and_probabilities(
-    mask: KerasTensor, logits: KerasTensor
-) -> tuple[KerasTensor, KerasTensor]:
-    """One-hot truth and probabilities, (B, H, W, K) float32 each; 0 in ignored pixels."""
-    labels, weights = _labels_and_weights(mask, logits, None)
-    weights = ops.expand_dims(weights, -1)
-    truth = ops.one_hot(labels, logits.shape[-1], dtype="float32") * weights
-    return truth, ops.softmax(ops.cast(logits, "float32")) * weights
-
-
 def _one_minus_mean(scores: KerasTensor, truth: KerasTensor, class_weights: Weights) -> KerasTensor:
     """1 minus the weighted mean of scores, (K,), over the classes that occur in the truth."""
-    weights = ops.cast(ops.any(truth > 0, axis=(0, 1, 2)), "float32")
+    weights = ops.cast(ops.any(truth > 0, axis=(1, 2, 3)), "float32")
     if class_weights is not None:
-        weights = weights * _relative(class_weights, truth.shape[-1])
+        weights = weights * _relative(class_weights, truth.shape[0])
     return 1 - _mean(scores, weights)
 
 
@@ -203,8 +225,11 @@ def dice_loss(mask: KerasTensor, logits: KerasTensor, class_weights: Weights = N
 
     Source: Milletari, Navab, Ahmadi 2016, section 3, without the squares.
     """
-    truth, probabilities = _truth_and_probabilities(mask, logits)
-    axes = (0, 1, 2)
+    return _dice_loss(_Pixels.of(mask, logits), class_weights)
+
+
+def _dice_loss(pixels: _Pixels, class_weights: Weights) -> KerasTensor:
+    truth, probabilities, axes = pixels.truth, pixels.probabilities, (1, 2, 3)
     overlap = ops.sum(probabilities * truth, axis=axes)
     total = ops.sum(probabilities, axis=axes) + ops.sum(truth, axis=axes)
     return _one_minus_mean(2 * overlap / ops.maximum(total, 1e-7), truth, class_weights)
@@ -241,8 +266,13 @@ def tversky_loss(
 
     Source: Salehi, Erdogmus, Gholipour 2017, section 2; the defaults are their best values.
     """
-    truth, probabilities = _truth_and_probabilities(mask, logits)
-    axes = (0, 1, 2)
+    return _tversky_loss(_Pixels.of(mask, logits), class_weights, alpha, beta)
+
+
+def _tversky_loss(
+    pixels: _Pixels, class_weights: Weights, alpha: float = 0.3, beta: float = 0.7
+) -> KerasTensor:
+    truth, probabilities, axes = pixels.truth, pixels.probabilities, (1, 2, 3)
     hit = ops.sum(probabilities * truth, axis=axes)
     false = ops.sum(probabilities * (1 - truth), axis=axes)
     missed = ops.sum((1 - probabilities) * truth, axis=axes)
@@ -256,6 +286,13 @@ LOSSES: dict[str, Callable[..., KerasTensor]] = {
     "tversky": tversky_loss,
     "focal": focal_loss,
     "boundary": boundary_cross_entropy,
+}
+_TERMS: dict[str, Callable[[_Pixels, Weights], KerasTensor]] = {  # the same, of prepared pixels
+    "cross_entropy": _cross_entropy,
+    "dice": _dice_loss,
+    "tversky": _tversky_loss,
+    "focal": _focal_loss,
+    "boundary": _boundary_cross_entropy,
 }
 
 
@@ -281,11 +318,12 @@ def combined_loss(
     require_terms(terms)
     require_class_weights(class_weights)
     shared = tuple(class_weights) or None
-    # In the order of LOSSES, so that the order in a file does not affect rounding.
-    chosen = [(term, float(terms[name])) for name, term in LOSSES.items() if name in terms]
+    # In this module's order, so that the order in a file does not affect rounding.
+    chosen = [(term, float(terms[name])) for name, term in _TERMS.items() if name in terms]
 
     def loss(mask: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        return sum(weight * term(mask, logits, shared) for term, weight in chosen)
+        pixels = _Pixels.of(mask, logits)
+        return sum(weight * term(pixels, shared) for term, weight in chosen)
 
     return loss
 

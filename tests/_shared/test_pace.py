@@ -71,10 +71,13 @@ class TestTimeLeft:
 
     def test_a_validation_that_is_due_counts_as_remaining(self):
         clock = Clock()
-        pace = Pace(16, 8, clock=clock, validation_seconds=5.0)  # validation after steps 8 and 16
-        for _ in range(8):
+        pace = Pace(24, 8, clock=clock)  # validation after steps 8, 16 and 24
+        for step in range(16):
             clock.now += 1
             pace.step(1, 0)
+            if step == 7:
+                clock.now += 5
+                pace.validation(5)
         assert pace.seconds_left == 8 * 1 + 2 * 5
         clock.now += 7
         pace.validation(7)
@@ -145,11 +148,26 @@ class TestTimeLeft:
 
     def test_a_run_resumed_at_a_validation_does_not_repeat_it(self):
         clock = Clock()
-        pace = Pace(60, 20, done=40, clock=clock, validation_seconds=9.0)
-        for _ in range(5):
+        pace = Pace(80, 20, done=40, clock=clock)
+        assert pace._validations_left() == 2  # after 60 and 80
+        for _ in range(20):
             clock.now += 1
             pace.step(1, 0)
-        assert pace.seconds_left == 15 * 1 + 1 * 9
+        clock.now += 9
+        pace.validation(9)
+        assert pace.seconds_left == 20 * 1 + 1 * 9
+
+    def test_while_the_length_is_open_the_rest_of_the_time_is_left(self):
+        clock = Clock()
+        pace = Pace(0, 0, clock=clock, budget_seconds=60.0)
+        assert pace.step_seconds is None
+        for _ in range(8):  # three to warm up, five timed
+            clock.now += 2
+            pace.step(1, 0)
+        assert pace.seconds_left == 60 - 8 * 2
+        assert pace.step_seconds == 2
+        pace.plan(18, 5, {18})
+        assert pace.seconds_left == 10 * 2
 
     def test_time_around_a_validation_counts_to_it(self):
         clock = Clock()

@@ -41,7 +41,16 @@ PAPER = UNetConfig(
     head_filters=0,
     initializer="gaussian",
 )
+PRETRAINED = UNetConfig(
+    filters=(4, 5, 6),
+    residual=False,
+    stem_stride=1,
+    head_filters=0,
+    encoder="efficientnet_lite0",
+)
 NETWORKS = {
+    "pretrained": PRETRAINED,
+    "pretrained with details and a head": replace(PRETRAINED, detail_filters=4, head_filters=5),
     "fast": FAST,
     "notebook": NOTEBOOK,
     "paper": PAPER,

@@ -238,5 +238,5 @@ class TestRecipes:
 
     def test_only_presets_of_published_trainings_count_epochs(self):
         assert {name: recipe.epochs for name, recipe in RECIPES.items()} == {
-            "fast": None, "notebook": 20, "paper": 20,
+            "pretrained": None, "fast": None, "notebook": 20, "paper": 20,
         }  # fmt: skip

@@ -178,18 +178,6 @@ class TestStart:
         assert said.startswith("all ")
 
 
-def test_the_sum_over_channels_is_kept():
-    # 1 to 3: a third each. 3 to 1: the sum. 2 to 4: (1 + 3) / 4 each.
-    from unetkit.training.fine_tuning import _match_channels
-
-    def kernel(*values):
-        return np.array(values, np.float32).reshape(1, 1, -1, 1)
-
-    assert np.allclose(_match_channels(kernel(6), 3).ravel(), [2, 2, 2])
-    assert np.allclose(_match_channels(kernel(1, 2, 3), 1).ravel(), [6])
-    assert np.allclose(_match_channels(kernel(1, 3), 4).ravel(), [1, 1, 1, 1])
-
-
 def test_where_the_image_goes_to_two_convolutions_both_are_adapted(tmp_path):
     network = replace(FAST, stem_stride=1)
     original = some_network(network)

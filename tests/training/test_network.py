@@ -10,9 +10,17 @@ from tests.models.test_onnx_import import some_network
 from tests.training.test_fine_tuning import FAST, make_config
 from unetkit.errors import ConfigError
 from unetkit.losses import cross_entropy
-from unetkit.models.unet import build_unet
+from unetkit.models.unet import PRESETS, build_unet
 from unetkit.training.config import TrainingConfig
-from unetkit.training.network import build_network, build_optimizer, freeze, gradient_norm
+from unetkit.training.network import (
+    build_network,
+    build_optimizer,
+    compile_network,
+    freeze,
+    gradient_norm,
+    learning_rate_at,
+    set_learning_rate,
+)
 
 
 class TestFreezing:
@@ -157,19 +165,57 @@ def test_weights_are_averaged_by_the_decay():
     assert variable.numpy() == pytest.approx([0.25])
 
 
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_the_rate_rises_and_falls_with_the_updates(accumulation):
-    training = replace(TRAINING, schedule="cosine", warmup=0.2, accumulation=accumulation)
-    rates = []
-    variable = keras.Variable(np.zeros(1, np.float32))
-    optimizer = build_optimizer(training)
-    for _ in range(10):
-        rates.append(float(optimizer.learning_rate))
-        for _ in range(accumulation):
-            optimizer.apply([keras.ops.convert_to_tensor(np.ones(1, np.float32))], [variable])
-    assert rates[0] == 0
-    assert max(rates) == rates[2] == pytest.approx(0.5)
-    assert rates[2:] == sorted(rates[2:], reverse=True)
+class TestLearningRate:
+    COSINE = replace(TRAINING, schedule="cosine", learning_rate=0.6, warmup=0.2)
+
+    def test_it_rises_to_its_peak_and_falls_to_zero(self):
+        rates = [learning_rate_at(self.COSINE, step) for step in range(11)]
+        # Two updates of warm-up: 1/3 and 2/3 of the peak. Half-way from 2 to 10: half of it.
+        assert rates[:3] == pytest.approx([0.2, 0.4, 0.6])
+        assert rates[6] == pytest.approx(0.3)
+        assert rates[10] == pytest.approx(0)
+        assert rates[2:] == sorted(rates[2:], reverse=True)
+
+    def test_it_is_constant_on_request(self):
+        training = replace(self.COSINE, schedule="constant")
+        assert {learning_rate_at(training, step) for step in range(10)} == {0.6}
+
+    def test_it_stays_at_its_peak_until_the_length_is_known(self):
+        training = replace(self.COSINE, steps=0, steps_per_validation=0, minutes=1.0)
+        assert learning_rate_at(training, 0) == pytest.approx(0.6 / 31)
+        assert learning_rate_at(training, 5000) == 0.6
+
+    def test_what_was_used_before_the_length_was_known_follows_from_the_configuration(self):
+        before = replace(self.COSINE, steps=0, steps_per_validation=0, minutes=1.0)
+        for steps, fixed_at in ((400, 40), (45, 45), (9, 5)):
+            after = replace(before, steps=steps, warmup=30 / steps, decay_from=fixed_at,
+                            steps_per_validation=20)  # fmt: skip
+            for step in range(fixed_at):
+                assert learning_rate_at(after, step) == learning_rate_at(before, step)
+
+    def test_an_optimizer_takes_it(self):
+        for training in (TRAINING, replace(TRAINING, accumulation=2)):
+            optimizer = build_optimizer(training)
+            set_learning_rate(optimizer, 0.25)
+            assert float(optimizer.learning_rate) == 0.25
+
+    def test_the_encoder_can_have_a_smaller_one(self):
+        network = replace(PRESETS["pretrained"], filters=(2, 3))
+        config = make_config(network)
+        model = build_network(config)
+        training = replace(TRAINING, optimizer="adamw", encoder_rate=0.1, weight_decay=0.0)
+        compile_network(model, training)
+        set_learning_rate(model.optimizer, 0.01)
+        before = {weight.path: weight.numpy() for weight in model.trainable_weights}
+        rng = np.random.default_rng(0)
+        model.train_on_batch(
+            rng.normal(size=(2, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (2, 8, 8))
+        )
+        for weight in model.trainable_weights:
+            # Adam's first update is the rate itself, where the gradient is not about 0.
+            moved = np.abs(weight.numpy() - before[weight.path]).max()
+            rate = 0.001 if weight.path.startswith("encoder") else 0.01
+            assert moved == pytest.approx(rate, rel=0.02), weight.path
 
 
 def test_neither_biases_nor_norms_decay():

@@ -165,13 +165,6 @@ class TestTraining:
         assert (again / "config.toml").read_bytes() == (run / "config.toml").read_bytes()
         assert (again / "split.json").read_bytes() == (run / "split.json").read_bytes()
 
-    def test_minutes_become_steps_that_stand_in_the_file(self, pets, tmp_path, monkeypatch):
-        monkeypatch.setattr("unetkit.training.network.CALIBRATION_SECONDS", 0.01)
-        run = train(pets, out=tmp_path / "run", minutes=0.01, config=TINY_CONFIG)
-        training = read_config(run / "config.toml").training
-        with open(run / "curves.csv", newline="", encoding="utf-8") as file:
-            assert int(list(csv.DictReader(file))[-1]["step"]) == training.steps
-
     def test_a_grey_set_of_large_frames_trains_on_crops(self, tmp_path):
         rng = np.random.default_rng(0)
         for i in range(4):

@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import threading
+from functools import partial
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -11,9 +13,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import TINY_CONFIG
-from unetkit import train
+from unetkit import resume, train
 from unetkit._shared.display import Display
+from unetkit._shared.pace import Pace
 from unetkit.errors import ConfigError, DivergedError
+from unetkit.training import trainer
 from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
 from unetkit.training.validation import Recorder
@@ -72,8 +76,6 @@ class TestNumbersThatAreNone:
         assert not (tmp_path / "run").exists()  # nothing in it was of use
 
     def test_a_gradient_of_its_own_accord(self, pets, tmp_path, monkeypatch):
-        from unetkit.training import trainer
-
         norms = iter([1.0, 2.0, float("inf")])
         monkeypatch.setattr(trainer, "gradient_norm", lambda optimizer: next(norms))
         with pytest.raises(DivergedError, match=r"the gradient is inf at step 3, in the batch of"):
@@ -334,3 +336,109 @@ class TestInterruptions:
         names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
         assert "step-00000003.npz" in names
         assert manifest(tmp_path / "run")["state"] == "interrupted"
+
+
+class Clock:
+    """A clock that only updates and validation passes move."""
+
+    def __init__(self, monkeypatch, step_seconds, validation_seconds):
+        self.now, self.step_seconds = 0.0, step_seconds
+        monkeypatch.setattr(trainer, "time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(trainer, "Pace", partial(Pace, clock=lambda: self.now))
+        train_on_batch, validate = keras.Model.train_on_batch, Recorder.validate
+
+        def slow_step(*arguments, **keywords):
+            self.now += self.step_seconds
+            return train_on_batch(*arguments, **keywords)
+
+        def slow_pass(*arguments):
+            self.now += validation_seconds
+            return validate(*arguments)
+
+        monkeypatch.setattr(keras.Model, "train_on_batch", slow_step)
+        monkeypatch.setattr(Recorder, "validate", slow_pass)
+        monkeypatch.setattr(Recorder, "_draw_curves", lambda self: None)
+
+
+def open_config(**training):
+    config = tiny(**training)
+    for name in ("steps", "steps_per_validation"):
+        if name not in training:
+            del config["training"][name]
+    return config
+
+
+class TestMinutes:
+    """The number of updates is fixed once, after a tenth of the time, from the speed until then."""
+
+    def test_steps_and_passes_fill_the_time(self, pets, tmp_path, monkeypatch):
+        clock = Clock(monkeypatch, step_seconds=2.0, validation_seconds=6.0)
+        listener = Listener()
+        run = train(pets, out=tmp_path / "run", config=open_config(), minutes=8, display=listener)
+        training = read_config(run / "config.toml").training
+        # A tenth of 480 s are 24 updates; with a pass of 6 s after them and one at the end, 420 s
+        # are left. A pass may cost a tenth of the updates between two: 6 / (0.1 * 2) = 30 of them.
+        # So there are 420 / (2 + 6 / 30) = 190 more updates.
+        assert training.decay_from == 24
+        assert training.steps_per_validation == 30
+        assert training.steps == 24 + 190
+        assert clock.now == pytest.approx(480, rel=0.05)
+        assert [report.step for report, _ in listener.looks] == [24, *range(30, 214, 30), 214]
+        assert "length    8 minutes are 214 steps: 2000 ms each, and 6.0 s for a" in "|".join(
+            listener.lines
+        )
+        assert any(line.startswith("time      8:02 of 8:00 (+0%)") for line in listener.lines)
+
+    def test_what_was_given_is_kept(self, pets, tmp_path, monkeypatch):
+        Clock(monkeypatch, step_seconds=2.0, validation_seconds=6.0)
+        config = open_config(steps_per_validation=7)
+        run = train(pets, out=tmp_path / "run", config=config, minutes=2)
+        assert read_config(run / "config.toml").training.steps_per_validation == 7
+
+    def test_the_speed_before_counts_whatever_comes_later(self, pets, tmp_path, monkeypatch):
+        clock = Clock(monkeypatch, step_seconds=4.0, validation_seconds=0.0)
+
+        class Faster(keras.callbacks.Callback):
+            def on_epoch_end(self, epoch, logs=None):
+                clock.step_seconds = 2.0
+
+        run = train(pets, out=tmp_path / "run", config=open_config(), minutes=8,
+                    callbacks=[Faster()])  # fmt: skip
+        assert read_config(run / "config.toml").training.steps == 120
+
+    def test_a_single_step_may_take_all_of_it(self, pets, tmp_path, monkeypatch):
+        Clock(monkeypatch, step_seconds=90.0, validation_seconds=1.0)
+        run = train(pets, out=tmp_path / "run", config=open_config(), minutes=1)
+        training = read_config(run / "config.toml").training
+        assert (training.steps, training.decay_from) == (1, 1)
+        assert manifest(run)["state"] == "finished"
+
+    def test_the_configuration_makes_the_same_weights_again(self, pets, tmp_path, monkeypatch):
+        Clock(monkeypatch, step_seconds=2.0, validation_seconds=6.0)
+        run = train(pets, out=tmp_path / "run", config=open_config(), minutes=1.5)
+        again = train(config=run / "config.toml", out=tmp_path / "again")
+        assert read_config(again / "config.toml") == read_config(run / "config.toml")
+        assert (again / "curves.csv").read_bytes() == (run / "curves.csv").read_bytes()
+
+    def test_interrupted_before_it_is_fixed_it_is_fixed_later(self, pets, tmp_path, monkeypatch):
+        Clock(monkeypatch, step_seconds=2.0, validation_seconds=6.0)
+
+        class Stop(keras.callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if batch == 5:
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.raises(KeyboardInterrupt):
+            train(pets, out=tmp_path / "run", config=open_config(), minutes=8, callbacks=[Stop()])
+        assert read_config(tmp_path / "run" / "config.toml").training.steps == 0
+        resume(tmp_path / "run")
+        training = read_config(tmp_path / "run" / "config.toml").training
+        assert (training.steps, training.decay_from) == (214, 24)
+        assert manifest(tmp_path / "run")["steps_done"] == 214
+
+    def test_other_lengths_replace_it(self, pets, tmp_path, monkeypatch):
+        Clock(monkeypatch, step_seconds=2.0, validation_seconds=6.0)
+        run = train(pets, out=tmp_path / "run", config=open_config(), minutes=1)
+        again = train(config=run / "config.toml", epochs=1, out=tmp_path / "again")
+        training = read_config(again / "config.toml").training
+        assert (training.minutes, training.decay_from) == (0, 0)

@@ -21,7 +21,7 @@ class StepReport:
 
     Args:
         step: Number of updates so far, from 1 to `steps`.
-        steps: Number of updates of the whole training.
+        steps: Number of updates of the whole training; 0 if it is not known yet.
         images_per_second: Recent training speed without validation passes; None if unknown yet.
         loss: Loss of this update.
         waiting_share: Fraction of the recent time spent waiting for data, in [0, 1]; None if
@@ -147,7 +147,8 @@ def describe(report: StepReport, metrics: Mapping[str, float]) -> str:
     if report.seconds_left is not None:
         times.append(f"{clock_text(report.seconds_left)} left")
     parts = "; ".join(", ".join(part) for part in (found, speed, times) if part)
-    return f"step {report.step}/{report.steps}: {parts}"
+    of_all = f"/{report.steps}" if report.steps else ""
+    return f"step {report.step}{of_all}: {parts}"
 
 
 def speed_text(per_second: float) -> str:

@@ -43,13 +43,13 @@ class Pace:
     """Timer of a training, called at the end of each update and each validation pass.
 
     Args:
-        steps: Number of updates of the whole run.
+        steps: Number of updates of the whole run; 0 while `budget_seconds` are to decide it.
         steps_per_validation: Number of updates between two validation passes; one more pass follows
             the last update.
         done: Number of updates of earlier sessions.
         clock: Function that returns a time in seconds.
-        validation_seconds: Expected time of a validation pass in seconds, until one is timed.
         drawn_at: Numbers of updates after which a validation pass draws figures.
+        budget_seconds: Time for the rest of the run in seconds, while `steps` is 0.
     """
 
     def __init__(
@@ -58,18 +58,23 @@ class Pace:
         steps_per_validation: int,
         done: int = 0,
         clock: Callable[[], float] = time.monotonic,
-        validation_seconds: float = 0.0,
         drawn_at: Collection[int] = (),
+        budget_seconds: float = 0.0,
     ) -> None:
         self.steps, self.done, self._drawn_at = steps, done, drawn_at
         self._steps_per_validation, self._validated_at = steps_per_validation, done
-        self._clock, self._started = clock, clock()
+        self._clock, self._started, self._budget = clock, clock(), budget_seconds
         self._mark = self._started  # start of the current lap
         self._warm_up, self._timed, self._timed_seconds = WARM_UP_STEPS, 0, 0.0
         half_life = max(LEAST_HALF_LIFE, HALF_LIFE * (steps - done))
         self._seconds, self._waited, self._images = (_Mean(half_life) for _ in range(3))
-        self._validations = _Mean(VALIDATION_HALF_LIFE, validation_seconds, warm_up=1)
+        self._validations = _Mean(VALIDATION_HALF_LIFE, warm_up=1)
         self._drawings = _Mean(VALIDATION_HALF_LIFE, warm_up=1)
+
+    def plan(self, steps: int, steps_per_validation: int, drawn_at: Collection[int]) -> None:
+        """Sets the length of the run, once it is known."""
+        self.steps, self._drawn_at = steps, drawn_at
+        self._steps_per_validation = steps_per_validation
 
     def step(self, images: int, waited_seconds: float) -> None:
         """Times an update at its end.
@@ -108,6 +113,11 @@ class Pace:
         return seconds
 
     @property
+    def step_seconds(self) -> float | None:
+        """Mean time of an update so far; None if unknown yet."""
+        return self._timed_seconds / self._timed if self._timed >= LEAST_STEPS else None
+
+    @property
     def images_per_second(self) -> float | None:
         """Recent speed without validation passes; None if unknown yet."""
         return self._per_second(self._images)
@@ -130,6 +140,8 @@ class Pace:
     @property
     def seconds_left(self) -> float | None:
         """Estimated time of the remaining updates and validation passes; None if unknown yet."""
+        if not self.steps:
+            return max(0.0, self._budget - self.seconds_gone)
         steps_left, validations_left = self.steps - self.done, self._validations_left()
         if steps_left and self._timed < LEAST_STEPS:
             return None

@@ -120,6 +120,11 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
         "bar": Text(" " * LEAST_BAR),
         "step": Text(f"{report.step:{len(str(report.steps))}}/{report.steps}"),
     }
+    done, total = report.step, report.steps
+    if not report.steps:  # known after a tenth of the time
+        fields["step"] = Text(f"{report.step}")
+        done = round(report.seconds_gone)
+        total = done + round(report.seconds_left or 0)
     if report.images_per_second is not None:
         fields["speed"] = named(f"{speed_text(report.images_per_second):>3}", "img/s")
     fraction = report.waiting_share
@@ -135,13 +140,13 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
         if key in scores:
             fields[name] = labelled(name, f"{scores[key]:.3f}", style)
     fields["gone"] = named(clock_text(report.seconds_gone), "gone")
-    if report.seconds_left is not None and report.step < report.steps:
+    if report.seconds_left is not None and done < total:
         fields["left"] = named(clock_text(report.seconds_left), "left", "cyan")
     time_shown = "left" if "left" in fields else "gone"
     rest = ("speed", "waiting", "gone", "averaged", "name")
     first = ("step", time_shown, "mIoU", "loss", "best", *(("waiting",) if waits else ()), "bar")
     ranking = first + tuple(name for name in rest if name not in first)
-    return ProgressLine(report.step, report.steps, fields, ranking)
+    return ProgressLine(done, total, fields, ranking)
 
 
 def task_line(name: str, pace: Pace) -> ProgressLine:

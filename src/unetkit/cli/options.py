@@ -110,7 +110,8 @@ data_options = _together(
 # Options that describe the training of a network.
 training_options = _together(
     click.option(
-        "--preset", help="Network and training recipe: fast, notebook or paper (default: fast)."
+        "--preset",
+        help="Network and training recipe: pretrained, fast, notebook or paper (default: fast).",
     ),
     click.option(
         "--epochs",

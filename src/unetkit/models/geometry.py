@@ -6,11 +6,14 @@ so one axis is enough. No framework is imported, since prediction needs these nu
 files.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unetkit.errors import SizeError
 
 Interval = tuple[int, int]  # first and last index, both included
+Steps = tuple[tuple[int, int], ...]  # (kernel, stride) of convolutions and pooling, in order
+BLOCK: Steps = ((3, 1), (3, 1))  # two 3x3 convolutions
 
 
 @dataclass(frozen=True)
@@ -99,20 +102,22 @@ def unet_geometry(
         up_kernel: Kernel size of the stride-2 transposed convolutions, 2 or 3.
         head: Whether one more 3x3 convolution precedes the last 1x1 convolution.
     """
-    walk = _Walk(depth, padding, stem_stride, up_kernel, head)
-    stride = stem_stride * 2**depth
-    smallest_input, margin = (stride, 0) if padding == "same" else walk.unpadded_sizes()
-    spans = [(row, walk.input_interval((row, row))) for row in range(stride)]
-    first, last = walk.input_interval((0, stride - 1))
-    return Geometry(
-        stride=stride,
-        smallest_input=smallest_input,
-        margin=margin,
-        reach_before=max(row + margin - first for row, (first, _) in spans),
-        reach_after=max(last - row - margin for row, (_, last) in spans),
-        tile_before=-first if padding == "same" else 0,
-        tile_after=last - (stride - 1) if padding == "same" else 0,
-    )
+    stem: Steps = ((3, 2),) if stem_stride == 2 else ()
+    levels = (stem + BLOCK, *[((2, 2), *BLOCK)] * depth)
+    walk = _Walk(levels, padding=padding, up_kernel=up_kernel, head=head, last_up=stem_stride == 2)
+    return walk.geometry(stem_stride * 2**depth)
+
+
+def encoder_geometry(levels: Sequence[Steps], detail: Steps = (), head: bool = False) -> Geometry:
+    """Geometry of a padded U-Net on another encoder, with 2x2 transposed convolutions.
+
+    Args:
+        levels: Convolutions of each level of the encoder; the features of level l have a stride of
+            2^l.
+        detail: Convolutions between the image and its skip connection.
+        head: Whether one more 3x3 convolution precedes the last 1x1 convolution.
+    """
+    return _Walk(((), *levels), detail=detail, head=head).geometry(2 ** len(levels))
 
 
 def skip_crops(depth: int, padding: str) -> list[int]:
@@ -131,38 +136,69 @@ def skip_crops(depth: int, padding: str) -> list[int]:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Follows an interval of output rows back to the input rows that it depends on."""
+    """Follows an interval of output rows back to the input rows that it depends on.
 
-    depth: int
-    padding: str
-    stem_stride: int
-    up_kernel: int
-    head: bool
+    Args:
+        levels: Steps from the features of the level above (the image, above the first one) to those
+            of each level.
+        padding: "same" or "valid".
+        up_kernel: Kernel size of the transposed convolutions.
+        head: Whether a 3x3 convolution follows the last block.
+        last_up: Whether a transposed convolution without a skip connection follows the last block.
+        detail: Steps between the features of the first level and its skip connection.
+    """
+
+    levels: tuple[Steps, ...]
+    padding: str = "same"
+    up_kernel: int = 2
+    head: bool = False
+    last_up: bool = False
+    detail: Steps = ()
+
+    @property
+    def depth(self) -> int:
+        return len(self.levels) - 1
+
+    def geometry(self, stride: int) -> Geometry:
+        padded = self.padding == "same"
+        smallest_input, margin = (stride, 0) if padded else self.unpadded_sizes()
+        spans = [(row, self.input_interval((row, row))) for row in range(stride)]
+        first, last = self.input_interval((0, stride - 1))
+        return Geometry(
+            stride=stride,
+            smallest_input=smallest_input,
+            margin=margin,
+            reach_before=max(row + margin - first for row, (first, _) in spans),
+            reach_after=max(last - row - margin for row, (_, last) in spans),
+            tile_before=-first if padded else 0,
+            tile_after=last - (stride - 1) if padded else 0,
+        )
 
     def input_interval(self, rows: Interval) -> Interval:
         if self.head:
-            rows = self._convolution(rows)
-        if self.stem_stride == 1:
-            return self._level(0, rows)
-        first, last = self._level(0, self._up(rows))
-        return 2 * first, 2 * last + 2  # stride 2; even sizes are padded at the end only
+            rows = self._before(BLOCK[:1], rows)
+        if self.last_up:
+            rows = self._up(rows)
+        return self._level(0, rows)
 
     def _level(self, level: int, rows: Interval) -> Interval:
         """From rows of a decoder block's output to the input of the same level's encoder block."""
-        if level == self.depth:
-            return self._block(rows)
-        merged = self._block(rows)
-        first, last = self._level(level + 1, self._up(merged))
-        crop = skip_crops(self.depth, self.padding)[level]
-        encoded = min(2 * first, merged[0] + crop), max(2 * last + 1, merged[1] + crop)
-        return self._block(encoded)
+        if level < self.depth:
+            merged = self._before(BLOCK, rows)
+            below = self._level(level + 1, self._up(merged))
+            crop = skip_crops(self.depth, self.padding)[level]
+            skip = self._before(self.detail if level == 0 else (), merged)
+            rows = min(below[0], skip[0] + crop), max(below[1], skip[1] + crop)
+        return self._before(self.levels[level], rows)
 
-    def _block(self, rows: Interval) -> Interval:
-        return self._convolution(self._convolution(rows))
-
-    def _convolution(self, rows: Interval) -> Interval:
-        before, after = (1, 1) if self.padding == "same" else (0, 2)
-        return rows[0] - before, rows[1] + after
+    def _before(self, steps: Steps, rows: Interval) -> Interval:
+        """Rows of the input of some layers on which rows of their output depend."""
+        first, last = rows
+        for kernel, stride in reversed(steps):
+            # Keras pads even sizes by kernel - stride rows, the odd one at the end.
+            before = (kernel - stride) // 2 if self.padding == "same" else 0
+            first, last = stride * first - before, stride * last - before + kernel - 1
+        return first, last
 
     def _up(self, rows: Interval) -> Interval:
         # With kernel 3, output row o depends on the input rows i with 2i <= o <= 2i + 2.

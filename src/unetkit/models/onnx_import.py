@@ -13,7 +13,7 @@ not in the file.
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,9 @@ import numpy as np
 from keras import layers
 
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
-from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
-from unetkit.models.unet import FrozenBatchNormalization, UNetConfig, build_unet
+from unetkit.models.encoders import EFFICIENTNET_LITE0
+from unetkit.models.spec import METADATA_KEY, Layer, ModelSpec, spec_from_json
+from unetkit.models.unet import OWN_ENCODER, FrozenBatchNormalization, UNetConfig, build_unet
 
 LARGEST_IMPORT = 1 << 30  # bytes; the network of the paper has an eighth of that
 # Operations that keep the features: they change the order of axes, or the edges.
@@ -100,30 +101,40 @@ def _network_of(spec: ModelSpec, path: Path) -> UNetConfig:
     """The architecture whose layers are those that the metadata list."""
     rows = {row.name: row for row in spec.layers}
     kinds = {row.kind for row in spec.layers}
+    has_own_encoder = "encoder1_stem" not in rows
+    widths = "encoder{}_conv1" if has_own_encoder else "decoder{}_conv1"
     try:
         filters: list[int] = []
-        while (name := f"encoder{len(filters)}_conv1") in rows:
+        while (name := widths.format(len(filters))) in rows:
             filters.append(rows[name].output_shape[-1] or 0)
         if "FrozenBatchNormalization" in kinds:
             normalization = "frozen"
         else:
             normalization = "batch" if "BatchNormalization" in kinds else "none"
-        taps = (rows["decoder0_up"].parameters - filters[0]) // (filters[0] * filters[1])
+        taps = 4
+        if has_own_encoder:
+            taps = (rows["decoder0_up"].parameters - filters[0]) // (filters[0] * filters[1])
         return UNetConfig(
             filters=tuple(filters),
             padding="valid" if spec.geometry.margin else "same",
             normalization=normalization,
-            residual="encoder0_add" in rows,
+            residual="decoder0_add" in rows,
             stem_stride=2 if "stem" in rows else 1,
             up_kernel=math.isqrt(max(0, taps)),
             up_activation="relu" if "decoder0_up_relu" in rows else "linear",
-            head_filters=(rows["head"].output_shape[-1] or 0) if "head" in rows else 0,
+            head_filters=_width(rows, "head"),
+            encoder=OWN_ENCODER if has_own_encoder else EFFICIENTNET_LITE0,
+            detail_filters=_width(rows, "detail_conv1"),
         )
     except (KeyError, IndexError, ZeroDivisionError, ConfigError) as error:
         raise ModelFileError(
             f"{path} lists no layers of a U-Net ({error}); accepted are models that unetkit "
             "exported; use the run folder that it was exported from"
         ) from error
+
+
+def _width(rows: Mapping[str, Layer], name: str) -> int:
+    return (rows[name].output_shape[-1] or 0) if name in rows else 0
 
 
 def rebuild(exported: Exported) -> keras.Model:
@@ -144,7 +155,7 @@ def rebuild(exported: Exported) -> keras.Model:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
         names = [features[id(tensor)] for tensor in inputs]
         name = names[0]
-        if isinstance(layer, layers.Conv2D | layers.Conv2DTranspose):
+        if isinstance(layer, CONVOLUTIONS):
             name, kernel, shift = graph.convolution(name, layer)
             layer.set_weights([kernel, shift] if layer.use_bias else [kernel])
             if not layer.use_bias:
@@ -153,12 +164,15 @@ def rebuild(exported: Exported) -> keras.Model:
             start = unfinished.pop(name, np.zeros(layer.gamma.shape, np.float32))
             name, scale, shift = graph.affine(name, start)
             _set_identity(layer, scale, shift)
+        elif isinstance(layer, layers.ReLU) and layer.max_value is not None:
+            name = graph.clip(name, float(layer.max_value), layer.name)
         elif type(layer) in OPERATIONS:
             name = graph.only(names, OPERATIONS[type(layer)], layer.name).output[0]
         features[id(layer.output)] = name
     return model
 
 
+CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D)
 OPERATIONS: dict[type, str] = {  # operations of layers without weights
     layers.ReLU: "Relu",
     layers.MaxPooling2D: "MaxPool",
@@ -209,17 +223,20 @@ class _Graph:
 
     def convolution(self, name: str, layer: keras.Layer) -> tuple[str, np.ndarray, np.ndarray]:
         """Output name of a convolution, and its kernel and bias in the layout of Keras."""
-        kind = "Conv" if isinstance(layer, layers.Conv2D) else "ConvTranspose"
+        kind = "ConvTranspose" if isinstance(layer, layers.Conv2DTranspose) else "Conv"
         # Both kinds have the axes of Keras, with rows and columns last instead of first.
+        is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
+        axes = (2, 3, 0, 1) if is_depthwise else (3, 2, 0, 1)
         shape = tuple(layer.kernel.shape)
-        wanted = shape[3], shape[2], shape[0], shape[1]
+        filters = shape[2] if is_depthwise else layer.filters
+        wanted = tuple(shape[axis] for axis in axes)
         nodes = [n for n in self._nodes([name], kind) if self._shape(n.input[1]) == wanted]
         if len(nodes) != 1:
             raise self._unknown(layer.name)
-        kernel = self._array(nodes[0].input[1], layer.name).transpose(2, 3, 1, 0)
-        shift = np.zeros(layer.filters, np.float32)  # a bias of 0 is not in the graph
+        kernel = self._array(nodes[0].input[1], layer.name).transpose(np.argsort(axes))
+        shift = np.zeros(filters, np.float32)  # a bias of 0 is not in the graph
         if len(nodes[0].input) > 2:
-            shift = shift + self._channels(nodes[0].input[2], layer.filters, layer.name)
+            shift = shift + self._channels(nodes[0].input[2], filters, layer.name)
         output = nodes[0].output[0]
         if layer.use_bias:  # else the added constant is that of the BatchNorm
             output, _, shift = self.affine(output, shift, kinds=("Add",))
@@ -251,6 +268,15 @@ class _Graph:
                     name = node.output[0]
                     break
         return name, scale, shift
+
+    def clip(self, name: str, largest: float, layer: str) -> str:
+        """Follows features through a ReLU with a largest value."""
+        node = self.only([name], "Clip", layer)
+        bounds = [bound for bound in node.input[1:] if bound in self.arrays]
+        if [float(self._channels(bound, 1, layer)[0]) for bound in bounds] != [0.0, largest]:
+            raise self._unknown(layer)
+        output: str = node.output[0]
+        return output
 
     def only(self, names: Sequence[str], kind: str, layer: str) -> Any:
         """The only node of this kind with these inputs."""

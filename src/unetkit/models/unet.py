@@ -16,12 +16,27 @@ import keras
 from keras import KerasTensor, initializers, layers
 
 from unetkit.errors import ConfigError, did_you_mean
-from unetkit.models.geometry import Geometry, skip_crops, unet_geometry
+from unetkit.models.encoders import (
+    EFFICIENTNET_LITE0,
+    ENCODER_LEVELS,
+    efficientnet_lite0,
+    encoder_steps,
+)
+from unetkit.models.geometry import (
+    BLOCK,
+    Geometry,
+    encoder_geometry,
+    skip_crops,
+    unet_geometry,
+)
+from unetkit.models.normalization import BatchNormalization
 
 # Standard deviation of a standard normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
 
+OWN_ENCODER = "unet"
 CHOICES: dict[str, tuple[object, ...]] = {
+    "encoder": (OWN_ENCODER, EFFICIENTNET_LITE0),
     "padding": ("same", "valid"),
     "normalization": ("none", "batch", "frozen"),
     "initializer": ("he", "gaussian"),
@@ -37,7 +52,8 @@ class UNetConfig:
 
     Args:
         filters: Number of channels of each level, from the input size to the bottleneck; two levels
-            or more.
+            or more. With another encoder, of each level of the decoder, from the input size to half
+            the resolution of the encoder's last level.
         padding: "same", or "valid" for the paper's unpadded convolutions.
         normalization: "batch" for BatchNorm after each convolution; "frozen" for one BatchNorm at
             the end of each encoder block, whose statistics stay 0 and 1; or "none".
@@ -50,6 +66,10 @@ class UNetConfig:
         dropout: Dropout rate at the end of the two deepest encoder blocks, from 0 to below 1.
         initializer: Initializer of the convolutions: "he" (truncated normal), or "gaussian"
             (untruncated, as in the paper).
+        encoder: "unet" for blocks of convolutions with max pooling, or "efficientnet_lite0", whose
+            weights can be those that were trained on ImageNet.
+        detail_filters: Number of channels of two 3x3 convolutions between the image and its skip
+            connection; 0 for the image itself. Used with "efficientnet_lite0" only.
 
     Raises:
         ConfigError: A value is not accepted, or two values exclude each other.
@@ -65,6 +85,8 @@ class UNetConfig:
     head_filters: int = 16
     dropout: float = 0.0
     initializer: str = "he"
+    encoder: str = OWN_ENCODER
+    detail_filters: int = 0
 
     def __post_init__(self) -> None:
         for name, accepted in CHOICES.items():
@@ -80,11 +102,18 @@ class UNetConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"dropout is {self.dropout}; accepted are rates from 0 to below 1")
-        if self.head_filters < 0:
-            raise ConfigError(
-                f"head_filters is {self.head_filters}; accepted are whole numbers of 0 or "
-                "more; use 0 for no convolution before the logits"
-            )
+        for name in ("head_filters", "detail_filters"):
+            if getattr(self, name) < 0:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; accepted are whole numbers of 0 or more; "
+                    "use 0 for no convolution there"
+                )
+        if self.has_own_encoder:
+            self._require_own()
+        else:
+            self._require_other()
+
+    def _require_own(self) -> None:
         # Each of them pads at the edges of its input, which an unpadded network must not do.
         if self.padding == "valid" and (
             self.residual or self.stem_stride == 2 or self.up_kernel == 3
@@ -95,20 +124,56 @@ class UNetConfig:
                 "stem_stride = 1 and up_kernel = 2"
             )
 
+        if self.detail_filters:
+            raise ConfigError(
+                f"detail_filters is {self.detail_filters} with the encoder {self.encoder!r}, whose "
+                "first block sees the image; accepted is 0"
+            )
+
+    def _require_other(self) -> None:
+        if len(self.filters) > ENCODER_LEVELS:
+            raise ConfigError(
+                f"filters is {list(self.filters)} with the encoder {self.encoder!r}; accepted are "
+                f"2 to {ENCODER_LEVELS} numbers, such as [16, 32, 48, 64, 96]"
+            )
+        fixed = {"padding": "same", "stem_stride": 1, "up_kernel": 2}
+        for name, value in fixed.items():
+            if getattr(self, name) != value:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r} with the encoder {self.encoder!r}; "
+                    f"accepted is {value!r}"
+                )
+
+    @property
+    def has_own_encoder(self) -> bool:
+        """Whether the encoder is made of this module's blocks."""
+        return self.encoder == OWN_ENCODER
+
     @property
     def depth(self) -> int:
-        """Number of pooling layers."""
-        return len(self.filters) - 1
+        """Number of times that the resolution is halved, the stem aside."""
+        return len(self.filters) - 1 if self.has_own_encoder else len(self.filters)
 
     @property
     def geometry(self) -> Geometry:
         """Valid input sizes, output sizes and receptive field."""
+        if not self.has_own_encoder:
+            detail = BLOCK if self.detail_filters else ()
+            return encoder_geometry(encoder_steps(self.depth), detail, self.head_filters > 0)
         return unet_geometry(
             self.depth, self.padding, self.stem_stride, self.up_kernel, self.head_filters > 0
         )
 
 
 PRESETS: dict[str, UNetConfig] = {
+    # Begins with features of ImageNet; whatever it is trained on, the first minutes gain most.
+    "pretrained": UNetConfig(
+        filters=(16, 32, 48, 64, 96),
+        residual=False,
+        stem_stride=1,
+        head_filters=0,
+        encoder=EFFICIENTNET_LITE0,
+    ),
     # Small enough to train on two cores: the strided stem makes it four times as fast.
     "fast": UNetConfig(),
     # The TensorFlow notebook's graph: 8,643,779 parameters at 3 channels and 3 classes.
@@ -183,16 +248,7 @@ def build_unet(
         )
     image = layers.Input((None, None, in_channels), name="image")
     x = SizeCheck(asdict(config.geometry), name="size_check")(image)  # (B, H, W, C)
-    if config.stem_stride == 2:
-        x = _convolution(x, config.filters[0], config, "stem", strides=2)  # (B, H/2, W/2, F0)
-
-    skips = []
-    for level, filters in enumerate(config.filters):
-        dropout = config.dropout if level >= config.depth - 1 else 0.0
-        x = _encoder_block(x, filters, dropout, config, f"encoder{level}")
-        if level < config.depth:
-            skips.append(x)
-            x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)  # (B, H/2, W/2, F)
+    skips, x = _encode(x, config)
 
     crops = skip_crops(config.depth, config.padding)
     for level in reversed(range(config.depth)):
@@ -212,6 +268,25 @@ def build_unet(
     # have half precision: the loss needs it.
     logits = layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(x)  # (B, H', W', K)
     return keras.Model(image, logits, name="unet")
+
+
+def _encode(x: KerasTensor, config: UNetConfig) -> tuple[list[KerasTensor], KerasTensor]:
+    """The features of each level for the skip connections, and those of the bottleneck."""
+    if not config.has_own_encoder:
+        *skips, bottleneck = efficientnet_lite0(x, config.depth)
+        for number in (1, 2) if config.detail_filters else ():
+            x = _convolution(x, config.detail_filters, config, f"detail_conv{number}")
+        return [x, *skips], bottleneck
+    skips = []
+    if config.stem_stride == 2:
+        x = _convolution(x, config.filters[0], config, "stem", strides=2)  # (B, H/2, W/2, F0)
+    for level, filters in enumerate(config.filters):
+        dropout = config.dropout if level >= config.depth - 1 else 0.0
+        x = _encoder_block(x, filters, dropout, config, f"encoder{level}")
+        if level < config.depth:
+            skips.append(x)
+            x = layers.MaxPooling2D(2, name=f"encoder{level}_pool")(x)  # (B, H/2, W/2, F)
+    return skips, x
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
@@ -301,7 +376,7 @@ def _convolution(
     if batch_norm:
         # With Keras's default momentum of 0.99, the initial statistics fade over several hundred
         # steps; runs of a few minutes have no more than that.
-        x = layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x
 
 

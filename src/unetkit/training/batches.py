@@ -270,10 +270,8 @@ class Sampler:
         """Windows for validation, the same each time, as (index of the image, centre).
 
         With the scale policy `resize`, whole images as in prediction; with `native`, a grid of
-        windows that covers each image, of which at most `limit` are kept, evenly spaced.
+        windows that covers each image. At most `limit` are kept, evenly spaced.
         """
-        if not self.scale.is_native:
-            return [(i, self._centre_of(0, 0)) for i in range(len(self.cache))]
         height, width = self.output_size
         windows = [
             (i, self._centre_of(row, column))

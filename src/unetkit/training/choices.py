@@ -35,6 +35,7 @@ from unetkit.training import backend
 from unetkit.training.config import (
     AUTO,
     DEFAULT_PRESET,
+    LEAST_STEPS_PER_VALIDATION,
     RECIPES,
     Choices,
     Recipe,
@@ -45,11 +46,8 @@ from unetkit.training.config import (
 from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
 
-PHOTO_SIZE = 128  # pixels per side: two cores train on it in minutes
 LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
-# A validation pass takes about as long as five updates; but the best weights are found only by
-# validating.
-LEAST_STEPS_PER_VALIDATION, MOST_STEPS_PER_VALIDATION = 20, 200
+MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
 
 @dataclass(frozen=True)
@@ -354,7 +352,7 @@ def choose_scale(sizes: Sequence[tuple[int, int]], network: UNetConfig, recipe: 
     """
     step = network.geometry.stride
     if len(set(sizes)) > 1:
-        return Scale("resize", PHOTO_SIZE, PHOTO_SIZE)
+        return Scale("resize", recipe.photo_size, recipe.photo_size)
     height, width = sizes[0]
     if max(height, width) <= LARGEST_WHOLE:
         return Scale("resize", -(-height // step) * step, -(-width // step) * step)
@@ -381,10 +379,15 @@ def _choose_training(
     steps = asked.steps
     if epochs is None:
         epochs = recipe.epochs
-    if epochs is not None and "steps" not in section.given:
-        steps = -(-epochs * samples // samples_per_step)
+    if "steps" not in section.given:
+        if asked.minutes:
+            steps = 0
+        elif epochs is not None:
+            steps = -(-epochs * samples // samples_per_step)
     per_validation = asked.steps_per_validation
-    if "steps_per_validation" not in section.given:
+    if "steps_per_validation" not in section.given and not steps:
+        per_validation = 0
+    elif "steps_per_validation" not in section.given:
         whole_epochs = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
         per_validation = min(whole_epochs, MOST_STEPS_PER_VALIDATION)
     return replace(asked, steps=steps, steps_per_validation=per_validation)

@@ -25,8 +25,11 @@ Kind = TypeVar("Kind")
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
+IMAGENET = "imagenet"
+ENCODER_WEIGHTS = (IMAGENET, "random")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 DEFAULT_PRESET = "fast"
+LEAST_STEPS_PER_VALIDATION = 20  # a pass takes about as long as five updates
 AUTO = "auto"  # leaves a value to the data or the device
 AUTOMATIC = ("class_weights", "precision")  # fields of [training] that accept AUTO
 
@@ -37,9 +40,10 @@ class TrainingConfig:
 
     Args:
         seed: Seed of initial weights, sample order, crops and augmentation, from 0 to 2^32 - 1.
-        steps: Number of weight updates in the whole training.
+        steps: Number of weight updates in the whole training; 0 if `minutes` decide, until a tenth
+            of them has passed.
         steps_per_validation: Number of updates between two validation passes; one more pass follows
-            the last update.
+            the last update. 0 if it is computed together with `steps`.
         batch_size: Number of samples in a batch.
         accumulation: Number of batches whose gradients are combined into one update.
         loss: Weight of each loss in the sum that is minimized, by name: "cross_entropy", "dice",
@@ -50,6 +54,10 @@ class TrainingConfig:
         schedule: Learning rate schedule: "cosine" (linear warm-up, then cosine decay to 0) or
             "constant".
         warmup: Fraction of the steps with a rising learning rate; used by "cosine" only.
+        decay_from: Number of updates before which the learning rate does not decay; used by
+            "cosine" only. With `minutes`, those after which `steps` was computed.
+        minutes: Time for all updates and validation passes, from which `steps` is computed; 0 if
+            `steps` was given.
         weight_decay: Weight decay; used by AdamW only.
         momentum: Momentum; used by SGD only.
         clip_norm: Largest global norm of the gradients; larger ones are scaled down. 0 for no
@@ -59,6 +67,9 @@ class TrainingConfig:
         patience: Number of validation passes without a better mean IoU after which training stops;
             0 to never stop early.
         start: Run folder or model file with the initial weights; None for random ones.
+        encoder_weights: Initial weights of a pretrained encoder: "imagenet" or "random"; used with
+            such an encoder only, and not with `start`.
+        encoder_rate: Factor of the learning rate of a pretrained encoder, from 0 to 1.
         freeze: Prefixes of the names of layers whose weights are not trained.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; with the last, a batch whose
             gradients overflow half precision is skipped.
@@ -82,12 +93,16 @@ class TrainingConfig:
     accumulation: int = 1
     class_weights: tuple[float, ...] = ()
     warmup: float = 0.05
+    decay_from: int = 0
+    minutes: float = 0.0
     weight_decay: float = 1e-3
     momentum: float = 0.99
     clip_norm: float = 0.0
     averaging: float = 0.0
     patience: int = 0
     start: str | None = None
+    encoder_weights: str = IMAGENET
+    encoder_rate: float = 1.0
     freeze: tuple[str, ...] = ()
     precision: str = "float32"
     deterministic: bool = True
@@ -100,6 +115,7 @@ class TrainingConfig:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
+            ("encoder_weights", ENCODER_WEIGHTS),
         ):
             value = getattr(self, name)
             if value not in accepted:
@@ -107,12 +123,21 @@ class TrainingConfig:
                     f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                     f"{did_you_mean(str(value), accepted)}"
                 )
+        if not 0 <= self.minutes < math.inf or self.decay_from < 0:
+            raise ConfigError(
+                f"minutes is {self.minutes} and decay_from {self.decay_from}; accepted are numbers "
+                "of 0 or more"
+            )
+        is_open = self.minutes > 0 and self.steps == 0
         for name in ("steps", "steps_per_validation", "batch_size", "accumulation"):
-            if getattr(self, name) < 1:
+            least = 0 if is_open and name.startswith("steps") else 1
+            if getattr(self, name) < least:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; accepted are whole numbers of 1 or more"
                 )
-        if not 0 < self.learning_rate < 10 or not 0 <= self.warmup < 1:
+        # A run by minutes may be shorter than its warm-up.
+        most_warmup = math.inf if self.decay_from else 1
+        if not 0 < self.learning_rate < 10 or not 0 <= self.warmup < most_warmup:
             raise ConfigError(
                 f"learning_rate is {self.learning_rate} and warmup {self.warmup}; accepted are "
                 "learning rates between 0 and 10 and warm-up fractions from 0 to below 1; try "
@@ -122,6 +147,10 @@ class TrainingConfig:
             raise ConfigError(
                 f"weight_decay is {self.weight_decay} and momentum {self.momentum}; accepted are "
                 "values from 0 to below 1; try 0.001 and 0.9"
+            )
+        if not 0 <= self.encoder_rate <= 1:
+            raise ConfigError(
+                f"encoder_rate is {self.encoder_rate}; accepted are factors from 0 to 1; try 0.1"
             )
         if not 0 <= self.averaging < 1:
             raise ConfigError(
@@ -271,6 +300,7 @@ class Recipe:
         normalization: Default of [normalization].
         augment: Whether to augment the training samples.
         crop_size: Side of crops from large images, in pixels.
+        photo_size: Side of photos of different sizes, in pixels.
         epochs: Number of passes over the training pairs; None for `training.steps` updates.
     """
 
@@ -278,10 +308,28 @@ class Recipe:
     normalization: Normalization
     augment: bool
     crop_size: int = 256
+    photo_size: int = 128
     epochs: int | None = None
 
 
 RECIPES: dict[str, Recipe] = {
+    "pretrained": Recipe(
+        training=TrainingConfig(
+            seed=0,
+            steps=600,
+            steps_per_validation=1,  # as below, replaced by a number of whole epochs
+            batch_size=16,
+            loss={"cross_entropy": 1.0, "dice": 1.0},
+            optimizer="adamw",
+            learning_rate=3e-3,
+            schedule="cosine",
+            encoder_rate=0.1,
+        ),
+        # As the encoder was trained: (value - 127) / 128.
+        normalization=Normalization(multiply=1 / 128, add=-127 / 128),
+        augment=True,
+        photo_size=192,
+    ),
     "fast": Recipe(
         training=TrainingConfig(
             seed=0,

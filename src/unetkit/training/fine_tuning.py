@@ -10,11 +10,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import layers
 
 from unetkit._shared import run_folder
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
+from unetkit.models.encoders import match_channels
+from unetkit.models.normalization import BatchNormalization
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import PRESETS, UNetConfig
@@ -125,7 +126,7 @@ def read_origin(path: Path) -> Origin:
             spec.pixels.channels,
             spec.normalization,
             spec.scale,
-            exported.network.normalization != "batch",
+            exported.network.normalization != "batch" and exported.network.has_own_encoder,
             lambda: spec.seen,
             lambda: rebuild(exported),
         )
@@ -198,7 +199,10 @@ def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunC
             taken += count
             said += _describe_classes(origin.classes, config.classes.names)
         elif given[0].shape != wanted[0].shape:
-            given = [_match_channels(given[0], wanted[0].shape[2]), *given[1:]]
+            # The image may follow features of the decoder, whose number is the same.
+            features = given[0].shape[2] - origin.channels
+            image = match_channels(given[0][:, :, features:], config.pixels.channels)
+            given = [np.concatenate([given[0][:, :, :features], image], axis=2), *given[1:]]
             taken += sum(array.size for array in given)
             said.append(
                 f"{layer.name} is adapted from {origin.channels} channels to {wanted[0].shape[2]}"
@@ -237,27 +241,13 @@ def _describe_classes(old: Sequence[str], new: Sequence[str]) -> list[str]:
     return said
 
 
-def _match_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel for another number of channels, with the same response to equal channels.
-
-    Args:
-        kernel: Trained kernel, (h, w, C, F).
-        channels: New number of channels.
-
-    Returns:
-        Kernel (h, w, channels, F), with the same sum over the channels.
-    """
-    mean = kernel.sum(axis=2, keepdims=True) / channels
-    return np.repeat(mean, channels, axis=2)
-
-
 def _set_statistics(model: keras.Model, images: np.ndarray) -> None:
     """Sets the statistics of each BatchNorm to those of its input, without changing its output.
 
     y = gamma (x - mean) / deviation + beta stays the same function of x if mean and deviation
     become those of x, gamma / deviation is kept, and beta is adjusted.
     """
-    norms = [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
+    norms = [layer for layer in model.layers if isinstance(layer, BatchNormalization)]
     inside = keras.Model(model.input, [norm.input for norm in norms])
     for norm, features in zip(norms, inside(images, training=False), strict=True):
         gamma, beta, mean, variance = (array.astype(np.float64) for array in norm.get_weights())

@@ -1,8 +1,7 @@
-"""The network of a run: built from its configuration, partly frozen, compiled, and timed."""
+"""The network of a run: built from its configuration, partly frozen, and compiled."""
 
-import contextlib
-import time
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,17 +9,14 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from unetkit._shared.display import Display
-from unetkit._shared.pace import WARM_UP_STEPS
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
 from unetkit.models.unet import build_unet
-from unetkit.training.backend import watching_memory
-from unetkit.training.batches import PairCache, Sampler
+from unetkit.training.batches import PairCache
 from unetkit.training.config import RunConfig, TrainingConfig
 
-CALIBRATION_SECONDS = 6.0
+WARMUP_STEPS = 30  # with a rising learning rate, while the number of steps is not known
 
 
 def build_network(config: RunConfig, precision: str = "float32") -> keras.Model:
@@ -95,50 +91,24 @@ def _count_trainable(model: keras.Model) -> int:
 
 def compile_network(model: keras.Model, training: TrainingConfig) -> None:
     """Compiles a network with the optimizer and the loss of a configuration."""
+    optimizer = build_optimizer(training)
+    if training.encoder_rate != 1:
+        slow = {
+            id(weight)
+            for layer in model.layers
+            if _begins(layer.name, "encoder")
+            for weight in layer.trainable_weights
+        }
+        optimizer.rates = [
+            training.encoder_rate if id(weight) in slow else 1.0
+            for weight in model.trainable_weights
+        ]
     model.compile(
-        optimizer=build_optimizer(training),
+        optimizer=optimizer,
         loss=combined_loss(training.loss, training.class_weights),
         # On CPUs, TensorFlow's own kernels train this network 1.4 times as fast as XLA.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )
-
-
-def calibrate(
-    config: RunConfig, samplers: Mapping[str, Sampler], minutes: float, display: Display
-) -> tuple[RunConfig, float]:
-    """Converts minutes to steps, by timing some steps of a temporary network.
-
-    Args:
-        config: Configuration of the run.
-        samplers: Samplers "train" and "validation".
-        minutes: Time for the training, in minutes.
-        display: Shows the result.
-
-    Returns:
-        The configuration with the number of steps, and the time of a validation pass in seconds.
-    """
-    model = build_network(config, config.training.precision)
-    freeze(model, config.training.freeze)
-    compile_network(model, config.training)
-    batches = samplers["train"].batches(config.training.batch_size)
-    with contextlib.closing(batches), watching_memory():
-        for _ in range(WARM_UP_STEPS):
-            model.train_on_batch(*next(batches))
-        seen, started = 0, time.monotonic()
-        while time.monotonic() - started < CALIBRATION_SECONDS or seen < 2:
-            model.train_on_batch(*next(batches))
-            seen += 1
-        step_seconds = (time.monotonic() - started) / seen * config.training.accumulation
-        started = time.monotonic()
-        for images, _ in samplers["validation"].fixed_batches(config.training.batch_size):
-            model.predict_on_batch(images)
-        validation_seconds = time.monotonic() - started
-    per_validation = config.training.steps_per_validation
-    steps = max(1, round(60 * minutes / (step_seconds + validation_seconds / per_validation)))
-    display.say(
-        f"timing    {1000 * step_seconds:.0f} ms per step: {minutes:g} minutes are {steps} steps"
-    )
-    return replace(config, training=replace(config.training, steps=steps)), validation_seconds
 
 
 def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
@@ -178,15 +148,30 @@ def describe_training(config: RunConfig, cache: PairCache) -> str:
     samples = training.batch_size * training.accumulation
     seen = training.steps * samples * config.scale.height * config.scale.width
     epochs = seen / sum(mask.size for mask in cache.masks)
+    length = f"{training.steps} steps of {samples} samples ({epochs:.1f} epochs)"
+    if not training.steps:
+        length = f"{training.minutes:g} minutes in steps of {samples} samples"
     return (
-        f"training  {training.steps} steps of {samples} samples ({epochs:.1f} epochs), "
+        f"training  {length}, "
         f"{training.optimizer} {training.learning_rate:g} {training.schedule}, "
         f"{loss_text(training.loss)}, seed {training.seed}"
     )
 
 
 class _Measured:
-    """Adds a variable `gradient_norm` to an optimizer: that of the last batch, before clipping."""
+    """An optimizer with a factor of the learning rate for each variable, by default 1.
+
+    It also has a variable `gradient_norm`: the norm of the last batch's gradients, before clipping.
+    """
+
+    rates: Sequence[float] = ()  # in the order of the trained variables
+
+    def update_step(self, gradient: KerasTensor, variable: Any, learning_rate: Any) -> None:
+        if self.rates:
+            # As Keras's own optimizers find their state: TensorFlow passes its own variables.
+            place = self._get_variable_index(variable)  # type: ignore[attr-defined]
+            learning_rate = learning_rate * self.rates[place]
+        super().update_step(gradient, variable, learning_rate)  # type: ignore[misc]
 
     def build(self, variables: list[Any]) -> None:
         super().build(variables)  # type: ignore[misc]
@@ -214,30 +199,32 @@ class MeasuredSGD(_Measured, keras.optimizers.SGD):
     """SGD with a variable for the norm of its gradients."""
 
 
-class _PerUpdate(keras.optimizers.schedules.LearningRateSchedule):
-    """A schedule by number of updates; Keras passes the number of batches instead."""
+def learning_rate_at(training: TrainingConfig, step: int) -> float:
+    """Learning rate of an update.
 
-    def __init__(self, schedule: Any, accumulation: int) -> None:
-        super().__init__()
-        self.schedule, self.accumulation = schedule, accumulation
+    With "cosine", it rises linearly to its peak, stays there until `decay_from`, and decays:
 
-    def __call__(self, step: KerasTensor) -> KerasTensor:
-        return self.schedule(ops.floor_divide(step, self.accumulation))
+        peak (1 + cos(pi (step - start) / (steps - start))) / 2
+
+    Args:
+        training: Configuration of the training.
+        step: Number of updates before this one.
+    """
+    peak = training.learning_rate
+    if training.schedule == "constant":
+        return peak
+    warmup = round(training.warmup * training.steps) if training.steps else WARMUP_STEPS
+    if step < warmup:
+        return peak * (step + 1) / (warmup + 1)
+    start = max(warmup, training.decay_from)
+    if step < start or not training.steps:
+        return peak
+    return peak * (1 + math.cos(math.pi * (step - start) / max(1, training.steps - start))) / 2
 
 
 def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
-    """Builds the optimizer of a configuration, with its learning rate schedule."""
-    rate: Any = training.learning_rate
-    warmup = round(training.warmup * training.steps)
-    if training.schedule == "cosine":
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate,
-            max(1, training.steps - warmup),
-            warmup_target=rate if warmup else None,
-            warmup_steps=warmup,
-        )
-        if training.accumulation > 1:
-            rate = _PerUpdate(rate, training.accumulation)
+    """Builds the optimizer of a configuration; `set_learning_rate` sets that of each update."""
+    rate = training.learning_rate
     common: dict[str, Any] = {
         "global_clipnorm": training.clip_norm or None,
         "use_ema": training.averaging > 0,
@@ -252,6 +239,11 @@ def build_optimizer(training: TrainingConfig) -> keras.optimizers.Optimizer:
     optimizer = MeasuredAdamW(rate, weight_decay=training.weight_decay, **common)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+def set_learning_rate(optimizer: keras.optimizers.Optimizer, rate: float) -> None:
+    """Sets the learning rate of the next updates."""
+    getattr(optimizer, "inner_optimizer", optimizer).learning_rate = rate
 
 
 def gradient_norm(optimizer: keras.optimizers.Optimizer) -> float:

@@ -28,6 +28,7 @@ from unetkit.checks.report import class_fractions
 from unetkit.data.dataset import find_dataset
 from unetkit.data.splits import split_to_json
 from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
+from unetkit.models.encoders import load_pretrained
 from unetkit.training import backend
 from unetkit.training.backend import OutOfMemoryError, watching_memory
 from unetkit.training.batches import LOADER_THREADS, Sampler, build_samplers
@@ -40,13 +41,12 @@ from unetkit.training.choices import (
     prepare,
     require_same_data,
 )
-from unetkit.training.config import DEFAULT_PRESET, Choices, RunConfig
+from unetkit.training.config import DEFAULT_PRESET, IMAGENET, Choices, RunConfig
 from unetkit.training.config_file import config_to_toml, read_config
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
 from unetkit.training.network import (
     build_network,
-    calibrate,
     compile_network,
     describe_training,
     freeze,
@@ -103,10 +103,10 @@ def train(
     Args:
         data: Folder or table of pairs; optional if `config` has one.
         out: Run folder to create; by default runs/DATA-PRESET, with a number if that exists.
-        preset: "fast" (default), "notebook" or "paper".
+        preset: "pretrained", "fast" (default), "notebook" or "paper".
         epochs: Number of passes over the training pairs.
-        minutes: Training time in minutes, which a short calibration converts into a fixed number of
-            steps.
+        minutes: Training time in minutes. The number of steps is fixed once, after a tenth of it,
+            from the speed until then.
         size: Input size of the network in pixels: a side, or (height, width).
         seed: Seed of the split, the weights and the samples; 0 by default.
         config: Path of a config.toml, or the same keys as nested mappings; any key may be left out.
@@ -128,7 +128,8 @@ def train(
     check_length(epochs, minutes)
     choices = gather_choices(config, data=data, preset=preset, size=size, seed=seed)
     if epochs or minutes:
-        choices = replace(choices, training=choices.training.without("steps"))
+        training = choices.training.without("steps").without("decay_from")
+        choices = replace(choices, training=training.updated({"minutes": float(minutes or 0)}))
     dataset = find_chosen_dataset(choices)
     is_deterministic = choices.training.given.get("deterministic", True)
     obstacle = backend.make_repeatable() if is_deterministic else None
@@ -139,7 +140,7 @@ def train(
     with _writing(run, display):
         try:
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
-            return _train_into(run, pairs, chosen, minutes, session)
+            return _train_into(run, pairs, chosen, session)
         except BaseException as error:
             display.finish()
             if not _note_failure(run, error, display):
@@ -198,7 +199,7 @@ def resume(
         pairs, _ = prepare(dataset, Choices.of(config), None, device, display)
         require_same_data(run, pairs)
         try:
-            return _train_into(run, pairs, config, None, session)
+            return _train_into(run, pairs, config, session)
         except BaseException as error:
             display.finish()
             _note_failure(run, error, display)
@@ -243,23 +244,18 @@ def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
     return True
 
 
-def _train_into(
-    run: Path, data: TrainingData, config: RunConfig, minutes: float | None, session: Session
-) -> Path:
+def _train_into(run: Path, data: TrainingData, config: RunConfig, session: Session) -> Path:
     display = session.display
     samplers = build_samplers(run / run_folder.CACHE, data.split, config, display)
     with backend.on_device(session.device):
-        trainer, validation_seconds, notes = None, 0.0, {}
+        trainer, notes = None, {}
         if session.obstacle is not None:
             notes["repeatable"] = session.obstacle
         while trainer is None:
             shortage = ""
             try:
-                if minutes is not None:
-                    config, validation_seconds = calibrate(config, samplers, minutes, display)
-                    minutes = None
                 _write_choices(run, data, config)
-                trainer = _trainer(run, data, config, samplers, session, validation_seconds)
+                trainer = _trainer(run, data, config, samplers, session)
                 _begin(trainer, data, session, notes)
                 trainer.fit()
                 display.finish()
@@ -288,7 +284,6 @@ def _trainer(
     config: RunConfig,
     samplers: dict[str, Sampler],
     session: Session,
-    validation_seconds: float,
 ) -> Trainer:
     """A trainer in the state of the last checkpoint, or in the initial state."""
     training = config.training
@@ -300,6 +295,9 @@ def _trainer(
         with watching_memory():
             taken = start_from(model, training.start, config, images)
         session.display.say(f"start     {taken}")
+    elif checkpoint is None and _starts_pretrained(config):
+        count = load_pretrained(model)
+        session.display.say(f"start     {count:,} weights of the encoder are those of ImageNet")
     if training.freeze:
         frozen = freeze(model, training.freeze)
         session.display.say(f"frozen    {frozen:,} parameters are not trained")
@@ -309,9 +307,7 @@ def _trainer(
         f"{config.pixels.channels} input channels, {len(config.classes)} classes"
     )
     files = [pair.image for pair in data.split.train]
-    trainer = Trainer(
-        run, config, model, samplers, files, session.display, session.callbacks, validation_seconds
-    )
+    trainer = Trainer(run, config, model, samplers, files, session.display, session.callbacks)
     if checkpoint is not None:
         trainer.restore(checkpoint)
     for path in damaged:
@@ -320,6 +316,11 @@ def _trainer(
     if session.tensorboard:
         trainer.log = TensorBoardLog(run / run_folder.TENSORBOARD, trainer.progress.step)
     return trainer
+
+
+def _starts_pretrained(config: RunConfig) -> bool:
+    is_wanted = config.training.encoder_weights == IMAGENET
+    return is_wanted and not config.network.has_own_encoder
 
 
 def _begin(
@@ -345,7 +346,8 @@ def _begin(
         trainer.note(code, text)
     old = _recorded(trainer.run) if step else {}
     if step:
-        display.say(f"resumed   at step {step} of {config.training.steps}")
+        of_all = f" of {config.training.steps}" if config.training.steps else ""
+        display.say(f"resumed   at step {step}{of_all}")
         changed = [name for name in SAME_BYTES if name in old and old[name] != made[name]]
         if changed:
             trainer.note(

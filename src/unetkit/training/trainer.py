@@ -7,11 +7,12 @@ the update itself are Keras's.
 """
 
 import contextlib
+import math
 import signal
 import threading
 import time
 from collections.abc import Generator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -20,17 +21,28 @@ import keras
 import numpy as np
 
 from unetkit._shared import run_folder
-from unetkit._shared.display import Display, StepReport
+from unetkit._shared.display import Display, StepReport, clock_text
+from unetkit._shared.files import write_text
 from unetkit._shared.manifest import update_manifest
 from unetkit._shared.pace import Pace
 from unetkit.errors import DivergedError, ModelFileError
 from unetkit.training.backend import watching_memory
 from unetkit.training.batches import Sampler
 from unetkit.training.checkpoints import Checkpoint, Progress, write_checkpoint
-from unetkit.training.config import RunConfig
-from unetkit.training.network import gradient_norm
-from unetkit.training.validation import Recorder, assign, copy_of, values_of
+from unetkit.training.config import LEAST_STEPS_PER_VALIDATION, RunConfig
+from unetkit.training.config_file import config_to_toml
+from unetkit.training.network import (
+    WARMUP_STEPS,
+    gradient_norm,
+    learning_rate_at,
+    set_learning_rate,
+)
+from unetkit.training.validation import MOST_FIGURES, Recorder, assign, copy_of, values_of
 from unetkit.visualization.tensorboard import TensorBoardLog
+
+PLANNED_AFTER = 0.1  # fraction of `minutes` after which the number of updates is fixed
+VALIDATION_FRACTION = 0.1  # of the time of updates that validation passes may take
+LEAST_PASSES = 4  # in a run that is long enough for them
 
 
 class Trainer:
@@ -44,7 +56,6 @@ class Trainer:
         files: Paths of the training images, in the order of the sampler's cache.
         display: Shows progress and warnings.
         callbacks: Keras callbacks; an epoch ends with each validation pass.
-        validation_seconds: Expected time of a validation pass, in seconds.
     """
 
     def __init__(
@@ -56,11 +67,9 @@ class Trainer:
         files: Sequence[Path],
         display: Display,
         callbacks: Sequence[keras.callbacks.Callback] = (),
-        validation_seconds: float = 0.0,
     ) -> None:
         self.run, self.config, self.model, self.display = run, config, model, display
         self.sampler, self.files = samplers["train"], files
-        self.validation_seconds = validation_seconds
         self.started = self.saved = time.monotonic()
         self.sessions: list[dict[str, Any]] = []  # as in the manifest; the last is the current one
         self.progress = Progress()
@@ -69,7 +78,7 @@ class Trainer:
         self.callbacks = keras.callbacks.CallbackList(
             list(callbacks),
             model=model,
-            epochs=-(-config.training.steps // config.training.steps_per_validation),
+            epochs=-(-config.training.steps // max(1, config.training.steps_per_validation)),
             steps=config.training.steps_per_validation,
         )
         model.optimizer.build(model.trainable_variables)
@@ -94,8 +103,8 @@ class Trainer:
             training.steps,
             training.steps_per_validation,
             done=progress.step,
-            validation_seconds=self.validation_seconds,
             drawn_at=self.recorder.drawn_at,
+            budget_seconds=60 * training.minutes - progress.seconds,
         )
         batches = self.sampler.batches(
             training.batch_size, first_step=progress.step * training.accumulation
@@ -104,15 +113,12 @@ class Trainer:
         self.callbacks.on_epoch_begin(len(progress.rows))
         try:
             with interruptions(self.display) as asked:
-                while progress.step < training.steps and not progress.is_over:
+                while not self._is_over():
                     report = self._update(batches, pace)
-                    is_validation = (
-                        progress.step % training.steps_per_validation == 0
-                        or progress.step == training.steps
-                        or getattr(self.model, "stop_training", False)  # set by a callback
-                    )
                     minutes = (time.monotonic() - self.saved) / 60
-                    if is_validation:
+                    if self._is_to_be_planned(pace):
+                        self._plan(report, pace)
+                    elif self._is_to_be_validated():
                         self._validate(report, pace)
                     elif asked.is_set() or minutes >= training.checkpoint_minutes:
                         self.save()
@@ -124,12 +130,80 @@ class Trainer:
             self.callbacks.on_train_end()
             if self.log is not None:
                 self.log.close()
+        if training.minutes:
+            wanted = 60 * training.minutes
+            self.display.say(
+                f"time      {clock_text(progress.seconds)} of {clock_text(wanted)} "
+                f"({progress.seconds / wanted - 1:+.0%})"
+            )
+
+    def _is_over(self) -> bool:
+        steps = self.config.training.steps
+        return self.progress.is_over or (steps > 0 and self.progress.step >= steps)
+
+    def _is_to_be_validated(self) -> bool:
+        training, step = self.config.training, self.progress.step
+        if self._is_stopped:
+            return True
+        if not training.steps:
+            return False
+        # With `minutes`, the first pass was the one that was timed.
+        is_due = step % training.steps_per_validation == 0 and step > training.decay_from
+        return is_due or step in (training.steps, training.decay_from)
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether a callback has stopped the training."""
+        return getattr(self.model, "stop_training", False)
+
+    def _is_to_be_planned(self, pace: Pace) -> bool:
+        training, seconds = self.config.training, self.progress.seconds
+        if training.steps or self._is_stopped:
+            return False
+        wanted = 60 * training.minutes
+        return seconds >= (wanted if pace.step_seconds is None else PLANNED_AFTER * wanted)
+
+    def _plan(self, report: StepReport, pace: Pace) -> None:
+        """Fixes the number of updates, from the times of updates and of a validation pass."""
+        training, progress = self.config.training, self.progress
+        self.recorder.trace(self.model)
+        self.recorder.drawn_at = {progress.step}
+        started = time.monotonic()
+        self._validate(report, pace)
+        drawing = self.recorder.drawing_seconds
+        validation = time.monotonic() - started - drawing
+        left = 60 * training.minutes - progress.seconds - validation - MOST_FIGURES * drawing
+        step_seconds = pace.step_seconds or math.inf  # if a single step has taken all of the time
+        every = training.steps_per_validation
+        if not every:
+            cheap = math.ceil(validation / (VALIDATION_FRACTION * step_seconds))
+            often = math.ceil(left / (LEAST_PASSES * step_seconds))
+            every = max(LEAST_STEPS_PER_VALIDATION, min(cheap, often))
+        steps = progress.step + max(0, int(left / (step_seconds + validation / every)))
+        planned = replace(
+            training,
+            steps=steps,
+            steps_per_validation=every,
+            decay_from=progress.step,
+            warmup=WARMUP_STEPS / steps if training.schedule == "cosine" else training.warmup,
+        )
+        self.config = self.recorder.config = replace(self.config, training=planned)
+        self.recorder.plan_figures()
+        pace.plan(steps, every, self.recorder.drawn_at)
+        write_text(self.run / run_folder.CONFIG, config_to_toml(self.config))
+        update_manifest(self.run, configuration=asdict(self.config))
+        self.display.say(
+            f"length    {training.minutes:g} minutes are {steps:,} steps: "
+            f"{1000 * (pace.step_seconds or 0):.0f} ms each, and {validation:.1f} s for a "
+            f"validation pass after every {every}"
+        )
 
     def _update(self, batches: Generator[Any, None, None], pace: Pace) -> StepReport:
         """Updates the weights once, from one batch or several."""
         training, progress = self.config.training, self.progress
         started = time.monotonic()
         losses, images_seen, waited = [], 0, 0.0
+        set_learning_rate(self.model.optimizer, learning_rate_at(training, progress.step))
         self.callbacks.on_train_batch_begin(progress.step)
         for number in range(training.accumulation):
             asked = time.monotonic()
@@ -202,7 +276,7 @@ class Trainer:
                 f"stopped   at step {progress.step}: no better mean IoU in the last "
                 f"{training.patience} validation passes (--patience)"
             )
-        progress.is_over |= getattr(self.model, "stop_training", False)
+        progress.is_over |= self._is_stopped
         self.save()
         seconds = time.monotonic() - started
         progress.seconds += seconds
@@ -292,13 +366,14 @@ class Trainer:
 def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     """Variables of an optimizer, by names that do not depend on what was built before.
 
-    The norm of the last gradient is left out: no result depends on it, and its last bit depends on
-    the order in which TensorFlow adds.
+    The learning rate is left out, which is set before each update; and the norm of the last
+    gradient: no result depends on it, and its last bit depends on the order in which TensorFlow
+    adds.
     """
     named: dict[str, Any] = {}
     for variable in optimizer.variables:
         name = variable.path.split("/")[-1]
-        if name == "gradient_norm":
+        if name in ("gradient_norm", "learning_rate"):
             continue
         while name in named:
             name += "+"

@@ -50,12 +50,23 @@ class Recorder:
         self.best_weights: list[np.ndarray] = []  # all variables of the best network
         # From the network in training, Keras would also save the state of the optimizer.
         self._bare: keras.Model | None = None
-        training = config.training
-        every = training.steps_per_validation
-        passes = -(-training.steps // every)
-        self.drawn_at = {
-            min(number * every, training.steps) for number in frame_steps(passes, MOST_FIGURES)
-        }
+        self.drawn_at: set[int] = set()
+        self.plan_figures()
+
+    def plan_figures(self) -> None:
+        """Chooses the validation passes that draw figures, once the length of the run is known."""
+        training = self.config.training
+        if training.steps:
+            every = training.steps_per_validation
+            passes = -(-training.steps // every)
+            self.drawn_at = {
+                min(number * every, training.steps) for number in frame_steps(passes, MOST_FIGURES)
+            }
+
+    def trace(self, model: keras.Model) -> None:
+        """Predicts one batch, so that later passes are not slower for the tracing."""
+        images, _ = next(self.validation.fixed_batches(self.config.training.batch_size))
+        model.predict_on_batch(images)
 
     def validate(self, model: keras.Model) -> dict[str, str]:
         """Validates the network, keeps its weights if they are the best, and writes curves.
@@ -88,7 +99,7 @@ class Recorder:
         return find_warnings(
             ValidationResult(
                 progress.step,
-                training.steps,
+                training.steps or 10 * progress.step,  # it is fixed after a tenth
                 counts,
                 progress.best.mean_iou,
                 progress.first_loss,
@@ -177,7 +188,9 @@ class Recorder:
         title = f"weights of step {progress.best.step:,}, mean IoU {progress.best.mean_iou:.3f}"
         if path == self.figure_path(progress.step):
             iou = progress.rows[-1]["validation_mean_iou"]
-            title = f"step {progress.step:,} of {self.config.training.steps:,}, mean IoU {iou:.3f}"
+            steps = self.config.training.steps
+            of_all = f" of {steps:,}" if steps else ""
+            title = f"step {progress.step:,}{of_all}, mean IoU {iou:.3f}"
         draw_examples(path, examples, self.config.classes, across=2, title=title)
 
 

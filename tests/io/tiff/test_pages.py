@@ -4,6 +4,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -576,3 +577,17 @@ class TestRefusals:
         tifffile.tiffcomment(first, text)
         tifffile.imwrite(second, 255 - LARGE, metadata=None)
         assert np.array_equal(read_frame(first, None).array[..., 0], LARGE)
+
+
+@pytest.mark.parametrize(
+    ("axes", "shape", "page", "expected"),
+    [
+        ("ZYX", (5, 70, 90), 2, (70, 90)),
+        ("TSYX", (5, 3, 70, 90), 2, (3, 70, 90)),
+        ("TYXS", (5, 70, 90, 3), 2, (70, 90, 3)),
+        ("QYX", (70, 90, 7), None, (70, 90, 7)),  # read as rows, columns and channels
+    ],
+)
+def test_the_shape_of_a_plane_is_the_end_of_that_of_its_series(axes, shape, page, expected):
+    series = SimpleNamespace(axes=axes, shape=shape)
+    assert tiff.Plane(series, page, is_array=True).shape == expected

@@ -2,6 +2,7 @@
 
 import math
 import os
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -33,8 +34,10 @@ from tests.io.tiff.test_reader import (
 )
 from unetkit.errors import DataError
 from unetkit.io.tiff import file_bytes, planes
-from unetkit.io.tiff.file_bytes import Cache, OpenFile
-from unetkit.io.tiff.planes import Plane, PlaneOpener
+from unetkit.io.tiff import reader as tiff_reader
+from unetkit.io.tiff.file_bytes import OpenFile
+from unetkit.io.tiff.pages import Plane
+from unetkit.io.tiff.reader import TiffImage
 from unetkit.io.tiff.segments import Grid, Segments
 
 RNG = np.random.default_rng(8)
@@ -63,9 +66,8 @@ def opened(tmp_path):
         context = opened_pages(path, axis)
         pages = context.__enter__()
         contexts.append(context)
-        opener = PlaneOpener(pages.tif, path, pages.file, Cache(1 << 20), is_whole)
-        readers = [opener.open(plane) for plane in pages.choose(path, page)[0]]
-        return readers, opener
+        image = TiffImage(path, pages, page, axis, 1 << 20, is_whole)
+        return image._planes, image
 
     yield open_planes
     for context in contexts:
@@ -80,24 +82,31 @@ def read_plane(reader, rows, columns):
     return window
 
 
+def way_of(reader):
+    """How a plane is read."""
+    return type(reader).__name__ + (", one run" if getattr(reader, "_is_run", False) else "")
+
+
 # How it is written, page, channel axis, and what each of its planes is.
 WAYS = {
-    "plain strips": (rgb(COLOUR, rowsperstrip=7), None, "auto", [("_Run", (70, 90, 3))]),
-    "deflated": (rgb(COLOUR, compression="zlib"), None, "auto", [("_Segmented", (70, 90, 3))]),
-    "plain tiles": (rgb(COLOUR, tile=(16, 16)), None, "auto", [("_Segmented", (70, 90, 3))]),
-    "page of an array": (grey(STACK[0]), 1, "auto", [("_Run", (70, 90, 1))]),
+    "plain strips": (
+        rgb(COLOUR, rowsperstrip=7), None, "auto", [("SegmentReader, one run", (70, 90, 3))],
+    ),
+    "deflated": (rgb(COLOUR, compression="zlib"), None, "auto", [("SegmentReader", (70, 90, 3))]),
+    "plain tiles": (rgb(COLOUR, tile=(16, 16)), None, "auto", [("SegmentReader", (70, 90, 3))]),
+    "page of an array": (grey(STACK[0]), 1, "auto", [("SegmentReader, one run", (70, 90, 1))]),
     "pages as channels": (
         pages_of(*STACK[0], compression="zlib"), None, "auto",
-        [("_Segmented", (70, 90, 1))] * 3,
+        [("SegmentReader", (70, 90, 1))] * 3,
     ),
-    "rows on pages": (pages_of(*FEW), None, "auto", [("_RowPages", (70, 90, 7))]),
+    "rows on pages": (pages_of(*FEW), None, "auto", [("RowPagesReader", (70, 90, 7))]),
     "a sample": (KINDS["samples that metadata call an axis"][0], 1, "auto",
-                 [("_Sample", (70, 90, 1))] * 3),
+                 [("SampleReader", (70, 90, 1))] * 3),
     "what Pillow decodes": (
         lambda path: Image.fromarray(PHOTO).convert("YCbCr").save(
             path, "TIFF", compression="tiff_lzw"
         ),
-        None, "auto", [("_PillowPage", (70, 90, 3))],
+        None, "auto", [("PillowReader", (70, 90, 3))],
     ),
 }  # fmt: skip
 
@@ -109,14 +118,14 @@ class TestOpening:
     def test_planes_are_read_as_they_are_stored(self, name, opened, tmp_path):
         write, page, axis, expected = WAYS[name]
         readers, _ = opened(write, page, axis)
-        found = [(type(reader).__name__, reader.shape) for reader in readers]
+        found = [(way_of(reader), reader.shape) for reader in readers]
         assert found == expected
         whole = read_frame(tmp_path / "x.tif", page, axis).array
         window = np.concatenate(
             [read_plane(reader, slice(3, 40), slice(5, 61)) for reader in readers], axis=2
         )
         assert np.array_equal(window, whole[3:40, 5:61])
-        assert {reader.is_final for reader in readers} == {"_PillowPage" in found[0]}
+        assert {reader.is_final for reader in readers} == {"PillowReader" in found[0]}
         for reader in readers:
             reader.close()
             reader.close()
@@ -128,32 +137,32 @@ class TestOpening:
         assert np.array_equal(read_plane(reader, slice(0, 9), slice(0, 9)), window)
 
     def test_the_pages_that_were_opened_are_listed(self, opened):
-        _, opener = opened(pages_of(*STACK[0], compression="zlib"))
-        assert [page.index for page in opener.pages] == [0, 1, 2]
+        _, image = opened(pages_of(*STACK[0], compression="zlib"))
+        assert [page.index for page in image._stored] == [0, 1, 2]
 
     def test_strips_with_a_gap_between_them_are_not_one_run(self, opened):
         rows = COLOUR[:24, :32, 0].tobytes()
         half = len(rows) // 2
-        for gap, kind in ((b"", "_Run"), (b"gap", "_Segmented")):
+        for gap, kind in ((b"", "SegmentReader, one run"), (b"gap", "SegmentReader")):
             # The second strip begins after the gap; place -1 is that of the first.
             tags = {278: 12, 273: [-1, -1 - half - len(gap)], 279: [half, half]}
             content = hostile.tiff(rows[:half] + gap + rows[half:], tags)
             (reader,), _ = opened(lambda path, content=content: path.write_bytes(content))
-            assert type(reader).__name__ == kind
+            assert way_of(reader) == kind
             window = read_plane(reader, slice(10, 14), slice(0, 32))
             assert np.array_equal(window, COLOUR[10:14, :32, :1])
 
     def test_a_page_that_metadata_name_and_the_file_lacks_is_refused(self, opened, tmp_path):
-        _, opener = opened(grey(PHOTO[..., 0]))
+        _, image = opened(grey(PHOTO[..., 0]))
         message = r"x\.tif lacks a page; accepted are whole files; replace it"
         with pytest.raises(DataError, match=message):
-            opener.open(Plane(SimpleNamespace(pages=[None]), 0))
+            image._open_plane(Plane(SimpleNamespace(pages=[None]), 0))
 
     def test_images_of_which_pillow_leaves_channels_out(self, tmp_path, monkeypatch):
         path = tmp_path / "x.tif"
         path.write_bytes(hostile.encode(hostile.PHOTO, "TIFF", compression="jpeg"))
         grey = Image.new("L", (32, 24))
-        monkeypatch.setattr(planes, "is_decoded_here", lambda keyframe: False)
+        monkeypatch.setattr(tiff_reader, "is_decoded_here", lambda keyframe: False)
         monkeypatch.setattr(Image, "open", lambda path: grey)
         refused_whole(
             path, r"x\.tif has 3 channels of 8 bits in the compression JPEG, which cannot"
@@ -169,20 +178,6 @@ class TestOpening:
             "compressed volumes; accepted are planes; save it without compression",
             page=0,
         )
-
-
-@pytest.mark.parametrize(
-    ("axes", "shape", "page", "expected"),
-    [
-        ("ZYX", (5, 70, 90), 2, (70, 90)),
-        ("TSYX", (5, 3, 70, 90), 2, (3, 70, 90)),
-        ("TYXS", (5, 70, 90, 3), 2, (70, 90, 3)),
-        ("QYX", (70, 90, 7), None, (70, 90, 7)),  # read as rows, columns and channels
-    ],
-)
-def test_the_shape_of_a_plane_is_the_end_of_that_of_its_series(axes, shape, page, expected):
-    series = SimpleNamespace(axes=axes, shape=shape)
-    assert Plane(series, page, is_array=True).shape == expected
 
 
 class TestWindows:
@@ -340,6 +335,29 @@ class TestBounds:
                 assert np.array_equal(found[..., 0], array[190:, left : left + 500])
             assert sum(fetched) <= path.stat().st_size
 
+    @pytest.mark.parametrize(
+        ("gap", "times"),
+        [(0, 1), (50, 1), (5000, 7)],  # 7 strips of 10 rows, about 3 KB each
+    )
+    def test_strips_side_by_side_are_read_at_once(self, gap, times, fetched, tmp_path):
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 8, rows=10))
+        with tifffile.TiffFile(path) as tif:
+            page = tif.pages[0]
+            tif.filehandle.seek(0)
+            content = tif.filehandle.read()
+            strips = [
+                content[start : start + count]
+                for start, count in zip(page.dataoffsets, page.databytecounts, strict=True)
+            ]
+        offsets = [len(content) + sum(len(strip) + gap for strip in strips[:i]) for i in range(7)]
+        path.write_bytes(content + b"".join(strip + bytes(gap) for strip in strips))
+        with tifffile.TiffFile(path, mode="r+") as tif:
+            tif.pages[0].tags[273].overwrite(offsets)
+        with open_tiff_windows(path, None) as windows:
+            assert np.array_equal(windows.read(slice(0, 70), slice(0, 90)), COLOUR)
+        assert len(fetched) == times
+
     def test_a_far_corner_of_a_strip_of_more_than_two_gigabytes(self, tmp_path):
         side = 50_000
         path = tmp_path / "x.tif"
@@ -421,6 +439,50 @@ class TestThreads:
         for (row, column), window in zip(starts, found, strict=True):
             assert np.array_equal(window, COLOUR[row : row + 20, column : column + 20])
 
+    @settings(derandomize=True, deadline=None, max_examples=60)
+    @given(
+        compression=st.sampled_from((5, 8, 32773)),
+        planar=st.booleans(),
+        tiled=st.booleans(),
+        rows=st.sampled_from((1, 7, 30)),
+        batch=st.sampled_from((1, 2000, 9000)),
+        kept=st.sampled_from((0, 5000, 1 << 20)),
+        windows=st.lists(st.tuples(spans(70), spans(90)), min_size=1, max_size=4),
+    )
+    def test_one_window_is_decoded_by_several(
+        self, tmp_path_factory, compression, planar, tiled, rows, batch, kept, windows
+    ):
+        path = tmp_path_factory.getbasetemp() / "batches.tif"
+        path.write_bytes(written(COLOUR, compression, 2, planar, tiled, rows=rows))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planes, "THREADS", 3)
+            patch.setattr(planes, "BATCH_BYTES", batch)
+            with open_tiff_windows(path, None, cache_bytes=kept) as opened:
+                for window in windows:
+                    (top, bottom), (left, right) = map(sorted, window)
+                    found = opened.read(slice(top, bottom), slice(left, right))
+                    assert np.array_equal(found, COLOUR[top:bottom, left:right])
+
+    @pytest.mark.parametrize(("most", "is_threaded"), [(1 << 20, True), (1000, False)])
+    def test_small_strips_only_are_decoded_at_the_same_time(
+        self, most, is_threaded, tmp_path, monkeypatch
+    ):
+        monkeypatch.setattr(planes, "THREADS", 3)
+        monkeypatch.setattr(planes, "BATCH_BYTES", 1)
+        monkeypatch.setattr(planes, "READ_BYTES", most)  # a strip has 10 * 90 * 3 = 2700
+        names = set()
+        decode = Segments.decode
+
+        def noted(self, index, packed):
+            names.add(threading.current_thread().name)
+            return decode(self, index, packed)
+
+        monkeypatch.setattr(Segments, "decode", noted)
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 5, rows=10))
+        assert np.array_equal(read_frame(path, None).array, COLOUR)
+        assert (names != {threading.current_thread().name}) is is_threaded
+
 
 class TestRefusals:
     @pytest.mark.parametrize("flaw", ["short", "checksum"])
@@ -440,6 +502,22 @@ class TestRefusals:
                 assert np.array_equal(windows.read(slice(0, 2), slice(0, 32)), hostile.GREY[:2])
                 with pytest.raises(DataError, match=message):
                     windows.read(slice(20, 24), slice(0, 32))
+
+    @pytest.mark.parametrize("batch", [1, 6000, 1 << 20])
+    def test_of_several_damaged_strips_the_first_is_named(self, batch, tmp_path, monkeypatch):
+        monkeypatch.setattr(planes, "THREADS", 4)
+        monkeypatch.setattr(planes, "BATCH_BYTES", batch)
+        path = tmp_path / "x.tif"
+        path.write_bytes(written(COLOUR, 8, rows=7))
+        with tifffile.TiffFile(path) as tif:
+            starts = tif.pages[0].dataoffsets
+        content = bytearray(path.read_bytes())
+        for index in (8, 3, 5):
+            content[starts[index]] ^= 255
+        path.write_bytes(content)
+        for _ in range(5):
+            refused(path, r"x\.tif cannot be read whole \(strip 4 of 10: Error -3")
+        require_equal(path, COLOUR, ((28, 35), (0, 90)))  # strip 5 is whole
 
     def test_strips_that_can_be_unpacked_in_memory_only(self, tmp_path, monkeypatch):
         monkeypatch.setattr(planes, "SEGMENT_BYTES", 1000)

@@ -10,7 +10,7 @@ from tests import hostile
 from tests.io.tiff.reading import open_tiff_windows, read_frame
 from tests.io.tiff.test_pages import written
 from unetkit.errors import DataError
-from unetkit.io.tiff.segments import grid_of, segments_of
+from unetkit.io.tiff.segments import Segments, grid_of
 
 RNG = np.random.default_rng(3)
 ARRAY = RNG.integers(0, 256, (37, 43, 3), np.uint8)
@@ -24,7 +24,7 @@ def laid(folder, content):
 def decoded(path, index, plane=0, page=0):
     """One segment of a page, and the grid that it is in."""
     with tifffile.TiffFile(path) as tif:
-        one = segments_of(tif, path, tif.pages[page])
+        one = Segments(path, tif.pages[page])
         place = plane * one.grid.count + index
         tif.filehandle.seek(one.page.dataoffsets[place])
         packed = tif.filehandle.read(one.page.databytecounts[place])
@@ -165,7 +165,7 @@ class TestImages:
     def require_parts(self, path):
         expected = whole(path)
         with tifffile.TiffFile(path) as tif:
-            one = segments_of(tif, path, tif.pages[0])
+            one = Segments(path, tif.pages[0])
         assert one.grid.count > 1
         assert (one.dtype, one.channels) == (expected.dtype, expected.shape[2])
         for index in range(one.grid.count):

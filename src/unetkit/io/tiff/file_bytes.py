@@ -125,7 +125,7 @@ class Rows:
     """Uncompressed rows of pixels, stored one after another.
 
     Args:
-        read: Reads their bytes.
+        read: Reads their bytes; the first row begins at 0.
         row_bytes: Size of one row in bytes.
         pixel_bytes: Size of one pixel in bytes; 0 where a row can only be converted as a whole.
         convert: Converts (rows, bytes) uint8 and the number of columns to (rows, columns, depth).
@@ -136,8 +136,8 @@ class Rows:
     pixel_bytes: int
     convert: Callable[[np.ndarray, int], np.ndarray]
 
-    def fill(self, out: np.ndarray, start: int, rows: slice, columns: slice, width: int) -> None:
-        """Reads a window into `out`; the first row of the image begins at the offset `start`."""
+    def fill(self, out: np.ndarray, rows: slice, columns: slice, width: int) -> None:
+        """Reads a window of an image of this width into `out`."""
         begin, end = 0, self.row_bytes
         if self.pixel_bytes:
             begin, end = columns.start * self.pixel_bytes, columns.stop * self.pixel_bytes
@@ -146,7 +146,7 @@ class Rows:
         step = max(1, READ_BYTES // (end - begin if is_narrow else self.row_bytes))
         for row in range(rows.start, rows.stop, step):
             count = min(step, rows.stop - row)
-            place = start + row * self.row_bytes
+            place = row * self.row_bytes
             if is_narrow:
                 starts = range(place + begin, place + count * self.row_bytes, self.row_bytes)
                 stored = b"".join(self.read(one, end - begin) for one in starts)
@@ -162,14 +162,13 @@ class InflatedFile:
     """A deflated strip or tile, inflated into a temporary file as far as it was asked for.
 
     Args:
-        read: Reads the compressed file.
-        start: Offset of the stream there.
+        read: Reads the compressed stream, which begins at 0.
         count: Length of the stream in bytes.
         size: Length of the inflated data in bytes.
     """
 
-    def __init__(self, read: Read, start: int, count: int, size: int) -> None:
-        self._packed, self._start, self._end, self._most = read, start, start + count, size
+    def __init__(self, read: Read, count: int, size: int) -> None:
+        self._packed, self._end, self._most = read, count, size
         self._lock = threading.Lock()
         self._file: Any = None
 
@@ -182,7 +181,7 @@ class InflatedFile:
         with self._lock:
             if self._file is None:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - until `close`
-                self._inflater, self._next, self._size = zlib.decompressobj(), self._start, 0
+                self._inflater, self._next, self._size = zlib.decompressobj(), 0, 0
             try:
                 self._inflate_to(start + count)
             except BaseException:  # what was inflated and not written is lost

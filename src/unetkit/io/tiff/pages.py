@@ -30,7 +30,6 @@ from PIL import Image
 
 from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.io.tiff.file_bytes import OpenFile
-from unetkit.io.tiff.planes import Plane
 from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, JPEG_XR, LERC, PALETTE, WEBP
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
@@ -50,6 +49,28 @@ with suppress(AttributeError, OSError):  # a statically linked libtiff without s
     ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)  # of Pillow's own copy of libtiff
 
 
+@dataclass(frozen=True)
+class Plane:
+    """Where some channels of an image are stored.
+
+    Args:
+        series: Series of tifffile.
+        page: Number of the page in the series, or of the plane in an array that is read as a whole;
+            None for all of it.
+        is_array: Whether the series is read as one array.
+    """
+
+    series: Any
+    page: int | None
+    is_array: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of a plane of an array, in the order of its axes."""
+        has_samples = self.page is None or self.series.axes.endswith(("SYX", "YXS"))
+        return self.series.shape[-3:] if has_samples else self.series.shape[-2:]
+
+
 @dataclass(frozen=True, eq=False)
 class Pages:
     """The structure of an open TIFF file; for one thread at a time.
@@ -57,13 +78,11 @@ class Pages:
     Args:
         key: The path, the version of the file, and the channel axis that was given.
         file: The open file.
-        tif: Its pages.
         images: The planes of each image.
     """
 
     key: tuple[object, ...]
     file: OpenFile
-    tif: tifffile.TiffFile
     images: list[list[Plane]]
 
     def choose(self, path: Path, page: int | None) -> tuple[list[Plane], int]:
@@ -114,7 +133,7 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
         file.seek(0)
         # OME metadata may name other files, which are not opened.
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False)
-        return Pages(key, file, tif, _list_images(tif, path, channel_axis))
+        return Pages(key, file, _list_images(tif, path, channel_axis))
 
 
 def keep_pages(pages: Pages) -> None:

@@ -1,27 +1,29 @@
-"""The parts of which a TIFF image is composed, read by windows: a page, an array, one sample.
+"""Readers of the parts of which a TIFF image is composed: pages, a sample of them, rows on pages.
 
 Only what a window needs is read: the strips and tiles that it touches, or, where numbers are stored
 uncompressed, only their rows. Decoded strips and tiles are cached for the next windows, up to a
-bound. A deflated one that is too large to be decoded in memory is inflated into a temporary file.
+bound; small ones are read together where they lie side by side, and decoded by a few threads. A
+deflated one that is too large to be decoded in memory is inflated into a temporary file.
 
 `segments` decodes what strips and tiles hold.
 """
 
 import math
+import os
 import threading
 import zlib
+from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import tifffile
 from PIL import Image, UnidentifiedImageError
 
+from unetkit._shared.threads import in_order
 from unetkit.errors import DataError
-from unetkit.io.tiff.file_bytes import Cache, InflatedFile, OpenFile, Read, Rows
+from unetkit.io.tiff.file_bytes import READ_BYTES, Cache, InflatedFile, Read, Rows
 from unetkit.io.tiff.segments import (
     DEFLATE,
     MAX_BYTES,
@@ -29,215 +31,64 @@ from unetkit.io.tiff.segments import (
     UNCOMPRESSED,
     Grid,
     Segments,
-    is_decoded_here,
     msb_first,
     refused_codec,
-    segments_of,
 )
 
 SEGMENT_BYTES = 1 << 27  # of a strip or tile that is decoded in memory
 INFLATED_FILES = 16  # temporary files of a page
+BATCH_BYTES = 1 << 20  # unpacked, of small segments that one thread decodes
+THREADS = min(4, os.cpu_count() or 1)  # codecs run outside Python's lock
 
 
-class PlaneReader(Protocol):
+class PlaneReader(ABC):
     """Some channels of an image, not turned upright, read by windows.
 
-    Attributes:
+    Args:
         shape: (height, width, channels).
         dtype: Type of the numbers.
         is_final: Whether 0 is black already, and the orientation applied.
     """
 
-    @property
-    def shape(self) -> tuple[int, int, int]: ...
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: np.dtype, is_final: bool = False
+    ) -> None:
+        self.shape, self.dtype, self.is_final = shape, dtype, is_final
 
-    @property
-    def dtype(self) -> np.dtype: ...
-
-    @property
-    def is_final(self) -> bool: ...
-
+    @abstractmethod
     def fill(self, out: np.ndarray, rows: slice, columns: slice) -> None:
         """Reads a window into an array of its size.
 
         Raises:
             DataError, OSError: What the window needs is damaged, or cannot be read by windows.
         """
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """Removes temporary files."""
-        ...
 
 
-@dataclass(frozen=True)
-class Plane:
-    """Where some channels of an image are stored.
+class SegmentReader(PlaneReader):
+    """A page in strips or tiles.
 
     Args:
-        series: Series of tifffile.
-        page: Number of the page in the series, or of the plane in an array that is read as a whole;
-            None for all of it.
-        is_array: Whether the series is read as one array.
-    """
-
-    series: Any
-    page: int | None
-    is_array: bool = False
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Sizes of a plane of an array, in the order of its axes."""
-        has_samples = self.page is None or self.series.axes.endswith(("SYX", "YXS"))
-        return self.series.shape[-3:] if has_samples else self.series.shape[-2:]
-
-
-@dataclass(frozen=True)
-class PlaneOpener:
-    """Opens the planes of an image.
-
-    Args:
-        tif: The file's structure.
-        path: Path of the file.
-        file: The file.
+        segments: How they are decoded.
+        places: Offset and count of the bytes of each, of all planes one after another.
+        read: Reads the file.
         cache: Decoded segments.
-        is_whole: Whether the image will be read whole: strips and tiles of any size are then
-            decoded in memory.
-        pages: The pages of tifffile that were opened; filled by `open`.
+        is_whole: Whether segments of any size are decoded in memory.
+        is_run: Whether the rows of a plane follow one another, whatever strips the file names.
     """
 
-    tif: tifffile.TiffFile
-    path: Path
-    file: OpenFile
-    cache: Cache
-    is_whole: bool
-    pages: list[Any] = field(default_factory=list)
-
-    def open(self, plane: Plane) -> PlaneReader:
-        """Finds out how a plane is read by windows; pixels are not read.
-
-        Raises:
-            DataError: Its structure is damaged, or nothing decodes it.
-        """
-        series = plane.series
-        if not plane.is_array:
-            return self._open_page(series.pages[plane.page])
-        if plane.page is None and len(series.pages) == series.shape[0]:
-            return _RowPages([self._open_page(page) for page in series.pages], series.shape[2])
-        shape = plane.shape
-        if series.dataoffset is None:
-            return self._open_sample(plane)
-        planes, depth = 1, 1
-        if len(shape) == 2:
-            height, width = shape
-        elif plane.page is not None and series.axes.endswith("SYX"):
-            planes, height, width = shape
-        else:
-            height, width, depth = shape
-        stored = series.dtype.newbyteorder(self.tif.byteorder)
-        pixel_bytes = depth * stored.itemsize
-        start = series.dataoffset + (plane.page or 0) * math.prod(shape) * stored.itemsize
-
-        def convert(unpacked: np.ndarray, columns: int) -> np.ndarray:
-            return np.ascontiguousarray(unpacked).view(stored).reshape(-1, columns, depth)
-
-        rows = Rows(self.file.read_at, width * pixel_bytes, pixel_bytes, convert)
-        return _Run(rows, start, (height, width, planes * depth), planes, np.dtype(series.dtype))
-
-    def _open_sample(self, plane: Plane) -> PlaneReader:
-        """Opens a sample of a page that the metadata call a place on another axis."""
-        series, samples = plane.series, plane.series.keyframe.samplesperpixel
-        size = len(series.pages) * samples * math.prod(plane.shape)
-        if plane.page is None or size != series.size:
-            raise DataError(
-                f"{self.path} has compressed volumes; accepted are planes; save it without "
-                "compression"
-            )
-        page, sample = divmod(plane.page, samples)
-        return _Sample(self._open_page(series.pages[page]), sample)
-
-    def _open_page(self, page: Any) -> PlaneReader:
-        if page is None:  # metadata may name pages that do not exist
-            raise DataError(f"{self.path} lacks a page; accepted are whole files; replace it")
-        self.pages.append(page)
-        keyframe = page.keyframe
-        if not is_decoded_here(keyframe):
-            return _PillowPage(self.path, page)
-        if not _is_one_run(page):
-            segments = segments_of(self.tif, self.path, page)
-            most_bytes = MAX_BYTES if self.is_whole else SEGMENT_BYTES
-            return _Segmented(segments, self.file.read_at, self.cache, most_bytes)
-        height, width = keyframe.imagelength, keyframe.imagewidth
-        samples = max(1, keyframe.samplesperpixel)
-        planes = samples if keyframe.planarconfig == 2 else 1
-        # Strips that follow one another are one strip.
-        grid = Grid(height, width, height, width, planes, samples // planes,
-                    width * samples // planes * keyframe.bitspersample // 8, False)  # fmt: skip
-        segments = segments_of(self.tif, self.path, page, grid)
-        rows = Rows(_msb_first(self.file.read_at, keyframe), *_row_format(segments))
-        shape = (height, width, segments.channels)
-        return _Run(rows, page.dataoffsets[0], shape, planes, segments.dtype)
-
-
-def _row_format(segments: Segments) -> tuple[int, int, Callable[[np.ndarray, int], np.ndarray]]:
-    """The arguments of `Rows` for uncompressed rows of a page."""
-    keyframe, grid = segments.page.keyframe, segments.grid
-    is_cut = keyframe.bitspersample >= 8 and int(keyframe.predictor) == 1
-    pixel_bytes = grid.depth * keyframe.bitspersample // 8 if is_cut else 0
-    return grid.row_bytes, pixel_bytes, segments.numbers
-
-
-def _msb_first(read: Read, keyframe: Any) -> Read:
-    return lambda start, count: msb_first(read(start, count), keyframe)
-
-
-def _is_one_run(page: Any) -> bool:
-    """Whether the pixels of a page are stored row after row, whatever its strips are."""
-    keyframe = page.keyframe
-    needed = keyframe.size * keyframe.bitspersample // 8
-    if not keyframe.is_contiguous or sum(page.databytecounts) < max(needed, 1):
-        return False
-    ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    return ends[:-1] == list(page.dataoffsets[1:])
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Planes of rows, one after another in the file from an offset on."""
-
-    rows: Rows
-    start: int
-    shape: tuple[int, int, int]
-    planes: int
-    dtype: np.dtype
-    is_final = False
-
-    def fill(self, out: np.ndarray, rows: slice, columns: slice) -> None:
-        height, width, channels = self.shape
-        depth = channels // self.planes
-        for plane in range(self.planes):
-            start = self.start + plane * height * self.rows.row_bytes
-            target = out[..., plane * depth : (plane + 1) * depth]
-            try:
-                self.rows.fill(target, start, rows, columns, width)
-            except OSError as error:
-                raise OSError(f"rows {rows.start} to {rows.stop - 1}: {error}") from error
-
-    def close(self) -> None:
-        pass
-
-
-class _Segmented:
-    """A page in strips or tiles."""
-
-    is_final = False
-
-    def __init__(self, segments: Segments, read: Read, cache: Cache, most_bytes: int) -> None:
-        self._segments, self._read, self._cache = segments, read, cache
-        self._most_bytes = most_bytes
+    def __init__(
+        self, segments: Segments, places: list[tuple[int, int]], read: Read, cache: Cache,
+        is_whole: bool, is_run: bool,
+    ) -> None:  # fmt: skip
         grid = segments.grid
-        self.shape = (grid.height, grid.width, segments.channels)
-        self.dtype = segments.dtype
+        super().__init__((grid.height, grid.width, segments.channels), segments.dtype)
+        self._segments, self._places, self._read, self._cache = segments, places, read, cache
+        self._most_bytes = MAX_BYTES if is_whole else SEGMENT_BYTES
+        self._is_run = is_run
         self._segment_bytes = grid.rows * max(
             grid.row_bytes, grid.columns * self.shape[2] // grid.planes * self.dtype.itemsize
         )
@@ -245,13 +96,10 @@ class _Segmented:
         self._lock = threading.Lock()
 
     def fill(self, out: np.ndarray, rows: slice, columns: slice) -> None:
-        grid = self._segments.grid
-        compression = int(self._segments.page.keyframe.compression)
+        grid, compression = self._segments.grid, self._segments.compression
         fill = self._fill_from_segments
-        if compression == UNCOMPRESSED:
-            fill = self._fill_from_rows
-        elif self._segment_bytes > self._most_bytes:
-            if compression not in DEFLATE:
+        if compression == UNCOMPRESSED or self._segment_bytes > self._most_bytes:
+            if compression not in {UNCOMPRESSED, *DEFLATE}:
                 raise self._too_large()
             fill = self._fill_from_rows
         depth = self.shape[2] // grid.planes
@@ -265,33 +113,70 @@ class _Segmented:
             self._inflated.clear()
 
     def _fill_from_segments(self, out: np.ndarray, plane: int, rows: slice, columns: slice) -> None:
-        grid, missing = self._segments.grid, []
-        for index in _touched(grid, rows, columns):
-            numbers = self._cache.get((self, plane, index))
-            if numbers is None:
-                missing.append(index)
-            else:
-                _place(out, numbers, grid.corner(index), rows, columns)
-        for index in missing:
-            numbers = self._decode(plane, index)
-            self._cache.put((self, plane, index), numbers)
-            _place(out, numbers, grid.corner(index), rows, columns)
+        grid, touched = self._segments.grid, list(_touched(self._segments.grid, rows, columns))
+        step = max(1, BATCH_BYTES // self._segment_bytes)
 
-    def _decode(self, plane: int, index: int) -> np.ndarray:
-        start, count = self._place_of(plane, index)
+        def fill(indices: list[int]) -> None:
+            keys = {index: (self, plane, index) for index in indices}
+            found = {
+                index: numbers
+                for index, key in keys.items()
+                if (numbers := self._cache.get(key)) is not None
+            }
+            for index, numbers in self._decode(plane, [i for i in indices if i not in found]):
+                self._cache.put(keys[index], numbers)
+                found[index] = numbers
+            if grid.across == 1 and step > 1:  # the rows of many strips are copied together
+                tops = [index * grid.rows - rows.start for index in indices]
+                strips = [
+                    found[index][max(-top, 0) : rows.stop - rows.start - top, columns]
+                    for index, top in zip(indices, tops, strict=True)
+                ]
+                np.concatenate(strips, out=out[max(tops[0], 0) : tops[-1] + grid.rows])
+                return
+            for index in indices:
+                _place(out, found[index], grid.corner(index), rows, columns)
+
+        batches = [touched[i : i + step] for i in range(0, len(touched), step)]
+        threads = min(THREADS, len(batches)) if self._segment_bytes <= READ_BYTES else 1
+        for _ in in_order(fill, batches, threads) if threads > 1 else map(fill, batches):
+            pass
+
+    def _decode(self, plane: int, indices: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+        first, most = plane * self._segments.grid.count, 2 * self._segment_bytes + MORE_BYTES
+        places = [self._places[first + index] for index in indices]
+        read = self._read_together(places)
+        for index, (start, count) in zip(indices, places, strict=True):
+            try:
+                numbers = self._segments.decode(index, read(start, min(count, most)))
+            except (DataError, MemoryError):
+                raise
+            except Exception as error:  # codecs raise errors of many types
+                raise OSError(f"{self._name(plane, index)}: {error}") from error
+            yield index, numbers
+
+    def _read_together(self, places: list[tuple[int, int]]) -> Read:
+        """Reads segments that lie side by side at once; returns a function that reads each."""
+        if len(places) < 2:
+            return self._read
+        start, counts = min(places)[0], [count for _, count in places]
+        size = max(map(sum, places)) - start
+        if min(counts) < 1 or size > min(2 * sum(counts), READ_BYTES):
+            return self._read
         try:
-            packed = self._read(start, min(count, 2 * self._segment_bytes + MORE_BYTES))
-            return self._segments.decode(index, packed)
-        except (DataError, MemoryError):
-            raise
-        except Exception as error:  # codecs raise errors of many types
-            raise OSError(f"{self._name(plane, index)}: {error}") from error
+            stored = self._read(start, size)
+        except OSError:  # which of them is not in the file is told when each is read
+            return self._read
+        return lambda offset, count: stored[offset - start : offset - start + count]
 
     def _fill_from_rows(self, out: np.ndarray, plane: int, rows: slice, columns: slice) -> None:
-        grid, row_format = self._segments.grid, _row_format(self._segments)
+        segments, grid = self._segments, self._segments.grid
         for index in _touched(grid, rows, columns):
             row, column = grid.corner(index)
-            read = self._open_segment(plane, index)
+            stored = Rows(
+                self._open_segment(plane, index), grid.row_bytes, segments.pixel_bytes,
+                segments.numbers,
+            )  # fmt: skip
             inner = [
                 slice(max(asked.start - at, 0), min(asked.stop - at, most))
                 for asked, at, most in ((rows, row, grid.rows), (columns, column, grid.columns))
@@ -299,28 +184,30 @@ class _Segmented:
             target = out[max(row - rows.start, 0) :, max(column - columns.start, 0) :]
             target = target[: inner[0].stop - inner[0].start, : inner[1].stop - inner[1].start]
             try:
-                Rows(read, *row_format).fill(target, 0, inner[0], inner[1], grid.columns)
+                stored.fill(target, inner[0], inner[1], grid.columns)
             except (OSError, zlib.error) as error:
-                raise OSError(f"{self._name(plane, index)}: {error}") from error
+                name = self._name(plane, index)
+                if self._is_run:
+                    name = f"rows {rows.start} to {rows.stop - 1}"
+                raise OSError(f"{name}: {error}") from error
 
     def _open_segment(self, plane: int, index: int) -> Read:
         """Returns a function that reads the unpacked bytes of a segment, from 0 on."""
         grid, keyframe = self._segments.grid, self._segments.page.keyframe
-        start, count = self._place_of(plane, index)
-        if int(keyframe.compression) == UNCOMPRESSED:
-
-            def read(place: int, size: int) -> bytes:
-                if place + size > count:
-                    raise OSError(f"{count:,} bytes, {place + size:,} needed")
-                return msb_first(self._read(start + place, size), keyframe)
-
-            return read
         place = plane * grid.count + index
+        start, count = self._places[place]
+
+        def read(offset: int, size: int) -> bytes:
+            if offset + size > count:
+                raise OSError(f"{count:,} bytes, {offset + size:,} needed")
+            return msb_first(self._read(start + offset, size), keyframe)
+
+        if self._segments.compression == UNCOMPRESSED:
+            return read
         with self._lock:
             if place not in self._inflated:
-                packed = _msb_first(self._read, keyframe)
                 size = grid.rows_of(index) * grid.row_bytes
-                self._inflated[place] = InflatedFile(packed, start, count, size)
+                self._inflated[place] = InflatedFile(read, count, size)
             self._inflated.move_to_end(place)
             while len(self._inflated) > INFLATED_FILES:
                 self._inflated.popitem(last=False)[1].close()
@@ -334,10 +221,6 @@ class _Segmented:
             f"{self._most_bytes:,} bytes each, or pixels that are deflated or not compressed; save "
             "it in tiles"
         )
-
-    def _place_of(self, plane: int, index: int) -> tuple[int, int]:
-        place = plane * self._segments.grid.count + index
-        return self._segments.page.dataoffsets[place], self._segments.page.databytecounts[place]
 
     def _name(self, plane: int, index: int) -> str:
         name, page = self._segments.grid.name(plane, index), self._segments.page.index
@@ -361,7 +244,7 @@ def _place(
     target[:] = source[: target.shape[0], : target.shape[1]]
 
 
-class _PillowPage:
+class PillowReader(PlaneReader):
     """A page that only Pillow decodes, as a whole.
 
     Args:
@@ -372,16 +255,14 @@ class _PillowPage:
         DataError: Pillow does not know its compression or its colors.
     """
 
-    is_final = True
-
     def __init__(self, path: Path, page: Any) -> None:
         self._path, self._page = path, page
         self._array: np.ndarray | None = None
         self._lock = threading.Lock()
         with self._opened() as image:  # its mode tells the type before any pixel is decoded
             sample = self._as_array(Image.new(image.mode, (1, 1)))
-            self.shape = (image.height, image.width, sample.shape[2])
-        self.dtype = sample.dtype
+            shape = (image.height, image.width, sample.shape[2])
+        super().__init__(shape, sample.dtype, is_final=True)
         if math.prod(self.shape) * self.dtype.itemsize > MAX_BYTES:
             raise refused_codec(path, page.keyframe)
 
@@ -416,54 +297,33 @@ class _PillowPage:
         return array
 
 
-@dataclass(frozen=True)
-class _Sample:
+class SampleReader(PlaneReader):
     """One channel of a page."""
 
-    page: PlaneReader
-    sample: int
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (*self.page.shape[:2], 1)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.page.dtype
-
-    @property
-    def is_final(self) -> bool:
-        return self.page.is_final
+    def __init__(self, page: PlaneReader, sample: int) -> None:
+        super().__init__((*page.shape[:2], 1), page.dtype, page.is_final)
+        self._page, self._sample = page, sample
 
     def fill(self, out: np.ndarray, rows: slice, columns: slice) -> None:
-        pixels = np.empty((*out.shape[:2], self.page.shape[2]), self.dtype)
-        self.page.fill(pixels, rows, columns)
-        out[:] = pixels[..., self.sample : self.sample + 1]
+        pixels = np.empty((*out.shape[:2], self._page.shape[2]), self.dtype)
+        self._page.fill(pixels, rows, columns)
+        out[:] = pixels[..., self._sample : self._sample + 1]
 
     def close(self) -> None:
-        self.page.close()
+        self._page.close()
 
 
-@dataclass(frozen=True)
-class _RowPages:
+class RowPagesReader(PlaneReader):
     """An image whose rows are pages, each of columns and channels."""
 
-    pages: list[PlaneReader]
-    channels: int
-    is_final = False
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        return (len(self.pages), self.pages[0].shape[0], self.channels)
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self.pages[0].dtype
+    def __init__(self, pages: list[PlaneReader], channels: int) -> None:
+        super().__init__((len(pages), pages[0].shape[0], channels), pages[0].dtype)
+        self._pages = pages
 
     def fill(self, out: np.ndarray, rows: slice, columns: slice) -> None:
-        for row, page in zip(out, self.pages[rows], strict=True):
-            page.fill(row[..., None], columns, slice(0, self.channels))
+        for row, page in zip(out, self._pages[rows], strict=True):
+            page.fill(row[..., None], columns, slice(0, self.shape[2]))
 
     def close(self) -> None:
-        for page in self.pages:
+        for page in self._pages:
             page.close()

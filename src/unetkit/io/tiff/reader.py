@@ -1,7 +1,7 @@
 """Read an image of a TIFF file, whole or by windows in memory that does not grow with the image.
 
-`pages` finds which pages and axes make up an image; `planes` reads as little of the file as a
-window needs, and caches it for the next one.
+`pages` finds which pages and axes make up an image. Here each of its planes is given the reader
+that reads least; `planes` has the readers, which keep what they decoded for the next window.
 """
 
 import math
@@ -15,6 +15,7 @@ from unetkit.io.tiff.file_bytes import Cache
 from unetkit.io.tiff.pages import (
     LOSSY,
     Pages,
+    Plane,
     black_is_zero,
     has_alpha,
     orientation_of,
@@ -22,8 +23,14 @@ from unetkit.io.tiff.pages import (
     reading_errors,
     turn,
 )
-from unetkit.io.tiff.planes import Plane, PlaneOpener
-from unetkit.io.tiff.segments import MAX_BYTES
+from unetkit.io.tiff.planes import (
+    PillowReader,
+    PlaneReader,
+    RowPagesReader,
+    SampleReader,
+    SegmentReader,
+)
+from unetkit.io.tiff.segments import MAX_BYTES, Grid, Segments, is_decoded_here
 
 CACHE_BYTES = 1 << 26
 MAX_SIDE = (1 << 31) - 1  # rows or columns
@@ -76,10 +83,9 @@ class TiffImage:
             planes, self.count = pages.choose(path, page)
             if is_whole:
                 _require_room(path, planes)
-            opener = PlaneOpener(pages.tif, path, pages.file, self._cache, is_whole)
-            self._first = planes[0]
-            self._planes = [opener.open(plane) for plane in planes]
-            self._stored = opener.pages
+            self._first, self._is_whole = planes[0], is_whole
+            self._stored: list[Any] = []  # the pages of tifffile that were opened
+            self._planes = [self._open_plane(plane) for plane in planes]
             keyframe = planes[0].series.keyframe
             self._photometric = int(keyframe.photometric)
             self.orientation = orientation_of(keyframe)
@@ -198,6 +204,75 @@ class TiffImage:
         for plane in self._planes:
             plane.close()
 
+    def _open_plane(self, plane: Plane) -> PlaneReader:
+        """Finds out how a plane is read by windows; pixels are not read.
+
+        Raises:
+            DataError: Its structure is damaged, or nothing decodes it.
+        """
+        series = plane.series
+        if not plane.is_array:
+            return self._open_page(series.pages[plane.page])
+        if plane.page is None and len(series.pages) == series.shape[0]:
+            return RowPagesReader([self._open_page(page) for page in series.pages], series.shape[2])
+        shape = plane.shape
+        if series.dataoffset is None:
+            return self._open_sample(plane)
+        planes, depth = 1, 1
+        if len(shape) == 2:
+            height, width = shape
+        elif plane.page is not None and series.axes.endswith("SYX"):
+            planes, height, width = shape
+        else:
+            height, width, depth = shape
+        start = series.dataoffset + (plane.page or 0) * math.prod(shape) * series.dtype.itemsize
+        return self._open_run(series.keyframe, start, height, width, planes, depth)
+
+    def _open_sample(self, plane: Plane) -> PlaneReader:
+        """Opens a sample of a page that the metadata call a place on another axis."""
+        series, samples = plane.series, plane.series.keyframe.samplesperpixel
+        size = len(series.pages) * samples * math.prod(plane.shape)
+        if plane.page is None or size != series.size:
+            raise DataError(
+                f"{self._path} has compressed volumes; accepted are planes; save it without "
+                "compression"
+            )
+        page, sample = divmod(plane.page, samples)
+        return SampleReader(self._open_page(series.pages[page]), sample)
+
+    def _open_page(self, page: Any) -> PlaneReader:
+        if page is None:  # metadata may name pages that do not exist
+            raise DataError(f"{self._path} lacks a page; accepted are whole files; replace it")
+        self._stored.append(page)
+        keyframe = page.keyframe
+        if not is_decoded_here(keyframe):
+            return PillowReader(self._path, page)
+        if _is_one_run(page):
+            samples = max(1, keyframe.samplesperpixel)
+            planes = samples if keyframe.planarconfig == 2 else 1
+            height, width = keyframe.imagelength, keyframe.imagewidth
+            start = page.dataoffsets[0]
+            return self._open_run(page, start, height, width, planes, samples // planes)
+        segments = Segments(self._path, page)
+        places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+        return self._open_segments(segments, places, is_run=False)
+
+    def _open_run(
+        self, page: Any, start: int, height: int, width: int, planes: int, depth: int
+    ) -> PlaneReader:
+        """Opens rows that follow one another from an offset on, as one strip of each plane."""
+        row_bytes = width * depth * page.keyframe.bitspersample // 8
+        size = height * row_bytes
+        grid = Grid(height, width, height, width, planes, depth, row_bytes, False)
+        places = [(start + plane * size, size) for plane in range(planes)]
+        return self._open_segments(Segments(self._path, page, grid), places, is_run=True)
+
+    def _open_segments(
+        self, segments: Segments, places: list[tuple[int, int]], is_run: bool
+    ) -> PlaneReader:
+        read, is_whole = self._file.read_at, self._is_whole
+        return SegmentReader(segments, places, read, self._cache, is_whole, is_run)
+
     def _require_open(self) -> None:
         if self._file.is_closed:
             raise DataError(
@@ -238,3 +313,13 @@ def _require_room(path: Path, planes: list[Plane]) -> None:
             f"{path} is too large ({height}x{width} pixels, {total:,} bytes); accepted are images "
             f"of up to {MAX_PIXELS:,} pixels and {MAX_BYTES:,} bytes; cut it into pieces"
         )
+
+
+def _is_one_run(page: Any) -> bool:
+    """Whether the pixels of a page are stored row after row, whatever its strips are."""
+    keyframe = page.keyframe
+    needed = keyframe.size * keyframe.bitspersample // 8
+    if not keyframe.is_contiguous or sum(page.databytecounts) < max(needed, 1):
+        return False
+    ends = [a + b for a, b in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    return ends[:-1] == list(page.dataoffsets[1:])

@@ -3,16 +3,16 @@
 The codecs are those of imagecodecs, as tifffile chooses them. Compressions of bytes (deflate, LZW,
 ...) are unpacked to bytes, which `Segments.numbers` converts to pixels; compressions of images
 (JPEG, JPEG 2000, WebP, ...) are decoded into an array of the expected size, so that a stream that
-claims more pixels is refused before memory is taken for them. What is left, such as the first form
+claims more pixels is refused before memory is taken for them. tifffile's own `TiffPage.decode` does
+not know the size before (measured in docs/log.md, 2026-11-30). What is left, such as the first form
 of JPEG in TIFF, is decoded by Pillow, a page at a time (see `planes`).
 """
 
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -121,27 +121,49 @@ def grid_of(path: Path, page: Any) -> Grid:
     return grid
 
 
-@dataclass(frozen=True)
 class Segments:
-    """The strips or tiles of one page, and how they are decoded.
+    """The strips or tiles of one page, and how they are decoded; any thread may decode them.
 
     Args:
         path: Path of the file, for errors.
         page: Page of tifffile.
+        grid: How the page is divided; None to find out.
+
+    Attributes:
+        path: Path of the file.
+        page: Page of tifffile.
         grid: How the page is divided.
-        order: Byte order of the file, "<" or ">".
         dtype: Type of the numbers.
         channels: Channels of the page, after conversion.
-        mode: Mode of Pillow from which colours are converted to RGB; "" for none.
+        compression: Value of the tag.
+        pixel_bytes: Size of a stored pixel; 0 where only whole rows can be converted.
+
+    Raises:
+        DataError: There are more or fewer segments than needed, or their pixels have a type that
+            is not accepted. No segment is decoded.
     """
 
-    path: Path
-    page: Any
-    grid: Grid
-    order: Literal["<", ">"]
-    dtype: np.dtype
-    channels: int
-    mode: str = ""
+    def __init__(self, path: Path, page: Any, grid: Grid | None = None) -> None:
+        keyframe = page.keyframe
+        self.path, self.page = path, page
+        self.dtype, self._mode = _dtype_of(path, keyframe), _mode_of(keyframe)
+        self.grid = grid or grid_of(path, page)
+        self.channels = 3 if self._mode else self.grid.planes * self.grid.depth
+        self.compression, self._photometric = int(keyframe.compression), int(keyframe.photometric)
+        self._bits, self._predictor = keyframe.bitspersample, int(keyframe.predictor)
+        is_cut = self._bits >= 8 and self._predictor == 1
+        self.pixel_bytes = self.grid.depth * self._bits // 8 if is_cut else 0
+        self._stored = self.dtype
+        if self._predictor != FLOATING:  # which has an order of bytes of its own
+            self._stored = self.dtype.newbyteorder(page.parent.byteorder)
+        # Values of tags may be read from the file, which is not for several threads.
+        self._t4_options, self._unwrap = 0, None
+        if self.compression == 3:
+            self._t4_options = keyframe.tags.valueof(T4_OPTIONS, default=0)
+        elif self.compression == LERC:
+            packing = keyframe.tags.valueof(LERC_PARAMETERS, default=(4, 0))[1:2]
+            wraps = {(1,): imagecodecs.zlib_decode, (2,): imagecodecs.zstd_decode}
+            self._unwrap = wraps.get(packing)
 
     def decode(self, index: int, packed: bytes) -> np.ndarray:
         """Decodes one segment.
@@ -158,15 +180,14 @@ class Segments:
             DataError: The codec is not installed.
             Exception: The segment is damaged; codecs raise errors of many types.
         """
-        keyframe = self.page.keyframe
         rows = self.grid.rows_of(index)
         size = rows * self.grid.row_bytes
         try:
-            if int(keyframe.compression) in IMAGES:
+            if self.compression in IMAGES:
                 return self._converted(self._decode_image(index, packed))
             unpacked = self._unpack(packed, size)
         except ImportError:  # builds of imagecodecs may lack codecs
-            raise refused_codec(self.path, keyframe) from None
+            raise refused_codec(self.path, self.page.keyframe) from None
         if len(unpacked) < size:
             raise OSError(f"{len(unpacked)} bytes in a strip, {size} needed")
         return self.numbers(np.frombuffer(unpacked, np.uint8, size).reshape(rows, -1),
@@ -184,9 +205,7 @@ class Segments:
 
         Source: TIFF 6.0, section 14; Adobe, TIFF technical note 3.
         """
-        keyframe = self.page.keyframe
-        bits, predictor = keyframe.bitspersample, int(keyframe.predictor)
-        shape = (len(unpacked), columns, self.grid.depth)
+        bits, shape = self._bits, (len(unpacked), columns, self.grid.depth)
         if bits < 8:
             samples = imagecodecs.packints_decode(
                 unpacked.tobytes(), np.uint8, bits, runlen=columns * self.grid.depth
@@ -194,103 +213,79 @@ class Segments:
             if bits == 1:
                 return samples.astype(bool)
             # As in PNG: few bits are coarse steps from black to white.
-            is_index = int(keyframe.photometric) == PALETTE
+            is_index = self._photometric == PALETTE
             return samples if is_index else samples * np.uint8(255 // (2**bits - 1))
-        unpacked = np.ascontiguousarray(unpacked)
-        dtype = np.dtype(keyframe.dtype)
-        if predictor == FLOATING:
-            return imagecodecs.floatpred_decode(unpacked.view(dtype).reshape(shape), axis=1)
-        numbers = unpacked.view(dtype.newbyteorder(self.order)).reshape(shape)
-        if predictor == HORIZONTAL:
-            steps = numbers.astype(dtype).view(f"u{bits // 8}")
-            numbers = imagecodecs.delta_decode(steps, axis=1).view(dtype)
-        return self._converted(numbers.astype(dtype, copy=False))
+        numbers = np.ascontiguousarray(unpacked).view(self._stored).reshape(shape)
+        numbers = numbers.astype(self.dtype, copy=False)
+        if self._predictor == HORIZONTAL:
+            steps = numbers.view(f"u{bits // 8}")
+            numbers = imagecodecs.delta_decode(steps, axis=1).view(self.dtype)
+        elif self._predictor == FLOATING:
+            numbers = imagecodecs.floatpred_decode(numbers, axis=1)
+        return self._converted(numbers)
 
     def _unpack(self, packed: bytes, size: int) -> bytes:
         """Unpacks a segment; at most `size` bytes and some more, whatever it holds."""
-        keyframe = self.page.keyframe
-        packed = msb_first(packed, keyframe)
-        compression = int(keyframe.compression)
-        if compression == UNCOMPRESSED:
+        packed = msb_first(packed, self.page.keyframe)
+        if self.compression == UNCOMPRESSED:
             return packed
-        decompress = tifffile.TIFF.DECOMPRESSORS[compression]
+        decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
         try:
             unpacked: bytes = decompress(packed, out=size)
-        except Exception:
-            if (
-                compression in DEFLATE
-            ):  # which may go on beyond its rows; the reason if it is damaged
+        except Exception:  # it goes on beyond its rows, or is damaged
+            if self.compression not in DEFLATE:
+                unpacked = decompress(packed, out=size + MORE_BYTES)
+            else:
                 inflater = zlib.decompressobj()
                 unpacked = inflater.decompress(packed, size)
                 inflater.decompress(inflater.unconsumed_tail, 1)  # verifies a checksum that follows
-            else:
-                unpacked = decompress(packed, out=size + MORE_BYTES)
         return unpacked
 
     def _decode_image(self, index: int, packed: bytes) -> np.ndarray:
-        """Decodes a segment that is an image of its own into an array of the size it must have."""
-        keyframe, grid = self.page.keyframe, self.grid
-        if int(keyframe.compression) in JPEG_2000:
-            self._require_jpeg_2000_size(index, packed)
-        for rows, columns in self._possible_sizes(index):
-            shape = (rows, columns, grid.depth) if grid.depth > 1 else (rows, columns)
-            out = np.empty(shape, np.uint8 if self.dtype == bool else keyframe.dtype)
-            try:
-                found = self._call_codec(packed, out)
-            except ValueError:  # another size or type
-                continue
-            found = found.reshape(rows, columns, grid.depth)[: grid.rows_of(index)]
-            return found.astype(bool) if self.dtype == bool else found
-        raise self._another_size(index)
-
-    def _possible_sizes(self, index: int) -> Iterator[tuple[int, int]]:
-        """(rows, columns) that the image of a segment may have, the regular one first.
+        """Decodes a segment that is an image of its own into an array of the size it must have.
 
         The last strip may be stored with all rows, a tile without what lies beyond the page.
         """
-        grid = self.grid
-        yield grid.rows_of(index), grid.columns
-        if not grid.is_tiled and grid.rows_of(index) < grid.rows:
-            yield grid.rows, grid.columns
-        row, column = grid.corner(index)
+        grid, depth = self.grid, self.grid.depth
+        if self.compression in JPEG_2000:
+            self._require_jpeg_2000_size(index, packed)
+        decode = tifffile.TIFF.DECOMPRESSORS[self.compression]
+        stored, (row, column) = grid.rows_of(index), grid.corner(index)
         inner = min(grid.rows, grid.height - row), min(grid.columns, grid.width - column)
-        if grid.is_tiled and inner != (grid.rows, grid.columns):
-            yield inner
-            yield inner[0], grid.columns
+        sizes = (stored, grid.columns), (grid.rows, grid.columns), inner, (inner[0], grid.columns)
+        for rows, columns in dict.fromkeys(sizes):
+            shape = (rows, columns, depth) if depth > 1 else (rows, columns)
+            out = np.empty(shape, np.uint8 if self.dtype == bool else self.dtype)
+            unwrapped, options = self._codec_input(packed, out)
+            try:
+                found = decode(unwrapped, out=out, **options)
+            except ValueError:  # another size or type
+                continue
+            return found.reshape(rows, columns, depth)[:stored].astype(self.dtype, copy=False)
+        raise self._another_size(index)
 
-    def _call_codec(self, packed: bytes, out: np.ndarray) -> np.ndarray:
-        keyframe = self.page.keyframe
-        compression = int(keyframe.compression)
-        decode = tifffile.TIFF.DECOMPRESSORS[compression]
+    def _codec_input(self, packed: bytes, out: np.ndarray) -> tuple[bytes, dict[str, Any]]:
+        """The bytes and the options that a codec of images takes."""
+        compression, (rows, columns) = self.compression, out.shape[:2]
         options: dict[str, Any] = {}
         if compression in JPEG:
-            options = {"tables": self.page.jpegtables, "shape": out.shape[:2]}
-            options |= {"header": getattr(keyframe, "jpegheader", None)}
-            photometric, is_jfif = int(keyframe.photometric), packed[6:10] == b"JFIF"
-            if photometric == YCBCR:
+            options = {"tables": self.page.jpegtables, "shape": (rows, columns)}
+            options |= {"header": getattr(self.page.keyframe, "jpegheader", None)}
+            is_jfif = packed[6:10] == b"JFIF"
+            if self._photometric == YCBCR:
                 options |= {"colorspace": YCC, "outcolorspace": RGB}
-            elif not (photometric == COLOUR and is_jfif):  # as is found in slides of Aperio
+            elif not (self._photometric == COLOUR and is_jfif):  # as is found in slides of Aperio
                 options |= {"colorspace": UNCONVERTED, "outcolorspace": UNCONVERTED}
         elif compression in WEBP:
             options = {"hasalpha": self.grid.depth == 4}
         elif compression in FAX:
-            packed = msb_first(packed, keyframe)
-            options = {"height": out.shape[0], "width": out.shape[1]}
+            packed = msb_first(packed, self.page.keyframe)
+            options = {"height": rows, "width": columns}
             if compression == 3:
-                options["t4options"] = keyframe.tags.valueof(T4_OPTIONS, default=0)
-        elif compression == LERC:
-            parameters = keyframe.tags.valueof(LERC_PARAMETERS, default=(4, 0))
-            if parameters[1:2] == (1,):
-                packed = self._unpack_lerc(imagecodecs.zlib_decode, packed, out.nbytes)
-            elif parameters[1:2] == (2,):
-                packed = self._unpack_lerc(imagecodecs.zstd_decode, packed, out.nbytes)
-        found: np.ndarray = decode(packed, out=out, **options)
-        return found
-
-    @staticmethod
-    def _unpack_lerc(decompress: Any, packed: bytes, size: int) -> bytes:
-        unpacked: bytes = decompress(packed, out=2 * size + MORE_BYTES)
-        return unpacked
+                options["t4options"] = self._t4_options
+        elif self._unwrap:
+            packed = bytes(self._unwrap(packed, out=2 * out.nbytes + MORE_BYTES))
+        return packed, options
 
     def _require_jpeg_2000_size(self, index: int, packed: bytes) -> None:
         """Refuses a JPEG 2000 stream of more pixels than its segment: it is decoded before it is
@@ -315,31 +310,10 @@ class Segments:
 
     def _converted(self, array: np.ndarray) -> np.ndarray:
         """Converts colours to RGB where they are stored in another color space."""
-        if not self.mode:
+        if not self._mode:
             return array
         size = (array.shape[1], array.shape[0])
-        return np.asarray(Image.frombytes(self.mode, size, array.tobytes()).convert("RGB"))
-
-
-def segments_of(
-    tif: tifffile.TiffFile, path: Path, page: Any, grid: Grid | None = None
-) -> Segments:
-    """Finds out how the segments of a page are decoded, without decoding any.
-
-    Args:
-        tif: The file's structure.
-        path: Path of the file, for errors.
-        page: Page of tifffile.
-        grid: How the page is divided; None to find out.
-
-    Raises:
-        DataError: There are more or fewer segments than needed, or their pixels have a type that
-            is not accepted.
-    """
-    dtype, mode = _dtype_of(path, page.keyframe), _mode_of(page.keyframe)
-    grid = grid or grid_of(path, page)
-    channels = 3 if mode else grid.planes * grid.depth
-    return Segments(path, page, grid, tif.byteorder, dtype, channels, mode)
+        return np.asarray(Image.frombytes(self._mode, size, array.tobytes()).convert("RGB"))
 
 
 def is_decoded_here(keyframe: Any) -> bool:
