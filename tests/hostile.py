@@ -34,7 +34,8 @@ from unetkit.checks.statistics import compute_pair_statistics
 from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_raw_mask
 from unetkit.errors import UnetkitError
-from unetkit.io.images import DecodedImage, ImageFile, pixels_of, read_image
+from unetkit.io.decoding import DecodedImage
+from unetkit.io.images import ImageFile, pixels_of, read_image
 from unetkit.io.pixel_format import PixelFormat
 
 SECONDS = 10  # that a reader may take

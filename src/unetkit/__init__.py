@@ -22,7 +22,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 if TYPE_CHECKING:
     from unetkit.checks.report import check as check
-    from unetkit.data.dataset import Sources as Sources
+    from unetkit.data.sources import Sources as Sources
     from unetkit.data.splits import SplitRule as SplitRule
     from unetkit.datasets.oxford_pets import download_oxford_pets as download_oxford_pets
     from unetkit.datasets.synthetic_cells import synthetic_cells as synthetic_cells
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "PRESETS": "models.unet",
     "Predictor": "prediction.predictor",
-    "Sources": "data.dataset",
+    "Sources": "data.sources",
     "SplitRule": "data.splits",
     "UNetConfig": "models.unet",
     "UnetkitError": "errors",

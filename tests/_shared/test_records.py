@@ -12,6 +12,7 @@ from unetkit._shared.records import (
     RecordError,
     convert,
     parse_json,
+    plain,
     read_json,
     refusing,
     shorten,
@@ -154,3 +155,9 @@ class TestRefusing:
 def test_long_values_are_shortened():
     assert len(shorten("x" * 10_000)) < 40
     assert shorten(10**5000) == "a number too long to be shown"
+
+
+def test_what_does_not_exist_is_null_in_json():
+    assert plain({"a": [float("nan"), (1.0, "x"), -float("inf")]}) == {
+        "a": [None, [1.0, "x"], None]
+    }

@@ -43,3 +43,15 @@ def test_of_an_older_folder_only_what_a_run_writes_goes(tmp_path):
         (tmp_path / file).write_text("")
     run_folder.discard(tmp_path, False)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize("content", [b"[", b"\xff", b"a = " + b"[" * 9000])
+def test_a_configuration_that_is_no_toml_is_a_value_error(tmp_path, content):
+    (tmp_path / "config.toml").write_bytes(content)
+    with pytest.raises(ValueError, match=r"."):
+        run_folder.load_config(tmp_path)
+
+
+def test_a_configuration_is_read_unchecked(tmp_path):
+    (tmp_path / "config.toml").write_text("seed = 'x'\n[training]\nsteps = 4\n")
+    assert run_folder.load_config(tmp_path) == {"seed": "x", "training": {"steps": 4}}

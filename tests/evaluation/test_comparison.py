@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from unetkit._shared.records import plain
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.evaluation.comparison import compare
 from unetkit.metrics.confusion import compute_metrics
-from unetkit.metrics.summary import classes_to_json, plain, summarise_metrics
+from unetkit.metrics.summary import classes_to_json, summarise_metrics
 
 IMAGES = 60
 

@@ -12,7 +12,6 @@ from unetkit.metrics.summary import (
     classes_to_json,
     distance_metrics,
     mean_iou_of,
-    plain,
     summarise_metrics,
 )
 
@@ -93,7 +92,3 @@ def test_classes_come_back_as_they_were():
     back = classes_from_json(classes_to_json(TRIMAP_CLASSES))
     for name in ("names", "background", "border", "colours"):
         assert getattr(back, name) == getattr(TRIMAP_CLASSES, name)
-
-
-def test_what_does_not_exist_is_null_in_json():
-    assert plain({"a": [float("nan"), (1.0, "x")]}) == {"a": [None, [1.0, "x"]]}

@@ -140,10 +140,11 @@ def test_large_images_are_reduced_and_small_ones_are_not(height, width):
         assert max(reduced.shape) > MAX_SHOWN / 2 - 1
 
 
-def test_every_n_th_pixel_is_kept():
+def test_every_n_th_pixel_is_kept(monkeypatch):
     """Of 7 columns at most 3 are kept: every third, which are 0, 3 and 6."""
     array = np.arange(14).reshape(2, 7)
-    assert _subsample(array, largest=3).tolist() == [[0, 3, 6]]
+    monkeypatch.setattr("unetkit.visualization.figures.MAX_SHOWN", 3)
+    assert _subsample(array).tolist() == [[0, 3, 6]]
 
 
 # Contact sheets

@@ -7,7 +7,6 @@ Every key but `schema` and `state` may be missing or null, which means unknown.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from unetkit._shared.records import (
     Number,
     RecordError,
     convert,
+    plain,
     read_json,
     refusing,
     shorten,
@@ -163,7 +163,7 @@ class SplitRecord:
 
 def write_manifest(run: Path, values: Mapping[str, Any]) -> None:
     """Writes a run's manifest as a whole file; numbers that are not finite become null."""
-    text = json.dumps(_finite({"schema": SCHEMA, **values}), indent=1, allow_nan=False)
+    text = json.dumps(plain({"schema": SCHEMA, **values}), indent=1, allow_nan=False)
     write_text(run / run_folder.MANIFEST, text)
 
 
@@ -257,13 +257,3 @@ def data_digest(pairs: Iterable[PairRecord]) -> str:
         line = [pair.part, pair.name, pair.page, pair.image_sha256, pair.mask_sha256]
         found.update(json.dumps(line).encode() + b"\n")
     return found.hexdigest()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -120,16 +120,17 @@ class Pace:
     @property
     def images_per_second(self) -> float | None:
         """Recent speed without validation passes; None if unknown yet."""
-        if self._timed < LEAST_STEPS or not self._seconds.value:
-            return None
-        return self._images.value / self._seconds.value
+        return self._per_second(self._images)
 
     @property
     def waiting_share(self) -> float | None:
         """Fraction of the recent time of updates spent waiting for data; None if unknown yet."""
+        return self._per_second(self._waited)
+
+    def _per_second(self, mean: _Mean) -> float | None:
         if self._timed < LEAST_STEPS or not self._seconds.value:
             return None
-        return self._waited.value / self._seconds.value
+        return mean.value / self._seconds.value
 
     @property
     def seconds_gone(self) -> float:

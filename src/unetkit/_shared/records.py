@@ -10,10 +10,11 @@ undecodable bytes in file names; msgspec checks the types.
 """
 
 import json
+import math
 import re
 import reprlib
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -212,6 +213,19 @@ def _with_value(raw: Any, trail: list[Any], value: Any) -> Any:
     copy = raw.copy()
     copy[trail[0]] = _with_value(raw[trail[0]], trail[1:], value)
     return copy
+
+
+def plain(value: Any) -> Any:
+    """A nested result for JSON, with None in place of numbers that are not finite.
+
+    >>> plain({"a": [float("nan"), (1.0, "x")]})
+    {'a': [None, [1.0, 'x']]}
+    """
+    if isinstance(value, Mapping):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def shorten(value: Any) -> str:

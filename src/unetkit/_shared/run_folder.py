@@ -17,7 +17,9 @@ import contextlib
 import itertools
 import os
 import shutil
+import tomllib
 from pathlib import Path
+from typing import Any
 
 from unetkit.errors import OutputExistsError
 
@@ -74,6 +76,19 @@ def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
             ) from error
         return run, False
     return run, True
+
+
+def load_config(run: Path) -> dict[str, Any]:
+    """Reads a run's config.toml; its keys and values are not checked.
+
+    Raises:
+        OSError: The file cannot be read.
+        ValueError: It is not TOML in UTF-8.
+    """
+    try:
+        return tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(str(error)) from error
 
 
 def discard(run: Path, is_new: bool) -> None:

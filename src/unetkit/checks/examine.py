@@ -31,7 +31,7 @@ from unetkit.checks.mask_values import find_odd_masks
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, find_class_file, read_class_file
 from unetkit.data.dataset import Dataset, Sources
-from unetkit.data.pairing import list_some
+from unetkit.data.sources import list_some
 from unetkit.data.splits import Split, SplitRule, split_pairs
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat, choose_format, odd_images
@@ -56,11 +56,6 @@ class DatasetReport:
     format: PixelFormat | None = None
     split: Split | None = None
     issues: list[Issue] = field(default_factory=list)
-
-    @property
-    def splits(self) -> Split:
-        """The pairs of each split; all are empty if the pairs cannot be split."""
-        return self.split or Split()
 
     @property
     def good(self) -> list[PairStatistics]:

@@ -12,7 +12,7 @@ from typing import Any
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Dataset
-from unetkit.data.pairing import SHOWN, Problem, list_some
+from unetkit.data.sources import SHOWN, Problem, list_some
 from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat

@@ -19,7 +19,8 @@ from unetkit.data.dataset import Pair
 from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
 from unetkit.data.reading import file_sha256, in_parallel, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import SUFFIXES_OF, ImageFile, pixels_of
+from unetkit.io.decoding import SUFFIXES_OF
+from unetkit.io.images import ImageFile, pixels_of
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side
@@ -62,7 +63,6 @@ class PairStatistics:
         is_lossy: Whether the mask is a JPEG.
         regions: Value and area in pixels of each connected region of one value other than 0,
             (n, 2) int64; for polygons of each object.
-        num_regions: Number of regions, including those that are not in `regions`.
         crowd: Number of pixels of polygons that outline several objects together.
     """
 
@@ -88,7 +88,6 @@ class PairStatistics:
     palette: np.ndarray | None = None
     is_lossy: bool = False
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
-    num_regions: int = 0
     crowd: int = 0
 
     @property
@@ -257,8 +256,7 @@ def _with_regions(stats: PairStatistics, raw: RawMask) -> PairStatistics:
 
 def _keep_regions(stats: PairStatistics, values: np.ndarray, areas: np.ndarray) -> PairStatistics:
     kept = np.sort(np.argsort(-areas, kind="stable")[:MAX_REGIONS])
-    regions = np.stack([values[kept], areas[kept].astype(np.int64)], axis=1)
-    return replace(stats, regions=regions, num_regions=len(areas))
+    return replace(stats, regions=np.stack([values[kept], areas[kept].astype(np.int64)], axis=1))
 
 
 def _with_annotation_statistics(

@@ -1,85 +1,41 @@
-"""The command line: parse options, call the library, print. Exit codes: 0 done, 1 failure, 2 usage.
+"""The command line: parse options, call the library, print.
 
-Each command imports what it needs when it runs, so that help appears at once. Options that several
-commands share are in `options`, printing in `console` and `tables`.
+Each command imports what it needs when it runs, so that help appears at once. Exit codes are in
+`group`, long lists of options in `options`, printing in `console` and `tables`.
 """
 
 import io
-import json
 import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from unetkit._version import __version__
+from unetkit.cli.group import Commands, library, open_display, print_json
 from unetkit.cli.options import (
-    NOT_NEGATIVE,
     POSITIVE,
     choices_from,
     data_options,
+    image_seed_option,
+    image_size_option,
+    json_option,
     parse_sides,
     parse_size,
+    predict_options,
     refuse_beside_resume,
     take_sections,
     training_options,
 )
-from unetkit.errors import ConfigError, UnetkitError, did_you_mean
-
-MODEL_HELP = "A run folder or an exported .onnx file."
+from unetkit.errors import ConfigError, UnetkitError
 
 
-class _Commands(click.Group):
-    """Suggests commands for mistyped ones, and turns the library's errors into exit codes."""
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            names = self.list_commands(ctx)
-            ctx.fail(
-                f"no command {args[0]!r}; accepted are {', '.join(names)}"
-                f"{did_you_mean(args[0], names)}"
-            )
-        return super().resolve_command(ctx, args)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except UnetkitError as error:
-            _finish(ctx)
-            _print_error(str(error))
-            sys.exit(2 if isinstance(error, ConfigError) else 1)
-        except OSError as error:
-            _finish(ctx)
-            name = f" {error.filename}" if error.filename else ""
-            _print_error(
-                f"the system refused{name}: {error.strerror or error}; free space or change "
-                "permissions, and try again"
-            )
-            sys.exit(1)
-        except KeyboardInterrupt:
-            _finish(ctx)
-            _print_error("interrupted")
-            sys.exit(130)
-
-
-def _finish(ctx: click.Context) -> None:
-    """Removes a progress bar that an error left on the screen, and shows the cursor again."""
-    if ctx.obj is not None:
-        ctx.obj.finish()
-
-
-def _print_error(text: str) -> None:
-    click.echo(f"unetkit: error: {text}", err=True)
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="unetkit")
 def main() -> None:
     """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
@@ -91,48 +47,15 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _display(*, stderr: bool = False) -> Any:
-    from unetkit.cli.console import ConsoleDisplay, make_console
-
-    display = ConsoleDisplay(make_console(stderr=stderr))
-    click.get_current_context().find_root().obj = display
-    return display
-
-
-def _library(name: str) -> Callable[..., Any]:
-    """A public function of the package; raises MissingExtraError if an extra is not installed."""
-    import unetkit
-
-    with _quiet_stderr():
-        function: Callable[..., Any] = getattr(unetkit, name)
-    return function
-
-
-@contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Discards standard error: TensorFlow writes to it from C++ while it loads."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
 @main.command("demo")
 @click.option("--out", default="unetkit-demo", show_default=True, help="Folder to create.")
 @click.option("--steps", type=POSITIVE, help="Number of weight updates (default: 720).")
 def demo_command(out: str, steps: int | None) -> None:
     """Train, evaluate and predict on built-in synthetic pets, in a few minutes."""
-    display = _display()
+    display = open_display()
     options = {} if steps is None else {"steps": steps}
-    result = _library("demo")(out, display=display, **options)
-    from unetkit.cli.tables import metrics_table
-
-    display.console.print(metrics_table(result.figures))
+    result = library("demo")(out, display=display, **options)
+    _print_metrics(result.figures, display)
     display.say(f"results  {result.run / 'evaluation-data' / 'report.html'}")
     display.say(f"         {result.run / 'curves.png'}")
     display.say(f"         {result.predictions}")
@@ -149,37 +72,29 @@ def data_group() -> None:
 @click.option("--cache", help="Folder for downloaded archives (default: the user's cache folder).")
 def oxford_pets_command(folder: str, **options: Any) -> None:
     """Download, verify and unpack Oxford-IIIT Pet (about 800 MB) into FOLDER."""
-    display = _display()
-    _library("download_oxford_pets")(folder, display=display, **options)
+    display = open_display()
+    library("download_oxford_pets")(folder, display=display, **options)
     display.say(f"next: unetkit check {folder}")
 
 
 @data_group.command("synthetic-pets")
 @click.argument("folder")
 @click.option(
-    "--count",
-    type=click.IntRange(min=2),
-    default=500,
-    show_default=True,
-    help="Number of images.",
+    "--count", type=click.IntRange(min=2), default=500, show_default=True, help="Number of images."
 )
-@click.option(
-    "--size", default="128", show_default=True, help="Size in pixels: a side, or HEIGHTxWIDTH."
-)
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images.")
+@image_size_option("128")
+@image_seed_option
 def synthetic_pets_command(folder: str, count: int, size: str, seed: int) -> None:
     """Write images of pets with trimaps to FOLDER."""
     height, width = parse_sides(size)
-    _library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
+    library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
     click.echo(f"{count} synthetic pets in {folder}")
 
 
 @data_group.command("synthetic-cells")
 @click.argument("folder")
 @click.option("--count", type=POSITIVE, default=40, show_default=True, help="Number of images.")
-@click.option(
-    "--size", default="256", show_default=True, help="Size in pixels: a side, or HEIGHTxWIDTH."
-)
+@image_size_option("256")
 @click.option(
     "--bits",
     type=click.Choice(["8", "16"]),
@@ -187,11 +102,11 @@ def synthetic_pets_command(folder: str, count: int, size: str, seed: int) -> Non
     show_default=True,
     help="Bits per pixel of the images.",
 )
-@click.option("--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images.")
+@image_seed_option
 def synthetic_cells_command(folder: str, count: int, size: str, bits: str, seed: int) -> None:
     """Write images of touching cells with instance masks to FOLDER."""
     height, width = parse_sides(size)
-    write = _library("write_synthetic_cells")
+    write = library("write_synthetic_cells")
     write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
     click.echo(f"{count} images of synthetic cells in {folder}")
 
@@ -199,7 +114,7 @@ def synthetic_cells_command(folder: str, count: int, size: str, bits: str, seed:
 @main.command("check")
 @click.argument("data")
 @data_options
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 @click.option("--pictures", help="Folder for contact sheets of images and masks (default: none).")
 @click.option("--write-split", help="File to write the split to (default: none).")
 def check_command(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
@@ -212,9 +127,9 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
     from unetkit.data.splits import SplitRule
 
     rule = sections.get("split", {}) | ({} if seed is None else {"seed": seed})
-    display = _display(stderr=as_json)
+    display = open_display(stderr=as_json)
     try:
-        report = _library("check")(
+        report = library("check")(
             data,
             sources=Sources(**sections.get("sources", {})),
             rule=SplitRule(**rule),
@@ -224,11 +139,11 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
         )
     except UnetkitError as error:
         if as_json:
-            click.echo(json.dumps({"data": data, "error": str(error)}))
+            print_json({"data": data, "error": str(error)})
         raise
     display.finish()
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
+        print_json(report)
     else:
         from unetkit.cli.tables import dataset_table, issues_table
 
@@ -280,44 +195,44 @@ def train_command(
         refuse_beside_resume(ctx)
         from unetkit._shared.run_folder import PLAN
 
-        display = _display()
+        display = open_display()
         if Path(resume, PLAN).exists():
-            _print_folds(_library("resume_folds")(resume, display=display, **session), display)
-            return
-        run = _library("resume")(resume, display=display, **session)
-        display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+            _print_metrics(library("resume_folds")(resume, display=display, **session), display)
+        else:
+            _print_run(library("resume")(resume, display=display, **session), display)
         return
-    sections = take_sections(options | {"skip_bad": skip_bad or None})
-    options = {name: options[name] for name in ("epochs", "minutes", "seed", "out")}
-    run_training = _library("train" if folds is None else "cross_validate")
+    options["skip_bad"] = skip_bad or None
+    sections = take_sections(options)  # leaves epochs, minutes, seed and out
+    run_training = library("train" if folds is None else "cross_validate")
     choices = choices_from(config, preset, sections)
-    display = _display()
+    display = open_display()
     options |= {"size": parse_size(size), "config": choices, "display": display, **session}
     if folds is None:
-        run = run_training(data, **options)
-        display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+        _print_run(run_training(data, **options), display)
         return
     name = Path(data or choices.data or "data").resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
-    _print_folds(run_training(data, folds=folds, **options), display)
+    _print_metrics(run_training(data, folds=folds, **options), display)
 
 
-def _print_folds(pooled: dict[str, Any], display: Any) -> None:
+def _print_run(run: Path, display: Any) -> None:
+    display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+
+
+def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
     from unetkit.cli.tables import metrics_table
 
-    display.console.print(metrics_table(pooled))
+    display.console.print(metrics_table(result))
 
 
 @main.command("evaluate")
 @click.argument("model")
 @click.option("--data", required=True, help="Folder or .csv of images and masks.")
 @click.option(
-    "--images",
-    help="Part of the paths of images, * for any text (default: as in training).",
+    "--images", help="Part of the paths of images, * for any text (default: as in training)."
 )
 @click.option(
-    "--masks",
-    help="Part of the paths of masks, such as 'GT/SEG' (default: as in training).",
+    "--masks", help="Part of the paths of masks, such as 'GT/SEG' (default: as in training)."
 )
 @click.option("--skip-bad", is_flag=True, help="Leave out pairs that cannot be read.")
 @click.option(
@@ -328,21 +243,18 @@ def _print_folds(pooled: dict[str, Any], display: Any) -> None:
 )
 @click.option("--out", help="Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
-def evaluate_command(
-    model: str, images: str | None, masks: str | None, skip_bad: bool, **options: Any
-) -> None:
+def evaluate_command(model: str, skip_bad: bool, **options: Any) -> None:
     """Evaluate MODEL, a run folder or a model file, on the test split of a folder."""
-    given: dict[str, Any] = {"images": images, "masks": masks, "skip_bad": skip_bad or None}
-    given = {name: value for name, value in given.items() if value is not None}
-    run_evaluation = _library("evaluate")
-    from unetkit.cli.tables import metrics_table
+    options["skip_bad"] = skip_bad or None
+    given = take_sections(options).get("sources", {})
+    run_evaluation = library("evaluate")
     from unetkit.evaluation.selection import recorded_sources
 
     # Options that are not given are as in training.
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
-    display = _display()
+    display = open_display()
     result = run_evaluation(model, sources=sources, display=display, **options)
-    display.console.print(metrics_table(result))
+    _print_metrics(result, display)
     if result["intervals"]:
         low, high = result["intervals"]["original"]["summed"]["mean_iou"]
         display.say(f"mean IoU over all pixels, 95 % interval over images: {low:.4f} to {high:.4f}")
@@ -360,27 +272,27 @@ def report_command(run: str, **options: Any) -> None:
 
     RUN is a run folder, or the folder of one evaluation.
     """
-    for path in _library("report")(run, **options):
+    for path in library("report")(run, **options):
         click.echo(path)
 
 
 @main.command("compare")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
     """Compare evaluated runs on the images that all of them were evaluated on.
 
     Each run is compared with the first.
     """
-    result = _library("compare")(runs)
+    result = library("compare")(runs)
     if as_json:
-        from unetkit.metrics.summary import plain
+        from unetkit._shared.records import plain
 
-        click.echo(json.dumps(plain(result), ensure_ascii=False))
+        print_json(plain(result))
         return
     from unetkit.cli.tables import comparison_table
 
-    display = _display()
+    display = open_display()
     display.console.print(comparison_table(result))
     for sentence in result["conclusions"]:
         display.say(sentence)
@@ -388,44 +300,9 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 
 @main.command()
 @click.argument("images", nargs=-1)
-@click.option("--model", help=MODEL_HELP)
-@click.option("--out", help="Folder for the results.  [default: predictions]")
-@click.option("--overlay", is_flag=True, help="Also write the photo blended with class colours.")
-@click.option("--cutout", is_flag=True, help="Also write the photo with transparent background.")
-@click.option("--probabilities", is_flag=True, help="Also write the probability of each class.")
-@click.option(
-    "--format",
-    default="auto",
-    show_default=True,
-    help="Format of the results: png, tiff, zarr, or auto, which is tiff for large images and "
-    "GeoTIFFs, png for others.",
-)
-@click.option("--memory", help="Memory limit, such as 800MiB.  [default: 1.5GiB]")
-@click.option(
-    "--margin",
-    type=click.IntRange(min=0),
-    help="Pixels around each tile that the network also sees; few are faster, but not exact."
-    "  [default: as many as exact tiles need]",
-)
-@click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image.")
-@click.option("--show", is_flag=True, help="Draw each mask in the terminal.")
-@click.option("--overwrite", is_flag=True, help="Replace existing results.")
+@predict_options
 @click.pass_context
-def predict(
-    ctx: click.Context,
-    images: tuple[str, ...],
-    model: str | None,
-    out: str | None,
-    format: str,
-    memory: str | None,
-    margin: int | None,
-    watch: str | None,
-    as_json: bool,
-    show: bool,
-    overwrite: bool,
-    **kinds: bool,
-) -> None:
+def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **options: Any) -> None:
     """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
@@ -438,47 +315,9 @@ def predict(
         raise ConfigError(
             "no model is named; accepted is a run folder or an .onnx file; name one with --model"
         )
-    from unetkit.cli import predict as predicting
-    from unetkit.prediction.predictor import Predictor
+    from unetkit.cli.predict import run_prediction
 
-    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
-    if predicting.PIPE in images:
-        beside = {"out", "format", "watch", "as_json", "show", "overwrite"}
-        _refuse_beside_pipe(ctx, beside, len(images) + len(wanted[1:]))
-        predictor = Predictor(model, memory=memory, margin=margin)
-        predicting.predict_pipe(predictor, *(wanted or ["mask"]))
-        return
-    if bool(images) == (watch is not None):
-        raise ConfigError(
-            "images are given together with --watch, or neither is given; accepted are IMAGES or "
-            "--watch FOLDER"
-        )
-    display = _display(stderr=as_json)
-    folder = Path(out or "predictions")
-    output = predicting.OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
-    try:
-        predictor = Predictor(model, memory=memory, margin=margin)
-        if watch is None:
-            predicting.predict_images(predictor, images, output, display)
-            return
-        with suppress(KeyboardInterrupt):  # the way to end it
-            predicting.watch_folder(predictor, Path(watch), output, display)
-    except (UnetkitError, OSError) as error:
-        if as_json:
-            click.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
-        raise
-
-
-def _refuse_beside_pipe(ctx: click.Context, names: set[str], count: int) -> None:
-    """Refuses options that do not fit one image from standard input and one result."""
-    given = [n for n in sorted(names) if ctx.get_parameter_source(n) is ParameterSource.COMMANDLINE]
-    if given or count > 1:
-        others = ", ".join(given) or "other images or several kinds of output"
-        raise ConfigError(
-            f"IMAGES is -, standard input, together with {others}; accepted is - alone, with one "
-            "of --overlay, --cutout and --probabilities at most: "
-            "unetkit predict - --model MODEL > FILE"
-        )
+    run_prediction(ctx, images, model, **options)
 
 
 @main.command("export")
@@ -488,7 +327,7 @@ def _refuse_beside_pipe(ctx: click.Context, names: set[str], count: int) -> None
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export_command(model: str, **options: Any) -> None:
     """Export the network of MODEL, a run folder, to one file that runs without Keras."""
-    _library("export")(model, display=_display(), **options)
+    library("export")(model, display=open_display(), **options)
 
 
 @main.command("info")
@@ -511,17 +350,17 @@ def info_command(model: str, layers: bool) -> None:
 @main.command("verify")
 @click.argument("run")
 @click.option("--data", help="Folder or .csv of the data now (default: the path in the run).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 def verify_command(run: str, data: str | None, as_json: bool) -> None:
     """Check whether RUN can be reproduced here: its data, versions, machine and files.
 
     The exit code is 1 if something that matters has changed.
     """
-    display = _display(stderr=as_json)
-    result = _library("verify")(run, data, display=display)
+    display = open_display(stderr=as_json)
+    result = library("verify")(run, data, display=display)
     display.finish()
     if as_json:
-        click.echo(json.dumps(result, ensure_ascii=False))
+        print_json(result)
     else:
         from unetkit.cli.tables import printable, verification_table
 
@@ -534,14 +373,14 @@ def verify_command(run: str, data: str | None, as_json: bool) -> None:
 
 @main.command("runs")
 @click.argument("folder", default="runs")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+@json_option
 def runs_command(folder: str, as_json: bool) -> None:
     """List all runs in FOLDER (default: runs) and its subfolders, the newest first."""
-    found = _library("list_runs")(folder)
+    found = library("list_runs")(folder)
     if as_json:
-        click.echo(json.dumps(found, ensure_ascii=False))
+        print_json(found)
         return
-    display = _display()
+    display = open_display()
     if not found:
         display.say(f"no runs in {folder}; to train one: unetkit train DATA")
         return

@@ -1,4 +1,4 @@
-"""Options that several commands share, and the sections of a configuration that they set.
+"""Groups of options, those that several commands share, and the keys of a configuration they set.
 
 An option that is not given sets nothing; its value is then taken from the configuration file, the
 preset or the data.
@@ -14,191 +14,216 @@ from unetkit.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from unetkit.training.config import Choices
 
-# Section and key of a configuration that each option sets.
-OPTION_KEYS = {
-    "images": ("sources", "images"),
-    "masks": ("sources", "masks"),
-    "channel_axis": ("sources", "channel_axis"),
-    "skip_bad": ("sources", "skip_bad"),
-    "kind": ("classes", "kind"),
-    "classes": ("classes", "names"),
-    "ignore": ("classes", "ignore"),
-    "threshold": ("classes", "threshold"),
-    "group_by": ("split", "group_by"),
-    "test_fraction": ("split", "test_fraction"),
-    "split": ("split", "file"),
-    "batch_size": ("training", "batch_size"),
-    "accumulation": ("training", "accumulation"),
-    "loss": ("training", "loss"),
-    "class_weights": ("training", "class_weights"),
-    "learning_rate": ("training", "learning_rate"),
-    "clip_norm": ("training", "clip_norm"),
-    "averaging": ("training", "averaging"),
-    "patience": ("training", "patience"),
-    "start": ("training", "start"),
-    "freeze": ("training", "freeze"),
-    "precision": ("training", "precision"),
-    "deterministic": ("training", "deterministic"),
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+
+# Options by the section of a configuration in which they set a key.
+SECTIONS = {
+    "sources": ("images", "masks", "channel_axis", "skip_bad"),
+    "classes": ("kind", "classes", "ignore", "threshold"),
+    "split": ("group_by", "test_fraction", "split"),
+    "training": (
+        *("batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm"),
+        *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
+    ),
 }
+OTHER_KEYS = {"classes": "names", "split": "file"}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 
 
-def data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that describe a folder of images and masks."""
-    for option in reversed(
-        [
-            click.option(
-                "--images",
-                help="Part of the paths of images, * for any text (default: from the folder).",
-            ),
-            click.option(
-                "--masks",
-                help="Part of the paths of masks, such as 'GT/SEG' (default: from the folder).",
-            ),
-            click.option(
-                "--kind",
-                help="Kind of masks: classes, colours or instances (default: from the masks).",
-            ),
-            click.option(
-                "--classes",
-                help="Class names in the order of their mask values, separated by commas "
-                "(default: from the masks).",
-            ),
-            click.option(
-                "--ignore",
-                help="Mask value or #rrggbb colour to leave out of training and scoring "
-                "(default: none).",
-            ),
-            click.option(
-                "--threshold",
-                help="Largest mask value of the first of two classes (default: none).",
-            ),
-            click.option(
-                "--channel-axis",
-                help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
-            ),
-            click.option(
-                "--group-by",
-                help="Regular expression for the part of a path, such as a patient, whose images "
-                "stay in one split (default: none).",
-            ),
-            click.option(
-                "--test-fraction",
-                type=float,
-                help="Fraction of the pairs for the test split, 0 for none (default: 0.2).",
-            ),
-            click.option(
-                "--split",
-                help="Split file to use, such as the split.json of a run (default: a new split).",
-            ),
-            click.option(
-                "--seed",
-                type=NOT_NEGATIVE,
-                help="Seed of the split, the initial weights and the samples (default: 0).",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+image_seed_option = click.option(
+    "--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images."
+)
 
 
-def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that describe the training of a network."""
-    for option in reversed(
-        [
-            click.option(
-                "--preset",
-                help="Network and training recipe: pretrained, fast, notebook or paper "
-                "(default: fast).",
-            ),
-            click.option(
-                "--epochs",
-                type=POSITIVE,
-                help="Number of passes over the training images (default: from the preset).",
-            ),
-            click.option(
-                "--minutes",
-                type=float,
-                help="Training time in minutes, instead of --epochs (default: from the preset).",
-            ),
-            click.option(
-                "--size",
-                help="Input size of the network in pixels: a side, or HEIGHTxWIDTH "
-                "(default: from the images).",
-            ),
-            click.option(
-                "--batch-size",
-                type=POSITIVE,
-                help="Number of samples in a batch (default: from the preset).",
-            ),
-            click.option(
-                "--accumulation",
-                type=POSITIVE,
-                help="Number of batches per weight update (default: 1).",
-            ),
-            click.option(
-                "--loss",
-                multiple=True,
-                help="Loss as NAME or NAME=WEIGHT: cross_entropy, dice, tversky, focal or "
-                "boundary; several are summed (default: from the preset).",
-            ),
-            click.option(
-                "--class-weights",
-                help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
-                "(default: equal weights).",
-            ),
-            click.option(
-                "--learning-rate",
-                type=float,
-                help="Peak learning rate (default: from the preset).",
-            ),
-            click.option(
-                "--clip-norm",
-                type=float,
-                help="Largest global norm of the gradients, 0 for no limit (default: 0).",
-            ),
-            click.option(
-                "--averaging",
-                type=float,
-                help="Decay of the moving average of the weights, 0 for no average (default: 0).",
-            ),
-            click.option(
-                "--patience",
-                type=NOT_NEGATIVE,
-                help="Number of validation passes without a better mean IoU before training "
-                "stops, 0 to never stop early (default: 0).",
-            ),
-            click.option(
-                "--from",
-                "start",
-                help="Run folder or .onnx file with the initial weights (default: random ones).",
-            ),
-            click.option(
-                "--freeze",
-                multiple=True,
-                help="Layers that are not trained, such as encoder or encoder0; may be repeated "
-                "(default: none).",
-            ),
-            click.option(
-                "--precision",
-                help="Precision of computation: auto, float32, mixed_bfloat16 or mixed_float16 "
-                "(default: float32).",
-            ),
-            click.option(
-                "--deterministic/--fastest",
-                default=None,
-                help="Reproduce a run to the byte, or allow faster kernels "
-                "(default: --deterministic).",
-            ),
-        ]
-    ):
-        command = option(command)
-    return command
+def image_size_option(default: str) -> Option:
+    """The option of a size of images that are drawn; `parse_sides` parses it."""
+    return click.option(
+        "--size",
+        default=default,
+        show_default=True,
+        help="Size in pixels: a side, or HEIGHTxWIDTH.",
+    )
+
+
+def _together(*options: Option) -> Option:
+    """One decorator that adds several options, which help lists in this order."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+# Options that describe a folder of images and masks.
+data_options = _together(
+    click.option(
+        "--images", help="Part of the paths of images, * for any text (default: from the folder)."
+    ),
+    click.option(
+        "--masks", help="Part of the paths of masks, such as 'GT/SEG' (default: from the folder)."
+    ),
+    click.option(
+        "--kind", help="Kind of masks: classes, colours or instances (default: from the masks)."
+    ),
+    click.option(
+        "--classes",
+        help="Class names in the order of their mask values, separated by commas "
+        "(default: from the masks).",
+    ),
+    click.option(
+        "--ignore",
+        help="Mask value or #rrggbb colour to leave out of training and scoring (default: none).",
+    ),
+    click.option(
+        "--threshold", help="Largest mask value of the first of two classes (default: none)."
+    ),
+    click.option(
+        "--channel-axis",
+        help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+    ),
+    click.option(
+        "--group-by",
+        help="Regular expression for the part of a path, such as a patient, whose images "
+        "stay in one split (default: none).",
+    ),
+    click.option(
+        "--test-fraction",
+        type=float,
+        help="Fraction of the pairs for the test split, 0 for none (default: 0.2).",
+    ),
+    click.option(
+        "--split", help="Split file to use, such as the split.json of a run (default: a new split)."
+    ),
+    click.option(
+        "--seed",
+        type=NOT_NEGATIVE,
+        help="Seed of the split, the initial weights and the samples (default: 0).",
+    ),
+)
+
+
+# Options that describe the training of a network.
+training_options = _together(
+    click.option(
+        "--preset",
+        help="Network and training recipe: pretrained, fast, notebook or paper (default: fast).",
+    ),
+    click.option(
+        "--epochs",
+        type=POSITIVE,
+        help="Number of passes over the training images (default: from the preset).",
+    ),
+    click.option(
+        "--minutes",
+        type=float,
+        help="Training time in minutes, instead of --epochs (default: from the preset).",
+    ),
+    click.option(
+        "--size",
+        help="Input size of the network in pixels: a side, or HEIGHTxWIDTH "
+        "(default: from the images).",
+    ),
+    click.option(
+        "--batch-size",
+        type=POSITIVE,
+        help="Number of samples in a batch (default: from the preset).",
+    ),
+    click.option(
+        "--accumulation", type=POSITIVE, help="Number of batches per weight update (default: 1)."
+    ),
+    click.option(
+        "--loss",
+        multiple=True,
+        help="Loss as NAME or NAME=WEIGHT: cross_entropy, dice, tversky, focal or "
+        "boundary; several are summed (default: from the preset).",
+    ),
+    click.option(
+        "--class-weights",
+        help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
+        "(default: equal weights).",
+    ),
+    click.option(
+        "--learning-rate", type=float, help="Peak learning rate (default: from the preset)."
+    ),
+    click.option(
+        "--clip-norm",
+        type=float,
+        help="Largest global norm of the gradients, 0 for no limit (default: 0).",
+    ),
+    click.option(
+        "--averaging",
+        type=float,
+        help="Decay of the moving average of the weights, 0 for no average (default: 0).",
+    ),
+    click.option(
+        "--patience",
+        type=NOT_NEGATIVE,
+        help="Number of validation passes without a better mean IoU before training "
+        "stops, 0 to never stop early (default: 0).",
+    ),
+    click.option(
+        "--from",
+        "start",
+        help="Run folder or .onnx file with the initial weights (default: random ones).",
+    ),
+    click.option(
+        "--freeze",
+        multiple=True,
+        help="Layers that are not trained, such as encoder or encoder0; may be repeated "
+        "(default: none).",
+    ),
+    click.option(
+        "--precision",
+        help="Precision of computation: auto, float32, mixed_bfloat16 or mixed_float16 "
+        "(default: float32).",
+    ),
+    click.option(
+        "--deterministic/--fastest",
+        default=None,
+        help="Reproduce a run to the byte, or allow faster kernels (default: --deterministic).",
+    ),
+)
+
+
+# Options that describe what `predict` writes, and how.
+predict_options = _together(
+    click.option("--model", help="A run folder or an exported .onnx file."),
+    click.option("--out", help="Folder for the results.  [default: predictions]"),
+    click.option(
+        "--overlay", is_flag=True, help="Also write the photo blended with class colours."
+    ),
+    click.option(
+        "--cutout", is_flag=True, help="Also write the photo with transparent background."
+    ),
+    click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
+    click.option(
+        "--format",
+        default="auto",
+        show_default=True,
+        help="Format of the results: png, tiff, zarr, or auto, which is tiff for large images and "
+        "GeoTIFFs, png for others.",
+    ),
+    click.option("--memory", help="Memory limit, such as 800MiB.  [default: 1.5GiB]"),
+    click.option(
+        "--margin",
+        type=click.IntRange(min=0),
+        help="Pixels around each tile that the network also sees; few are faster, but not exact."
+        "  [default: as many as exact tiles need]",
+    ),
+    click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C."),
+    click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
+    click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
+    click.option("--overwrite", is_flag=True, help="Replace existing results."),
+)
 
 
 def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Removes the options in OPTION_KEYS from a command's options, and parses them.
+    """Removes the options in SECTIONS from a command's options, and parses them.
 
     Returns:
         Values by section and key of a configuration, of those options that are given.
@@ -207,11 +232,12 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
         ConfigError: The text of an option cannot be parsed.
     """
     sections: dict[str, dict[str, Any]] = {}
-    for name, (section, key) in OPTION_KEYS.items():
-        value = options.pop(name, None)
-        if value is not None and value != ():
-            parse = PARSERS.get(name)
-            sections.setdefault(section, {})[key] = parse(value) if parse else value
+    for section, names in SECTIONS.items():
+        for name in names:
+            value = options.pop(name, None)
+            if value is not None and value != ():
+                value = PARSERS[name](value) if name in PARSERS else value
+                sections.setdefault(section, {})[OTHER_KEYS.get(name, name)] = value
     return sections
 
 

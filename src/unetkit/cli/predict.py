@@ -1,16 +1,18 @@
 """`unetkit predict`: image files, a pipe or a watched folder in, files and text or JSON out."""
 
-import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
+from unetkit.cli.group import open_display, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.prediction.files import (
     Prediction,
@@ -46,6 +48,65 @@ class OutputOptions:
     overwrite: bool
     show: bool
     as_json: bool
+
+
+def run_prediction(
+    ctx: click.Context,
+    images: Sequence[str],
+    model: str,
+    *,
+    out: str | None,
+    format: str,
+    memory: str | None,
+    margin: int | None,
+    watch: str | None,
+    as_json: bool,
+    show: bool,
+    overwrite: bool,
+    **kinds: bool,
+) -> None:
+    """Runs the command with its options; `kinds` says which outputs are wanted beside the mask."""
+    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
+    if PIPE in images:
+        _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
+        predictor = Predictor(model, memory=memory, margin=margin)
+        predict_pipe(predictor, *(wanted or ["mask"]))
+        return
+    if bool(images) == (watch is not None):
+        raise ConfigError(
+            "images are given together with --watch, or neither is given; accepted are IMAGES or "
+            "--watch FOLDER"
+        )
+    display = open_display(stderr=as_json)
+    folder = Path(out or "predictions")
+    output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
+    try:
+        predictor = Predictor(model, memory=memory, margin=margin)
+        if watch is None:
+            predict_images(predictor, images, output, display)
+            return
+        with suppress(KeyboardInterrupt):  # the way to end it
+            watch_folder(predictor, Path(watch), output, display)
+    except (UnetkitError, OSError) as error:
+        if as_json:
+            print_json({"error": str(error)})
+        raise
+
+
+def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
+    """Refuses options that do not fit one image from standard input and one result."""
+    given = [
+        name
+        for name in ("as_json", "format", "out", "overwrite", "show", "watch")
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    ]
+    if given or count > 1:
+        others = ", ".join(given) or "other images or several kinds of output"
+        raise ConfigError(
+            f"IMAGES is -, standard input, together with {others}; accepted is - alone, with one "
+            "of --overlay, --cutout and --probabilities at most: "
+            "unetkit predict - --model MODEL > FILE"
+        )
 
 
 def predict_images(
@@ -102,7 +163,7 @@ def watch_folder(
                 _predict(predictor, [image], again, display)
         except (UnetkitError, OSError) as error:
             if output.as_json:
-                _print_json({"image": str(image), "error": str(error)})
+                print_json({"image": str(image), "error": str(error)})
             else:
                 display.warn(str(error))
 
@@ -131,7 +192,7 @@ def _predict(
 
     def on_result(result: Prediction) -> None:
         if output.as_json:
-            _print_json(prediction_as_json(result, predictor))
+            print_json(prediction_as_json(result, predictor))
         elif output.show and result.photo is not None and result.mask is not None:
             classes = predictor.spec.classes
             draw_result(display.console, classes, result.name, result.photo, result.mask)
@@ -172,10 +233,6 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "tiles": len(result.tiling),
         "waste": round(result.tiling.waste, 4),
     }
-
-
-def _print_json(line: dict[str, Any]) -> None:
-    click.echo(json.dumps(line, ensure_ascii=False))
 
 
 POLL_SECONDS = 1.0

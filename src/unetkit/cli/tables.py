@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 from rich import box
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text  # used where names may contain markup of rich
 
 from unetkit.metrics.bootstrap import flatten
@@ -19,8 +19,7 @@ SIZES_SHOWN = 4
 def metrics_table(result: Mapping[str, Any]) -> Table:
     """Metrics of an evaluation, over all pixels and averaged over images, at each resolution."""
     title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
-    table = Table(title=Text(title))
-    table.add_column("metric")
+    table = Table("metric", title=Text(title))
     columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
     for resolution, way in columns:
         label = "over all pixels" if way == "summed" else "mean over images"
@@ -39,8 +38,8 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     """Metrics of runs, and their differences from the first run."""
     first, *others = result["runs"]
     left_out = f"; {result['left_out']} not evaluated by all" if result["left_out"] else ""
-    table = Table(title=Text(f"{result['images']} {result['part']} images{left_out}"))
-    table.add_column("over all pixels,\nmasks' resolution")
+    title = Text(f"{result['images']} {result['part']} images{left_out}")
+    table = Table("over all pixels,\nmasks' resolution", title=title)
     table.add_column(Text(first["run"]), justify="right")
     for run in others:
         table.add_column(Text(run["run"]), justify="right")
@@ -48,10 +47,8 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     for name, found in first["figures"].items():
         cells = [_with_interval(found)]
         for run, row in zip(others, result["differences"], strict=True):
-            cells += [
-                _with_interval(run["figures"][name]),
-                _with_interval(row["figures"][name], "+"),
-            ]
+            figures, differences = run["figures"], row["figures"]
+            cells += [_with_interval(figures[name]), _with_interval(differences[name], "+")]
         table.add_row(Text(metric_name(name.split(": "))), *cells)
     return table
 
@@ -65,10 +62,8 @@ def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
 
 def dataset_table(report: Mapping[str, Any]) -> Table:
     """Content of a data set, one row per fact."""
-    table = Table(title=Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs"))
-    table.title_justify = "left"
-    table.add_column("what")
-    table.add_column("value")
+    title = Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs")
+    table = Table("what", "value", title=title, title_justify="left")
     images = report["images"]
     shown = images["sizes"][:SIZES_SHOWN]
     sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
@@ -88,13 +83,11 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
     for row in report["objects"]:
         least, middle, most = row["per_image"]
         low, median, high = row["area"]
-        rows.append(
-            (
-                row["what"],
-                f"{row['count']}, {least} to {most} per image (median {middle:g}); of {low:.0f} to "
-                f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})",
-            )
+        text = (
+            f"{row['count']}, {least} to {most} per image (median {middle:g}); of {low:.0f} to "
+            f"{high:.0f} pixels (5 % to 95 %, median {median:.0f})"
         )
+        rows.append((row["what"], text))
     if report["split"]:
         rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
     for name, text in rows:
@@ -110,17 +103,11 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
     """Issues of a data set, and what to do."""
     if not report["findings"]:
         return Text("no issues found")
-    table = Table(show_lines=True)
-    table.add_column("level")
-    table.add_column("issue")
-    table.add_column("what to do")
+    table = Table("level", "issue", "what to do", show_lines=True)
     styles = {"error": "bold red", "warning": "yellow", "note": ""}
     for issue in report["findings"]:
-        table.add_row(
-            Text(issue["level"], style=styles[issue["level"]]),
-            Text(issue["text"]),
-            Text(issue["remedy"]),
-        )
+        level = Text(issue["level"], style=styles[issue["level"]])
+        table.add_row(level, Text(issue["text"]), Text(issue["remedy"]))
     return table
 
 
@@ -154,11 +141,7 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
 
 def layers_table(spec: ModelSpec) -> Table:
     """Summary of a network, one row per layer."""
-    table = Table()
-    table.add_column("layer")
-    table.add_column("type")
-    table.add_column("output shape")
-    table.add_column("parameters", justify="right")
+    table = Table("layer", "type", "output shape", Column("parameters", justify="right"))
     for layer in spec.layers:
         shape = ", ".join("?" if n is None else str(n) for n in layer.output_shape)
         table.add_row(Text(layer.name), Text(layer.kind), f"({shape})", f"{layer.parameters:,}")
@@ -218,9 +201,8 @@ def _differences(data: Mapping[str, Any]) -> list[str]:
 def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Runs, one per row, in at most 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("run", overflow="fold")
-    table.add_column("preset", overflow="fold")
-    table.add_column("data", overflow="fold")
+    for name in ("run", "preset", "data"):
+        table.add_column(name, overflow="fold")
     table.add_column("state", no_wrap=True)
     for name in ("steps", "min", "best\nval.\nmIoU", "test\nmIoU"):
         table.add_column(name, justify="right", no_wrap=True)

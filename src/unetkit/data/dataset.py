@@ -1,6 +1,7 @@
 """Find pairs of image and mask in a folder or a table, by name and never by order.
 
     walk      list every file once; links are followed, but never in circles
+    sort      decide which files are images and which are masks (`sources`)
     match     find the image of each mask by names (`pairing`) or in a table (`tables`)
     unfold    make a pair of each page of a stack
 
@@ -17,16 +18,8 @@ from pathlib import Path, PurePosixPath
 
 from unetkit.data.filenames import PathInfo, likely_masks, split_of
 from unetkit.data.masks import MASK_SUFFIXES, MaskSource
-from unetkit.data.pairing import (
-    SHOWN,
-    Found,
-    Matched,
-    Problem,
-    Sources,
-    list_some,
-    match_masks,
-    sort_files,
-)
+from unetkit.data.pairing import Matched, match_masks
+from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import ImageFile

@@ -219,9 +219,8 @@ def common_start(folders: Iterable[tuple[str, ...]]) -> int:
     different = set(folders)
     if not different:
         return 0
-    ends = zip(
-        min(different), max(different), strict=False
-    )  # a common start of these is one of all between
+    # A common start of the first and the last in order is one of all between them.
+    ends = zip(min(different), max(different), strict=False)
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], ends))
 
 

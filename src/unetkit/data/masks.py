@@ -17,7 +17,8 @@ from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, raster
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
-from unetkit.io.images import IMAGE_SUFFIXES, DecodedImage, ImageFile
+from unetkit.io.decoding import DecodedImage
+from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 BACKGROUND = "background"  # label of polygons that are not objects
@@ -81,9 +82,7 @@ def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawM
     bands = image.bands
     if bands.shape[2] == 3 and bands.dtype == np.uint8:
         is_colour = not (bands == bands[..., :1]).all()
-        parts = bands.astype(np.int32)
-        colours = parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
-        values = colours if is_colour else bands[..., 0]
+        values = _pack(bands) if is_colour else bands[..., 0]
         return RawMask(values, is_colour, image.is_lossy, None)
     if bands.shape[2] != 1:
         raise DataError(
@@ -199,8 +198,13 @@ def _as_colours(raw: RawMask, path: Path) -> np.ndarray:
                 "ones; convert it, or use --kind classes"
             )
         return raw.values.astype(np.int32) * GREY
-    parts = raw.palette.astype(np.int32)
-    return (parts[:, 0] << 16 | parts[:, 1] << 8 | parts[:, 2])[raw.values]
+    return _pack(raw.palette)[raw.values]
+
+
+def _pack(colours: np.ndarray) -> np.ndarray:
+    """Colours, (..., 3) uint8, as numbers 0xRRGGBB."""
+    parts = colours.astype(np.int32)
+    return parts[..., 0] << 16 | parts[..., 1] << 8 | parts[..., 2]
 
 
 def _fill_polygons(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np.ndarray:

@@ -1,15 +1,13 @@
 """Split pairs into train, validation and test: for the weights, their choice, and final metrics.
 
 Official lists of a data set are used if it has them, so that its test set stays a test set. Else
-splits are random with a seed, and stratified, by scikit-learn. Pairs of one group (a patient, a
+splits are random with a seed, and stratified (`stratification`). Pairs of one group (a patient, a
 video) are never separated. Every run saves its split, and later runs can use it again.
 """
 
 import json
 import re
-import warnings
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,10 @@ import msgspec
 from unetkit._shared.records import RecordError, convert, read_json, refusing
 from unetkit._shared.run_folder import SPLIT_NAMES
 from unetkit.data.dataset import Dataset, Pair
+from unetkit.data.stratification import Cutter, sort_by_name
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 
 MOST_FOLDS = 100
-USUAL_FOLDS = 10  # of groups, some of which together approximate a fraction of the pairs
 
 
 @dataclass(frozen=True)
@@ -168,41 +166,42 @@ def split_pairs(
         _require_whole_groups(f"split file {rule.file}", split_of_pair, groups_of(used, rule))
         return split
     dataset = without(dataset, skipped)
-    labels = dataset.categories or dict(strata or {})
-    groups = groups_of(dataset, rule)
+    cutter = _cutter(dataset, rule, strata)
     given = _given_splits(dataset)
-    _require_whole_groups(str(dataset.source), _splits_by_name(dataset), groups)
     rest, test, validation = given["train"], given["test"], given["validation"]
     if not test and rule.test_fraction and "trainval" not in dataset.splits.values():
         _require_pairs(dataset, len(rest), 2 if validation else 3)
-        least = 1 if validation else 2
-        rest, test = _cut(dataset, rest, rule.test_fraction, rule.seed, labels, groups, least)
+        rest, test = cutter.cut(rest, rule.test_fraction, 1 if validation else 2)
     if not validation:
         _require_pairs(dataset, len(rest), 2)
-        rest, validation = _cut(dataset, rest, rule.validation_fraction, rule.seed, labels, groups)
+        rest, validation = cutter.cut(rest, rule.validation_fraction)
     return Split(rest, validation, test)
 
 
+def _cutter(dataset: Dataset, rule: SplitRule, strata: Mapping[str, str] | None) -> Cutter:
+    groups = groups_of(dataset, rule)
+    _require_whole_groups(str(dataset.source), _split_of_pairs(dataset), groups)
+    return Cutter(dataset.source, rule.seed, dataset.categories or dict(strata or {}), groups)
+
+
+def _split_of_pairs(dataset: Dataset) -> dict[str, str]:
+    """The split that lists, folders or a table give each pair, by name; else it is train."""
+    splits = {pair.name: dataset.splits.get(pair.name, "train") for pair in dataset.pairs}
+    return {name: "train" if split == "trainval" else split for name, split in splits.items()}
+
+
 def _given_splits(dataset: Dataset) -> dict[str, tuple[Pair, ...]]:
-    """Pairs by the split that lists, folders or a table name; others are in train."""
-    found: dict[str, list[Pair]] = {name: [] for name in SPLIT_NAMES}
-    for pair in dataset.pairs:
-        split = dataset.splits.get(pair.name, "train")
-        found["train" if split == "trainval" else split].append(pair)
+    split_of = _split_of_pairs(dataset)
+    found = {
+        split: tuple(pair for pair in dataset.pairs if split_of[pair.name] == split)
+        for split in SPLIT_NAMES
+    }
     if dataset.splits and not found["train"]:
         raise DataError(
             f"{dataset.source} names pairs for test or validation, but none for training; "
             "accepted are lists or folders of both; add the train split, or remove the lists"
         )
-    return {name: tuple(pairs) for name, pairs in found.items()}
-
-
-def _splits_by_name(dataset: Dataset) -> dict[str, str]:
-    """The given split of each pair; empty if none is given."""
-    if not dataset.splits:
-        return {}
-    splits = {pair.name: dataset.splits.get(pair.name, "train") for pair in dataset.pairs}
-    return {name: "train" if split == "trainval" else split for name, split in splits.items()}
+    return found
 
 
 def _require_whole_groups(
@@ -228,111 +227,6 @@ def _require_pairs(dataset: Dataset, count: int, needed: int) -> None:
         )
 
 
-def _cut(
-    dataset: Dataset,
-    pairs: Sequence[Pair],
-    fraction: float,
-    seed: int,
-    labels: Mapping[str, str],
-    groups: Mapping[str, str],
-    least: int = 1,
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """Splits off a fraction; returns kept pairs, of at least `least` groups, and the others."""
-    if groups:
-        return _cut_groups(dataset, pairs, fraction, seed, labels, groups, least)
-    # scikit-learn belongs to the `train` extra, which prediction does not need.
-    from sklearn.model_selection import train_test_split
-
-    count = min(len(pairs) - 1, max(1, round(fraction * len(pairs))))
-    kinds = _strata(pairs, labels, fraction)
-    sizes = Counter(kinds)
-    possible = min(sizes.values()) >= 2 and len(sizes) <= min(count, len(pairs) - count)
-    kept, cut = train_test_split(
-        list(pairs),
-        test_size=count,
-        random_state=seed,
-        stratify=kinds if possible and len(sizes) > 1 else None,
-    )
-    return _sorted_by_name(kept), _sorted_by_name(cut)
-
-
-def _strata(pairs: Sequence[Pair], labels: Mapping[str, str], fraction: float) -> list[str]:
-    """Stratum of each pair; those too small for both sides of a split are merged."""
-    kinds = [labels.get(pair.name, "") for pair in pairs]
-    sizes = Counter(kinds)
-    return [kind if sizes[kind] * fraction >= 1 else "rare" for kind in kinds]
-
-
-def _cut_groups(
-    dataset: Dataset,
-    pairs: Sequence[Pair],
-    fraction: float,
-    seed: int,
-    labels: Mapping[str, str],
-    groups: Mapping[str, str],
-    least: int,
-) -> tuple[tuple[Pair, ...], tuple[Pair, ...]]:
-    """As `_cut`, but with whole groups: the folds whose size comes nearest to the fraction."""
-    of_pair = [groups[pair.name] for pair in pairs]
-    count = len(set(of_pair))
-    if count < 2:
-        raise DataError(
-            f"{dataset.source} has too few groups: only {of_pair[0]!r} is left to split; accepted "
-            "is at least one group for each of train, validation and test; use smaller groups, or "
-            "no test split with --test-fraction 0"
-        )
-    least = min(least, count - 1)
-    folds = _number_of_folds(count, fraction, least)
-    cuts = _grouped_folds(pairs, folds, seed, _strata(pairs, labels, fraction), of_pair)
-    chosen = set(_nearest_union(cuts, fraction * len(pairs), folds - least))
-    kept = (pair for i, pair in enumerate(pairs) if i not in chosen)
-    return _sorted_by_name(kept), _sorted_by_name(pairs[i] for i in chosen)
-
-
-def _number_of_folds(groups: int, fraction: float, least: int) -> int:
-    """Smallest number of folds of which some, but not the last `least`, best match a fraction.
-
-    >>> [_number_of_folds(12, fraction, 2) for fraction in (0.15, 0.2, 0.4, 0.5)]
-    [7, 5, 5, 4]
-    """
-    most = min(groups, max(USUAL_FOLDS, round(1 / fraction)))
-    choices = [(n, k) for n in range(least + 1, most + 1) for k in range(1, n - least + 1)]
-    return min(choices, key=lambda choice: (abs(choice[1] / choice[0] - fraction), choice))[0]
-
-
-def _nearest_union(cuts: Sequence[Sequence[int]], wanted: float, most: int) -> list[int]:
-    """Indices of the pairs in at most `most` folds that together have nearly `wanted` pairs.
-
-    >>> _nearest_union([[0, 1, 2], [3], [4, 5]], 5, 2), _nearest_union([[0], [1, 2, 3]], 2.4, 2)
-    ([0, 1, 2, 4, 5], [1, 2, 3])
-    """
-    unions: dict[int, tuple[int, ...]] = {0: ()}  # by size, from the smallest number of folds
-    for number, places in enumerate(cuts):
-        for size, folds in list(unions.items()):
-            union, larger = (*folds, number), size + len(places)
-            if size < wanted and len(union) <= most and len(union) < len(unions.get(larger, cuts)):
-                unions[larger] = union
-    size = min(unions.keys() - {0}, key=lambda size: (abs(size - wanted), size))
-    return [place for number in unions[size] for place in cuts[number]]
-
-
-def _grouped_folds(
-    pairs: Sequence[Pair], folds: int, seed: int, kinds: Sequence[str], groups: Sequence[str]
-) -> list[list[int]]:
-    """Indices of the pairs of each fold."""
-    from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
-
-    if max(Counter(kinds).values()) < folds:
-        kinds = [""] * len(pairs)
-    cutter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of strata with fewer members than folds
-        cuts = [places.tolist() for _, places in cutter.split(pairs, kinds, groups)]
-    if not all(cuts):  # StratifiedGroupKFold may leave a fold empty to balance the strata
-        cuts = [places.tolist() for _, places in GroupKFold(folds).split(pairs, kinds, groups)]
-    return cuts
-
-
 def make_folds(
     dataset: Dataset, rule: SplitRule, folds: int, strata: Mapping[str, str] | None = None
 ) -> list[Split]:
@@ -353,9 +247,8 @@ def make_folds(
     if not 2 <= folds <= MOST_FOLDS:
         raise ConfigError(f"folds is {folds}; accepted are 2 to {MOST_FOLDS}; use 5")
     pairs = [pair for pair in dataset.pairs if dataset.splits.get(pair.name) != "test"]
-    labels = dataset.categories or dict(strata or {})
-    groups = groups_of(dataset, rule)
-    _require_whole_groups(str(dataset.source), _splits_by_name(dataset), groups)
+    cutter = _cutter(dataset, rule, strata)
+    groups = cutter.groups
     units = len({groups[pair.name] for pair in pairs}) if groups else len(pairs)
     needed = max(folds, 4 if folds == 2 else 3)  # leaves two for train and validation
     if units < needed:
@@ -364,35 +257,12 @@ def make_folds(
             f"accepted are at least {needed}, as each fold also needs a validation split; "
             "use fewer folds or more data"
         )
-    kinds = _strata(pairs, labels, 1 / folds)
-    if groups:
-        of_pair = [groups[pair.name] for pair in pairs]
-        cuts = _grouped_folds(pairs, folds, rule.seed, kinds, of_pair)
-    else:
-        cuts = _plain_folds(pairs, folds, rule.seed, kinds)
     splits = []
-    for places in cuts:
-        chosen = set(places)
-        rest = [pair for i, pair in enumerate(pairs) if i not in chosen]
-        train, validation = _cut(dataset, rest, rule.validation_fraction, rule.seed, labels, groups)
-        splits.append(Split(train, validation, _sorted_by_name(pairs[i] for i in places)))
+    for test in cutter.fold(pairs, folds):
+        names = {pair.name for pair in test}
+        rest = [pair for pair in pairs if pair.name not in names]
+        splits.append(Split(*cutter.cut(rest, rule.validation_fraction), test))
     return splits
-
-
-def _plain_folds(
-    pairs: Sequence[Pair], folds: int, seed: int, kinds: Sequence[str]
-) -> list[list[int]]:
-    from sklearn.model_selection import KFold, StratifiedKFold
-
-    stratified = max(Counter(kinds).values()) >= folds and len(set(kinds)) > 1
-    cutter = (StratifiedKFold if stratified else KFold)(folds, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of strata with fewer members than folds
-        return [places.tolist() for _, places in cutter.split(pairs, kinds)]
-
-
-def _sorted_by_name(pairs: Iterable[Pair]) -> tuple[Pair, ...]:
-    return tuple(sorted(pairs, key=lambda pair: pair.name))
 
 
 def split_to_json(
@@ -482,7 +352,7 @@ def read_split(path: str | Path, dataset: Dataset, skipped: Collection[str] = ()
             "it was made for"
         )
     splits = {
-        split: _sorted_by_name(by_name[name] for name in dict.fromkeys(members) if name not in gone)
+        split: sort_by_name(by_name[name] for name in dict.fromkeys(members) if name not in gone)
         for split, members in names.items()
     }
     return Split(**splits)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from unetkit.datasets.cell_scene import DISHES, WHITE, draw_dish, draw_field
-from unetkit.datasets.synthetic_pets import MAX_SIZE, MIN_SIZE, require_within, whole_folder
+from unetkit.datasets.synthetic_pets import require_drawable, require_within, whole_folder
 from unetkit.errors import ConfigError
 
 BITS = (8, 16)
@@ -74,7 +74,8 @@ def synthetic_cells(
     True
     """
     require_within("index", index, 0)
-    _require_drawable(height, width, bits, seed)
+    require_drawable(height, width, seed)
+    _require_bits(bits)
     rng = np.random.default_rng((seed, index))
     counts, labels = draw_field((height, width), draw_dish(index % DISHES, seed), rng)
     if bits == 8:
@@ -121,7 +122,8 @@ def write_synthetic_cells(
     """
     folder = Path(folder)
     require_within("count", count, 1)
-    _require_drawable(height, width, bits, seed)
+    require_drawable(height, width, seed)
+    _require_bits(bits)
     with whole_folder(folder) as unfinished:
         (unfinished / "images").mkdir()
         (unfinished / "masks").mkdir()
@@ -137,9 +139,6 @@ def write_synthetic_cells(
     return folder
 
 
-def _require_drawable(height: int, width: int, bits: int, seed: int) -> None:
-    require_within("height", height, MIN_SIZE, MAX_SIZE)
-    require_within("width", width, MIN_SIZE, MAX_SIZE)
-    require_within("seed", seed, 0)
+def _require_bits(bits: int) -> None:
     if bits not in BITS:
         raise ConfigError(f"bits is {bits!r}; accepted are 8 and 16")

@@ -87,9 +87,7 @@ def synthetic_pet(
     array([1, 2, 3], dtype=uint8)
     """
     require_within("index", index, 0)
-    require_within("seed", seed, 0)
-    require_within("height", height, MIN_SIZE, MAX_SIZE)
-    require_within("width", width, MIN_SIZE, MAX_SIZE)
+    require_drawable(height, width, seed)
     rng = np.random.default_rng((seed, index))
     animal = draw_animal(rng)
     shape = (height * _SUPERSAMPLING, width * _SUPERSAMPLING)
@@ -185,9 +183,7 @@ def write_synthetic_pets(
     """
     folder = Path(folder)
     require_within("count", count, 2)
-    require_within("height", height, MIN_SIZE, MAX_SIZE)
-    require_within("width", width, MIN_SIZE, MAX_SIZE)
-    require_within("seed", seed, 0)
+    require_drawable(height, width, seed)
     if not 0 < test_fraction < 1:
         raise ConfigError(
             f"test_fraction is {test_fraction}; accepted are numbers above 0 and below 1; "
@@ -257,6 +253,17 @@ def _label(index: int, seed: int) -> tuple[str, str]:
     breed_id = COATS[animal.species].index(animal.coat) + 1
     name = f"synthetic_{animal.coat}_{animal.species}_{index:04d}"
     return name, f"{class_id} {_SPECIES_ID[animal.species]} {breed_id}"
+
+
+def require_drawable(height: int, width: int, seed: int) -> None:
+    """Raises an error unless images of this size can be drawn with this seed.
+
+    Raises:
+        ConfigError: A side is not from MIN_SIZE to MAX_SIZE, or `seed` is negative.
+    """
+    require_within("height", height, MIN_SIZE, MAX_SIZE)
+    require_within("width", width, MIN_SIZE, MAX_SIZE)
+    require_within("seed", seed, 0)
 
 
 def require_within(name: str, value: int, least: int, most: int | None = None) -> None:

@@ -10,7 +10,6 @@ intervals, comparisons and reports need no second prediction. Which pairs are ev
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
+from unetkit._shared.records import plain
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
 from unetkit.data.reading import read_pair
 from unetkit.data.scale import mask_to_network, scores_from_network
@@ -44,48 +44,9 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.metrics.summary import classes_to_json, plain, summarise_metrics
+from unetkit.metrics.summary import classes_to_json, summarise_metrics
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
-
-
-@dataclass(frozen=True)
-class ImageCounts:
-    """Counts of one image, from which all metrics are computed.
-
-    Args:
-        pair: Image and mask.
-        size: (height, width) of the mask.
-        counts: Confusion matrices, (K, K) int64, by resolution: "original" and "training".
-        confidence: Counts of `confidence_counts` at the mask's resolution.
-        boundary: Counts of `boundary_counts` at the mask's resolution.
-        distance: Counts of `distance_counts` at the mask's resolution.
-    """
-
-    pair: Pair
-    size: tuple[int, int]
-    counts: dict[str, np.ndarray]
-    confidence: np.ndarray
-    boundary: np.ndarray
-    distance: np.ndarray
-
-    @property
-    def mean_iou(self) -> float:
-        """Mean IoU of the image at the mask's resolution."""
-        return mean_score(iou_score(self.counts["original"]))
-
-    def record(self, group: str | None) -> dict[str, Any]:
-        """Returns the counts as an entry of evaluation.json."""
-        return {
-            "name": self.pair.name,
-            "size": list(self.size),
-            "group": group,
-            "mean_iou": self.mean_iou,
-            "confusion": {name: matrix.tolist() for name, matrix in self.counts.items()},
-            "confidence": self.confidence.round(3).tolist(),
-            "boundary": self.boundary.tolist(),
-            "distance": self.distance.tolist(),
-        }
 
 
 def evaluate(
@@ -175,10 +136,14 @@ def score_pairs(
     """
     display.say(f"{part} split: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
     on_done = display.task("evaluating", len(pairs))
-    scored, skipped = [], {}
+    groups = recorded_groups(predictor.path.parent, dataset)
+    scored: list[Pair] = []
+    records: list[dict[str, Any]] = []
+    skipped = {}
     for pair in pairs:
         try:
-            scored.append(_count(predictor, pair))
+            records.append(_count(predictor, pair, groups.get(pair.name)))
+            scored.append(pair)
         except (DataError, DataNotFoundError) as error:
             if not sources.skip_bad:
                 raise
@@ -191,8 +156,6 @@ def score_pairs(
         )
     if skipped:
         display.say(f"{len(skipped)} pairs cannot be read and are skipped, {min(skipped)} first")
-    groups = recorded_groups(predictor.path.parent, dataset)
-    records = [one.record(groups.get(one.pair.name)) for one in scored]
     result = {
         **_describe(predictor, dataset, part, how, len(scored)),
         **summarise_metrics(records, predictor.spec.classes),
@@ -200,10 +163,11 @@ def score_pairs(
         "skipped": skipped,
     }
     if part == "all":
-        result["seen"] = count_seen(predictor.spec, [one.pair for one in scored])
+        result["seen"] = count_seen(predictor.spec, scored)
+    scores = [record["mean_iou"] for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-        result["cases"] = _write_examples_of(Path(temporary) / "new", predictor, scored)
+        result["cases"] = _write_examples_of(Path(temporary) / "new", predictor, scored, scores)
         replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
     report = write_report(folder, folder / REPORT_NAME)
@@ -239,24 +203,26 @@ def _choose_out(
     return folder
 
 
-def _count(predictor: Predictor, pair: Pair) -> ImageCounts:
+def _count(predictor: Predictor, pair: Pair, group: str | None) -> dict[str, Any]:
+    """The entry of an image in evaluation.json: counts, from which all metrics are computed."""
     classes, scale = predictor.spec.classes, predictor.spec.scale
     image, truth = read_pair(pair, classes, predictor.spec.pixels)
     probabilities = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
     resized = scores_from_network(probabilities, scale, truth.shape)
     prediction = resized.argmax(-1).astype(np.uint8)
-    return ImageCounts(
-        pair,
-        truth.shape,
-        {
-            "original": confusion_matrix(truth, prediction, len(classes)),
-            "training": confusion_matrix(small_truth, probabilities.argmax(-1), len(classes)),
-        },
-        confidence_counts(truth, resized),
-        boundary_counts(truth, prediction, len(classes)),
-        distance_counts(truth, prediction),
-    )
+    original = confusion_matrix(truth, prediction, len(classes))
+    training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
+    return {
+        "name": pair.name,
+        "size": list(truth.shape),
+        "group": group,
+        "mean_iou": mean_score(iou_score(original)),
+        "confusion": {"original": original.tolist(), "training": training.tolist()},
+        "confidence": confidence_counts(truth, resized).round(3).tolist(),
+        "boundary": boundary_counts(truth, prediction, len(classes)).tolist(),
+        "distance": distance_counts(truth, prediction).tolist(),
+    }
 
 
 def _describe(
@@ -294,19 +260,20 @@ def _describe(
 
 
 def _write_examples_of(
-    folder: Path, predictor: Predictor, scored: Sequence[ImageCounts]
+    folder: Path, predictor: Predictor, pairs: Sequence[Pair], scores: Sequence[float]
 ) -> list[dict[str, Any]]:
     """Predicts the worst, median and best images again, and writes them as examples."""
-    choices = choose_examples([one.mean_iou for one in scored])
+    choices = choose_examples(scores)
     spec = predictor.spec
 
     def examples() -> Iterator[Example]:
         for choice in choices:
-            one = scored[choice.index]
-            image, truth = read_pair(one.pair, spec.classes, spec.pixels)
-            caption = f"{choice.label}: {one.pair.name}, mean IoU {one.mean_iou:.3f}"
+            pair = pairs[choice.index]
+            image, truth = read_pair(pair, spec.classes, spec.pixels)
+            caption = f"{choice.label}: {pair.name}, mean IoU {scores[choice.index]:.3f}"
             yield Example(spec.pixels.photo(image), truth, predictor(image), caption)
 
     rows = write_examples(folder, choices, examples(), spec.classes)
-    names = [scored[choice.index].pair.name for choice in choices]
-    return [{"name": name, **row} for name, row in zip(names, rows, strict=True)]
+    return [
+        {"name": pairs[choice.index].name, **row} for choice, row in zip(choices, rows, strict=True)
+    ]

@@ -5,7 +5,6 @@ are checked here; callers need no checks of their own.
 """
 
 import csv
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -37,17 +36,8 @@ from unetkit.metrics.summary import (
 )
 
 RESULT_NAME = "evaluation.json"
-TEXTS = (
-    "unetkit",
-    "date",
-    "platform",
-    "python",
-    "model",
-    "preset",
-    "scale",
-    "data",
-    "part",
-)
+TEXTS = ("unetkit", "date", "platform", "python", "model", "preset", "scale", "data", "part")
+RECIPE = ("steps", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
 WAYS = ("summed", "mean_over_images")
 CASE_LABELS = ("worst", "median", "best")
 
@@ -118,7 +108,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
         return None
     try:
         training = read_json(run / run_folder.MANIFEST)
-        config = tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
+        config = run_folder.load_config(run)
         with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
             rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
         recipe = config["training"]
@@ -132,18 +122,7 @@ def run_record(model: Path) -> dict[str, Any] | None:
             "date": training.get("date"),
             "parts": training.get("parts", {}),
             "findings": training.get("findings", []),
-            "recipe": {
-                key: recipe[key]
-                for key in (
-                    "steps",
-                    "batch_size",
-                    "optimizer",
-                    "learning_rate",
-                    "schedule",
-                    "seed",
-                )
-            }
-            | {"loss": loss_text(recipe["loss"])},
+            "recipe": {key: recipe[key] for key in RECIPE} | {"loss": loss_text(recipe["loss"])},
             "curves": rows,
         }
         convert(record, _Run)

@@ -4,7 +4,6 @@ The test split is the one of a split file, official lists or folders; otherwise 
 image was not used in training. A test split with images that were used in training is refused.
 """
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -145,7 +144,7 @@ def _recorded_rule(model: Path, data: Path) -> SplitRule:
 def recorded_config(model: Path, data: Path) -> dict[str, Any]:
     """Returns the configuration of a run on these data; empty for a model file or other data."""
     try:
-        config = tomllib.loads((model / run_folder.CONFIG).read_text(encoding="utf-8"))
+        config = run_folder.load_config(model)
         return config if Path(config["data"]) == data.resolve() else {}
     except (OSError, ValueError, KeyError, TypeError):
         return {}  # a model file, or an incomplete run

@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,40 +68,22 @@ class ZarrWindows:
         return np.ascontiguousarray(window, self.dtype)
 
 
-@dataclass(frozen=True, eq=False)
-class ZarrImage(Sequence[ZarrWindows]):
-    """The images of a Zarr array, in the order of its axes; a sequence of them.
-
-    Args:
-        array: The `zarr.Array` at full resolution.
-        axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
-        images: The images, at least one.
-    """
-
-    array: Any
-    axes: tuple[str, ...]
-    images: tuple[ZarrWindows, ...]
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self.images[index]
-
-
 def is_zarr(path: str | Path) -> bool:
     """Returns whether a folder holds an array or a group of Zarr; works without the library."""
     path = Path(path)
     return path.is_dir() and any((path / name).is_file() for name in METADATA)
 
 
-def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
+def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]:
     """Opens an array or an OME-Zarr image; pixels are not read.
 
     Args:
         path: Path of the folder.
         channel_axis: Axis of the channels of an array of three axes without names: "first", "last",
             or "auto", which takes the last axis if it is short and the others are not.
+
+    Returns:
+        The images of the array at full resolution, at least one, in the order of its axes.
 
     Raises:
         MissingExtraError: zarr is not installed.
@@ -130,11 +111,10 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> ZarrImage:
         _require_limits(path, array, axes)
         others = {a: n for a, n in zip(axes, array.shape, strict=True) if a not in ("y", "x", "c")}
         places = itertools.product(*(range(size) for size in others.values()))
-        images = tuple(
+        return [
             ZarrWindows(path, array, axes, dict(zip(others, place, strict=True)))
             for place in places
-        )
-    return ZarrImage(array, axes, images)
+        ]
 
 
 def require_zarr() -> Any:

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from unetkit.metrics.confusion import divide
+
 RESAMPLES = 2000
 COVERAGE = 0.95
 CHUNK = 250  # resamples at a time, so that tens of thousands of images fit in memory
@@ -101,9 +103,7 @@ def draws_of_means(
     """
     columns = flatten(measure(counts))
     table = np.stack(list(columns.values()), axis=1)  # (N, metrics)
-    sums = resampled_sums(np.nan_to_num(table))
-    numbers = resampled_sums(~np.isnan(table))
-    means = np.divide(sums, numbers, out=np.full(sums.shape, np.nan), where=numbers > 0)
+    means = divide(resampled_sums(np.nan_to_num(table)), resampled_sums(~np.isnan(table)))
     means[:, np.count_nonzero(~np.isnan(table), axis=0) < 2] = np.nan  # one image
     return dict(zip(columns, means.T, strict=True))
 

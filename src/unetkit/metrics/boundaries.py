@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from unetkit.data.scale import IGNORE
+from unetkit.metrics.confusion import divide
 
 WIDTH_OF_DIAGONAL = 0.02  # fraction of the image's diagonal, from Cheng et al.
 DISTANCES = (0, 1, 2, 4, 8, 16, 32, 64)  # lower edges of the bins, in pixels
@@ -68,8 +69,7 @@ def boundary_iou(counts: np.ndarray) -> np.ndarray:
     >>> boundary_iou(np.array([[3, 4], [0, 0]]))
     array([0.75,  nan])
     """
-    both, either = counts[..., 0], counts[..., 1]
-    return np.divide(both, either, out=np.full(both.shape, np.nan), where=either > 0)
+    return divide(counts[..., 0], counts[..., 1])
 
 
 def distance_counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 
 from unetkit.data.scale import IGNORE
 from unetkit.errors import SizeError
+from unetkit.metrics.confusion import divide, to_scalar
 
 BINS = 15  # number of bins of equal width in [0, 1], as in Guo et al.
 
@@ -63,7 +64,5 @@ def calibration_error(counts: np.ndarray) -> Any:
     >>> calibration_error(np.array([[10, 9.0, 6], [0, 0, 0]]))
     0.3
     """
-    pixels = counts[..., 0].sum(-1)
     gaps = np.abs(counts[..., 2] - counts[..., 1]).sum(-1)
-    errors = np.divide(gaps, pixels, out=np.full(np.shape(pixels), np.nan), where=pixels > 0)
-    return float(errors) if np.ndim(errors) == 0 else errors
+    return to_scalar(divide(gaps, counts[..., 0].sum(-1)))

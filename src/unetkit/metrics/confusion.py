@@ -5,7 +5,7 @@ same weight. A class that neither occurs nor is predicted has no score: it is na
 and is left out of means. `mean_over_images` gives every image the same weight instead.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,7 @@ def pixel_accuracy(counts: np.ndarray) -> Any:
     """
     _require_square(counts)
     hits = np.trace(counts, axis1=-2, axis2=-1)
-    return _scalar(_divide(hits, counts.sum((-2, -1))))
+    return to_scalar(divide(hits, counts.sum((-2, -1))))
 
 
 def iou_score(counts: np.ndarray) -> np.ndarray:
@@ -97,7 +97,7 @@ def iou_score(counts: np.ndarray) -> np.ndarray:
     """
     _require_square(counts)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _divide(hits, counts.sum(-2) + counts.sum(-1) - hits)
+    return divide(hits, counts.sum(-2) + counts.sum(-1) - hits)
 
 
 def dice_score(counts: np.ndarray) -> np.ndarray:
@@ -122,7 +122,7 @@ def dice_score(counts: np.ndarray) -> np.ndarray:
     """
     _require_square(counts)
     hits = np.diagonal(counts, axis1=-2, axis2=-1)
-    return _divide(2 * hits, counts.sum(-2) + counts.sum(-1))
+    return divide(2 * hits, counts.sum(-2) + counts.sum(-1))
 
 
 def mean_score(scores: np.ndarray) -> Any:
@@ -132,7 +132,7 @@ def mean_score(scores: np.ndarray) -> Any:
     0.75
     """
     present = ~np.isnan(scores)
-    return _scalar(_divide(np.where(present, scores, 0).sum(-1), present.sum(-1)))
+    return to_scalar(divide(np.where(present, scores, 0).sum(-1), present.sum(-1)))
 
 
 def foreground_counts(counts: np.ndarray, classes: Classes, policy: str) -> np.ndarray:
@@ -198,14 +198,14 @@ def compute_metrics(counts: np.ndarray, classes: Classes) -> dict[str, object]:
         pairs = {policy: foreground_counts(counts, classes, policy) for policy in policies}
         if classes.border is None:
             pairs = {"all": pairs[BORDER_POLICIES[0]]}
-        result["foreground_iou"] = {k: _scalar(iou_score(v)[..., 1]) for k, v in pairs.items()}
-        result["foreground_dice"] = {k: _scalar(dice_score(v)[..., 1]) for k, v in pairs.items()}
+        result["foreground_iou"] = {k: to_scalar(iou_score(v)[..., 1]) for k, v in pairs.items()}
+        result["foreground_dice"] = {k: to_scalar(dice_score(v)[..., 1]) for k, v in pairs.items()}
     return result
 
 
 def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
     """Returns scores, (..., K), by the name of the class, as floats or arrays (...)."""
-    return {name: _scalar(scores[..., k]) for k, name in enumerate(names)}
+    return {name: to_scalar(scores[..., k]) for k, name in enumerate(names)}
 
 
 def metric_name(path: Sequence[str]) -> str:
@@ -221,36 +221,31 @@ def metric_name(path: Sequence[str]) -> str:
 
 
 def mean_over_images(
-    counts: list[np.ndarray], measure: Callable[[np.ndarray], dict[str, object]]
-) -> dict[str, object]:
+    counts: Sequence[np.ndarray] | np.ndarray, measure: Callable[[np.ndarray], dict[str, Any]]
+) -> dict[str, Any]:
     """Mean of each metric over images, each with the same weight; nan values are left out.
 
     Args:
-        counts: Confusion matrix of each image, at least one.
-        measure: Function from a confusion matrix to metrics, which may be nested.
+        counts: Confusion matrix of each of N images, at least one.
+        measure: Function from matrices, (N, K, K), to metrics, (N,), which may be nested.
     """
-    return _mean_of([measure(matrix) for matrix in counts])
+    return _means(measure(np.asarray(counts)))
 
 
-def _mean_of(rows: list[dict[str, object]]) -> dict[str, object]:
-    result: dict[str, object] = {}
-    for name, first in rows[0].items():
-        values = [row[name] for row in rows]
-        if isinstance(first, dict):
-            result[name] = _mean_of(values)  # type: ignore[arg-type]
-        else:
-            result[name] = mean_score(np.array(values, dtype=float))
-    return result
+def _means(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _means(values) if isinstance(values, Mapping) else mean_score(values)
+        for name, values in metrics.items()
+    }
 
 
-def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Quotient; nan where the denominator is 0."""
-    denominator = np.asarray(denominator)
-    nan = np.full(denominator.shape, np.nan)
-    return np.divide(numerator, denominator, out=nan, where=denominator > 0)
+def divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Quotients; nan where the denominator is 0."""
+    nan = np.full(np.shape(denominator), np.nan)
+    return np.divide(numerator, denominator, out=nan, where=np.asarray(denominator) > 0)
 
 
-def _scalar(value: Any) -> Any:
+def to_scalar(value: Any) -> Any:
     """A Python float if the value is a scalar, else the array."""
     return float(value) if np.ndim(value) == 0 else value
 

@@ -5,7 +5,7 @@ confidence, boundary and distance at the resolution of the masks. All are additi
 set follow from the sums, and intervals from sums over resampled images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,6 +26,7 @@ from unetkit.metrics.calibration import calibration_error
 from unetkit.metrics.confusion import (
     by_name,
     compute_metrics,
+    divide,
     iou_score,
     mean_over_images,
     mean_score,
@@ -60,13 +61,13 @@ def summarise_metrics(records: Sequence[Record], classes: Classes) -> dict[str, 
         nesting; "intervals" is empty for one image.
     """
     by_resolution, bounds = {}, {}
-    measure: Callable[[np.ndarray], dict[str, object]] = partial(compute_metrics, classes=classes)
+    measure = partial(compute_metrics, classes=classes)
     for resolution in RESOLUTIONS:
         counts = stacked(records, "confusion", resolution).astype(np.int64)
         total = counts.sum(0)
         by_resolution[resolution] = {
             "summed": measure(total),
-            "mean_over_images": mean_over_images(list(counts), measure),
+            "mean_over_images": mean_over_images(counts, measure),
             "confusion": total.tolist(),
         }
         if len(records) > 1:
@@ -116,9 +117,7 @@ def distance_metrics(counts: np.ndarray) -> dict[str, Any]:
     Args:
         counts: Counts of `distance_counts`, summed over images, (..., D, 2).
     """
-    pixels, right = counts[..., 0], counts[..., 1]
-    accuracy = np.divide(right, pixels, out=np.full(pixels.shape, np.nan), where=pixels > 0)
-    return by_name(accuracy, distance_names())
+    return by_name(divide(counts[..., 1], counts[..., 0]), distance_names())
 
 
 def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[float, float, float]:
@@ -143,17 +142,6 @@ def mean_iou_of(records: Sequence[Record], index: int | None = None) -> tuple[fl
     if len(records) < 2:
         return value, float("nan"), float("nan")
     return value, *interval(draws_of_metrics(counts, scores)[name,])
-
-
-def plain(value: Any) -> Any:
-    """Returns a nested result with None in place of nan, which JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    if isinstance(value, float) and np.isnan(value):
-        return None
-    return value
 
 
 def classes_to_json(classes: Classes) -> dict[str, Any]:

@@ -5,7 +5,6 @@ the others.
 """
 
 import os
-import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,10 +83,9 @@ def _is_run(path: Path, files: list[str]) -> bool:
     if run_folder.MANIFEST in files or not set(OWN_FILES).isdisjoint(files):
         return True
     try:
-        choices = tomllib.loads((path / run_folder.CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return {"data", "preset"} <= run_folder.load_config(path).keys()
+    except (OSError, ValueError):
         return True
-    return {"data", "preset"} <= choices.keys()
 
 
 def _describe(run: Path) -> dict[str, Any]:
@@ -125,11 +123,10 @@ def _describe(run: Path) -> dict[str, Any]:
 
 
 def _read_choices(run: Path, problems: list[str]) -> dict[str, Any]:
-    file = run / run_folder.CONFIG
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        problems.append(f"{file} cannot be read ({error})")
+        return run_folder.load_config(run)
+    except (OSError, ValueError) as error:
+        problems.append(f"{run / run_folder.CONFIG} cannot be read ({error})")
         return {}
 
 

@@ -2,7 +2,7 @@
 
     data          every file is hashed again and compared with the run's split.json
     environment   versions, processor, threads and device, then and now
-    files         files of the run folder that are damaged or missing
+    files         files of the run folder that are damaged or missing (`files`)
 
 Each difference is reported with its effect: on the training, on the bytes only, or none. Nothing is
 trained, and nothing is written.
@@ -10,15 +10,11 @@ trained, and nothing is written.
 
 import platform
 import shlex
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import h5py
 import keras
-import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
@@ -30,13 +26,13 @@ from unetkit._shared.manifest import (
     read_split_record,
 )
 from unetkit._shared.provenance import provenance
+from unetkit._shared.records import RecordError, convert
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
 from unetkit.data.reading import file_sha256, in_parallel
 from unetkit.data.splits import read_split_names
-from unetkit.errors import ConfigError, DataError, ModelFileError, UnetkitError
-from unetkit.prediction.predictor import Predictor
+from unetkit.errors import ConfigError, DataError, UnetkitError
+from unetkit.runs.files import check_files, chosen_split_file
 from unetkit.training import backend
-from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
 
 # Effects of differences, the worst first.
 EFFECTS = {
@@ -62,22 +58,6 @@ PACKAGE_EFFECTS = {
     "onnxruntime": "export",
     "tf2onnx": "export",
 }
-H5_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
-
-
-@dataclass(frozen=True)
-class FileHashes:
-    """Hashes of a pair's files as they are now.
-
-    Args:
-        pair: Pair of image and mask.
-        image_sha256: SHA-256 of the image file, or the reason why it cannot be read.
-        mask_sha256: SHA-256 of the mask file, or the reason why it cannot be read.
-    """
-
-    pair: Pair
-    image_sha256: str
-    mask_sha256: str
 
 
 def verify(
@@ -108,9 +88,7 @@ def verify(
         "state": manifest["state"],
         "data": _compare_data(run, data, display),
         "environment": _compare_environment(manifest),
-        "files": [
-            {"name": name, "problem": check(run, manifest)} for name, check in FILE_CHECKS.items()
-        ],
+        "files": check_files(run, manifest),
     }
     effects = {row["effect"] for row in result["environment"] if not row["same"]}
     if not result["data"]["same"]:
@@ -163,23 +141,22 @@ def _compare_pairs(
     recorded = {pair.name: pair for pair in split.pairs}
     present = [pair for pair in dataset.pairs if pair.name in recorded]
     on_done = display.task("hashing the data", len(present))
-    files = list(in_parallel(_hash_pair, present, on_done))
-    display.finish()
-    chosen_by = _table(choices, "split").get("file")
+    chosen_by = chosen_split_file(choices)
     given = _given_parts(dataset, chosen_by)
     pairs_now = []
-    for one in files:
-        then = recorded[one.pair.name]
-        for kind, path in (("image", one.pair.image), ("mask", one.pair.mask)):
-            if getattr(one, f"{kind}_sha256") != getattr(then, f"{kind}_sha256"):
-                row = {"name": then.name, "part": then.part, "file": str(path)}
-                found["changed"].append({**row, "what": kind})
+    hashes = in_parallel(_hash_files, present, on_done)
+    for pair, (image_sha256, mask_sha256) in zip(present, hashes, strict=True):
+        then = recorded[pair.name]
+        row = {"name": then.name, "part": then.part}
+        if image_sha256 != then.image_sha256:
+            found["changed"].append({**row, "file": str(pair.image), "what": "image"})
+        if mask_sha256 != then.mask_sha256:
+            found["changed"].append({**row, "file": str(pair.mask), "what": "mask"})
         part = _part_now(then, given, is_cut=chosen_by is None)
         if part != then.part:
             found["moved"].append({"name": then.name, "then": then.part, "now": part})
-        pairs_now.append(
-            PairRecord(part, then.name, one.image_sha256, one.mask_sha256, one.pair.page)
-        )
+        pairs_now.append(PairRecord(part, then.name, image_sha256, mask_sha256, pair.page))
+    display.finish()
     gone = sorted(recorded.keys() - {pair.name for pair in present})
     found["missing"] = [
         {"name": name, "part": recorded[name].part, "why": _why_missing(name, dataset)}
@@ -195,8 +172,9 @@ def _compare_pairs(
     return found | {"same": not differs, "sha256": data_digest(pairs_now)}
 
 
-def _hash_pair(pair: Pair) -> FileHashes:
-    return FileHashes(pair, *(_hash_file(path) for path in (pair.image, pair.mask)))
+def _hash_files(pair: Pair) -> tuple[str, str]:
+    """SHA-256 of image and mask, or the reason why a file cannot be read."""
+    return _hash_file(pair.image), _hash_file(pair.mask)
 
 
 def _hash_file(path: Path) -> str:
@@ -206,12 +184,12 @@ def _hash_file(path: Path) -> str:
         return f"cannot be read: {error}"
 
 
-def _given_parts(dataset: Dataset, chosen_by: Any) -> Mapping[str, str]:
+def _given_parts(dataset: Dataset, chosen_by: str | None) -> Mapping[str, str]:
     """Split of each pair by name, from a split file, or else from lists or folders."""
     if chosen_by is None:
         return dataset.splits
     try:
-        names = read_split_names(str(chosen_by))
+        names = read_split_names(chosen_by)
     except UnetkitError:  # reported with config.toml, which has its path
         return {}
     return {name: part for part, members in names.items() for name in members}
@@ -244,20 +222,15 @@ def _why_missing(name: str, dataset: Dataset) -> str:
 def _choices(run: Path) -> dict[str, Any]:
     """The run's config.toml; empty if it is damaged, which is reported with the files."""
     try:
-        return tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return run_folder.load_config(run)
+    except (OSError, ValueError):
         return {}
-
-
-def _table(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = values.get(key)
-    return found if isinstance(found, Mapping) else {}
 
 
 def _sources(choices: Mapping[str, Any]) -> Sources:
     try:
-        return Sources(**_table(choices, "sources"))
-    except (TypeError, ConfigError):  # keys of another version
+        return convert(choices.get("sources", {}), Sources)
+    except RecordError:  # keys of another version
         return Sources()
 
 
@@ -348,95 +321,3 @@ def _conclude(
         command = shlex.join(["unetkit", *words])
         sentences.append(f"The same weights, byte for byte, can be expected from: {command}")
     return sentences
-
-
-def _check_config(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    try:
-        now = tomllib.loads((run / run_folder.CONFIG).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        return f"it cannot be read ({error})"
-    then = _without_null(manifest.get("configuration"))
-    if then is not None and then != now:
-        places = sorted(key for key in {*then, *now} if then.get(key) != now.get(key))
-        return f"it differs from the configuration in the manifest: {', '.join(places)}"
-    file = _table(now, "split").get("file")
-    try:
-        if file is not None:
-            read_split_names(str(file))
-    except UnetkitError as error:
-        return f"{error}; to use the split of the run instead: --split {run / run_folder.SPLIT}"
-    return None
-
-
-def _without_null(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_null(inner) for key, inner in value.items() if inner is not None}
-    return value
-
-
-def _check_split(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    try:
-        digest = data_digest(read_split_record(run).pairs)
-    except UnetkitError as error:
-        return str(error)
-    recorded = (manifest.get("data") or {}).get("sha256")
-    if recorded is not None and digest != recorded:
-        return "its names, splits or hashes differ from the hash in the manifest"
-    return None
-
-
-def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    file = run / run_folder.WEIGHTS
-    if not file.is_file():
-        has_best = (manifest.get("best") or {}).get("step")
-        return "it is missing" if has_best or manifest["state"] == "finished" else None
-    most = file.stat().st_size
-    problems: list[str] = []
-
-    def read(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        if item.nbytes > most:
-            problems.append(f"{name} is declared larger than the file")
-        elif np.issubdtype(item.dtype, np.number) and not np.isfinite(item[()]).all():
-            problems.append(f"{name} has values that are not finite")
-
-    try:
-        with h5py.File(file) as weights:
-            weights.visititems(read)
-    except H5_DAMAGE as error:
-        return f"it cannot be read ({error})"
-    return problems[0] if problems else None
-
-
-def _check_model(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    if not (run / run_folder.MODEL).is_file():
-        # Backends other than TensorFlow do not export.
-        return None if manifest.get("export_difference") is None else "it is missing"
-    try:
-        Predictor(run / run_folder.MODEL)
-    except UnetkitError as error:
-        return str(error)
-    return None
-
-
-def _check_checkpoints(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    files = checkpoint_files(run / run_folder.CHECKPOINTS)
-    if not files and manifest["state"] == "interrupted" and manifest.get("steps_done"):
-        return "there are none, so the run cannot be resumed"
-    for file in files:
-        try:
-            read_checkpoint(file)
-        except ModelFileError as error:
-            return str(error)
-    return None
-
-
-# Checks of the files of a run; each returns the problem, or None.
-FILE_CHECKS: dict[str, Callable[[Path, Mapping[str, Any]], str | None]] = {
-    run_folder.CONFIG: _check_config,
-    run_folder.SPLIT: _check_split,
-    run_folder.WEIGHTS: _check_weights,
-    run_folder.MODEL: _check_model,
-    run_folder.CHECKPOINTS: _check_checkpoints,
-}

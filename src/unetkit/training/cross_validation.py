@@ -16,13 +16,13 @@ from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
-from unetkit._shared.records import RecordError, convert, read_json, refusing
+from unetkit._shared.records import RecordError, convert, plain, read_json, refusing
 from unetkit.checks.examine import DatasetReport, examine
 from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.splits import Split, make_folds, split_to_json, without
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.evaluation.evaluate import score_pairs
-from unetkit.metrics.summary import RESOLUTIONS, plain, summarise_metrics
+from unetkit.metrics.summary import RESOLUTIONS, summarise_metrics
 from unetkit.models.spec import image_digest
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.choices import (

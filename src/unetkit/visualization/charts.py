@@ -71,9 +71,8 @@ class Chart:
 def _draw(height: float, name: str, draw: Callable[[Axes], None]) -> str:
     """Returns an SVG element with the axes on which `draw` has drawn."""
     with matplotlib.rc_context({**STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph"
-        )  # characters of a name that the font lacks
+        # Names may have characters that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         figure.patch.set_alpha(0)
         axes = figure.subplots()
@@ -109,17 +108,13 @@ def draw_loss_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
         rows: Metrics of each validation pass, with "step", "loss" and "validation_loss".
         kept: Step whose weights are kept.
     """
-    names = {"loss": "training", "validation_loss": "validation"}
-
-    def draw(axes: Axes) -> None:
-        _lines(axes, rows, names, kept)
-        axes.set_ylabel("loss")
-
-    return Chart(
-        _draw(2.7, "loss against step", draw),
+    return _draw_curves_chart(
+        rows,
+        kept,
+        {"loss": "training", "validation_loss": "validation"},
+        ("loss against step", "loss"),
         "Loss. If only the validation loss rises, the network overfits the training images; with "
         "augmentation the training loss is the higher one.",
-        *_curve_numbers(rows, names),
     )
 
 
@@ -131,47 +126,51 @@ def draw_score_chart(rows: Sequence[Mapping[str, float]], kept: int) -> Chart:
             "validation_mean_iou".
         kept: Step whose weights are kept.
     """
-    names = {"validation_accuracy": "pixel accuracy", "validation_mean_iou": "mean IoU"}
-
-    def draw(axes: Axes) -> None:
-        _lines(axes, rows, names, kept)
-        axes.set_ylabel("validation score")
-        axes.set_ylim(0, 1)
-
-    return Chart(
-        _draw(2.7, "validation scores against step", draw),
+    return _draw_curves_chart(
+        rows,
+        kept,
+        {"validation_accuracy": "pixel accuracy", "validation_mean_iou": "mean IoU"},
+        ("validation scores against step", "validation score"),
         "Metrics on the validation split. The kept step was chosen by mean IoU.",
-        *_curve_numbers(rows, names),
+        limits=(0, 1),
     )
 
 
-def _lines(
-    axes: Axes, rows: Sequence[Mapping[str, float]], names: Mapping[str, str], kept: int
-) -> None:
-    steps = [row["step"] for row in rows]
+def _draw_curves_chart(
+    rows: Sequence[Mapping[str, float]],
+    kept: int,
+    names: Mapping[str, str],
+    titles: tuple[str, str],
+    caption: str,
+    limits: tuple[float, float] | None = None,
+) -> Chart:
+    """Draws two curves and the kept step; `titles` are those of the chart and of its axis."""
     styles = ((FIRST, "-", "o"), (SECOND, "--", "s"))
-    for (key, label), (colour, dash, marker) in zip(names.items(), styles, strict=True):
-        axes.plot(
-            steps,
-            [row[key] for row in rows],
-            color=colour,
-            linestyle=dash,
-            marker=marker,
-            markersize=3.5,
-            markevery=max(1, len(rows) // 8),
-            label=label,
-        )
-    axes.axvline(kept, color=MUTED, linewidth=1, linestyle=":", label=f"kept: step {kept}")
-    axes.set_xlabel("step")
-    axes.set_xlim(left=0)
-    axes.legend(fontsize=8)
 
+    def draw(axes: Axes) -> None:
+        steps = [row["step"] for row in rows]
+        for (key, label), (colour, dash, marker) in zip(names.items(), styles, strict=True):
+            axes.plot(
+                steps,
+                [row[key] for row in rows],
+                color=colour,
+                linestyle=dash,
+                marker=marker,
+                markersize=3.5,
+                markevery=max(1, len(rows) // 8),
+                label=label,
+            )
+        axes.axvline(kept, color=MUTED, linewidth=1, linestyle=":", label=f"kept: step {kept}")
+        axes.set(xlabel="step", ylabel=titles[1], ylim=limits)
+        axes.set_xlim(left=0)
+        axes.legend(fontsize=8)
 
-def _curve_numbers(
-    rows: Sequence[Mapping[str, float]], names: Mapping[str, str]
-) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    body = [(f"{row['step']:.0f}", *(f"{row[key]:.4f}" for key in names)) for row in rows]
-    return ("step", *names.values()), tuple(body)
+    return Chart(
+        _draw(2.7, titles[0], draw),
+        caption,
+        ("step", *names.values()),
+        tuple((f"{row['step']:.0f}", *(f"{row[key]:.4f}" for key in names)) for row in rows),
+    )
 
 
 def draw_reliability_chart(calibration: Mapping[str, Any]) -> Chart:

@@ -8,16 +8,19 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from skimage.segmentation import find_boundaries
 
 from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 
+T = TypeVar("T")
 DPI = 110
 PAGE_INCHES = 12.0
 BLUE, ORANGE = "#0072B2", "#D55E00"  # Okabe and Ito
@@ -70,50 +73,57 @@ def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> Non
         samples: Images with masks, at least one.
         classes: Classes of the masks.
     """
-    rows = [
-        samples[start : start + SHEET_COLUMNS] for start in range(0, len(samples), SHEET_COLUMNS)
-    ]
-    heights = [_height_of([sample.mask for sample in row]) for row in rows]
-    panel = PAGE_INCHES / (2 * SHEET_COLUMNS)
+    rows = _chunks(samples, SHEET_COLUMNS)
     text = 0.15 * sum(1 + max(one.caption.count("\n") for one in row) for row in rows)
-    inches = panel * sum(heights) + text + 0.1 * len(rows) + 0.4
-    figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
-    grid = figure.subplots(len(rows), 2 * SHEET_COLUMNS, squeeze=False, height_ratios=heights)
-    for cell in grid.flat:
-        cell.axis("off")
-    for row, cells in zip(rows, grid, strict=True):
-        for column, sample in enumerate(row):
-            image, mask = _subsample(sample.image), _subsample(sample.mask)
-            painted = paint(image, mask, classes)
-            if sample.objects is not None:
-                painted = _outline(painted, _subsample(sample.objects))
-            for cell, shown in zip(
-                cells[2 * column : 2 * column + 2], (image, painted), strict=True
-            ):
-                cell.set_anchor("N")
-                cell.imshow(shown)  # with anti-aliasing where it is reduced
-            caption = "\n".join(_shorten(one) for one in sample.caption.split("\n"))
-            cells[2 * column].set_title(caption, fontsize=7, loc="left", parse_math=False)
+    masks = [sample.mask for sample in samples]
+    figure, panels = _lay_out(masks, SHEET_COLUMNS, 2, text + 0.1 * len(rows) + 0.4)
+    for cells, sample in zip(panels, samples, strict=False):
+        image, mask = _subsample(sample.image), _subsample(sample.mask)
+        painted = paint(image, mask, classes)
+        if sample.objects is not None:
+            painted = _outline(painted, _subsample(sample.objects))
+        for cell, shown in zip(cells, (image, painted), strict=True):
+            cell.set_anchor("N")
+            cell.imshow(shown)  # with anti-aliasing where it is reduced
+        caption = "\n".join(_shorten(one) for one in sample.caption.split("\n"))
+        cells[0].set_title(caption, fontsize=7, loc="left", parse_math=False)
     _legend(figure, classes)
     _save(figure, path, SHEET_DPI)
 
 
-def _height_of(masks: Sequence[np.ndarray]) -> float:
-    """Returns the height of a row over the width of its panels."""
-    return min(MAX_ASPECT, max(mask.shape[0] / mask.shape[1] for mask in masks))
+def _chunks(items: Sequence[T], length: int) -> list[Sequence[T]]:
+    return [items[start : start + length] for start in range(0, len(items), length)]
+
+
+def _lay_out(
+    masks: Sequence[np.ndarray], across: int, panels: int, text_inches: float
+) -> tuple[Figure, np.ndarray]:
+    """Makes a page of rows, which are as high as their masks need.
+
+    Args:
+        masks: Mask of each example, (H, W).
+        across: Number of examples per row.
+        panels: Number of panels per example, which lie side by side.
+        text_inches: Height of all text, in inches.
+
+    Returns:
+        The figure, and the panels, (N, panels), for at least as many examples as there are.
+    """
+    heights = [
+        min(MAX_ASPECT, max(mask.shape[0] / mask.shape[1] for mask in row))
+        for row in _chunks(masks, across)
+    ]
+    inches = PAGE_INCHES / (panels * across) * sum(heights) + text_inches
+    figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
+    grid = figure.subplots(len(heights), panels * across, squeeze=False, height_ratios=heights)
+    for cell in grid.flat:
+        cell.axis("off")
+    return figure, grid.reshape(-1, panels)
 
 
 def _outline(painted: np.ndarray, objects: np.ndarray) -> np.ndarray:
     """Draws black lines, two pixels wide, where two objects touch."""
-    lines = np.zeros(objects.shape, bool)
-    for one, other in (
-        ((slice(1, None), slice(None)), (slice(-1), slice(None))),
-        ((slice(None), slice(1, None)), (slice(None), slice(-1))),
-    ):
-        differ = objects[one] != objects[other]
-        lines[one] |= differ
-        lines[other] |= differ
-    return np.where(lines[..., None], np.uint8(0), painted)
+    return np.where(find_boundaries(objects)[..., None], np.uint8(0), painted)
 
 
 def _shorten(text: str) -> str:
@@ -147,21 +157,15 @@ def draw_examples(
         across: Number of examples per row.
         title: Text above all examples; "" for none.
     """
-    rows = [examples[start : start + across] for start in range(0, len(examples), across)]
-    heights = [_height_of([example.truth for example in row]) for row in rows]
-    panel = PAGE_INCHES / (3 * across)
-    inches = panel * sum(heights) + 0.3 * len(rows) + 0.6 + 0.3 * bool(title)
-    figure = Figure(figsize=(PAGE_INCHES, inches), layout="constrained")
+    text = 0.3 * -(-len(examples) // across) + 0.6 + 0.3 * bool(title)
+    figure, panels = _lay_out([example.truth for example in examples], across, 3, text)
     if title:
         figure.suptitle(title, fontsize=11, x=0.005, ha="left")
-    grid = figure.subplots(len(rows), 3 * across, squeeze=False, height_ratios=heights)
-    for cell in grid.flat:
-        cell.axis("off")
-    for row, cells in zip(rows, grid, strict=True):
-        for column, example in enumerate(row):
-            _draw_example(cells[3 * column : 3 * column + 3], example, classes)
-    for column, cell in enumerate(grid[0]):
-        cell.set_title(("image", "truth", "prediction")[column % 3], fontsize=10)
+    for cells, example in zip(panels, examples, strict=False):
+        _draw_example(cells, example, classes)
+    for cells in panels[:across]:
+        for cell, name in zip(cells, ("image", "truth", "prediction"), strict=True):
+            cell.set_title(name, fontsize=10)
     _legend(figure, classes)
     _save(figure, path)
 
@@ -234,15 +238,14 @@ def _draw_lines(axes: Axes, rows: Sequence[Mapping[str, float]], names: Mapping[
         axes.plot(steps, values, color=colour, linestyle=dash, marker=marker, label=label)
 
 
-def _subsample(array: np.ndarray, largest: int = MAX_SHOWN) -> np.ndarray:
-    """Returns every n-th pixel, so that a side has at most `largest` pixels."""
-    step = -(-max(array.shape[:2]) // largest)
+def _subsample(array: np.ndarray) -> np.ndarray:
+    """Returns every n-th pixel, so that a side has at most MAX_SHOWN pixels."""
+    step = -(-max(array.shape[:2]) // MAX_SHOWN)
     return array[::step, ::step]
 
 
 def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph"
-        )  # characters of a name that the font lacks
+        # Names may have characters that the font lacks.
+        warnings.filterwarnings("ignore", message="Glyph")
         write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))

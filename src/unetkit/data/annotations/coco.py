@@ -18,7 +18,6 @@ from unetkit.data.annotations.values import to_image_name, to_image_size, to_lab
 
 def is_coco(document: Any, suffix: str) -> bool:
     """Whether a JSON value is a COCO file."""
-    del suffix
     return isinstance(document, dict) and "images" in document and "annotations" in document
 
 

@@ -35,7 +35,6 @@ NO_AREA = ("tag", "points", "polyline", "skeleton", "cuboid")  # types of labels
 
 def is_cvat(document: Any, suffix: str) -> bool:
     """Whether an XML element is the root of a CVAT file."""
-    del suffix
     if not isinstance(document, Element) or document.tag != "annotations":
         return False
     return bool({"version", "meta", "image", "track"} & {child.tag for child in document})

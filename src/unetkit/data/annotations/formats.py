@@ -33,7 +33,6 @@ class AnnotationFormat:
         matches: Whether a loaded document, in a file of this suffix, is of the format.
         read: Returns labels and annotations of a loaded document.
         has_many_images: Whether a file may hold the annotations of many images.
-        load: Loads a file, for `matches` and `read`; formats that share a suffix share it.
     """
 
     title: str
@@ -41,7 +40,6 @@ class AnnotationFormat:
     matches: Callable[[Any, str], bool]
     read: Callable[[Any], tuple[list[str], list[ImageAnnotation]]]
     has_many_images: bool = False
-    load: Callable[[Path], Any] = load_document
 
 
 _JSON = (".json", ".geojson")
@@ -117,10 +115,10 @@ def read_annotations(path: str | Path) -> AnnotationFile:
 
 def _load(path: Path) -> Any:
     suffix = path.suffix.lower()
-    for format in ANNOTATION_FORMATS.values():
-        if suffix in format.suffixes:
-            return format.load(path)
-    raise refusal("the suffix", suffix, f"are {', '.join(ANNOTATION_SUFFIXES)}", "export it again")
+    if suffix not in ANNOTATION_SUFFIXES:
+        accepted = f"are {', '.join(ANNOTATION_SUFFIXES)}"
+        raise refusal("the suffix", suffix, accepted, "export it again")
+    return load_document(path)
 
 
 def _recognise(document: Any, path: Path) -> str | None:

@@ -34,7 +34,6 @@ from unetkit.errors import DataError
 
 def is_labelme(document: Any, suffix: str) -> bool:
     """Whether a JSON value is a LabelMe file."""
-    del suffix
     return isinstance(document, dict) and "shapes" in document
 
 

@@ -1,0 +1,256 @@
+"""Decode images whole: JPEG, PNG, GIF, BMP and WebP by Pillow, PNGs of 16 bits by OpenCV.
+
+Pixels keep their type and are turned upright; opacity is separated from them. Any damage, and
+whatever Pillow raises for it, becomes an error that names the file. TIFFs are left to `tiff`, the
+choice of the decoder to `images`.
+"""
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from unetkit.errors import DataError, DataNotFoundError
+from unetkit.io.tiff.file_bytes import OpenFile
+from unetkit.io.tiff.pages import turn
+from unetkit.io.tiff.reader import MAX_PIXELS
+
+MAX_FRAMES = 10_000  # of an animation
+ORIENTATION = 0x0112  # EXIF tag
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SUFFIXES_OF = {
+    "JPEG": (".jpg", ".jpeg"),
+    "PNG": (".png",),
+    "TIFF": (".tif", ".tiff"),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "WEBP": (".webp",),
+}
+Image.init()  # loads all decoders now, which is not safe in several threads at once
+# Decoders warn of what is refused here anyway, or of damaged EXIF blocks, which are ignored.
+warnings.filterwarnings("ignore", module=r"PIL\.\w+ImagePlugin")
+
+
+@dataclass(frozen=True)
+class DecodedImage:
+    """The pixels of one image, upright, and properties of its file.
+
+    Args:
+        bands: (H, W, C) of any numerical type; indices where there is a palette.
+        palette: (n, 3) uint8, or None.
+        alpha: (H, W) opacity of the file's type, or None.
+        format: "JPEG", "PNG", "TIFF", "GIF", "BMP" or "WEBP".
+        orientation: EXIF orientation of the stored image, 1 to 8.
+        frames: Number of images in the file.
+        is_lossy: Whether the compression of the file changes pixels.
+    """
+
+    bands: np.ndarray
+    palette: np.ndarray | None
+    alpha: np.ndarray | None
+    format: str
+    orientation: int
+    frames: int
+    is_lossy: bool = False
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.bands.shape[0], self.bands.shape[1]
+
+
+def decode(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
+    """Decodes an image whole, so that any damage is found.
+
+    Args:
+        path: Path of the file, for errors.
+        file: The open file.
+        format: Its format, other than "TIFF".
+        page: Index of the image; None for the only one.
+
+    Raises:
+        DataError: The file is damaged or too large, or has no such image.
+    """
+    with _pillow_errors(path):
+        if format == "PNG":
+            chunks = _read_chunks(file)
+            bits, colour = chunks[0][16:18]
+            if bits == 16 and colour in (2, 4, 6):  # of which Pillow would keep 8 bits
+                return _decode_deep_png(path, file, chunks, colour)
+        return _decode_with_pillow(path, file, format, page)
+
+
+@contextmanager
+def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.Image]:
+    """Opens an image as Pillow sees it; pixels are not decoded yet.
+
+    Raises:
+        DataError: The file is damaged, or not of this format.
+    """
+    with _pillow_errors(path):
+        file.seek(0)
+        with Image.open(file.handle, formats=[format]) as image:
+            yield image
+
+
+def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
+    with open_with_pillow(path, file, format) as image:
+        frames = getattr(image, "n_frames", 1) if format != "JPEG" else 1
+        _require_page(path, page, frames)
+        if page:
+            image.seek(page)
+        orientation = _orientation(image)
+        image.load()
+        # People and networks see colours, whatever color space these are stored in.
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+            plain = image.convert("RGB")
+        elif image.mode in ("PA", "La", "RGBa"):
+            plain = image.convert("LA" if image.mode == "La" else "RGBA")
+        else:
+            plain = image
+        array = np.asarray(plain)
+    palette = None
+    if plain.mode == "P":
+        palette = np.array(plain.getpalette("RGB") or [0, 0, 0], np.uint8).reshape(-1, 3)
+    array = array if array.ndim == 3 else array[..., None]
+    if palette is not None:
+        require_palette(path, array, palette)
+    bands = turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
+    is_lossy = format == "JPEG" or (format == "WEBP" and _is_lossy_webp(file))
+    found = DecodedImage(bands, palette, None, format, orientation, frames, is_lossy)
+    return without_alpha(found) if plain.mode in ("LA", "RGBA") else found
+
+
+def _is_lossy_webp(file: OpenFile) -> bool:
+    """Whether the compression of a WebP changes pixels.
+
+    Source: RFC 9649, section 2: the chunks of a WebP.
+    """
+    file.seek(12)
+    while len(head := file.read(8)) == 8:
+        kind, length = struct.unpack("<4sL", head)
+        if kind == b"VP8 ":  # the other codec, VP8L, is lossless
+            return True
+        # A frame of an animation begins with 16 bytes, and consists of chunks like all others.
+        file.seek(16 if kind == b"ANMF" else length + length % 2, 1)
+    return False
+
+
+def _read_chunks(file: OpenFile) -> list[bytes]:
+    """The critical chunks of a PNG, all checksums verified; Pillow verifies few of them.
+
+    Source: PNG 1.2, section 5.3: length, kind, content, checksum; a capital makes a kind
+    critical.
+    """
+    chunks = []
+    kind = b""
+    file.seek(len(PNG_SIGNATURE))
+    while kind != b"IEND":
+        head = file.read(8)
+        length, kind = struct.unpack(">L4s", head)
+        if file.tell() + length + 4 > file.size:
+            raise OSError(f"{file.size} bytes, {file.tell() + length + 4} needed")
+        content, checksum = file.read(length), file.read(4)
+        if checksum != struct.pack(">L", zlib.crc32(content, zlib.crc32(kind))):
+            raise OSError(f"wrong checksum in chunk {kind!r}")
+        if kind[:1].isupper():
+            chunks.append(head + content + checksum)
+    if chunks[0][4:8] != b"IHDR":
+        raise OSError("no header")
+    return chunks
+
+
+def _decode_deep_png(path: Path, file: OpenFile, chunks: list[bytes], colour: int) -> DecodedImage:
+    """Colour or opacity of 16 bits, by OpenCV, which is given the critical chunks only: it would
+    print warnings about others.
+    """
+    whole = _decode_with_pillow(path, file, "PNG", None)  # finds damage, and the orientation
+    data = np.frombuffer(PNG_SIGNATURE + b"".join(chunks), np.uint8)
+    array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if array is None or array.dtype != np.uint16:
+        raise DataError(
+            f"{path} cannot be read with its 16 bits a channel; accepted are undamaged PNGs; save "
+            "it again, or as TIFF"
+        )
+    bands = array[..., 2::-1] if colour in (2, 6) else array[..., :1]  # OpenCV has blue first
+    alpha = turn(array[..., -1], whole.orientation) if colour in (4, 6) else None
+    bands = turn(bands, whole.orientation)
+    return DecodedImage(bands, None, alpha, "PNG", whole.orientation, 1)
+
+
+def require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> None:
+    """Refuses indices without a colour.
+
+    Raises:
+        DataError: An index is beyond the palette, or there are several channels of indices.
+    """
+    if indices.shape[2] != 1 or indices.dtype.kind != "u" or indices.max() >= len(palette):
+        raise DataError(
+            f"{path} has palette indices up to {indices.max()} in {indices.shape[2]} channels; "
+            f"accepted is one channel from 0 to {len(palette) - 1}, a colour for each; replace it"
+        )
+
+
+def _require_page(path: Path, page: int | None, frames: int) -> None:
+    if frames > MAX_FRAMES:
+        raise DataError(
+            f"{path} has {frames} frames; accepted are up to {MAX_FRAMES}; split the file"
+        )
+    if page is None and frames > 1:
+        raise DataError(
+            f"{path} is animated, with {frames} frames; accepted as one image is one frame; save "
+            "the frame that is meant"
+        )
+    if page is not None and not 0 <= page < frames:
+        raise DataError(f"{path} has no frame {page}; accepted are 0 to {frames - 1}")
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; a damaged EXIF block is ignored."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged block fails in many ways; the pixels are not affected
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def without_alpha(image: DecodedImage) -> DecodedImage:
+    """Separates the last channel: opacity is not part of what an image shows."""
+    bands, alpha = image.bands[..., :-1], image.bands[..., -1]
+    return replace(image, bands=np.ascontiguousarray(bands), alpha=alpha)
+
+
+@contextmanager
+def _pillow_errors(path: Path) -> Iterator[None]:
+    """Converts what Pillow raises to errors that name the file."""
+    try:
+        yield
+    except (DataError, DataNotFoundError):
+        raise
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{path} is not an image that can be read; accepted are {', '.join(SUFFIXES_OF)}; "
+            "replace or remove it"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"{path} is too large ({error}); accepted are images of up to "
+            f"{MAX_PIXELS:,} pixels; cut it into pieces"
+        ) from error
+    except MemoryError as error:
+        raise DataError(
+            f"{path} does not fit into memory; accepted are smaller images; cut it into pieces"
+        ) from error
+    except Exception as error:  # Pillow's decoders let through whatever a wrong number leads to
+        reason = (str(error) or type(error).__name__).splitlines()[0][:200]
+        raise DataError(
+            f"{path} cannot be read whole ({reason}); accepted are undamaged images; replace or "
+            "remove it"
+        ) from error
