@@ -16,7 +16,7 @@ import unetkit
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale, image_to_network
 from unetkit.visualization.figures import Sample, draw_samples
-from unetkit.visualization.overlays import cutout, overlay
+from unetkit.visualization.overlays import cutout, opacity, overlay
 
 IMAGES = Path(__file__).parent / "pictures"
 WIDTH = 1200  # pixels; twice the width on a page, for high-resolution screens
@@ -53,7 +53,7 @@ def make_prediction(run: Path) -> None:
         photo, _ = unetkit.synthetic_pet(index, height=240, width=320, seed=NEW_SEED)
         probabilities = predictor.probabilities(photo)
         mask = probabilities.argmax(-1).astype(np.uint8)
-        animal = cutout(photo, 1 - probabilities[..., classes.background])
+        animal = cutout(photo, opacity(probabilities, classes))
         background = Image.fromarray(draw_checkerboard(photo.shape[0], photo.shape[1])).convert(
             "RGBA"
         )

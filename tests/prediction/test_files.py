@@ -26,7 +26,7 @@ from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.prediction.files import find_images, predict_files, predict_stream
 from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
-from unetkit.visualization.overlays import overlay
+from unetkit.visualization.overlays import opacity, overlay
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +357,7 @@ class TestFiles:
             probabilities["probabilities"], predictor.probabilities(photo)
         )
         alpha = np.asarray(Image.open(written[2]))[..., 3]
-        expected = 255 * (1 - probabilities["probabilities"][..., 1])
+        expected = 255 * opacity(probabilities["probabilities"], predictor.spec.classes)
         assert np.abs(alpha - expected).max() <= 0.51
         assert Image.open(written[1]).mode == "RGB"
 

@@ -20,7 +20,7 @@ from unetkit.prediction import outputs, sources, tile_store
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import labels_from_scores
 from unetkit.prediction.tiling import smallest_tile
-from unetkit.visualization.overlays import cutout, overlay
+from unetkit.visualization.overlays import cutout, opacity, overlay
 
 KINDS = ("mask", "overlay", "cutout", "probabilities")
 
@@ -73,7 +73,8 @@ class TestResults:
         assert (mask == labels_from_scores(probabilities)).mean() > 0.9999
         assert (laid_over == overlay(photo, mask, classes)).all()
         np.testing.assert_allclose(planes.transpose(1, 2, 0), probabilities, atol=1e-5)
-        assert np.abs(cut_out.astype(int) - cutout(photo, 1 - probabilities[..., 0])).max() <= 1
+        wanted = cutout(photo, opacity(probabilities, classes))
+        assert np.abs(cut_out.astype(int) - wanted).max() <= 1
         assert seen[0].counts.tolist() == np.bincount(mask.ravel(), minlength=3).tolist()
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
             path.name for path in written

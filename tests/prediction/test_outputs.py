@@ -21,7 +21,7 @@ from unetkit.prediction.outputs import (
 )
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
-from unetkit.visualization.overlays import cutout, overlay
+from unetkit.visualization.overlays import cutout, opacity, overlay
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")
 PHOTO = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -82,7 +82,7 @@ class TestTable:
         expected = {
             "mask": mask,
             "overlay": overlay(PHOTO, mask, predictor.spec.classes),
-            "cutout": cutout(PHOTO, 1 - probabilities[..., 0]),
+            "cutout": cutout(PHOTO, opacity(probabilities, predictor.spec.classes)),
             "probabilities": probabilities,
         }[kind]
         if format == "tiff":

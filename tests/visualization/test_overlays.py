@@ -14,6 +14,7 @@ from unetkit.visualization.overlays import (
     PNG_TEXT_KEY,
     ROWS,
     cutout,
+    opacity,
     overlay,
     palette_image,
     write_png,
@@ -107,6 +108,25 @@ class TestCutout:
         result = cutout(photo, opacity.astype(np.float32) / 255)
         assert (result[..., :3] == photo).all()
         assert (result[..., 3] == opacity).all()
+
+
+class TestOpacity:
+    def test_by_hand(self):
+        # Without a border: s = 1 - p_background. Half-way from 0.3 to 0.6, t = 1/2: 3/4 - 2/8.
+        # A third of the way, at 0.4: 3/9 - 2/27 = 7/27.
+        background = np.array([[1.0, 0.7, 0.6, 0.55, 0.4, 0.0]], np.float32)
+        probabilities = np.stack([background, 1 - background], axis=-1)
+        found = opacity(probabilities, TWO)
+        assert found.dtype == np.float32
+        assert np.allclose(found, [[0, 0, 7 / 27, 0.5, 1, 1]], atol=1e-6)
+
+    def test_half_of_a_border_belongs_to_the_animal(self):
+        # pet, background, border: certainly border is s = 1/2, t = 2/3: 12/9 - 16/27 = 20/27.
+        probabilities = np.array([[[0, 0, 1], [1, 0, 0], [0, 1, 0]]], np.float32)
+        assert np.allclose(opacity(probabilities, TRIMAP_CLASSES), [[20 / 27, 1, 0]], atol=1e-6)
+
+    def test_no_data_is_transparent(self):
+        assert opacity(np.full((1, 1, 2), np.nan, np.float32), TWO).tolist() == [[0]]
 
 
 class TestFiles:

@@ -29,6 +29,7 @@ from unetkit.prediction.sources import Source
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
     cutout,
+    opacity,
     overlay,
     palette_image,
     write_png,
@@ -152,8 +153,7 @@ class Output:
 
 
 def _cutout_pixels(window: PredictedImage) -> np.ndarray:
-    background = window.probabilities[..., window.classes.background]
-    return cutout(window.photo, 1 - np.nan_to_num(background, nan=1))
+    return cutout(window.photo, opacity(window.probabilities, window.classes))
 
 
 OUTPUTS = {

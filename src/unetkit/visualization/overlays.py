@@ -16,6 +16,9 @@ from unetkit.data.classes import Classes
 
 PNG_TEXT_KEY = "unetkit"  # text chunk of a PNG that holds the metadata
 OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
+# Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
+# on photos of pets, where higher ones cut into fur and lower ones leave a halo.
+TRANSPARENT, OPAQUE = 0.3, 0.6
 ROWS = 64  # blended at once, to bound the memory of float32 intermediates
 
 
@@ -58,6 +61,30 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
         mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
         blended[rows] = np.rint(mixed)
     return blended
+
+
+def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
+    """Opacity of a cut-out, from the probabilities of a model with a background class.
+
+        s = 1 - p_background - p_border / 2
+        opacity = 3 t^2 - 2 t^3, t = (s - TRANSPARENT) / (OPAQUE - TRANSPARENT), clipped to [0, 1]
+
+    Probabilities as they are would leave a veil over the background and the animal translucent. A
+    border class is drawn around the contour, half of it on either side.
+
+    Args:
+        probabilities: (H, W, K) float32; nan is transparent.
+        classes: The K classes, one of them the background.
+
+    Returns:
+        (H, W) float32 in [0, 1].
+    """
+    missing = probabilities[..., classes.background]
+    if classes.border is not None:
+        missing = missing + probabilities[..., classes.border] / 2
+    shown = 1 - np.nan_to_num(missing, nan=1)
+    t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
 def cutout(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
