@@ -14,9 +14,19 @@ from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
 from unetkit.errors import ModelFileError
 from unetkit.io.pixel_format import PixelFormat
+from unetkit.models.encoders import load_pretrained
 from unetkit.models.onnx_export import export_onnx
+from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import ModelSpec, Normalization
+from unetkit.training.export import _describe_layers
 
+PRETRAINED = UNetConfig(
+    filters=(4, 5, 6),
+    residual=False,
+    stem_stride=1,
+    head_filters=0,
+    encoder="efficientnet_lite0",
+)
 CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
 
 
@@ -167,3 +177,29 @@ def test_a_file_that_disagrees_is_not_written(tmp_path, pictures):
     with pytest.raises(ModelFileError, match="differs from the original by"):
         export_onnx(model, lying, tmp_path / "m.onnx", pictures)
     assert list(tmp_path.iterdir()) == []
+
+
+class TestHalfWeights:
+    @pytest.mark.parametrize("policy", ["native", "resize"])
+    def test_half_the_size_and_about_the_same_answer(self, tmp_path, pictures, policy):
+        model = build_unet(PRETRAINED, in_channels=3, num_classes=3)
+        load_pretrained(model)
+        spec = make_spec(PRETRAINED, Scale(policy, 32, 48), Normalization(1 / 128, -127 / 128))
+        paths = {name: tmp_path / f"{name}.onnx" for name in ("float32", "float16")}
+        worst = {name: export_onnx(model, spec, path, pictures, name)
+                 for name, path in paths.items()}  # fmt: skip
+        assert paths["float16"].stat().st_size < 0.6 * paths["float32"].stat().st_size
+        assert worst["float32"] < 1e-4
+        one, half = (Predictor(path).probabilities(pictures[0]) for path in paths.values())
+        assert 0 < np.abs(one - half).max() < 0.01
+
+    def test_it_can_be_trained_further(self, tmp_path, pictures):
+        model = build_unet(CONFIG, in_channels=3, num_classes=3)
+        spec = make_spec(CONFIG, Scale("resize", 32, 48))
+        path = tmp_path / "m.onnx"
+        spec = replace(spec, layers=_describe_layers(model, (32, 48)))
+        export_onnx(model, spec, path, pictures, "float16")
+        rebuilt = rebuild(read_exported(path))
+        images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 48, 3)).astype(np.float32)
+        found, wanted = np.asarray(rebuilt(images)), np.asarray(model(images))
+        assert np.allclose(found, wanted, atol=3e-3 * np.abs(wanted).max())

@@ -8,6 +8,8 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
+from unetkit.models import encoders
+from unetkit.models.unet import PRESETS
 from unetkit.training.choices import choose_config, gather_choices
 from unetkit.training.config_file import parse_choices
 
@@ -33,9 +35,10 @@ class TestDefaults:
         config = choose(dataset, PHOTOS)
         assert (config.scale.policy, config.scale.height, config.scale.width) == (
             "resize",
-            128,
-            128,
+            192,
+            192,
         )
+        assert choose(dataset, PHOTOS, {"preset": "fast"}).scale.height == 128
         assert config.augmentation == PHOTO_AUGMENTATION
         assert config.pixels == PixelFormat(3)
 
@@ -48,6 +51,20 @@ class TestDefaults:
         )
         assert config.augmentation == MICROSCOPE_AUGMENTATION
         assert config.pixels == PixelFormat(1)
+
+    def test_at_their_own_scale_the_encoder_is_shorter(self, dataset):
+        network = choose(dataset, FRAMES).network
+        assert (network.depth, network.detail_filters) == (4, 16)
+        assert choose(dataset, PHOTOS).network == PRESETS["pretrained"]
+        given = {"preset": "pretrained", "network": {"filters": [8, 8, 8, 8, 8]}}
+        assert choose(dataset, FRAMES, given).network.filters == (8,) * 5
+
+    def test_without_a_preset_the_encoder_is_pretrained(self, dataset, monkeypatch):
+        assert choose(dataset, PHOTOS).preset == "pretrained"
+        # What is given of a network belongs to one from scratch.
+        assert choose(dataset, PHOTOS, {"network": {"residual": False}}).preset == "fast"
+        monkeypatch.setattr(encoders, "PACKAGE", "no_such_package")
+        assert choose(dataset, PHOTOS).preset == "fast"
 
     def test_small_images_of_one_size_are_not_cropped(self, dataset):
         scale = choose(dataset, ([(100, 130)] * 4, *PHOTOS[1:])).scale
@@ -176,7 +193,7 @@ class TestRefusals:
             ("augmentation", {"rotation": -3}, "rotation is -3.0; accepted are values from 0"),
             ("training", {"seed": -1}, "seed is -1; accepted are whole numbers from 0"),
             ("split", {"seed": 5_000_000_000}, "seed is 5000000000"),
-            ("normalization", {"multiply": 0.0}, "times 0.0, plus -1.0; accepted are finite"),
+            ("normalization", {"multiply": 0.0}, "times 0.0, plus -0.99"),
             ("network", {"filters": 16}, "filters in .* is 16; accepted is tuple"),
             ("network", {"filters": {16, 32}}, r"filters in .* is \{.*\}; accepted is tuple"),
             ("classes", {"names": 5}, "names in .* is 5; accepted is tuple"),

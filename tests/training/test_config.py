@@ -14,7 +14,6 @@ from unetkit.errors import ConfigError
 from unetkit.models.unet import PRESETS, preset_config
 from unetkit.training.config import (
     AUTOMATIC,
-    DEFAULT_PRESET,
     KEYS,
     RECIPES,
     SECTIONS,
@@ -213,7 +212,6 @@ class TestChoices:
 class TestRecipes:
     def test_every_preset_has_a_recipe(self):
         assert RECIPES.keys() == PRESETS.keys()
-        assert DEFAULT_PRESET in RECIPES
 
     @pytest.mark.parametrize(
         ("preset", "value", "expected"),

@@ -98,7 +98,7 @@ def compared(monkeypatch):
     """Images on which a file would be compared; no file is converted."""
     found = []
 
-    def convert(model, spec, path, images):
+    def convert(model, spec, path, images, weights="float32"):
         found.extend(images)
         path.write_bytes(b"converted")
         return 1e-6

@@ -32,7 +32,7 @@ from unetkit.cli.options import (
     take_sections,
     training_options,
 )
-from unetkit.errors import ConfigError, UnetkitError
+from unetkit.errors import UnetkitError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -310,11 +310,9 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
 
     With - for IMAGES, one image is read from standard input, and its mask (or, with one of the
     options, its overlay, cut-out or probabilities) is written to standard output.
+
+    Without --model, the built-in network segments cats and dogs in photos.
     """
-    if model is None:
-        raise ConfigError(
-            "no model is named; accepted is a run folder or an .onnx file; name one with --model"
-        )
     from unetkit.cli.predict import run_prediction
 
     run_prediction(ctx, images, model, **options)
@@ -323,6 +321,12 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
 @main.command("export")
 @click.argument("model")
 @click.option("--format", default="onnx", show_default=True, help="Format of the file: onnx.")
+@click.option(
+    "--weights",
+    default="float32",
+    show_default=True,
+    help="Type in which weights are stored: float32, or float16 for half the size.",
+)
 @click.option("--out", help="File to write (default: MODEL.onnx in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export_command(model: str, **options: Any) -> None:
@@ -331,12 +335,15 @@ def export_command(model: str, **options: Any) -> None:
 
 
 @main.command("info")
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option("--layers", is_flag=True, help="List the layers with output shapes and parameters.")
-def info_command(model: str, layers: bool) -> None:
-    """Describe MODEL, a run folder or a model file."""
+def info_command(model: str | None, layers: bool) -> None:
+    """Describe MODEL, a run folder or a model file; without it, the built-in network."""
+    from rich.markdown import Markdown
+
     from unetkit.cli.console import make_console
     from unetkit.cli.tables import describe_model, layers_table
+    from unetkit.models.built_in import built_in_card
     from unetkit.prediction.predictor import Predictor
 
     predictor = Predictor(model)
@@ -345,6 +352,9 @@ def info_command(model: str, layers: bool) -> None:
     console.print(describe_model(predictor.spec, str(predictor.path), size))
     if layers:
         console.print(layers_table(predictor.spec))
+    if model is None:
+        console.print()
+        console.print(Markdown(built_in_card()))
 
 
 @main.command("verify")

@@ -192,7 +192,11 @@ training_options = _together(
 
 # Options that describe what `predict` writes, and how.
 predict_options = _together(
-    click.option("--model", help="A run folder or an exported .onnx file."),
+    click.option(
+        "--model",
+        help="A run folder or an exported .onnx file (default: the built-in network, for cats and "
+        "dogs in photos).",
+    ),
     click.option("--out", help="Folder for the results.  [default: predictions]"),
     click.option(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."

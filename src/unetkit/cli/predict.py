@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
+from unetkit.models.built_in import NOTICE
 from unetkit.prediction.files import (
     Prediction,
     find_images,
@@ -53,7 +54,7 @@ class OutputOptions:
 def run_prediction(
     ctx: click.Context,
     images: Sequence[str],
-    model: str,
+    model: str | None,
     *,
     out: str | None,
     format: str,
@@ -69,6 +70,8 @@ def run_prediction(
     wanted = [name for name, is_wanted in kinds.items() if is_wanted]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
+        if model is None:
+            click.echo(NOTICE, err=True)
         predictor = Predictor(model, memory=memory, margin=margin)
         predict_pipe(predictor, *(wanted or ["mask"]))
         return
@@ -78,6 +81,8 @@ def run_prediction(
             "--watch FOLDER"
         )
     display = open_display(stderr=as_json)
+    if model is None:
+        display.say(NOTICE)
     folder = Path(out or "predictions")
     output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
     try:

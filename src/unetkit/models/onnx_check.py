@@ -15,7 +15,18 @@ from unetkit.errors import ModelFileError
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
 OPERATORS = {
-    *("Add", "Clip", "Concat", "Conv", "ConvTranspose", "Identity", "Max", "MaxPool", "Min"),
+    *(
+        "Add",
+        "Cast",
+        "Clip",
+        "Concat",
+        "Conv",
+        "ConvTranspose",
+        "Identity",
+        "Max",
+        "MaxPool",
+        "Min",
+    ),
     *("Mul", "Relu", "Reshape", "Slice", "Sub", "Transpose"),
 }
 DOMAINS = ("", "ai.onnx")

@@ -24,11 +24,18 @@ from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec
 
 OPSET = 17
-TOLERANCE = 1e-3  # relative to the largest logit; rounding causes about 1e-6
+# Largest accepted difference of a logit, relative to the largest one, by type of the weights.
+# Rounding causes about 1e-6 in single precision; half precision has 11 bits.
+TOLERANCES = {"float32": 1e-3, "float16": 3e-2}
+SMALL_ARRAY = 64  # numbers; smaller arrays stay in single precision
 
 
 def export_onnx(
-    model: keras.Model, spec: ModelSpec, path: str | Path, images: Sequence[np.ndarray]
+    model: keras.Model,
+    spec: ModelSpec,
+    path: str | Path,
+    images: Sequence[np.ndarray],
+    weights: str = "float32",
 ) -> float:
     """Writes a network with its metadata to one ONNX file, and compares it with the network.
 
@@ -37,6 +44,8 @@ def export_onnx(
         spec: Metadata of the network.
         path: File to write; an existing one is replaced only if the comparison succeeds.
         images: Images for the comparison, (H, W, C) each, in the pixel format of `spec`.
+        weights: Type in which weights are stored: "float32", or "float16" for half the size.
+            The network computes in single precision in either case.
 
     Returns:
         The largest difference between a logit of the file and of the network.
@@ -46,19 +55,19 @@ def export_onnx(
         MissingExtraError: The Keras backend is not TensorFlow.
     """
     path = Path(path)
-    network = _convert(model, spec)
+    network = _convert(model, spec, weights)
     worst = 0.0
 
     def write_and_check(part: Path) -> None:
         nonlocal worst
         part.write_bytes(network)
-        worst = _largest_difference(model, spec, part, images)
+        worst = _largest_difference(model, spec, part, images, TOLERANCES[weights])
 
     write_atomically(path, write_and_check)
     return worst
 
 
-def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
+def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
     if keras.backend.backend() != "tensorflow":
         raise MissingExtraError(
             f"the Keras backend is {keras.backend.backend()}; accepted for ONNX files is "
@@ -86,6 +95,8 @@ def _convert(model: keras.Model, spec: ModelSpec) -> bytes:
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
     if spec.scale.is_native:
         _allow_any_size(proto.graph)
+    if weights == "float16":
+        _halve(proto.graph)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     proto.producer_name, proto.producer_version = "unetkit", __version__
@@ -115,8 +126,27 @@ def _allow_any_size(graph: Any) -> None:
     del graph.value_info[:]
 
 
+def _halve(graph: Any) -> None:
+    """Stores large arrays in half precision, each followed by a cast, which runs at loading."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if values.dtype == np.float32 and values.size >= SMALL_ARRAY:
+            name = f"{tensor.name}__half"
+            casts.append(helper.make_node("Cast", [name], [tensor.name], to=TensorProto.FLOAT))
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), name))
+    for place, node in enumerate(casts):
+        graph.node.insert(place, node)
+
+
 def _largest_difference(
-    model: keras.Model, spec: ModelSpec, file: Path, images: Sequence[np.ndarray]
+    model: keras.Model,
+    spec: ModelSpec,
+    file: Path,
+    images: Sequence[np.ndarray],
+    tolerance: float,
 ) -> float:
     session = onnxruntime.InferenceSession(require_plain(file), providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
@@ -134,10 +164,10 @@ def _largest_difference(
         expected = keras.ops.convert_to_numpy(model(normalized))
         worst = max(worst, float(np.abs(found - expected).max()))
         largest = max(largest, float(np.abs(expected).max()))
-    if not worst <= TOLERANCE * max(1.0, largest):
+    if not worst <= tolerance * max(1.0, largest):
         raise ModelFileError(
             f"the exported network differs from the original by {worst:.2g} in logits of up to "
-            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; please report this as a bug"
+            f"{largest:.2g}; accepted is {tolerance:g} of the largest; please report this as a bug"
         )
     return worst
 

@@ -201,6 +201,8 @@ class _Graph:
         self.same: dict[str, str] = {}  # outputs of ARRANGING operations by name, and their inputs
         self.consumers: dict[str, list[Any]] = defaultdict(list)
         for node in exported.graph.node:
+            if node.op_type == "Cast" and node.output and node.input[0] in self.arrays:
+                self.arrays[node.output[0]] = self.arrays[node.input[0]]  # in half precision
             if node.op_type in ARRANGING and node.input and node.output:
                 self.same[node.output[0]] = self._before(node.input[0])
             for name in {self._before(name) for name in node.input}:
@@ -308,10 +310,11 @@ class _Graph:
         from onnx import TensorProto, numpy_helper
 
         proto = self.arrays[name]
-        if proto.data_location == TensorProto.EXTERNAL or proto.data_type != TensorProto.FLOAT:
+        is_external = proto.data_location == TensorProto.EXTERNAL
+        if is_external or proto.data_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
             raise self._unknown(layer)
         try:
-            values = numpy_helper.to_array(proto)
+            values = numpy_helper.to_array(proto).astype(np.float32)
         except (ValueError, TypeError) as error:
             raise self._unknown(layer) from error
         if not np.isfinite(values).all():

@@ -10,7 +10,7 @@ output at a pixel therefore depends only on the pixels within its receptive fiel
 makes tiled prediction exact. `geometry` computes input sizes, output sizes and the receptive field.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import keras
 from keras import KerasTensor, initializers, layers
@@ -198,6 +198,14 @@ PRESETS: dict[str, UNetConfig] = {
         dropout=0.5,
         initializer="gaussian",
     ),
+}
+
+
+# Networks of presets for images at their own scale, which are predicted in tiles: with all levels,
+# the receptive field of `pretrained` would make exact tiles several times as expensive. Objects may
+# be a few pixels wide, so that the full resolution has features of its own.
+NATIVE_NETWORKS: dict[str, UNetConfig] = {
+    "pretrained": replace(PRESETS["pretrained"], filters=(16, 32, 48, 64), detail_filters=16),
 }
 
 

@@ -23,6 +23,7 @@ from unetkit.data.classes import Classes
 from unetkit.io.ome_zarr_writer import write_ome_zarr
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
+from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
@@ -178,9 +179,11 @@ OUTPUTS = {
 
 def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
     """How a prediction was made, as it is stored in every file."""
+    built_in = {"built_in": PURPOSE} if is_built_in(predictor.path) else {}
     return {
         "unetkit": __version__,
         "model": predictor.digest,
+        **built_in,
         "preset": predictor.spec.preset,
         "classes": list(predictor.spec.classes.names),
         "exact": tiling.is_exact,

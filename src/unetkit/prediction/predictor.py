@@ -9,6 +9,7 @@ Images whose result does not fit into memory are left to `large_images`, files t
 """
 
 import copy
+import logging
 import math
 import os
 import threading
@@ -21,6 +22,7 @@ from unetkit._shared.threads import in_order
 from unetkit.data.scale import scores_from_network
 from unetkit.errors import ConfigError, SizeError
 from unetkit.io.windows import Windows
+from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
 from unetkit.prediction.engine import Engine, softmax
@@ -34,6 +36,8 @@ from unetkit.prediction.tiling import (
     smallest_tile,
 )
 
+logger = logging.getLogger(__name__)
+
 NODATA_LABEL = 255  # label of pixels without data; no class has this index
 ANSWERS = ("labels", "probabilities", "logits")
 # Any network of our presets needs at most 400 MB for so many pixels, which needs no measurement.
@@ -44,7 +48,8 @@ class Predictor:
     """Segments images of any size with a trained model, from any number of threads.
 
     Args:
-        model: Run folder or exported .onnx file.
+        model: Run folder or exported .onnx file; None for the built-in network, which segments
+            cats and dogs in photos.
         threads: Number of threads that the network uses; None for one per core.
         memory: Memory limit of the process, such as "2GiB", or in bytes; 1.5 GiB by default.
             Arrays passed in and returned are not counted. A `native` model predicts images that
@@ -63,7 +68,7 @@ class Predictor:
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | None = None,
         *,
         threads: int | None = None,
         memory: str | int | None = None,
@@ -75,7 +80,9 @@ class Predictor:
                 f"memory {memory!r} is given together with tile_pixels {tile_pixels}; accepted is "
                 "one of them"
             )
-        self._engine = Engine(model, threads)
+        if model is None:
+            logger.info(NOTICE)
+        self._engine = Engine(BUILT_IN if model is None else model, threads)
         self.path = self._engine.path
         self.spec: ModelSpec = self._engine.spec
         self.digest = self._engine.digest

@@ -30,11 +30,11 @@ from unetkit.data.splits import Split, SplitRule
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
-from unetkit.models.unet import UNetConfig, preset_config
+from unetkit.models.encoders import has_pretrained_weights
+from unetkit.models.unet import NATIVE_NETWORKS, UNetConfig, preset_config
 from unetkit.training import backend
 from unetkit.training.config import (
     AUTO,
-    DEFAULT_PRESET,
     LEAST_STEPS_PER_VALIDATION,
     RECIPES,
     Choices,
@@ -122,6 +122,8 @@ def gather_choices(
     start = choices.training.given.get("start")
     if start is not None:
         choices = _as_origin(choices, Path(start))
+    if choices.preset is None:
+        choices = replace(choices, preset=default_preset(choices))
     choose_network(choices)  # a wrong preset is refused before the data are read
     return choices
 
@@ -273,9 +275,12 @@ def choose_config(
     Raises:
         ConfigError: A value is not accepted.
     """
+    preset = choices.preset or default_preset(choices)
     network = choose_network(choices)
-    recipe = RECIPES[choices.preset or DEFAULT_PRESET]
+    recipe = RECIPES[preset]
     scale = choices.scale.complete(choose_scale(sizes, network, recipe))
+    if scale.is_native:
+        network = choices.network.complete(NATIVE_NETWORKS.get(preset, network))
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
@@ -290,7 +295,7 @@ def choose_config(
         )
     return RunConfig(
         data=str(dataset.source.resolve()),
-        preset=choices.preset or DEFAULT_PRESET,
+        preset=preset,
         sources=choose_sources(choices),
         classes=chosen_classes,
         pixels=_choose_pixels(pixels, choices),
@@ -309,7 +314,17 @@ def choose_network(choices: Choices) -> UNetConfig:
     Raises:
         ConfigError: The preset is unknown, or a value is not accepted.
     """
-    return choices.network.complete(preset_config(choices.preset or DEFAULT_PRESET))
+    return choices.network.complete(preset_config(choices.preset or default_preset(choices)))
+
+
+def default_preset(choices: Choices) -> str:
+    """The preset for choices without one.
+
+    It is "pretrained" if the weights of its encoder are installed, and no value of [network], which
+    would belong to a network from scratch, is given; else "fast".
+    """
+    is_pretrained = has_pretrained_weights() and not choices.network.given
+    return "pretrained" if is_pretrained else "fast"
 
 
 def choose_sources(choices: Choices) -> Sources:

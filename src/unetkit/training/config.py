@@ -28,7 +28,6 @@ SCHEDULES = ("cosine", "constant")
 IMAGENET = "imagenet"
 ENCODER_WEIGHTS = (IMAGENET, "random")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-DEFAULT_PRESET = "fast"
 LEAST_STEPS_PER_VALIDATION = 20  # a pass takes about as long as five updates
 AUTO = "auto"  # leaves a value to the data or the device
 AUTOMATIC = ("class_weights", "precision")  # fields of [training] that accept AUTO

@@ -107,7 +107,7 @@ def cross_validate(
         data: Folder or table of pairs; optional if `config` has one.
         folds: Number of folds, 2 to 100; each is the test split once.
         out: Folder to create, with plan.json; split-1.json, fold-1/ and so on; and folds.json.
-        preset: "pretrained", "fast" (default), "notebook" or "paper".
+        preset: "pretrained" (default), "fast", "notebook" or "paper".
         epochs: Number of passes over the training pairs of each network.
         minutes: Training time of each network in minutes.
         size: Input size of the networks in pixels: a side, or (height, width).

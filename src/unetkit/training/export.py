@@ -22,13 +22,14 @@ from unetkit.errors import (
 )
 from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.models.onnx_export import export_onnx
+from unetkit.models.onnx_export import TOLERANCES, export_onnx
 from unetkit.models.spec import Layer, ModelSpec, image_digest
 from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 
 EXPORT_FORMATS = ("onnx",)
+WEIGHT_TYPES = tuple(TOLERANCES)
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
@@ -36,6 +37,7 @@ def export(
     model: str | Path,
     *,
     format: str = "onnx",
+    weights: str = "float32",
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -47,6 +49,7 @@ def export(
     Args:
         model: Run folder.
         format: Format of the file: "onnx".
+        weights: Type in which weights are stored: "float32", or "float16" for half the size.
         out: Path of the file; by default RUN.onnx in the current folder.
         overwrite: Whether to replace an existing file.
         display: Shows progress.
@@ -55,7 +58,7 @@ def export(
         The path of the file.
 
     Raises:
-        ConfigError: `format` is not "onnx".
+        ConfigError: `format` is not "onnx", or `weights` is no type of weights.
         DataNotFoundError: `model` is not a run folder with trained weights, or the folder of `out`
             does not exist.
         OutputExistsError: The file exists.
@@ -63,11 +66,15 @@ def export(
             that of Keras.
     """
     display = display or Display()
-    if format not in EXPORT_FORMATS:
-        raise ConfigError(
-            f"format {format!r} is unknown; accepted are {', '.join(EXPORT_FORMATS)}"
-            f"{did_you_mean(format, EXPORT_FORMATS)}"
-        )
+    for name, value, accepted in (
+        ("format", format, EXPORT_FORMATS),
+        ("weights", weights, WEIGHT_TYPES),
+    ):
+        if value not in accepted:
+            raise ConfigError(
+                f"{name} {value!r} is unknown; accepted are {', '.join(accepted)}"
+                f"{did_you_mean(value, accepted)}"
+            )
     run = Path(model)
     for name in (run_folder.CONFIG, run_folder.WEIGHTS):
         if not (run / name).is_file():
@@ -89,7 +96,7 @@ def export(
     names = read_split_names(run / run_folder.SPLIT)
     images, what = _reference_images(config, names["validation"])
     spec = model_spec(config, network, seen_images(run))
-    difference = export_onnx(network, spec, path, images)
+    difference = export_onnx(network, spec, path, images, weights)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {len(images)} {what} images"

@@ -41,7 +41,7 @@ from unetkit.training.choices import (
     prepare,
     require_same_data,
 )
-from unetkit.training.config import DEFAULT_PRESET, IMAGENET, Choices, RunConfig
+from unetkit.training.config import IMAGENET, Choices, RunConfig
 from unetkit.training.config_file import config_to_toml, read_config
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
@@ -103,7 +103,7 @@ def train(
     Args:
         data: Folder or table of pairs; optional if `config` has one.
         out: Run folder to create; by default runs/DATA-PRESET, with a number if that exists.
-        preset: "pretrained", "fast" (default), "notebook" or "paper".
+        preset: "pretrained" (default), "fast", "notebook" or "paper".
         epochs: Number of passes over the training pairs.
         minutes: Training time in minutes. The number of steps is fixed once, after a tenth of it,
             from the speed until then.
@@ -137,7 +137,7 @@ def train(
     is_deterministic = choices.training.given.get("deterministic", True)
     obstacle = backend.make_repeatable() if is_deterministic else None
     device = backend.choose_device(device)
-    run, is_new = run_folder.claim(out, f"{dataset.label}-{choices.preset or DEFAULT_PRESET}")
+    run, is_new = run_folder.claim(out, f"{dataset.label}-{choices.preset}")
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
