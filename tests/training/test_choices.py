@@ -1,5 +1,6 @@
 """The configuration of a run, completed from what is given, the preset and the data."""
 
+import numpy as np
 import pytest
 
 from tests.conftest import TINY_CONFIG
@@ -12,6 +13,7 @@ from unetkit.models import encoders
 from unetkit.models.unet import PRESETS
 from unetkit.training.choices import choose_config, gather_choices
 from unetkit.training.config_file import parse_choices
+from unetkit.training.scale_choice import ImageSizes
 
 # Sizes of the training images, classes and pixel format, as found in a data set.
 PHOTOS = ([(20, 24), (30, 40)] * 50, TRIMAP_CLASSES, PixelFormat())
@@ -26,8 +28,13 @@ def dataset(folder):
 
 
 def choose(dataset, found, given=None, **options):
-    choices = parse_choices(given or {}, "the options")
-    return choose_config(dataset, *found, choices, **options)
+    return complete(dataset, found, parse_choices(given or {}, "the options"), **options)
+
+
+def complete(dataset, found, choices, **options):
+    sizes, classes, pixels = found
+    images = [ImageSizes(size, np.zeros(0)) for size in sizes]
+    return choose_config(dataset, images, classes, pixels, choices, **options)[0]
 
 
 class TestDefaults:

@@ -5,18 +5,18 @@ import tomllib
 import pytest
 import tomli_w
 
-from tests.training.test_choices import DEEP, FRAMES, PHOTOS, choose
+from tests.training.test_choices import DEEP, FRAMES, PHOTOS, choose, complete
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.errors import ConfigError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.unet import PRESETS
-from unetkit.training.choices import choose_config
 from unetkit.training.config_file import (
     config_to_toml,
     parse_choices,
     read_choices,
     read_config,
+    read_reasons,
 )
 
 
@@ -33,7 +33,7 @@ class TestFile:
         path.write_text(config_to_toml(config), encoding="utf-8")
         assert read_config(path) == config
         # and as given choices it decides everything, whatever the data look like
-        assert choose_config(dataset, *FRAMES, read_choices(path)) == config
+        assert complete(dataset, FRAMES, read_choices(path)) == config
 
     def test_sources_split_and_pixel_format_come_back(self, dataset, tmp_path):
         classes = Classes(
@@ -163,3 +163,12 @@ class TestParse:
     def test_a_key_that_is_no_text_is_refused(self):
         with pytest.raises(ConfigError, match="key 3 in x is unknown; accepted are data, preset"):
             parse_choices({3: 4}, "x")
+
+
+def test_reasons_are_comments_that_can_be_read_back(dataset, tmp_path):
+    path, config = tmp_path / "c.toml", choose(dataset, PHOTOS)
+    reasons = ["scale resize: the images have several sizes", "preset pretrained: é"]
+    path.write_text(config_to_toml(config, reasons), encoding="utf-8")
+    assert "\n# scale resize: the images have several sizes\n" in path.read_text(encoding="utf-8")
+    assert read_reasons(path) == reasons
+    assert read_config(path) == config

@@ -45,8 +45,8 @@ from unetkit.training.config import (
 )
 from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
+from unetkit.training.scale_choice import ImageSizes, choose_scale, image_sizes, samples_per_epoch
 
-LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
 
@@ -57,10 +57,12 @@ class TrainingData:
     Args:
         report: Report on the data set; none of its errors affects the training.
         split: Pairs for training, validation and test.
+        reasons: A sentence for each value of the configuration that the data decided.
     """
 
     report: DatasetReport
     split: Split
+    reasons: tuple[str, ...] = ()
 
 
 def check_length(epochs: int | None, minutes: float | None) -> None:
@@ -122,8 +124,6 @@ def gather_choices(
     start = choices.training.given.get("start")
     if start is not None:
         choices = _as_origin(choices, Path(start))
-    if choices.preset is None:
-        choices = replace(choices, preset=default_preset(choices))
     choose_network(choices)  # a wrong preset is refused before the data are read
     return choices
 
@@ -183,9 +183,9 @@ def prepare(
             f"mask; run: unetkit check {dataset.source}"
         )
     train = {pair.name for pair in split.train}
-    config = choose_config(
+    config, reasons = choose_config(
         dataset,
-        [statistics.size for statistics in found.good if statistics.pair.name in train],
+        [image_sizes(stats, classes) for stats in found.good if stats.pair.name in train],
         classes,
         pixels,
         _without_auto(choices, found, device),
@@ -199,7 +199,9 @@ def prepare(
     display.say(f"masks     {config.classes.kind}: {config.classes.describe()}")
     display.say(f"images    {config.pixels.describe()}")
     display.say(f"scale     {config.scale.describe()}")
-    return TrainingData(found, split), config
+    for reason in reasons:
+        display.say(f"because   {reason}")
+    return TrainingData(found, split, tuple(reasons)), config
 
 
 def _without_auto(choices: Choices, found: DatasetReport, device: str) -> Choices:
@@ -255,37 +257,50 @@ def require_same_data(run: Path, data: TrainingData) -> None:
 
 def choose_config(
     dataset: Dataset,
-    sizes: Sequence[tuple[int, int]],
+    images: Sequence[ImageSizes],
     classes: Classes,
     pixels: PixelFormat,
     choices: Choices,
     *,
     epochs: int | None = None,
-) -> RunConfig:
+) -> tuple[RunConfig, list[str]]:
     """Completes the choices from the preset and the data.
 
     Args:
         dataset: Pairs of the run.
-        sizes: (height, width) of each training image.
+        images: Sizes of each training image and of its objects.
         classes: Classes of the masks.
         pixels: Pixel format of the images.
         choices: Given values, without AUTO.
         epochs: Number of passes over the training pairs, in place of `training.steps`.
 
+    Returns:
+        The configuration, and a sentence for each choice that the data decided.
+
     Raises:
         ConfigError: A value is not accepted.
     """
+    reasons = []
     preset = choices.preset or default_preset(choices)
     network = choose_network(choices)
     recipe = RECIPES[preset]
-    scale = choices.scale.complete(choose_scale(sizes, network, recipe))
-    if scale.is_native:
-        network = choices.network.complete(NATIVE_NETWORKS.get(preset, network))
+    fitting, why = choose_scale(images, network, recipe)
+    scale = choices.scale.complete(fitting)
+    if scale == fitting:
+        reasons.append(f"scale {scale.policy}: {why}")
+    if choices.preset is None:
+        reasons.append(f"preset {preset}: {_why_preset(choices)}")
+    if scale.is_native and preset in NATIVE_NETWORKS and "filters" not in choices.network.given:
+        network = choices.network.complete(NATIVE_NETWORKS[preset])
+        reasons.append(
+            f"{network.depth} levels, and features at full resolution: images are predicted in "
+            "tiles, whose margins grow with each level"
+        )
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
     chosen_classes = choices.classes.complete(classes)
-    samples = samples_per_epoch(sizes, scale)
+    samples = samples_per_epoch([image.size for image in images], scale)
     training = _choose_training(recipe, choices.training, samples, epochs)
     if training.class_weights and len(training.class_weights) != len(chosen_classes):
         raise ConfigError(
@@ -293,7 +308,7 @@ def choose_config(
             f"classes ({', '.join(chosen_classes.names)}); accepted is one weight per class, or "
             "--class-weights auto"
         )
-    return RunConfig(
+    config = RunConfig(
         data=str(dataset.source.resolve()),
         preset=preset,
         sources=choose_sources(choices),
@@ -306,6 +321,7 @@ def choose_config(
         augmentation=choices.augmentation.complete(augmentation),
         training=training,
     )
+    return config, reasons
 
 
 def choose_network(choices: Choices) -> UNetConfig:
@@ -325,6 +341,14 @@ def default_preset(choices: Choices) -> str:
     """
     is_pretrained = has_pretrained_weights() and not choices.network.given
     return "pretrained" if is_pretrained else "fast"
+
+
+def _why_preset(choices: Choices) -> str:
+    if choices.network.given:
+        return "[network] describes a network from scratch"
+    if has_pretrained_weights():
+        return "weights of ImageNet are installed"
+    return "weights of ImageNet are not installed"
 
 
 def choose_sources(choices: Choices) -> Sources:
@@ -356,33 +380,6 @@ def _choose_pixels(pixels: PixelFormat, choices: Choices) -> PixelFormat:
             "accepted is the same in both"
         )
     return chosen
-
-
-def choose_scale(sizes: Sequence[tuple[int, int]], network: UNetConfig, recipe: Recipe) -> Scale:
-    """The scale policy for images of these sizes.
-
-    Images of different sizes are taken for photos: `resize`. Images of one size are resized
-    slightly, to a multiple of the network's stride, if they are small; larger ones are cropped at
-    their own scale: `native`.
-    """
-    step = network.geometry.stride
-    if len(set(sizes)) > 1:
-        return Scale("resize", recipe.photo_size, recipe.photo_size)
-    height, width = sizes[0]
-    if max(height, width) <= LARGEST_WHOLE:
-        return Scale("resize", -(-height // step) * step, -(-width // step) * step)
-    return Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
-
-
-def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
-    """Number of samples that together have about as many pixels as the training images."""
-    if not scale.is_native:
-        return len(sizes)
-    windows = [
-        max(1.0, height * width * scale.factor**2 / (scale.height * scale.width))
-        for height, width in sizes
-    ]
-    return round(sum(windows))
 
 
 def _choose_training(

@@ -8,6 +8,7 @@ complete.
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_origin
 
@@ -17,6 +18,8 @@ import tomli_w
 from unetkit._version import __version__
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.training.config import AUTO, AUTOMATIC, KEYS, SECTIONS, Choices, RunConfig, Section
+
+HEADER_LINES = 2
 
 
 def read_choices(path: str | Path) -> Choices:
@@ -151,13 +154,26 @@ def read_config(path: str | Path) -> RunConfig:
     return RunConfig(data=given["data"], preset=given["preset"], **sections)
 
 
-def config_to_toml(config: RunConfig) -> str:
-    """Text of a configuration file, as `read_config` reads it."""
-    header = (
+def config_to_toml(config: RunConfig, reasons: Sequence[str] = ()) -> str:
+    """Text of a configuration file, as `read_config` reads it.
+
+    Args:
+        config: Complete configuration.
+        reasons: Sentences about choices, for comments.
+    """
+    header = (  # of HEADER_LINES
         f"# Written by unetkit {__version__}. The same run again:\n"
-        "# unetkit train --config config.toml\n\n"
+        "# unetkit train --config config.toml\n"
     )
+    header += "".join(f"# {reason}\n" for reason in reasons) + "\n"
     return header + tomli_w.dumps(_without_none(asdict(config)))
+
+
+def read_reasons(path: Path) -> list[str]:
+    """The sentences that `config_to_toml` wrote as comments."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    comments = takewhile(lambda line: line.startswith("# "), lines)
+    return [line.removeprefix("# ") for line in comments][HEADER_LINES:]
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from unetkit.training.checkpoints import checkpoint_files, newest_checkpoint
 from unetkit.training.choices import (
     TrainingData,
     check_length,
+    default_preset,
     find_chosen_dataset,
     gather_choices,
     prepare,
@@ -137,7 +138,9 @@ def train(
     is_deterministic = choices.training.given.get("deterministic", True)
     obstacle = backend.make_repeatable() if is_deterministic else None
     device = backend.choose_device(device)
-    run, is_new = run_folder.claim(out, f"{dataset.label}-{choices.preset}")
+    run, is_new = run_folder.claim(
+        out, f"{dataset.label}-{choices.preset or default_preset(choices)}"
+    )
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
@@ -272,7 +275,7 @@ def _train_into(run: Path, data: TrainingData, config: RunConfig, session: Sessi
 
 
 def _write_choices(run: Path, data: TrainingData, config: RunConfig) -> None:
-    write_text(run / run_folder.CONFIG, config_to_toml(config))
+    write_text(run / run_folder.CONFIG, config_to_toml(config, data.reasons))
     report = data.report
     if not (run / run_folder.SPLIT).exists():
         write_text(

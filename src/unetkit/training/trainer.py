@@ -30,7 +30,7 @@ from unetkit.training.backend import watching_memory
 from unetkit.training.batches import Sampler
 from unetkit.training.checkpoints import Checkpoint, Progress, write_checkpoint
 from unetkit.training.config import LEAST_STEPS_PER_VALIDATION, RunConfig
-from unetkit.training.config_file import config_to_toml
+from unetkit.training.config_file import config_to_toml, read_reasons
 from unetkit.training.network import (
     WARMUP_STEPS,
     gradient_norm,
@@ -190,7 +190,8 @@ class Trainer:
         self.config = self.recorder.config = replace(self.config, training=planned)
         self.recorder.plan_figures()
         pace.plan(steps, every, self.recorder.drawn_at)
-        write_text(self.run / run_folder.CONFIG, config_to_toml(self.config))
+        path = self.run / run_folder.CONFIG
+        write_text(path, config_to_toml(self.config, read_reasons(path)))
         update_manifest(self.run, configuration=asdict(self.config))
         self.display.say(
             f"length    {training.minutes:g} minutes are {steps:,} steps: "

@@ -1,0 +1,96 @@
+"""Choice of the scale policy from the sizes of images and of the objects in them.
+
+Photos show a subject that fills them at any resolution: `resize`. Images of one size above 256
+pixels, as from a microscope, keep their pixels: `native`. So do images of several sizes if resizing
+would squash their objects: the smallest tenth must keep `LEAST_OBJECT` pixels.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from unetkit.checks.statistics import PairStatistics
+from unetkit.data.classes import Classes
+from unetkit.data.scale import Scale
+from unetkit.models.unet import UNetConfig
+from unetkit.training.config import Recipe
+
+LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
+LEAST_OBJECT = 8.0  # pixels at the network's scale, square root of the area
+GOOD_OBJECT = 16.0  # above, objects need no more pixels
+SMALLEST_TENTH = 10  # percentile
+CRUMB = 0.02  # of the area of an image's largest object; smaller regions are slips of the pen
+
+
+@dataclass(frozen=True)
+class ImageSizes:
+    """Sizes of a training image and of the objects in it.
+
+    Args:
+        size: (height, width) of the image in pixels.
+        objects: Square roots of the areas of its objects, (n,) float64, in pixels.
+    """
+
+    size: tuple[int, int]
+    objects: np.ndarray
+
+
+def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
+    """Sizes of an image and of its objects, as found when the pair was examined."""
+    if classes.threshold is not None or not len(statistics.regions):
+        # Regions were found by equal values; those of a thresholded mask are not objects.
+        return ImageSizes(statistics.size, np.zeros(0))
+    values, areas = statistics.regions.T
+    left_out = [classes.ignore] if classes.ignore is not None else []
+    if not statistics.is_drawn and classes.kind != "instances":
+        indices = (index for index in (classes.background, classes.border) if index is not None)
+        left_out += [classes.values[index] for index in indices]
+    areas = areas[~np.isin(values, left_out)]
+    areas = areas[areas >= CRUMB * areas.max(initial=0)]
+    return ImageSizes(statistics.size, np.sqrt(areas))
+
+
+def choose_scale(
+    images: Collection[ImageSizes], network: UNetConfig, recipe: Recipe
+) -> tuple[Scale, str]:
+    """The scale policy for training images, and the reason for it in one sentence."""
+    step = network.geometry.stride
+    sizes = [image.size for image in images]
+    height, width = np.min(sizes, axis=0)
+    if len(set(sizes)) == 1:
+        height, width = sizes[0]
+        if max(height, width) <= LARGEST_WHOLE:
+            scale = Scale("resize", -(-height // step) * step, -(-width // step) * step)
+            return scale, f"all images are small and of one size, {height}x{width}"
+        scale = Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
+        return scale, f"all images are of one size, {height}x{width}, as from a microscope"
+    side = recipe.photo_size
+    found = [image.objects for image in images]
+    resized = [
+        objects * side / np.sqrt(image.size[0] * image.size[1])
+        for image, objects in zip(images, found, strict=True)
+    ]
+    every = np.concatenate(resized)
+    smallest = np.percentile(every, SMALLEST_TENTH) if len(every) else np.inf
+    if smallest >= LEAST_OBJECT:
+        about = "" if np.isinf(smallest) else f", where small objects have {smallest:.0f} pixels"
+        return Scale("resize", side, side), f"the images have several sizes{about}"
+    own = np.percentile(np.concatenate(found), SMALLEST_TENTH)
+    factor = float(round(min(1.0, GOOD_OBJECT / own), 2))
+    crop = recipe.crop_size
+    return Scale("native", crop, crop, factor=factor), (
+        f"resized to {side}x{side}, the smallest tenth of the objects would have {smallest:.1f} "
+        f"pixels a side; at their own scale it has {own:.0f}"
+    )
+
+
+def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
+    """Number of samples that together have about as many pixels as the training images."""
+    if not scale.is_native:
+        return len(sizes)
+    windows = [
+        max(1.0, height * width * scale.factor**2 / (scale.height * scale.width))
+        for height, width in sizes
+    ]
+    return round(sum(windows))

@@ -1,0 +1,102 @@
+"""The scale of images follows from their sizes and from the sizes of the objects in them."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from unetkit.checks.statistics import PairStatistics
+from unetkit.data.classes import TRIMAP_CLASSES, Classes
+from unetkit.data.scale import Scale
+from unetkit.models.unet import PRESETS
+from unetkit.training.config import RECIPES
+from unetkit.training.scale_choice import (
+    ImageSizes,
+    choose_scale,
+    image_sizes,
+    samples_per_epoch,
+)
+
+TWO = Classes(("background", "cell"), (0, 255), background=0)
+OBJECTS = Classes(("background", "cell"), (0, 1), background=0, kind="instances")
+
+
+def choose(*images):
+    found = [ImageSizes(size, np.array(objects, float)) for size, objects in images]
+    return choose_scale(found, PRESETS["pretrained"], RECIPES["pretrained"])
+
+
+class TestChoice:
+    def test_photos_whose_subjects_fill_them_are_resized(self):
+        scale, why = choose(((300, 400), [150]), ((500, 300), [200, 180]))
+        assert scale == Scale("resize", 192, 192)
+        # 150 * 192 / sqrt(300 * 400) = 83, 200 * 192 / sqrt(500 * 300) = 99 and 180 ... = 89: the
+        # smallest tenth is at 83 + 0.2 * (89 - 83) = 84.
+        assert why == "the images have several sizes, where small objects have 84 pixels"
+
+    def test_objects_of_a_few_pixels_are_never_squashed(self):
+        scale, why = choose(((520, 696), [14] * 50), ((256, 256), [12] * 20))
+        assert scale == Scale("native", 256, 256)
+        # 14 * 192 / sqrt(520 * 696) = 4.5 pixels, at their own scale 12.
+        assert why == (
+            "resized to 192x192, the smallest tenth of the objects would have 4.5 pixels a side; "
+            "at their own scale it has 12"
+        )
+
+    def test_large_images_are_reduced_as_far_as_their_objects_allow(self):
+        scale, _ = choose(((4000, 5000), [64] * 20), ((3000, 5000), [64] * 20))
+        assert scale == Scale("native", 256, 256, factor=0.25)  # 16 of 64 pixels
+
+    def test_without_objects_the_sizes_decide(self):
+        scale, why = choose(((300, 400), []), ((500, 300), []))
+        assert (scale.policy, why) == ("resize", "the images have several sizes")
+
+    def test_images_of_one_size_are_as_before(self):
+        assert choose(((100, 130), [3]))[0] == Scale("resize", 128, 160)
+        assert choose(((512, 300), [3]))[0] == Scale("native", 256, 256)
+
+
+class TestObjects:
+    @staticmethod
+    def statistics(regions, **source):
+        pair = SimpleNamespace(source=SimpleNamespace(**{"is_polygon_file": False, **source}))
+        return PairStatistics(pair, size=(100, 100), regions=np.array(regions, np.int64))
+
+    def test_each_region_of_a_foreground_value_is_one(self):
+        found = image_sizes(self.statistics([[255, 100], [255, 49]]), TWO)
+        assert found.size == (100, 100)
+        assert found.objects.tolist() == [10, 7]
+
+    def test_background_and_border_of_a_trimap_are_none(self):
+        found = image_sizes(self.statistics([[1, 400], [2, 9000], [3, 600]]), TRIMAP_CLASSES)
+        assert found.objects.tolist() == [20]
+
+    def test_every_number_of_an_instance_mask_is_one(self):
+        found = image_sizes(self.statistics([[7, 16], [300, 25]]), OBJECTS)
+        assert found.objects.tolist() == [4, 5]
+
+    def test_every_polygon_is_one(self):
+        found = image_sizes(self.statistics([[1, 16], [1, 25]], is_polygon_file=True), OBJECTS)
+        assert found.objects.tolist() == [4, 5]
+
+    def test_crumbs_are_no_objects(self):
+        # Of 10,000 pixels, 2 % are 200.
+        found = image_sizes(self.statistics([[255, 10_000], [255, 199], [255, 225]]), TWO)
+        assert found.objects.tolist() == [100, 15]
+
+    def test_thresholded_masks_tell_nothing(self):
+        grey = Classes(("background", "cell"), (0, 255), background=0, threshold=127)
+        assert image_sizes(self.statistics([[3, 100]]), grey).objects.size == 0
+
+    def test_an_empty_mask_has_none(self):
+        assert image_sizes(self.statistics(np.zeros((0, 2))), TWO).objects.size == 0
+
+
+class TestSamples:
+    def test_whole_images_count_once(self):
+        assert samples_per_epoch([(300, 400), (20, 30)], Scale("resize", 128, 128)) == 2
+
+    def test_crops_cover_as_many_pixels(self):
+        # 512 x 512 are four crops, at half the scale one; smaller images are one each.
+        scale = Scale("native", 256, 256)
+        assert samples_per_epoch([(512, 512), (100, 100)], scale) == 5
+        assert samples_per_epoch([(512, 512)], Scale("native", 256, 256, factor=0.5)) == 1
