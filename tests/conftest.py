@@ -1,5 +1,6 @@
 """What several test files share: small folders of pairs, and one network trained on one of them."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,51 @@ TINY_CONFIG = {
     "scale": {"policy": "resize", "height": 32, "width": 48},
     "training": {"steps": 4, "steps_per_validation": 2, "batch_size": 4},
 }
+# What is traced and drawn fastest, for what is about neither network nor training.
+SMALL_CONFIG = {
+    **TINY_CONFIG,
+    "network": {
+        "filters": [2, 4],
+        "normalization": "none",
+        "residual": False,
+        "stem_stride": 1,
+        "head_filters": 0,
+    },
+    "training": {
+        "steps": 2,
+        "steps_per_validation": 2,
+        "batch_size": 4,
+        "optimizer": "sgd",
+        "momentum": 0.9,
+    },
+}
+
+
+# From the longest: begun last, one of these would keep a single process busy.
+LONGEST = (
+    "test_notebook.py",
+    "test_docs.py",
+    "test_resume.py",
+    "training/test_train.py",
+    "cli/test_main.py",
+    "evaluation/test_evaluate.py",
+    "prediction/test_tiling.py",
+    "models/test_unet.py",
+    "training/test_trainer.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first, so that the processes end together."""
+    folder = Path(__file__).parent
+    order = {folder / name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
+
+
+def pytest_collection_finish():
+    """Collections of garbage pass over what was imported: TensorFlow alone takes half a second."""
+    gc.collect()
+    gc.freeze()
 
 
 def write_pair(

@@ -6,10 +6,7 @@ trained to its end.
 """
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -18,6 +15,7 @@ import pytest
 from PIL import Image
 
 import unetkit
+from tests import commands
 
 ARCHIVES = {
     path.name.removesuffix(".tar.xz"): path
@@ -46,14 +44,9 @@ def old(request, tmp_path):
 
 def command(folder, *arguments):
     """What the command line prints, called in a folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", "unetkit", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "COLUMNS": "200"},
-        check=False,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "200")
+        done = commands.unetkit(*arguments, cwd=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

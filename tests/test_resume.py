@@ -9,8 +9,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -19,7 +17,8 @@ import numpy as np
 import pytest
 import tomli_w
 
-from tests.conftest import TINY_CONFIG
+from tests.commands import Process
+from tests.conftest import SMALL_CONFIG
 from unetkit import build_unet, resume, train
 from unetkit._shared.display import Display
 from unetkit.errors import DataError, DataNotFoundError, ModelFileError
@@ -32,9 +31,10 @@ from unetkit.training.validation import Recorder
 KILLS = int(os.environ.get("UNETKIT_KILLS", "3"))
 # Dropout draws random numbers; averages, BatchNorm and Adam keep state between steps.
 CONFIG = {
-    **TINY_CONFIG,
-    "network": {"filters": [4, 8], "head_filters": 0, "residual": False, "dropout": 0.3},
+    **SMALL_CONFIG,
+    "network": {**SMALL_CONFIG["network"], "normalization": "batch", "dropout": 0.3},
     "training": {
+        "optimizer": "adamw",
         "steps": 24,
         "steps_per_validation": 6,
         "batch_size": 2,
@@ -83,8 +83,8 @@ def without_pictures():
     """What is drawn and exported at the end takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "export_best", lambda *arguments: 0.0)
-        patch.setattr(Recorder, "draw", lambda *arguments: None)
-        patch.setattr(Recorder, "_draw_examples", lambda *arguments: None)
+        for name in ("draw", "_draw_curves", "_draw_examples"):
+            patch.setattr(Recorder, name, lambda *arguments: None)
         yield
 
 
@@ -245,18 +245,11 @@ class TestFiles:
 
 
 # Like CONFIG, but as files that a command reads, and long enough to be killed in the middle.
-LONG = {"steps": 150, "steps_per_validation": 15, "checkpoint_minutes": 0.0005}
+LONG = {"steps": 75, "steps_per_validation": 25, "checkpoint_minutes": 0.0005}
 
 
 def begin(folder, *arguments):
-    return subprocess.Popen(
-        [sys.executable, "-m", "unetkit", "train", *map(str, arguments)],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    return Process(["-m", "unetkit", "train", *arguments], cwd=folder)
 
 
 @pytest.fixture(scope="module")
@@ -266,8 +259,8 @@ def folder(pets, tmp_path_factory):
     config = {**CONFIG, "training": {**CONFIG["training"], **LONG}, "data": str(pets)}
     (folder / "wanted.toml").write_text(tomli_w.dumps(config))
     process = begin(folder, "--config", "wanted.toml", "--out", "whole")
-    said = process.communicate()[0]
-    assert process.returncode == 0, said
+    said = process.communicate()
+    assert process.poll() == 0, said
     return folder
 
 
@@ -282,15 +275,15 @@ class TestRealProcesses:
             newest = checkpoints(run)[:1]
             while process.poll() is None and kills < KILLS:
                 if checkpoints(run)[:1] != newest:
-                    time.sleep(rng.uniform(0, 0.6))
+                    time.sleep(rng.uniform(0, 0.3))
                     os.killpg(process.pid, signal.SIGKILL)
                     kills += 1
                     break
                 time.sleep(0.005)
-            said = process.communicate()[0]
-            if process.returncode == 0:
+            said = process.communicate()
+            if process.poll() == 0:
                 break
-            assert process.returncode == -signal.SIGKILL, said
+            assert process.poll() == -signal.SIGKILL, said
             arguments = ("--resume", "killed")
         assert kills == KILLS
         assert fingerprint(run) == expected
@@ -301,10 +294,12 @@ class TestRealProcesses:
             assert process.poll() is None
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
-        said = process.communicate()[0]
-        assert process.returncode == 130
+        said = "".join(process.communicate())
+        assert process.poll() == 130
         assert "finishing this step and saving; interrupt again to stop at once" in said
         assert "to continue: unetkit train --resume stopped" in said
         assert int(checkpoints(folder / "stopped")[0].stem[5:]) < LONG["steps"]
-        assert begin(folder, "--resume", "stopped").wait() == 0
+        resumed = begin(folder, "--resume", "stopped")
+        said = resumed.communicate()
+        assert resumed.poll() == 0, said
         assert fingerprint(folder / "stopped") == fingerprint(folder / "whole")

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 
-from tests.commands import unetkit
+from tests.commands import python, unetkit
 from tests.conftest import write_disks
 from unetkit import __version__
 from unetkit.cli.main import main
@@ -37,6 +37,22 @@ TINY = (
     "[network]\nfilters = [4, 8]\n[scale]\nheight = 32\nwidth = 48\n"
     "[training]\nsteps = 4\nsteps_per_validation = 2\nbatch_size = 4\n"
 )
+SMALL = (
+    "[network]\nfilters = [2, 4]\nnormalization = 'none'\nresidual = false\nstem_stride = 1\n"
+    "head_filters = 0\n[scale]\nheight = 32\nwidth = 48\n"
+    "[training]\nsteps = 2\nsteps_per_validation = 2\nbatch_size = 4\n"
+)
+# Where a command takes a preset as it is, its network is replaced by a small one.
+SMALL_PRESETS = """
+import dataclasses
+
+import unetkit.runs.demo
+from unetkit.cli.main import main
+from unetkit.models.unet import PRESETS
+
+for name, config in PRESETS.items():
+    PRESETS[name] = dataclasses.replace(config, filters=(2, 4), head_filters=0)
+"""
 
 
 def failure(*arguments, code, cwd=None):
@@ -121,7 +137,8 @@ def test_the_whole_way_from_a_folder_to_masks(pets, tmp_path):
 
 
 def test_options_win_over_another_preset_s_configuration(run, pets, tmp_path):
-    done = unetkit(
+    done = python(
+        f"{SMALL_PRESETS}\nmain()",
         *("train", pets, "--config", run / "config.toml", "--preset", "notebook"),
         *("--batch-size", 3, "--epochs", 1, "--size", "16x16", "--out", tmp_path / "run"),
         cwd=tmp_path,
@@ -141,7 +158,7 @@ class TestData:
         data = write_disks(tmp_path / "mixed", count=10)
         shutil.copytree(data / "masks", data / "labels")
         (data / "images" / "disk_04.tif").write_bytes(b"II*\0broken")
-        (tmp_path / "tiny.toml").write_text(TINY)
+        (tmp_path / "tiny.toml").write_text(SMALL)
         return data
 
     def test_check_lists_what_to_decide(self, mixed, tmp_path):
@@ -203,7 +220,7 @@ class TestData:
         (folder / "t.csv").write_text("\n".join(["image,mask,name", *rows]))
         parts = {"train": ["0", "1", "2", "3"], "validation": ["4", "5"], "test": ["6"]}
         (tmp_path / "s.json").write_text(json.dumps(parts))
-        (tmp_path / "tiny.toml").write_text(TINY)
+        (tmp_path / "tiny.toml").write_text(SMALL)
         done = unetkit(
             *("train", folder / "t.csv", "--split", "s.json", "--config", "tiny.toml"), cwd=tmp_path
         )
@@ -224,7 +241,7 @@ class TestData:
         assert report["images"]["dtypes"] == {"uint16": 12}
 
     def test_folds_are_trained_and_pooled(self, folder, tmp_path):
-        (tmp_path / "tiny.toml").write_text(TINY)
+        (tmp_path / "tiny.toml").write_text(SMALL)
         done = unetkit("train", folder, "--folds", 2, "--config", "tiny.toml", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert "12 out-of-fold pairs" in done.stdout
@@ -323,14 +340,8 @@ class TestPipe:
 
 def test_the_demo_leaves_data_run_and_predictions(tmp_path):
     # Of fewer pets than the command draws: .ci/run runs the command as it is.
-    code = "import unetkit.runs.demo as demo, unetkit.cli.main as cli; demo.PAIRS = 60; cli.main()"
-    done = subprocess.run(
-        [sys.executable, "-c", code, "demo", "--steps", "4", "--out", "demo"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        check=False,
-    )
+    code = f"{SMALL_PRESETS}\nunetkit.runs.demo.PAIRS = 60\nmain()"
+    done = python(code, "demo", "--steps", 4, "--out", "demo", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "synthetic" in done.stdout
     assert "pixel accuracy" in done.stdout

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, jaccard_score
 
 import unetkit
-from tests.conftest import TINY_CONFIG, write_disks, write_pair
+from tests.conftest import SMALL_CONFIG, write_disks, write_pair
 from unetkit import Predictor, Sources, evaluate, train
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.dataset import find_dataset
@@ -24,7 +24,14 @@ from unetkit.metrics.calibration import confidence_counts
 
 @pytest.fixture(scope="module")
 def result(run, pets):
+    """With all its files, as it is made before what follows takes effect."""
     return evaluate(run, pets)
+
+
+@pytest.fixture(autouse=True)
+def without_reports(monkeypatch):
+    """Reports have tests of their own."""
+    monkeypatch.setattr("unetkit.evaluation.evaluate.write_report", lambda folder, out: out)
 
 
 def test_metrics_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
@@ -232,7 +239,7 @@ def trained(tmp_path_factory):
     for path in (data / "labels").iterdir():
         Image.fromarray(np.zeros((48, 64), np.uint8)).save(path)
     config = {
-        **TINY_CONFIG,
+        **SMALL_CONFIG,
         "classes": {"ignore": 255},
         "sources": {"masks": "masks/", "skip_bad": True},
     }
@@ -356,7 +363,7 @@ def test_the_split_file_of_a_run_defines_its_test_split(folder, tmp_path):
     names = [f"photo_{i:02d}" for i in range(12)]
     split = {"train": names[:6], "validation": names[6:8], "test": names[8:10]}
     (tmp_path / "split.json").write_text(json.dumps(split))
-    config = {**TINY_CONFIG, "split": {"file": str(tmp_path / "split.json")}}
+    config = {**SMALL_CONFIG, "split": {"file": str(tmp_path / "split.json")}}
     run = train(folder, out=tmp_path / "run", config=config)
     result = evaluate(run, folder)
     assert [image["name"] for image in result["images"]] == names[8:10]
@@ -369,7 +376,7 @@ def test_the_split_file_of_a_run_defines_its_test_split(folder, tmp_path):
     (tmp_path / "turned.json").write_text(json.dumps(turned))
     config = {
         "split": {"file": str(tmp_path / "turned.json")},
-        "training": {**TINY_CONFIG["training"], "start": str(run)},
+        "training": {**SMALL_CONFIG["training"], "start": str(run)},
     }
     again = train(folder, out=tmp_path / "again", config=config)
     with pytest.raises(

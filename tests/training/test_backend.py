@@ -1,10 +1,8 @@
 """The framework's device, threads and errors."""
 
-import subprocess
-import sys
-
 import pytest
 
+from tests.commands import python
 from unetkit.errors import ConfigError
 from unetkit.training import backend
 
@@ -74,7 +72,8 @@ def test_of_other_frameworks_the_same_bytes_are_not_promised(monkeypatch):
 
 
 def in_a_process(code):
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = python(code)
+    assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 

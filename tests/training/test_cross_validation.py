@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from tests.conftest import TINY_CONFIG, write_pair
+from tests.conftest import SMALL_CONFIG, write_pair
 from unetkit import cross_validate, resume_folds
 from unetkit._shared.display import Display
 from unetkit.data.classes import TRIMAP_CLASSES
@@ -15,7 +15,7 @@ from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.metrics.confusion import compute_metrics
 
 COUNT = 12
-CONFIG = {**TINY_CONFIG, "split": {"group_by": r"photo_(\d)"}}
+CONFIG = {**SMALL_CONFIG, "split": {"group_by": r"photo_(\d)"}}
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +232,13 @@ class StopInSecondFold(Display):
             raise KeyboardInterrupt
 
 
-def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(result, data, tmp_path):
+def test_interrupted_folds_go_on_and_end_as_if_nothing_had_happened(
+    result, data, tmp_path, monkeypatch
+):
     out, pooled = result
     config = {**CONFIG, "sources": {"skip_bad": True}}
     config["training"] = {**config["training"], "checkpoint_minutes": 0.0}
+    monkeypatch.setattr("unetkit.evaluation.evaluate.write_report", lambda folder, out: out)
     with pytest.raises(KeyboardInterrupt):
         cross_validate(
             data, folds=2, out=tmp_path, config=config, seed=1, display=StopInSecondFold()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY_CONFIG, write_disks, write_pair
+from tests.conftest import SMALL_CONFIG, TINY_CONFIG, write_disks, write_pair
 from unetkit import Predictor, evaluate, train
 from unetkit._shared.display import Display
 from unetkit.data.dataset import Sources, find_dataset
@@ -25,6 +25,7 @@ from unetkit.models.spec import image_digest
 from unetkit.training.batches import Sampler, build_cache
 from unetkit.training.choices import gather_choices
 from unetkit.training.config_file import read_config
+from unetkit.training.validation import Recorder
 
 RUN_FILES = {
     "best.weights.h5",
@@ -38,6 +39,9 @@ RUN_FILES = {
     "pictures",
     "split.json",
 }
+
+
+LEARNING = {"steps_per_validation": 20, "batch_size": 4, "learning_rate": 0.01}
 
 
 class Listener(Display):
@@ -56,8 +60,15 @@ class Listener(Display):
         self.validations.append(report.step)
 
 
-def tiny(**sections):
-    return {**TINY_CONFIG, **{k: {**TINY_CONFIG.get(k, {}), **v} for k, v in sections.items()}}
+@pytest.fixture
+def without_pictures(monkeypatch):
+    """For runs whose figures nobody looks at."""
+    for name in ("draw", "_draw_curves", "_draw_examples"):
+        monkeypatch.setattr(Recorder, name, lambda *arguments: None)
+
+
+def small(**sections):
+    return {**SMALL_CONFIG, **{k: {**SMALL_CONFIG.get(k, {}), **v} for k, v in sections.items()}}
 
 
 class TestRunFolder:
@@ -130,10 +141,11 @@ class TestRunFolder:
         np.testing.assert_allclose(Predictor(run).probabilities(image), expected, atol=1e-4)
 
 
+@pytest.mark.usefixtures("without_pictures")
 class TestTraining:
     def test_the_display_hears_of_every_step_and_choice(self, pets, tmp_path):
         listener = Listener()
-        train(pets, out=tmp_path / "run", config=TINY_CONFIG, display=listener)
+        train(pets, out=tmp_path / "run", config=small(training={"steps": 4}), display=listener)
         assert listener.steps == [(step, 4) for step in (1, 2, 3, 4)]
         assert listener.validations == [2, 4]
         said = "\n".join(listener.lines)
@@ -148,7 +160,7 @@ class TestTraining:
 
     def test_a_last_validation_follows_the_last_step(self, pets, tmp_path):
         listener = Listener()
-        config = tiny(training={"steps": 5, "steps_per_validation": 2})
+        config = small(training={"steps": 5, "steps_per_validation": 2})
         train(pets, out=tmp_path / "run", config=config, display=listener)
         assert listener.validations == [2, 4, 5]
 
@@ -176,7 +188,7 @@ class TestTraining:
                 tmp_path / f"data/masks/{i}.png"
             )
         config = {
-            "network": {"filters": [4, 4]},
+            "network": SMALL_CONFIG["network"],
             "scale": {"height": 64, "width": 64},
             "training": {"steps": 2, "steps_per_validation": 2, "batch_size": 2},
         }
@@ -198,7 +210,7 @@ class TestTraining:
         assert Predictor(run)(np.zeros((37, 51, 3), np.uint8)).shape == (37, 51)
 
     def test_letterboxed_images_train_and_keep_their_size(self, pets, tmp_path):
-        run = train(pets, out=tmp_path / "run", config=tiny(scale={"fit": "letterbox"}))
+        run = train(pets, out=tmp_path / "run", config=small(scale={"fit": "letterbox"}))
         assert Predictor(run)(np.zeros((90, 20, 3), np.uint8)).shape == (90, 20)
 
     def test_the_network_learns_what_is_easy(self, tmp_path):
@@ -213,10 +225,11 @@ class TestTraining:
             for part, array in (("images", image), ("masks", mask)):
                 (tmp_path / "data" / part).mkdir(parents=True, exist_ok=True)
                 Image.fromarray(array).save(tmp_path / f"data/{part}/{i}.png")
-        config = tiny(
-            scale={"height": 32, "width": 32},
-            training={"steps": 80, "steps_per_validation": 20, "learning_rate": 0.01},
-        )
+        config = {
+            "network": TINY_CONFIG["network"],
+            "scale": {**TINY_CONFIG["scale"], "width": 32},
+            "training": {**LEARNING, "steps": 80},
+        }
         run = train(tmp_path / "data", out=tmp_path / "run", config=config)
         assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.9
 
@@ -240,7 +253,7 @@ class TestDeepPictures:
         data = write_disks(
             tmp_path / "data", dtype=dtype, low=low, high=high, channels=channels, count=6
         )
-        config = tiny(classes={"ignore": 255}, training={"steps": 2, "batch_size": 2})
+        config = small(classes={"ignore": 255}, training={"steps": 2, "batch_size": 2})
         run = train(data, out=tmp_path / "run", config=config)
         pixels = read_config(run / "config.toml").pixels
         assert (pixels.channels, pixels.dtype) == (channels, dtype)
@@ -253,18 +266,19 @@ class TestDeepPictures:
         picture = np.asarray(Image.open(run / "pictures" / "validation.png").convert("L"))
         assert picture.std() > 5
 
-    def test_a_network_learns_from_16_bits_of_which_few_are_used(self, tmp_path):
+    def test_a_network_learns_from_16_bits_of_which_few_are_used(self, tmp_path, without_pictures):
         data = write_disks(tmp_path / "data", low=30, high=60, count=16)
-        config = tiny(
-            classes={"ignore": 255},
-            augmentation={"rotation": 0.0, "zoom": 0.0},
-            training={"steps": 40, "steps_per_validation": 20, "learning_rate": 0.01},
-            network={"filters": [4, 8, 8]},
-        )
+        config = {
+            "scale": TINY_CONFIG["scale"],
+            "training": {**LEARNING, "steps": 40},
+            "classes": {"ignore": 255},
+            "augmentation": {"rotation": 0.0, "zoom": 0.0},
+            "network": {**TINY_CONFIG["network"], "filters": [4, 8, 8]},
+        }
         run = train(data, out=tmp_path / "run", config=config)
         assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.8
 
-    def test_a_stack_is_as_many_pairs(self, tmp_path):
+    def test_a_stack_is_as_many_pairs(self, tmp_path, without_pictures):
         from tests.prediction.test_files import write_pages
 
         data = write_disks(tmp_path / "data", count=6)
@@ -273,7 +287,7 @@ class TestDeepPictures:
             write_pages(data / part / "film.tif", *(np.asarray(Image.open(f)) for f in files))
             for file in files:
                 file.unlink()
-        run = train(data, out=tmp_path / "run", config=tiny(classes={"ignore": 255}))
+        run = train(data, out=tmp_path / "run", config=small(classes={"ignore": 255}))
         written = json.loads((run / "split.json").read_text())
         names = [
             entry["name"] for part in ("train", "validation", "test") for entry in written[part]
@@ -321,7 +335,7 @@ class TestIgnoredPixels:
 
     def test_an_undeclared_255_stops_the_run(self, disks, tmp_path):
         with pytest.raises(DataError, match=r"values that are not classes: 255 .*use --ignore"):
-            train(disks, out=tmp_path / "run", config=TINY_CONFIG)
+            train(disks, out=tmp_path / "run", config=SMALL_CONFIG)
         assert not (tmp_path / "run").exists()
 
     @pytest.mark.parametrize("part", ["train", "validation"])
@@ -330,12 +344,13 @@ class TestIgnoredPixels:
         for entry in json.loads((disks_run / "split.json").read_text())[part]:
             mask = tmp_path / "data" / "masks" / f"{entry['name']}.png"
             Image.fromarray(np.full((48, 64), 255, np.uint8)).save(mask)
-        config = tiny(classes={"ignore": 255}, split={"file": str(disks_run / "split.json")})
+        config = small(classes={"ignore": 255}, split={"file": str(disks_run / "split.json")})
         with pytest.raises(DataError, match=rf"every pixel of the {part} split is ignored"):
             train(tmp_path / "data", out=tmp_path / "run", config=config)
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 class TestBadPairs:
     """Files that cannot be used stop a run before it starts, or are left out if asked."""
 
@@ -352,7 +367,7 @@ class TestBadPairs:
 
     def test_all_of_them_are_named_with_what_to_do(self, damaged, tmp_path):
         with pytest.raises(DataError) as caught:
-            train(damaged, out=tmp_path / "run", config=TINY_CONFIG)
+            train(damaged, out=tmp_path / "run", config=SMALL_CONFIG)
         *lines, advice = str(caught.value).split("\n")
         for name in self.BAD:
             assert sum(name in line for line in lines) == 1
@@ -363,7 +378,7 @@ class TestBadPairs:
 
     def test_a_run_without_them_warns_of_it(self, damaged, tmp_path):
         listener = Listener()
-        config = tiny(sources={"skip_bad": True})
+        config = small(sources={"skip_bad": True})
         run = train(damaged, out=tmp_path / "run", config=config, display=listener)
         said = "\n".join(listener.lines)
         assert all(f"{name}" in said for name in self.BAD)
@@ -390,7 +405,7 @@ class TestBadPairs:
     def test_what_cannot_be_left_out_stops_the_run_all_the_same(self, damaged, tmp_path):
         Image.fromarray(np.full((20, 24), 9, np.uint8)).save(damaged / "masks" / "photo_01.png")
         with pytest.raises(DataError, match="values that are not classes: 1, 2, 3, 9") as caught:
-            train(damaged, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
+            train(damaged, out=tmp_path / "run", config=small(sources={"skip_bad": True}))
         assert "--skip-bad" not in str(caught.value)
         assert not (tmp_path / "run").exists()
 
@@ -398,10 +413,11 @@ class TestBadPairs:
         for i in range(2, 12):
             (folder / "images" / f"photo_{i:02d}.jpg").write_bytes(b"broken")
         with pytest.raises(DataError, match="has 2 pairs of image and mask for 3 splits"):
-            train(folder, out=tmp_path / "run", config=tiny(sources={"skip_bad": True}))
+            train(folder, out=tmp_path / "run", config=small(sources={"skip_bad": True}))
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 class TestSplits:
     def write_split(self, path, names, **extra):
         parts = {"train": names[:6], "validation": names[6:8], "test": names[8:11], **extra}
@@ -421,25 +437,26 @@ class TestSplits:
         names = [f"photo_{i:02d}" for i in reversed(range(12))]
         expected = self.write_split(tmp_path / "mine.json", names)
         monkeypatch.chdir(tmp_path)
-        run = train(folder, out="run", config=tiny(split={"file": "mine.json"}))
+        run = train(folder, out="run", config=small(split={"file": "mine.json"}))
         assert self.names_in(run) == expected
         assert read_config(run / "config.toml").split.file == str(tmp_path / "mine.json")
         assert len(Predictor(run).spec.seen) == 8
 
     def test_names_that_are_no_pairs_leave_no_run(self, folder, tmp_path):
         self.write_split(tmp_path / "s.json", [f"photo_{i:02d}" for i in range(12)], test=["cat"])
-        config = tiny(split={"file": str(tmp_path / "s.json")})
+        config = small(split={"file": str(tmp_path / "s.json")})
         with pytest.raises(DataError, match=r"split file .*s\.json names 'cat', no pair of"):
             train(folder, out=tmp_path / "run", config=config)
         assert not (tmp_path / "run").exists()
 
     def test_a_split_file_that_is_not_there_leaves_no_run(self, folder, tmp_path):
-        config = tiny(split={"file": str(tmp_path / "none.json")})
+        config = small(split={"file": str(tmp_path / "none.json")})
         with pytest.raises(DataNotFoundError, match=r"split file .*none\.json does not exist"):
             train(folder, out=tmp_path / "run", config=config)
         assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.usefixtures("without_pictures")
 class TestTables:
     def test_a_table_of_pairs_is_trained_on_and_scored(self, folder, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
@@ -447,7 +464,7 @@ class TestTables:
         rows = [f"images/photo_{i:02d}.jpg,masks/photo_{i:02d}.png,{parts[i]}" for i in range(12)]
         table = folder / "pairs.csv"
         table.write_text("\n".join(["image,mask,split", *rows]))
-        run = train(table, config=TINY_CONFIG)
+        run = train(table, config=SMALL_CONFIG)
         assert run.as_posix() == "runs/pairs-fast"
         written = json.loads((run / "split.json").read_text())
         assert written["data"] == str(table)
@@ -467,7 +484,7 @@ class TestRefusals:
         (tmp_path / "run").mkdir()
         (tmp_path / "run" / "mine.txt").write_text("keep")
         with pytest.raises(OutputExistsError, match=r"run folder .*run exists and is not empty"):
-            train(pets, out=tmp_path / "run", config=TINY_CONFIG)
+            train(pets, out=tmp_path / "run", config=SMALL_CONFIG)
         assert (tmp_path / "run" / "mine.txt").read_text() == "keep"
 
     def test_no_data(self):
@@ -485,7 +502,7 @@ class TestRefusals:
         lists = "\n".join(f"photo_{i:02d}" for i in range(12))
         (folder / "trainval.txt").write_text(lists)
         with pytest.raises(DataError, match=r"photo_03\.jpg cannot be read whole"):
-            train(folder, out=tmp_path / "run", config=TINY_CONFIG)
+            train(folder, out=tmp_path / "run", config=SMALL_CONFIG)
         assert not (tmp_path / "run").exists()
 
     def test_one_image_is_too_few(self, tmp_path):
@@ -515,7 +532,7 @@ class TestRefusals:
         (tmp_path / "run").mkdir()
         (folder / "trainval.txt").write_text("\n".join(f"photo_{i:02d}" for i in range(12)))
         with pytest.raises(DataError):
-            train(folder, out=tmp_path / "run", config=TINY_CONFIG)
+            train(folder, out=tmp_path / "run", config=SMALL_CONFIG)
         assert list((tmp_path / "run").iterdir()) == []
 
     def test_an_interrupted_run_without_weights_is_removed(self, pets, tmp_path):
@@ -524,7 +541,7 @@ class TestRefusals:
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train(pets, out=tmp_path / "run", config=TINY_CONFIG, display=Interrupting())
+            train(pets, out=tmp_path / "run", config=SMALL_CONFIG, display=Interrupting())
         assert not (tmp_path / "run").exists()
 
     def test_an_interrupted_run_keeps_its_best_weights(self, pets, tmp_path):
@@ -533,13 +550,17 @@ class TestRefusals:
                 if report.step == 3:
                     raise KeyboardInterrupt
 
+        config = small(training={"steps": 4})
         with pytest.raises(KeyboardInterrupt):
-            train(pets, out=tmp_path / "run", config=TINY_CONFIG, display=Interrupting())
+            train(pets, out=tmp_path / "run", config=config, display=Interrupting())
         kept = {path.name for path in (tmp_path / "run").iterdir()}
         assert kept == RUN_FILES - {"model.onnx"}
 
-    def test_the_default_run_folder_is_numbered(self, pets, tmp_path, monkeypatch):
+    def test_the_default_run_folder_is_numbered(
+        self, pets, tmp_path, monkeypatch, without_pictures
+    ):
         monkeypatch.chdir(tmp_path)
         shutil.copytree(pets, tmp_path / "pets")
+        config = small(training={"steps": 1, "steps_per_validation": 1})
         for expected in ("runs/pets-fast", "runs/pets-fast-2"):
-            assert train("pets", config=TINY_CONFIG).as_posix() == expected
+            assert train("pets", config=config).as_posix() == expected

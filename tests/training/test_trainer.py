@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import TINY_CONFIG
+from tests.conftest import SMALL_CONFIG, TINY_CONFIG
 from unetkit import resume, train
 from unetkit._shared.display import Display
 from unetkit._shared.pace import Pace
@@ -22,14 +22,9 @@ from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
 from unetkit.training.validation import Recorder
 
-TINY = {
-    **TINY_CONFIG,
-    "network": {"filters": [4, 8], "head_filters": 0, "residual": False},
-}
 
-
-def tiny(**training):
-    return {**TINY, "training": {**TINY["training"], **training}}
+def small(**training):
+    return {**SMALL_CONFIG, "training": {**SMALL_CONFIG["training"], "steps": 4, **training}}
 
 
 class Listener(Display):
@@ -50,13 +45,13 @@ class Listener(Display):
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch, request):
+def quick(monkeypatch):
     """What is drawn and exported at the end has tests of its own."""
     from unetkit.training import train as training
 
     monkeypatch.setattr(training, "export_best", lambda *arguments: 0.0)
-    monkeypatch.setattr(Recorder, "draw", lambda *arguments: None)
-    monkeypatch.setattr(Recorder, "_draw_examples", lambda *arguments: None)
+    for name in ("draw", "_draw_curves", "_draw_examples"):
+        monkeypatch.setattr(Recorder, name, lambda *arguments: None)
 
 
 def manifest(run):
@@ -65,7 +60,7 @@ def manifest(run):
 
 class TestNumbersThatAreNone:
     def test_a_rate_that_is_far_too_high_stops_the_run(self, pets, tmp_path):
-        config = tiny(
+        config = small(
             steps=40, optimizer="sgd", learning_rate=9.9, momentum=0.999, warmup=0.0,
             schedule="constant", loss={"cross_entropy": 1e14}, steps_per_validation=40,
         )  # fmt: skip
@@ -79,7 +74,7 @@ class TestNumbersThatAreNone:
         norms = iter([1.0, 2.0, float("inf")])
         monkeypatch.setattr(trainer, "gradient_norm", lambda optimizer: next(norms))
         with pytest.raises(DivergedError, match=r"the gradient is inf at step 3, in the batch of"):
-            train(pets, out=tmp_path / "run", config=tiny())
+            train(pets, out=tmp_path / "run", config=small())
         assert [p.name for p in (tmp_path / "run" / "checkpoints").iterdir()] == [
             "step-00000002.npz"
         ]
@@ -89,14 +84,14 @@ class TestMemory:
     def test_a_batch_is_halved_until_it_fits(self, pets, tmp_path, monkeypatch):
         real = keras.Model.train_on_batch
 
-        def small(self, images, masks, **options):
+        def with_little_memory(self, images, masks, **options):
             if len(images) > 1:
                 raise MemoryError("no room")
             return real(self, images, masks, **options)
 
-        monkeypatch.setattr(keras.Model, "train_on_batch", small)
+        monkeypatch.setattr(keras.Model, "train_on_batch", with_little_memory)
         listener = Listener()
-        run = train(pets, out=tmp_path / "run", config=tiny(), display=listener)
+        run = train(pets, out=tmp_path / "run", config=small(), display=listener)
         chosen = read_config(run / "config.toml").training
         assert (chosen.batch_size, chosen.accumulation, chosen.steps) == (1, 4, 4)
         assert manifest(run)["configuration"]["training"]["accumulation"] == 4
@@ -123,7 +118,7 @@ class TestMemory:
 
         monkeypatch.setattr(keras.Model, "train_on_batch", full)
         listener = Listener()
-        run = train(pets, out=tmp_path / "run", config=tiny(), display=listener)
+        run = train(pets, out=tmp_path / "run", config=small(), display=listener)
         assert "resumed   at step 2 of 4" in listener.lines
         assert calls == [4, 4, 4, 4, 2, 2, 2, 2]
         assert manifest(run)["steps_done"] == 4
@@ -136,16 +131,15 @@ class TestMemory:
         with pytest.raises(
             ConfigError, match=r"a batch of 1 samples of 32x48 does not fit .*--size"
         ):
-            train(pets, out=tmp_path / "run", config=tiny())
+            train(pets, out=tmp_path / "run", config=small())
         assert not (tmp_path / "run").exists()
 
     def test_halves_follow_the_same_samples(self, pets, tmp_path):
         """Without BatchNorm and dropout, two halves give the update of the whole."""
-        plain = {"filters": [4, 8], "normalization": "none", "residual": False, "head_filters": 0}
         weights = []
         for parts in ({"batch_size": 4}, {"batch_size": 2, "accumulation": 2}):
             training = {"loss": {"cross_entropy": 1.0}, "optimizer": "sgd", "momentum": 0.9}
-            config = {**tiny(**training, **parts), "network": plain}
+            config = small(**training, **parts)
             run = train(pets, out=tmp_path / f"run-{len(weights)}", config=config)
             with np.load(run / "checkpoints" / "step-00000004.npz") as archive:
                 weights.append([archive[n] for n in archive.files if n.startswith("model/")])
@@ -156,7 +150,7 @@ class TestMemory:
 class TestWarnings:
     def test_they_are_shown_once_and_kept(self, pets, tmp_path):
         listener = Listener()
-        config = tiny(
+        config = small(
             steps=6, steps_per_validation=2, learning_rate=9.0, optimizer="sgd", warmup=0.0,
             schedule="constant", momentum=0.9,
         )  # fmt: skip
@@ -178,7 +172,7 @@ class TestWarnings:
         (tmp_path / "split.json").write_text(json.dumps(split))
         listener = Listener()
         config = {
-            **tiny(),
+            **small(),
             "split": {"file": str(tmp_path / "split.json")},
             "classes": {"names": ["a", "b", "c"]},
         }
@@ -187,14 +181,14 @@ class TestWarnings:
 
     def test_a_device_that_is_absent_refuses_the_run(self, pets, tmp_path):
         with pytest.raises(ConfigError, match="device 'tpu' does not exist"):
-            train(pets, out=tmp_path / "run", config=tiny(), device="tpu")
+            train(pets, out=tmp_path / "run", config=small(), device="tpu")
         assert not (tmp_path / "run").exists()
 
 
 class TestChoices:
     def test_patience_ends_a_run_early(self, pets, tmp_path):
         listener = Listener()
-        config = tiny(steps=20, steps_per_validation=1, patience=2, learning_rate=1e-9, warmup=0.0)
+        config = small(steps=20, steps_per_validation=1, patience=2, learning_rate=1e-9, warmup=0.0)
         run = train(pets, out=tmp_path / "run", config=config, display=listener)
         done = manifest(run)
         assert done["steps_done"] == done["best"]["step"] + 2 < 20
@@ -213,7 +207,7 @@ class TestChoices:
         kept = []
         monkeypatch.setattr(Recorder, "write_best", lambda self: kept.append(self.progress.best))
         with pytest.raises(Exception, match=r"best\.weights\.h5"):  # none was written
-            train(pets, out=tmp_path / "run", config=tiny(averaging=0.5))
+            train(pets, out=tmp_path / "run", config=small(averaging=0.5))
         assert [(best.step, best.mean_iou, best.averaged) for best in kept] == [
             (2, 0.2, True),
             (4, 0.3, False),
@@ -227,7 +221,7 @@ class TestChoices:
             on_epoch_end=lambda epoch, logs: heard.append(("look", epoch, logs["step"])),
             on_train_end=lambda logs: heard.append("end"),
         )
-        train(pets, out=tmp_path / "run", config=tiny(), callbacks=[callback])
+        train(pets, out=tmp_path / "run", config=small(), callbacks=[callback])
         steps = [("step", i, True) for i in range(4)]
         expected = ["begin", *steps[:2], ("look", 0, 2), *steps[2:], ("look", 1, 4), "end"]
         assert heard == expected
@@ -237,7 +231,7 @@ class TestChoices:
             def on_epoch_end(self, epoch, logs=None):
                 self.model.stop_training = True
 
-        run = train(pets, out=tmp_path / "run", config=tiny(), callbacks=[Halt()])
+        run = train(pets, out=tmp_path / "run", config=small(), callbacks=[Halt()])
         assert manifest(run)["steps_done"] == 2
 
     def test_weights_come_from_another_run_whose_images_are_recorded(self, pets, run, tmp_path):
@@ -266,7 +260,7 @@ class TestChoices:
         assert theirs.normalization == ours.normalization
 
     def test_class_weights_are_counted(self, pets, tmp_path):
-        run = train(pets, out=tmp_path / "run", config=tiny(class_weights="auto"))
+        run = train(pets, out=tmp_path / "run", config=small(class_weights="auto"))
         weights = read_config(run / "config.toml").training.class_weights
         shares = list(manifest(run)["parts"]["train"]["classes"].values())
         assert len(weights) == 3
@@ -274,10 +268,11 @@ class TestChoices:
 
     def test_class_weights_for_other_classes_are_refused(self, pets, tmp_path):
         with pytest.raises(ConfigError, match=r"class_weights has 2 values for 3 classes \(pet"):
-            train(pets, out=tmp_path / "run", config=tiny(class_weights=[1.0, 2.0]))
+            train(pets, out=tmp_path / "run", config=small(class_weights=[1.0, 2.0]))
 
     def test_half_precision_trains_with_logits_in_single_precision(self, pets, tmp_path):
-        run = train(pets, out=tmp_path / "run", config=tiny(precision="mixed_bfloat16"))
+        config = {**small(precision="mixed_bfloat16"), "network": TINY_CONFIG["network"]}
+        run = train(pets, out=tmp_path / "run", config=config)
         from unetkit.training.export import trained_network
 
         network = trained_network(run, read_config(run / "config.toml"))
@@ -288,7 +283,7 @@ class TestChoices:
 class TestReports:
     def test_speed_waiting_and_time_left_are_displayed(self, pets, tmp_path):
         listener = Listener()
-        train(pets, out=tmp_path / "run", config=tiny(steps=8), display=listener)
+        train(pets, out=tmp_path / "run", config=small(steps=8), display=listener)
         assert [report.step for report in listener.reports] == list(range(1, 9))
         last = listener.reports[-1]
         assert last.images_per_second > 0
@@ -332,7 +327,7 @@ class TestInterruptions:
                     os.kill(os.getpid(), signal.SIGTERM)
 
         with pytest.raises(KeyboardInterrupt):
-            train(pets, out=tmp_path / "run", config=tiny(steps=8), display=Terminating())
+            train(pets, out=tmp_path / "run", config=small(steps=8), display=Terminating())
         names = [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()]
         assert "step-00000003.npz" in names
         assert manifest(tmp_path / "run")["state"] == "interrupted"
@@ -362,7 +357,7 @@ class Clock:
 
 
 def open_config(**training):
-    config = tiny(**training)
+    config = small(**training)
     for name in ("steps", "steps_per_validation"):
         if name not in training:
             del config["training"][name]

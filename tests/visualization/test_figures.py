@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from PIL import Image
 
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
@@ -264,3 +265,18 @@ def test_curves_with_an_undefined_score_are_drawn(tmp_path):
     draw_curves(tmp_path / "a.png", rows, best_step=1)
     with Image.open(tmp_path / "a.png") as figure:
         assert (figure.format, figure.size) == ("PNG", (9 * DPI, round(3.4 * DPI)))
+
+
+def test_a_figure_is_laid_out_as_matplotlib_would_when_it_saves_it(tmp_path):
+    def figure():
+        drawn = Figure(figsize=(4, 3), layout="constrained")
+        for axes in drawn.subplots(1, 2):
+            axes.imshow(np.eye(5))
+            axes.set_title("a title")
+            axes.set_ylabel("a label")
+        drawn.legend(handles=[Patch(label="a name")], loc="outside lower center")
+        return drawn
+
+    figures._save(figure(), tmp_path / "one.png", 150)
+    figure().savefig(tmp_path / "other.png", dpi=150)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "other.png").read_bytes()

@@ -47,6 +47,7 @@ class Recorder:
     ) -> None:
         self.run, self.config, self.validation, self.progress = run, config, validation, progress
         self.drawing_seconds = 0.0  # of the last pass, for figures
+        self._rows_drawn = 0  # in curves.png
         self.best_weights: list[np.ndarray] = []  # all variables of the best network
         # From the network in training, Keras would also save the state of the optimizer.
         self._bare: keras.Model | None = None
@@ -158,7 +159,8 @@ class Recorder:
 
     def draw(self, model: keras.Model) -> None:
         """Draws the curves, predictions of validation images, and their animation."""
-        self._draw_curves()
+        if self._rows_drawn != len(self.progress.rows):
+            self._draw_curves()
         folder = self.run / run_folder.EXAMPLES
         self._draw_examples(model, folder / "validation.png")
         animate(sorted(folder.glob("step-*.png")), folder / "progress.gif")
@@ -166,6 +168,7 @@ class Recorder:
     def _draw_curves(self) -> None:
         path = self.run / run_folder.CURVES_IMAGE
         draw_curves(path, self.progress.rows, self.progress.best.step)
+        self._rows_drawn = len(self.progress.rows)
 
     def figure_path(self, step: int) -> Path:
         """Path of the figure of predictions after a step."""

@@ -248,4 +248,9 @@ def _save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     with warnings.catch_warnings():
         # Names may have characters that the font lacks.
         warnings.filterwarnings("ignore", message="Glyph")
+        # Laid out here: to do so, `savefig` would draw everything once more.
+        figure.set_dpi(dpi)
+        if (engine := figure.get_layout_engine()) is not None:
+            engine.execute(figure)
+            figure.set_layout_engine(None)
         write_atomically(path, lambda file: figure.savefig(file, dpi=dpi, format="png"))
