@@ -287,10 +287,6 @@ class TestTroubleshooting:
         said = CliRunner().invoke(main, ["train", str(pets), "--out", str(small_run)]).output
         self.require_said("run folder … exists and is not empty", said)
 
-    def test_predicting_without_a_model_is_refused(self):
-        said = CliRunner().invoke(main, ["predict", "new.jpg"]).output
-        self.require_said("no model is named; accepted is a run folder or an .onnx file", said)
-
     @staticmethod
     def check(folder, options=()):
         return CliRunner().invoke(main, ["check", str(folder), *options]).output

@@ -294,9 +294,6 @@ class TestUsage:
         text = failure("check", folder, "--ignore", "white", code=2)
         assert "--ignore has the value 'white'; accepted are whole numbers and colours" in text
 
-    def test_predict_asks_for_a_model(self):
-        assert "no model is named" in failure("predict", "x.jpg", code=2)
-
     def test_train_asks_for_data(self):
         assert "no data are given" in failure("train", code=2)
 
