@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import unetkit
+from unetkit._shared.installation import install_command
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "unetkit"
@@ -185,7 +186,7 @@ try:
 except unetkit.UnetkitError as error:
     print(error)
 """
-    assert 'pip install "unetkit[train]"' in run_python(code)
+    assert install_command("train") in run_python(code)
 
 
 def test_a_backend_that_is_wanted_and_absent_is_refused(tmp_path):

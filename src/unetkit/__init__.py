@@ -12,6 +12,7 @@ package costs nothing, and predicting never starts a training framework.
 
 import os
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from unetkit._version import __version__
@@ -95,15 +96,23 @@ _BACKENDS = ("jax", "torch")
 __all__ = ["__version__", *_MODULE_OF]
 
 
+def _choose_backend() -> None:
+    """Lets Keras use JAX where TensorFlow, its default, is not installed, as with the gpu extra."""
+    if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
+        os.environ["KERAS_BACKEND"] = "jax"
+
+
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:
         raise AttributeError(f"module 'unetkit' has no attribute {name!r}")
+    _choose_backend()
     try:
         return getattr(import_module(f"unetkit.{_MODULE_OF[name]}"), name)
     except ModuleNotFoundError as error:
         missing = (error.name or "").split(".")[0]
         if missing not in _FROM_TRAIN_EXTRA and missing not in _BACKENDS:
             raise
+        from unetkit._shared.installation import install_command
         from unetkit.errors import MissingExtraError
 
         if missing in _BACKENDS:
@@ -114,7 +123,7 @@ def __getattr__(name: str) -> Any:
             ) from error
         raise MissingExtraError(
             f"unetkit.{name} needs {error.name}, which is not installed; the bare install "
-            'predicts only; pip install "unetkit[train]"'
+            f"predicts only; {install_command('train')}"
         ) from error
 
 

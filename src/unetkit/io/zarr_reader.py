@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.installation import install_command
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
 from unetkit.io.pixel_format import MAX_CHANNELS
 from unetkit.io.tiff.pages import FEW_CHANNELS
@@ -128,7 +129,7 @@ def require_zarr() -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             "Zarr folders are read and written by zarr, which is not installed; install it with "
-            'pip install "unetkit[zarr]"'
+            f"{install_command('zarr')}"
         ) from error
     return zarr
 

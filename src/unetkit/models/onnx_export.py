@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from unetkit._shared.files import write_atomically
+from unetkit._shared.installation import install_command
 from unetkit._version import __version__
 from unetkit.data.scale import image_to_network
 from unetkit.errors import MissingExtraError, ModelFileError
@@ -71,7 +72,7 @@ def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
     if keras.backend.backend() != "tensorflow":
         raise MissingExtraError(
             f"the Keras backend is {keras.backend.backend()}; accepted for ONNX files is "
-            'tensorflow; pip install "unetkit[train]", set KERAS_BACKEND=tensorflow, and run: '
+            f"tensorflow; {install_command('train')}, set KERAS_BACKEND=tensorflow, and run: "
             "unetkit export"
         )
     # Imported here: both are slow to import, and only this function needs them.

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 
+from unetkit._shared.installation import install_command
 from unetkit.errors import ConfigError
 
 CPU = "cpu"
@@ -117,9 +118,12 @@ def choose_device(wanted: str | None) -> str:
         return devices[0]
     fitting = [name for name in devices if name == wanted or name.partition(":")[0] == wanted]
     if not fitting:
+        advice = ""
+        if wanted.startswith("gpu"):
+            advice = f"; for an NVIDIA GPU, in a new environment: {install_command('gpu')}"
         raise ConfigError(
             f"device {wanted!r} does not exist for Keras on {keras.backend.backend()}; accepted "
-            f"are {', '.join(devices)}"
+            f"are {', '.join(devices)}{advice}"
         )
     return fitting[0]
 
