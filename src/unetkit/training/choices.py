@@ -286,7 +286,7 @@ def choose_config(
     recipe = RECIPES[preset]
     fitting, why = choose_scale(images, network, recipe)
     scale = choices.scale.complete(fitting)
-    if scale == fitting:
+    if "policy" not in choices.scale.given:
         reasons.append(f"scale {scale.policy}: {why}")
     if choices.preset is None:
         reasons.append(f"preset {preset}: {_why_preset(choices)}")

@@ -19,6 +19,7 @@ from unetkit._version import __version__
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.training.config import AUTO, AUTOMATIC, KEYS, SECTIONS, Choices, RunConfig, Section
 
+WRITTEN_BY = "# Written by unetkit "
 HEADER_LINES = 2
 
 
@@ -162,18 +163,19 @@ def config_to_toml(config: RunConfig, reasons: Sequence[str] = ()) -> str:
         reasons: Sentences about choices, for comments.
     """
     header = (  # of HEADER_LINES
-        f"# Written by unetkit {__version__}. The same run again:\n"
-        "# unetkit train --config config.toml\n"
+        f"{WRITTEN_BY}{__version__}. The same run again:\n# unetkit train --config config.toml\n"
     )
     header += "".join(f"# {reason}\n" for reason in reasons) + "\n"
     return header + tomli_w.dumps(_without_none(asdict(config)))
 
 
 def read_reasons(path: Path) -> list[str]:
-    """The sentences that `config_to_toml` wrote as comments."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    comments = takewhile(lambda line: line.startswith("# "), lines)
-    return [line.removeprefix("# ") for line in comments][HEADER_LINES:]
+    """The sentences that `config_to_toml` wrote as comments; none if it did not write the file."""
+    first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    if not first.startswith(WRITTEN_BY):
+        return []
+    comments = takewhile(lambda line: line.startswith("# "), lines[HEADER_LINES - 1 :])
+    return [line.removeprefix("# ") for line in comments]
 
 
 def _without_none(values: dict[str, Any]) -> dict[str, Any]:

@@ -43,7 +43,7 @@ from unetkit.training.choices import (
     require_same_data,
 )
 from unetkit.training.config import IMAGENET, Choices, RunConfig
-from unetkit.training.config_file import config_to_toml, read_config
+from unetkit.training.config_file import config_to_toml, read_config, read_reasons
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
 from unetkit.training.network import (
@@ -146,6 +146,8 @@ def train(
     with _writing(run, display):
         try:
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
+            if isinstance(config, str | Path):
+                pairs = replace(pairs, reasons=(*read_reasons(Path(config)), *pairs.reasons))
             return _train_into(run, pairs, chosen, session)
         except BaseException as error:
             display.finish()
@@ -275,7 +277,9 @@ def _train_into(run: Path, data: TrainingData, config: RunConfig, session: Sessi
 
 
 def _write_choices(run: Path, data: TrainingData, config: RunConfig) -> None:
-    write_text(run / run_folder.CONFIG, config_to_toml(config, data.reasons))
+    path = run / run_folder.CONFIG
+    reasons = read_reasons(path) if path.exists() else data.reasons
+    write_text(path, config_to_toml(config, reasons))
     report = data.report
     if not (run / run_folder.SPLIT).exists():
         write_text(
