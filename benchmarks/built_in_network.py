@@ -87,9 +87,8 @@ def print_figures(result: dict, pets: Path, model: Path) -> None:
     """Prints the metrics of the card, in all and by groups of breeds."""
     figures = result["figures"]["original"]
     low, high = result["intervals"]["original"]["summed"]["mean_iou"]
-    print(
-        f"\n{model}: {model.stat().st_size / 1e6:.1f} MB; {result['pairs']} test pairs, original size"
-    )
+    megabytes = model.stat().st_size / 1e6
+    print(f"\n{model}: {megabytes:.1f} MB; {result['pairs']} test pairs at original resolution")
     print(
         json.dumps({**figures["summed"], "mean_iou_interval": [low, high]}, indent=1, default=str)
     )
@@ -103,7 +102,7 @@ def print_figures(result: dict, pets: Path, model: Path) -> None:
     groups[f"{len(by_breed) - len(common)} other breeds"] = rest
     print("| breeds | test pairs | mean IoU | foreground IoU, border as foreground |")
     print("| --- | --- | --- | --- |")
-    background = result["classes"]["names"].index("background")
+    background = result["classes"]["background"]
     for name, matrices in groups.items():
         counts = np.sum(matrices, axis=0)
         print(
@@ -115,8 +114,8 @@ def print_figures(result: dict, pets: Path, model: Path) -> None:
 
 def foreground_iou(counts: np.ndarray, background: int) -> float:
     """IoU of everything but the background, from a confusion matrix (rows truth)."""
-    true, predicted = counts[:, background].sum(), counts[background].sum()
-    hits = counts.sum() - true - predicted + counts[background, background]
+    missed = counts[:, background].sum() + counts[background].sum()
+    hits = counts.sum() - missed + counts[background, background]
     return float(hits / (counts.sum() - counts[background, background]))
 
 
