@@ -53,9 +53,12 @@ class TestDefaults:
         config = choose(dataset, FRAMES)
         assert (config.scale.policy, config.scale.height, config.scale.width) == (
             "native",
-            256,
-            256,
+            192,
+            192,
         )
+        assert config.training.batch_size == 8
+        fast = choose(dataset, FRAMES, {"preset": "fast"})
+        assert (fast.scale.height, fast.training.batch_size) == (256, 16)
         assert config.augmentation == MICROSCOPE_AUGMENTATION
         assert config.pixels == PixelFormat(1)
 
@@ -102,8 +105,8 @@ class TestDefaults:
 
     def test_an_epoch_of_crops_covers_the_frames(self, dataset):
         training = choose(dataset, FRAMES, {"training": {"batch_size": 4}}, epochs=1).training
-        # 512 * 512 / (256 * 256) = 4 crops per frame, 100 frames: 400 samples are 100 steps of 4
-        assert training.steps == 100
+        # 512 * 512 / (192 * 192) = 7.11 crops per frame, 100 frames: 711 samples, 178 steps of 4
+        assert training.steps == 178
 
     def test_few_samples_are_not_seen_more_often_than_asked(self, dataset):
         few = (PHOTOS[0][:20], *PHOTOS[1:])

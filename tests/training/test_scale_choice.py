@@ -35,7 +35,7 @@ class TestChoice:
 
     def test_objects_of_a_few_pixels_are_never_squashed(self):
         scale, why = choose(((520, 696), [14] * 50), ((256, 256), [12] * 20))
-        assert scale == Scale("native", 256, 256)
+        assert scale == Scale("native", 192, 192)
         # 14 * 192 / sqrt(520 * 696) = 4.5 pixels, at their own scale 12.
         assert why == (
             "resized to 192x192, the smallest tenth of the objects would have 4.5 pixels a side; "
@@ -44,7 +44,7 @@ class TestChoice:
 
     def test_large_images_are_reduced_as_far_as_their_objects_allow(self):
         scale, _ = choose(((4000, 5000), [64] * 20), ((3000, 5000), [64] * 20))
-        assert scale == Scale("native", 256, 256, factor=0.25)  # 16 of 64 pixels
+        assert scale == Scale("native", 192, 192, factor=0.25)  # 16 of 64 pixels
 
     def test_without_objects_the_sizes_decide(self):
         scale, why = choose(((300, 400), []), ((500, 300), []))
@@ -52,7 +52,7 @@ class TestChoice:
 
     def test_images_of_one_size_are_as_before(self):
         assert choose(((100, 130), [3]))[0] == Scale("resize", 128, 160)
-        assert choose(((512, 300), [3]))[0] == Scale("native", 256, 256)
+        assert choose(((512, 300), [3]))[0] == Scale("native", 192, 192)
 
 
 class TestObjects:

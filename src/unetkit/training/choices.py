@@ -301,6 +301,9 @@ def choose_config(
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
     chosen_classes = choices.classes.complete(classes)
     samples = samples_per_epoch([image.size for image in images], scale)
+    if scale.is_native and recipe.crop_batch:
+        by_crops = replace(recipe.training, batch_size=recipe.crop_batch)
+        recipe = replace(recipe, training=by_crops)
     training = _choose_training(recipe, choices.training, samples, epochs)
     if training.class_weights and len(training.class_weights) != len(chosen_classes):
         raise ConfigError(
