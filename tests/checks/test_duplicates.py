@@ -84,6 +84,44 @@ def test_different_cells_are_not_duplicates(tmp_path):
     assert (found.exact, found.near) == ((), ())
 
 
+def eye(seed: int) -> np.ndarray:
+    """A round field of view on black, as of an eye's photo: a frame that all have in common."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[: SIZE[0], : SIZE[0]] / SIZE[0] - 0.5
+    inside = np.hypot(rows, columns) < 0.45
+    ground = cv2.resize(rng.normal(0, 1, (7, 7)).astype(np.float32), SIZE[:1] * 2)
+    picture = np.clip(150 + 22 * ground, 0, 255)[..., None] * np.array([1.0, 0.6, 0.3])
+    return (picture * inside[..., None]).astype(np.uint8)
+
+
+def test_a_common_frame_makes_no_duplicates(tmp_path):
+    eyes = [eye(seed) for seed in range(20)]
+    statistics = stats(tmp_path, *eyes)
+    vectors = np.stack([one.thumbnail.ravel() for one in statistics]).astype(float)
+    assert np.median(np.corrcoef(vectors)) > duplicates.NEAR_CORRELATION  # because of the frame
+    assert find_duplicates(statistics).near == ()
+
+
+def saved_again(picture: np.ndarray) -> np.ndarray:
+    _, data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 75])
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
+
+
+@pytest.mark.parametrize("change", [resized, brightened, saved_again])
+def test_copies_are_found_despite_a_common_frame(tmp_path, change):
+    eyes = [eye(seed) for seed in range(20)]
+    copy = change(eyes[4])
+    assert find_duplicates(stats(tmp_path, *eyes, copy)).near == ((4, 20),)
+
+
+def test_frames_of_a_still_video_are_duplicates(tmp_path, pet):
+    rng = np.random.default_rng(0)
+    frames = [
+        np.clip(pet + rng.normal(0, 1, pet.shape), 0, 255).astype(np.uint8) for _ in range(12)
+    ]
+    assert find_duplicates(stats(tmp_path, *frames)).near == (tuple(range(12)),)
+
+
 def test_groups_are_linked_through_other_images(tmp_path, pet):
     copies = [pet, brightened(pet), resized(pet), resized(brightened(pet))]
     assert find_duplicates(stats(tmp_path, *copies)).near == ((0, 1, 2, 3),)

@@ -1,8 +1,9 @@
 """Find images that occur more than once: identical files, and nearly identical images.
 
 Two images are nearly identical if the correlation of their thumbnails (32 x 32 pixels, each
-normalised to mean 0 and norm 1) is close to 1. This finds copies of another size, format, quality
-or brightness, but neither crops nor mirror images.
+normalised to mean 0 and norm 1) is close to 1, and stays so without what all images of the set have
+in common, such as the round field of view of an eye's photo or the border of a slide. This finds
+copies of another size, format, quality or brightness, but neither crops nor mirror images.
 """
 
 from collections import defaultdict
@@ -14,6 +15,9 @@ import numpy as np
 from unetkit.checks.statistics import PairStatistics
 
 NEAR_CORRELATION = 0.97  # correlation of thumbnails; docs/log.md has the measurement
+OWN_CORRELATION = 0.95  # the same without the mean thumbnail of the set
+SAME_CORRELATION = 0.999  # hardly anything differs, as in the frames of a still video
+LEAST_SET = 8  # images whose mean tells what they have in common
 BLOCK_SIZE = 1024  # images that are compared with all others at a time
 MAX_NEAR_PAIRS = 100_000  # pairs of similar images that are kept
 
@@ -56,10 +60,17 @@ def _find_near(statistics: Sequence[PairStatistics]) -> list[tuple[int, int]]:
     vectors = np.stack([statistics[i].thumbnail.ravel() for i in indices]).astype(np.float32)
     vectors -= vectors.mean(axis=1, keepdims=True)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    own = vectors - vectors.mean(axis=0) if len(vectors) >= LEAST_SET else vectors
+    own = own / np.maximum(np.linalg.norm(own, axis=1, keepdims=True), 1e-6)
     found: list[tuple[int, int]] = []
     for start in range(0, len(vectors), BLOCK_SIZE):
-        correlation = vectors[start : start + BLOCK_SIZE] @ vectors[start:].T
-        rows, columns = np.nonzero(correlation >= NEAR_CORRELATION)
+        stop = start + BLOCK_SIZE
+        correlation = vectors[start:stop] @ vectors[start:].T
+        near = correlation >= SAME_CORRELATION
+        near |= (correlation >= NEAR_CORRELATION) & (
+            own[start:stop] @ own[start:].T >= OWN_CORRELATION
+        )
+        rows, columns = np.nonzero(near)
         after = rows < columns
         # All frames of a still video are similar: limit the number before making Python integers.
         first, second = (
