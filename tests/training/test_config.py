@@ -87,7 +87,7 @@ def test_the_fields_of_a_run_are_two_texts_and_sections():
     assert tuple(field.name for field in fields(RunConfig)) == KEYS
     assert set(KEYS) - SECTIONS.keys() == {"data", "preset"}
     assert SECTIONS["training"] is TrainingConfig
-    assert {field.name for field in fields(Choices)} == set(KEYS)
+    assert {field.name for field in fields(Choices)} == {*KEYS, "reasons"}
 
 
 def test_automatic_values_are_fields_of_the_training():

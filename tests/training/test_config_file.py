@@ -172,3 +172,15 @@ def test_reasons_are_comments_that_can_be_read_back(dataset, tmp_path):
     assert "\n# scale resize: the images have several sizes\n" in path.read_text(encoding="utf-8")
     assert read_reasons(path) == reasons
     assert read_config(path) == config
+    given = read_choices(path)
+    assert given.reasons == tuple(reasons)
+    assert given.updated(training={}).reasons == tuple(reasons)
+    assert given.updated(training={"steps": 3}).reasons == ()  # they may not hold any more
+    assert given.with_preset("notebook").reasons == ()
+
+
+def test_comments_of_others_are_no_reasons(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("# my recipe\n# of today\n# because\npreset = 'fast'\n", encoding="utf-8")
+    assert read_reasons(path) == []
+    assert read_choices(path).reasons == ()

@@ -7,6 +7,7 @@ Each command imports what it needs when it runs, so that help appears at once. E
 import io
 import logging
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Mapping
@@ -216,7 +217,10 @@ def train_command(
 
 
 def _print_run(run: Path, display: Any) -> None:
-    display.say(f"done      {run}; next: unetkit evaluate {run} --data DATA")
+    from unetkit._shared.run_folder import load_config
+
+    command = shlex.join(["unetkit", "evaluate", str(run), "--data", load_config(run)["data"]])
+    display.say(f"done      {run}; next: {command}")
 
 
 def _print_metrics(result: Mapping[str, Any], display: Any) -> None:

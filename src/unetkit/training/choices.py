@@ -280,7 +280,7 @@ def choose_config(
     Raises:
         ConfigError: A value is not accepted.
     """
-    reasons = []
+    reasons = list(choices.reasons)
     preset = choices.preset or default_preset(choices)
     network = choose_network(choices)
     recipe = RECIPES[preset]

@@ -243,6 +243,7 @@ class Choices:
     split: Section[SplitRule] = Section(SplitRule)
     augmentation: Section[Augmentation] = Section(Augmentation)
     training: Section[TrainingConfig] = Section(TrainingConfig)
+    reasons: tuple[str, ...] = ()  # comments of the file that a run wrote
 
     @classmethod
     def of(cls, config: RunConfig) -> "Choices":
@@ -257,13 +258,15 @@ class Choices:
         kept = self
         if self.preset not in (None, preset):
             recipe = ("network", "normalization", "augmentation", "training")
-            kept = replace(self, **{name: Section(SECTIONS[name]) for name in recipe})  # type: ignore[arg-type]
+            sections: dict[str, Any] = {name: Section(SECTIONS[name]) for name in recipe}
+            kept = replace(self, **sections, reasons=())
         return replace(kept, preset=preset)
 
     def updated(self, **sections: Mapping[str, Any]) -> "Choices":
         """The same choices with further values, which replace earlier ones of the same name."""
         changed = {name: getattr(self, name).updated(new) for name, new in sections.items()}
-        return replace(self, **changed)
+        # Reasons explain the values of a run; with others, they may not hold.
+        return replace(self, **changed, reasons=() if any(sections.values()) else self.reasons)
 
     def with_options(self, options: "Choices") -> "Choices":
         """The choices of a file, overridden by those of command line options.

@@ -7,7 +7,7 @@ complete.
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, asdict, fields
+from dataclasses import MISSING, asdict, fields, replace
 from itertools import takewhile
 from pathlib import Path
 from typing import Any, get_origin
@@ -32,7 +32,8 @@ def read_choices(path: str | Path) -> Choices:
     """
     path = Path(path)
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        raw = tomllib.loads(text)
     except OSError as error:
         raise DataNotFoundError(
             f"configuration {path} cannot be read ({error.strerror}); accepted is a TOML file such "
@@ -43,7 +44,7 @@ def read_choices(path: str | Path) -> Choices:
             f"configuration {path} is not TOML ({error}); accepted is a file such as the "
             "config.toml of a run folder"
         ) from error
-    return parse_choices(raw, str(path))
+    return replace(parse_choices(raw, str(path)), reasons=tuple(_reasons_in(text)))
 
 
 def parse_choices(raw: Mapping[str, Any], source: str) -> Choices:
@@ -171,7 +172,11 @@ def config_to_toml(config: RunConfig, reasons: Sequence[str] = ()) -> str:
 
 def read_reasons(path: Path) -> list[str]:
     """The sentences that `config_to_toml` wrote as comments; none if it did not write the file."""
-    first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+    return _reasons_in(path.read_text(encoding="utf-8"))
+
+
+def _reasons_in(text: str) -> list[str]:
+    first, *lines = text.splitlines() or [""]
     if not first.startswith(WRITTEN_BY):
         return []
     comments = takewhile(lambda line: line.startswith("# "), lines[HEADER_LINES - 1 :])

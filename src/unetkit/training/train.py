@@ -146,8 +146,6 @@ def train(
     with _writing(run, display):
         try:
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
-            if isinstance(config, str | Path):
-                pairs = replace(pairs, reasons=(*read_reasons(Path(config)), *pairs.reasons))
             return _train_into(run, pairs, chosen, session)
         except BaseException as error:
             display.finish()
