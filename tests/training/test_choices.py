@@ -62,6 +62,13 @@ class TestDefaults:
         assert config.augmentation == MICROSCOPE_AUGMENTATION
         assert config.pixels == PixelFormat(1)
 
+    def test_a_size_that_the_network_does_not_take_is_rounded_and_said(self, dataset):
+        choices = gather_choices({"data": "photos"}, size=(12, 100))
+        images = [ImageSizes(size, np.zeros(0)) for size in PHOTOS[0]]
+        config, reasons = choose_config(dataset, images, *PHOTOS[1:], choices)
+        assert (config.scale.height, config.scale.width) == (32, 96)
+        assert "size 12x100 becomes 32x96: the network takes multiples of 32" in reasons
+
     def test_at_their_own_scale_the_encoder_is_shorter(self, dataset):
         network = choose(dataset, FRAMES).network
         assert (network.depth, network.detail_filters) == (4, 16)

@@ -14,6 +14,7 @@ from unetkit.training.scale_choice import (
     choose_scale,
     image_sizes,
     samples_per_epoch,
+    valid_scale,
 )
 
 TWO = Classes(("background", "cell"), (0, 255), background=0)
@@ -89,6 +90,17 @@ class TestObjects:
 
     def test_an_empty_mask_has_none(self):
         assert image_sizes(self.statistics(np.zeros((0, 2))), TWO).objects.size == 0
+
+
+class TestValidSizes:
+    def test_the_nearest_multiple_of_the_stride(self):
+        network = PRESETS["fast"]  # 32
+        for given, taken in ((12, 32), (47, 32), (48, 64), (200, 192), (208, 224), (256, 256)):
+            assert valid_scale(Scale("resize", given, 64), network).height == taken
+
+    def test_unpadded_networks_take_any_size(self):
+        scale = Scale("native", 391, 388)
+        assert valid_scale(scale, PRESETS["paper"]) == scale
 
 
 class TestSamples:

@@ -45,7 +45,13 @@ from unetkit.training.config import (
 )
 from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
-from unetkit.training.scale_choice import ImageSizes, choose_scale, image_sizes, samples_per_epoch
+from unetkit.training.scale_choice import (
+    ImageSizes,
+    choose_scale,
+    image_sizes,
+    samples_per_epoch,
+    valid_scale,
+)
 
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
@@ -296,6 +302,13 @@ def choose_config(
             f"{network.depth} levels, and features at full resolution: images are predicted in "
             "tiles, whose margins grow with each level"
         )
+    valid = valid_scale(scale, network)
+    if valid != scale:
+        reasons.append(
+            f"size {scale.height}x{scale.width} becomes {valid.height}x{valid.width}: the network "
+            f"takes multiples of {network.geometry.stride}"
+        )
+        scale = valid
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION

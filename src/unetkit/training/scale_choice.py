@@ -6,7 +6,7 @@ would squash their objects: the smallest tenth must keep `LEAST_OBJECT` pixels.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -83,6 +83,17 @@ def choose_scale(
         f"resized to {side}x{side}, the smallest tenth of the objects would have {smallest:.1f} "
         f"pixels a side; at their own scale it has {own:.0f}"
     )
+
+
+def valid_scale(scale: Scale, network: UNetConfig) -> Scale:
+    """The scale with sizes that the network takes, the nearest ones; unpadded networks take any."""
+    if network.padding != "same":
+        return scale
+    step = network.geometry.stride
+    height, width = (
+        max(step, int(side / step + 0.5) * step) for side in (scale.height, scale.width)
+    )
+    return replace(scale, height=height, width=width)
 
 
 def samples_per_epoch(sizes: Sequence[tuple[int, int]], scale: Scale) -> int:
