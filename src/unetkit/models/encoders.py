@@ -165,24 +165,15 @@ def load_pretrained(model: keras.Model) -> int:
 def _source_names() -> dict[str, str]:
     """Prefix of the arrays of each layer in the file, by the layer's name."""
     names = {"encoder1_stem": "_conv_stem", "encoder1_stem_norm": "_bn0"}
-    place = 0
+    place = 0  # in the file, blocks are counted over all levels
     for level, stages in enumerate(LEVELS, start=1):
-        number = 0
-        for stage in stages:
-            parts = ["depthwise", "project"] if stage.expansion == 1 else PARTS
-            for _ in range(stage.repeats):
-                for index, part in enumerate(parts):
-                    own = f"encoder{level}_block{number}_{part}"
-                    kind = "depthwise" if part == "depthwise" else part
-                    names[own] = f"_blocks.{place}._{kind}_conv"
-                    offset = index + len(PARTS) - len(parts)
-                    names[f"{own}_norm"] = f"_blocks.{place}._bn{offset}"
-                number += 1
-                place += 1
+        for number in range(sum(stage.repeats for stage in stages)):
+            for index, part in enumerate(("expand", "depthwise", "project")):
+                own = f"encoder{level}_block{number}_{part}"
+                names[own] = f"_blocks.{place}._{part}_conv"
+                names[f"{own}_norm"] = f"_blocks.{place}._bn{index}"
+            place += 1
     return names
-
-
-PARTS = ["expand", "depthwise", "project"]
 
 
 def _values_of(layer: keras.Layer, arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
