@@ -166,14 +166,18 @@ class Trainer:
     def _plan(self, report: StepReport, pace: Pace) -> None:
         """Fixes the number of updates, from the times of updates and of a validation pass."""
         training, progress = self.config.training, self.progress
-        self.recorder.trace(self.model)
+        started = time.monotonic()
+        with watching_memory():
+            self.recorder.trace(self.model)  # so that the pass is as fast as the later ones
+        progress.seconds += time.monotonic() - started
         self.recorder.drawn_at = {progress.step}
         started = time.monotonic()
         self._validate(report, pace)
         drawing = self.recorder.drawing_seconds
         validation = time.monotonic() - started - drawing
         left = 60 * training.minutes - progress.seconds - validation - MOST_FIGURES * drawing
-        step_seconds = pace.step_seconds or math.inf  # if a single step has taken all of the time
+        # After a single step, which has taken all of the time, none was timed.
+        step_seconds = pace.step_seconds or progress.seconds / progress.step
         every = training.steps_per_validation
         if not every:
             cheap = math.ceil(validation / (VALIDATION_FRACTION * step_seconds))
@@ -195,7 +199,7 @@ class Trainer:
         update_manifest(self.run, configuration=asdict(self.config))
         self.display.say(
             f"length    {training.minutes:g} minutes are {steps:,} steps: "
-            f"{1000 * (pace.step_seconds or 0):.0f} ms each, and {validation:.1f} s for a "
+            f"{1000 * step_seconds:.0f} ms each, and {validation:.1f} s for a "
             f"validation pass after every {every}"
         )
 
