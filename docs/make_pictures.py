@@ -22,7 +22,7 @@ IMAGES = Path(__file__).parent / "pictures"
 WIDTH = 1200  # pixels; twice the width on a page, for high-resolution screens
 COLOURS = 64  # of images of curves
 JPEG_QUALITY = 90
-EPOCHS = 30
+EPOCHS = 8
 NEW_SEED = 1  # of images that were not used in training
 SHOWN = (0, 2, 4)  # indices of these images
 SQUARE = 12  # pixels per side, in the checkerboard below a cut-out
@@ -57,7 +57,7 @@ def make_prediction(run: Path) -> None:
         background = Image.fromarray(draw_checkerboard(photo.shape[0], photo.shape[1])).convert(
             "RGBA"
         )
-        background.alpha_composite(animal)
+        background.alpha_composite(Image.fromarray(animal))
         rows.append([photo, overlay(photo, mask, classes), np.asarray(background.convert("RGB"))])
     grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     save(Image.fromarray(grid), "predicted")

@@ -50,7 +50,7 @@ def main() -> None:
 
 @main.command("demo")
 @click.option("--out", default="unetkit-demo", show_default=True, help="Folder to create.")
-@click.option("--steps", type=POSITIVE, help="Number of weight updates (default: 720).")
+@click.option("--steps", type=POSITIVE, help="Number of weight updates (default: 170).")
 def demo_command(out: str, steps: int | None) -> None:
     """Train, evaluate and predict on built-in synthetic pets, in a few minutes."""
     display = open_display()

@@ -13,7 +13,7 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.training.train import train
 
 PAIRS = 500
-STEPS = 720  # two to eight minutes on two cores, by the processor
+STEPS = 170  # two to four minutes on two cores, by the processor
 PREDICTED = 6
 
 
