@@ -16,13 +16,14 @@ from unetkit.checks.issues import (
     find_file_issues,
     find_folder_issues,
     find_image_issues,
+    find_name_issues,
     find_split_issues,
     format_count,
     to_issue,
 )
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Dataset, Pair, Problem
-from unetkit.data.splits import Split, SplitRule
+from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 
@@ -179,6 +180,60 @@ class TestSplits:
 
     def test_pairs_of_every_split_are_known(self):
         assert find_split_issues(dataset_of(*"abc"), split_of("a", "b", "c"), ()) == []
+
+
+class TestNames:
+    """Images that may show one person or object, by their names."""
+
+    @pytest.mark.parametrize(
+        ("names", "shown"),
+        [
+            (
+                ["Image_01L", "Image_01R", "Image_02L", "Image_02R"],
+                "Image_01L, Image_01R; Image_02L",
+            ),
+            (["p1_left", "p1_right", "p2_left", "p2_right"], "p1_left, p1_right; p2_left"),
+            (["7-a", "7-b", "8-a", "8-b", "9-a", "9-b"], "7-a, 7-b; 8-a"),
+        ],
+        ids=str,
+    )
+    def test_sides_are_warned_about_with_a_pattern_that_works(self, names, shown):
+        dataset = dataset_of(*names)
+        (issue,) = find_name_issues(dataset, SplitRule())
+        assert (issue.level, issue.code) == ("warning", "names")
+        assert f"{len(names) // 2} groups of 2 images have names that differ only in a side" in (
+            issue.text
+        )
+        assert shown in issue.text
+        pattern = issue.remedy.partition("--group-by '")[2].removesuffix("'")
+        groups = groups_of(dataset, SplitRule(group_by=pattern))
+        assert len(set(groups.values())) == len(names) // 2
+
+    def test_small_groups_by_a_last_number_too(self):
+        names = [f"patient{i}_{j}" for i in range(5) for j in range(3)]
+        (issue,) = find_name_issues(dataset_of(*names), SplitRule())
+        assert "5 groups of 3 images have names that differ only in their last number" in issue.text
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            [f"img_{i:03}" for i in range(40)],  # a series
+            [f"film_{i}" for i in range(2)],
+            [f"{breed}_{i}" for breed in ("beagle", "pug") for i in range(30)],  # classes
+            [f"p{i}_{j}" for i in range(9) for j in range(1 + i % 3)],  # of all sizes
+            ["ball", "bear", "a", "b"],  # letters of words
+            ["cell_L", "cell_R"],  # a single group
+            [],
+        ],
+        ids=str,
+    )
+    def test_other_names_have_no_issue(self, names):
+        assert find_name_issues(dataset_of(*names), SplitRule()) == []
+
+    def test_where_groups_are_decided_there_is_no_issue(self):
+        names = ["1L", "1R", "2L", "2R"]
+        assert find_name_issues(dataset_of(*names), SplitRule(group_by=r"^(\d)")) == []
+        assert find_name_issues(dataset_of(*names, splits={"1L": "train"}), SplitRule()) == []
 
 
 class TestFolders:

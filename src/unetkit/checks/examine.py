@@ -22,6 +22,7 @@ from unetkit.checks.issues import (
     find_file_issues,
     find_folder_issues,
     find_image_issues,
+    find_name_issues,
     find_split_issues,
     format_count,
     to_issue,
@@ -128,6 +129,7 @@ def examine(
         is_given = _decide(report, sources, rule, classes)
         good = report.good
         report.issues += find_folder_issues(dataset, rule)
+        report.issues += find_name_issues(dataset, rule)
         report.issues += find_split_issues(dataset, report.split, report.skippable())
         report.issues += find_image_issues(good, report.format)
         if report.classes is not None:

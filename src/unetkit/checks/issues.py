@@ -4,7 +4,7 @@ Each kind of issue has a short fixed code, for programs, and a remedy. Issues ab
 images and duplicates are found here; those about masks in `mask_issues`.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,6 +59,12 @@ REMEDIES = {
 FEW_PAIRS = 12  # metrics of fewer mean little
 DARK_FRACTION = 0.25  # of the 16-bit range; images below it look black in viewers
 FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or the whole folder path
+# What images of one person or object may have in common: all but a side, such as L and R; all but a
+# last number, of a few.
+SIDE_PATTERN = r"(?i)^(.+?)(?:(?<=\d)[lrab]|[-_ ](?:left|right|l|r|a|b))?\.[^./]+$"
+NUMBER_PATTERN = r"^(.+?)[-_ ]\d+\.[^./]+$"
+MOST = 0.8  # of the images are in such groups
+MOST_IN_GROUP = 4  # more are a series, or a class
 # Problems of files that belong to no pair: level, and text for one file and for several.
 PROBLEMS = {
     "unpaired image": ("warning", "image has no mask", "images have no mask"),
@@ -196,6 +202,45 @@ def find_folder_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     text += "folder are distributed over the splits"
     remedy = "if images of one folder resemble each other, keep them together with "
     return [Issue("note", "folders", text, remedy=f"{remedy}--group-by '{useful[0]}'")]
+
+
+def find_name_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
+    """Returns a warning if names say that images belong together, and nothing keeps them together.
+
+    Two names that differ only in a side (L and R, left and right, a and b) may be of one person,
+    for example both eyes. So may names that differ only in a last number, if most of them form
+    groups of one size, from two to four.
+    """
+    if dataset.splits or dataset.groups or rule.group_by or rule.file:
+        return []
+    for pattern, sizes, what in (
+        (SIDE_PATTERN, (2,), "a side, such as left and right"),
+        (NUMBER_PATTERN, range(2, MOST_IN_GROUP + 1), "their last number"),
+    ):
+        groups = _groups_by(dataset, replace(rule, group_by=pattern))
+        counts = Counter(len(names) for names in groups)
+        for size in sizes:
+            if counts[size] > 1 and counts[size] * size >= MOST * len(dataset.pairs):
+                together = [names for names in groups if len(names) == size]
+                text = (
+                    f"{len(together)} groups of {size} images have names that differ only in "
+                    f"{what} ({', '.join(together[0])}; {', '.join(together[1])} ...), and a "
+                    "random split may separate them"
+                )
+                remedy = f"if they show one person or object, use --group-by '{pattern}'"
+                names = tuple(name for group in together for name in group)
+                return [Issue("warning", "names", text, names, remedy)]
+    return []
+
+
+def _groups_by(dataset: Dataset, rule: SplitRule) -> list[list[str]]:
+    members: dict[str, list[str]] = defaultdict(list)
+    try:
+        for name, group in groups_of(dataset, rule).items():
+            members[group].append(name)
+    except DataError:  # the pattern does not fit every name
+        return []
+    return list(members.values())
 
 
 def _num_groups(dataset: Dataset, rule: SplitRule) -> int:
