@@ -308,7 +308,7 @@ class TestImages:
                 "images are rotated upright by their EXIF tags",
             ),
             (
-                {"has_alpha": True},
+                {"is_transparent": True},
                 "note",
                 "transparency",
                 "image has transparency, which is ignored",

@@ -57,7 +57,7 @@ def test_an_image_is_described(tmp_path):
     found = stats(tmp_path)
     assert (found.size, found.channels, found.dtype) == ((2, 3), 3, "uint8")
     assert (found.format, found.orientation, found.largest) == ("PNG", 1, 250.0)
-    assert not any((found.has_odd_suffix, found.has_alpha, found.is_flat, found.is_drawn))
+    assert not any((found.has_odd_suffix, found.is_transparent, found.is_flat, found.is_drawn))
     assert found.sample.tolist() == RGB.reshape(-1, 3).tolist()
 
 
@@ -107,7 +107,13 @@ def test_an_exif_rotation_is_detected_and_applied(tmp_path):
 
 def test_alpha_is_detected_and_left_out(tmp_path):
     found = stats(tmp_path, image=np.dstack([RGB, np.full((2, 3), 99)]))
-    assert found.has_alpha
+    assert found.is_transparent
+    assert (found.channels, found.largest) == (3, 250.0)
+
+
+def test_alpha_that_is_opaque_everywhere_is_no_transparency(tmp_path):
+    found = stats(tmp_path, image=np.dstack([RGB, np.full((2, 3), 255)]))
+    assert not found.is_transparent
     assert (found.channels, found.largest) == (3, 250.0)
 
 

@@ -281,7 +281,7 @@ def find_image_issues(good: Sequence[PairStatistics], format: PixelFormat | None
     )
     note(
         "transparency",
-        [stats for stats in good if stats.has_alpha],
+        [stats for stats in good if stats.is_transparent],
         "image has transparency, which is ignored",
         "images have transparency, which is ignored",
     )

@@ -50,7 +50,7 @@ class PairStatistics:
         format: Format of the image file, detected from its content.
         has_odd_suffix: Whether the image file has the suffix of another format.
         orientation: EXIF orientation of the image, 1 to 8.
-        has_alpha: Whether the image has an alpha channel, which is left out.
+        is_transparent: Whether some pixels are not opaque, which is ignored.
         largest: Largest pixel value of the image.
         sample: Sample of the image's pixels, (n, C); used for black and white levels.
         thumbnail: Grey thumbnail with stretched contrast, (32, 32) uint8.
@@ -77,7 +77,7 @@ class PairStatistics:
     format: str = ""
     has_odd_suffix: bool = False
     orientation: int = 1
-    has_alpha: bool = False
+    is_transparent: bool = False
     largest: float = 0.0
     sample: np.ndarray = field(default_factory=lambda: NO_PIXELS)
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
@@ -180,7 +180,7 @@ def _with_image_statistics(stats: PairStatistics, file: ImageFile) -> PairStatis
         format=image.format,
         has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
-        has_alpha=image.alpha is not None,
+        is_transparent=image.is_transparent,
         largest=float(pixels.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.

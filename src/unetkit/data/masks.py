@@ -94,10 +94,7 @@ def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawM
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
-    if image.alpha is None:
-        return
-    full = np.iinfo(image.alpha.dtype).max if image.alpha.dtype.kind in "iu" else 1
-    if (image.alpha != full).any():
+    if image.is_transparent:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; save it with a background colour, without transparency"

@@ -65,6 +65,14 @@ class DecodedImage:
         """(height, width)."""
         return self.bands.shape[0], self.bands.shape[1]
 
+    @property
+    def is_transparent(self) -> bool:
+        """Whether some pixel is not opaque."""
+        if self.alpha is None:
+            return False
+        opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind in "iu" else 1
+        return bool((self.alpha != opaque).any())
+
 
 def decode(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
     """Decodes an image whole, so that any damage is found.
