@@ -8,6 +8,7 @@ import importlib.util
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,9 +187,16 @@ class TestInstallCell:
         assert asked() == [["unetkit[train,notebook]"]]
 
     def test_where_tensorflow_is_there_no_second_one_is_installed(self, asked):
-        bare, rest = asked("tensorflow")
-        assert bare == ["unetkit"]
-        names = {re.split(r"[<>=!~]", requirement)[0] for requirement in rest}
-        assert {"keras", "matplotlib", "scikit-image", "scikit-learn", "imageio"} <= names
+        assert asked("tensorflow") == [["unetkit[keras]"]]
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+        extras = project["optional-dependencies"]
+        names = {re.split(r"[<>=!~]", requirement)[0] for requirement in extras["keras"]}
+        assert {
+            "keras",
+            "matplotlib",
+            "scikit-image",
+            "scikit-learn",
+            "imageio",
+            "tf2onnx",
+        } <= names
         assert not [name for name in names if name.startswith(("tensorflow", "unetkit"))]
-        assert all(">=" in requirement for requirement in rest)
