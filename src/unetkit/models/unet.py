@@ -3,7 +3,7 @@
 An encoder halves the feature maps at each level while the number of channels grows; a decoder
 brings them back to the input size. At each level a skip connection concatenates the encoder's
 features, so that the decoder has exact positions as well as context (Ronneberger, Fischer, Brox
-2015).
+2015). Encoders that were trained on ImageNet are in `encoders`.
 
 Normalisation uses learnt statistics (BatchNorm) or none, never those of the current image. The
 output at a pixel therefore depends only on the pixels within its receptive field, which is what
