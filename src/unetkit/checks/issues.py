@@ -53,6 +53,7 @@ REMEDIES = {
     "suspect-kind": "",
     "few-objects": "check with --pictures that all objects are drawn; complete or remove the pairs",
     "tiny-objects": "check with --pictures whether they were drawn by mistake",
+    "names": "keep images of one person or object together with --group-by",
     "duplicate": "keep one of each group, unless they are intended",
     "near-duplicate": "keep one of each group, unless they are intended",
 }
