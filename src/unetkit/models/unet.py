@@ -29,7 +29,7 @@ from unetkit.models.geometry import (
     skip_crops,
     unet_geometry,
 )
-from unetkit.models.normalization import BatchNormalization
+from unetkit.models.normalization import MOMENTUM, BatchNormalization
 
 # Standard deviation of a standard normal distribution truncated at two standard deviations.
 TRUNCATED_DEVIATION = 0.87962566103423978
@@ -382,9 +382,7 @@ def _convolution(
         name=name,
     )(x)
     if batch_norm:
-        # With Keras's default momentum of 0.99, the initial statistics fade over several hundred
-        # steps; runs of a few minutes have no more than that.
-        x = BatchNormalization(momentum=0.9, name=f"{name}_norm")(x)
+        x = BatchNormalization(momentum=MOMENTUM, name=f"{name}_norm")(x)
     return layers.ReLU(name=f"{name}_relu")(x) if activation else x
 
 
