@@ -209,6 +209,32 @@ def test_statistics_are_plain_numbers(tmp_path):
     assert type(found.largest) is float
 
 
+def test_widths_of_mask_values(tmp_path):
+    mask = np.zeros((40, 60), np.uint8)
+    mask[:, 10:14], mask[:, 40] = 3, 7
+    found = stats(tmp_path, image=0 * mask, mask=mask).widths
+    assert found[3] == pytest.approx(4, abs=0.05)
+    assert found[7] == pytest.approx(2, abs=0.05)  # one pixel; half of it is to each edge
+    assert 10 < found[0] < 30
+
+
+def test_the_width_of_what_fills_the_image_is_its_shorter_side(tmp_path):
+    mask = np.full((12, 30), 5)
+    assert stats(tmp_path, image=0 * mask, mask=mask).widths == {5: 12.0}
+
+
+def test_objects_with_a_number_each_have_no_widths(tmp_path):
+    mask = np.arange(200).reshape(10, 20)
+    assert stats(tmp_path, image=0 * mask, mask=mask).widths == {}
+
+
+def test_widths_of_polygons_are_by_label(tmp_path):
+    shapes = (box("cell", 0, 0, 2, 1), box("wall", 2, 0, 3, 2))
+    found = compute_pair_statistics(drawn_pair(tmp_path, *shapes)).widths
+    assert set(found) == {"cell", "wall"}
+    assert 1 < found["wall"] < 3
+
+
 # Polygons
 
 

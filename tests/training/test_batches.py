@@ -224,6 +224,39 @@ class TestBatch:
             assert flat.mean() > 0.5
             assert (inner[flat] == 20 * masks[flat]).mean() > 0.98
 
+    @pytest.mark.parametrize("fraction", [0.0, 1.0])
+    def test_crops_of_rare_classes(self, fraction):
+        mask = np.zeros((200, 300), np.uint8)
+        mask[150, 20], mask[0, 299], mask[90:, 200:] = 2, 3, IGNORE
+        cache = PairCache([coordinates(mask.shape)], [mask])
+        scale = Scale("native", 12, 16)
+        sampler = Sampler(cache, scale, PADDED, COLOUR, PLAIN, class_crops=fraction)
+        _, masks = sampler.batch(0, 64)
+        found = {k: np.isin(masks, k).any(axis=(1, 2)).mean() for k in (2, 3)}
+        if fraction:
+            assert found[2] + found[3] == 1
+            assert found[2] > 0.3
+            assert found[3] > 0.3
+        else:
+            assert found[2] + found[3] < 0.1
+
+    def test_rare_pixels_lie_anywhere_in_their_crops(self):
+        mask = np.zeros((60, 60), np.uint8)
+        mask[30, 30] = 1
+        cache = PairCache([coordinates(mask.shape)], [mask])
+        scale = Scale("native", 12, 16)
+        sampler = Sampler(cache, scale, PADDED, COLOUR, PLAIN, class_crops=1.0)
+        _, rows, columns = np.nonzero(sampler.batch(0, 400)[1])
+        assert set(rows) == set(range(12))
+        assert set(columns) == set(range(16))
+
+    def test_a_crop_of_an_image_of_one_class_lies_anywhere(self):
+        sampler = native_sampler(class_crops=1.0)
+        flat = replace(
+            sampler, cache=PairCache(sampler.cache.images, [0 * m for m in sampler.cache.masks])
+        )
+        assert flat.batch(0, 8)[1].max() == 0
+
     def test_colour_changes_leave_the_mask_alone(self):
         plain = whole_sampler()
         coloured = replace(

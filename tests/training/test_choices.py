@@ -76,6 +76,35 @@ class TestDefaults:
         given = {"preset": "pretrained", "network": {"filters": [8, 8, 8, 8, 8]}}
         assert choose(dataset, FRAMES, given).network.filters == (8,) * 5
 
+    @pytest.mark.parametrize(
+        ("preset", "filters", "detail", "stem"),
+        [
+            ("pretrained", (16, 32, 48, 64), 16, 1),
+            ("fast", (8, 16, 32, 64, 128, 256), 0, 1),
+            ("notebook", PRESETS["notebook"].filters, 0, 1),
+        ],
+    )
+    def test_thin_structures_have_features_at_full_resolution(
+        self, dataset, preset, filters, detail, stem
+    ):
+        images = [ImageSizes((512, 512), np.zeros(0), {255: (4.0, 900)})] * 4
+        choices = parse_choices({"preset": preset}, "the options")
+        config, reasons = choose_config(dataset, images, *FRAMES[1:], choices)
+        network = config.network
+        assert (network.filters, network.detail_filters) == (filters, detail)
+        assert network.stem_stride == stem
+        is_changed = network != PRESETS[preset]
+        assert is_changed == any("what is thin is 4.0 pixels wide" in why for why in reasons)
+
+    def test_thin_structures_of_small_images_do_not_cost_a_level(self, dataset):
+        images = [ImageSizes((200, 200), np.zeros(0), {255: (4.0, 900)})] * 4
+        config, _ = choose_config(dataset, images, *FRAMES[1:], parse_choices({}, "the options"))
+        assert (config.scale.policy, config.network.depth) == ("resize", 5)
+        assert config.network.detail_filters == 16
+
+    def test_a_third_of_the_crops_have_a_rare_class(self, dataset):
+        assert choose(dataset, FRAMES).training.class_crops == pytest.approx(1 / 3)
+
     def test_without_a_preset_the_encoder_is_pretrained(self, dataset, monkeypatch):
         assert choose(dataset, PHOTOS).preset == "pretrained"
         # What is given of a network belongs to one from scratch.

@@ -1,5 +1,6 @@
 """The scale of images follows from their sizes and from the sizes of the objects in them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from unetkit.training.scale_choice import (
     choose_scale,
     image_sizes,
     samples_per_epoch,
+    thinnest,
     valid_scale,
 )
 
@@ -55,12 +57,49 @@ class TestChoice:
         assert choose(((100, 130), [3]))[0] == Scale("resize", 128, 160)
         assert choose(((512, 300), [3]))[0] == Scale("native", 192, 192)
 
+    def test_what_is_thin_is_never_squashed_away(self):
+        images = [
+            ImageSizes((600, 800), np.array([300.0]), {1: (6.0, 1000)}),
+            ImageSizes((500, 800), np.array([300.0]), {1: (5.0, 3000)}),
+        ]
+        scale, why = choose_scale(images, PRESETS["pretrained"], RECIPES["pretrained"])
+        assert scale == Scale("native", 192, 192)
+        # 6 * 192 / sqrt(600 * 800) = 1.66 of 1000 pixels, 5 * 192 / sqrt(500 * 800) = 1.52 of 3000.
+        assert why == (
+            "resized to 192x192, what is thin would be 1.6 pixels wide; at its own scale it is 5.2"
+        )
+        wide = [replace(image, widths={1: (40.0, 1000)}) for image in images]
+        scale, _ = choose_scale(wide, PRESETS["pretrained"], RECIPES["pretrained"])
+        assert scale.policy == "resize"
+
 
 class TestObjects:
     @staticmethod
-    def statistics(regions, **source):
+    def statistics(regions, *, widths=(), **source):
         pair = SimpleNamespace(source=SimpleNamespace(**{"is_polygon_file": False, **source}))
-        return PairStatistics(pair, size=(100, 100), regions=np.array(regions, np.int64))
+        return PairStatistics(
+            pair,
+            size=(100, 100),
+            regions=np.array(regions, np.int64),
+            values=dict.fromkeys(dict(widths), 50),
+            widths=dict(widths),
+        )
+
+    def test_widths_are_those_of_the_foreground(self):
+        widths = {1: 30.0, 2: 60.0, 3: 5.0}
+        found = image_sizes(self.statistics([[1, 400]], widths=widths), TRIMAP_CLASSES)
+        assert found.widths == {1: (30.0, 50)}
+        found = image_sizes(self.statistics([[7, 16]], widths={7: 4.0}), OBJECTS)
+        assert found.widths == {}
+
+    def test_the_thinnest_class_counts_by_its_pixels(self):
+        images = [
+            ImageSizes((9, 9), np.zeros(0), {1: (2.0, 10), 2: (9.0, 10)}),
+            ImageSizes((9, 9), np.zeros(0), {1: (8.0, 30)}),
+        ]
+        assert thinnest(images, [1.0, 1.0]) == (2 * 10 + 8 * 30) / 40
+        assert thinnest(images, [1.0, 2.0]) == 9
+        assert thinnest([ImageSizes((9, 9), np.zeros(0))], [1.0]) == np.inf
 
     def test_each_region_of_a_foreground_value_is_one(self):
         found = image_sizes(self.statistics([[255, 100], [255, 49]]), TWO)

@@ -201,14 +201,6 @@ PRESETS: dict[str, UNetConfig] = {
 }
 
 
-# Networks of presets for images at their own scale, which are predicted in tiles: with all levels,
-# the receptive field of `pretrained` would make exact tiles several times as expensive. Objects may
-# be a few pixels wide, so that the full resolution has features of its own.
-NATIVE_NETWORKS: dict[str, UNetConfig] = {
-    "pretrained": replace(PRESETS["pretrained"], filters=(16, 32, 48, 64), detail_filters=16),
-}
-
-
 def preset_config(name: str) -> UNetConfig:
     """The architecture of a preset.
 
@@ -221,6 +213,33 @@ def preset_config(name: str) -> UNetConfig:
             f"{did_you_mean(str(name), PRESETS)}"
         )
     return PRESETS[name]
+
+
+# Filters of full resolution where objects may be a few pixels wide.
+DETAIL_FILTERS = 16
+
+
+def fitted_network(preset: str, *, is_native: bool, is_thin: bool) -> UNetConfig:
+    """The network of a preset that fits images and what is marked in them.
+
+    Args:
+        preset: Name of the preset.
+        is_native: Whether images keep their own scale and are predicted in tiles. With all of its
+            levels, the receptive field of `pretrained` would make exact tiles several times as
+            expensive.
+        is_thin: Whether structures are a few pixels wide. They need features at full resolution,
+            and no convolution with a stride before these.
+    """
+    network = preset_config(preset)
+    if not network.has_own_encoder:
+        if is_native:
+            network = replace(network, filters=network.filters[:4])
+        if is_native or is_thin:
+            network = replace(network, detail_filters=DETAIL_FILTERS)
+    elif is_thin and network.stem_stride == 2:
+        filters = (network.filters[0] // 2, *network.filters)
+        network = replace(network, filters=filters, stem_stride=1, head_filters=0)
+    return network
 
 
 def build_unet(

@@ -8,6 +8,7 @@ that makes it, or on interruptions of the run.
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -33,6 +34,7 @@ from unetkit.models.spec import Normalization
 from unetkit.training.config import RunConfig
 
 LOADER_THREADS = 4  # each prepares one batch in advance
+PLACES = 64  # of each class of an image, around which crops are taken
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,11 @@ class PairCache:
 
     images: list[np.ndarray]
     masks: list[np.ndarray]
+
+    @cached_property
+    def places(self) -> list[list[np.ndarray]]:
+        """For each image, some pixels of each of its classes but the commonest, (n, 2) int64."""
+        return [places_of_classes(mask) for mask in self.masks]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -92,6 +99,22 @@ def build_cache(
     )
 
 
+def places_of_classes(mask: np.ndarray) -> list[np.ndarray]:
+    """Some pixels of each class of a mask but the commonest, evenly spaced in reading order.
+
+    >>> places_of_classes(np.array([[0, 0, 0], [0, 1, 255]], np.uint8))
+    [array([[1, 1]])]
+    """
+    counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[:IGNORE]
+    rarer = [k for k in np.flatnonzero(counts) if k != counts.argmax()]
+    places = []
+    for k in rarer:
+        pixels = np.flatnonzero(mask == k)
+        kept = np.linspace(0, len(pixels) - 1, min(PLACES, len(pixels))).astype(int)
+        places.append(np.stack(np.unravel_index(pixels[kept], mask.shape), axis=1))
+    return places
+
+
 def build_samplers(
     folder: Path, split: Split, config: RunConfig, display: Display
 ) -> dict[str, "Sampler"]:
@@ -133,6 +156,7 @@ def build_samplers(
             config.normalization,
             config.augmentation if name == "train" else NO_AUGMENTATION,
             config.training.seed,
+            config.training.class_crops,
         )
         for name, cache in caches.items()
     }
@@ -159,6 +183,7 @@ class Sampler:
         normalization: Normalisation of the scaled values.
         augmentation: Augmentation of training samples.
         seed: Seed of order, crops and augmentation.
+        class_crops: Fraction of the crops that have a pixel of a rarer class.
     """
 
     cache: PairCache
@@ -168,6 +193,7 @@ class Sampler:
     normalization: Normalization
     augmentation: Augmentation = NO_AUGMENTATION
     seed: int = 0
+    class_crops: float = 0.0
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -230,22 +256,35 @@ class Sampler:
     def _sample(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         image, mask = self.cache.images[index], self.cache.masks[index]
-        centre = self._random_centre(rng, mask.shape)
+        centre = self._random_centre(rng, index)
         window = random_window(rng, self.augmentation, self.input_size, centre)
         warped = self.pixels.scaled(warp(image, window, is_mask=False))
         return jitter_colour(rng, self.augmentation, warped), self._cut_mask(mask, window)
 
-    def _random_centre(
-        self, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> tuple[float, float]:
+    def _random_centre(self, rng: np.random.Generator, index: int) -> tuple[float, float]:
         """Centre of the window on a whole image, or of a random crop at whole pixels."""
         if not self.scale.is_native:
             return self._centre_of(0, 0)
+        size = self.cache.masks[index].shape
+        first, last = (
+            [0, 0],
+            [length - crop for length, crop in zip(size, self.output_size, strict=True)],
+        )
+        places = self.cache.places[index] if self._is_class_crop(rng) else []
+        if places:
+            place = rng.choice(places[rng.integers(len(places))])
+            first = [
+                max(0, at - crop + 1) for at, crop in zip(place, self.output_size, strict=True)
+            ]
+            last = [min(at, end) for at, end in zip(place, last, strict=True)]
         corners = [
-            int(rng.integers(0, max(0, length - crop) + 1))
-            for length, crop in zip(size, self.output_size, strict=True)
+            int(rng.integers(least, max(least, most) + 1))
+            for least, most in zip(first, last, strict=True)
         ]
         return self._centre_of(corners[0], corners[1])
+
+    def _is_class_crop(self, rng: np.random.Generator) -> bool:
+        return self.class_crops > 0 and rng.random() < self.class_crops
 
     def _centre_of(self, row: int, column: int) -> tuple[float, float]:
         """Centre of the output window with its upper left corner at (row, column)."""

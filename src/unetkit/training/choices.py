@@ -31,7 +31,7 @@ from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
 from unetkit.models.encoders import has_pretrained_weights
-from unetkit.models.unet import NATIVE_NETWORKS, UNetConfig, preset_config
+from unetkit.models.unet import UNetConfig, fitted_network, preset_config
 from unetkit.training import backend
 from unetkit.training.config import (
     AUTO,
@@ -46,10 +46,13 @@ from unetkit.training.config import (
 from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
 from unetkit.training.scale_choice import (
+    THIN,
     ImageSizes,
     choose_scale,
     image_sizes,
+    network_factors,
     samples_per_epoch,
+    thinnest,
     valid_scale,
 )
 
@@ -296,12 +299,11 @@ def choose_config(
         reasons.append(f"scale {scale.policy}: {why}")
     if choices.preset is None:
         reasons.append(f"preset {preset}: {_why_preset(choices)}")
-    if scale.is_native and preset in NATIVE_NETWORKS and "filters" not in choices.network.given:
-        network = choices.network.complete(NATIVE_NETWORKS[preset])
-        reasons.append(
-            f"{network.depth} levels, and features at full resolution: images are predicted in "
-            "tiles, whose margins grow with each level"
-        )
+    if "filters" not in choices.network.given:
+        width = thinnest(images, network_factors(images, scale))
+        fitted = fitted_network(preset, is_native=scale.is_native, is_thin=width < THIN)
+        network = choices.network.complete(fitted)
+        reasons += _why_network(network, preset_config(preset), width)
     valid = valid_scale(scale, network)
     if valid != scale:
         reasons.append(
@@ -347,6 +349,18 @@ def choose_network(choices: Choices) -> UNetConfig:
         ConfigError: The preset is unknown, or a value is not accepted.
     """
     return choices.network.complete(preset_config(choices.preset or default_preset(choices)))
+
+
+def _why_network(network: UNetConfig, usual: UNetConfig, width: float) -> list[str]:
+    reasons = []
+    if network.depth < usual.depth:
+        reasons.append(
+            f"{network.depth} levels, and features at full resolution: images are predicted in "
+            "tiles, whose margins grow with each level"
+        )
+    if network != usual and width < THIN:
+        reasons.append(f"features at full resolution: what is thin is {width:.1f} pixels wide")
+    return reasons
 
 
 def default_preset(choices: Choices) -> str:

@@ -44,6 +44,8 @@ class TrainingConfig:
         steps_per_validation: Number of updates between two validation passes; one more pass follows
             the last update. 0 if it is computed together with `steps`.
         batch_size: Number of samples in a batch.
+        class_crops: Fraction of the crops of large images that have a pixel of a class drawn from
+            those of the image but its commonest; the others lie anywhere.
         accumulation: Number of batches whose gradients are combined into one update.
         loss: Weight of each loss in the sum that is minimized, by name: "cross_entropy", "dice",
             "tversky", "focal", "boundary".
@@ -89,6 +91,7 @@ class TrainingConfig:
     optimizer: str
     learning_rate: float
     schedule: str
+    class_crops: float = 0.0
     accumulation: int = 1
     class_weights: tuple[float, ...] = ()
     warmup: float = 0.05
@@ -147,10 +150,11 @@ class TrainingConfig:
                 f"weight_decay is {self.weight_decay} and momentum {self.momentum}; accepted are "
                 "values from 0 to below 1; try 0.001 and 0.9"
             )
-        if not 0 <= self.encoder_rate <= 1:
-            raise ConfigError(
-                f"encoder_rate is {self.encoder_rate}; accepted are factors from 0 to 1; try 0.1"
-            )
+        for name, value in (("encoder_rate", 0.1), ("class_crops", 0.3)):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}; accepted are values from 0 to 1; try {value}"
+                )
         if not 0 <= self.averaging < 1:
             raise ConfigError(
                 f"averaging is {self.averaging}; accepted are values from 0 to below 1; try 0.99, "
@@ -327,6 +331,7 @@ RECIPES: dict[str, Recipe] = {
             optimizer="adamw",
             learning_rate=3e-3,
             schedule="cosine",
+            class_crops=1 / 3,
             encoder_rate=0.1,
         ),
         # As the encoder was trained: (value - 127) / 128.
@@ -346,6 +351,7 @@ RECIPES: dict[str, Recipe] = {
             optimizer="adamw",
             learning_rate=3e-3,
             schedule="cosine",
+            class_crops=1 / 3,
         ),
         normalization=Normalization(multiply=1 / 127.5, add=-1.0),
         augment=True,

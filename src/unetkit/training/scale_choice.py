@@ -1,12 +1,13 @@
-"""Choice of the scale policy from the sizes of images and of the objects in them.
+"""Choice of the scale policy from the sizes of images and of the objects in them, and their widths.
 
 Photos show a subject that fills them at any resolution: `resize`. Images of one size above 256
 pixels, as from a microscope, keep their pixels: `native`. So do images of several sizes if resizing
-would squash their objects: the smallest tenth must keep `LEAST_OBJECT` pixels.
+would squash their objects: the smallest tenth must keep `LEAST_OBJECT` pixels, and what is thin
+`LEAST_WIDTH`.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +21,8 @@ LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
 LEAST_OBJECT = 8.0  # pixels at the network's scale, square root of the area
 GOOD_OBJECT = 16.0  # above, objects need no more pixels
 SMALLEST_TENTH = 10  # percentile
+LEAST_WIDTH = 3.0  # pixels at the network's scale
+THIN = 6.0  # below, a structure needs features at full resolution
 CRUMB = 0.02  # of the area of an image's largest object; smaller regions are slips of the pen
 
 
@@ -30,10 +33,13 @@ class ImageSizes:
     Args:
         size: (height, width) of the image in pixels.
         objects: Square roots of the areas of its objects, (n,) float64, in pixels.
+        widths: Mean width in pixels, and number of pixels, of each class that is not the background
+            or a border, by its mask value.
     """
 
     size: tuple[int, int]
     objects: np.ndarray
+    widths: Mapping[int | str, tuple[float, int]] = field(default_factory=dict)
 
 
 def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
@@ -42,13 +48,43 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
         # Regions were found by equal values; those of a thresholded mask are not objects.
         return ImageSizes(statistics.size, np.zeros(0))
     values, areas = statistics.regions.T
-    left_out = [classes.ignore] if classes.ignore is not None else []
+    left_out: list[int | str] = [] if classes.ignore is None else [classes.ignore]
     if not statistics.is_drawn and classes.kind != "instances":
         indices = (index for index in (classes.background, classes.border) if index is not None)
         left_out += [classes.values[index] for index in indices]
     areas = areas[~np.isin(values, left_out)]
     areas = areas[areas >= CRUMB * areas.max(initial=0)]
-    return ImageSizes(statistics.size, np.sqrt(areas))
+    widths = {}
+    if classes.kind != "instances":
+        widths = {
+            value: (width, statistics.values[value])
+            for value, width in statistics.widths.items()
+            if value not in left_out
+        }
+    return ImageSizes(statistics.size, np.sqrt(areas), widths)
+
+
+def thinnest(images: Iterable[ImageSizes], factors: Iterable[float]) -> float:
+    """Mean width of the thinnest class over all images; infinity if none was measured.
+
+    Args:
+        images: Sizes of the training images.
+        factors: Network pixels per pixel of each image.
+    """
+    sums: dict[int | str, np.ndarray] = {}
+    for image, factor in zip(images, factors, strict=True):
+        for value, (width, count) in image.widths.items():
+            sums.setdefault(value, np.zeros(2))
+            sums[value] += factor * width * count, count
+    return float(min((total / count for total, count in sums.values()), default=np.inf))
+
+
+def network_factors(images: Iterable[ImageSizes], scale: Scale) -> list[float]:
+    """Network pixels per pixel of each image, as the mean of both axes."""
+    if scale.is_native:
+        return [scale.factor for _ in images]
+    area = scale.height * scale.width
+    return [float(np.sqrt(area / np.prod(image.size))) for image in images]
 
 
 def choose_scale(
@@ -73,6 +109,14 @@ def choose_scale(
     ]
     every = np.concatenate(resized)
     smallest = np.percentile(every, SMALLEST_TENTH) if len(every) else np.inf
+    width = thinnest(images, network_factors(images, Scale("resize", side, side)))
+    if smallest >= LEAST_OBJECT and width < LEAST_WIDTH:
+        own = thinnest(images, [1.0] * len(images))
+        scale = Scale("native", recipe.crop_size, recipe.crop_size)
+        return scale, (
+            f"resized to {side}x{side}, what is thin would be {width:.1f} pixels wide; at its own "
+            f"scale it is {own:.1f}"
+        )
     if smallest >= LEAST_OBJECT:
         about = "" if np.isinf(smallest) else f", where small objects have {smallest:.0f} pixels"
         return Scale("resize", side, side), f"the images have several sizes{about}"
