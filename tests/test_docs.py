@@ -5,9 +5,11 @@
 
 import ast
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
+from dataclasses import fields
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.test_architecture import MODULES, ROOMS, SOURCE, imported_modules
 from unetkit.checks.issues import REMEDIES
 from unetkit.cli.main import main
 from unetkit.data.classes import read_class_file
+from unetkit.training.config import SECTIONS
 
 PAGES = [page for page in snippets.pages() if page != snippets.README]  # which has its own test
 DATA_PAGE = (DOCS / "data.md").read_text(encoding="utf-8")
@@ -311,6 +314,28 @@ class TestReference:
     def test_presets_are_all_described(self):
         text = (DOCS / "reference" / "python.md").read_text(encoding="utf-8")
         assert all(f"`{preset}`" in text or f'"{preset}"' in text for preset in unetkit.PRESETS)
+
+
+class TestConfigurationPage:
+    PAGE = DOCS / "reference" / "configuration.md"
+
+    def test_it_is_what_its_script_writes(self):
+        made = runpy.run_path(str(DOCS / "make_configuration.py"))["make_page"]()
+        assert self.PAGE.read_text(encoding="utf-8") == made
+
+    def test_every_key_has_a_meaning_and_every_option_a_key(self):
+        lines = [line for line in self.PAGE.read_text("utf-8").splitlines() if line[:3] == "| `"]
+        rows = [
+            (cells[0].strip("`"), cells[1], cells[-1])
+            for cells in (line[2:-2].split(" | ") for line in lines)
+        ]
+        keys = [entry.name for kind in SECTIONS.values() for entry in fields(kind)]
+        assert [key for key, _, _ in rows] == ["data", "preset", *keys]
+        assert all(len(meaning) > 10 for _, meaning, _ in rows)
+        named = set(re.findall(r"`(--[\w-]+)`", " ".join(option for _, _, option in rows)))
+        others = {"--config", "--device", "--folds", "--out", "--resume", "--tensorboard"}
+        offered = {o for p in main.commands["train"].params for o in p.opts if o.startswith("--")}
+        assert offered - named == others
 
 
 @cache

@@ -111,7 +111,8 @@ data_options = _together(
 training_options = _together(
     click.option(
         "--preset",
-        help="Network and training recipe: pretrained, fast, notebook or paper (default: fast).",
+        help="Network and training recipe: pretrained, fast, notebook or paper "
+        "(default: pretrained).",
     ),
     click.option(
         "--epochs",
