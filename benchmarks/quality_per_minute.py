@@ -51,6 +51,7 @@ from unetkit.metrics.bootstrap import flatten
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = ROOT / "benchmarks/quality_per_minute.md"
 LOG = ROOT / "docs/log.md"
+TITLE = "# Quality per minute of training\n\nWritten by `benchmarks/quality_per_minute.py`."
 TEST_USES = "## Uses of the test pairs"
 OWN = ("pretrained", "fast", "notebook", "paper")
 PEERS = {
@@ -276,11 +277,10 @@ def make_row(
     }
 
 
-def append_row(file: Path, row: dict[str, str]) -> None:
+def append_row(file: Path, row: dict[str, str], title: str = TITLE) -> None:
     """Appends a row to a Markdown file, which gets a title and the head of the table first."""
     head = table_line(row) + table_line(["---"] * len(row))
     if not file.exists():
-        title = "# Quality per minute of training\n\nWritten by `benchmarks/quality_per_minute.py`."
         file.write_text(f"{title}\n\n{head}", encoding="utf-8")
     is_other = head not in file.read_text(encoding="utf-8")  # since the columns were changed
     with open(file, "a", encoding="utf-8") as rows:

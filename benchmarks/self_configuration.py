@@ -40,6 +40,7 @@ from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config, read_reasons
 
 ROWS = Path(__file__).with_suffix(".md")
+TITLE = "# Sets of every kind\n\nWritten by `benchmarks/self_configuration.py`."
 AUC_PIXELS = 1 << 20  # a sample of all pixels
 
 
@@ -61,7 +62,7 @@ def main() -> None:
             data = out / "data" / name
             if not data.exists():
                 write_set(name, data)
-        append_row(options.rows, in_own_process(make_row, data, options, out))
+        append_row(options.rows, in_own_process(make_row, data, options, out), TITLE)
 
 
 def make_row(data: Path, options: argparse.Namespace, out: Path) -> dict[str, str]:

@@ -352,15 +352,16 @@ def choose_network(choices: Choices) -> UNetConfig:
 
 
 def _why_network(network: UNetConfig, usual: UNetConfig, width: float) -> list[str]:
-    reasons = []
+    """Reasons for a network that is not the usual one of its preset."""
+    if network == usual:
+        return []
+    thin = f": what is thin is {width:.1f} pixels wide" if width < THIN else ""
     if network.depth < usual.depth:
-        reasons.append(
-            f"{network.depth} levels, and features at full resolution: images are predicted in "
-            "tiles, whose margins grow with each level"
-        )
-    if network != usual and width < THIN:
-        reasons.append(f"features at full resolution: what is thin is {width:.1f} pixels wide")
-    return reasons
+        return [
+            f"{network.depth} levels: images are predicted in tiles, whose margins grow with each "
+            f"level; features at full resolution{thin}"
+        ]
+    return [f"features at full resolution{thin}"]
 
 
 def default_preset(choices: Choices) -> str:
