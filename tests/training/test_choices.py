@@ -9,7 +9,7 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.models import encoders
+from unetkit.models import efficientnet_lite0
 from unetkit.models.unet import PRESETS
 from unetkit.training.choices import choose_config, gather_choices
 from unetkit.training.config_file import parse_choices
@@ -80,7 +80,7 @@ class TestDefaults:
         assert choose(dataset, PHOTOS).preset == "pretrained"
         # What is given of a network belongs to one from scratch.
         assert choose(dataset, PHOTOS, {"network": {"residual": False}}).preset == "fast"
-        monkeypatch.setattr(encoders, "PACKAGE", "no_such_package")
+        monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package")
         assert choose(dataset, PHOTOS).preset == "fast"
 
     def test_small_images_of_one_size_are_not_cropped(self, dataset):
