@@ -346,8 +346,10 @@ def far_sighted(config: UNetConfig, tap: int) -> keras.Model:
             is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
             kernel[tap, tap] = 1 if is_depthwise else 1 / kernel.shape[2]
             is_mixed = config.encoder in KERAS_ENCODERS and layer.name.startswith("encoder")
-            if is_mixed and not is_depthwise:  # layer normalisation removes equal channels
-                kernel[tap, tap] = rng.normal(0, kernel.shape[2] ** -0.5, kernel.shape[2:])
+            if is_mixed and not is_depthwise:
+                # Layer normalisation removes equal channels; and a block is to give more than the
+                # shortcut around it, which sees less far.
+                kernel[tap, tap] = rng.normal(0, 3 * kernel.shape[2] ** -0.5, kernel.shape[2:])
             if layer.name == "encoder1_stem":  # nine sums double it, and none may reach 6
                 kernel /= 200
             features = layer.kernel.shape[3]
@@ -430,8 +432,15 @@ def long_image(geometry: Geometry) -> tuple[tuple[int, int], int]:
 class TestNetworks:
     """Real ones, of every preset, in float32."""
 
-    @pytest.mark.parametrize("kind", ["ordinary", "first", "last"])
-    @pytest.mark.parametrize("name", NETWORKS)
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            (name, kind)
+            for name in NETWORKS
+            for kind in ("ordinary", "first", "last")
+            if kind != "ordinary" or name not in KERAS_ENCODERS  # large, and seen far by the others
+        ],
+    )
     def test_tiles_equal_one_run(self, name, kind):
         geometry = NETWORKS[name].geometry
         size, tile = long_image(geometry)
