@@ -16,8 +16,8 @@ from unetkit.errors import MissingExtraError, ModelFileError
 from unetkit.models import efficientnet_lite0 as lite0
 from unetkit.models.efficientnet_lite0 import (
     LEVELS,
-    encoder_steps,
     has_pretrained_weights,
+    lite0_steps,
     read_state,
 )
 from unetkit.models.encoders import load_pretrained
@@ -87,7 +87,7 @@ class TestTable:
         assert [s.stride for s in stages] == [1, 2, 2, 2, 1, 2, 1]
 
     def test_each_level_halves_the_resolution_once(self):
-        for steps in encoder_steps(5):
+        for steps in lite0_steps(5):
             assert np.prod([stride for _, stride in steps]) == 2
 
     def test_every_array_of_the_encoder_is_used(self, arrays):

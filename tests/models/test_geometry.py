@@ -215,7 +215,7 @@ class TestReach:
 
 class TestEncoderGeometry:
     def test_padding_of_its_own_moves_the_receptive_field(self):
-        # Two 3x3 convolutions of the decoder: 2 rows on each side. Rows 0 and 1 see -2 to 3, that is
+        # Two 3x3 convolutions of the decoder: 2 rows on each side. Rows 0 and 1 see -2 to 3, or
         # rows -1 to 1 at half the size. A 7x7 convolution with a stride of 2 sees of row i the
         # rows 2i - 3 to 2i + 3 if 3 are padded, 2i - 2 to 2i + 4 with Keras's "same".
         own, same = (encoder_geometry([step]) for step in (((7, 2, 3),), ((7, 2),)))

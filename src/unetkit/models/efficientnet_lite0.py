@@ -62,7 +62,6 @@ LEVELS: tuple[tuple[Stage, ...], ...] = (
     (Stage(3, 3, 2, EXPANSION, 80), Stage(3, 5, 1, EXPANSION, 112)),
     (Stage(4, 5, 2, EXPANSION, 192), Stage(1, 3, 1, EXPANSION, 320)),
 )
-ENCODER_LEVELS = len(LEVELS)
 
 
 def efficientnet_lite0(image: KerasTensor, depth: int) -> list[KerasTensor]:
@@ -70,7 +69,7 @@ def efficientnet_lite0(image: KerasTensor, depth: int) -> list[KerasTensor]:
 
     Args:
         image: Normalised images, (B, H, W, C).
-        depth: Number of levels, from 1 to ENCODER_LEVELS; the last one has the stride 2^depth.
+        depth: Number of levels, from 1 to 5; the last one has the stride 2^depth.
 
     Returns:
         The features of the levels 1 to `depth`, (B, H / 2^l, W / 2^l, F_l) each.
@@ -116,7 +115,7 @@ def _normalized(x: KerasTensor, activation: bool = True) -> KerasTensor:
     return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
 
 
-def encoder_steps(depth: int) -> list[tuple[tuple[int, int], ...]]:
+def lite0_steps(depth: int) -> list[tuple[tuple[int, int], ...]]:
     """(kernel, stride) of each convolution of the levels 1 to `depth`; 1x1 ones are left out."""
     steps = []
     for level, stages in enumerate(LEVELS[:depth], start=1):

@@ -83,7 +83,7 @@ def encoder_features(name: str, image: KerasTensor, depth: int) -> list[KerasTen
 def encoder_steps(name: str, depth: int) -> list[Steps | None]:
     """Convolutions and pooling of the levels 1 to `depth`; None for a level without features."""
     if name == EFFICIENTNET_LITE0:
-        return [*lite0.encoder_steps(depth)]
+        return [*lite0.lite0_steps(depth)]
     return [*KERAS_ENCODERS[name].steps[:depth]]
 
 

@@ -213,7 +213,7 @@ class _Record:
 def _records(name: str) -> tuple[_Record, ...]:
     """The layers of a backbone in their order, up to the features of the last level."""
     encoder = KERAS_ENCODERS[name]
-    state = random.getstate()  # from which Keras draws seeds for weights that nobody needs here
+    state = random.getstate()  # Keras draws seeds from it, here for weights without use
     model = _keras_model(encoder)
     random.setstate(state)
     records: list[_Record] = []
