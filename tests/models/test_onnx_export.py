@@ -176,7 +176,7 @@ class TestHalfWeights:
     @pytest.mark.parametrize("policy", ["native", "resize"])
     def test_half_the_size_and_about_the_same_answer(self, tmp_path, pictures, policy):
         model = build_unet(PRETRAINED, in_channels=3, num_classes=3)
-        load_pretrained(model)
+        load_pretrained(model, "efficientnet_lite0")
         spec = make_spec(PRETRAINED, Scale(policy, 32, 48), Normalization(1 / 128, -127 / 128))
         paths = {name: tmp_path / f"{name}.onnx" for name in ("float32", "float16")}
         worst = {name: export_onnx(model, spec, path, pictures, name)

@@ -51,6 +51,11 @@ PRETRAINED = UNetConfig(
 NETWORKS = {
     "pretrained": PRETRAINED,
     "pretrained with details and a head": replace(PRETRAINED, detail_filters=4, head_filters=5),
+    "resnet50": replace(PRETRAINED, filters=(4, 5), encoder="resnet50"),
+    "convnext_tiny with details": replace(
+        PRETRAINED, encoder="convnext_tiny", detail_filters=4, head_filters=5
+    ),
+    "convnext_tiny": replace(PRETRAINED, filters=(4, 5), encoder="convnext_tiny"),
     "fast": FAST,
     "notebook": NOTEBOOK,
     "paper": PAPER,

@@ -32,6 +32,12 @@ VARIANTS: dict[str, tuple[UNetConfig, int, int]] = {  # configuration, channels,
         1,
         2,
     ),
+    "resnet50, grey": (replace(TINY["pretrained"], encoder="resnet50"), 1, 2),
+    "convnext_tiny, three levels, details": (
+        replace(TINY["pretrained"], filters=(2, 3, 2), encoder="convnext_tiny", detail_filters=3),
+        3,
+        2,
+    ),
     "fast, grey": (TINY["fast"], 1, 2),
     "fast, 5 channels, 7 classes": (replace(TINY["fast"], filters=(2, 4)), 5, 7),
     "fast, four levels": (replace(TINY["fast"], filters=(2, 2, 3, 2)), 2, 2),
@@ -261,7 +267,7 @@ class TestStrideOfTheNetworkItself:
         keras.utils.set_random_seed(1)
         model = build_unet(config, in_channels=1, num_classes=2)
         if not config.has_own_encoder:  # whose blocks leave little of random features
-            load_pretrained(model)
+            load_pretrained(model, config.encoder)
         scene = pixels(1, geometry.smallest_input, length + move, 1)
         first = apply(model, scene[:, :, :length])
         second = apply(model, scene[:, :, move:])

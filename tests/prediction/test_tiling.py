@@ -19,6 +19,7 @@ from unetkit import Predictor
 from unetkit.errors import ConfigError, SizeError
 from unetkit.io.windows import ArrayWindows
 from unetkit.models.geometry import Geometry, unet_geometry
+from unetkit.models.keras_encoders import KERAS_ENCODERS
 from unetkit.models.unet import PRESETS, UNetConfig, build_unet
 from unetkit.prediction.tiling import (
     Span,
@@ -335,6 +336,7 @@ class TestBlending:
 
 def far_sighted(config: UNetConfig, tap: int) -> keras.Model:
     """Looks as far as it can to one side: each kernel takes its first or its last neighbour."""
+    rng = np.random.default_rng(4)
     model = build_unet(config, in_channels=1, num_classes=2)
     for layer in model.layers:
         if isinstance(layer, layers.Conv2DTranspose):
@@ -343,6 +345,11 @@ def far_sighted(config: UNetConfig, tap: int) -> keras.Model:
             kernel = np.zeros(layer.kernel.shape)
             is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
             kernel[tap, tap] = 1 if is_depthwise else 1 / kernel.shape[2]
+            is_mixed = config.encoder in KERAS_ENCODERS and layer.name.startswith("encoder")
+            if is_mixed and not is_depthwise:
+                # Layer normalisation removes equal channels; and a block is to give more than the
+                # shortcut around it, which sees less far.
+                kernel[tap, tap] = rng.normal(0, 3 * kernel.shape[2] ** -0.5, kernel.shape[2:])
             if layer.name == "encoder1_stem":  # nine sums double it, and none may reach 6
                 kernel /= 200
             features = layer.kernel.shape[3]
@@ -386,6 +393,10 @@ NETWORKS = {
     "plain": UNetConfig((2,) * 5, residual=False, stem_stride=1, head_filters=0),
     "two levels": replace(PRESETS["fast"], filters=(2, 2, 2), head_filters=2),
     "two levels, three taps": replace(PRESETS["notebook"], filters=(2, 2, 2), head_filters=0),
+    **{
+        name: replace(PRESETS["pretrained"], filters=(2, 2, 2), encoder=name)
+        for name in KERAS_ENCODERS
+    },
     "one level, unpadded": replace(PRESETS["paper"], filters=(2, 2)),
 }
 PADDED = [name for name, config in NETWORKS.items() if config.padding == "same"]
@@ -421,8 +432,15 @@ def long_image(geometry: Geometry) -> tuple[tuple[int, int], int]:
 class TestNetworks:
     """Real ones, of every preset, in float32."""
 
-    @pytest.mark.parametrize("kind", ["ordinary", "first", "last"])
-    @pytest.mark.parametrize("name", NETWORKS)
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            (name, kind)
+            for name in NETWORKS
+            for kind in ("ordinary", "first", "last")
+            if kind != "ordinary" or name not in KERAS_ENCODERS  # large, and seen far by the others
+        ],
+    )
     def test_tiles_equal_one_run(self, name, kind):
         geometry = NETWORKS[name].geometry
         size, tile = long_image(geometry)

@@ -1,5 +1,8 @@
 """The configuration of a run, completed from what is given, the preset and the data."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -9,8 +12,9 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.models import encoders
-from unetkit.models.unet import PRESETS
+from unetkit.models import efficientnet_lite0
+from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS
+from unetkit.models.unet import PRESETS, fitted_network
 from unetkit.training.choices import choose_config, gather_choices
 from unetkit.training.config_file import parse_choices
 from unetkit.training.scale_choice import ImageSizes
@@ -109,8 +113,25 @@ class TestDefaults:
         assert choose(dataset, PHOTOS).preset == "pretrained"
         # What is given of a network belongs to one from scratch.
         assert choose(dataset, PHOTOS, {"network": {"residual": False}}).preset == "fast"
-        monkeypatch.setattr(encoders, "PACKAGE", "no_such_package")
+        monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package")
         assert choose(dataset, PHOTOS).preset == "fast"
+
+    @pytest.mark.parametrize("encoder", ENCODERS)
+    def test_an_encoder_brings_the_preset_and_pixels_that_fit_it(self, dataset, encoder):
+        config = choose(dataset, FRAMES, {"network": {"encoder": encoder}})
+        assert (config.preset, config.training.encoder_rate) == ("pretrained", 0.1)
+        fitted = fitted_network("pretrained", is_native=True, is_thin=False)
+        assert config.network == replace(fitted, encoder=encoder)
+        assert config.normalization == ENCODER_NORMALIZATION
+        given = {"preset": "fast", "network": {"encoder": encoder, "stem_stride": 1}}
+        assert choose(dataset, PHOTOS, given).normalization == ENCODER_NORMALIZATION
+        own = choose(dataset, PHOTOS, {"network": {"encoder": "unet"}})
+        assert (own.preset, own.normalization.add) == ("fast", -1.0)
+
+    def test_a_file_of_weights_is_found_from_any_folder(self, dataset):
+        given = {"network": {"encoder": "resnet50"}, "training": {"encoder_weights": "mine.h5"}}
+        weights = choose(dataset, PHOTOS, given).training.encoder_weights
+        assert weights == str(Path("mine.h5").resolve())
 
     def test_small_images_of_one_size_are_not_cropped(self, dataset):
         scale = choose(dataset, ([(100, 130)] * 4, *PHOTOS[1:])).scale

@@ -36,6 +36,8 @@ class TestTrainingConfig:
             ({"schedule": "step"}, "schedule is 'step'; accepted are 'cosine', 'constant'$"),
             ({"precision": "float64"}, "precision is 'float64'; accepted are 'float32', "
              "'mixed_bfloat16', 'mixed_float16'"),
+            ({"encoder_weights": "imagnet"}, "encoder_weights is 'imagnet'; accepted are "
+             r"'imagenet', 'random' and the path of a file, PATH\.h5; did you mean 'imagenet'\?"),
             ({"steps": 0}, "steps is 0; accepted are whole numbers of 1 or more"),
             ({"steps_per_validation": 0}, "steps_per_validation is 0; accepted are whole numbers"),
             ({"batch_size": 0}, "batch_size is 0; accepted are whole numbers"),

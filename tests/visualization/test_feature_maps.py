@@ -1,10 +1,12 @@
 """Feature maps are listed as the model computes them: presets, and networks written by hand."""
 
+from dataclasses import replace
+
 import keras
 from keras import layers
 
 from tests.visualization.unets import small_unet
-from unetkit.models.unet import build_unet
+from unetkit.models.unet import PRESETS, build_unet
 from unetkit.visualization.feature_maps import list_feature_maps
 
 
@@ -57,6 +59,13 @@ class TestFeatureMaps:
         assert rows[: turn + 1] == sorted(rows[: turn + 1])
         assert rows[turn:] == sorted(rows[turn:], reverse=True)
         assert rows[0] == rows[-1] == 0
+
+    def test_a_stride_of_four_is_two_rows(self):
+        config = replace(PRESETS["pretrained"], encoder="convnext_tiny", filters=(2, 2))
+        maps = list_feature_maps(build_unet(config), 32)
+        (stem,) = [one for one in maps if one.name.endswith("_stem")]
+        assert (stem.row, stem.size) == (2, (8, 8))
+        assert (maps[-1].row, maps[-1].size) == (0, (32, 32))
 
     def test_a_network_written_by_hand_is_followed_whatever_its_names(self):
         maps = list_feature_maps(small_unet(), 16)

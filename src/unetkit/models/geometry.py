@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from unetkit.errors import SizeError
 
 Interval = tuple[int, int]  # first and last index, both included
-Steps = tuple[tuple[int, int], ...]  # (kernel, stride) of convolutions and pooling, in order
+# (kernel, stride) of convolutions and pooling, in order; (kernel, stride, padding) if the rows that
+# are padded before the first one are not those of Keras's "same".
+Steps = tuple[tuple[int, ...], ...]
 BLOCK: Steps = ((3, 1), (3, 1))  # two 3x3 convolutions
 
 
@@ -108,12 +110,15 @@ def unet_geometry(
     return walk.geometry(stem_stride * 2**depth)
 
 
-def encoder_geometry(levels: Sequence[Steps], detail: Steps = (), head: bool = False) -> Geometry:
+def encoder_geometry(
+    levels: Sequence[Steps | None], detail: Steps = (), head: bool = False
+) -> Geometry:
     """Geometry of a padded U-Net on another encoder, with 2x2 transposed convolutions.
 
     Args:
-        levels: Convolutions of each level of the encoder; the features of level l have a stride of
-            2^l.
+        levels: Convolutions of each level of the encoder, whose features of level l have a stride
+            of 2^l; None for a level without features, which the decoder passes without a skip
+            connection.
         detail: Convolutions between the image and its skip connection.
         head: Whether one more 3x3 convolution precedes the last 1x1 convolution.
     """
@@ -140,7 +145,7 @@ class _Walk:
 
     Args:
         levels: Steps from the features of the level above (the image, above the first one) to those
-            of each level.
+            of each level; None for a level without features.
         padding: "same" or "valid".
         up_kernel: Kernel size of the transposed convolutions.
         head: Whether a 3x3 convolution follows the last block.
@@ -148,7 +153,7 @@ class _Walk:
         detail: Steps between the features of the first level and its skip connection.
     """
 
-    levels: tuple[Steps, ...]
+    levels: tuple[Steps | None, ...]
     padding: str = "same"
     up_kernel: int = 2
     head: bool = False
@@ -182,21 +187,30 @@ class _Walk:
         return self._level(0, rows)
 
     def _level(self, level: int, rows: Interval) -> Interval:
-        """From rows of a decoder block's output to the input of the same level's encoder block."""
+        """From rows of a decoder block's output to the input of the same level's encoder block.
+
+        Without features of its own, a level has no encoder block: the one below follows the one
+        above.
+        """
+        steps = self.levels[level]
         if level < self.depth:
             merged = self._before(BLOCK, rows)
             below = self._level(level + 1, self._up(merged))
+            if steps is None:
+                return below
             crop = skip_crops(self.depth, self.padding)[level]
             skip = self._before(self.detail if level == 0 else (), merged)
             rows = min(below[0], skip[0] + crop), max(below[1], skip[1] + crop)
-        return self._before(self.levels[level], rows)
+        return self._before(steps or (), rows)
 
     def _before(self, steps: Steps, rows: Interval) -> Interval:
         """Rows of the input of some layers on which rows of their output depend."""
         first, last = rows
-        for kernel, stride in reversed(steps):
-            # Keras pads even sizes by kernel - stride rows, the odd one at the end.
-            before = (kernel - stride) // 2 if self.padding == "same" else 0
+        for kernel, stride, *given in reversed(steps):
+            before = given[0] if given else 0
+            if not given and self.padding == "same":
+                # Keras pads even sizes by kernel - stride rows, the odd one at the end.
+                before = max(0, kernel - stride) // 2
             first, last = stride * first - before, stride * last - before + kernel - 1
         return first, last
 

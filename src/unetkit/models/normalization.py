@@ -1,4 +1,8 @@
-"""BatchNorm as one fused operation where Keras composes it of many."""
+"""How pixel values and features are normalised.
+
+BatchNorm is one fused operation where Keras composes it of many; layer normalisation consists of
+operations that a model file holds and that can be read back from it.
+"""
 
 import keras
 from keras import KerasTensor, layers, ops
@@ -6,6 +10,9 @@ from keras import KerasTensor, layers, ops
 # With Keras's default of 0.99, the initial statistics fade over several hundred steps; runs of a
 # few minutes have no more than that.
 MOMENTUM = 0.9
+# What pretrained encoders take as an image: (value - mean) / deviation, from values of 0 to 255.
+IMAGE_MEAN = 127.0
+IMAGE_DEVIATION = 128.0
 
 
 @keras.saving.register_keras_serializable(package="unetkit")
@@ -43,3 +50,20 @@ class BatchNormalization(layers.BatchNormalization):
         for statistic, new in ((self.moving_mean, mean), (self.moving_variance, biased)):
             statistic.assign(statistic * self.momentum + new * (1.0 - self.momentum))
         return normalized
+
+
+@keras.saving.register_keras_serializable(package="unetkit")
+class LayerNormalization(layers.LayerNormalization):
+    """Layer normalisation over the channels of each pixel, in single precision.
+
+    Each pixel has its own statistics, so that the receptive field stays bounded.
+    """
+
+    def call(self, inputs: KerasTensor) -> KerasTensor:
+        x = ops.cast(inputs, "float32")
+        centred = x - ops.mean(x, axis=-1, keepdims=True)
+        variance = ops.mean(centred * centred, axis=-1, keepdims=True)
+        # A product, not a quotient: the converter to ONNX then keeps the order of the axes.
+        normalized = centred * ops.rsqrt(variance + self.epsilon)
+        scaled = normalized * ops.cast(self.gamma, "float32") + ops.cast(self.beta, "float32")
+        return ops.cast(scaled, self.compute_dtype)

@@ -84,7 +84,10 @@ def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
 
     levels = None if spec.pixels.is_common_scale else spec.pixels.factors()
     multiply, add = spec.normalization.multiply, spec.normalization.add
-    sizes = [spec.geometry.input_size(size) for size in (spec.scale.height, spec.scale.width)]
+    sides = [spec.scale.height, spec.scale.width]
+    if spec.scale.is_native:  # no feature map of 1 pixel, which `_allow_any_size` could not tell
+        sides = [max(side, spec.geometry.stride + 1) for side in sides]
+    sizes = [spec.geometry.input_size(side) for side in sides]
     signature = [tf.TensorSpec((None, *sizes, spec.pixels.channels), tf.float32, name="image")]
 
     @tf.function(input_signature=signature)
@@ -95,7 +98,7 @@ def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
 
     proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
     if spec.scale.is_native:
-        _allow_any_size(proto.graph)
+        _allow_any_size(proto)
     if weights == "float16":
         _halve(proto.graph)
     entry = proto.metadata_props.add()
@@ -104,8 +107,8 @@ def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
     return proto.SerializeToString()
 
 
-def _allow_any_size(graph: Any) -> None:
-    """Removes the input size of the conversion from an ONNX graph.
+def _allow_any_size(model: Any) -> None:
+    """Removes the input size of the conversion from an ONNX model.
 
     A graph converted for unknown sizes computes the padding of each transposed convolution for each
     image, and copies every feature map. In a graph for a known size, paddings are constants, which
@@ -113,11 +116,21 @@ def _allow_any_size(graph: Any) -> None:
     """
     import onnx
 
+    graph, inferred = model.graph, onnx.shape_inference.infer_shapes(model).graph
+    shapes = {
+        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim][1:]
+        for value in (*inferred.input, *inferred.value_info)
+    }
     for node in graph.node:
-        if node.op_type == "Reshape":  # of (B, H, W, 1) to (B, 1, H, W)
-            node.op_type = "Transpose"
+        if node.op_type == "Reshape":  # of (B, H, W, 1) to (B, 1, H, W), back, or to the same
+            before, after = shapes[node.input[0]], shapes[node.output[0]]
             del node.input[1:]
-            node.attribute.append(onnx.helper.make_attribute("perm", [0, 3, 1, 2]))
+            if before == after:
+                node.op_type = "Identity"
+                continue
+            node.op_type = "Transpose"
+            axes = [0, 3, 1, 2] if after[0] == 1 else [0, 2, 3, 1]
+            node.attribute.append(onnx.helper.make_attribute("perm", axes))
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)

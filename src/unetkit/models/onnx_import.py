@@ -23,7 +23,9 @@ import numpy as np
 from keras import layers
 
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
-from unetkit.models.encoders import EFFICIENTNET_LITE0
+from unetkit.models.encoders import encoder_of
+from unetkit.models.keras_encoders import Gelu
+from unetkit.models.normalization import LayerNormalization
 from unetkit.models.spec import METADATA_KEY, Layer, ModelSpec, spec_from_json
 from unetkit.models.unet import OWN_ENCODER, FrozenBatchNormalization, UNetConfig, build_unet
 
@@ -101,7 +103,8 @@ def _network_of(spec: ModelSpec, path: Path) -> UNetConfig:
     """The architecture whose layers are those that the metadata list."""
     rows = {row.name: row for row in spec.layers}
     kinds = {row.kind for row in spec.layers}
-    has_own_encoder = "encoder1_stem" not in rows
+    encoder = encoder_of(rows)
+    has_own_encoder = encoder is None
     widths = "encoder{}_conv1" if has_own_encoder else "decoder{}_conv1"
     try:
         filters: list[int] = []
@@ -123,7 +126,7 @@ def _network_of(spec: ModelSpec, path: Path) -> UNetConfig:
             up_kernel=math.isqrt(max(0, taps)),
             up_activation="relu" if "decoder0_up_relu" in rows else "linear",
             head_filters=_width(rows, "head"),
-            encoder=OWN_ENCODER if has_own_encoder else EFFICIENTNET_LITE0,
+            encoder=encoder or OWN_ENCODER,
             detail_filters=_width(rows, "detail_conv1"),
         )
     except (KeyError, IndexError, ZeroDivisionError, ConfigError) as error:
@@ -164,6 +167,13 @@ def rebuild(exported: Exported) -> keras.Model:
             start = unfinished.pop(name, np.zeros(layer.gamma.shape, np.float32))
             name, scale, shift = graph.affine(name, start)
             _set_identity(layer, scale, shift)
+        elif isinstance(layer, LayerNormalization):
+            name, scale, shift = graph.layer_normalization(name, layer)
+            layer.set_weights([scale, shift])
+        elif isinstance(layer, layers.Rescaling):
+            name = graph.rescaling(name, layer)
+        elif isinstance(layer, Gelu):
+            name = graph.gelu(name, layer.name)
         elif isinstance(layer, layers.ReLU) and layer.max_value is not None:
             name = graph.clip(name, float(layer.max_value), layer.name)
         elif type(layer) in OPERATIONS:
@@ -200,11 +210,14 @@ class _Graph:
         self.arrays = {array.name: array for array in exported.graph.initializer}
         self.same: dict[str, str] = {}  # outputs of ARRANGING operations by name, and their inputs
         self.consumers: dict[str, list[Any]] = defaultdict(list)
+        self.makers: dict[str, Any] = {}
         for node in exported.graph.node:
             if node.op_type == "Cast" and node.output and node.input[0] in self.arrays:
                 self.arrays[node.output[0]] = self.arrays[node.input[0]]  # in half precision
             if node.op_type in ARRANGING and node.input and node.output:
                 self.same[node.output[0]] = self._before(node.input[0])
+            elif node.output:
+                self.makers[node.output[0]] = node
             for name in {self._before(name) for name in node.input}:
                 self.consumers[name].append(node)
 
@@ -212,16 +225,22 @@ class _Graph:
         return self.same.get(name, name)
 
     def after_preparation(self) -> str:
-        """Name of the first convolution's input, after scaling and normalisation."""
+        """Name of the network's input, after scaling and normalisation.
+
+        A convolution or the last skip connection takes it.
+        """
         name, seen = self.input, set()
-        while name not in seen and not self._nodes([name], "Conv"):
+        while name not in seen and not self._is_prepared(name):
             seen.add(name)
             steps = [n for n in self.consumers[name] if n.op_type in PREPARING and n.output]
             if len(steps) == 1:
                 name = steps[0].output[0]
-        if not self._nodes([name], "Conv"):
+        if not self._is_prepared(name):
             raise self._unknown("image")
         return name
+
+    def _is_prepared(self, name: str) -> bool:
+        return bool(self._nodes([name], "Conv") or self._nodes([name], "Concat"))
 
     def convolution(self, name: str, layer: keras.Layer) -> tuple[str, np.ndarray, np.ndarray]:
         """Output name of a convolution, and its kernel and bias in the layout of Keras."""
@@ -260,7 +279,7 @@ class _Graph:
         scale = np.ones_like(shift)
         for kind in kinds:
             for node in self._nodes([name], kind):
-                constants = [other for other in node.input if other in self.arrays]
+                constants = self._constants(node)
                 if len(node.input) == 2 and len(constants) == 1 and node.output:
                     values = self._channels(constants[0], len(shift), name)
                     if kind == "Mul":
@@ -270,6 +289,51 @@ class _Graph:
                     name = node.output[0]
                     break
         return name, scale, shift
+
+    def rescaling(self, name: str, layer: layers.Rescaling) -> str:
+        """Follows an image through a multiplication and an addition, whose constants are known."""
+        shift = np.asarray(layer.offset, np.float32)
+        output, scale, found = self.affine(name, np.zeros_like(shift))
+        if not (np.allclose(scale, layer.scale) and np.allclose(found, shift, atol=1e-6)):
+            raise self._unknown(layer.name)
+        return output
+
+    def layer_normalization(
+        self, name: str, layer: keras.Layer
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        """Output name of a layer normalisation, and its scale and shift, (C,) float32 each."""
+        (mean,) = self.only([name], "ReduceMean", layer.name).output
+        (centred,) = self.only([name, mean], "Sub", layer.name).output
+        output, factor = self._product(centred, layer.name)
+        scale = np.ones(layer.gamma.shape, np.float32)
+        # The converter may multiply the smaller one of both factors by gamma.
+        for constant in self._constants(self.makers[factor]) if factor in self.makers else ():
+            scale = self._channels(constant, len(scale), layer.name)
+        output, more, shift = self.affine(output, np.zeros_like(scale))
+        return output, scale * more, shift
+
+    def gelu(self, name: str, layer: str) -> str:
+        """Follows features through x (1 + erf(x / sqrt(2))) / 2."""
+        inner = [n for n in self._nodes([name], "Mul") if self._constants(n) and n.output]
+        if len(inner) != 1:
+            raise self._unknown(layer)
+        self.only([inner[0].output[0]], "Erf", layer)
+        return self._product(name, layer)[0]
+
+    def _product(self, name: str, layer: str) -> tuple[str, str]:
+        """Output of the only product of features with others, and the name of those."""
+        own = self._before(name)
+        found = []
+        for node in self._nodes([name], "Mul"):
+            others = {self._before(each) for each in node.input} - {own}
+            if others and node.output and not self._constants(node):
+                found.append((node.output[0], others.pop()))
+        if len(found) != 1:
+            raise self._unknown(layer)
+        return found[0]
+
+    def _constants(self, node: Any) -> list[str]:
+        return [name for name in node.input if name in self.arrays]
 
     def clip(self, name: str, largest: float, layer: str) -> str:
         """Follows features through a ReLU with a largest value."""

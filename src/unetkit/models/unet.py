@@ -19,8 +19,10 @@ from unetkit.errors import ConfigError, did_you_mean
 from unetkit.models.encoders import (
     EFFICIENTNET_LITE0,
     ENCODER_LEVELS,
-    efficientnet_lite0,
+    ENCODERS,
+    encoder_features,
     encoder_steps,
+    require_encoder,
 )
 from unetkit.models.geometry import (
     BLOCK,
@@ -36,7 +38,7 @@ TRUNCATED_DEVIATION = 0.87962566103423978
 
 OWN_ENCODER = "unet"
 CHOICES: dict[str, tuple[object, ...]] = {
-    "encoder": (OWN_ENCODER, EFFICIENTNET_LITE0),
+    "encoder": (OWN_ENCODER, *ENCODERS),
     "padding": ("same", "valid"),
     "normalization": ("none", "batch", "frozen"),
     "initializer": ("he", "gaussian"),
@@ -66,10 +68,10 @@ class UNetConfig:
         dropout: Dropout rate at the end of the two deepest encoder blocks, from 0 to below 1.
         initializer: Initializer of the convolutions: "he" (truncated normal), or "gaussian"
             (untruncated, as in the paper).
-        encoder: "unet" for blocks of convolutions with max pooling, or "efficientnet_lite0", whose
-            weights can be those that were trained on ImageNet.
+        encoder: "unet" for blocks of convolutions with max pooling; or "efficientnet_lite0",
+            "resnet50" or "convnext_tiny", whose weights can be those that were trained on ImageNet.
         detail_filters: Number of channels of two 3x3 convolutions between the image and its skip
-            connection; 0 for the image itself. Used with "efficientnet_lite0" only.
+            connection; 0 for the image itself. Not used with "unet".
 
     Raises:
         ConfigError: A value is not accepted, or two values exclude each other.
@@ -89,6 +91,7 @@ class UNetConfig:
     detail_filters: int = 0
 
     def __post_init__(self) -> None:
+        require_encoder(self.encoder, (OWN_ENCODER, *ENCODERS))
         for name, accepted in CHOICES.items():
             value = getattr(self, name)
             if value not in accepted:
@@ -159,7 +162,9 @@ class UNetConfig:
         """Valid input sizes, output sizes and receptive field."""
         if not self.has_own_encoder:
             detail = BLOCK if self.detail_filters else ()
-            return encoder_geometry(encoder_steps(self.depth), detail, self.head_filters > 0)
+            return encoder_geometry(
+                encoder_steps(self.encoder, self.depth), detail, self.head_filters > 0
+            )
         return unet_geometry(
             self.depth, self.padding, self.stem_stride, self.up_kernel, self.head_filters > 0
         )
@@ -284,7 +289,8 @@ def build_unet(
         skip = skips[level]
         if crops[level]:
             skip = layers.Cropping2D(crops[level], name=f"decoder{level}_crop")(skip)
-        x = layers.Concatenate(name=f"decoder{level}_concat")([x, skip])
+        if skip is not None:
+            x = layers.Concatenate(name=f"decoder{level}_concat")([x, skip])
         x = _block(x, config.filters[level], config, f"decoder{level}")
 
     if config.stem_stride == 2:
@@ -297,10 +303,13 @@ def build_unet(
     return keras.Model(image, logits, name="unet")
 
 
-def _encode(x: KerasTensor, config: UNetConfig) -> tuple[list[KerasTensor], KerasTensor]:
-    """The features of each level for the skip connections, and those of the bottleneck."""
+def _encode(x: KerasTensor, config: UNetConfig) -> tuple[list[KerasTensor | None], KerasTensor]:
+    """The features of each level for the skip connections, and those of the bottleneck.
+
+    A level has None if the encoder has no features there.
+    """
     if not config.has_own_encoder:
-        *skips, bottleneck = efficientnet_lite0(x, config.depth)
+        *skips, bottleneck = encoder_features(config.encoder, x, config.depth)
         for number in (1, 2) if config.detail_filters else ():
             x = _convolution(x, config.detail_filters, config, f"detail_conv{number}")
         return [x, *skips], bottleneck

@@ -30,7 +30,8 @@ from unetkit.data.splits import Split, SplitRule
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
-from unetkit.models.encoders import has_pretrained_weights
+from unetkit.models.efficientnet_lite0 import has_pretrained_weights
+from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS, WEIGHTS_ENDING
 from unetkit.models.unet import UNetConfig, fitted_network, preset_config
 from unetkit.training import backend
 from unetkit.training.config import (
@@ -334,7 +335,9 @@ def choose_config(
         pixels=_choose_pixels(pixels, choices),
         network=network,
         scale=scale,
-        normalization=choices.normalization.complete(recipe.normalization),
+        normalization=choices.normalization.complete(
+            recipe.normalization if network.has_own_encoder else ENCODER_NORMALIZATION
+        ),
         split=choose_split(choices),
         augmentation=choices.augmentation.complete(augmentation),
         training=training,
@@ -367,14 +370,19 @@ def _why_network(network: UNetConfig, usual: UNetConfig, width: float) -> list[s
 def default_preset(choices: Choices) -> str:
     """The preset for choices without one.
 
-    It is "pretrained" if the weights of its encoder are installed, and no value of [network], which
-    would belong to a network from scratch, is given; else "fast".
+    It is "pretrained" if [network] has a pretrained encoder; or if the weights of the preset's own
+    encoder are installed, and no value of [network], which would belong to a network from scratch,
+    is given; else "fast".
     """
+    if "encoder" in choices.network.given:
+        return "pretrained" if choices.network.given["encoder"] in ENCODERS else "fast"
     is_pretrained = has_pretrained_weights() and not choices.network.given
     return "pretrained" if is_pretrained else "fast"
 
 
 def _why_preset(choices: Choices) -> str:
+    if choices.network.given.get("encoder") in ENCODERS:
+        return f"the encoder {choices.network.given['encoder']} is a pretrained one"
     if choices.network.given:
         return "[network] describes a network from scratch"
     if has_pretrained_weights():
@@ -433,4 +441,7 @@ def _choose_training(
     elif "steps_per_validation" not in section.given:
         whole_epochs = -(-LEAST_STEPS_PER_VALIDATION // steps_per_epoch) * steps_per_epoch
         per_validation = min(whole_epochs, MOST_STEPS_PER_VALIDATION)
-    return replace(asked, steps=steps, steps_per_validation=per_validation)
+    weights = asked.encoder_weights
+    if weights.endswith(WEIGHTS_ENDING):
+        weights = str(Path(weights).resolve())
+    return replace(asked, steps=steps, steps_per_validation=per_validation, encoder_weights=weights)

@@ -18,6 +18,7 @@ from unetkit.data.splits import SplitRule, require_seed
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import combined_loss
+from unetkit.models.encoders import ENCODER_NORMALIZATION, IMAGENET, RANDOM, WEIGHTS_ENDING
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig
 
@@ -25,8 +26,6 @@ Kind = TypeVar("Kind")
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
-IMAGENET = "imagenet"
-ENCODER_WEIGHTS = (IMAGENET, "random")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 LEAST_STEPS_PER_VALIDATION = 20  # a pass takes about as long as five updates
 AUTO = "auto"  # leaves a value to the data or the device
@@ -68,8 +67,9 @@ class TrainingConfig:
         patience: Number of validation passes without a better mean IoU after which training stops;
             0 to never stop early.
         start: Run folder or model file with the initial weights; None for random ones.
-        encoder_weights: Initial weights of a pretrained encoder: "imagenet" or "random"; used with
-            such an encoder only, and not with `start`.
+        encoder_weights: Initial weights of a pretrained encoder: "imagenet", "random", or the path
+            of a file in a format of Keras, PATH.h5; used with such an encoder only, and not with
+            `start`.
         encoder_rate: Factor of the learning rate of a pretrained encoder, from 0 to 1.
         freeze: Prefixes of the names of layers whose weights are not trained.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; with the last, a batch whose
@@ -117,7 +117,6 @@ class TrainingConfig:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
-            ("encoder_weights", ENCODER_WEIGHTS),
         ):
             value = getattr(self, name)
             if value not in accepted:
@@ -125,6 +124,13 @@ class TrainingConfig:
                     f"{name} is {value!r}; accepted are {', '.join(map(repr, accepted))}"
                     f"{did_you_mean(str(value), accepted)}"
                 )
+        named = (IMAGENET, RANDOM)
+        if self.encoder_weights not in named and not self.encoder_weights.endswith(WEIGHTS_ENDING):
+            raise ConfigError(
+                f"encoder_weights is {self.encoder_weights!r}; accepted are "
+                f"{', '.join(map(repr, named))} and the path of a file, PATH{WEIGHTS_ENDING}"
+                f"{did_you_mean(self.encoder_weights, named)}"
+            )
         if not 0 <= self.minutes < math.inf or self.decay_from < 0:
             raise ConfigError(
                 f"minutes is {self.minutes} and decay_from {self.decay_from}; accepted are numbers "
@@ -334,8 +340,7 @@ RECIPES: dict[str, Recipe] = {
             class_crops=1 / 3,
             encoder_rate=0.1,
         ),
-        # As the encoder was trained: (value - 127) / 128.
-        normalization=Normalization(multiply=1 / 128, add=-127 / 128),
+        normalization=ENCODER_NORMALIZATION,
         augment=True,
         crop_size=192,
         crop_batch=8,  # crops of one image differ less than photos: more updates do more

@@ -14,7 +14,7 @@ import numpy as np
 from unetkit._shared import run_folder
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
-from unetkit.models.encoders import match_channels
+from unetkit.models.encoders import match_channels, match_stem
 from unetkit.models.normalization import BatchNormalization
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import Normalization
@@ -199,10 +199,13 @@ def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunC
             taken += count
             said += _describe_classes(origin.classes, config.classes.names)
         elif given[0].shape != wanted[0].shape:
-            # The image may follow features of the decoder, whose number is the same.
-            features = given[0].shape[2] - origin.channels
-            image = match_channels(given[0][:, :, features:], config.pixels.channels)
-            given = [np.concatenate([given[0][:, :, :features], image], axis=2), *given[1:]]
+            if not config.network.has_own_encoder and layer.name.startswith("encoder"):
+                given = match_stem(config.network.encoder, given, config.pixels.channels)
+            else:
+                # The image may follow features of the decoder, whose number is the same.
+                features = given[0].shape[2] - origin.channels
+                image = match_channels(given[0][:, :, features:], config.pixels.channels)
+                given = [np.concatenate([given[0][:, :, :features], image], axis=2), *given[1:]]
             taken += sum(array.size for array in given)
             said.append(
                 f"{layer.name} is adapted from {origin.channels} channels to {wanted[0].shape[2]}"

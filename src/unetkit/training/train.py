@@ -28,7 +28,7 @@ from unetkit.checks.report import class_fractions
 from unetkit.data.dataset import find_dataset
 from unetkit.data.splits import split_to_json
 from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
-from unetkit.models.encoders import load_pretrained
+from unetkit.models.encoders import IMAGENET, RANDOM, fetch_pretrained, load_pretrained
 from unetkit.training import backend
 from unetkit.training.backend import OutOfMemoryError, watching_memory
 from unetkit.training.batches import LOADER_THREADS, Sampler, build_samplers
@@ -36,13 +36,14 @@ from unetkit.training.checkpoints import checkpoint_files, newest_checkpoint
 from unetkit.training.choices import (
     TrainingData,
     check_length,
+    choose_network,
     default_preset,
     find_chosen_dataset,
     gather_choices,
     prepare,
     require_same_data,
 )
-from unetkit.training.config import IMAGENET, Choices, RunConfig
+from unetkit.training.config import Choices, RunConfig
 from unetkit.training.config_file import config_to_toml, read_config, read_reasons
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
@@ -145,6 +146,7 @@ def train(
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
         try:
+            _fetch_weights(choices, display)
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
             return _train_into(run, pairs, chosen, session)
         except BaseException as error:
@@ -210,6 +212,14 @@ def resume(
             display.finish()
             _note_failure(run, error, display)
             raise
+
+
+def _fetch_weights(choices: Choices, display: Display) -> None:
+    """Downloads the weights of an encoder, if necessary: if that fails, before anything else."""
+    given = choices.training.given
+    if given.get("start") is None:
+        weights = given.get("encoder_weights", IMAGENET)
+        fetch_pretrained(choose_network(choices).encoder, weights, display)
 
 
 @contextlib.contextmanager
@@ -304,8 +314,10 @@ def _trainer(
             taken = start_from(model, training.start, config, images)
         session.display.say(f"start     {taken}")
     elif checkpoint is None and _starts_pretrained(config):
-        count = load_pretrained(model)
-        session.display.say(f"start     {count:,} weights of the encoder are those of ImageNet")
+        weights = training.encoder_weights
+        count = load_pretrained(model, config.network.encoder, weights, session.display)
+        source = "ImageNet" if weights == IMAGENET else weights
+        session.display.say(f"start     {count:,} weights of the encoder are those of {source}")
     if training.freeze:
         frozen = freeze(model, training.freeze)
         session.display.say(f"frozen    {frozen:,} parameters are not trained")
@@ -327,8 +339,7 @@ def _trainer(
 
 
 def _starts_pretrained(config: RunConfig) -> bool:
-    is_wanted = config.training.encoder_weights == IMAGENET
-    return is_wanted and not config.network.has_own_encoder
+    return config.training.encoder_weights != RANDOM and not config.network.has_own_encoder
 
 
 def _begin(

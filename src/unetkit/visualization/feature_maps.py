@@ -27,7 +27,7 @@ class FeatureMap:
         window: (height, width) of the layer's kernel or pooling window; (0, 0) for the image.
         size: (height, width) of the feature map.
         channels: Number of channels, without those of a skip connection.
-        row: Number of times that the image has been halved.
+        row: Number of times that the image has been halved; a stride of 4 halves it twice.
         skip_channels: Number of channels of a skip connection; 0 for none.
         skip_from: Index of the feature map where the skip connection starts; -1 for none.
         shortcut_from: Index of the feature map that is added to this one; -1 for none.
@@ -70,7 +70,7 @@ def list_feature_maps(model: keras.Model, size: int | _Size) -> list[FeatureMap]
         shape = shapes[layer.name]
         step = _step(layer)
         if step:
-            row = maps[-1].row + {"pooling": 1, "strided": 1, "up": -1}.get(step, 0) if maps else 0
+            row = maps[-1].row + _rows_below(layer, step) if maps else 0
             maps.append(
                 FeatureMap(layer.name, step, _window(layer), (shape[1], shape[2]), shape[3], row)
             )
@@ -190,6 +190,13 @@ def _step(layer: keras.Layer) -> str:
             return "strided"
         return "pointwise" if max(layer.kernel_size) == 1 else "convolution"
     return ""
+
+
+def _rows_below(layer: keras.Layer, step: str) -> int:
+    """Number of rows between the output of a layer and its input."""
+    if step in ("pooling", "strided"):
+        return max(layer.strides).bit_length() - 1
+    return -1 if step == "up" else 0
 
 
 def _window(layer: keras.Layer) -> _Size:
