@@ -77,7 +77,7 @@ def test_masks_of_classes_without_background_are_never_empty():
 
 def test_a_class_in_no_mask_is_an_issue():
     issue = only(find_mask_issues([stats_of("a", {0: 5, 2: 5})], THREE, None))
-    assert (issue.level, issue.code) == ("warning", "absent-class")
+    assert (issue.level, issue.code, issue.acceptable) == ("error", "absent-class", True)
     assert issue.text == "class 'b' occurs in no mask"
 
 

@@ -187,7 +187,7 @@ class PixelFormat:
                 raise DataError(
                     f"{source} has {have} channels; accepted are {self.channels}, as in the other "
                     "images of the data set or the model; convert it, or name the axis of its "
-                    "channels with --channel-axis"
+                    "channels in its metadata"
                 )
             return np.repeat(pixels, 3, axis=2) if have == 1 else luma(pixels)
         return pixels
