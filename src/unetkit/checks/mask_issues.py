@@ -104,9 +104,10 @@ def _find_all_ignored_issues(
     good: Sequence[PairStatistics], classes: Classes, split: Split | None, counts: np.ndarray
 ) -> list[Issue]:
     """Returns an issue if all objects are ignored, in all masks or in those of one source."""
-    if classes.background is None or not len(counts):
+    if not len(counts):
         return []
-    objects = np.delete(counts[:, :-1], classes.background, axis=1).sum(axis=1)
+    background = () if classes.background is None else classes.background
+    objects = np.delete(counts[:, :-1], background, axis=1).sum(axis=1)
     ignores = counts[:, -1] > [stats.missing for stats in good]
     hidden = ignores & (objects == 0)
     names = tuple(s.pair.name for s, is_hidden in zip(good, hidden, strict=True) if is_hidden)
@@ -114,8 +115,9 @@ def _find_all_ignored_issues(
         return []
     ignored = [] if classes.ignore is None else [classes.show(classes.ignore)]
     what = ", ".join([*ignored, *map(repr, classes.ignored_labels)]) or "crowds"
-    text = f"{format_count(names, 'mask contains', 'masks contain')} only background and pixels "
-    text += f"that are ignored ({what}): {list_some(names)}"
+    others = "" if classes.background is None else "background and "
+    text = f"{format_count(names, 'mask contains', 'masks contain')} only {others}pixels that are "
+    text += f"ignored ({what}): {list_some(names)}"
     train = {pair.name for pair in split.train} if split else {s.pair.name for s in good}
     in_train = np.array([stats.pair.name in train for stats in good])
     if not objects[in_train].any():

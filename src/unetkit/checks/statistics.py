@@ -183,10 +183,11 @@ def _with_image_statistics(
     image = file.read(pair.page)
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
+    whole = flat
     if image.nodata is not None:
         # A pixel that lacks only some channels has data, but no typical ones.
-        partly = is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)
-        flat = flat[~partly] if not partly.all() else flat
+        whole = flat[~is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)]
+        flat = whole if len(whole) else flat
     step = max(1, len(flat) // SAMPLE_PIXELS)
     stats = replace(
         stats,
@@ -200,7 +201,7 @@ def _with_image_statistics(
         largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.
-        sample=flat[:: step | 1].copy(),
+        sample=whole[:: step | 1].copy(),
         thumbnail=_thumbnail(pixels),
         is_flat=bool((flat == flat[:1]).all()),
     )

@@ -252,6 +252,8 @@ def choose_format(
         return PixelFormat(count, dtype, channel_axis=channel_axis)
     whole = PixelFormat(count, dtype, (0.0,), (65535.0,), channel_axis)
     pixels = np.concatenate([whole.accept(sample[None], "an image")[0] for sample in samples])
+    if not len(pixels):  # every pixel is declared to be no data
+        pixels = np.zeros((1, count))
     low, high = np.percentile(pixels.astype(np.float64), (TAIL, 100 - TAIL), axis=0)
     room = np.where(high > low, ROOM * (high - low), np.maximum(0.5, FLAT_ROOM * np.abs(high)))
     levels = [_rounded(*pair) for pair in zip(low - room, high + room, strict=True)]
