@@ -259,7 +259,9 @@ def _with_mask_statistics(
     mask = raw.values if missing is None else np.where(missing, 0, raw.values)
     if len(values) <= MAX_WIDTHS:
         known = np.ones(mask.shape, bool) if missing is None else ~missing
-        widths = {int(value): mean_width((mask == value) & known) for value in values}
+        widths: dict[int | str, float] = {
+            int(value): mean_width((mask == value) & known) for value in values
+        }
         stats = replace(stats, widths=widths)
     return _with_regions(stats, mask)
 
