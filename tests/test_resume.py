@@ -200,6 +200,29 @@ class TestFiles:
         with pytest.raises(DataError, match=r"no longer holds the files that .* unetkit verify"):
             resume(stopped)
 
+    def test_data_that_were_moved_are_named_by_the_option_of_the_message(
+        self, uninterrupted, stopped
+    ):
+        (stopped.parent / "pets").rename(stopped.parent / "moved")
+        with pytest.raises(DataNotFoundError, match=r"train --resume .*run --data NEW$"):
+            resume(stopped)
+        resume(stopped, data=stopped.parent / "moved")
+        expected, found = fingerprint(uninterrupted), fingerprint(stopped)
+        for name in ("split.json", "config.toml"):  # the data lie elsewhere
+            del expected[name], found[name]
+        assert found == expected
+        for name in ("split.json", "config.toml"):
+            assert str(stopped.parent / "moved") in (stopped / name).read_text()
+
+    def test_other_data_are_refused_wherever_they_are(self, stopped, pets, tmp_path):
+        shutil.copytree(pets, tmp_path / "other")
+        one, other, *_ = sorted((tmp_path / "other" / "images").iterdir())
+        shutil.copy(other, one)
+        before = (stopped / "split.json").read_bytes()
+        with pytest.raises(DataError, match=r"no longer holds .* unetkit verify .* --data .*other"):
+            resume(stopped, data=tmp_path / "other")
+        assert (stopped / "split.json").read_bytes() == before
+
     def test_it_says_how_to_go_on(self, stopped_once):
         folder, lines = stopped_once
         assert lines[-1] == f"saved     to continue: unetkit train --resume {folder / 'run'}"

@@ -60,6 +60,17 @@ class SizeError(UnetkitError, ValueError):
     """An array has a wrong shape, or an image has a size that is not valid for a network."""
 
 
+def without_remedy(error: UnetkitError) -> str:
+    """Returns what an error says is wrong, without what is accepted and what to do.
+
+    For commands that cannot do what the message advises.
+
+    >>> without_remedy(DataError("a.png is empty; accepted are PNGs; replace it"))
+    'a.png is empty'
+    """
+    return str(error).partition("; ")[0]
+
+
 def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Ending of an error message that suggests the option nearest to a mistyped word.
 

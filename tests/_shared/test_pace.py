@@ -225,8 +225,8 @@ class TestAdvice:
         _, _, pace = simulate(waited=0.07)
         assert pace.advice == (
             "35% of the training time is spent waiting for data: the network trains faster than "
-            "samples are prepared; try --out on a local disk, a smaller --size, or less "
-            "[augmentation] in a --config file"
+            "samples are prepared; try a run folder on a local disk, a smaller size, or less "
+            "[augmentation] in the configuration"
         )
 
     def test_a_training_that_hardly_waits_is_not(self):

@@ -136,7 +136,7 @@ def test_one_and_two_without_zero_are_refused(tmp_path):
 
 @pytest.mark.parametrize("values", [(0, 1, 255), (0, 1, 2, 255), (0, 128, 255)])
 def test_255_beside_other_values_has_no_meaning(tmp_path, values):
-    with pytest.raises(DataError, match=r"use --ignore VALUE"):
+    with pytest.raises(DataError, match=r"use --ignore 255 if pixels of 255 are not to be scored"):
         choose(mask_statistics(tmp_path, scattered(*values)))
 
 
@@ -440,8 +440,9 @@ def test_two_classes_do_not_absorb_other_labels(tmp_path, write, suffix):
     with pytest.raises(DataError, match=r"not classes: person, tree \(person in") as error:
         choose(statistics, names=("background", "car"))
     assert str(error.value).endswith(
-        "accepted are background, car; list every label with --classes, rename labels that mean "
-        "the same in the files, or use --kind instances if every shape is an object"
+        "accepted are background, car; list every label with --classes, leave pixels of a label "
+        "out with --ignore 'person', name the class of a label in classes.toml beside the data, or "
+        "use --kind instances if every shape is an object"
     )
     with pytest.raises(DataError, match="not classes: car, person, tree"):
         choose(statistics, threshold=127)
@@ -452,9 +453,9 @@ def test_a_given_set_of_labels_accepts_no_others(tmp_path):
         choose(drawn(tmp_path, "Tumour"), names=("background", "cell"), labels=("Zelle",))
 
 
-def test_a_label_background_is_not_part_of_another_class(tmp_path):
-    with pytest.raises(DataError, match="not classes: background"):
-        choose(drawn(tmp_path, "cell", "background"), names=("void", "cell"), background=0)
+def test_a_label_background_is_the_background_of_another_name(tmp_path):
+    classes = choose(drawn(tmp_path, "cell", "background"), names=("void", "cell"), background=0)
+    assert classes.indices_of_labels() == {"void": 0, "cell": 1, "background": 0}
 
 
 def test_polygon_files_and_image_files_cannot_be_mixed(tmp_path):

@@ -426,8 +426,14 @@ def test_masks_of_classes_without_background_are_never_empty(data):
 
 def test_classes_that_occur_in_no_mask_are_an_issue(data):
     write_masks(data, squares(1))
-    issue = only(examine_folder(data, names=("ground", "a", "b")), "absent-class", "warning")
+    issue = only(examine_folder(data, names=("ground", "a", "b")), "absent-class", "error")
     assert issue.text == "class 'b' occurs in no mask"
+    assert issue.remedy.endswith("to train all the same: --accept absent-class")
+    accepted = Sources(accept=("absent-class",))
+    found = examine(
+        find_dataset(data), accepted, SplitRule(), {"names": ("ground", "a", "b")}, Display()
+    )
+    assert only(found, "absent-class", "warning").remedy == "accepted as it is"
 
 
 def test_classes_that_occur_in_no_training_mask_are_an_issue(data):

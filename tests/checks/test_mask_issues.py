@@ -1,5 +1,6 @@
 """Issues of masks, and their numbers of pixels and objects, from statistics made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ def test_masks_of_classes_without_background_are_never_empty():
 
 def test_a_class_in_no_mask_is_an_issue():
     issue = only(find_mask_issues([stats_of("a", {0: 5, 2: 5})], THREE, None))
-    assert (issue.level, issue.code) == ("warning", "absent-class")
+    assert (issue.level, issue.code, issue.acceptable) == ("error", "absent-class", True)
     assert issue.text == "class 'b' occurs in no mask"
 
 
@@ -351,3 +352,48 @@ def test_a_polygon_labelled_background_is_no_object():
 
 def test_an_unknown_label_is_not_counted_for_a_class():
     assert counts({0: 10, "dust": 3}, GROUND, DRAWN) == [10, 0, 3]
+
+
+# What is read as something else, and objects that are ignored
+
+
+def find_codes(good, classes):
+    return [(issue.code, issue.level) for issue in find_mask_issues(good, classes, None)]
+
+
+@pytest.mark.parametrize("background", [0, None])
+def test_masks_whose_objects_are_all_ignored_are_an_error(background):
+    classes = Classes(("ground", "cell"), (0, 1), background=background, ignore=255)
+    good = [stats_of(name, {255: 4} | ({} if background is None else {0: 5})) for name in "ab"]
+    found = [i for i in find_mask_issues(good, classes, None) if i.code == "all-ignored"]
+    assert only(found).level == "error"
+    assert found[0].text.startswith("every object is ignored: 2 masks contain only ")
+    assert found[0].remedy.endswith("--accept all-ignored")
+
+
+def test_a_value_ignored_in_all_masks_without_objects_is_an_error():
+    """As if 255 were an object in the masks of one of two sources."""
+    classes = Classes(("ground", "cell"), (0, 1), background=0, ignore=255)
+    good = [stats_of(name, {0: 5, 255: 4} if name in "ab" else {0: 5, 1: 4}) for name in "abcd"]
+    assert ("all-ignored", "error") in find_codes(good, classes)
+    mixed = [*good, stats_of("e", {0: 5, 1: 2, 255: 2})]
+    assert ("all-ignored", "error") not in find_codes(mixed, classes)
+
+
+def test_colours_between_classes_are_counted():
+    classes = Classes(("ground", "red"), (0, 0xFF0000), kind="colours", blended=True)
+    stats = replace(stats_of("a", {0: 60, 0x030000: 10, 0xFF0000: 30}), is_colour=True)
+    good = [replace(stats, size=(10, 10))]
+    assert count_class_pixels(good, classes).tolist() == [[70, 30, 0]]
+    issue = only(find_mask_issues(good, classes, None))
+    assert (issue.code, issue.level) == ("blended", "note")
+    assert issue.text.startswith("10.00% of the pixels have colours between those of the classes")
+
+
+def test_pixels_without_data_are_noted_and_counted_as_ignored():
+    classes = Classes(("ground", "cell"), (0, 1), background=0)
+    good = [replace(stats_of("a", {0: 5, 1: 4}), missing=1)]
+    assert count_class_pixels(good, classes).tolist() == [[5, 4, 1]]
+    issue = only(find_mask_issues(good, classes, None))
+    assert (issue.code, issue.level) == ("no-data", "note")
+    assert "1 pair has pixels without data, which are ignored (10.00% of the pixels)" in issue.text

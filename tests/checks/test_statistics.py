@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -350,3 +351,40 @@ def test_statistics_do_not_keep_the_pixels(tmp_path):
     tracemalloc.stop()
     assert len(kept) == 6
     assert locked < 500_000
+
+
+# Pixels without data
+
+
+def geotiff(path, array, nodata):
+    photometric = "rgb" if array.ndim == 3 else "minisblack"
+    tags = [(42113, "s", 0, nodata, True)]
+    tifffile.imwrite(path, array, photometric=photometric, extratags=tags)
+
+
+@pytest.mark.parametrize(("gap", "nodata"), [(np.nan, "nan"), (-9999, "-9999")])
+def test_pixels_without_data_belong_to_no_statistics(tmp_path, gap, nodata):
+    image = np.full((2, 3, 3), 0.5, np.float32)
+    image[0, 0], image[0, 1], image[1, 1, 0] = gap, 0.75, gap
+    mask = np.array([[1, 0, 0], [0, 0, 255]], np.uint8)
+    pair = Pair("a", tmp_path / "a.tif", tmp_path / "m.tif")
+    geotiff(pair.image, image, nodata)
+    geotiff(pair.mask, mask, "255")
+    found = compute_pair_statistics(pair)
+    assert found.problem == ""
+    # Of six pixels, one lacks all channels, and one is not in the mask.
+    assert (found.missing, found.values) == (2, {0: 4})
+    # A pixel that lacks a channel is in the mask, but says nothing of levels.
+    assert found.sample.tolist() == [[0.75] * 3, [0.5] * 3, [0.5] * 3, [0.5] * 3]
+    assert (found.largest, found.is_flat) == (0.75, False)
+
+
+def test_shapes_do_not_count_where_the_image_has_no_data(tmp_path):
+    pair = drawn_pair(tmp_path, box("cell", 0, 0, 2, 1))
+    image = np.ones((2, 3, 3), np.uint8)
+    image[:, 0] = 0
+    geotiff(tmp_path / "a.tif", image, "0")
+    found = compute_pair_statistics(replace(pair, image=tmp_path / "a.tif"))
+    assert found.problem == ""
+    assert found.missing == 2
+    assert sum(found.values.values()) == 4

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -345,3 +346,54 @@ def test_the_demo_leaves_data_run_and_predictions(tmp_path):
     assert {path.name for path in (tmp_path / "demo").iterdir()} == {"data", "run", "predictions"}
     assert (tmp_path / "demo/run/evaluation-data/cases.png").is_file()
     assert len(list((tmp_path / "demo/predictions").iterdir())) == 18
+
+
+def test_bad_files_stop_check_and_evaluate_unless_they_are_left_out(run, pets, tmp_path):
+    data = shutil.copytree(pets, tmp_path / "pets")
+    image = sorted((data / "images").iterdir())[0]
+    image.write_bytes(image.read_bytes()[:50])
+    for words in (["check", data], ["evaluate", run, "--data", data, "--part", "all"]):
+        out = ["--out", tmp_path / "out"] if words[0] == "evaluate" else []
+        done = unetkit(*words, *out)
+        assert done.returncode == 1
+        assert "cannot be read" in done.stdout + done.stderr
+        assert not (tmp_path / "out").exists()
+        done = unetkit(*words, *out, "--skip-bad")
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_test_set_of_other_values_is_evaluated_by_the_options_of_check(run, pets, tmp_path):
+    data = shutil.copytree(pets, tmp_path / "pets")
+    for mask in (data / "annotations" / "trimaps").glob("*.png"):
+        Image.fromarray(np.array([0, 10, 20, 30], np.uint8)[np.array(Image.open(mask))]).save(mask)
+    words = ["evaluate", run, "--data", data, "--part", "all", "--out"]
+    done = unetkit(*words, tmp_path / "a")
+    assert done.returncode == 1
+    assert "name the classes in this order with --classes" in done.stderr or (
+        "values that are not classes" in done.stderr
+    )
+    assert not (tmp_path / "a").exists()
+    done = unetkit(*words, tmp_path / "b", "--classes", "pet,background,border")
+    assert done.returncode == 0, done.stderr
+    assert "10 pet, 20 background, 30 border" in done.stdout
+    assert unetkit("evaluate", run, "--data", pets, *words[4:], tmp_path / "c").returncode == 0
+    figures = [
+        json.loads((tmp_path / name / "evaluation.json").read_text())["figures"] for name in "bc"
+    ]
+    assert figures[0] == figures[1]
+
+
+def test_a_class_in_no_mask_stops_a_training_unless_its_code_is_accepted(pets, tmp_path):
+    data = shutil.copytree(pets, tmp_path / "pets")
+    text = "[classes]\npet = 1\nbackground = 2\nborder = 3\ntail = 4\n"
+    (data / "classes.toml").write_text(text)
+    done = unetkit("check", data)
+    assert done.returncode == 1
+    assert "absent-class" in done.stdout
+    said = failure("train", data, "--out", tmp_path / "run", code=1)
+    assert "class 'tail' occurs in no mask" in said
+    assert "--accept absent-class" in said
+    assert not (tmp_path / "run").exists()
+    assert unetkit("check", data, "--accept", "absent-class").returncode == 0
+    said = failure("check", data, "--accept", "unreadable", code=2)
+    assert "the code to accept is 'unreadable'; accepted are absent-class, all-ignored" in said

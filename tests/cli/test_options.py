@@ -59,8 +59,17 @@ def test_options_override_a_configuration_file(tmp_path):
 
 
 def test_a_mask_value_that_is_none_is_an_error_of_usage():
-    with pytest.raises(ConfigError, match="--ignore has the value 'red'"):
-        take_sections({"ignore": "red"})
+    with pytest.raises(ConfigError, match="--threshold has the value 'red'"):
+        take_sections({"threshold": "red"})
+
+
+def test_what_is_ignored_is_one_value_or_labels():
+    options = {"ignore": ("__ignore__", "-1", "Ignore*")}
+    assert take_sections(options) == {
+        "classes": {"ignore": -1, "ignored_labels": ("__ignore__", "Ignore*")}
+    }
+    with pytest.raises(ConfigError, match="--ignore is given the values 3, 255; accepted is one"):
+        take_sections({"ignore": ("3", "255")})
 
 
 def test_zero_and_false_are_given():
@@ -91,6 +100,17 @@ def test_nothing_is_chosen_anew_beside_resume(option, named):
     done = CliRunner().invoke(main, ["train", "--resume", "run", *option])
     assert done.exit_code == 2
     assert f"{named} is given with --resume; accepted beside it are --device" in done.output
+
+
+def test_data_beside_resume_are_moved_by_the_option_that_the_message_names():
+    done = CliRunner().invoke(main, ["train", "--resume", "my run", "photos"])
+    assert "or use --resume 'my run' --data photos if they were moved" in done.output
+
+
+def test_moved_data_need_a_run_that_is_resumed():
+    done = CliRunner().invoke(main, ["train", "--data", "photos"])
+    assert done.exit_code == 2
+    assert "--data is 'photos' without --resume; accepted is DATA in its place" in done.output
 
 
 def test_what_is_to_be_resumed_must_be_a_run(tmp_path):

@@ -240,3 +240,56 @@ def test_a_removed_file_is_no_error(tmp_path):
 def test_a_missing_folder_is_reported(tmp_path):
     with pytest.raises(DataNotFoundError, match=r"gone cannot be watched \(No such file"):
         next(watch(tmp_path / "gone"))
+
+
+class TestGoingOn:
+    """An image that cannot be predicted does not keep the others from it."""
+
+    @pytest.fixture
+    def mixed(self, pictures):
+        (pictures / "a2.png").write_bytes(b"no picture")
+        Image.new("RGB", (9, 9)).save(pictures / "c.png")
+        damaged = (pictures / "b.png").read_bytes()
+        (pictures / "b2.png").write_bytes(damaged[:-300])
+        (pictures / "notes.txt").touch()
+        return pictures
+
+    def test_the_others_are_predicted_and_the_exit_code_is_1(self, grey_model, mixed, tmp_path):
+        out = tmp_path / "out"
+        result = predict(mixed, "--model", grey_model, "--out", out, code=1)
+        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+        said = " ".join(result.output.split())
+        assert "a2.png is not an image that can be read" in said
+        assert "b2.png cannot be read whole" in said
+        assert f"3 of 5 images, 3 files in {out}" in said
+        assert "passed over: 1 .txt (no images)" in said
+
+    def test_each_error_is_a_line_of_json(self, grey_model, mixed, tmp_path):
+        options = ("--model", grey_model, "--out", tmp_path / "out", "--json")
+        result = predict(mixed, *options, code=1)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        failed = {line["image"] for line in lines if "error" in line}
+        assert failed == {str(mixed / "a2.png"), str(mixed / "b2.png")}
+        assert len(lines) == 5
+
+    def test_it_stops_at_the_first_one_if_told_to(self, grey_model, mixed, tmp_path):
+        options = ("--model", grey_model, "--out", tmp_path / "out", "--fail-fast")
+        result = predict(mixed, *options, code=1)
+        assert "unetkit: error:" in result.output
+        assert not (tmp_path / "out").exists()
+
+    def test_an_error_of_windows_does_not_stop_it_either(self, grey_model, tmp_path):
+        folder = tmp_path / "maps"
+        folder.mkdir()
+        tags = [(42113, "s", 0, "0", True)]
+        for name in ("a.tif", "b.tif"):
+            array = np.full((40, 50), 9, np.uint8)
+            tifffile.imwrite(folder / name, array, compression="zlib", extratags=tags)
+        content = bytearray((folder / "a.tif").read_bytes())
+        start = tifffile.TiffFile(folder / "a.tif").pages[0].dataoffsets[0]
+        content[start : start + 8] = bytes(8)
+        (folder / "a.tif").write_bytes(content)
+        out = tmp_path / "out"
+        result = predict(folder, "--model", grey_model, "--out", out, code=1)
+        assert "1 of 2 images" in result.output
+        assert (out / "b.tif").is_file()

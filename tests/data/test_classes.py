@@ -191,7 +191,8 @@ class TestClassFiles:
             ("classes = 3", r"classes = 3; accepted is a table; write \[classes\] above it"),
             ("[classes]\na = 1.5", "has the value 1.5; accepted are whole numbers and colours"),
             ("[classes]\na = true", "has the value True"),
-            ('[classes]\na = "red"', "has the value 'red'; accepted are"),
+            ("[classes]\na = 1.5", "has the value 1.5; accepted are"),
+            ("blended = 1", "has blended = 1; accepted is true or false"),
             ("[classes]\na = [1, 2]", r"has the value \[1, 2\]"),
             ("[classes]\na = [0, 300, 0]", r"has the value \[0, 300, 0\]"),
             ("[classes]\na = [0, 0, true]", "has the value"),
@@ -250,8 +251,47 @@ class TestValues:
         assert parse_value([red, green, blue], "here") == value
 
     @pytest.mark.parametrize(
-        "value", ["#fff", "ff8000", "#ff80001", "-1", "1.0", "", None, 1.0, {}]
+        "value", ["#fff", "ff8000", "#ff80001", "--1", "1.0", "", None, 1.0, {}]
     )
     def test_anything_else_is_refused_with_its_source(self, value):
         with pytest.raises(DataError, match="--ignore has the value"):
             parse_value(value, "--ignore")
+
+
+class TestLabels:
+    def test_a_class_file_names_the_labels_of_classes(self, tmp_path):
+        text = """
+            ignore = ["__ignore__", "Ignore*"]
+            [classes]
+            ground = 0
+            cell = ["cell", "Cell", "Zelle"]
+            wall = "Wand"
+        """
+        found = read_class_file(write(tmp_path, text, "classes.toml"))
+        assert found == {
+            "names": ("ground", "cell", "wall"),
+            "values": (0, 1, 2),
+            "aliases": {"Cell": "cell", "Zelle": "cell", "Wand": "wall"},
+            "ignored_labels": ("__ignore__", "Ignore*"),
+        }
+        classes = Classes(**found, background=0)
+        assert classes.indices_of_labels() == {
+            **{"ground": 0, "cell": 1, "wall": 2},
+            **{"Cell": 1, "Zelle": 1, "Wand": 2},
+        }
+
+    def test_an_ignored_label_is_no_class(self):
+        classes = Classes(("ground", "cell"), (0, 1), ignored_labels=("cell",))
+        assert classes.indices_of_labels() == {"ground": 0}
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"aliases": {"Zelle": "cel"}}, {"aliases": {"a": "cell"}, "ignored_labels": ("a",)}],
+    )
+    def test_a_label_belongs_to_one_class(self, options):
+        with pytest.raises(ConfigError, match=r"belongs to .*; accepted is one of ground, cell"):
+            Classes(("ground", "cell"), (0, 1), **options)
+
+    def test_blends_are_of_colours(self):
+        with pytest.raises(ConfigError, match="blended is true for classes; accepted is that for"):
+            Classes(("ground", "cell"), (0, 1), blended=True)

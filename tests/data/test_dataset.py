@@ -770,9 +770,18 @@ def test_formats_that_are_not_read_are_named(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    with pytest.raises(
-        DataNotFoundError, match=r"contains no images \(but 2 \.dcm, 1 \.nii\); accepted"
-    ):
+    both = r"holds images that cannot be read \(2 \.dcm; .*a\.dcm first\) and masks that cannot be"
+    with pytest.raises(DataNotFoundError, match=both):
+        find_dataset(tmp_path)
+    lay(tmp_path, "masks/a.png")
+    with pytest.raises(DataNotFoundError, match=r"cannot be read \(2 \.dcm; .* first\); accepted"):
+        find_dataset(tmp_path)
+
+
+def test_json_files_of_no_known_format_are_mentioned(tmp_path):
+    lay(tmp_path, "images/a.png")
+    (tmp_path / "a.json").write_text("{}")
+    with pytest.raises(DataNotFoundError, match=r"no masks \(but 1 \.json of no known format\)"):
         find_dataset(tmp_path)
 
 

@@ -89,7 +89,9 @@ class TestRaw:
         tifffile.imwrite(tmp_path / "x.tif", pages, photometric="minisblack")
         assert (read_raw_mask(tmp_path / "x.tif", 1).values == 1).all()
 
-    @pytest.mark.parametrize("array", [np.zeros((9, 9, 3), np.uint16), np.zeros((9, 9, 5), "u1")])
+    @pytest.mark.parametrize(
+        "array", [np.arange(243, dtype="u2").reshape(9, 9, 3), np.zeros((9, 9, 5), "u1")]
+    )
     def test_channels_that_are_no_colours(self, array, tmp_path):
         photometric = "rgb" if array.shape[2] == 3 else "minisblack"
         tifffile.imwrite(tmp_path / "x.tif", array, photometric=photometric, planarconfig="contig")
@@ -112,7 +114,6 @@ class TestRaw:
     @pytest.mark.parametrize(
         ("array", "low", "high"),
         [
-            (np.array([[-1, 4]], np.int16), "-1", "4"),
             (np.array([[0, 2**31]], np.uint32), "0", "2147483648"),
             (np.array([[0, 2**63]], np.uint64), "0", "9223372036854775808"),
             (np.array([[0, 1e20]], np.float64), "0.0", "1e\\+20"),
@@ -125,6 +126,44 @@ class TestRaw:
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(save_tiff(tmp_path, array))
+
+    def test_numbers_below_zero_are_kept(self, tmp_path):
+        raw = read_raw_mask(save_tiff(tmp_path, np.array([[-1, 4]], np.int16)))
+        assert raw.values.tolist() == [[-1, 4]]
+
+    @pytest.mark.parametrize("array", [np.array([[0, 255]], np.uint8), np.array([[True, False]])])
+    def test_numbers_are_as_stored_where_zero_is_white(self, tmp_path, array):
+        for photometric in ("miniswhite", "minisblack"):
+            tifffile.imwrite(tmp_path / "x.tif", array, photometric=photometric)
+            assert (read_raw_mask(tmp_path / "x.tif").values == array).all()
+
+    def test_grey_in_three_channels_of_16_bits(self, tmp_path):
+        array = np.dstack([np.array([[0, 65535]], np.uint16)] * 3)
+        tifffile.imwrite(tmp_path / "x.tif", array, photometric="rgb")
+        assert read_raw_mask(tmp_path / "x.tif").values.tolist() == [[0, 65535]]
+
+    @pytest.mark.parametrize(
+        ("array", "nodata", "missing"),
+        [
+            (np.array([[0, 1, 255]], np.uint8), "255", [[False, False, True]]),
+            (np.array([[0, 1, np.nan]], np.float32), "nan", [[False, False, True]]),
+            (np.array([[0, 1, -9999]], np.int16), "-9999", [[False, False, True]]),
+        ],
+    )
+    def test_a_declared_value_is_no_data(self, tmp_path, array, nodata, missing):
+        tag = (42113, "s", 0, nodata, True)
+        tifffile.imwrite(tmp_path / "x.tif", array, extratags=[tag])
+        raw = read_raw_mask(tmp_path / "x.tif")
+        assert raw.missing.tolist() == missing
+        classes = Classes(("ground", "cell"), (0, 1))
+        mask = read_mask(MaskSource(tmp_path / "x.tif"), classes, (1, 3))
+        assert mask.tolist() == [[0, 1, IGNORE]]
+
+    def test_zero_as_no_data_depends_on_the_classes(self, tmp_path):
+        tag = (42113, "s", 0, "0", True)
+        tifffile.imwrite(tmp_path / "x.tif", np.array([[0, 1]], np.uint8), extratags=[tag])
+        raw = read_raw_mask(tmp_path / "x.tif")
+        assert (raw.missing, raw.is_zero_nodata) == (None, True)
 
     def test_complex_numbers(self, tmp_path):
         message = "has complex64 pixels; accepted are whole numbers; convert it"

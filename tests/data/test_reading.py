@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from unetkit.data.annotations import formats
@@ -179,3 +180,16 @@ def test_a_few_failures_are_told_whole():
 
     with pytest.raises(DataError, match=r"\Aa is bad\Z"):
         list(read_in_parallel(read, pairs_named("a")))
+
+
+@pytest.mark.parametrize(("gap", "nodata"), [(np.nan, "nan"), (-9999, "-9999")])
+def test_pixels_without_data_are_ignored_and_black(tmp_path, gap, nodata):
+    image = np.array([[0.5, gap], [1.5, 2.5]], np.float32)
+    tags = [(42113, "s", 0, nodata, True)]
+    tifffile.imwrite(tmp_path / "a.tif", image, photometric="minisblack", extratags=tags)
+    Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8)).save(tmp_path / "m.png")
+    pair = Pair("a", tmp_path / "a.tif", tmp_path / "m.png")
+    format = PixelFormat(1, "float32", (0.25,), (3.0,))
+    pixels, mask = read_pair(pair, Classes(("ground", "cell"), (0, 1)), format)
+    assert pixels[..., 0].tolist() == [[0.5, 0.25], [1.5, 2.5]]
+    assert mask.tolist() == [[0, 255], [1, 0]]

@@ -92,7 +92,9 @@ class TestCuts:
     def test_three_pairs_are_enough_and_two_are_not(self):
         split = split_pairs(numbered(3), SplitRule())
         assert [len(pairs) for pairs in split.splits.values()] == [1, 1, 1]
-        with pytest.raises(DataError, match=r"has 2 pairs .* for 3 splits; .* at least 3; add"):
+        with pytest.raises(
+            DataError, match=r"has 2 pairs .* for 3 splits; .* at least 3; use --test"
+        ):
             split_pairs(numbered(2), SplitRule())
         with pytest.raises(DataError, match=r"has 1 pairs .* for 2 splits"):
             split_pairs(numbered(10), SplitRule(test_fraction=0.9))
@@ -321,7 +323,7 @@ class TestFiles:
         with pytest.raises(
             ConfigError,
             match=r"test_fraction is 0\.4 beside the split file s\.json, which names the splits; "
-            "accepted is one of them; leave out --test-fraction or --split",
+            "accepted is one of them; leave one of them out",
         ):
             SplitRule(test_fraction=0.4, file="s.json")
         assert SplitRule(file="s.json").test_fraction == 0.2

@@ -226,7 +226,7 @@ class TestIgnoredPixels:
         for name in "abc":
             write_pair(tmp_path / "data", name, values=(1, 2, 255))
         with pytest.raises(
-            DataError, match=r"\.png has the value 255 .*leave the value out with --ignore"
+            DataError, match=r"has 255, which is not a class; .* use --ignore '255' if"
         ):
             evaluate(run, tmp_path / "data", out=tmp_path / "out")
 
@@ -334,7 +334,7 @@ class TestTables:
 def test_an_unknown_mask_value_is_refused(run, tmp_path):
     for name in "abcde":
         write_pair(tmp_path / "data", name, values=(1, 2, 9))
-    with pytest.raises(DataError, match=r"\.png has the value 9 .*accepted are 1 pet"):
+    with pytest.raises(DataError, match=r"has 9, which is not a class; accepted are 1 pet"):
         evaluate(run, tmp_path / "data", out=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 

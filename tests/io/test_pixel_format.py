@@ -163,8 +163,7 @@ class TestAccept:
     def test_other_channels_are_refused(self, have, want):
         message = (
             rf"x\.tif has {have} channels; accepted are {want}, as in the other images of the "
-            "data set or the model; convert it, or name the axis of its channels with "
-            "--channel-axis"
+            "data set or the model; convert it, or name the axis of its channels in its metadata"
         )
         with pytest.raises(DataError, match=message):
             PixelFormat(want).accept(pixel(*range(have)), "x.tif")

@@ -127,7 +127,13 @@ def test_a_trained_network_has_known_operators_only(run):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no graph"),
+        (b"", "it is empty"),
+        (b"\x08\x01", "no graph"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a Git LFS pointer"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(9), "it is an HDF5 file of weights"),
+        (b"PK\x03\x04" + bytes(9), "it is a ZIP archive, as Keras models and PyTorch"),
+        (b"\x1c\0\0\0TFL3", "it is a TensorFlow Lite model"),
+        (b"<!DOCTYPE html><title>404", "it is a web page"),
         (b"no network", "damaged"),
         (b"\x3a", "it is cut off"),  # a graph without a length
         (b"\x3a\x05abc", "it is cut off"),
@@ -187,3 +193,24 @@ def test_a_file_too_large_for_a_message_is_refused_unread(tmp_path):
         file.truncate(5 << 30)
     with pytest.raises(ModelFileError, match=r"it has 5\.0 GiB"):
         require_plain(tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("m.h5", "an HDF5 file of weights"),
+        ("m.PTH", "a PyTorch checkpoint"),
+        ("m.keras", "a Keras model"),
+        ("m.tflite", "a TensorFlow Lite model"),
+    ],
+)
+def test_a_model_of_another_program_is_called_what_it_is(tmp_path, name, words):
+    (tmp_path / name).write_bytes(b"whatever it holds")
+    with pytest.raises(ModelFileError, match=f"it is {words}.*; accepted is a run folder or an"):
+        require_plain(tmp_path / name)
+
+
+def test_a_git_lfs_pointer_is_one_whatever_its_name(tmp_path):
+    (tmp_path / "m.h5").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(ModelFileError, match="a Git LFS pointer"):
+        require_plain(tmp_path / "m.h5")

@@ -76,10 +76,18 @@ class TestFinding:
                 open_model(tmp_path / "nothing.onnx")
 
     def test_a_folder_without_a_model_is_refused(self, tmp_path):
-        words = r"holds no model\.onnx; .*; run: unetkit export .* --out .*model\.onnx$"
+        words = r"holds no model\.onnx; accepted is the folder of a finished run, or .* file$"
         for open_model in (find_model, Engine, Predictor):
             with pytest.raises(DataNotFoundError, match=words):
                 open_model(tmp_path)
+
+    def test_a_run_without_its_model_is_exported_or_resumed(self, tmp_path):
+        (tmp_path / "config.toml").touch()
+        with pytest.raises(DataNotFoundError, match=r"; run: unetkit train --resume [^ ]+$"):
+            find_model(tmp_path)
+        (tmp_path / "best.weights.h5").touch()
+        with pytest.raises(DataNotFoundError, match=r"export [^ ]+ --out [^ ]+model\.onnx$"):
+            find_model(tmp_path)
 
 
 class TestLoading:

@@ -227,7 +227,7 @@ class TestEnvironment:
         ("package", "words"),
         [
             ("numpy", "the bytes cannot be reproduced, and the metrics only"),
-            ("scikit-learn", "train with --split {run}/split.json"),
+            ("scikit-learn", "use the split of this run: unetkit train"),
             ("scikit-image", "the weights do not depend on it."),
             ("onnxruntime", "but model.onnx may have other bytes."),
         ],

@@ -169,6 +169,6 @@ class Pace:
             return None
         return (
             f"{fraction:.0%} of the training time is spent waiting for data: the network trains "
-            "faster than samples are prepared; try --out on a local disk, a smaller --size, or "
-            "less [augmentation] in a --config file"
+            "faster than samples are prepared; try a run folder on a local disk, a smaller size, "
+            "or less [augmentation] in the configuration"
         )

@@ -23,6 +23,7 @@ from typing import Any
 
 from unetkit.errors import OutputExistsError
 
+RUNS = "runs"  # folder of the runs for which no other is named
 SPLIT_NAMES = ("train", "validation", "test")
 
 CONFIG = "config.toml"
@@ -61,7 +62,7 @@ def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
     """
     if out is None:
         for number in itertools.count(1):
-            run = Path("runs") / (stem if number == 1 else f"{stem}-{number}")
+            run = Path(RUNS) / (stem if number == 1 else f"{stem}-{number}")
             with contextlib.suppress(FileExistsError):
                 run.mkdir(parents=True)
                 return run, True
@@ -95,6 +96,9 @@ def discard(run: Path, is_new: bool) -> None:
     """Removes the files of a failed run that has no checkpoint, as far as the system permits."""
     if is_new:
         shutil.rmtree(run, ignore_errors=True)
+        if run.parent == Path(RUNS):
+            with contextlib.suppress(OSError):  # other runs are in it
+                run.parent.rmdir()
         return
     for name in EVERYTHING:
         path = run / name

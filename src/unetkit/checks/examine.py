@@ -25,6 +25,7 @@ from unetkit.checks.issues import (
     find_name_issues,
     find_split_issues,
     format_count,
+    require_codes,
     to_issue,
 )
 from unetkit.checks.mask_issues import find_mask_issues
@@ -32,7 +33,7 @@ from unetkit.checks.mask_values import find_odd_masks
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, find_class_file, read_class_file
 from unetkit.data.dataset import Dataset, Sources
-from unetkit.data.sources import list_some
+from unetkit.data.sources import SHOWN, list_some
 from unetkit.data.splits import Split, SplitRule, split_pairs
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat, choose_format, odd_images
@@ -118,13 +119,10 @@ def examine(
         display: Display for progress.
 
     Raises:
-        ConfigError: `classes` or `rule` is invalid.
+        ConfigError: `classes`, `rule` or a code to accept is invalid.
     """
-    on_done = display.task("reading the pairs", len(dataset.pairs))
-    statistics = collect_statistics(dataset.pairs, sources.channel_axis, on_done)
-    display.finish()
-    report = DatasetReport(dataset, statistics)
-    report.issues += find_file_issues(dataset, statistics)
+    require_codes(sources.accept)
+    report = examine_files(dataset, sources, display)
     if report.good:
         is_given = _decide(report, sources, rule, classes)
         good = report.good
@@ -135,8 +133,37 @@ def examine(
         if report.classes is not None:
             report.issues += find_mask_issues(good, report.classes, report.split, is_given)
         report.issues += find_duplicate_issues(good, report.split)
+    report.issues = [_as_asked(issue, sources) for issue in report.issues]
     report.issues.sort(key=lambda issue: LEVELS.index(issue.level))
     return report
+
+
+def examine_files(dataset: Dataset, sources: Sources, display: Display) -> DatasetReport:
+    """Computes the statistics of a data set, and lists only the issues of its files.
+
+    Args:
+        dataset: Pairs to read.
+        sources: Which files are images and which are masks, and whether bad ones are left out.
+        display: Display for progress.
+    """
+    on_done = display.task("reading the pairs", len(dataset.pairs))
+    statistics = collect_statistics(dataset.pairs, sources.channel_axis, on_done)
+    display.finish()
+    issues = find_file_issues(dataset, statistics)
+    return DatasetReport(
+        dataset, statistics, issues=[_as_asked(issue, sources) for issue in issues]
+    )
+
+
+def _as_asked(issue: Issue, sources: Sources) -> Issue:
+    """An issue as a warning, if the user accepts it or leaves its files out."""
+    if issue.level != "error":
+        return issue
+    if issue.acceptable and issue.code in sources.accept:
+        return replace(issue, level="warning", remedy="accepted as it is")
+    if issue.removable and sources.skip_bad:
+        return replace(issue, level="warning", text=f"left out: {issue.text}")
+    return issue
 
 
 def _decide(
@@ -215,3 +242,21 @@ def _split_and_choose_format(report: DatasetReport, sources: Sources, rule: Spli
         )
     except DataError as error:
         report.issues.append(to_issue("image-kind", error))
+
+
+def check_sound(found: DatasetReport) -> None:
+    """Stops before anything is written, if an issue would spoil a training or an evaluation.
+
+    Raises:
+        DataError: There is such an issue.
+    """
+    errors = found.errors
+    if not errors:
+        return
+    lines = [f"{error.text}; {error.remedy}" for error in errors[:SHOWN]]
+    if len(errors) > SHOWN:
+        lines.append(f"... and {len(errors) - SHOWN} more")
+    advice = f"all issues: unetkit check {found.dataset.source}"
+    if all(error.removable for error in errors):
+        advice += "; to go on without these files: --skip-bad"
+    raise DataError("\n".join([*lines, advice]))

@@ -14,10 +14,13 @@ from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Dataset
 from unetkit.data.sources import SHOWN, Problem, list_some
 from unetkit.data.splits import Split, SplitRule, groups_of
-from unetkit.errors import DataError
+from unetkit.errors import ConfigError, DataError, did_you_mean
 from unetkit.io.pixel_format import PixelFormat
 
 LEVELS = ("error", "warning", "note")
+CHECK_COMMAND = "unetkit check DATA --pictures FOLDER"
+# Errors that a user may accept: of the classes that they concern, nothing can be learnt.
+ACCEPTABLE = ("absent-class", "all-ignored")
 # What to do, by code; "" where the message of an error ends with it.
 REMEDIES = {
     "mask-kind": "",
@@ -37,7 +40,7 @@ REMEDIES = {
     "few-pairs": "add pairs: metrics of so few mean little",
     "folders": "",
     "odd-suffix": "nothing for unetkit, which detects the format; rename them for other programs",
-    "rotated": "check with --pictures that their masks were drawn on the upright image",
+    "rotated": f"{CHECK_COMMAND} shows whether masks were drawn on the upright image",
     "transparency": "nothing, if the colours of transparent pixels belong to the image",
     "flat": "replace or remove them",
     "mixed-depth": "save all with the same bit depth, unless white is the largest value in each",
@@ -45,15 +48,20 @@ REMEDIES = {
     "dark": "nothing for unetkit, which takes the levels from all training images",
     "empty-mask": "nothing, if these images contain no object; otherwise draw the objects or "
     "remove the pairs",
-    "absent-class": "add pairs with this class, or remove the class",
+    "absent-class": "",
+    "all-ignored": "",
+    "labels": "if they mean something else, list them with --classes or --ignore, or name their "
+    "classes in classes.toml beside the data",
+    "no-data": "nothing, if these pixels lie outside of what was imaged",
+    "blended": "nothing, if the edges of the masks are blurred; otherwise list all colours",
     "rare-class": "add pairs with this class, or expect a low score of it",
     "thresholded": "export the masks as PNG from their source, if there is one",
     "trimap": "name the classes with --classes, if the values mean something else",
     "ignore-absent": "correct --ignore, or omit it",
     "suspect-kind": "",
-    "few-objects": "check with --pictures that all objects are drawn; complete or remove the pairs",
-    "tiny-objects": "check with --pictures whether they were drawn by mistake",
-    "names": "keep images of one person or object together with --group-by",
+    "few-objects": f"look at them with {CHECK_COMMAND}; complete or remove the pairs",
+    "tiny-objects": f"look at them with {CHECK_COMMAND}: they may be drawn by mistake",
+    "names": "",
     "duplicate": "keep one of each group, unless they are intended",
     "near-duplicate": "keep one of each group, unless they are intended",
 }
@@ -98,6 +106,7 @@ class Issue:
         names: Names of the pairs or files that have the issue.
         remedy: What to do; if empty, the entry of `REMEDIES`.
         removable: Whether training can continue without the pairs in `names`.
+        acceptable: Whether the user may accept an error as it is, by its code.
     """
 
     level: str
@@ -106,6 +115,7 @@ class Issue:
     names: tuple[str, ...] = ()
     remedy: str = ""
     removable: bool = False
+    acceptable: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "remedy", self.remedy or REMEDIES[self.code])
@@ -115,6 +125,21 @@ def to_issue(code: str, error: DataError) -> Issue:
     """Returns an error as an issue; the last part of its message is the remedy."""
     what, _, remedy = str(error).rpartition("; ")
     return Issue("error", code, what, remedy=remedy)
+
+
+def require_codes(codes: Sequence[str]) -> None:
+    """Checks codes of issues that are accepted.
+
+    Raises:
+        ConfigError: A code is not one of an issue that may be accepted.
+    """
+    for code in codes:
+        if code not in ACCEPTABLE:
+            files = "; leave files out with --skip-bad" if code in REMEDIES else ""
+            raise ConfigError(
+                f"the code to accept is {code!r}; accepted are {', '.join(ACCEPTABLE)}"
+                f"{did_you_mean(code, ACCEPTABLE)}{files}"
+            )
 
 
 def format_count(items: Sized | int, one: str, many: str) -> str:

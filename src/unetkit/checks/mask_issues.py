@@ -4,23 +4,28 @@ What is an issue follows from the classes: empty masks and rare classes for all 
 for thresholded masks, very small or few objects for instances. Other issues are found in `issues`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from unetkit.checks.integer_inference import NEARLY_BLACK, NEARLY_WHITE
 from unetkit.checks.issues import Issue, format_count, list_some
+from unetkit.checks.label_inference import describe_labels
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.masks import BACKGROUND
+from unetkit.data.colours import nearest_colours
+from unetkit.data.labels import BACKGROUND
 from unetkit.data.splits import Split
 
 TINY_OBJECT = 9  # pixels; smaller regions are probably drawn by mistake
 RARE_FRACTION = 0.001  # of the pixels; a rarer class is hard to learn
 MANY_EMPTY = 0.5  # fraction of the masks
+MANY_IGNORED = 0.25  # of the masks; with more that hide all their objects, something is mistaken
 FEW_OBJECTS = 1 / 3  # of the median number; with fewer an image may be annotated incompletely
 BLURRED = 0.05  # fraction of pixels that are neither nearly black nor nearly white
-NEARLY_BLACK, NEARLY_WHITE = 16, 239
+ABSENT = "add pairs with this class, or remove the class"
+ALL_IGNORED = "correct what is ignored; to train all the same: --accept all-ignored"
 SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
 
@@ -44,6 +49,8 @@ def find_mask_issues(
         text = "values 1, 2 and 3 are read as a trimap: pet, background, border"
         issues.append(Issue("note", "trimap", text))
     issues += _find_threshold_issues(classes, good) + _find_ignored_issues(classes, good)
+    issues += _find_all_ignored_issues(good, classes, split, counts)
+    issues += _find_reading_issues(good, classes, counts)
     return issues + _find_kind_issues(classes, good) + _find_object_issues(classes, good)
 
 
@@ -74,9 +81,15 @@ def _between(stats: PairStatistics, classes: Classes) -> float:
 
 def _find_ignored_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns an issue if the ignored value occurs in no mask."""
+    present = {value for stats in good for value in stats.values}
+    if absent := [repr(name) for name in classes.ignored_labels if name not in present]:
+        text = f"the ignored label {', '.join(absent)} occurs in no mask"
+        return [Issue("note", "ignore-absent", text)]
     ignored = classes.ignore
     if ignored is None or any(stats.num_values > len(stats.values) for stats in good):
         return []  # not all values were counted
+    if any(stats.missing for stats in good):
+        return []  # the value may be declared to be no data, too
     for stats in good:
         for value in stats.values:
             if not stats.is_drawn and isinstance(value, int):
@@ -85,6 +98,74 @@ def _find_ignored_issues(classes: Classes, good: Sequence[PairStatistics]) -> li
                     return []
     text = f"the ignored value, {classes.show(ignored)}, occurs in no mask"
     return [Issue("note", "ignore-absent", text)]
+
+
+def _find_all_ignored_issues(
+    good: Sequence[PairStatistics], classes: Classes, split: Split | None, counts: np.ndarray
+) -> list[Issue]:
+    """Returns an issue if all objects are ignored, in all masks or in those of one source."""
+    if not len(counts):
+        return []
+    background = () if classes.background is None else classes.background
+    objects = np.delete(counts[:, :-1], background, axis=1).sum(axis=1)
+    ignores = counts[:, -1] > [stats.missing for stats in good]
+    hidden = ignores & (objects == 0)
+    names = tuple(s.pair.name for s, is_hidden in zip(good, hidden, strict=True) if is_hidden)
+    if not names:
+        return []
+    ignored = [] if classes.ignore is None else [classes.show(classes.ignore)]
+    what = ", ".join([*ignored, *map(repr, classes.ignored_labels)]) or "crowds"
+    others = "" if classes.background is None else "background and "
+    text = f"{format_count(names, 'mask contains', 'masks contain')} only {others}pixels that are "
+    text += f"ignored ({what}): {list_some(names)}"
+    train = {pair.name for pair in split.train} if split else {s.pair.name for s in good}
+    in_train = np.array([stats.pair.name in train for stats in good])
+    if not objects[in_train].any():
+        every = f"every object is ignored: {text}"
+        return [Issue("error", "all-ignored", every, names, ALL_IGNORED, acceptable=True)]
+    # As if 255 were an object in the masks of one source, and ignored in those of another.
+    is_many = len(names) > max(1, MANY_IGNORED * len(good)) and (objects > 0).sum() > 1
+    if is_many and not (ignores & (objects > 0)).any():
+        return [Issue("error", "all-ignored", text, names, ALL_IGNORED, acceptable=True)]
+    return []
+
+
+def _find_reading_issues(
+    good: Sequence[PairStatistics], classes: Classes, counts: np.ndarray
+) -> list[Issue]:
+    """Returns notes on labels, pixels without data and colours that are read as something else."""
+    issues = []
+    total = max(1, int(counts.sum()))
+    parts = describe_labels(classes, good)
+    if parts:
+        text = f"labels are read as something else: {'; '.join(parts)}"
+        if classes.ignored_labels:
+            text += f" ({int(counts[:, -1].sum()) / total:.2%} of the pixels are ignored)"
+        issues.append(Issue("note", "labels", text))
+    missing = tuple(stats.pair.name for stats in good if stats.missing)
+    if missing:
+        fraction = sum(stats.missing for stats in good) / total
+        text = f"{format_count(missing, 'pair has', 'pairs have')} pixels without data, which are "
+        text += f"ignored ({fraction:.2%} of the pixels): {list_some(missing)}"
+        issues.append(Issue("note", "no-data", text, missing))
+    if classes.blended:
+        moved = np.array([_count_blended(stats, classes) for stats in good])
+        names = tuple(s.pair.name for s, n in zip(good, moved, strict=True) if n)
+        text = f"{moved.sum() / total:.2%} of the pixels have colours between those of the classes "
+        text += "and are read as the nearest of them"
+        issues.append(Issue("note", "blended", text, names))
+    return issues
+
+
+def _count_blended(stats: PairStatistics, classes: Classes) -> int:
+    """Number of pixels whose colour is that of no class; colours that were not counted are not."""
+    known = {*classes.values, classes.ignore}
+    exact = sum(
+        count
+        for value, count in stats.values.items()
+        if isinstance(value, int) and value_to_colour(stats, value) in known
+    )
+    return 0 if stats.is_drawn else stats.size[0] * stats.size[1] - stats.missing - exact
 
 
 def _find_empty_issues(
@@ -113,7 +194,15 @@ def _find_class_issues(
         pixels = int(counts[:, index].sum())
         if pixels == 0 or (split and not counts[in_train, index].any()):
             where = "no mask" if pixels == 0 else "no training mask"
-            issues.append(Issue("warning", "absent-class", f"class {name!r} occurs in {where}"))
+            text = f"class {name!r} occurs in {where}"
+            if index == classes.background:  # objects may cover all of each image
+                remedy = "nothing, if objects cover all of each image"
+                issues.append(Issue("warning", "absent-class", text, remedy=remedy))
+            elif pixels:
+                issues.append(Issue("warning", "absent-class", text, remedy=ABSENT))
+            else:
+                remedy = f"{ABSENT}; to train all the same: --accept absent-class"
+                issues.append(Issue("error", "absent-class", text, (), remedy, acceptable=True))
         elif pixels < RARE_FRACTION * total:
             text = f"class {name!r} covers {pixels / total:.3%} of the pixels"
             issues.append(Issue("warning", "rare-class", text))
@@ -177,11 +266,13 @@ def count_class_pixels(statistics: Sequence[PairStatistics], classes: Classes) -
         Numbers of pixels, (n, K + 1) int64; the last column counts ignored pixels.
     """
     counts = np.zeros((len(statistics), len(classes) + 1), np.int64)
+    nearest = _nearest_of(statistics, classes)
     for row, stats in zip(counts, statistics, strict=True):
         for value, pixels in stats.values.items():
-            row[_class_of(stats, value, classes)] += pixels
+            row[_class_of(stats, value, classes, nearest)] += pixels
         if classes.kind == "instances":
             row[1:] += (-stats.crowd, stats.crowd)
+        row[-1] += stats.missing
     return counts
 
 
@@ -193,16 +284,31 @@ def measure_object_areas(stats: PairStatistics, classes: Classes) -> np.ndarray:
     return np.array([n for value, n in stats.values.items() if value not in none], np.int64)
 
 
-def _class_of(stats: PairStatistics, value: int | str, classes: Classes) -> int:
+def _nearest_of(statistics: Sequence[PairStatistics], classes: Classes) -> dict[int, int]:
+    """The class colour of each colour that lies between two of them."""
+    if not classes.blended:
+        return {}
+    pairs = {(s, v) for s in statistics if not s.is_drawn for v in s.values if isinstance(v, int)}
+    colours = np.unique([value_to_colour(stats, value) for stats, value in pairs])
+    return dict(zip(colours.tolist(), nearest_colours(colours, classes).tolist(), strict=True))
+
+
+def _class_of(
+    stats: PairStatistics, value: int | str, classes: Classes, nearest: Mapping[int, int]
+) -> int:
     """Returns the index of the class of a mask value; -1 for an ignored value."""
     background = classes.background or 0
     if stats.is_drawn and classes.kind == "instances":
-        return int(value not in (0, BACKGROUND))
+        if value in classes.ignored_labels:
+            return -1
+        name = classes.names[background]
+        return int(value not in (0, BACKGROUND, name) and classes.aliases.get(str(value)) != name)
     if isinstance(value, str):
         return classes.indices_of_labels().get(value, -1)
     if stats.is_drawn:
         return background
     shown = value_to_colour(stats, value) if classes.kind == "colours" else value
+    shown = nearest.get(shown, shown)
     if shown == classes.ignore:
         return -1
     if classes.kind == "instances":

@@ -20,9 +20,9 @@ def value_to_colour(stats: PairStatistics, value: int) -> int:
     if stats.is_colour:
         return value
     if stats.palette is not None:
-        red, green, blue = map(int, stats.palette[min(value, len(stats.palette) - 1)])
+        red, green, blue = map(int, stats.palette[min(max(value, 0), len(stats.palette) - 1)])
         return red << 16 | green << 8 | blue
-    return min(value, 255) * 0x010101
+    return min(max(value, 0), 255) * 0x010101
 
 
 def colour_fractions(statistics: Sequence[PairStatistics]) -> dict[int, float]:

@@ -269,7 +269,9 @@ def _draw_sheet(
             continue
         try:
             image, mask = read_pair(pair, classes, format)
-            objects = read_objects(pair, mask.shape) if classes.kind == "instances" else None
+            objects = (
+                read_objects(pair, mask.shape, classes) if classes.kind == "instances" else None
+            )
         except (DataError, DataNotFoundError):
             continue  # the file has changed since it was read
         samples.append(Sample(format.photo(image), mask, caption, objects))

@@ -16,10 +16,11 @@ import numpy as np
 
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
 from unetkit.data.dataset import Pair
-from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
+from unetkit.data.labels import is_ignore_label
+from unetkit.data.masks import fill_objects, find_annotation, read_raw_mask
 from unetkit.data.reading import file_sha256, in_parallel, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.decoding import SUFFIXES_OF
+from unetkit.io.decoding import SUFFIXES_OF, is_nodata
 from unetkit.io.images import ImageFile, pixels_of
 from unetkit.io.pixel_format import luma
 
@@ -53,6 +54,8 @@ class PairStatistics:
         orientation: EXIF orientation of the image, 1 to 8.
         is_transparent: Whether some pixels are not opaque, which is ignored.
         largest: Largest pixel value of the image.
+        missing: Number of pixels that a GeoTIFF, image or mask, declares to be without data. They
+            belong to no other statistics.
         sample: Sample of the image's pixels, (n, C); used for black and white levels.
         thumbnail: Grey thumbnail with stretched contrast, (32, 32) uint8.
         is_flat: Whether all pixels of the image are equal.
@@ -62,6 +65,7 @@ class PairStatistics:
         is_colour: Whether the mask is a colour image.
         palette: Palette of a palette mask, (n, 3) uint8; None for other masks.
         is_lossy: Whether the mask is a JPEG.
+        is_zero_nodata: Whether the mask is a GeoTIFF that declares 0 to be no data.
         regions: Value and area in pixels of each connected region of one value other than 0,
             (n, 2) int64; for polygons of each object.
         crowd: Number of pixels of polygons that outline several objects together.
@@ -81,6 +85,7 @@ class PairStatistics:
     orientation: int = 1
     is_transparent: bool = False
     largest: float = 0.0
+    missing: int = 0
     sample: np.ndarray = field(default_factory=lambda: NO_PIXELS)
     thumbnail: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
     is_flat: bool = False
@@ -89,6 +94,7 @@ class PairStatistics:
     is_colour: bool = False
     palette: np.ndarray | None = None
     is_lossy: bool = False
+    is_zero_nodata: bool = False
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
     crowd: int = 0
     widths: dict[int | str, float] = field(default_factory=dict)
@@ -143,8 +149,8 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             if not stats.is_drawn:
                 mask = opened.enter_context(ImageFile(pair.mask))
             stats = replace(stats, mask_sha256=file_sha256(mask or pair.mask))
-            stats = _with_image_statistics(stats, image)
-            return _with_mask_statistics(stats, mask)
+            stats, missing = _with_image_statistics(stats, image)
+            return _with_mask_statistics(stats, mask, missing)
     except (DataError, DataNotFoundError) as error:
         return replace(_with_hashes(stats), problem=str(error))
     except OSError as error:  # a file that vanished, or may not be read
@@ -169,13 +175,21 @@ def _with_hashes(stats: PairStatistics) -> PairStatistics:
     return stats
 
 
-def _with_image_statistics(stats: PairStatistics, file: ImageFile) -> PairStatistics:
+def _with_image_statistics(
+    stats: PairStatistics, file: ImageFile
+) -> tuple[PairStatistics, np.ndarray | None]:
+    """Adds the statistics of the image; returns also where it has no data, (H, W) bool or None."""
     pair = stats.pair
     image = file.read(pair.page)
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
+    whole = flat
+    if image.nodata is not None:
+        # A pixel that lacks only some channels has data, but no typical ones.
+        whole = flat[~is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)]
+        flat = whole if len(whole) else flat
     step = max(1, len(flat) // SAMPLE_PIXELS)
-    return replace(
+    stats = replace(
         stats,
         size=image.size,
         channels=pixels.shape[2],
@@ -184,13 +198,14 @@ def _with_image_statistics(stats: PairStatistics, file: ImageFile) -> PairStatis
         has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
         is_transparent=image.is_transparent,
-        largest=float(pixels.max()),
+        largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.
-        sample=flat[:: step | 1].copy(),
+        sample=whole[:: step | 1].copy(),
         thumbnail=_thumbnail(pixels),
-        is_flat=bool((pixels == pixels[:1, :1]).all()),
+        is_flat=bool((flat == flat[:1]).all()),
     )
+    return stats, image.missing
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
@@ -206,12 +221,14 @@ def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.rint((small - low) * (255 / max(high - low, 1e-12))).astype(np.uint8)
 
 
-def _with_mask_statistics(stats: PairStatistics, file: ImageFile | None) -> PairStatistics:
+def _with_mask_statistics(
+    stats: PairStatistics, file: ImageFile | None, missing: np.ndarray | None
+) -> PairStatistics:
     pair = stats.pair
     if file is None:
         annotation = find_annotation(pair.source)
         try:
-            return _with_annotation_statistics(stats, annotation)
+            return _with_annotation_statistics(stats, annotation, missing)
         except DataError as error:
             other_size = annotation.size not in (None, stats.size)
             return replace(stats, problem=str(error), is_mismatched=other_size)
@@ -220,7 +237,10 @@ def _with_mask_statistics(stats: PairStatistics, file: ImageFile | None) -> Pair
         require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:
         return replace(stats, problem=str(error), is_mismatched=True)
-    values, counts = _count_values(raw.values)
+    if raw.missing is not None:
+        missing = raw.missing if missing is None else missing | raw.missing
+    present = raw.values if missing is None else raw.values[~missing]
+    values, counts = _count_values(present)
     most = MAX_COLOURS if raw.is_colour else MAX_VALUES
     order = np.argsort(-counts, kind="stable")[:most]
     stats = replace(
@@ -230,13 +250,20 @@ def _with_mask_statistics(stats: PairStatistics, file: ImageFile | None) -> Pair
         is_colour=raw.is_colour,
         palette=raw.palette,
         is_lossy=raw.is_lossy,
+        is_zero_nodata=raw.is_zero_nodata,
+        missing=raw.values.size - present.size,
     )
     is_photo = raw.is_lossy or (raw.is_colour and len(values) > MAX_COLOURS)
     if is_photo or raw.values.size > MAX_LABELLED_PIXELS:
         return stats  # its regions would be meaningless, or take too much memory
+    mask = raw.values if missing is None else np.where(missing, 0, raw.values)
     if len(values) <= MAX_WIDTHS:
-        stats = replace(stats, widths={int(v): mean_width(raw.values == v) for v in values})
-    return _with_regions(stats, raw)
+        known = np.ones(mask.shape, bool) if missing is None else ~missing
+        widths: dict[int | str, float] = {
+            int(value): mean_width((mask == value) & known) for value in values
+        }
+        stats = replace(stats, widths=widths)
+    return _with_regions(stats, mask)
 
 
 def mean_width(marked: np.ndarray) -> float:
@@ -270,14 +297,14 @@ def _count_values(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.unique(values, return_counts=True)
 
 
-def _with_regions(stats: PairStatistics, raw: RawMask) -> PairStatistics:
+def _with_regions(stats: PairStatistics, mask: np.ndarray) -> PairStatistics:
     # Imported here: scikit-image belongs to the `train` extra, prediction runs without it.
     from skimage.measure import label
 
-    regions = label(raw.values, background=0, connectivity=2)
+    regions = label(mask, background=0, connectivity=2)
     areas = np.bincount(regions.ravel())[1:]
     values = np.zeros(len(areas) + 1, np.int64)
-    values[regions] = raw.values  # all pixels of a region have the same value
+    values[regions] = mask  # all pixels of a region have the same value
     return _keep_regions(stats, values[1:], areas)
 
 
@@ -287,19 +314,22 @@ def _keep_regions(stats: PairStatistics, values: np.ndarray, areas: np.ndarray) 
 
 
 def _with_annotation_statistics(
-    stats: PairStatistics, annotation: ImageAnnotation
+    stats: PairStatistics, annotation: ImageAnnotation, missing: np.ndarray | None
 ) -> PairStatistics:
     labels = sorted({shape.label for shape in annotation.shapes})
     drawn = rasterise(annotation, stats.size, {name: i + 1 for i, name in enumerate(labels)})
-    counts = np.bincount(drawn.ravel(), minlength=len(labels) + 1)
+    present = slice(None) if missing is None else ~missing
+    counts = np.bincount(drawn[present].ravel(), minlength=len(labels) + 1)
     values: dict[int | str, int] = {0: int(counts[0])}
     values |= {name: int(counts[i + 1]) for i, name in enumerate(labels)}
     objects = fill_objects(annotation, stats.size)
     areas = np.bincount(objects[objects > 0])[1:]
     areas = areas[areas > 0]
-    crowd = int((objects < 0).sum())
+    ignored = [i + 1 for i, name in enumerate(labels) if is_ignore_label(name)]
+    crowd = int(((objects < 0) & ~np.isin(drawn, ignored))[present].sum())
     widths: dict[int | str, float] = {}
     if len(labels) <= MAX_WIDTHS:
         widths = {name: mean_width(drawn == i + 1) for i, name in enumerate(labels) if values[name]}
     stats = replace(stats, values=values, num_values=len(values), crowd=crowd, widths=widths)
+    stats = replace(stats, missing=0 if missing is None else int(missing.sum()))
     return _keep_regions(stats, np.ones(len(areas), np.int64), areas)

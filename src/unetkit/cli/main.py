@@ -26,6 +26,7 @@ from unetkit.cli.options import (
     image_seed_option,
     image_size_option,
     json_option,
+    mask_options,
     parse_sides,
     parse_size,
     predict_options,
@@ -33,7 +34,7 @@ from unetkit.cli.options import (
     take_sections,
     training_options,
 )
-from unetkit.errors import UnetkitError
+from unetkit.errors import ConfigError, UnetkitError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -158,7 +159,6 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
 @click.argument("data", required=False)
 @data_options
 @training_options
-@click.option("--skip-bad", is_flag=True, help="Leave out files that cannot be used.")
 @click.option(
     "--folds",
     type=click.IntRange(min=2),
@@ -169,6 +169,11 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
 )
 @click.option("--out", help="Run folder to create (default: runs/DATA-PRESET).")
 @click.option("--resume", help="Run folder to resume, with its own configuration.")
+@click.option(
+    "--data",
+    "moved",
+    help="Folder or .csv to which the data of a resumed run were moved (default: as recorded).",
+)
 @click.option(
     "--device",
     help="Device to train on: cpu, gpu, or one of several as in gpu:1 (default: the first GPU, "
@@ -181,15 +186,16 @@ def train_command(
     data: str | None,
     preset: str | None,
     size: str | None,
-    skip_bad: bool,
     folds: int | None,
     config: str | None,
     resume: str | None,
+    moved: str | None,
     **options: Any,
 ) -> None:
     """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs.
 
-    Ctrl-C finishes the current step and saves; --resume continues from there.
+    Ctrl-C finishes the current step and saves; --resume RUN continues from there, and --resume RUN
+    --data NEW where the data were moved.
     """
     session = {name: options.pop(name) for name in ("device", "tensorboard")}
     if resume is not None:
@@ -198,11 +204,16 @@ def train_command(
 
         display = open_display()
         if Path(resume, PLAN).exists():
-            _print_metrics(library("resume_folds")(resume, display=display, **session), display)
+            resume_folds = library("resume_folds")
+            _print_metrics(resume_folds(resume, data=moved, display=display, **session), display)
         else:
-            _print_run(library("resume")(resume, display=display, **session), display)
+            _print_run(library("resume")(resume, data=moved, display=display, **session), display)
         return
-    options["skip_bad"] = skip_bad or None
+    if moved is not None:
+        raise ConfigError(
+            f"--data is {moved!r} without --resume; accepted is DATA in its place, as in unetkit "
+            f"train {shlex.quote(moved)}; leave out --data"
+        )
     sections = take_sections(options)  # leaves epochs, minutes, seed and out
     run_training = library("train" if folds is None else "cross_validate")
     choices = choices_from(config, preset, sections)
@@ -232,13 +243,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
 @main.command("evaluate")
 @click.argument("model")
 @click.option("--data", required=True, help="Folder or .csv of images and masks.")
-@click.option(
-    "--images", help="Part of the paths of images, * for any text (default: as in training)."
-)
-@click.option(
-    "--masks", help="Part of the paths of masks, such as 'GT/SEG' (default: as in training)."
-)
-@click.option("--skip-bad", is_flag=True, help="Leave out pairs that cannot be read.")
+@mask_options
 @click.option(
     "--part",
     default="test",
@@ -247,17 +252,21 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
 )
 @click.option("--out", help="Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
-def evaluate_command(model: str, skip_bad: bool, **options: Any) -> None:
-    """Evaluate MODEL, a run folder or a model file, on the test split of a folder."""
-    options["skip_bad"] = skip_bad or None
-    given = take_sections(options).get("sources", {})
+def evaluate_command(model: str, **options: Any) -> None:
+    """Evaluate MODEL, a run folder or a model file, on the test split of a folder.
+
+    Masks may have other values than those of the training: the classes are matched by name. Options
+    that are not given are as in training for the data of the training, and as for check otherwise.
+    """
+    sections = take_sections(options)
+    given = sections.get("sources", {})
     run_evaluation = library("evaluate")
     from unetkit.evaluation.selection import recorded_sources
 
-    # Options that are not given are as in training.
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
     display = open_display()
-    result = run_evaluation(model, sources=sources, display=display, **options)
+    classes = sections.get("classes", {})
+    result = run_evaluation(model, sources=sources, classes=classes, display=display, **options)
     _print_metrics(result, display)
     if result["intervals"]:
         low, high = result["intervals"]["original"]["summed"]["mean_iou"]

@@ -4,6 +4,7 @@ An option that is not given sets nothing; its value is then taken from the confi
 preset or the data.
 """
 
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ Option = Callable[[Command], Command]
 
 # Options by the section of a configuration in which they set a key.
 SECTIONS = {
-    "sources": ("images", "masks", "channel_axis", "skip_bad"),
+    "sources": ("images", "masks", "channel_axis", "skip_bad", "accept"),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
     "training": (
@@ -59,8 +60,8 @@ def _together(*options: Option) -> Option:
     return add
 
 
-# Options that describe a folder of images and masks.
-data_options = _together(
+# Options that describe images and masks, in training and in evaluation.
+mask_options = _together(
     click.option(
         "--images", help="Part of the paths of images, * for any text (default: from the folder)."
     ),
@@ -77,7 +78,9 @@ data_options = _together(
     ),
     click.option(
         "--ignore",
-        help="Mask value or #rrggbb colour to leave out of training and scoring (default: none).",
+        multiple=True,
+        help="Mask value, #rrggbb colour, or label of polygons to leave out of training and "
+        "scoring; labels may be several (default: none).",
     ),
     click.option(
         "--threshold", help="Largest mask value of the first of two classes (default: none)."
@@ -85,6 +88,21 @@ data_options = _together(
     click.option(
         "--channel-axis",
         help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+    ),
+    click.option(
+        "--skip-bad", is_flag=True, default=None, help="Leave out files that cannot be used."
+    ),
+)
+
+
+# Options that describe a folder of images and masks to train on.
+data_options = _together(
+    mask_options,
+    click.option(
+        "--accept",
+        multiple=True,
+        help="Code of an issue, as check prints it, that is not to stop the training: absent-class "
+        "or all-ignored; may be repeated (default: none).",
     ),
     click.option(
         "--group-by",
@@ -224,6 +242,11 @@ predict_options = _together(
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
     click.option("--overwrite", is_flag=True, help="Replace existing results."),
+    click.option(
+        "--fail-fast",
+        is_flag=True,
+        help="Stop at the first image that cannot be predicted, instead of going on.",
+    ),
 )
 
 
@@ -241,8 +264,10 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
         for name in names:
             value = options.pop(name, None)
             if value is not None and value != ():
-                value = PARSERS[name](value) if name in PARSERS else value
-                sections.setdefault(section, {})[OTHER_KEYS.get(name, name)] = value
+                option = f"--{name.replace('_', '-')}"
+                value = PARSERS[name](value, option) if name in PARSERS else value
+                keys = value if name == "ignore" else {OTHER_KEYS.get(name, name): value}
+                sections.setdefault(section, {}).update(keys)
     return sections
 
 
@@ -269,8 +294,24 @@ def choices_from(
     return choices.with_options(parse_choices(sections, "the options"))
 
 
-def _parse_names(text: str) -> tuple[str, ...]:
+def _parse_names(text: str, option: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(","))
+
+
+def _parse_ignored(texts: str | tuple[str, ...], option: str) -> dict[str, Any]:
+    """Keys of [classes] for what is ignored: one value or colour, and any number of labels."""
+    from unetkit.data.classes import is_value
+
+    texts = (texts,) if isinstance(texts, str) else texts
+    values = [_parse_mask_value(text, option) for text in texts if is_value(text)]
+    labels = tuple(text for text in texts if not is_value(text))
+    if len(set(values)) > 1:
+        raise ConfigError(
+            f"{option} is given the values {', '.join(map(str, values))}; accepted is one value, "
+            "and any number of labels of polygons"
+        )
+    found: dict[str, Any] = {"ignore": values[0]} if values else {}
+    return found | ({"ignored_labels": labels} if labels else {})
 
 
 def _parse_mask_value(text: str, option: str) -> int:
@@ -282,17 +323,17 @@ def _parse_mask_value(text: str, option: str) -> int:
         raise ConfigError(str(error)) from error
 
 
-def _parse_losses(terms: tuple[str, ...]) -> dict[str, float]:
+def _parse_losses(terms: tuple[str, ...], option: str) -> dict[str, float]:
     parts = [term.partition("=") for term in terms]
     return {
-        name: _parse_number(weight, "--loss") if equals else 1.0 for name, equals, weight in parts
+        name: _parse_number(weight, option) if equals else 1.0 for name, equals, weight in parts
     }
 
 
-def _parse_class_weights(text: str) -> str | tuple[float, ...]:
+def _parse_class_weights(text: str, option: str) -> str | tuple[float, ...]:
     if text == "auto":
         return text
-    return tuple(_parse_number(number, "--class-weights") for number in text.split(","))
+    return tuple(_parse_number(number, option) for number in text.split(","))
 
 
 def _parse_number(text: str, option: str) -> float:
@@ -304,10 +345,11 @@ def _parse_number(text: str, option: str) -> float:
         ) from error
 
 
-PARSERS: dict[str, Callable[[Any], Any]] = {
+# Parsers of the text of an option, which is named for their messages.
+PARSERS: dict[str, Callable[[Any, str], Any]] = {
     "classes": _parse_names,
-    "ignore": lambda text: _parse_mask_value(text, "--ignore"),
-    "threshold": lambda text: _parse_mask_value(text, "--threshold"),
+    "ignore": _parse_ignored,
+    "threshold": _parse_mask_value,
     "loss": _parse_losses,
     "class_weights": _parse_class_weights,
 }
@@ -334,13 +376,15 @@ def parse_sides(text: str) -> tuple[int, int]:
 
 def refuse_beside_resume(ctx: click.Context) -> None:
     """Refuses options that would change a run that is resumed."""
-    allowed = ("resume", "device", "tensorboard")
+    allowed = ("resume", "moved", "device", "tensorboard")
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
             option = next(p.opts[0] for p in ctx.command.params if p.name == name)  # or argument
+            again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
+            moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(
-                f"{option} is given with --resume; accepted beside it are --device and "
-                "--tensorboard, as a run is resumed with its own configuration; leave it out, or "
-                "train a new run"
+                f"{option} is given with --resume; accepted beside it are --device, --tensorboard "
+                "and --data, as a run is resumed with its own configuration; leave it out, or "
+                f"train a new run{moved}"
             )

@@ -22,6 +22,7 @@ from unetkit.prediction.files import (
     predict_files,
     predict_stream,
 )
+from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import is_image, stamp
 from unetkit.prediction.tiling import Tiling
@@ -41,6 +42,7 @@ class OutputOptions:
         show: Whether to draw each mask in the terminal.
         as_json: Whether to print one line of JSON for each image to standard output, and nothing
             else.
+        fail_fast: Whether to stop at the first image that cannot be predicted.
     """
 
     folder: Path
@@ -49,6 +51,7 @@ class OutputOptions:
     overwrite: bool
     show: bool
     as_json: bool
+    fail_fast: bool = False
 
 
 def run_prediction(
@@ -64,6 +67,7 @@ def run_prediction(
     as_json: bool,
     show: bool,
     overwrite: bool,
+    fail_fast: bool,
     **kinds: bool,
 ) -> None:
     """Runs the command with its options; `kinds` says which outputs are wanted beside the mask."""
@@ -84,7 +88,7 @@ def run_prediction(
     if model is None:
         display.say(NOTICE)
     folder = Path(out or "predictions")
-    output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
+    output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json, fail_fast)
     try:
         predictor = Predictor(model, memory=memory, margin=margin)
         if watch is None:
@@ -117,13 +121,34 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
 def predict_images(
     predictor: Predictor, images: Sequence[str], output: OutputOptions, display: ConsoleDisplay
 ) -> None:
-    """Segments image files, and prints a summary."""
+    """Segments image files, and prints a summary.
+
+    An image that cannot be predicted is reported, and the next one is predicted; the exit status
+    is then 1. A single image, or `fail_fast`, raises the error instead.
+    """
     if output.show:
         require_colours(display.console)
     files = find_images(images)
-    written = _predict(predictor, files, output, display)
+    failed: list[Path] = []
+
+    def report(image: Path, error: UnetkitError) -> None:
+        failed.append(image)
+        if output.as_json:
+            print_json({"image": str(image), "error": str(error)})
+        else:
+            display.warn(str(error))
+
+    is_strict = output.fail_fast or len(files) == 1
+    written = _predict(predictor, files, output, display, None if is_strict else report)
     if not output.as_json:
-        display.say(f"{len(files)} images, {len(written)} files in {output.folder}")
+        others = describe_passed_over(find_passed_over(images))
+        bad = len(dict.fromkeys(failed))
+        number = f"{len(files) - bad} of {len(files)} images" if bad else f"{len(files)} images"
+        display.say(f"{number}, {len(written)} files in {output.folder}")
+        if others:
+            display.say(others)
+    if failed:
+        sys.exit(1)
 
 
 def predict_pipe(predictor: Predictor, kind: str) -> None:
@@ -192,6 +217,7 @@ def _predict(
     files: Sequence[Path],
     output: OutputOptions,
     display: ConsoleDisplay,
+    on_error: Callable[[Path, UnetkitError], object] | None = None,
 ) -> list[Path]:
     on_image = display.task("predicting", len(files)) if len(files) > 1 else lambda: None
 
@@ -218,6 +244,7 @@ def _predict(
         overwrite=output.overwrite,
         on_result=on_result,
         begin=begin,
+        on_error=on_error,
     )
     display.finish()
     return written

@@ -103,11 +103,11 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
     """Issues of a data set, and what to do."""
     if not report["findings"]:
         return Text("no issues found")
-    table = Table("level", "issue", "what to do", show_lines=True)
+    table = Table("level", Column("code", no_wrap=True), "issue", "what to do", show_lines=True)
     styles = {"error": "bold red", "warning": "yellow", "note": ""}
     for issue in report["findings"]:
         level = Text(issue["level"], style=styles[issue["level"]])
-        table.add_row(level, Text(issue["text"]), Text(issue["remedy"]))
+        table.add_row(level, Text(issue["code"]), Text(issue["text"]), Text(issue["remedy"]))
     return table
 
 

@@ -18,9 +18,11 @@ from unetkit.errors import ConfigError, DataError, did_you_mean
 
 MASK_KINDS = ("classes", "colours", "instances")
 CLASS_FILES = ("classes.toml", "classes.json")
+CLASS_TABLES = ("classes", "colours")
 LONGEST_NAME = 200
 LARGEST_VALUE = 65535  # of a 16-bit mask
 LARGEST_COLOUR = 0xFFFFFF
+LEAST_IGNORED = -32768  # of a signed 16-bit mask, where -1 often means no class
 GOLDEN_SECTION = 0.6180339887498949
 
 # Okabe and Ito's colours, distinguishable with colour blindness; black is for the background.
@@ -51,6 +53,11 @@ class Classes:
         threshold: Largest value of the first of two classes, for masks of many values; None if
             masks have the values of `values`.
         labels: Further labels, in polygon files, of the one class beside the background.
+        aliases: Name of the class of each label, in polygon files, that is not the class's name.
+        ignored_labels: Labels, in polygon files, of pixels that are excluded from training and
+            evaluation.
+        blended: Whether colours in masks that lie between those of two classes, as at blurred
+            edges, belong to the nearest class; for kind "colours".
 
     Raises:
         ConfigError: The lengths differ, a name or value repeats, or a value is out of range.
@@ -65,6 +72,9 @@ class Classes:
     ignore: int | None = None
     threshold: int | None = None
     labels: tuple[str, ...] = ()
+    aliases: dict[str, str] = field(default_factory=dict, hash=False)
+    ignored_labels: tuple[str, ...] = ()
+    blended: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in MASK_KINDS:
@@ -96,15 +106,17 @@ class Classes:
                 )
         largest = LARGEST_COLOUR if self.kind == "colours" else LARGEST_VALUE
         special = [value for value in (self.ignore, self.threshold) if value is not None]
-        if not all(0 <= value <= largest for value in (*self.values, *special)):
+        is_ignored_below = LEAST_IGNORED <= (self.ignore or 0) < 0
+        others = special[1:] if is_ignored_below else special
+        if not all(0 <= value <= largest for value in (*self.values, *others)):
             raise ConfigError(
                 f"class values are {[*self.values, *special]}; accepted are whole numbers from 0 "
-                f"to {largest}"
+                f"to {largest}, and from {LEAST_IGNORED} for the value to ignore"
             )
         if self.ignore in self.values:
             raise ConfigError(
                 f"{self.show(self.ignore or 0)} is both a class and the value to ignore; accepted "
-                "is one of them; correct the classes or --ignore"
+                "is one of them; correct the classes, or the value to ignore"
             )
         if self.kind == "instances" and self.values != (0, 1):
             raise ConfigError(
@@ -123,6 +135,16 @@ class Classes:
                     f"{name} is class {index}; accepted are indices from 0 to "
                     f"{len(self.names) - 1}; leave it out if there is none"
                 )
+        for label, name in self.aliases.items():
+            if name not in self.names or label in self.ignored_labels:
+                raise ConfigError(
+                    f"the label {label!r} belongs to {name!r}; accepted is one of "
+                    f"{', '.join(self.names)}, or a label that is ignored, not both"
+                )
+        if self.blended and self.kind != "colours":
+            raise ConfigError(
+                f"blended is true for {self.kind}; accepted is that for colours; leave it out"
+            )
         if self.labels and (len(self.names) != 2 or self.background is None):
             raise ConfigError(
                 f"labels are {list(self.labels)} for {len(self.names)} classes; accepted are "
@@ -163,7 +185,9 @@ class Classes:
         {'Zelle': 1, 'ground': 0, 'cell': 1}
         """
         indices = {name: index for index, name in enumerate(self.names)}
-        return dict.fromkeys(self.labels, 1 - (self.background or 0)) | indices
+        indices |= {label: self.names.index(name) for label, name in self.aliases.items()}
+        indices = dict.fromkeys(self.labels, 1 - (self.background or 0)) | indices
+        return {label: i for label, i in indices.items() if label not in self.ignored_labels}
 
     def _shown_colours(self) -> tuple[tuple[int, int, int], ...]:
         if self.kind == "colours" and all(0 <= v <= LARGEST_COLOUR for v in self.values):
@@ -206,12 +230,13 @@ def read_class_file(path: Path) -> dict[str, Any]:
         kind = "colours"            # or "classes", "instances"; may be left out
         background = "road side"    # name of a class; may be left out, as may all below
         border = "edge"
-        ignore = "#ffffff"          # a number, or a colour
+        ignore = "#ffffff"          # a number, a colour, or a label of polygons; or several labels
         threshold = 127
+        blended = true              # colours between two classes, at blurred edges, are the nearest
 
         [classes]                   # name = value in the masks, a number or a colour
         "road side" = "#000000"
-        road = "#804080"
+        road = "#804080"            # for polygons also a label, or several, as in ["road", "Road"]
 
         [colours]                   # colours in figures
         road = "#ff0000"
@@ -223,27 +248,41 @@ def read_class_file(path: Path) -> dict[str, Any]:
         DataError: The file cannot be read, or has an unknown key or an invalid value.
     """
     raw = _parse(path)
-    known = ("kind", "background", "border", "ignore", "threshold", "classes", "colours")
+    known = ("kind", "background", "border", "ignore", "threshold", "blended", *CLASS_TABLES)
     for key in raw:
         if key not in known:
             accepted = ", ".join(known) + did_you_mean(key, known)
             raise _refused(path, f"the key {key!r}", accepted)
-    tables = {name: raw.get(name, {}) for name in ("classes", "colours")}
+    tables = {name: raw.get(name, {}) for name in CLASS_TABLES}
     for name, table in tables.items():
         if not isinstance(table, Mapping):
             raise _refused(path, f"{name} = {table!r:.60}", "a table", f"write [{name}] above it")
     names = tuple(map(str, tables["classes"]))
     found: dict[str, Any] = {}
+    labels = {name: _labels_in(value) for name, value in tables["classes"].items()}
     if names:
         found["names"] = names
+    if any(labels.values()):  # of polygons, which have no values
+        found["values"] = tuple(range(len(names)))
+        found["aliases"] = {
+            label: str(name) for name, known in labels.items() for label in known if label != name
+        }
+    elif names:
         found["values"] = tuple(parse_value(v, f"{path}") for v in tables["classes"].values())
     if "kind" in raw:
         found["kind"] = str(raw["kind"])
-    elif any(_is_colour(value) for value in tables["classes"].values()):
+    elif any(_is_colour(v) for name, v in tables["classes"].items() if not labels[name]):
         found["kind"] = "colours"
-    for key in ("ignore", "threshold"):
-        if key in raw:
-            found[key] = parse_value(raw[key], f"{path}")
+    if ignored := _labels_in(raw.get("ignore")):
+        found["ignored_labels"] = ignored
+    elif "ignore" in raw:
+        found["ignore"] = parse_value(raw["ignore"], f"{path}")
+    if "blended" in raw:
+        if not isinstance(raw["blended"], bool):
+            raise _refused(path, f"blended = {raw['blended']!r:.60}", "true or false")
+        found["blended"] = raw["blended"]
+    if "threshold" in raw:
+        found["threshold"] = parse_value(raw["threshold"], f"{path}")
     for key in ("background", "border"):
         if key in raw:
             found[key] = _index(path, key, raw[key], names)
@@ -256,6 +295,16 @@ def read_class_file(path: Path) -> dict[str, Any]:
     if tables["colours"]:
         found["colours"] = tuple(_shown(path, name, tables["colours"]) for name in names)
     return found
+
+
+def _labels_in(value: Any) -> tuple[str, ...]:
+    """Labels of polygons that a value of a class file names; () for a number or a colour."""
+    texts = value if isinstance(value, list) else [value]
+    if not texts or not all(isinstance(text, str) for text in texts):
+        return ()
+    if isinstance(value, str) and is_value(value):
+        return ()
+    return tuple(texts)
 
 
 def _parse(path: Path) -> Mapping[str, Any]:
@@ -293,7 +342,7 @@ def parse_value(value: Any, source: str) -> int:
         return value
     if isinstance(value, str) and _is_colour(value):
         return int(value[1:], 16)
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,6}", value):
+    if isinstance(value, str) and _is_number(value):
         return int(value)
     if isinstance(value, list) and _is_colour(value):
         return value[0] << 16 | value[1] << 8 | value[2]
@@ -301,6 +350,19 @@ def parse_value(value: Any, source: str) -> int:
         f"{source} has the value {value!r:.60}; accepted are whole numbers and colours such as "
         '"#ff8000"'
     )
+
+
+def is_value(text: str) -> bool:
+    """Whether a text is that of a value in masks, rather than a label: a number, or a colour.
+
+    >>> [is_value(text) for text in ("255", "-1", "#ff8000", "void")]
+    [True, True, True, False]
+    """
+    return _is_colour(text) or _is_number(text)
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"-?[0-9]{1,6}", text) is not None
 
 
 def _is_colour(value: Any) -> bool:

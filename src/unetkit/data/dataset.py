@@ -16,13 +16,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import PathInfo, likely_masks, split_of
+from unetkit.data.annotations.formats import ANNOTATION_SUFFIXES
+from unetkit.data.classes import CLASS_FILES
+from unetkit.data.filenames import PathInfo, common_start, likely_masks, parse_path, split_of
 from unetkit.data.masks import MASK_SUFFIXES, MaskSource
 from unetkit.data.pairing import Matched, match_masks
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
-from unetkit.io.images import ImageFile
+from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
 
 MAX_FILES = 5_000_000
 COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
@@ -269,12 +271,47 @@ def _folder_splits(splits: dict[str, str]) -> dict[str, str]:
     return splits if set(splits.values()) & {"test", "validation"} else {}
 
 
-def _tally(files: Sequence[PurePosixPath]) -> str:
+def _tally(files: Sequence[PurePosixPath], found: Found) -> str:
     """The most frequent suffixes of files that are neither images nor masks."""
-    suffixes = (path.suffix.lower() for path in files)
-    counts = Counter(suffix for suffix in suffixes if suffix and suffix not in MASK_SUFFIXES)
+    used = {*found.images, *found.masks, *found.documents}
+    unknown = [path for path in files if path not in used and path.name not in CLASS_FILES]
+    counts = Counter(
+        f"{suffix} of no known format" if suffix in ANNOTATION_SUFFIXES else suffix
+        for path in unknown
+        if (suffix := _suffix(path)) and suffix not in IMAGE_SUFFIXES
+    )
     text = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(SHOWN))
     return f" (but {text})" if text else ""
+
+
+def _suffix(path: PurePosixPath) -> str:
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def _unreadable_error(folder: Path, files: Sequence[PurePosixPath]) -> DataNotFoundError | None:
+    """The error for a folder of images or masks whose format is not read; None if there is none."""
+    skip = common_start(path.parts[:-1] for path in files)
+    readable: set[str] = set()
+    others: dict[str, list[PurePosixPath]] = {"image": [], "mask": []}
+    for path in files:
+        role = parse_path(path, skip).role
+        if path.suffix.lower() in MASK_SUFFIXES:
+            readable.add(role)
+        elif role in others:
+            others[role].append(path)
+    missing = [role for role, paths in others.items() if paths and role not in readable]
+    if not missing:
+        return None
+    parts = []
+    for role in missing:
+        paths = others[role]
+        counts = Counter(map(_suffix, paths)).most_common(SHOWN)
+        listed = ", ".join(f"{count} {suffix}" for suffix, count in counts)
+        parts.append(f"{role}s that cannot be read ({listed}; {folder / paths[0]} first)")
+    return DataNotFoundError(
+        f"{folder} holds {' and '.join(parts)}; accepted are {', '.join(IMAGE_SUFFIXES)}; convert "
+        "them to TIFF or PNG"
+    )
 
 
 def _no_pairs(
@@ -289,12 +326,16 @@ def _no_pairs(
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
     if not images or not (masks or found.documents):
+        unreadable = _unreadable_error(folder, files)
+        if unreadable is not None:
+            return unreadable
         others = found.images.values()
         pattern = getattr(sources, missing)
         which = f" whose path contains {pattern!r}" if pattern is not None else ""
         return DataNotFoundError(
-            f"{folder} contains no {missing}{which}{reason or _tally(files)}; accepted is a folder "
-            f"with {LAYOUTS}; give such a folder, or a pattern of the {missing} with --{missing}"
+            f"{folder} contains no {missing}{which}{reason or _tally(files, found)}; accepted is a "
+            f"folder with {LAYOUTS}; give such a folder, or a pattern of the {missing} with "
+            f"--{missing}"
             f"{_perhaps(others, others, sources)}"
         )
     if reasons:

@@ -15,13 +15,14 @@ import numpy as np
 from unetkit.data.annotations import formats
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, rasterise_instances
 from unetkit.data.classes import Classes
+from unetkit.data.colours import nearest_colours
+from unetkit.data.labels import BACKGROUND, UNCLASSIFIED, is_background_label, is_ignore_label
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.decoding import DecodedImage
 from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
-BACKGROUND = "background"  # label of polygons that are not objects
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
 
 
@@ -50,16 +51,22 @@ class RawMask:
     """Pixel values of a mask image.
 
     Args:
-        values: Values, (H, W), integers from 0 up; 0xRRGGBB if `is_colour`.
+        values: Values, (H, W), integers as the file stores them; 0xRRGGBB if `is_colour`.
         is_colour: Whether the three channels differ in any pixel.
         is_lossy: Whether the compression of the file changes values.
         palette: Colours of a palette image, (n, 3) uint8, or None.
+        missing: Where a GeoTIFF declares a value other than 0 to be no data, (H, W) bool; None if
+            nowhere.
+        is_zero_nodata: Whether a GeoTIFF declares 0 to be no data; whether it is the background,
+            too, depends on the classes.
     """
 
     values: np.ndarray
     is_colour: bool
     is_lossy: bool
     palette: np.ndarray | None
+    missing: np.ndarray | None = None
+    is_zero_nodata: bool = False
 
 
 def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawMask:
@@ -77,20 +84,27 @@ def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawM
     if not isinstance(file, ImageFile):
         with ImageFile(file) as opened:
             return read_raw_mask(opened, page)
-    path, image = file.path, file.read(page)
+    path, image = file.path, file.read(page, as_stored=True)
     _require_opaque(image, path)
-    bands = image.bands
+    bands, missing = image.bands, image.missing
+    is_zero_nodata = image.nodata == 0
+    if missing is not None and (is_zero_nodata or not missing.any()):
+        missing = None
+    if missing is not None and bands.dtype.kind == "f":
+        bands = np.where(missing[..., None], 0, bands)
     if bands.shape[2] == 3 and bands.dtype == np.uint8:
         is_colour = not (bands == bands[..., :1]).all()
         values = _pack(bands) if is_colour else bands[..., 0]
-        return RawMask(values, is_colour, image.is_lossy, None)
+        return RawMask(values, is_colour, image.is_lossy, None, missing, is_zero_nodata)
+    if bands.shape[2] == 3 and (bands == bands[..., :1]).all():  # grey in three channels
+        bands = bands[..., :1]
     if bands.shape[2] != 1:
         raise DataError(
             f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
             "per pixel, or 8-bit colours; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
-    return RawMask(values, False, image.is_lossy, image.palette)
+    return RawMask(values, False, image.is_lossy, image.palette, missing, is_zero_nodata)
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
@@ -118,10 +132,11 @@ def _whole_numbers(values: np.ndarray, path: str | Path) -> np.ndarray:
     if values.dtype in (np.uint8, np.uint16):
         return values
     low, high = values.min(), values.max()
-    if low < 0 or high > np.iinfo(np.int32).max:
+    limits = np.iinfo(np.int32)
+    if low < limits.min or high > limits.max:
         raise DataError(
-            f"mask {path} has values from {low} to {high}; accepted are 0 to "
-            f"{np.iinfo(np.int32).max}; number classes or objects from 0 up"
+            f"mask {path} has values from {low} to {high}; accepted are 0 to {limits.max}; number "
+            "classes or objects from 0 up"
         )
     return values.astype(np.int32)
 
@@ -156,6 +171,8 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
     values = raw.values
     if classes.kind == "colours":
         values = _as_colours(raw, path)
+        if classes.blended:
+            values = nearest_colours(values, classes)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
@@ -170,17 +187,20 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
     else:
         for index, value in enumerate(classes.values):
             indices[values == value] = index
+    unexpected = indices == IGNORE
     if classes.ignore is not None:
         indices[values == classes.ignore] = IGNORE
-        unknown = np.argwhere((indices == IGNORE) & (values != classes.ignore))
-    else:
-        unknown = np.argwhere(indices == IGNORE)
+        unexpected &= values != classes.ignore
+    if raw.missing is not None:
+        indices[raw.missing] = IGNORE
+        unexpected &= ~raw.missing
+    unknown = np.argwhere(unexpected)
     if len(unknown):
         row, column = unknown[0]
         raise DataError(
             f"mask {path} has the value {classes.show(values[row, column])} (at row {row}, column "
             f"{column}); accepted are {classes.describe()}; correct the mask or the classes, or "
-            "leave the value out with --ignore"
+            f"leave the value out with --ignore '{classes.show(values[row, column])}'"
         )
     return indices
 
@@ -208,30 +228,44 @@ def _fill_polygons(source: MaskSource, classes: Classes, size: tuple[int, int]) 
     annotation = find_annotation(source)
     background = classes.background or 0
     if classes.kind == "instances":
-        objects = fill_objects(annotation, size)
+        objects = fill_objects(annotation, size, classes)
         mask = np.where(objects > 0, np.uint8(1), np.uint8(0))
         mask[objects < 0] = IGNORE
         return mask
     # Indices are filled one higher, so that 0 means a pixel outside all shapes.
     values = {label: index + 1 for label, index in classes.indices_of_labels().items()}
+    values |= dict.fromkeys(classes.ignored_labels, IGNORE + 1)
     filled = rasterise(annotation, size, values)
     return np.where(filled == 0, background, filled - 1).astype(np.uint8)
 
 
-def fill_objects(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
+def fill_objects(
+    annotation: ImageAnnotation, size: tuple[int, int], classes: Classes | None = None
+) -> np.ndarray:
     """Returns the number of the object at each pixel, (H, W) int32.
 
     Args:
         annotation: Shapes of an image.
         size: (height, width) of the image.
+        classes: Classes, whose labels of the background and of ignored pixels are no objects; None
+            for the labels that mean these by themselves.
 
     Returns:
-        0 outside all shapes and in those labelled as background, -1 in crowds.
+        0 outside all shapes and in those labelled as background, -1 in crowds and in shapes whose
+        pixels are ignored.
 
     Raises:
         DataError: The annotation is of an image of another size.
     """
-    return rasterise_instances(annotation, size, erasing=(BACKGROUND,))
+    labels = {shape.label for shape in annotation.shapes}
+    if classes is None:
+        erasing = {label for label in labels if is_background_label(label)}
+        ignored = {label for label in labels if is_ignore_label(label)} - {UNCLASSIFIED}
+    else:
+        name = classes.names[classes.background or 0]
+        erasing = {BACKGROUND, name} | {k for k, v in classes.aliases.items() if v == name}
+        ignored = set(classes.ignored_labels)
+    return rasterise_instances(annotation, size, erasing=erasing - ignored, ignored=ignored)
 
 
 _reading = threading.Lock()

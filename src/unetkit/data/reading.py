@@ -13,8 +13,9 @@ from unetkit._shared.threads import in_order
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import SHOWN, Pair
 from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
+from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import ImageFile, read_image, require_file
+from unetkit.io.images import ImageFile, read_with_missing, require_file
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.pages import forget_stacks
@@ -33,24 +34,30 @@ def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.nda
         format: Type and channels of the image.
 
     Returns:
-        Image, (H, W, C) of the format's type, and mask, (H, W) uint8 class indices or IGNORE.
+        Image, (H, W, C) of the format's type, and mask, (H, W) uint8 class indices or IGNORE,
+        which is also where a GeoTIFF, image or mask, declares its pixels to be without data.
 
     Raises:
         DataNotFoundError: A file does not exist.
         DataError: A file cannot be read, or the sizes differ.
     """
-    image = read_image(pair.image, format, pair.page)
+    with ImageFile(pair.image, format.channel_axis) as file:
+        image, missing = read_with_missing(file, format, pair.page)
     mask = read_mask(pair.source, classes, image.shape[:2])
     require_same_size(pair, image.shape[:2], mask.shape)
+    if missing is not None:
+        mask[missing] = IGNORE
     return image, mask
 
 
-def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
+def read_objects(pair: Pair, size: tuple[int, int], classes: Classes | None = None) -> np.ndarray:
     """Reads the objects of an instance mask.
 
     Args:
         pair: Pair whose mask is read.
         size: (height, width) of the image, at which polygons are filled.
+        classes: Classes, whose labels of the background and of ignored pixels are no objects;
+            None for the labels that mean these by themselves.
 
     Returns:
         (H, W) integers: the number of the object, 0 or less outside all objects.
@@ -60,7 +67,7 @@ def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
         DataError: The mask cannot be read.
     """
     if pair.source.is_polygon_file:
-        return fill_objects(find_annotation(pair.source), size)
+        return fill_objects(find_annotation(pair.source), size, classes)
     return read_raw_mask(pair.mask, pair.page).values
 
 

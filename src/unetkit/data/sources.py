@@ -45,6 +45,7 @@ class Sources:
             or "last".
         skip_bad: Whether to continue without files that have no counterpart and pairs that cannot
             be read.
+        accept: Codes of issues that do not stop a training, of those that would.
 
     Raises:
         ConfigError: `channel_axis` is not one of these.
@@ -54,6 +55,7 @@ class Sources:
     masks: str | None = None
     channel_axis: str = "auto"
     skip_bad: bool = False
+    accept: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:

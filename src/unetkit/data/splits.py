@@ -90,7 +90,7 @@ class SplitRule:
         if self.file is not None and self.test_fraction != type(self).test_fraction:
             raise ConfigError(
                 f"test_fraction is {self.test_fraction} beside the split file {self.file}, which "
-                "names the splits; accepted is one of them; leave out --test-fraction or --split"
+                "names the splits; accepted is one of them; leave one of them out"
             )
         if self.group_by is not None:
             try:
@@ -221,9 +221,10 @@ def _require_whole_groups(
 
 def _require_pairs(dataset: Dataset, count: int, needed: int) -> None:
     if count < needed:
+        without_test = "use --test-fraction 0 for no test split, or " if count == 2 else ""
         raise DataError(
             f"{dataset.source} has {count} pairs of image and mask for {needed} splits; accepted "
-            f"are at least {needed}; add more pairs"
+            f"are at least {needed}; {without_test}add more pairs, such as tiles of the same images"
         )
 
 

@@ -97,7 +97,8 @@ def _find_issue_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
         if issue["code"] == "folders":
             yield Caution(
                 f"Found before training: {issue['text']}.",
-                "If images of one folder resemble each other, train again with --group-by.",
+                "If images of one folder resemble each other, train again with "
+                "unetkit train DATA --group-by PATTERN.",
             )
 
 
@@ -120,8 +121,8 @@ def _find_size_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
     if count < FEW_IMAGES:
         yield Caution(
             f"There {'is' if count == 1 else 'are'} {_images(count)} in this split.",
-            "Intervals from so few are themselves uncertain; cross-validation (--folds 5) tests on "
-            "every image once.",
+            "Intervals from so few are themselves uncertain; cross-validation tests on every "
+            "image once: unetkit train DATA --folds 5.",
         )
     if bounds:
         low, high = bounds["original"]["summed"]["mean_iou"]

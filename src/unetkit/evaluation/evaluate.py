@@ -9,7 +9,8 @@ intervals, comparisons and reports need no second prediction. Which pairs are ev
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,9 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import plain
+from unetkit.checks.examine import check_sound, examine_files
+from unetkit.checks.label_inference import describe_labels
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
-from unetkit.data.reading import read_pair
 from unetkit.data.scale import mask_to_network, scores_from_network
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
@@ -36,10 +38,12 @@ from unetkit.evaluation.results import RESULT_NAME, run_record
 from unetkit.evaluation.selection import (
     choose_pairs,
     count_seen,
+    recorded_config,
     recorded_groups,
     recorded_sources,
     require_split_name,
 )
+from unetkit.evaluation.truth import Truth, choose_truth, truth_as_trained
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
@@ -55,6 +59,7 @@ def evaluate(
     *,
     part: str = "test",
     sources: Sources | None = None,
+    classes: Mapping[str, Any] | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -69,6 +74,9 @@ def evaluate(
             used in training. "all" is all pairs; "train" and "validation" need a run folder.
         sources: Which files are images and which are masks; by default those of the run, if it was
             trained on the same data.
+        classes: Known arguments of the `Classes` of the masks. Without any, those of a class file
+            beside the data, else the model's own if the masks have their values, else those that
+            the masks let infer. They are matched with the model's by name.
         out: Folder for evaluation.json, report.html, cases.png and cases/; by default
             evaluation-DATA in the run folder or beside the model file, followed by the name of the
             split unless it is "test".
@@ -83,8 +91,8 @@ def evaluate(
     Raises:
         ConfigError: `part` is not a split.
         DataNotFoundError: `data` does not exist, or a model file has no "train" or "validation".
-        DataError: The split has no pairs, a pair cannot be read, or a test image was used in
-            training.
+        DataError: The split has no pairs, a pair cannot be read, a test image was used in
+            training, or the classes of the masks are ambiguous or not the model's.
         ModelFileError: The model cannot be loaded.
         OutputExistsError: The folder has results, and `overwrite` is false.
     """
@@ -100,9 +108,46 @@ def evaluate(
             f"{dataset.source} has no {part} pairs ({how}); accepted are data with pairs in this "
             "split; use other data, or another split with --part"
         )
+    is_own = bool(recorded_config(Path(model), Path(data)))
+    truth = _examine(predictor, dataset, pairs, sources, classes or {}, is_own, display)
     return score_pairs(
-        predictor, dataset, pairs, folder, part=part, how=how, sources=sources, display=display
+        predictor,
+        dataset,
+        pairs,
+        folder,
+        part=part,
+        how=how,
+        sources=sources,
+        display=display,
+        truth=truth,
     )
+
+
+def _examine(
+    predictor: Predictor,
+    dataset: Dataset,
+    pairs: Sequence[Pair],
+    sources: Sources,
+    classes: Mapping[str, Any],
+    is_own: bool,
+    display: Display,
+) -> Truth:
+    """Decides how the masks are read, after all files have been, so that nothing is half done."""
+    found = examine_files(replace(dataset, pairs=tuple(pairs)), sources, display)
+    if found.good or not sources.skip_bad:
+        check_sound(found)
+    if not found.good:
+        reason = next(iter(found.skippable().values()))
+        raise DataError(
+            f"none of the {len(pairs)} pairs can be read ({reason}); accepted are readable pairs; "
+            f"run: unetkit check {dataset.source}"
+        )
+    model = predictor.spec.classes
+    truth = choose_truth(found.good, dataset, model, classes, is_own=is_own)
+    display.say(f"masks: {truth.describe()}")
+    for sentence in describe_labels(truth.classes, found.good):
+        display.say(f"labels: {sentence}")
+    return truth
 
 
 def score_pairs(
@@ -115,6 +160,7 @@ def score_pairs(
     how: str,
     sources: Sources,
     display: Display,
+    truth: Truth | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model on given pairs of a data set, and writes the results to a folder.
 
@@ -127,6 +173,7 @@ def score_pairs(
         how: Description of how the pairs were chosen, for the protocol.
         sources: Options of the data set; `skip_bad` decides whether unreadable pairs are skipped.
         display: Display for progress.
+        truth: How the masks are read; None for as in training.
 
     Returns:
         Content of evaluation.json, as returned by `evaluate`.
@@ -135,6 +182,7 @@ def score_pairs(
         DataError: A pair cannot be read, or, if bad pairs are skipped, none can be read.
     """
     display.say(f"{part} split: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
+    truth = truth or truth_as_trained(predictor.spec.classes)
     on_done = display.task("evaluating", len(pairs))
     groups = recorded_groups(predictor.path.parent, dataset)
     scored: list[Pair] = []
@@ -142,7 +190,7 @@ def score_pairs(
     skipped = {}
     for pair in pairs:
         try:
-            records.append(_count(predictor, pair, groups.get(pair.name)))
+            records.append(_count(predictor, pair, truth, groups.get(pair.name)))
             scored.append(pair)
         except (DataError, DataNotFoundError) as error:
             if not sources.skip_bad:
@@ -157,7 +205,7 @@ def score_pairs(
     if skipped:
         display.say(f"{len(skipped)} pairs cannot be read and are skipped, {min(skipped)} first")
     result = {
-        **_describe(predictor, dataset, part, how, len(scored)),
+        **_describe(predictor, dataset, part, how, len(scored), truth),
         **summarise_metrics(records, predictor.spec.classes),
         "images": records,
         "skipped": skipped,
@@ -167,7 +215,9 @@ def score_pairs(
     scores = [record["mean_iou"] for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-        result["cases"] = _write_examples_of(Path(temporary) / "new", predictor, scored, scores)
+        result["cases"] = _write_examples_of(
+            Path(temporary) / "new", predictor, truth, scored, scores
+        )
         replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
     report = write_report(folder, folder / REPORT_NAME)
@@ -203,10 +253,10 @@ def _choose_out(
     return folder
 
 
-def _count(predictor: Predictor, pair: Pair, group: str | None) -> dict[str, Any]:
+def _count(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None) -> dict[str, Any]:
     """The entry of an image in evaluation.json: counts, from which all metrics are computed."""
     classes, scale = predictor.spec.classes, predictor.spec.scale
-    image, truth = read_pair(pair, classes, predictor.spec.pixels)
+    image, truth = truth_of.read(pair, predictor.spec.pixels)
     probabilities = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
     resized = scores_from_network(probabilities, scale, truth.shape)
@@ -226,7 +276,7 @@ def _count(predictor: Predictor, pair: Pair, group: str | None) -> dict[str, Any
 
 
 def _describe(
-    predictor: Predictor, dataset: Dataset, part: str, how: str, pairs: int
+    predictor: Predictor, dataset: Dataset, part: str, how: str, pairs: int, truth: Truth
 ) -> dict[str, Any]:
     """Returns the entries of evaluation.json on model, data and protocol."""
     spec = predictor.spec
@@ -244,6 +294,7 @@ def _describe(
         "run": run_record(predictor.path),
         "protocol": {
             "split": how,
+            "masks": truth.describe(),
             "original": "probabilities resized linearly to the mask's size, then the most "
             "probable class; scored against the mask as it is",
             "training": f"{spec.scale.describe()}; scored against the mask resized by nearest "
@@ -260,7 +311,11 @@ def _describe(
 
 
 def _write_examples_of(
-    folder: Path, predictor: Predictor, pairs: Sequence[Pair], scores: Sequence[float]
+    folder: Path,
+    predictor: Predictor,
+    truth_of: Truth,
+    pairs: Sequence[Pair],
+    scores: Sequence[float],
 ) -> list[dict[str, Any]]:
     """Predicts the worst, median and best images again, and writes them as examples."""
     choices = choose_examples(scores)
@@ -269,7 +324,7 @@ def _write_examples_of(
     def examples() -> Iterator[Example]:
         for choice in choices:
             pair = pairs[choice.index]
-            image, truth = read_pair(pair, spec.classes, spec.pixels)
+            image, truth = truth_of.read(pair, spec.pixels)
             caption = f"{choice.label}: {pair.name}, mean IoU {scores[choice.index]:.3f}"
             yield Example(spec.pixels.photo(image), truth, predictor(image), caption)
 

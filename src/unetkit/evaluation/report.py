@@ -333,8 +333,8 @@ def _open_example_image(folder: Path, name: Any, size: tuple[int, int]) -> Image
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(
             f"{folder / RESULT_NAME} has the image {name!r:.80}, which cannot be read ({error}); "
-            f"accepted are the images that unetkit evaluate wrote to {EXAMPLES_FOLDER}/; evaluate "
-            "again with --overwrite"
+            f"accepted are the images that an evaluation wrote to {EXAMPLES_FOLDER}/; run unetkit "
+            "evaluate again with --overwrite"
         ) from error
 
 

@@ -79,7 +79,7 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
     """
     file = folder / RESULT_NAME
     remedy = (
-        "accepted is what this version of unetkit evaluate wrote; evaluate again with --overwrite"
+        "accepted is what this version of it wrote; run unetkit evaluate again with --overwrite"
     )
     try:
         with refusing(file, remedy):

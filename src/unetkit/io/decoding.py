@@ -50,6 +50,8 @@ class DecodedImage:
         orientation: EXIF orientation of the stored image, 1 to 8.
         frames: Number of images in the file.
         is_lossy: Whether the compression of the file changes pixels.
+        nodata: Value, in all channels, of pixels that a GeoTIFF declares to be without data, which
+            may be nan; None if it declares none.
     """
 
     bands: np.ndarray
@@ -59,6 +61,14 @@ class DecodedImage:
     orientation: int
     frames: int
     is_lossy: bool = False
+    nodata: float | None = None
+
+    @property
+    def missing(self) -> np.ndarray | None:
+        """Where pixels have no data, (H, W) bool; None if the file declares no such value."""
+        if self.nodata is None:
+            return None
+        return np.asarray(is_nodata(self.bands, self.nodata).all(axis=2))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -72,6 +82,11 @@ class DecodedImage:
             return False
         opaque = np.iinfo(self.alpha.dtype).max if self.alpha.dtype.kind in "iu" else 1
         return bool((self.alpha != opaque).any())
+
+
+def is_nodata(values: np.ndarray, nodata: float) -> np.ndarray:
+    """Returns where values are the one that marks missing data, which may be nan."""
+    return np.isnan(values) if np.isnan(nodata) else np.equal(values, nodata)
 
 
 def decode(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:

@@ -22,6 +22,7 @@ from unetkit.io.decoding import (
     SUFFIXES_OF,
     DecodedImage,
     decode,
+    is_nodata,
     open_with_pillow,
     require_palette,
     without_alpha,
@@ -123,18 +124,20 @@ class ImageFile:
         """
         return TiffImage(self.path, self._tiff, page, self.channel_axis, cache_bytes)
 
-    def read(self, page: int | None = None) -> DecodedImage:
+    def read(self, page: int | None = None, *, as_stored: bool = False) -> DecodedImage:
         """Decodes an image whole, so that any damage is found.
 
         Args:
             page: Number of the image from 0; None for the only one, or for a TIFF whose pages are
                 the channels of one image.
+            as_stored: Whether numbers of a TIFF in which 0 is white are kept, as in masks, instead
+                of inverted, as in images.
 
         Raises:
             DataError: The file is damaged or too large, or has no such image.
         """
         if self.format == "TIFF":
-            return self._read_tiff(page)
+            return self._read_tiff(page, as_stored)
         return decode(self.path, self._file, self.format, page)
 
     def sha256(self) -> str:
@@ -171,16 +174,18 @@ class ImageFile:
             self._pages = open_pages(self.path, self._file, self.channel_axis)
         return self._pages
 
-    def _read_tiff(self, page: int | None) -> DecodedImage:
-        tiff = TiffImage(self.path, self._tiff, page, self.channel_axis, 0, is_whole=True)
+    def _read_tiff(self, page: int | None, as_stored: bool) -> DecodedImage:
+        tiff = TiffImage(
+            self.path, self._tiff, page, self.channel_axis, 0, is_whole=True, as_stored=as_stored
+        )
         try:
-            bands = tiff.read_whole()
+            bands, nodata = tiff.read_whole(), tiff.nodata
         finally:
             tiff.close()
         if tiff.palette is not None:
             require_palette(self.path, bands, tiff.palette)
         image = DecodedImage(
-            bands, tiff.palette, None, "TIFF", tiff.orientation, tiff.count, tiff.is_lossy
+            bands, tiff.palette, None, "TIFF", tiff.orientation, tiff.count, tiff.is_lossy, nodata
         )
         return without_alpha(image) if tiff.has_alpha else image
 
@@ -205,16 +210,37 @@ def read_image(
     if not isinstance(file, ImageFile):
         with ImageFile(file, format.channel_axis) as opened:
             return read_image(opened, format, page)
-    name = str(file.path)
-    return format.accept(pixels_of(file.read(page), name), name)
+    return read_with_missing(file, format, page)[0]
 
 
-def pixels_of(image: DecodedImage, source: str) -> np.ndarray:
+def read_with_missing(
+    file: ImageFile, format: PixelFormat, page: int | None = None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Reads an image as `read_image` does, and where it has no data.
+
+    Args:
+        file: The open file.
+        format: Pixel format of the model.
+        page: Index of the image; None for the only one, or for pages that are channels.
+
+    Returns:
+        The image, (H, W, C), and where a GeoTIFF declares its pixels to be without data, (H, W)
+        bool; None if it declares no such value.
+
+    Raises:
+        DataError: As by `read_image`.
+    """
+    name, image = str(file.path), file.read(page)
+    return format.accept(pixels_of(image, name, format.low[0]), name), image.missing
+
+
+def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray:
     """Returns colours for palette indices, 0 and 255 for bits, and all other pixels as they are.
 
     Args:
         image: The image.
         source: Name of the image in an error.
+        fill: Value in place of floats that the file declares to be no data.
 
     Returns:
         (H, W, C) uint8, uint16 or float32.
@@ -237,6 +263,8 @@ def pixels_of(image: DecodedImage, source: str) -> np.ndarray:
         )
     with np.errstate(over="ignore"):
         pixels = bands.astype(np.float32)
+    if image.nodata is not None:
+        pixels[is_nodata(bands, image.nodata)] = fill
     if not np.isfinite(pixels).all():
         row, column = np.argwhere(~np.isfinite(pixels).all(axis=2))[0]
         raise DataError(

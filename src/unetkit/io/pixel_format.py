@@ -187,7 +187,7 @@ class PixelFormat:
                 raise DataError(
                     f"{source} has {have} channels; accepted are {self.channels}, as in the other "
                     "images of the data set or the model; convert it, or name the axis of its "
-                    "channels with --channel-axis"
+                    "channels in its metadata"
                 )
             return np.repeat(pixels, 3, axis=2) if have == 1 else luma(pixels)
         return pixels
@@ -252,6 +252,8 @@ def choose_format(
         return PixelFormat(count, dtype, channel_axis=channel_axis)
     whole = PixelFormat(count, dtype, (0.0,), (65535.0,), channel_axis)
     pixels = np.concatenate([whole.accept(sample[None], "an image")[0] for sample in samples])
+    if not len(pixels):  # every pixel is declared to be no data
+        pixels = np.zeros((1, count))
     low, high = np.percentile(pixels.astype(np.float64), (TAIL, 100 - TAIL), axis=0)
     room = np.where(high > low, ROOM * (high - low), np.maximum(0.5, FLAT_ROOM * np.abs(high)))
     levels = [_rounded(*pair) for pair in zip(low - room, high + room, strict=True)]

@@ -21,6 +21,28 @@ OPERATORS = {
 }
 DOMAINS = ("", "ai.onnx")
 OWN_FORMAT = b"ORTM"  # ONNX Runtime reads files with these bytes in its own format
+# What users give in place of a model, by its ending and by its first bytes.
+FOREIGN_SUFFIXES = {
+    **dict.fromkeys((".h5", ".hdf5"), "an HDF5 file of weights, as Keras and run folders have it"),
+    ".keras": "a Keras model",
+    **dict.fromkeys((".pt", ".pth", ".ckpt", ".bin"), "a PyTorch checkpoint"),
+    ".safetensors": "a safetensors file of weights",
+    ".tflite": "a TensorFlow Lite model",
+    ".pb": "a TensorFlow graph",
+    **dict.fromkeys((".pkl", ".pickle", ".joblib"), "a pickle"),
+    ".npz": "a NumPy archive",
+    **dict.fromkeys((".engine", ".trt", ".plan"), "a TensorRT engine"),
+    **dict.fromkeys((".mlmodel", ".mlpackage"), "a Core ML model"),
+}
+FOREIGN_SIGNATURES = {
+    b"\x89hdf\r\n\x1a\n": "an HDF5 file of weights",
+    b"pk\x03\x04": "a ZIP archive, as Keras models and PyTorch checkpoints are",
+    b"<!doctype html": "a web page, in place of a download",
+    b"<html": "a web page, in place of a download",
+    b"\x80\x02": "a pickle, as old PyTorch checkpoints are",
+    b"\x89png": "an image",
+    b"\xff\xd8\xff": "an image",
+}
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
 # Field numbers. ModelProto: graph, functions, training_info. GraphProto: node, initializer,
 # sparse_initializer. NodeProto: op_type, attribute, domain. AttributeProto: t and tensors; g,
@@ -42,6 +64,10 @@ def require_plain(path: Path) -> bytes:
         ModelFileError: The file is not an ONNX file, or has anything else than known operators and
             their weights.
     """
+    with open(path, "rb") as file:
+        foreign = name_foreign_format(path, file.read(4096))
+    if foreign:
+        raise _refusal(path, foreign)
     if path.stat().st_size > LARGEST_MODEL:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
     content = path.read_bytes()
@@ -62,6 +88,33 @@ def require_plain(path: Path) -> bytes:
             raise
         raise _refusal(path, f"it is damaged ({error})") from error
     return content
+
+
+def name_foreign_format(path: Path, start: bytes) -> str:
+    """Returns what a file is that is no ONNX file; "" if neither its start nor its name say so.
+
+    Args:
+        path: Path of the file.
+        start: First bytes of the file.
+
+    >>> name_foreign_format(Path("best.onnx"), b"")
+    'it is empty'
+    >>> name_foreign_format(Path("best.pth"), b"PK")
+    'it is a PyTorch checkpoint'
+    """
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "it is a Git LFS pointer, in place of a file that was not downloaded (git lfs pull)"
+    if start[4:8] == b"TFL3":
+        return f"it is {FOREIGN_SUFFIXES['.tflite']}"
+    by_name = FOREIGN_SUFFIXES.get(path.suffix.lower())
+    if by_name:
+        return f"it is {by_name}"
+    for signature, what in FOREIGN_SIGNATURES.items():
+        if start.lstrip().lower().startswith(signature):
+            return f"it is {what}"
+    return ""
 
 
 def _check_graph(path: Path, graph: memoryview) -> None:

@@ -21,7 +21,7 @@ from unetkit._shared.records import (
     refusing,
     shorten,
 )
-from unetkit.data.classes import LARGEST_COLOUR, Classes
+from unetkit.data.classes import LARGEST_COLOUR, LEAST_IGNORED, Classes
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat
@@ -126,6 +126,7 @@ class ModelSpec:
 _Size = Annotated[int, msgspec.Meta(ge=0, le=LIMIT)]
 _Side = Annotated[int, msgspec.Meta(ge=1, le=LIMIT)]
 _MaskValue = Annotated[int, msgspec.Meta(ge=0, le=LARGEST_COLOUR)]
+_IgnoredValue = Annotated[int, msgspec.Meta(ge=LEAST_IGNORED, le=LARGEST_COLOUR)]
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 _Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
@@ -151,9 +152,12 @@ class _Classes(_Record):
     border: _Size | None
     colours: tuple[tuple[_Byte, _Byte, _Byte], ...]
     kind: _ShortText
-    ignore: _MaskValue | None
+    ignore: _IgnoredValue | None
     threshold: _MaskValue | None
     labels: tuple[_ShortText, ...]
+    aliases: dict[_ShortText, _ShortText] = {}
+    ignored_labels: tuple[_ShortText, ...] = ()
+    blended: bool = False
 
 
 class _Scale(_Record):
@@ -227,7 +231,9 @@ def spec_from_json(text: str, source: str) -> ModelSpec:
 
 
 def _texts(record: _Spec) -> list[str]:
-    own = [record.preset, *record.classes.names, *record.classes.labels]
+    classes = record.classes
+    own = [record.preset, *classes.names, *classes.labels, *classes.ignored_labels]
+    own += [text for alias in classes.aliases.items() for text in alias]
     return own + [text for layer in record.layers for text in (layer.name, layer.kind)]
 
 

@@ -8,6 +8,7 @@ Which tiles the network is given is left to `tiling` and `predictor`.
 
 import copy
 import hashlib
+import shlex
 from functools import reduce
 from pathlib import Path
 
@@ -136,9 +137,15 @@ def find_model(model: str | Path) -> Path:
     if path.is_dir():
         if (path / run_folder.MODEL).is_file():
             return path / run_folder.MODEL
+        remedy = ""
+        if (path / run_folder.WEIGHTS).is_file():
+            to = path / run_folder.MODEL
+            remedy = f"; run: {shlex.join(['unetkit', 'export', str(path), '--out', str(to)])}"
+        elif (path / run_folder.CONFIG).is_file():
+            remedy = f"; run: {shlex.join(['unetkit', 'train', '--resume', str(path)])}"
         raise DataNotFoundError(
             f"folder {path} holds no {run_folder.MODEL}; accepted is the folder of a finished run, "
-            f"or an .onnx file; run: unetkit export {path} --out {path / run_folder.MODEL}"
+            f"or an .onnx file{remedy}"
         )
     if not path.is_file():
         raise DataNotFoundError(

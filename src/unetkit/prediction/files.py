@@ -6,12 +6,11 @@ predicted in memory, several at the same time; all others one after another thro
 What the outputs look like is left to `outputs`.
 """
 
-import math
 import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,15 +19,22 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.threads import Budget, in_order
-from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
-from unetkit.io.zarr_reader import require_zarr
+from unetkit.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OutputExistsError,
+    SizeError,
+    UnetkitError,
+)
 from unetkit.prediction.large_images import predict_large_image, store_beside
 from unetkit.prediction.outputs import (
-    OUTPUT_FORMATS,
     OUTPUTS,
     WHOLE_FORMAT,
     PredictedImage,
+    choose_output_format,
     metadata_of,
+    require_outputs,
     write_output,
 )
 from unetkit.prediction.predictor import Predictor
@@ -43,6 +49,7 @@ from unetkit.prediction.sources import (
 )
 from unetkit.prediction.tiling import Tiling
 
+IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 STANDARD_INPUT = "standard input"
 MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 
@@ -157,6 +164,7 @@ def predict_files(
     overwrite: bool = False,
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
+    on_error: Callable[[Path, UnetkitError], object] | None = None,
 ) -> list[Path]:
     """Segments image files and writes outputs named after each of them.
 
@@ -179,6 +187,8 @@ def predict_files(
         begin: Called before an image is predicted by windows, with its file, its tiles and the
             number of tiles that an earlier run finished; returns a function that is called after
             each further tile.
+        on_error: Called with an image that cannot be predicted and the reason, before the next one
+            is predicted; None to raise the error instead.
 
     Returns:
         The files written.
@@ -188,15 +198,15 @@ def predict_files(
             image.
         ConfigError: A kind of output or a format is unknown, or PNG is asked for an image of more
             than `WHOLE_PIXELS` pixels.
-        DataError: An image cannot be read, or a kind of output needs a background class that the
-            model does not have.
+        DataError: An image cannot be read and `on_error` is None, or a kind of output needs a
+            background class that the model does not have.
         SizeError: The memory limit of the predictor is too small for one tile.
     """
     out = Path(out)
-    _require_outputs(predictor, kinds, format)
+    require_outputs(predictor, kinds, format)
     with ExitStack() as opened:
-        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened)
-        return _predict_plan(predictor, plan, out, overwrite, on_result, begin)
+        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
+        return _predict_plan(predictor, plan, out, overwrite, on_result, begin, on_error)
 
 
 def _predict_plan(
@@ -206,8 +216,10 @@ def _predict_plan(
     overwrite: bool,
     on_result: Callable[[Prediction], object],
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
+    on_error: Callable[[Path, UnetkitError], object] | None,
 ) -> list[Path]:
-    out.mkdir(parents=True, exist_ok=True)
+    if plan:
+        out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
@@ -216,41 +228,41 @@ def _predict_plan(
         one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
     together = Budget(WHOLE_PIXELS)
 
-    def predict_ordinary(job: Job) -> Prediction:
-        with together.taken(job.pixels):
-            return _predict_whole(one, job)
+    def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
+        try:
+            with together.taken(job.pixels):
+                return job, _predict_whole(one, job)
+        except IMAGE_ERRORS as error:  # reported by the thread that takes the results
+            return job, error
 
-    for result in in_order(predict_ordinary, ordinary, threads):
-        written += result.files.values()
+    def keep(result: Prediction | UnetkitError) -> None:
+        if isinstance(result, UnetkitError):
+            raise result
+        written.extend(result.files.values())
         on_result(result)
+
+    for job, result in in_order(predict_ordinary, ordinary, threads):
+        with _going_on(job.image, on_error):
+            keep(result)
     if one is not predictor and large:
         one.release_memory()
     for job in large:
-        result = _predict_large(predictor, job, overwrite, begin)
-        written += result.files.values()
-        on_result(result)
+        with _going_on(job.image, on_error):
+            keep(_predict_large(predictor, job, overwrite, begin))
     return written
 
 
-def _require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
-    for name, given, accepted in (
-        ("kind", kinds, tuple(OUTPUTS)),
-        ("format", [format], OUTPUT_FORMATS),
-    ):
-        for one in given:
-            if one not in accepted:
-                raise ConfigError(
-                    f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}"
-                )
-    if format == "zarr":
-        require_zarr()
-    if predictor.spec.classes.background is None:
-        for kind in kinds:
-            if OUTPUTS[kind].needs_background:
-                raise DataError(
-                    f"{predictor.path} has no background class, which the output {kind!r} needs; "
-                    "accepted are the other outputs, such as 'overlay'"
-                )
+@contextmanager
+def _going_on(
+    image: Path, on_error: Callable[[Path, UnetkitError], object] | None
+) -> Iterator[None]:
+    """Reports an image that cannot be predicted, unless errors are raised."""
+    try:
+        yield
+    except IMAGE_ERRORS as error:
+        if on_error is None:
+            raise
+        on_error(image, error)
 
 
 def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
@@ -347,29 +359,12 @@ def _plan(
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width = file.size(page)
-        chosen = _choose_format(image, (height, width), file.is_map(page), format)
+        chosen = choose_output_format(image, (height, width), file.is_map(page), format)
         files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
         source = file if count is None else image
         yield Job(image, page, height * width, chosen, files, source)
     if count is not None:  # each page is read by itself, some at the same time
         file.close()
-
-
-def _choose_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
-    """Returns the format of an image's outputs.
-
-    Raises:
-        ConfigError: `format` is "png", and the image has more than `WHOLE_PIXELS` pixels.
-    """
-    is_large = math.prod(size) > WHOLE_PIXELS
-    if is_large and format == "png":
-        raise ConfigError(
-            f"format is 'png' and {image} has {size[0]}x{size[1]} pixels; accepted are up to "
-            f"{WHOLE_PIXELS:,} pixels as PNG; use tiff or zarr"
-        )
-    if format == "auto":
-        return "tiff" if is_large or is_map else "png"
-    return format
 
 
 def plan_outputs(
@@ -380,6 +375,7 @@ def plan_outputs(
     format: str,
     overwrite: bool,
     opened: ExitStack | None = None,
+    on_error: Callable[[Path, UnetkitError], object] | None = None,
 ) -> list[Job]:
     """Returns the job of each image, after all file names have been checked.
 
@@ -387,6 +383,7 @@ def plan_outputs(
 
     Args:
         opened: Closes image files that stay open for the prediction; None to close each at once.
+        on_error: Called with an image that cannot be opened; None to raise the error.
     """
     if out.exists() and not out.is_dir():
         raise OutputExistsError(
@@ -402,7 +399,7 @@ def plan_outputs(
         )
     plan: list[Job] = []
     for image in images:
-        with ExitStack() as closing_now:
+        with _going_on(image, on_error), ExitStack() as closing_now:
             keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
             plan += _plan(predictor, image, out, kinds, format, keep)
     if not overwrite and any(job.is_interrupted for job in plan):

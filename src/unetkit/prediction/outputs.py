@@ -9,7 +9,8 @@ How labels and probabilities are computed is left to `predictor` and `large_imag
 are wanted and where they go to `files`.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +21,15 @@ from PIL import Image
 
 from unetkit._version import __version__
 from unetkit.data.classes import Classes
+from unetkit.errors import ConfigError, DataError
 from unetkit.io.ome_zarr_writer import write_ome_zarr
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
+from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
-from unetkit.prediction.sources import Source
+from unetkit.prediction.sources import WHOLE_PIXELS, Source
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
     cutout,
@@ -291,3 +294,58 @@ def _read_blocks(output: Output, image: PredictedImage) -> Read:
         return pixels
 
     return read
+
+
+def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
+    """Checks kinds and format of outputs.
+
+    Args:
+        predictor: The model.
+        kinds: Kinds of output, keys of `OUTPUTS`.
+        format: Format of the files, one of `OUTPUT_FORMATS`.
+
+    Raises:
+        ConfigError: A kind or the format is unknown.
+        DataError: A kind needs a background class that the model does not have.
+    """
+    for name, given, accepted in (
+        ("kind", kinds, tuple(OUTPUTS)),
+        ("format", [format], OUTPUT_FORMATS),
+    ):
+        for one in given:
+            if one not in accepted:
+                raise ConfigError(
+                    f"{name} is {one!r}; accepted are {', '.join(map(repr, accepted))}"
+                )
+    if format == "zarr":
+        require_zarr()
+    if predictor.spec.classes.background is None:
+        for kind in kinds:
+            if OUTPUTS[kind].needs_background:
+                raise DataError(
+                    f"{predictor.path} has no background class, which the output {kind!r} needs; "
+                    "accepted are the other outputs, such as 'overlay'"
+                )
+
+
+def choose_output_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:
+    """Returns the format of an image's outputs.
+
+    Args:
+        image: Image file, for the message.
+        size: (height, width) of the image.
+        is_map: Whether it has a georeference, or a value for pixels without data.
+        format: Format that is asked for, one of `OUTPUT_FORMATS`.
+
+    Raises:
+        ConfigError: `format` is "png", and the image has more than `WHOLE_PIXELS` pixels.
+    """
+    is_large = math.prod(size) > WHOLE_PIXELS
+    if is_large and format == "png":
+        raise ConfigError(
+            f"format is 'png' and {image} has {size[0]}x{size[1]} pixels; accepted are up to "
+            f"{WHOLE_PIXELS:,} pixels as PNG; use tiff or zarr"
+        )
+    if format == "auto":
+        return "tiff" if is_large or is_map else "png"
+    return format

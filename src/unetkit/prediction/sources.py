@@ -17,6 +17,7 @@ import numpy as np
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.io import zarr_reader
+from unetkit.io.decoding import is_nodata
 from unetkit.io.images import (
     IMAGE_SUFFIXES,
     DecodedImage,
@@ -226,12 +227,10 @@ class InputFile:
 
         def convert(window: np.ndarray) -> np.ndarray:
             bands = window[..., :-1] if tiff.has_alpha else window
-            if nodata is not None and bands.dtype.kind == "f":
-                bands = np.where(is_nodata(bands, nodata), format.low[0], bands)
             if tiff.palette is not None:
                 require_palette(path, bands, tiff.palette)
-            image = DecodedImage(bands, tiff.palette, None, "TIFF", 1, 1)
-            return format.accept(pixels_of(image, str(path)), str(path))
+            image = DecodedImage(bands, tiff.palette, None, "TIFF", 1, 1, nodata=nodata)
+            return format.accept(pixels_of(image, str(path), format.low[0]), str(path))
 
         # Results mark pixels without data by a value of their own.
         places = {tag: value for tag, value in tiff.geotags.items() if tag != NODATA_TAG}
@@ -345,11 +344,6 @@ def _of_array(array: Any, format: PixelFormat, name: str = "image") -> Source:
 def is_array_file(path: Path) -> bool:
     """Returns whether a file or folder holds arrays of NumPy or Zarr."""
     return path.suffix.lower() == ARRAY or zarr_reader.is_zarr(path)
-
-
-def is_nodata(window: np.ndarray, nodata: float) -> np.ndarray:
-    """Returns where pixels have the value that marks missing data, which may be nan."""
-    return np.isnan(window) if math.isnan(nodata) else np.equal(window, nodata)
 
 
 def is_image(path: Path) -> bool:

@@ -4,6 +4,7 @@ Each check returns the problem of one file, or None. What a problem means for th
 `verification`.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def _check_config(run: Path, manifest: Mapping[str, Any]) -> str | None:
         if file is not None:
             read_split_names(file)
     except UnetkitError as error:
-        return f"{error}; to use the split of the run instead: --split {run / run_folder.SPLIT}"
+        split = shlex.quote(str(run / run_folder.SPLIT))
+        return f"{error}; to use the split of the run instead: unetkit train DATA --split {split}"
     return None
 
 

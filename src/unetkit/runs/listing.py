@@ -197,7 +197,7 @@ def _read_evaluation(file: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"folder": file.parent.name, "part": None, "data": None}
     row |= {"mean_iou": None, "problem": None}
     try:
-        with refusing(file, "evaluate again with --overwrite"):
+        with refusing(file, "run unetkit evaluate again with --overwrite"):
             result = convert(read_json(file), _Evaluation)
         value = result["figures"]["original"]["summed"]["mean_iou"]
         row |= {"part": result["part"], "data": result["data"], "mean_iou": value}

@@ -30,7 +30,13 @@ from unetkit._shared.records import RecordError, convert
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
 from unetkit.data.reading import file_sha256, in_parallel
 from unetkit.data.splits import read_split_names
-from unetkit.errors import ConfigError, DataError, UnetkitError
+from unetkit.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    UnetkitError,
+    without_remedy,
+)
 from unetkit.runs.files import check_files, chosen_split_file
 from unetkit.training import backend
 
@@ -43,7 +49,7 @@ EFFECTS = {
     "bytes": "Another library, processor, device or number of threads may round differently: the "
     "bytes cannot be reproduced, and the metrics only within the variation between seeds.",
     "split": "Another version of scikit-learn may split the pairs differently: to use the split of "
-    "this run, train with --split {split}",
+    "this run: unetkit train {data} --split {split}",
     "export": "Another library for export or prediction is installed: the weights do not depend on "
     "it, but model.onnx may have other bytes.",
     "check": "Another library for checks of data is installed: the weights do not depend on it.",
@@ -123,11 +129,12 @@ def _compare_data(run: Path, data: str | Path | None, display: Display) -> dict[
     found |= {"path": found["path"] or split.data, "pairs": len(split.pairs)}
     try:
         dataset = find_dataset(found["path"], _sources(choices))
-    except UnetkitError as error:
+    except (DataError, DataNotFoundError) as error:
+        text = without_remedy(error)
         if data is not None:
-            raise
+            raise type(error)(f"{text}; accepted are the data of the run") from error
         advice = "if the data were moved, name the place with --data"
-        return found | {"same": False, "problem": f"{error}; {advice}"}
+        return found | {"same": False, "problem": f"{text}; {advice}"}
     return _compare_pairs(found, split, dataset, choices, display)
 
 
@@ -301,7 +308,10 @@ def _conclude(
 ) -> list[str]:
     """Sentences on whether the run can be reproduced, the most important first."""
     sentences = [
-        text.format(split=run / run_folder.SPLIT)
+        text.format(
+            data=shlex.quote(str(result["data"]["path"])),
+            split=shlex.quote(str(run / run_folder.SPLIT)),
+        )
         for effect, text in EFFECTS.items()
         if effect in effects
     ]
@@ -314,10 +324,10 @@ def _conclude(
             "bytes cannot be reproduced, and the metrics only within the variation between seeds."
         )
     elif not effects & {"data", "code", "bytes"}:
-        words = ["train", str(result["data"]["path"]), "--config", str(run / run_folder.CONFIG)]
+        data, config = str(result["data"]["path"]), str(run / run_folder.CONFIG)
         device = _device_name(manifest)
+        command = shlex.join(["unetkit", "train", data, "--config", config])
         if device is not None and device != backend.choose_device(None):
-            words += ["--device", device]
-        command = shlex.join(["unetkit", *words])
+            command = shlex.join(["unetkit", "train", data, "--config", config, "--device", device])
         sentences.append(f"The same weights, byte for byte, can be expected from: {command}")
     return sentences

@@ -6,6 +6,7 @@ that would spoil the training stops it here.
 """
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.manifest import PairRecord, data_digest, data_record
-from unetkit.checks.examine import DatasetReport, examine
+from unetkit.checks.examine import DatasetReport, check_sound, examine
 from unetkit.checks.report import class_fractions
 from unetkit.data.augmentation import (
     MICROSCOPE_AUGMENTATION,
@@ -24,10 +25,10 @@ from unetkit.data.augmentation import (
     PHOTO_AUGMENTATION,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import SHOWN, Dataset, Sources, find_dataset
+from unetkit.data.dataset import Dataset, Sources, find_dataset
 from unetkit.data.scale import Scale
 from unetkit.data.splits import Split, SplitRule
-from unetkit.errors import ConfigError, DataError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
 from unetkit.models.efficientnet_lite0 import has_pretrained_weights
@@ -57,6 +58,7 @@ from unetkit.training.scale_choice import (
     valid_scale,
 )
 
+SAID = ("labels", "no-data", "blended")  # notes on how masks are read, which a training repeats
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
 
@@ -162,8 +164,29 @@ def find_chosen_dataset(choices: Choices) -> Dataset:
     return find_dataset(choices.data or "", choose_sources(choices))
 
 
+def find_moved_dataset(run: Path, data: str, sources: Sources) -> Dataset:
+    """Finds the data of a run that is resumed.
+
+    Raises:
+        DataNotFoundError: They are not at this path; the message names the option for another one.
+        DataError: They cannot be used.
+    """
+    if not Path(data).exists():
+        command = shlex.join(["unetkit", "train", "--resume", str(run), "--data", "NEW"])
+        raise DataNotFoundError(
+            f"the data of {run} are not at {data}; accepted is the folder or table that the run "
+            f"was started with; if it was moved to NEW, use: {command}"
+        )
+    return find_dataset(data, sources)
+
+
 def prepare(
-    dataset: Dataset, choices: Choices, epochs: int | None, device: str, display: Display
+    dataset: Dataset,
+    choices: Choices,
+    epochs: int | None,
+    device: str,
+    display: Display,
+    started: Path | None = None,
 ) -> tuple[TrainingData, RunConfig]:
     """Examines the pairs, completes the configuration, and displays both.
 
@@ -173,18 +196,21 @@ def prepare(
         epochs: Number of passes over the training pairs, in place of `training.steps`.
         device: Device of the training.
         display: Shows progress and warnings.
+        started: Run folder of a run that is resumed, whose data these have to be; None for a new
+            one.
 
     Raises:
-        DataError: An issue would spoil the training.
+        DataError: An issue would spoil the training, or the data are not those of `started`.
         ConfigError: A key or value is not accepted.
     """
     sources = choose_sources(choices)
     found = examine(dataset, sources, choose_split(choices), choices.classes.given, display)
-    check_sound(found, skip_bad=sources.skip_bad)
+    if started is not None:
+        require_same_data(started, found)
+    check_sound(found)
     for issue in found.issues:
-        if issue.level != "note":
-            left_out = "left out: " if issue.level == "error" else ""
-            display.warn(f"{left_out}{issue.text}; {issue.remedy}")
+        if issue.level != "note" or issue.code in SAID:
+            display.warn(f"{issue.text}; {issue.remedy}")
     # No error is left: all three are set.
     split, classes, pixels = found.split, found.classes, found.format
     if split is None or classes is None or pixels is None:
@@ -225,25 +251,7 @@ def _without_auto(choices: Choices, found: DatasetReport, device: str) -> Choice
     return choices.updated(training=decided)
 
 
-def check_sound(found: DatasetReport, *, skip_bad: bool) -> None:
-    """Stops a training before it starts, if an issue would spoil it.
-
-    Raises:
-        DataError: There is such an issue.
-    """
-    errors = [e for e in found.errors if not (skip_bad and e.removable)]
-    if not errors:
-        return
-    lines = [f"{error.text}; {error.remedy}" for error in errors[:SHOWN]]
-    if len(errors) > SHOWN:
-        lines.append(f"... and {len(errors) - SHOWN} more")
-    advice = f"all issues: unetkit check {found.dataset.source}"
-    if all(error.removable for error in errors):
-        advice += "; to go on without these files: --skip-bad"
-    raise DataError("\n".join([*lines, advice]))
-
-
-def require_same_data(run: Path, data: TrainingData) -> None:
+def require_same_data(run: Path, found: DatasetReport) -> None:
     """Refuses to resume a run with other data than it was started with.
 
     Raises:
@@ -251,17 +259,19 @@ def require_same_data(run: Path, data: TrainingData) -> None:
     """
     if not (run / run_folder.SPLIT).exists():
         return
-    digests = data.report.digests()
+    digests = found.digests()
     digest = data_digest(
         PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
-        for part, pairs in data.split.splits.items()
+        for part, pairs in (found.split.splits.items() if found.split else ())
         for pair in pairs
     )
     if digest != data_record(run)["sha256"]:
+        source = found.dataset.source
+        verify = shlex.join(["unetkit", "verify", str(run), "--data", str(source)])
         raise DataError(
-            f"{data.report.dataset.source} no longer holds the files that {run} was started with; "
-            "accepted are the same files in the same splits; see what has changed with unetkit "
-            f"verify {run} and restore it, or train a new run"
+            f"{source} no longer holds the files that {run} was started with; accepted are the "
+            f"same files in the same splits; see what has changed with {verify} and restore it, or "
+            f"train a new run: {shlex.join(['unetkit', 'train', str(source)])}"
         )
 
 

@@ -17,7 +17,7 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import RecordError, convert, plain, read_json, refusing
-from unetkit.checks.examine import DatasetReport, examine
+from unetkit.checks.examine import DatasetReport, check_sound, examine
 from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.splits import Split, make_folds, split_to_json, without
 from unetkit.errors import ConfigError, DataError, OutputExistsError
@@ -27,10 +27,10 @@ from unetkit.models.spec import image_digest
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.choices import (
     check_length,
-    check_sound,
     choose_sources,
     choose_split,
     find_chosen_dataset,
+    find_moved_dataset,
     gather_choices,
 )
 from unetkit.training.config import Choices
@@ -148,6 +148,7 @@ def cross_validate(
 def resume_folds(
     out: str | Path,
     *,
+    data: str | Path | None = None,
     device: str | None = None,
     tensorboard: bool = False,
     display: Display | None = None,
@@ -156,6 +157,7 @@ def resume_folds(
 
     Args:
         out: Folder of the folds.
+        data: Path of the data, if they were moved since the folds were started.
         device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU.
         tensorboard: Whether to write metrics and images for TensorBoard.
         display: Shows progress and warnings.
@@ -169,6 +171,9 @@ def resume_folds(
     """
     out = Path(out)
     plan = read_plan(out / run_folder.PLAN)
+    if data is not None:
+        plan = replace(plan, choices=replace(plan.choices, data=str(Path(data).resolve())))
+    find_moved_dataset(out, str(plan.choices.data), choose_sources(plan.choices))
     return _train_folds(out, plan, device, tensorboard, display or Display())
 
 
@@ -180,7 +185,7 @@ def _train_folds(
     sources, rule = choose_sources(choices), choose_split(choices)
     dataset = find_chosen_dataset(choices)
     found = examine(dataset, sources, rule, choices.classes.given, display)
-    check_sound(found, skip_bad=sources.skip_bad)
+    check_sound(found)
     usable = without(dataset, found.skippable())
     _require_fresh_start(choices, found)
     splits = make_folds(usable, rule, folds, found.strata())
@@ -188,7 +193,7 @@ def _train_folds(
     files = [out.resolve() / f"split-{number}.json" for number in range(1, folds + 1)]
     texts = [split_to_json(s, dataset, found.digests(), found.left_out()) for s in splits]
     for file, text in zip(files, texts, strict=True):
-        if file.exists() and file.read_text(encoding="utf-8") != text:
+        if file.exists() and _pairs_in(file.read_text(encoding="utf-8")) != _pairs_in(text):
             raise DataError(
                 f"{dataset.source} no longer holds the files that {out} was started with: "
                 f"{file.name} would change; accepted are the same files; restore them, or train "
@@ -202,7 +207,7 @@ def _train_folds(
         display.say(f"fold {number} of {folds}")
         run = out / f"fold-{number}"
         if (run / run_folder.CONFIG).is_file():
-            resume(run, **session)
+            resume(run, data=choices.data, **session)
         else:
             own = choices.split.without("test_fraction").updated({"file": str(file)})
             config = replace(choices, split=own)
@@ -212,6 +217,15 @@ def _train_folds(
     write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
     display.say(f"metrics over all folds in {out / FOLDS_NAME}")
     return pooled
+
+
+def _pairs_in(split_file: str) -> list[Any]:
+    """What a split file says of the pairs, wherever the data are."""
+    try:
+        record = json.loads(split_file)
+        return [record.get(name) for name in run_folder.SPLIT_NAMES]
+    except (ValueError, AttributeError):  # a damaged file is another one
+        return []
 
 
 def _require_fresh_start(choices: Choices, found: DatasetReport) -> None:

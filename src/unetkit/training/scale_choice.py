@@ -55,13 +55,23 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
     areas = areas[~np.isin(values, left_out)]
     areas = areas[areas >= CRUMB * areas.max(initial=0)]
     widths = {}
+    others = _other_labels(classes)
     if classes.kind != "instances":
         widths = {
             value: (width, statistics.values[value])
             for value, width in statistics.widths.items()
-            if value not in left_out
+            if value not in left_out and value not in others
         }
     return ImageSizes(statistics.size, np.sqrt(areas), widths)
+
+
+def _other_labels(classes: Classes) -> set[str]:
+    """Labels of polygons of the background and of ignored pixels."""
+    if classes.background is None:
+        return set(classes.ignored_labels)
+    name = classes.names[classes.background]
+    aliases = {label for label, of in classes.aliases.items() if of == name}
+    return {name, *aliases, *classes.ignored_labels}
 
 
 def thinnest(images: Iterable[ImageSizes], factors: Iterable[float]) -> float:

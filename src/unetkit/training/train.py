@@ -24,8 +24,8 @@ from unetkit._shared.display import Display, LoggedDisplay
 from unetkit._shared.files import locked, write_text
 from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
+from unetkit.checks.issues import ACCEPTABLE
 from unetkit.checks.report import class_fractions
-from unetkit.data.dataset import find_dataset
 from unetkit.data.splits import split_to_json
 from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
 from unetkit.models.encoders import IMAGENET, RANDOM, fetch_pretrained, load_pretrained
@@ -39,9 +39,9 @@ from unetkit.training.choices import (
     choose_network,
     default_preset,
     find_chosen_dataset,
+    find_moved_dataset,
     gather_choices,
     prepare,
-    require_same_data,
 )
 from unetkit.training.config import Choices, RunConfig
 from unetkit.training.config_file import config_to_toml, read_config, read_reasons
@@ -159,6 +159,7 @@ def train(
 def resume(
     run: str | Path,
     *,
+    data: str | Path | None = None,
     device: str | None = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     tensorboard: bool = False,
@@ -171,6 +172,7 @@ def resume(
 
     Args:
         run: Run folder.
+        data: Path of the data, if they were moved since the run was started.
         device: Device to train on, as for `train`.
         callbacks: Keras callbacks, as for `train`.
         tensorboard: Whether to write metrics and images for TensorBoard.
@@ -198,14 +200,23 @@ def resume(
         return run
     obstacle = backend.make_repeatable() if config.training.deterministic else None
     device = backend.choose_device(device)
-    dataset = find_dataset(config.data, config.sources)
+    if data is not None:
+        config = replace(config, data=str(Path(data).resolve()))
+    dataset = find_moved_dataset(run, config.data, config.sources)
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
         for leftover in run.rglob(".part-*"):
             leftover.unlink()
-        pairs, _ = prepare(dataset, Choices.of(config), None, device, display)
-        require_same_data(run, pairs)
+        # They were accepted when the run was started, and its split file may have moved as well.
+        split = config.split
+        if split.file is not None and not Path(split.file).exists():
+            split = replace(split, file=str(run / run_folder.SPLIT))
+        sources = replace(config.sources, accept=ACCEPTABLE)
+        given = Choices.of(replace(config, split=split, sources=sources))
+        pairs, _ = prepare(dataset, given, None, device, display, started=run)
+        if data is not None:
+            _write_split(run, pairs)
         try:
             return _train_into(run, pairs, config, session)
         except BaseException as error:
@@ -288,12 +299,14 @@ def _write_choices(run: Path, data: TrainingData, config: RunConfig) -> None:
     path = run / run_folder.CONFIG
     reasons = read_reasons(path) if path.exists() else data.reasons
     write_text(path, config_to_toml(config, reasons))
-    report = data.report
     if not (run / run_folder.SPLIT).exists():
-        write_text(
-            run / run_folder.SPLIT,
-            split_to_json(data.split, report.dataset, report.digests(), report.left_out()),
-        )
+        _write_split(run, data)
+
+
+def _write_split(run: Path, data: TrainingData) -> None:
+    report = data.report
+    text = split_to_json(data.split, report.dataset, report.digests(), report.left_out())
+    write_text(run / run_folder.SPLIT, text)
 
 
 def _trainer(

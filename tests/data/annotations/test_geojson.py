@@ -43,14 +43,14 @@ class TestGeojson:
             ({"classification": None, "class": 4, "name": "x"}, "4"),
             ({"label": "a", "class": "b", "name": "c"}, "a"),
             ({"label": "", "name": "c"}, "c"),
-            ({"objectType": "annotation"}, "object"),
+            ({"objectType": "annotation"}, "unclassified"),
         ],
     )
     def test_label_is_the_class_or_else_a_name(self, read, properties, label):
         assert read(feature([OUTLINE], **properties)).labels == (label,)
 
     def test_properties_may_be_null_and_measurements_no_numbers(self, read):
-        assert read(changed(feature([OUTLINE]), "properties", to=None)).labels == ("object",)
+        assert read(changed(feature([OUTLINE]), "properties", to=None)).labels == ("unclassified",)
         measured = feature([OUTLINE], measurements={"area": float("nan")})
         assert pixels(read(measured)) == rectangle(slice(1, 3), slice(2, 5))
 

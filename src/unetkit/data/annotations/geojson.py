@@ -11,8 +11,7 @@ from typing import Any
 from unetkit.data.annotations.documents import at, filled_list, get, refusal
 from unetkit.data.annotations.polygons import ImageAnnotation, Rings, Shape
 from unetkit.data.annotations.values import flatten_points, to_label, to_ring
-
-UNLABELLED = "object"  # label of a feature without a class or a name
+from unetkit.data.labels import UNCLASSIFIED
 
 
 def is_geojson(document: Any, suffix: str) -> bool:
@@ -76,5 +75,5 @@ def _find_label(properties: dict) -> str:
             given = given.get("parentClass")
         given = ": ".join(map(to_label, names))
     candidates = [given, *(properties.get(key) for key in ("label", "class", "name"))]
-    label = next((value for value in candidates if value not in (None, "")), UNLABELLED)
+    label = next((value for value in candidates if value not in (None, "")), UNCLASSIFIED)
     return to_label(str(label) if type(label) is int else label)

@@ -126,7 +126,10 @@ def rasterise(
 
 
 def rasterise_instances(
-    annotation: ImageAnnotation, size: tuple[int, int], erasing: Collection[str] = ()
+    annotation: ImageAnnotation,
+    size: tuple[int, int],
+    erasing: Collection[str] = (),
+    ignored: Collection[str] = (),
 ) -> np.ndarray:
     """Fills each object of an image with its own number; ties are resolved as in `rasterise`.
 
@@ -134,9 +137,11 @@ def rasterise_instances(
         annotation: Shapes of the image.
         size: (height, width) of the image; shapes are clipped to it.
         erasing: Labels whose shapes are not objects, but erase the shapes below (background).
+        ignored: Labels whose shapes are not objects, but of pixels that do not count.
 
     Returns:
-        (H, W) int32: 0 outside all shapes, -1 in crowds, else 1 to n in the order of the shapes.
+        (H, W) int32: 0 outside all shapes, -1 in crowds and where pixels do not count, else 1 to n
+        in the order of the shapes.
         Shapes of one group have one number; an object that is hidden completely has no pixel.
 
     Raises:
@@ -147,7 +152,7 @@ def rasterise_instances(
     for index, shape in enumerate(annotation.shapes):
         if shape.label in erasing:
             _paint(canvas, shape, 0)
-        elif shape.crowd:
+        elif shape.crowd or shape.label in ignored:
             _paint(canvas, shape, -1)
         else:
             owner = (index,) if shape.group is None else (shape.label, shape.group)

@@ -53,6 +53,7 @@ class TiffImage:
             it is larger. The windows of one row of windows touch the same strips: without room for
             these, each strip is decoded again for every window.
         is_whole: Whether the image will be read whole; it is refused if it is too large.
+        as_stored: Whether numbers are kept where 0 is white, instead of inverted.
 
     Attributes:
         shape: (height, width, channels), upright; opacity is one of the channels.
@@ -76,8 +77,9 @@ class TiffImage:
         channel_axis: str = "auto",
         cache_bytes: int = CACHE_BYTES,
         is_whole: bool = False,
+        as_stored: bool = False,
     ) -> None:
-        self._path, self._file = path, pages.file
+        self._path, self._file, self._as_stored = path, pages.file, as_stored
         self._cache = Cache(cache_bytes)
         with reading_errors(path), pages.file.reserved():
             planes, self.count = pages.choose(path, page)
@@ -146,7 +148,7 @@ class TiffImage:
                 last = first + plane.shape[2]
                 plane.fill(window[..., first:last], rows, columns)
                 first = last
-            if not self._planes[0].is_final:
+            if self._as_stored == self._planes[0].is_final:  # a final plane is inverted already
                 window = black_is_zero(window, self._photometric)
             return turn(window, self.orientation)
 

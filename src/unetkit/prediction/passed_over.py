@@ -1,0 +1,68 @@
+"""What a folder holds beside the images that are predicted, and why it is passed over."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from unetkit.prediction.sources import SUFFIXES, is_image
+
+# TIFFs under the names that scanners and microscopes give them; read where they are named.
+TIFF_SUFFIXES = (
+    *(".svs", ".ndpi", ".qptiff", ".btf", ".tf2", ".tf8", ".lsm", ".scn", ".stk", ".bif"),
+)
+# Images that are not read, whatever they are called.
+OTHER_IMAGES = (
+    *(".czi", ".nd2", ".lif", ".vsi", ".mrxs", ".oib", ".oif", ".zvi", ".ims", ".dcm", ".nii"),
+    *(".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".pnm", ".exr", ".hdr"),
+    *(".psd", ".mat", ".npz", ".img", ".mrc", ".raw", ".dng", ".cr2", ".nef", ".arw", ".h5"),
+)
+MOST_KINDS = 8  # suffixes listed in the sentence
+
+
+def find_passed_over(folders: Iterable[str | Path]) -> list[Path]:
+    """Returns what folders hold beside images, without hidden files."""
+    found = []
+    for folder in map(Path, folders):
+        if folder.is_dir() and not is_image(folder):
+            found += [
+                path
+                for path in sorted(folder.iterdir())
+                if not path.name.startswith(".") and not is_image(path)
+            ]
+    return found
+
+
+def describe_passed_over(paths: Iterable[Path]) -> str:
+    """Returns how many files and folders were passed over, of which kinds, and why; "" for none.
+
+    >>> describe_passed_over([Path("notes.txt"), Path("notes.md"), Path("more.txt")])
+    'passed over: 2 .txt, 1 .md (no images)'
+    """
+    groups: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in paths:
+        reason, kind = _reason(path)
+        groups[reason][kind] += 1
+    parts = []
+    for reason, counts in groups.items():
+        listed = ", ".join(f"{n} {kind}" for kind, n in counts.most_common(MOST_KINDS))
+        more = len(counts) - MOST_KINDS
+        parts.append(f"{listed}{f' and {more} more kinds' if more > 0 else ''} ({reason})")
+    parts.sort()
+    return f"passed over: {'; '.join(parts)}" if parts else ""
+
+
+def _reason(path: Path) -> tuple[str, str]:
+    """Why a file or folder is passed over, and what it is."""
+    if path.is_dir():
+        return "only files of the folder itself are predicted: name folders to predict", "folders"
+    name = path.name.lower()
+    suffix = path.suffix.lower() or "without a suffix"
+    if name.endswith(".nii.gz"):
+        suffix = ".nii.gz"
+    if suffix in TIFF_SUFFIXES:
+        return "TIFFs under another name: name the files to predict them", suffix
+    if suffix in (*OTHER_IMAGES, ".nii.gz"):
+        return "image formats that are not read: convert them to TIFF or PNG", suffix
+    if suffix in SUFFIXES:
+        return "no regular files", suffix
+    return "no images", suffix

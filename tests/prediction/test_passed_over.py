@@ -1,0 +1,33 @@
+"""What is passed over in a folder is counted by kind, with the reason."""
+
+from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
+
+
+def test_files_that_are_no_images_are_found_but_not_hidden_ones(tmp_path):
+    for name in ("a.png", "b.czi", "c.txt", ".hidden"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    found = find_passed_over([tmp_path, tmp_path / "a.png", "photos/*.jpg"])
+    assert [path.name for path in found] == ["b.czi", "c.txt", "more"]
+
+
+def test_each_kind_has_its_reason(tmp_path):
+    for name in ("b.czi", "d.czi", "c.txt", "e.SVS", "f.nii.gz", "g"):
+        (tmp_path / name).touch()
+    (tmp_path / "more").mkdir()
+    assert describe_passed_over(find_passed_over([tmp_path])) == (
+        "passed over: 1 .svs (TIFFs under another name: name the files to predict them); "
+        "1 .txt, 1 without a suffix (no images); "
+        "1 folders (only files of the folder itself are predicted: name folders to predict); "
+        "2 .czi, 1 .nii.gz (image formats that are not read: convert them to TIFF or PNG)"
+    )
+
+
+def test_many_kinds_are_counted_only(tmp_path):
+    paths = [tmp_path / f"x.a{number}" for number in range(11)]
+    assert describe_passed_over(paths).endswith("1 .a7 and 3 more kinds (no images)")
+
+
+def test_nothing_is_said_of_a_folder_of_images(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert describe_passed_over(find_passed_over([tmp_path])) == ""
