@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 
 from unetkit import Predictor
@@ -129,8 +128,6 @@ def measure_whole(predict: Predict, config: RunConfig) -> float:
 
 def measure_tiles(job: "Job", config: RunConfig) -> str:
     """Megapixels per second of a larger image in exact tiles, at its own scale."""
-    if keras.backend.backend() != "tensorflow":  # which exports
-        return "-"
     config = replace(config, scale=Scale("native", EXPORTED_SIDE, EXPORTED_SIDE))
     image = draw_noise((TILED_SIDE, TILED_SIDE), config)
     network = trained_network(job.folder, config)

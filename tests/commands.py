@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-PRELOADED = ("tests.commands", "unetkit.runs.demo", "unetkit.cli.main", "tf2onnx")
+PRELOADED = ("tests.commands", "unetkit.runs.demo", "unetkit.cli.main")
 
 
 class Process:

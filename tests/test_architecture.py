@@ -43,7 +43,6 @@ TRAINING_LIBRARIES = (
     "skimage",
     "sklearn",
     "tomli_w",
-    "tf2onnx",
     "onnx",
     "requests",
     "urllib3",
@@ -203,4 +202,5 @@ except unetkit.UnetkitError as error:
 """
     said = run_python(code)
     assert "the Keras backend is jax" in said
+    assert install_command("gpu") in said
     assert "KERAS_BACKEND=tensorflow" in said

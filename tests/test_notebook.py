@@ -197,6 +197,6 @@ class TestInstallCell:
             "scikit-image",
             "scikit-learn",
             "imageio",
-            "tf2onnx",
+            "onnx",
         } <= names
         assert not [name for name in names if name.startswith(("tensorflow", "unetkit"))]

@@ -88,7 +88,6 @@ _FROM_TRAIN_EXTRA = (
     "sklearn",
     "tomli_w",
     "imageio",
-    "tf2onnx",
     "onnx",
 )
 _BACKENDS = ("jax", "torch")
@@ -97,9 +96,11 @@ __all__ = ["__version__", *_MODULE_OF]
 
 
 def _choose_backend() -> None:
-    """Lets Keras use JAX where TensorFlow, its default, is not installed, as with the gpu extra."""
-    if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None and find_spec("jax"):
-        os.environ["KERAS_BACKEND"] = "jax"
+    """Lets Keras use JAX or PyTorch where TensorFlow, its default, is not installed."""
+    if "KERAS_BACKEND" not in os.environ and find_spec("tensorflow") is None:
+        installed = [name for name in _BACKENDS if find_spec(name)]
+        if installed:
+            os.environ["KERAS_BACKEND"] = installed[0]
 
 
 def __getattr__(name: str) -> Any:
@@ -116,10 +117,12 @@ def __getattr__(name: str) -> Any:
         from unetkit.errors import MissingExtraError
 
         if missing in _BACKENDS:
+            remedy = f"pip install {missing}"
+            if missing == "jax":
+                remedy = f"for an NVIDIA GPU {install_command('gpu')}, else {remedy}"
             raise MissingExtraError(
                 f"the Keras backend is {missing} (KERAS_BACKEND, or ~/.keras/keras.json), which is "
-                "not installed; accepted is one that is; install it, or set "
-                "KERAS_BACKEND=tensorflow"
+                f"not installed; {remedy}; or set KERAS_BACKEND=tensorflow"
             ) from error
         raise MissingExtraError(
             f"unetkit.{name} needs {error.name}, which is not installed; the bare install "

@@ -201,7 +201,7 @@ def change(path, edit):
 
 
 def kernel_of(model, layer):
-    (found,) = [a for a in model.graph.initializer if f"/{layer}_1/conv" in a.name]
+    (found,) = [a for a in model.graph.initializer if a.name == f"{layer}/kernel"]
     return found
 
 

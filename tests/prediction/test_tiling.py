@@ -9,7 +9,6 @@ from threading import Event
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
@@ -30,6 +29,8 @@ from unetkit.prediction.tiling import (
     read_tile,
     smallest_tile,
 )
+
+tf = pytest.importorskip("tensorflow")
 
 PAPER = unet_geometry(depth=4, padding="valid")
 GEOMETRIES = {

@@ -1,5 +1,7 @@
 """The framework's device, threads and errors."""
 
+import keras
+import numpy as np
 import pytest
 
 from tests.commands import python
@@ -107,3 +109,32 @@ from unetkit.training import backend
 print(backend.make_repeatable(), backend.inter_op_threads())
 """
     assert in_a_process(code) == "None 1"
+
+
+def test_weights_made_on_the_processor_have_gradients():
+    with backend.on_device(backend.choose_device("cpu")):
+        model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+        before = model.get_weights()
+        model.compile("sgd", "mse")
+        model.train_on_batch(np.ones((4, 2), np.float32), np.ones((4, 1), np.float32))
+    assert any((one != other).any() for one, other in zip(before, model.get_weights(), strict=True))
+
+
+def test_a_comparison_is_not_made_in_half_the_digits():
+    def is_reduced():
+        if keras.backend.backend() == "jax":
+            import jax
+
+            return jax.config.jax_default_matmul_precision != "highest"
+        if keras.backend.backend() == "torch":
+            import torch
+
+            return torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+        import tensorflow as tf
+
+        return tf.config.experimental.tensor_float_32_execution_enabled()
+
+    assert is_reduced()  # as the frameworks come
+    with backend.full_precision():
+        assert not is_reduced()
+    assert is_reduced()

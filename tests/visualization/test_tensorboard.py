@@ -5,11 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 from unetkit.errors import DataError
 from unetkit.visualization.tensorboard import TensorBoardLog
+
+tf = pytest.importorskip("tensorflow")
 
 
 def events_in(folder):

@@ -31,7 +31,6 @@ COMPUTING = (
     "tifffile",
     "onnx",
     "onnxruntime",
-    "tf2onnx",
 )
 CPU_FILE = Path("/proc/cpuinfo")
 GIB = 1 << 30  # bytes

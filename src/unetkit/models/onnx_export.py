@@ -5,9 +5,7 @@ so that no caller can omit them. Everything else that prediction needs is in the
 is run and compared with the Keras network before it replaces an existing one.
 """
 
-import importlib
 import itertools
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,15 +14,14 @@ import keras
 import numpy as np
 
 from unetkit._shared.files import write_atomically
-from unetkit._shared.installation import install_command
 from unetkit._version import __version__
 from unetkit.data.scale import image_to_network
-from unetkit.errors import MissingExtraError, ModelFileError
+from unetkit.errors import ModelFileError
 from unetkit.models.onnx_check import require_plain
+from unetkit.models.onnx_graph import onnx_model
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec
 
-OPSET = 17
 # Largest accepted difference of a logit, relative to the largest one, by type of the weights.
 # Rounding causes about 1e-6 in single precision; half precision has 11 bits.
 TOLERANCES = {"float32": 1e-3, "float16": 3e-2}
@@ -53,7 +50,6 @@ def export_onnx(
 
     Raises:
         ModelFileError: The difference is larger than rounding explains; nothing is written.
-        MissingExtraError: The Keras backend is not TensorFlow.
     """
     path = Path(path)
     network = _convert(model, spec, weights)
@@ -69,75 +65,14 @@ def export_onnx(
 
 
 def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
-    if keras.backend.backend() != "tensorflow":
-        raise MissingExtraError(
-            f"the Keras backend is {keras.backend.backend()}; accepted for ONNX files is "
-            f"tensorflow; {install_command('train')}, set KERAS_BACKEND=tensorflow, and run: "
-            "unetkit export"
-        )
-    # Imported here: both are slow to import, and only this function needs them.
-    import tensorflow as tf
-
-    tf2onnx = importlib.import_module("tf2onnx")
-    importlib.import_module("tf2onnx.convert")
-    logging.getLogger("tf2onnx").setLevel(logging.ERROR)
-
-    levels = None if spec.pixels.is_common_scale else spec.pixels.factors()
-    multiply, add = spec.normalization.multiply, spec.normalization.add
-    sides = [spec.scale.height, spec.scale.width]
-    if spec.scale.is_native:  # no feature map of 1 pixel, which `_allow_any_size` could not tell
-        sides = [max(side, spec.geometry.stride + 1) for side in sides]
-    sizes = [spec.geometry.input_size(side) for side in sides]
-    signature = [tf.TensorSpec((None, *sizes, spec.pixels.channels), tf.float32, name="image")]
-
-    @tf.function(input_signature=signature)
-    def predict(image):
-        if levels is not None:
-            image = tf.clip_by_value((image - levels[0]) * levels[1], 0.0, 255.0)
-        return tf.identity(model(image * multiply + add, training=False), name="logits")
-
-    proto, _ = tf2onnx.convert.from_function(predict, input_signature=signature, opset=OPSET)
-    if spec.scale.is_native:
-        _allow_any_size(proto)
+    proto = onnx_model(model, spec)
     if weights == "float16":
         _halve(proto.graph)
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     proto.producer_name, proto.producer_version = "unetkit", __version__
-    return proto.SerializeToString()
-
-
-def _allow_any_size(model: Any) -> None:
-    """Removes the input size of the conversion from an ONNX model.
-
-    A graph converted for unknown sizes computes the padding of each transposed convolution for each
-    image, and copies every feature map. In a graph for a known size, paddings are constants, which
-    are right for every valid size; so only the declared sizes have to be removed.
-    """
-    import onnx
-
-    graph, inferred = model.graph, onnx.shape_inference.infer_shapes(model).graph
-    shapes = {
-        value.name: [axis.dim_value for axis in value.type.tensor_type.shape.dim][1:]
-        for value in (*inferred.input, *inferred.value_info)
-    }
-    for node in graph.node:
-        if node.op_type == "Reshape":  # of (B, H, W, 1) to (B, 1, H, W), back, or to the same
-            before, after = shapes[node.input[0]], shapes[node.output[0]]
-            del node.input[1:]
-            if before == after:
-                node.op_type = "Identity"
-                continue
-            node.op_type = "Transpose"
-            axes = [0, 3, 1, 2] if after[0] == 1 else [0, 2, 3, 1]
-            node.attribute.append(onnx.helper.make_attribute("perm", axes))
-    used = {name for node in graph.node for name in node.input}
-    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
-        graph.initializer.remove(tensor)
-    for value, prefix in ((graph.input[0], ""), (graph.output[0], "output_")):
-        _, height, width, _ = value.type.tensor_type.shape.dim
-        height.dim_param, width.dim_param = f"{prefix}height", f"{prefix}width"
-    del graph.value_info[:]
+    content: bytes = proto.SerializeToString()
+    return content
 
 
 def _halve(graph: Any) -> None:

@@ -62,7 +62,7 @@ PACKAGE_EFFECTS = {
     "scikit-image": "check",
     "onnx": "export",
     "onnxruntime": "export",
-    "tf2onnx": "export",
+    "tf2onnx": "export",  # in manifests of earlier versions, which exported with it
 }
 
 

@@ -204,4 +204,44 @@ def watching_memory() -> Generator[None, None, None]:
 
 def on_device(device: str) -> Any:
     """A context in which Keras computes on a device."""
+    if keras.backend.backend() == "torch" and device.startswith(CPU):
+        # Keras moves each new weight to the device; from "cpu" to "cpu:0", PyTorch makes a copy,
+        # which is no parameter: it would have no gradient.
+        device = CPU
     return keras.device(device)
+
+
+@contextlib.contextmanager
+def full_precision() -> Generator[None, None, None]:
+    """A context in which GPUs multiply in single precision.
+
+    By default, frameworks may round factors to the 11 bits of TF32: a network would then differ
+    from an exported one by much more than the order of additions explains.
+    """
+    name = keras.backend.backend()
+    if name == "jax":
+        import jax
+
+        with jax.default_matmul_precision("highest"):  # of convolutions, too
+            yield
+    elif name == "torch":
+        import torch
+
+        flags = torch.backends.cuda.matmul, torch.backends.cudnn
+        kept = [flag.allow_tf32 for flag in flags]
+        try:
+            for flag in flags:
+                flag.allow_tf32 = False
+            yield
+        finally:
+            for flag, value in zip(flags, kept, strict=True):
+                flag.allow_tf32 = value
+    else:
+        import tensorflow as tf
+
+        is_allowed = tf.config.experimental.tensor_float_32_execution_enabled()
+        try:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(is_allowed)

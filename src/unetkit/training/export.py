@@ -24,6 +24,7 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import TOLERANCES, export_onnx
 from unetkit.models.spec import Layer, ModelSpec, image_digest
+from unetkit.training import backend
 from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
@@ -96,7 +97,8 @@ def export(
     names = read_split_names(run / run_folder.SPLIT)
     images, what = _reference_images(config, names["validation"])
     spec = model_spec(config, network, seen_images(run))
-    difference = export_onnx(network, spec, path, images, weights)
+    with backend.full_precision():
+        difference = export_onnx(network, spec, path, images, weights)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {len(images)} {what} images"
@@ -120,7 +122,8 @@ def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) 
         read_image(pair.image, config.pixels, pair.page) for pair in split.validation[:CHECK_IMAGES]
     ]
     spec = model_spec(config, model, seen_images(run))
-    return export_onnx(model, spec, run / run_folder.MODEL, images)
+    with backend.full_precision():
+        return export_onnx(model, spec, run / run_folder.MODEL, images)
 
 
 def seen_images(run: Path) -> list[str]:

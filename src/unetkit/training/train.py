@@ -419,16 +419,9 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     """Exports the best network, draws its results, and completes the manifest."""
     run, config = trainer.run, trainer.config
     model = trained_network(run, config)
-    difference = None
-    if keras.backend.backend() == "tensorflow":
-        difference = export_best(run, config, model, data.split)
-        path = run / run_folder.MODEL
-        display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
-    else:
-        display.say(
-            "export    skipped, as it needs TensorFlow; to export: KERAS_BACKEND=tensorflow "
-            f"unetkit export {run} --out {run / run_folder.MODEL}"
-        )
+    difference = export_best(run, config, model, data.split)
+    path = run / run_folder.MODEL
+    display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     trainer.recorder.draw(model)
     summary = trainer.summary()
     update_manifest(run, state="finished", **summary, export_difference=difference)
