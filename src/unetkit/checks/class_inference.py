@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unetkit._shared.wording import format_count
 from unetkit.checks.mask_values import colour_fractions, is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import MASK_KINDS, TRIMAP_CLASSES, Classes
@@ -100,7 +101,8 @@ def _require_one_kind(statistics: Sequence[PairStatistics], where: str) -> None:
     images = [stats.pair.mask for stats in statistics if not stats.is_drawn]
     if drawn and images:
         raise DataError(
-            f"masks in {where} are polygon files for {len(drawn)} of {len(statistics)} pairs "
+            f"masks in {where} are polygon files for {len(drawn)} of "
+            f"{format_count(statistics, 'pair')} "
             f"({drawn[0]} first) and images for {len(images)} ({images[0]} first), and the value "
             "of each label is not given; accepted are masks of one kind; choose them with --masks, "
             "or list name and value of each class in classes.toml beside the data"
@@ -140,7 +142,8 @@ def _roles_in(names: Sequence[str] | None, *roles: str) -> dict[str, Any]:
 def _choose_names(names: Sequence[str] | None, default: tuple[str, ...]) -> tuple[str, ...]:
     if names is not None and len(names) != len(default):
         raise ConfigError(
-            f"{len(names)} class names are given ({', '.join(names)}); accepted are "
+            f"{format_count(names, 'class name is', 'class names are')} given "
+            f"({', '.join(names)}); accepted are "
             f"{len(default)}, as in {', '.join(default)}"
         )
     return tuple(names) if names is not None else default

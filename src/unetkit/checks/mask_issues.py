@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from unetkit.checks.issues import Issue, format_count, list_some
+from unetkit._shared.wording import format_count
+from unetkit.checks.issues import Issue, list_some
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes

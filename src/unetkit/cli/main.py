@@ -224,8 +224,10 @@ def _print_run(run: Path, display: Any) -> None:
 
 
 def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
-    from unetkit.cli.tables import metrics_table
+    from unetkit.cli.tables import metrics_table, metrics_to_quote
 
+    for line in metrics_to_quote(result):
+        display.say(line)
     display.console.print(metrics_table(result))
 
 
@@ -245,6 +247,11 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
     show_default=True,
     help="Split to evaluate on: test, validation, train or all.",
 )
+@click.option(
+    "--field-of-view",
+    help="Folder with a mask for each image, of its name; pixels that are 0 in it are not scored "
+    "(default: all pixels are scored).",
+)
 @click.option("--out", help="Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
 def evaluate_command(model: str, skip_bad: bool, **options: Any) -> None:
@@ -259,9 +266,6 @@ def evaluate_command(model: str, skip_bad: bool, **options: Any) -> None:
     display = open_display()
     result = run_evaluation(model, sources=sources, display=display, **options)
     _print_metrics(result, display)
-    if result["intervals"]:
-        low, high = result["intervals"]["original"]["summed"]["mean_iou"]
-        display.say(f"mean IoU over all pixels, 95 % interval over images: {low:.4f} to {high:.4f}")
 
 
 @main.command("report")

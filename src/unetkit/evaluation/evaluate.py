@@ -19,9 +19,10 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import plain
+from unetkit._shared.wording import format_count
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
-from unetkit.data.reading import read_pair
-from unetkit.data.scale import mask_to_network, scores_from_network
+from unetkit.data.reading import read_objects, read_pair
+from unetkit.data.scale import IGNORE, mask_to_network, scores_from_network
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
     EXAMPLES_FOLDER,
@@ -31,8 +32,9 @@ from unetkit.evaluation.examples import (
     require_own_examples,
     write_examples,
 )
+from unetkit.evaluation.field_of_view import FieldOfView, find_field_of_view
 from unetkit.evaluation.report import REPORT_NAME, write_report
-from unetkit.evaluation.results import RESULT_NAME, run_record
+from unetkit.evaluation.results import RESULT_NAME, TABLE_NAME, run_record
 from unetkit.evaluation.selection import (
     choose_pairs,
     count_seen,
@@ -40,10 +42,13 @@ from unetkit.evaluation.selection import (
     recorded_sources,
     require_split_name,
 )
+from unetkit.evaluation.tables import metrics_csv
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
+from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
+from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
@@ -55,6 +60,7 @@ def evaluate(
     *,
     part: str = "test",
     sources: Sources | None = None,
+    field_of_view: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -69,22 +75,26 @@ def evaluate(
             used in training. "all" is all pairs; "train" and "validation" need a run folder.
         sources: Which files are images and which are masks; by default those of the run, if it was
             trained on the same data.
-        out: Folder for evaluation.json, report.html, cases.png and cases/; by default
+        field_of_view: Folder with a mask for each image, of its name; pixels that are 0 in it are
+            not scored, as if their class were to be ignored. None scores all pixels.
+        out: Folder for evaluation.json, metrics.csv, report.html, cases.png and cases/; by default
             evaluation-DATA in the run folder or beside the model file, followed by the name of the
             split unless it is "test".
         overwrite: Whether to replace results of an earlier evaluation in this folder.
         display: Display for progress.
 
     Returns:
-        Content of evaluation.json: the protocol, metrics by resolution ("summed" over all pixels
-        and "mean_over_images"), boundary IoU, calibration, intervals of all of them, and the
-        counts of each image.
+        Content of evaluation.json: the protocol, the metrics to quote ("headline"), metrics by
+        resolution ("summed" over all pixels and "mean_over_images"), boundary IoU, calibration,
+        intervals of all of them, ROC AUC and average precision ("ranking"), and the counts of each
+        image.
 
     Raises:
         ConfigError: `part` is not a split.
-        DataNotFoundError: `data` does not exist, or a model file has no "train" or "validation".
-        DataError: The split has no pairs, a pair cannot be read, or a test image was used in
-            training.
+        DataNotFoundError: `data` or `field_of_view` does not exist, or a model file has no "train"
+            or "validation".
+        DataError: The split has no pairs, a pair cannot be read, an image has no mask in
+            `field_of_view`, or a test image was used in training.
         ModelFileError: The model cannot be loaded.
         OutputExistsError: The folder has results, and `overwrite` is false.
     """
@@ -100,9 +110,19 @@ def evaluate(
             f"{dataset.source} has no {part} pairs ({how}); accepted are data with pairs in this "
             "split; use other data, or another split with --part"
         )
-    return score_pairs(
-        predictor, dataset, pairs, folder, part=part, how=how, sources=sources, display=display
+    field = find_field_of_view(field_of_view, pairs, dataset.folder) if field_of_view else None
+    result, _ = score_pairs(
+        predictor,
+        dataset,
+        pairs,
+        folder,
+        part=part,
+        how=how,
+        sources=sources,
+        field=field,
+        display=display,
     )
+    return result
 
 
 def score_pairs(
@@ -115,7 +135,8 @@ def score_pairs(
     how: str,
     sources: Sources,
     display: Display,
-) -> dict[str, Any]:
+    field: FieldOfView | None = None,
+) -> tuple[dict[str, Any], np.ndarray]:
     """Evaluates a model on given pairs of a data set, and writes the results to a folder.
 
     Args:
@@ -127,22 +148,27 @@ def score_pairs(
         how: Description of how the pairs were chosen, for the protocol.
         sources: Options of the data set; `skip_bad` decides whether unreadable pairs are skipped.
         display: Display for progress.
+        field: Masks of the field of view, outside of which nothing is scored; None for all pixels.
 
     Returns:
-        Content of evaluation.json, as returned by `evaluate`.
+        Content of evaluation.json, as returned by `evaluate`; and the counts of `ranking_counts`,
+        summed over the images.
 
     Raises:
         DataError: A pair cannot be read, or, if bad pairs are skipped, none can be read.
     """
-    display.say(f"{part} split: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
+    display.say(f"{part} split: {len(pairs)} of {format_count(dataset.pairs, 'pair')} ({how})")
     on_done = display.task("evaluating", len(pairs))
     groups = recorded_groups(predictor.path.parent, dataset)
     scored: list[Pair] = []
     records: list[dict[str, Any]] = []
+    ranking = np.zeros((len(predictor.spec.classes), PROBABILITY_BINS, 2), np.int64)
     skipped = {}
     for pair in pairs:
         try:
-            records.append(_count(predictor, pair, groups.get(pair.name)))
+            record, ranked = _count(predictor, pair, groups.get(pair.name), field)
+            records.append(record)
+            ranking += ranked
             scored.append(pair)
         except (DataError, DataNotFoundError) as error:
             if not sources.skip_bad:
@@ -151,14 +177,17 @@ def score_pairs(
         on_done()
     if not scored:
         raise DataError(
-            f"none of the {len(pairs)} pairs can be read ({next(iter(skipped.values()))}); "
+            f"none of {format_count(pairs, 'pair')} can be read ({next(iter(skipped.values()))}); "
             f"accepted are readable pairs; run: unetkit check {dataset.source}"
         )
     if skipped:
-        display.say(f"{len(skipped)} pairs cannot be read and are skipped, {min(skipped)} first")
+        text = format_count(
+            skipped, "pair cannot be read and is skipped", "pairs cannot be read and are skipped"
+        )
+        display.say(f"{text}, {min(skipped)} first")
     result = {
-        **_describe(predictor, dataset, part, how, len(scored)),
-        **summarise_metrics(records, predictor.spec.classes),
+        **_describe(predictor, dataset, part, how, len(scored), field),
+        **summarise_metrics(records, predictor.spec.classes, ranking),
         "images": records,
         "skipped": skipped,
     }
@@ -167,13 +196,16 @@ def score_pairs(
     scores = [record["mean_iou"] for record in records]
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
-        result["cases"] = _write_examples_of(Path(temporary) / "new", predictor, scored, scores)
+        result["cases"] = _write_examples_of(
+            Path(temporary) / "new", predictor, scored, scores, field
+        )
         replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
+    write_text(folder / TABLE_NAME, metrics_csv(result))
     report = write_report(folder, folder / REPORT_NAME)
     display.finish()
     display.say(f"metrics are in {folder / RESULT_NAME}, the report is in {report}")
-    return result
+    return result, ranking
 
 
 def _choose_out(
@@ -193,7 +225,8 @@ def _choose_out(
             f"output {folder} is a file; accepted is a folder; choose another with --out"
         )
     for file in (
-        folder / name for name in (RESULT_NAME, EXAMPLES_IMAGE, REPORT_NAME, EXAMPLES_FOLDER)
+        folder / name
+        for name in (RESULT_NAME, TABLE_NAME, EXAMPLES_IMAGE, REPORT_NAME, EXAMPLES_FOLDER)
     ):
         if file.exists() and not overwrite:
             raise OutputExistsError(
@@ -203,17 +236,22 @@ def _choose_out(
     return folder
 
 
-def _count(predictor: Predictor, pair: Pair, group: str | None) -> dict[str, Any]:
-    """The entry of an image in evaluation.json: counts, from which all metrics are computed."""
+def _count(
+    predictor: Predictor, pair: Pair, group: str | None, field: FieldOfView | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The entry of an image in evaluation.json, counts from which metrics are computed.
+
+    The counts of `ranking_counts` are returned beside it: they are too many to be stored.
+    """
     classes, scale = predictor.spec.classes, predictor.spec.scale
-    image, truth = read_pair(pair, classes, predictor.spec.pixels)
+    image, truth = _read(predictor, pair, field)
     probabilities = predictor.network_probabilities(image)
     small_truth = mask_to_network(truth, scale)
     resized = scores_from_network(probabilities, scale, truth.shape)
     prediction = resized.argmax(-1).astype(np.uint8)
     original = confusion_matrix(truth, prediction, len(classes))
     training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
-    return {
+    record = {
         "name": pair.name,
         "size": list(truth.shape),
         "group": group,
@@ -222,11 +260,40 @@ def _count(predictor: Predictor, pair: Pair, group: str | None) -> dict[str, Any
         "confidence": confidence_counts(truth, resized).round(3).tolist(),
         "boundary": boundary_counts(truth, prediction, len(classes)).tolist(),
         "distance": distance_counts(truth, prediction).tolist(),
+        "objects": _count_objects(predictor, pair, truth),
     }
+    return record, ranking_counts(truth, resized)
+
+
+def _read(
+    predictor: Predictor, pair: Pair, field: FieldOfView | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Reads an image, and its mask with IGNORE outside of the field of view."""
+    image, truth = read_pair(pair, predictor.spec.classes, predictor.spec.pixels)
+    return image, truth if field is None else field.apply(pair, truth)
+
+
+def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:
+    """Number of objects in the truth, and of those that are too small at the network's scale."""
+    classes, scale = predictor.spec.classes, predictor.spec.scale
+    size = (truth.shape[0], truth.shape[1])
+    if classes.kind == "instances":
+        objects = read_objects(pair, size)
+        areas = np.unique(objects[(objects > 0) & (truth != IGNORE)], return_counts=True)[1]
+    else:
+        areas = object_areas(truth, (classes.background, classes.border, IGNORE))
+    _, _, height, width = scale.inner_box(size)
+    sizes = object_sizes(areas) * np.sqrt(height * width / (size[0] * size[1]))
+    return [len(sizes), int(np.count_nonzero(sizes < LEAST_OBJECT))]
 
 
 def _describe(
-    predictor: Predictor, dataset: Dataset, part: str, how: str, pairs: int
+    predictor: Predictor,
+    dataset: Dataset,
+    part: str,
+    how: str,
+    pairs: int,
+    field: FieldOfView | None,
 ) -> dict[str, Any]:
     """Returns the entries of evaluation.json on model, data and protocol."""
     spec = predictor.spec
@@ -248,11 +315,16 @@ def _describe(
             "probable class; scored against the mask as it is",
             "training": f"{spec.scale.describe()}; scored against the mask resized by nearest "
             "neighbour",
+            "field_of_view": "all pixels of the images"
+            if field is None
+            else f"only pixels that are not 0 in the masks of {field.folder.resolve()}",
             "summed": "one confusion matrix summed over all pixels of the part",
             "mean_over_images": "mean of each image's figure; classes absent from an image's "
             "truth and prediction are left out",
             "boundary_iou": f"boundaries {WIDTH_OF_DIAGONAL:.0%} of the image's diagonal wide, "
             "at the mask's size, summed over the part",
+            "roc_auc": "each class against the rest, over all pixels, from the probabilities in "
+            f"{PROBABILITY_BINS:,} bins of log-odds; average precision likewise",
             "intervals": f"{COVERAGE:.0%} bootstrap over images, percentiles of {RESAMPLES} draws",
         },
         "classes": classes_to_json(spec.classes),
@@ -260,7 +332,11 @@ def _describe(
 
 
 def _write_examples_of(
-    folder: Path, predictor: Predictor, pairs: Sequence[Pair], scores: Sequence[float]
+    folder: Path,
+    predictor: Predictor,
+    pairs: Sequence[Pair],
+    scores: Sequence[float],
+    field: FieldOfView | None,
 ) -> list[dict[str, Any]]:
     """Predicts the worst, median and best images again, and writes them as examples."""
     choices = choose_examples(scores)
@@ -269,7 +345,7 @@ def _write_examples_of(
     def examples() -> Iterator[Example]:
         for choice in choices:
             pair = pairs[choice.index]
-            image, truth = read_pair(pair, spec.classes, spec.pixels)
+            image, truth = _read(predictor, pair, field)
             caption = f"{choice.label}: {pair.name}, mean IoU {scores[choice.index]:.3f}"
             yield Example(spec.pixels.photo(image), truth, predictor(image), caption)
 
