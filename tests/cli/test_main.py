@@ -285,12 +285,12 @@ class TestUsage:
     def test_a_channel_axis_that_is_none(self, folder):
         for command in ("check", "train"):
             text = failure(command, folder, "--channel-axis", "middle", code=2)
-            assert "channel_axis is 'middle'; accepted are auto, first, last" in text
+            assert "--channel-axis is 'middle'; accepted are auto, first, last" in text
 
     def test_a_test_fraction_that_is_none(self, folder):
         for command in ("check", "train"):
             text = failure(command, folder, "--test-fraction", 1, code=2)
-            assert "test_fraction 1.0; accepted are fractions between 0 and 1" in text
+            assert "--test-fraction 1.0; accepted are fractions between 0 and 1" in text
 
     def test_a_value_to_ignore_that_is_none(self, folder):
         text = failure("check", folder, "--ignore", "white", code=2)

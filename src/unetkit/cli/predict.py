@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
@@ -86,7 +87,9 @@ def run_prediction(
     folder = Path(out or "predictions")
     output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json)
     try:
+        display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
+        display.finish()
         if watch is None:
             predict_images(predictor, images, output, display)
             return
@@ -123,7 +126,11 @@ def predict_images(
     files = find_images(images)
     written = _predict(predictor, files, output, display)
     if not output.as_json:
-        display.say(f"{len(files)} images, {len(written)} files in {output.folder}")
+        images_done, files_written = (
+            format_count(len(files), "image"),
+            format_count(len(written), "file"),
+        )
+        display.say(f"{images_done}, {files_written} in {output.folder}")
 
 
 def predict_pipe(predictor: Predictor, kind: str) -> None:
@@ -165,7 +172,13 @@ def watch_folder(
             done = all(job.is_finished for job in plan)
             owners |= dict.fromkeys(files, image)
             if output.overwrite or not (is_new and done):
-                _predict(predictor, [image], again, display)
+                started = time.monotonic()
+                written = _predict(predictor, [image], again, display)
+                if not output.as_json:
+                    shown = ", ".join(map(str, written))
+                    display.say(f"{image.name}: {shown} ({time.monotonic() - started:.1f} s)")
+            elif not output.as_json:
+                display.say(f"{image.name}: predicted before; --overwrite predicts it again")
         except (UnetkitError, OSError) as error:
             if output.as_json:
                 print_json({"image": str(image), "error": str(error)})
