@@ -66,19 +66,6 @@ class TestUsage:
     def test_an_unknown_command_gets_a_suggestion(self):
         assert "did you mean 'train'?" in failure("trian", code=2)
 
-    @pytest.mark.parametrize(
-        ("word", "meant"),
-        [
-            ("pets", "'oxford-pets' or 'synthetic-pets'?"),
-            ("oxfordpets", "'oxford-pets'?"),
-            ("cells", "'synthetic-cells'?"),
-        ],
-    )
-    def test_an_unknown_data_set_gets_one_too(self, word, meant):
-        done = CliRunner().invoke(cli, ["data", word])
-        assert done.exit_code == 2
-        assert f"did you mean {meant}" in done.output
-
 
 class TestFailures:
     def test_data_that_are_not_there(self, tmp_path):
@@ -188,7 +175,7 @@ class TestHelp:
         assert set(options.CHANNEL_AXIS_NAMES) == set(CHANNEL_AXES)
         assert set(options.LOSS_NAMES) == set(LOSSES)
         assert set(options.PRECISION_NAMES) == {"auto", *PRECISIONS}
-        assert set(options.SPLIT_NAMES) == set(SPLIT_CHOICES)
+        assert set(options.PART_NAMES) == set(SPLIT_CHOICES)
 
     def test_outputs_have_a_short_option(self):
         for command in every_command():

@@ -22,9 +22,9 @@ from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, print_json
 from unetkit.cli.options import (
     EXPORT_FORMAT_NAMES,
+    PART_NAMES,
     PATH,
     POSITIVE,
-    SPLIT_NAMES,
     WEIGHT_NAMES,
     choices_from,
     data_options,
@@ -213,7 +213,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
 @click.option("--skip-bad", is_flag=True, help="Leave out pairs that cannot be read.")
 @click.option(
     "--part",
-    type=OneOf(SPLIT_NAMES),
+    type=OneOf(PART_NAMES),
     default="test",
     help="Split to evaluate on (default: test).",
 )
