@@ -177,7 +177,8 @@ def score_pairs(
         on_done()
     if not scored:
         raise DataError(
-            f"none of {format_count(pairs, 'pair')} can be read ({next(iter(skipped.values()))}); "
+            f"none of the {format_count(pairs, 'pair')} can be read "
+            f"({next(iter(skipped.values()))}); "
             f"accepted are readable pairs; run: unetkit check {dataset.source}"
         )
     if skipped:

@@ -199,8 +199,10 @@ class Trainer:
         path = self.run / run_folder.CONFIG
         write_text(path, config_to_toml(self.config, read_reasons(path)))
         update_manifest(self.run, configuration=asdict(self.config))
+        minutes = training.minutes
+        length = "1 minute is" if minutes == 1 else f"{minutes:g} minutes are"
         self.display.say(
-            f"length    {training.minutes:g} min are {format_count(steps, 'step')}: "
+            f"length    {length} {format_count(steps, 'step')}: "
             f"{1000 * step_seconds:.0f} ms each, and {validation:.1f} s for a "
             f"validation pass after every {every}"
         )
