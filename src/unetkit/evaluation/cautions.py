@@ -161,8 +161,8 @@ def _find_pixel_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
     if len(pixels) > 1 and fractions[largest] > max(LARGE_FRACTION, 2 / (len(pixels) + 1)):
         yield Caution(
             f"{result['images'][largest]['name']} has {fractions[largest]:.0%} of all pixels.",
-            "Metrics over all pixels are mostly those of this image: quote the means over images "
-            "beside them.",
+            "Metrics over all pixels depend on this image far more than on others: quote the means "
+            "over images beside them.",
         )
     if result["classes"].get("kind") == "instances":
         yield Caution(
