@@ -110,7 +110,11 @@ def evaluate(
             f"{dataset.source} has no {part} pairs ({how}); accepted are data with pairs in this "
             "split; use other data, or another split with --part"
         )
-    field = find_field_of_view(field_of_view, pairs, dataset.folder) if field_of_view else None
+    field = None
+    if field_of_view is not None:
+        field = find_field_of_view(field_of_view, pairs, dataset.folder)
+        masks = format_count(len(field.masks), "mask")
+        display.say(f"field of view: {masks} in {field.folder}; pixels that are 0 are not scored")
     result, _ = score_pairs(
         predictor,
         dataset,
