@@ -48,8 +48,11 @@ def oxford_pets_command(folder: str, **options: Any) -> None:
 def synthetic_pets_command(folder: str, count: int, size: str, seed: int) -> None:
     """Write images of pets with trimaps to FOLDER."""
     height, width = parse_sides(size)
+    display = open_display()
+    display.waiting(f"drawing   {format_count(count, 'image')}")
     library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
-    click.echo(f"{format_count(count, 'synthetic pet')} in {folder}")
+    display.finish()
+    display.say(f"{format_count(count, 'synthetic pet')} in {folder}")
 
 
 @data_group.command("synthetic-cells")
@@ -70,6 +73,9 @@ def synthetic_cells_command(folder: str, count: int, size: str, bits: str, seed:
     Some cells touch each other.
     """
     height, width = parse_sides(size)
+    display = open_display()
+    display.waiting(f"drawing   {format_count(count, 'image')}")
     write = library("write_synthetic_cells")
     write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
-    click.echo(f"{format_count(count, 'image')} of synthetic cells in {folder}")
+    display.finish()
+    display.say(f"{format_count(count, 'image')} of synthetic cells in {folder}")

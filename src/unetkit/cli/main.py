@@ -252,7 +252,11 @@ def report_command(run: str, **options: Any) -> None:
     The file needs no other file and no network. RUN is a run folder, or the folder of one
     evaluation.
     """
-    for path in library("report")(run, **options):
+    display = open_display(stderr=True)  # standard output has the paths alone
+    display.waiting("writing   the report")
+    paths = library("report")(run, **options)
+    display.finish()
+    for path in paths:
         click.echo(path)
 
 
@@ -264,7 +268,10 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 
     Each run is compared with the first.
     """
+    display = open_display(stderr=as_json)
+    display.waiting("comparing the runs")
     result = library("compare")(runs)
+    display.finish()
     if as_json:
         from unetkit._shared.records import plain
 
@@ -272,7 +279,6 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
         return
     from unetkit.cli.tables import comparison_table
 
-    display = open_display()
     display.console.print(comparison_table(result))
     for sentence in result["conclusions"]:
         display.say(sentence)

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from unetkit._shared.files import write_text
+from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, OutputExistsError
@@ -137,6 +138,7 @@ def _render(folder: Path) -> str:
     )
     environment.filters["metric"] = _format_metric
     environment.filters["bounds"] = _format_bounds
+    environment.filters["count"] = format_count
     environment.filters["colour"] = lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb)
     return environment.get_template("report.html").render(
         result={**result, "data_name": Path(result["data"]).name},
