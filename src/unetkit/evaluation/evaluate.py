@@ -161,7 +161,8 @@ def score_pairs(
     Raises:
         DataError: A pair cannot be read, or, if bad pairs are skipped, none can be read.
     """
-    display.say(f"{part} split: {len(pairs)} of {format_count(dataset.pairs, 'pair')} ({how})")
+    name = "all splits" if part == "all" else f"{part} split"
+    display.say(f"{name}: {len(pairs)} of {format_count(dataset.pairs, 'pair')} ({how})")
     on_done = display.task("evaluating", len(pairs))
     groups = recorded_groups(predictor.path.parent, dataset)
     scored: list[Pair] = []
