@@ -47,7 +47,7 @@ KEPT = {
 # Texts that are saved in evaluation.json.
 KEPT_TEXTS = re.compile(
     r"'?resize: whole picture to|native: the picture's own pixels|"
-    r"pairs whose pictures training looked at|\|photo\|picture\|"
+    r"pairs? whose pictures? training looked at|\|photo\|picture\|"
 )
 # Ends of messages that help nobody.
 FILLER = re.compile(r"; (correct it|correct the file|choose one of them|name it)[\"']*$")

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LEAST_PART = 3  # letters of a part of a name that suggest the name
 FULL_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -75,15 +76,20 @@ def did_you_mean(word: str, options: Iterable[str]) -> str:
     """Ending of an error message that suggests the option nearest to a mistyped word.
 
     Returns:
-        Text that begins with a semicolon; empty if no option resembles the word.
+        Text that begins with a semicolon; empty if no option resembles the word or contains it.
 
     >>> did_you_mean("fats", ["fast", "paper"])
     "; did you mean 'fast'?"
+    >>> did_you_mean("pets", ["cells", "oxford-pets", "synthetic-pets"])
+    "; did you mean 'oxford-pets' or 'synthetic-pets'?"
     >>> did_you_mean("xyz", ["fast", "paper"])
     ''
     """
-    near = difflib.get_close_matches(word, sorted(options), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    options = sorted(options)
+    near = difflib.get_close_matches(word, options, n=1)
+    if not near and len(word) >= LEAST_PART:
+        near = [option for option in options if word.lower() in option.lower()]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 @contextmanager

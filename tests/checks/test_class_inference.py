@@ -313,7 +313,7 @@ def test_a_threshold_takes_two_names(tmp_path):
     statistics = grey_jpegs(tmp_path)
     classes = choose(statistics, threshold=127, names=("cell", "background"))
     assert (classes.names, classes.background) == (("cell", "background"), 1)
-    with pytest.raises(ConfigError, match="1 class names are given"):
+    with pytest.raises(ConfigError, match="1 class name is given"):
         choose(statistics, threshold=127, names=("cell",))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unetkit._shared.wording import format_count
 from unetkit.checks.issues import (
     FEW_PAIRS,
     LEVELS,
@@ -18,7 +19,6 @@ from unetkit.checks.issues import (
     find_image_issues,
     find_name_issues,
     find_split_issues,
-    format_count,
     to_issue,
 )
 from unetkit.checks.statistics import PairStatistics

@@ -4,17 +4,20 @@ import io
 import os
 import re
 import sys
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from unetkit._shared.display import (
     StepReport,
 )
 from unetkit.cli.console import (
     ConsoleDisplay,
+    ProgressLine,
     draw_result,
     make_console,
     require_colours,
@@ -138,6 +141,18 @@ class TestProgressLine:
         line = line_at(20, replace(REPORT, step=720, seconds_left=0.0))
         assert line == "720/720  0:48 gone"
 
+    @pytest.mark.parametrize(("done", "expected"), [(0, 0), (1, 10), (4, 40)])
+    def test_without_colours_the_bar_shows_what_is_left(self, done, expected, monkeypatch):
+        monkeypatch.setenv("NO_COLOR", "1")
+        console = Console(file=io.StringIO(), force_terminal=True, width=120)
+        console.print(
+            ProgressLine(done, 4, {"bar": Text(" " * 8), "step": Text("x")}, ("step", "bar"))
+        )
+        text = console.file.getvalue()
+        assert text.count("━") == expected
+        assert text.count("┄") == 40 - expected
+        assert "\x1b" not in text
+
     def test_without_colours_the_bar_keeps_its_columns(self):
         console = Console(
             record=True, force_terminal=True, width=80, color_system=None, file=io.StringIO()
@@ -208,6 +223,51 @@ class TestTerminal:
         console = Console(file=io.StringIO(), force_terminal=True, width=80)
         train_on(ConsoleDisplay(console))
         assert len([line for line in lines_of(console) if line.startswith("step")]) == 3
+
+
+class TestWaiting:
+    """What takes time before there is anything to count: a line with the time, from the start."""
+
+    def test_it_is_drawn_at_once_and_counts_the_seconds(self, monkeypatch):
+        monkeypatch.setattr("unetkit.cli.console.WAITING_PAUSE", 0.01)
+        console = terminal()
+        display = ConsoleDisplay(console)
+        display.waiting("loading   the libraries")
+        assert frames(console.file.getvalue()) == ["loading   the libraries  0:00"]
+        time.sleep(0.3)
+        display.finish()
+        assert len(frames(console.file.getvalue())) > 2
+        assert console.file.getvalue().endswith("\r\x1b[2K")  # nothing of it stays
+
+    def test_messages_stand_above_it_and_progress_takes_its_place(self):
+        console = terminal()
+        display = ConsoleDisplay(console)
+        display.waiting("building  the graph")
+        display.say("device    cpu")
+        display.task("evaluating", 3)
+        display.finish()
+        shown = frames(console.file.getvalue())
+        assert shown[:3] == [
+            "building  the graph  0:00",
+            "device    cpu",
+            "building  the graph  0:00",
+        ]
+        assert shown[3].startswith("evaluating")
+        assert "building" not in "".join(shown[3:])
+
+    def test_it_is_no_wider_than_the_terminal(self):
+        console = terminal(width=20)
+        display = ConsoleDisplay(console)
+        display.waiting("a long text that does not fit")
+        display.finish()
+        assert max(map(len, frames(console.file.getvalue()))) < 20
+
+    def test_in_a_pipe_it_is_one_line(self):
+        console = Console(file=io.StringIO(), width=120)
+        display = ConsoleDisplay(console)
+        display.waiting("loading   the libraries")
+        display.finish()
+        assert console.file.getvalue() == "loading   the libraries\n"
 
 
 class TestPipe:

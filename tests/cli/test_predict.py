@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,13 @@ class TestJson:
         )
         assert "a.png is not an image" in json.loads(result.stdout)["error"]
         assert "unetkit: error:" in result.stderr
+
+
+def test_counts_agree_with_their_nouns(grey_model, pictures, tmp_path):
+    result = predict(pictures / "a.png", "-m", grey_model, "-o", tmp_path / "one")
+    assert f"1 image, 1 file in {tmp_path / 'one'}" in result.stdout
+    result = predict(pictures, "-m", grey_model, "-o", tmp_path / "two", "--overlay")
+    assert f"2 images, 4 files in {tmp_path / 'two'}" in result.stdout
 
 
 class TestLarge:
@@ -149,6 +157,19 @@ class TestWatch:
         lines = [json.loads(line) for line in result.stdout.splitlines()]
         assert ["error" in line for line in lines] == [False, True, False]
         assert "would both be written to" in lines[1]["error"]
+
+    def test_each_image_is_a_line(self, grey_model, pictures, tmp_path, monkeypatch):
+        def once(folder):
+            yield from sorted(folder.iterdir())
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        out = tmp_path / "out"
+        predict(pictures / "a.png", "--model", grey_model, "--out", out)
+        result = predict("--watch", pictures, "-m", grey_model, "-o", out)
+        lines = [line for line in result.stdout.splitlines() if ".png: " in line]
+        assert lines[0] == "a.png: predicted before; --overwrite predicts it again"
+        assert re.fullmatch(rf"b\.png: {out}/b\.png \(\d+\.\d s\)", lines[1])
 
     def test_images_with_outputs_are_skipped(self, grey_model, pictures, tmp_path, monkeypatch):
         out = tmp_path / "out"

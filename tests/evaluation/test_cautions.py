@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from unetkit.data.classes import TRIMAP_CLASSES
+from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.evaluation.cautions import find_cautions
 
 RUN = {
@@ -24,7 +24,10 @@ MATRIX = [[300, 10, 10], [10, 600, 10], [10, 10, 100]]
 
 
 def images(*matrices):
-    return [{"group": None, "confusion": {"original": matrix}} for matrix in matrices]
+    return [
+        {"name": f"pet_{i}", "group": None, "confusion": {"original": matrix}}
+        for i, matrix in enumerate(matrices)
+    ]
 
 
 SOUND = {
@@ -37,6 +40,8 @@ SOUND = {
     "figures": {"original": {"summed": {"mean_iou": 0.8}, "confusion": MATRIX}},
     "intervals": {"original": {"summed": {"mean_iou": [0.795, 0.805]}}},
     "calibration": {"error": 0.02},
+    "classes": {"kind": "classes"},
+    "scale": "resize",
     "images": images(*[MATRIX] * 300),
     "run": RUN,
 }
@@ -114,6 +119,15 @@ def issue(code, level):
             r"border covers 11\.\d% of the pixels here and does not occur in training",
         ),
         ({"calibration": {"error": 0.11}}, r"calibration error is 0\.110"),
+        (
+            {"images": images((np.array(MATRIX) * 150).tolist(), *[MATRIX] * 299)},
+            r"pet_0 has 33% of all pixels\. .* quote the means over images",
+        ),
+        ({"classes": {"kind": "instances"}}, r"a number for each object, and only pixels are"),
+        (
+            {"images": [{**one, "objects": [10, 1]} for one in SOUND["images"]]},
+            r"300 of 3,000 objects are smaller than 8 px at the network's scale \(resize\)",
+        ),
         ({"run": None}, r"as a file, without its run folder"),
         (
             run(parts={"validation": {"images": 5}}),
@@ -129,6 +143,28 @@ def issue(code, level):
 def test_a_limit_of_the_evaluation_is_a_caution(arguments, words):
     (found,) = cautions(**arguments)
     assert re.search(words, found), found
+
+
+def test_larger_objects_and_even_images_have_no_caution():
+    rows = [{**one, "objects": [30, 2]} for one in SOUND["images"]]
+    assert cautions(images=rows) == []
+    two = [MATRIX, (np.array(MATRIX) * 1.5).astype(int).tolist()]
+    assert not any("of all pixels" in text for text in cautions(images=images(*two)))
+
+
+def test_of_two_classes_the_interval_is_that_of_the_foreground():
+    classes = Classes(("background", "disk"), (0, 1), background=0)
+    matrix = [[600, 10], [10, 300]]
+    bounds = {"mean_iou": [0.7, 0.9], "foreground_iou": {"all": [0.6, 0.64]}}
+    figures = {"original": {"summed": {"mean_iou": 0.8}, "confusion": matrix}}
+    result = {
+        **SOUND,
+        "figures": figures,
+        "images": images(*[matrix] * 300),
+        "intervals": {"original": {"summed": bounds}},
+    }
+    (found,) = find_cautions(result, classes)
+    assert found.text == "The interval of foreground IoU is 0.040 wide, from 0.600 to 0.640."
 
 
 def test_copies_within_a_split_are_not_a_caution():

@@ -1,12 +1,13 @@
 """Metrics of a model on a split of a folder, against an independent computation."""
 
+import csv
 import json
 import shutil
 
 import numpy as np
 import pytest
 from PIL import Image
-from sklearn.metrics import accuracy_score, jaccard_score
+from sklearn.metrics import accuracy_score, average_precision_score, jaccard_score, roc_auc_score
 
 import unetkit
 from tests.conftest import SMALL_CONFIG, write_disks, write_pair
@@ -95,6 +96,41 @@ def test_the_file_has_the_counts_of_each_image(result, run, pets):
     answer = probabilities.argmax(-1).astype(np.uint8)
     assert image["boundary"] == boundary_counts(truth, answer, 3).tolist()
     assert image["distance"] == distance_counts(truth, answer).tolist()
+
+
+def test_ranking_agrees_with_scikit_learn(result, run, pets):
+    predictor = Predictor(run)
+    pairs = split_pairs(find_dataset(pets), SplitRule()).test
+    truth = np.concatenate([read_mask(p.source, TRIMAP_CLASSES, (48, 64)).ravel() for p in pairs])
+    scores = np.concatenate([predictor.probabilities(p.image).reshape(-1, 3) for p in pairs])
+    for metric, oracle in (
+        ("roc_auc", roc_auc_score),
+        ("average_precision", average_precision_score),
+    ):
+        found = result["ranking"][metric]
+        assert 0 <= found["error"] < 0.005
+        for index, name in enumerate(TRIMAP_CLASSES.names):
+            expected = oracle(truth == index, scores[:, index])
+            assert found["classes"][name] == pytest.approx(expected, abs=found["error"])
+
+
+def test_sizes_of_objects_are_those_at_the_network_s_scale(result):
+    # Pets of 48x64 photos are larger than 8 pixels at 32x48.
+    assert all(
+        objects >= 1 and small == 0 for objects, small in (i["objects"] for i in result["images"])
+    )
+
+
+def test_all_metrics_are_a_table_of_values(result, run):
+    lines = (run / "evaluation-pets" / "metrics.csv").read_text().splitlines()
+    rows = {tuple(row[:4]): row[4:] for row in csv.reader(lines[1:])}
+    value, low, high = map(float, rows["mean_iou", "", "original", "summed"])
+    assert value == result["figures"]["original"]["summed"]["mean_iou"]
+    assert [low, high] == result["intervals"]["original"]["summed"]["mean_iou"]
+    assert (
+        float(rows["roc_auc", "pet", "original", "summed"][0])
+        == result["ranking"]["roc_auc"]["classes"]["pet"]
+    )
 
 
 def test_the_evaluation_has_its_provenance(result):

@@ -162,6 +162,18 @@ def test_names_cannot_break_the_page(evaluated, tmp_path):
     assert page.count("<script>") == 1
 
 
+def test_of_two_classes_the_report_leads_with_the_foreground(disks, disks_run, tmp_path):
+    result = evaluate(disks_run, disks, part="all", out=tmp_path / "out")
+    page = (tmp_path / "out" / "report.html").read_text()
+    cards = re.findall(r'<div class="name">([^<]+)</div>\s*<div class="value">([^<]+)<', page)
+    summed = result["figures"]["original"]["summed"]
+    assert cards[:2] == [
+        ("foreground Dice", f"{summed['foreground_dice']['all']:.3f}"),
+        ("foreground IoU", f"{summed['foreground_iou']['all']:.3f}"),
+    ]
+    assert not any("mean" in name for name, _ in cards)
+
+
 class TestCommand:
     def test_a_report_can_be_written_again_without_data_and_model(self, evaluated, tmp_path, page):
         shutil.copytree(evaluated, tmp_path / "run")
@@ -289,6 +301,47 @@ class TestInABrowser:
     def test_the_page_fits_the_width_of_a_phone(self, browser):
         browser.open(self.file, width=390, height=800)
         assert browser.run("document.documentElement.scrollWidth") == 390
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_the_metrics_are_on_the_first_screen_of_a_phone(self, browser, dark):
+        browser.open(self.file, width=375, height=667, dark=dark)
+        cards = "[...document.querySelectorAll('.card .value')]"
+        bottoms = browser.run(f"{cards}.map((each) => each.getBoundingClientRect().bottom)")
+        assert len(bottoms) >= 6
+        assert max(bottoms) < 667
+
+    @pytest.mark.parametrize("dark", [False, True])
+    @pytest.mark.parametrize("panel", ["truth", "prediction", "errors"])
+    def test_colours_of_the_legend_are_those_of_the_images(self, browser, tmp_path, dark, panel):
+        browser.open(self.file, width=375, height=800, dark=dark)
+        legend = f".legend:nth-of-type({2 if panel == 'errors' else 1}) .swatch rect"
+        shown = f"""[...document.querySelectorAll("#cases {legend}")]
+            .filter((each) => each.getBoundingClientRect().width)
+            .map((each) => getComputedStyle(each).fill.match(/\\d+/g).map(Number))"""
+        colours = {tuple(colour) for colour in browser.run(shown)}
+        assert len(colours) == (3 if panel == "errors" else 2)
+        found = set()
+        for number in range(4):
+            place = f"""(() => {{
+                const image = document.querySelectorAll(".case .{panel} svg")[{number}];
+                image.scrollIntoView({{block: "center"}});
+                const box = image.getBoundingClientRect();
+                return [box.left, box.top, box.right, box.bottom];
+            }})()"""
+            box = browser.run(place)
+            browser.screenshot(tmp_path / "page.png", whole=False)
+            pixels = np.asarray(Image.open(tmp_path / "page.png").convert("RGB").crop(box))
+            found |= set(map(tuple, pixels.reshape(-1, 3).tolist()))
+        assert colours & found
+        if panel == "truth":
+            assert colours <= found
+
+    @pytest.mark.parametrize("dark", [False, True])
+    def test_photos_under_error_maps_are_as_light_or_dark_as_the_page(self, browser, dark):
+        browser.open(self.file, dark=dark)
+        used = browser.run("getComputedStyle(document.querySelector('.errors .photo')).filter")
+        brightness = float(re.search(r"brightness\(([\d.]+)\)", used)[1])
+        assert brightness < 0.6 if dark else brightness > 1.5
 
     def test_every_image_is_decoded(self, browser):
         browser.open(self.file)

@@ -83,8 +83,10 @@ class TestCat:
 class TestNotice:
     def test_the_command_says_what_it_is_for(self, cat, tmp_path):
         done = CliRunner().invoke(main, ["predict", str(cat), "--out", str(tmp_path / "out")])
-        assert NOTICE in " ".join(done.output.split())
-        assert "--model names another" in NOTICE
+        lines = [line for line in done.output.splitlines() if "built-in" in line]
+        assert lines == [NOTICE]
+        assert "cats and dogs" in NOTICE
+        assert NOTICE.endswith("to train a network of your own: unetkit train DATA")
 
     def test_results_name_it(self, cat, tmp_path):
         CliRunner().invoke(main, ["predict", str(cat), "--out", str(tmp_path / "out")])

@@ -129,7 +129,7 @@ class TestMemory:
 
         monkeypatch.setattr(keras.Model, "train_on_batch", never)
         with pytest.raises(
-            ConfigError, match=r"a batch of 1 samples of 32x48 does not fit .*--size"
+            ConfigError, match=r"a batch of 1 sample of 32x48 does not fit .*--size"
         ):
             train(pets, out=tmp_path / "run", config=small())
         assert not (tmp_path / "run").exists()

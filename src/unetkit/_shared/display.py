@@ -51,6 +51,10 @@ class Display:
         """Shows a warning: what may spoil the result, and what to do."""
         logger.warning(text)
 
+    def waiting(self, text: str) -> None:
+        """Shows that something takes time, until a task or training begins, or `finish`."""
+        logger.info(text)
+
     def task(self, name: str, total: int) -> Callable[[], None]:
         """Starts a task of `total` equal parts; returns a function to call after each part."""
         logger.info("%s: %d", name, total)
@@ -92,6 +96,9 @@ class LoggedDisplay(Display):
     def warn(self, text: str) -> None:
         self.display.warn(text)
         self._write(warning_line(text))
+
+    def waiting(self, text: str) -> None:
+        self.display.waiting(text)
 
     def task(self, name: str, total: int) -> Callable[[], None]:
         return self.display.task(name, total)

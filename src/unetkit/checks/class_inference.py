@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.checks.integer_inference import (
     choose_names,
     classes_from_integers,
@@ -160,7 +161,8 @@ def _require_one_kind(statistics: Sequence[PairStatistics], where: str) -> None:
     images = [stats.pair.mask for stats in statistics if not stats.is_drawn]
     if drawn and images:
         raise DataError(
-            f"masks in {where} are polygon files for {len(drawn)} of {len(statistics)} pairs "
+            f"masks in {where} are polygon files for {len(drawn)} of "
+            f"{format_count(statistics, 'pair')} "
             f"({drawn[0]} first) and images for {len(images)} ({images[0]} first), and the value "
             "of each label is not given; accepted are masks of one kind; choose them with --masks, "
             "or list name and value of each class in classes.toml beside the data"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unetkit._shared.display import Display
+from unetkit._shared.wording import format_count
 from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.issues import (
     LEVELS,
@@ -24,7 +25,6 @@ from unetkit.checks.issues import (
     find_image_issues,
     find_name_issues,
     find_split_issues,
-    format_count,
     require_codes,
     to_issue,
 )

@@ -5,10 +5,11 @@ images and duplicates are found here; those about masks in `mask_issues`.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence, Sized
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from unetkit._shared.wording import format_count
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.dataset import Dataset
@@ -142,21 +143,6 @@ def require_codes(codes: Sequence[str]) -> None:
             )
 
 
-def format_count(items: Sized | int, one: str, many: str) -> str:
-    """Returns a count with its noun in singular or plural.
-
-    Args:
-        items: The count, or a collection to count.
-        one: Words after a count of 1.
-        many: Words after any other count.
-
-    >>> format_count(["a"], "mask is", "masks are"), format_count(2, "mask is", "masks are")
-    ('1 mask is', '2 masks are')
-    """
-    count = items if isinstance(items, int) else len(items)
-    return f"{count} {one if count == 1 else many}"
-
-
 def find_file_issues(dataset: Dataset, statistics: Sequence[PairStatistics]) -> list[Issue]:
     """Returns issues about files that belong to no pair and pairs that cannot be used."""
     issues = []
@@ -249,7 +235,8 @@ def find_name_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
             if counts[size] > 1 and counts[size] * size >= MOST * len(dataset.pairs):
                 together = [names for names in groups if len(names) == size]
                 text = (
-                    f"{len(together)} groups of {size} images have names that differ only in "
+                    f"{format_count(together, 'group')} of {size} images have names that differ "
+                    "only in "
                     f"{what} ({', '.join(together[0])}; {', '.join(together[1])} ...), and a "
                     "random split may separate them"
                 )

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.checks.integer_inference import NEARLY_BLACK, NEARLY_WHITE
-from unetkit.checks.issues import Issue, format_count, list_some
+from unetkit.checks.issues import Issue, list_some
 from unetkit.checks.label_inference import describe_labels
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics

@@ -4,17 +4,20 @@ Tables are in `tables`.
 """
 
 import html
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.segment import Segment
+from rich.segment import ControlType, Segment
 from rich.text import Text  # used where names may contain markup of rich
 from rich_pixels import Pixels
 
@@ -37,6 +40,7 @@ LARGEST_HEIGHT = 0.7  # fraction of the terminal's height for an image
 LEAST_BAR, MOST_BAR = 8, 40  # columns
 SPACE = 2  # columns between two fields of a line
 TERMINAL_PAUSE, NOTEBOOK_PAUSE = 0.1, 0.5  # seconds between two drawings
+WAITING_PAUSE = 0.25  # seconds between two drawings of a line that only shows the time
 LONGEST_PAUSE = 60.0  # seconds between two lines in a pipe
 
 
@@ -80,12 +84,19 @@ class ProgressLine:
             if place:
                 yield gap
             if name == "bar":
-                bar = ProgressBar(self.total, self.done, text.cell_len)
-                drawn = list(console.render(bar, options))
+                drawn = list(console.render(self._bar(console, text.cell_len), options))
                 yield from Segment.adjust_line_length(drawn, text.cell_len)
             else:
                 yield from text.render(console)
         yield Segment.line()
+
+    def _bar(self, console: Console, width: int) -> ProgressBar | Text:
+        """A bar of so many columns; without colours, what is left has other characters."""
+        if not console.no_color and console.color_system is not None:
+            return ProgressBar(self.total, self.done, width)
+        done = round(width * min(1.0, self.done / max(1, self.total)))
+        full, left = ("#", ".") if console.options.ascii_only else ("━", "┄")
+        return Text(full * done + left * (width - done), end="")
 
     @property
     def texts(self) -> list[str]:
@@ -173,6 +184,7 @@ class ConsoleDisplay(Display):
     def __init__(self, console: Console | None = None) -> None:
         self.console = make_console() if console is None else console
         self._drawing: _TerminalDrawing | _NotebookDrawing | None = None
+        self._waiting: _WaitingLine | None = None
         self._line: Callable[[], ProgressLine] | None = None  # waits to be drawn
         self._shown: object = None  # owner of the line
         self._drawn_at = 0.0
@@ -181,14 +193,23 @@ class ConsoleDisplay(Display):
 
     def say(self, text: str) -> None:
         # Long lines are left to the terminal to break, so that a command can be copied.
-        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with self._waiting.away() if self._waiting else nullcontext():
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self.console.print(
-            Text(warning_line(text), "yellow"),
-            highlight=False,
-            soft_wrap=not self.console.is_interactive,
-        )
+        with self._waiting.away() if self._waiting else nullcontext():
+            self.console.print(
+                Text(warning_line(text), "yellow"),
+                highlight=False,
+                soft_wrap=not self.console.is_interactive,
+            )
+
+    def waiting(self, text: str) -> None:
+        self.finish()
+        if self.console.is_interactive:
+            self._waiting = _WaitingLine(self.console, text)
+        elif not self.console.stderr:  # beside JSON, only what matters is said
+            self.say(text)
 
     def task(self, name: str, total: int) -> Callable[[], None]:
         self.finish()
@@ -222,6 +243,9 @@ class ConsoleDisplay(Display):
             self._print(report, metrics)
 
     def finish(self) -> None:
+        if self._waiting is not None:
+            self._waiting.close()
+            self._waiting = None
         if self._drawing is not None:
             if self._line is not None:
                 self._drawing.draw(self._line())
@@ -270,6 +294,49 @@ class _TerminalDrawing:
 
     def close(self) -> None:
         self._live.stop()
+
+
+class _WaitingLine:
+    """A line with the time since its start, drawn by a thread, as nothing else draws meanwhile.
+
+    It is erased at the end. `rich.live.Live` would move the cursor up for that, which the terminal
+    of a notebook's ! commands cannot.
+    """
+
+    def __init__(self, console: Console, text: str) -> None:
+        self._console, self._text, self._started = console, text, time.monotonic()
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._draw()
+        self._thread = threading.Thread(target=self._draw_often, daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Erases the line while another one is printed."""
+        with self._lock:
+            self._erase()
+            yield
+            self._draw()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._erase()
+
+    def _draw_often(self) -> None:
+        while not self._ended.wait(WAITING_PAUSE):
+            with self._lock:
+                self._erase()
+                self._draw()
+
+    def _draw(self) -> None:
+        seconds = time.monotonic() - self._started
+        line = Text.assemble(self._text, "  ", (clock_text(seconds), "cyan"))
+        line.truncate(self._console.width - 1)
+        self._console.print(line, end="")
+
+    def _erase(self) -> None:
+        self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
 
 class _NotebookDrawing:

@@ -18,16 +18,19 @@ from typing import Any
 import click
 
 from unetkit._version import __version__
-from unetkit.cli.group import Commands, library, open_display, print_json
+from unetkit.cli.datasets import data_group
+from unetkit.cli.group import Commands, OneOf, library, open_display, print_json
 from unetkit.cli.options import (
+    EXPORT_FORMAT_NAMES,
+    PART_NAMES,
+    PATH,
     POSITIVE,
+    WEIGHT_NAMES,
     choices_from,
     data_options,
-    image_seed_option,
-    image_size_option,
     json_option,
     mask_options,
-    parse_sides,
+    out_option,
     parse_size,
     predict_options,
     refuse_beside_resume,
@@ -40,7 +43,14 @@ from unetkit.errors import ConfigError, UnetkitError
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="unetkit")
 def main() -> None:
-    """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere."""
+    """U-Net image segmentation: train on a folder, evaluate honestly, predict anywhere.
+
+    Help on a command: unetkit COMMAND --help
+
+    \b
+    To complete commands, options and values with the Tab key, in bash:
+    eval "$(_UNETKIT_COMPLETE=bash_source unetkit)"
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as exceptions, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
@@ -50,75 +60,30 @@ def main() -> None:
 
 
 @main.command("demo")
-@click.option("--out", default="unetkit-demo", show_default=True, help="Folder to create.")
+@out_option("Folder to create (default: unetkit-demo).", "unetkit-demo")
 @click.option("--steps", type=POSITIVE, help="Number of weight updates (default: 170).")
 def demo_command(out: str, steps: int | None) -> None:
-    """Train, evaluate and predict on built-in synthetic pets, in a few minutes."""
+    """Train, evaluate and predict on synthetic pets, in a few minutes."""
     display = open_display()
     options = {} if steps is None else {"steps": steps}
-    result = library("demo")(out, display=display, **options)
+    result = library("demo", display)(out, display=display, **options)
     _print_metrics(result.figures, display)
     display.say(f"results  {result.run / 'evaluation-data' / 'report.html'}")
     display.say(f"         {result.run / 'curves.png'}")
     display.say(f"         {result.predictions}")
 
 
-@main.group("data")
-def data_group() -> None:
-    """Get a data set: Oxford-IIIT Pet, or synthetic images."""
-
-
-@data_group.command("oxford-pets")
-@click.argument("folder")
-@click.option("--archives", help="Folder that holds both archives already (default: download).")
-@click.option("--cache", help="Folder for downloaded archives (default: the user's cache folder).")
-def oxford_pets_command(folder: str, **options: Any) -> None:
-    """Download, verify and unpack Oxford-IIIT Pet (about 800 MB) into FOLDER."""
-    display = open_display()
-    library("download_oxford_pets")(folder, display=display, **options)
-    display.say(f"next: unetkit check {folder}")
-
-
-@data_group.command("synthetic-pets")
-@click.argument("folder")
-@click.option(
-    "--count", type=click.IntRange(min=2), default=500, show_default=True, help="Number of images."
-)
-@image_size_option("128")
-@image_seed_option
-def synthetic_pets_command(folder: str, count: int, size: str, seed: int) -> None:
-    """Write images of pets with trimaps to FOLDER."""
-    height, width = parse_sides(size)
-    library("write_synthetic_pets")(folder, count=count, height=height, width=width, seed=seed)
-    click.echo(f"{count} synthetic pets in {folder}")
-
-
-@data_group.command("synthetic-cells")
-@click.argument("folder")
-@click.option("--count", type=POSITIVE, default=40, show_default=True, help="Number of images.")
-@image_size_option("256")
-@click.option(
-    "--bits",
-    type=click.Choice(["8", "16"]),
-    default="8",
-    show_default=True,
-    help="Bits per pixel of the images.",
-)
-@image_seed_option
-def synthetic_cells_command(folder: str, count: int, size: str, bits: str, seed: int) -> None:
-    """Write images of touching cells with instance masks to FOLDER."""
-    height, width = parse_sides(size)
-    write = library("write_synthetic_cells")
-    write(folder, count=count, height=height, width=width, bits=int(bits), seed=seed)
-    click.echo(f"{count} images of synthetic cells in {folder}")
+main.add_command(data_group)
 
 
 @main.command("check")
-@click.argument("data")
+@click.argument("data", type=PATH)
 @data_options
 @json_option
-@click.option("--pictures", help="Folder for contact sheets of images and masks (default: none).")
-@click.option("--write-split", help="File to write the split to (default: none).")
+@click.option(
+    "--pictures", type=PATH, help="Folder for contact sheets of the pairs (default: none)."
+)
+@click.option("--write-split", type=PATH, help="File to write the split to (default: none).")
 def check_command(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
     """Check the images and masks of DATA before training.
 
@@ -131,7 +96,7 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
     rule = sections.get("split", {}) | ({} if seed is None else {"seed": seed})
     display = open_display(stderr=as_json)
     try:
-        report = library("check")(
+        report = library("check", display)(
             data,
             sources=Sources(**sections.get("sources", {})),
             rule=SplitRule(**rule),
@@ -156,7 +121,7 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
 
 
 @main.command("train")
-@click.argument("data", required=False)
+@click.argument("data", required=False, type=PATH)
 @data_options
 @training_options
 @click.option(
@@ -165,10 +130,12 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
     help="Number of networks to train and test in a cross-validation (default: one network).",
 )
 @click.option(
-    "--config", help="Configuration file, such as the config.toml of a run (default: none)."
+    "--config", type=PATH, help="Configuration file, as config.toml of a run (default: none)."
 )
-@click.option("--out", help="Run folder to create (default: runs/DATA-PRESET).")
-@click.option("--resume", help="Run folder to resume, with its own configuration.")
+@out_option("Run folder to create (default: runs/DATA-PRESET).")
+@click.option(
+    "--resume", type=PATH, help="Run folder to resume, with its own configuration (default: none)."
+)
 @click.option(
     "--data",
     "moved",
@@ -192,7 +159,9 @@ def train_command(
     moved: str | None,
     **options: Any,
 ) -> None:
-    """Train a U-Net on the images and masks of DATA, a folder or a .csv of pairs.
+    """Train a U-Net on the images and masks of DATA.
+
+    DATA is a folder or a .csv of pairs.
 
     Ctrl-C finishes the current step and saves; --resume RUN continues from there, and --resume RUN
     --data NEW where the data were moved.
@@ -204,10 +173,11 @@ def train_command(
 
         display = open_display()
         if Path(resume, PLAN).exists():
-            resume_folds = library("resume_folds")
+            resume_folds = library("resume_folds", display)
             _print_metrics(resume_folds(resume, data=moved, display=display, **session), display)
         else:
-            _print_run(library("resume")(resume, data=moved, display=display, **session), display)
+            run = library("resume", display)(resume, data=moved, display=display, **session)
+            _print_run(run, display)
         return
     if moved is not None:
         raise ConfigError(
@@ -215,9 +185,9 @@ def train_command(
             f"train {shlex.quote(moved)}; leave out --data"
         )
     sections = take_sections(options)  # leaves epochs, minutes, seed and out
-    run_training = library("train" if folds is None else "cross_validate")
-    choices = choices_from(config, preset, sections)
     display = open_display()
+    run_training = library("train" if folds is None else "cross_validate", display)
+    choices = choices_from(config, preset, sections)
     options |= {"size": parse_size(size), "config": choices, "display": display, **session}
     if folds is None:
         _print_run(run_training(data, **options), display)
@@ -235,69 +205,80 @@ def _print_run(run: Path, display: Any) -> None:
 
 
 def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
-    from unetkit.cli.tables import metrics_table
+    from unetkit.cli.tables import metrics_table, metrics_to_quote
 
+    for line in metrics_to_quote(result):
+        display.say(line)
     display.console.print(metrics_table(result))
 
 
 @main.command("evaluate")
-@click.argument("model")
-@click.option("--data", required=True, help="Folder or .csv of images and masks.")
+@click.argument("model", type=PATH)
+@click.option("--data", type=PATH, required=True, help="Folder or .csv of images and masks.")
 @mask_options
 @click.option(
     "--part",
+    type=OneOf(PART_NAMES),
     default="test",
-    show_default=True,
-    help="Split to evaluate on: test, validation, train or all.",
+    help="Split to evaluate on (default: test).",
 )
-@click.option("--out", help="Folder for the results (default: evaluation-DATA in the run folder).")
+@click.option(
+    "--field-of-view",
+    type=PATH,
+    help="Folder with a mask for each image, of its name; pixels that are 0 in it are not scored "
+    "(default: all pixels are scored).",
+)
+@out_option("Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
 def evaluate_command(model: str, **options: Any) -> None:
-    """Evaluate MODEL, a run folder or a model file, on the test split of a folder.
+    """Evaluate MODEL on the test split of a folder.
 
-    Masks may have other values than those of the training: the classes are matched by name. Options
-    that are not given are as in training for the data of the training, and as for check otherwise.
+    MODEL is a run folder or a model file. Masks may have other values than those of the training:
+    the classes are matched by name. Options that are not given are as in training for the data of
+    the training, and as for check otherwise.
     """
     sections = take_sections(options)
     given = sections.get("sources", {})
-    run_evaluation = library("evaluate")
+    display = open_display()
+    run_evaluation = library("evaluate", display)
     from unetkit.evaluation.selection import recorded_sources
 
     sources = replace(recorded_sources(Path(model), Path(options["data"])), **given)
-    display = open_display()
     classes = sections.get("classes", {})
     result = run_evaluation(model, sources=sources, classes=classes, display=display, **options)
     _print_metrics(result, display)
-    if result["intervals"]:
-        low, high = result["intervals"]["original"]["summed"]["mean_iou"]
-        display.say(f"mean IoU over all pixels, 95 % interval over images: {low:.4f} to {high:.4f}")
 
 
 @main.command("report")
-@click.argument("run")
-@click.option(
-    "--out",
-    help="HTML file to write, for a single evaluation (default: report.html in its folder).",
-)
+@click.argument("run", type=PATH)
+@out_option("HTML file to write, for a single evaluation (default: report.html in its folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file at --out.")
 def report_command(run: str, **options: Any) -> None:
-    """Write the report of each evaluation of RUN as a self-contained HTML file.
+    """Write the report of each evaluation of RUN as an HTML file.
 
-    RUN is a run folder, or the folder of one evaluation.
+    The file needs no other file and no network. RUN is a run folder, or the folder of one
+    evaluation.
     """
-    for path in library("report")(run, **options):
+    display = open_display(stderr=True)  # standard output has the paths alone
+    display.waiting("writing   the report")
+    paths = library("report")(run, **options)
+    display.finish()
+    for path in paths:
         click.echo(path)
 
 
 @main.command("compare")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN RUN...", type=PATH)
 @json_option
 def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
-    """Compare evaluated runs on the images that all of them were evaluated on.
+    """Compare runs on the images that all were evaluated on.
 
     Each run is compared with the first.
     """
+    display = open_display(stderr=as_json)
+    display.waiting("comparing the runs")
     result = library("compare")(runs)
+    display.finish()
     if as_json:
         from unetkit._shared.records import plain
 
@@ -305,18 +286,19 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
         return
     from unetkit.cli.tables import comparison_table
 
-    display = open_display()
     display.console.print(comparison_table(result))
     for sentence in result["conclusions"]:
         display.say(sentence)
 
 
 @main.command()
-@click.argument("images", nargs=-1)
+@click.argument("images", nargs=-1, type=PATH)
 @predict_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **options: Any) -> None:
-    """Segment IMAGES: files, folders, or patterns such as 'photos/*.jpg'.
+    """Segment IMAGES: files, folders or patterns.
+
+    A pattern such as 'photos/*.jpg' stands for all files that match it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
     result of one run over the whole image. An interrupted run continues.
@@ -332,26 +314,39 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
 
 
 @main.command("export")
-@click.argument("model")
-@click.option("--format", default="onnx", show_default=True, help="Format of the file: onnx.")
+@click.argument("model", type=PATH)
+@click.option(
+    "--format",
+    type=OneOf(EXPORT_FORMAT_NAMES),
+    default="onnx",
+    help="Format of the file (default: onnx).",
+)
 @click.option(
     "--weights",
+    type=OneOf(WEIGHT_NAMES),
     default="float32",
-    show_default=True,
-    help="Type in which weights are stored: float32, or float16 for half the size.",
+    help="Type in which weights are stored; float16 takes half the space (default: float32).",
 )
-@click.option("--out", help="File to write (default: MODEL.onnx in the current folder).")
+@out_option("File to write (default: MODEL.onnx in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export_command(model: str, **options: Any) -> None:
-    """Export the network of MODEL, a run folder, to one file that runs without Keras."""
-    library("export")(model, display=open_display(), **options)
+    """Export the network of MODEL to a file that runs without Keras.
+
+    MODEL is a run folder.
+    """
+    display = open_display()
+    library("export", display)(model, display=display, **options)
+    display.finish()
 
 
 @main.command("info")
-@click.argument("model", required=False)
+@click.argument("model", required=False, type=PATH)
 @click.option("--layers", is_flag=True, help="List the layers with output shapes and parameters.")
 def info_command(model: str | None, layers: bool) -> None:
-    """Describe MODEL, a run folder or a model file; without it, the built-in network."""
+    """Describe MODEL, or without it the built-in network.
+
+    MODEL is a run folder or a model file.
+    """
     from rich.markdown import Markdown
 
     from unetkit.cli.console import make_console
@@ -371,16 +366,19 @@ def info_command(model: str | None, layers: bool) -> None:
 
 
 @main.command("verify")
-@click.argument("run")
-@click.option("--data", help="Folder or .csv of the data now (default: the path in the run).")
+@click.argument("run", type=PATH)
+@click.option(
+    "--data", type=PATH, help="Folder or .csv of the data now (default: the path in the run)."
+)
 @json_option
 def verify_command(run: str, data: str | None, as_json: bool) -> None:
-    """Check whether RUN can be reproduced here: its data, versions, machine and files.
+    """Check whether RUN can be reproduced here.
 
-    The exit code is 1 if something that matters has changed.
+    Its data, versions, machine and files are compared with those of the training. The exit code is
+    1 if something that matters has changed.
     """
     display = open_display(stderr=as_json)
-    result = library("verify")(run, data, display=display)
+    result = library("verify", display)(run, data, display=display)
     display.finish()
     if as_json:
         print_json(result)
@@ -395,10 +393,13 @@ def verify_command(run: str, data: str | None, as_json: bool) -> None:
 
 
 @main.command("runs")
-@click.argument("folder", default="runs")
+@click.argument("folder", default="runs", type=PATH)
 @json_option
 def runs_command(folder: str, as_json: bool) -> None:
-    """List all runs in FOLDER (default: runs) and its subfolders, the newest first."""
+    """List all runs in FOLDER and its subfolders, the newest first.
+
+    Without FOLDER, those in the folder runs.
+    """
     found = library("list_runs")(folder)
     if as_json:
         print_json(found)

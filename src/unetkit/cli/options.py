@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from unetkit.cli.group import OneOf, long_name
 from unetkit.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -31,6 +33,18 @@ SECTIONS = {
 OTHER_KEYS = {"classes": "names", "split": "file"}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
+# Paths are completed by the shell; whether they can be read is said by whoever reads them.
+PATH = click.Path(readable=False)
+# Words that the library accepts, without its imports, so that help appears at once.
+PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
+MASK_KIND_NAMES = ("classes", "colours", "instances")
+CHANNEL_AXIS_NAMES = ("auto", "first", "last")
+LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
+PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
+PART_NAMES = ("test", "validation", "train", "all")
+OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
+EXPORT_FORMAT_NAMES = ("onnx",)
+WEIGHT_NAMES = ("float32", "float16")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -47,6 +61,18 @@ def image_size_option(default: str) -> Option:
         show_default=True,
         help="Size in pixels: a side, or HEIGHTxWIDTH.",
     )
+
+
+def out_option(help: str, default: str | None = None) -> Option:
+    """The option of a file or folder for the results."""
+    return click.option("--out", "-o", type=PATH, default=default, help=help)
+
+
+def complete_losses(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of losses that begin like the incomplete one, for the completion of a shell."""
+    return [CompletionItem(name) for name in LOSS_NAMES if name.startswith(incomplete)]
 
 
 def _together(*options: Option) -> Option:
@@ -69,7 +95,7 @@ mask_options = _together(
         "--masks", help="Part of the paths of masks, such as 'GT/SEG' (default: from the folder)."
     ),
     click.option(
-        "--kind", help="Kind of masks: classes, colours or instances (default: from the masks)."
+        "--kind", type=OneOf(MASK_KIND_NAMES), help="Kind of masks (default: from the masks)."
     ),
     click.option(
         "--classes",
@@ -87,7 +113,8 @@ mask_options = _together(
     ),
     click.option(
         "--channel-axis",
-        help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+        type=OneOf(CHANNEL_AXIS_NAMES),
+        help="Axis of the channels in TIFF files (default: auto).",
     ),
     click.option(
         "--skip-bad", is_flag=True, default=None, help="Leave out files that cannot be used."
@@ -115,7 +142,9 @@ data_options = _together(
         help="Fraction of the pairs for the test split, 0 for none (default: 0.2).",
     ),
     click.option(
-        "--split", help="Split file to use, such as the split.json of a run (default: a new split)."
+        "--split",
+        type=PATH,
+        help="Split file to use, such as the split.json of a run (default: a new split).",
     ),
     click.option(
         "--seed",
@@ -129,8 +158,8 @@ data_options = _together(
 training_options = _together(
     click.option(
         "--preset",
-        help="Network and training recipe: pretrained, fast, notebook or paper "
-        "(default: pretrained).",
+        type=OneOf(PRESET_NAMES),
+        help="Network and training recipe (default: pretrained).",
     ),
     click.option(
         "--epochs",
@@ -158,6 +187,7 @@ training_options = _together(
     click.option(
         "--loss",
         multiple=True,
+        shell_complete=complete_losses,
         help="Loss as NAME or NAME=WEIGHT: cross_entropy, dice, tversky, focal or "
         "boundary; several are summed (default: from the preset).",
     ),
@@ -188,6 +218,7 @@ training_options = _together(
     click.option(
         "--from",
         "start",
+        type=PATH,
         help="Run folder or .onnx file with the initial weights (default: random ones).",
     ),
     click.option(
@@ -198,8 +229,8 @@ training_options = _together(
     ),
     click.option(
         "--precision",
-        help="Precision of computation: auto, float32, mixed_bfloat16 or mixed_float16 "
-        "(default: float32).",
+        type=OneOf(PRECISION_NAMES),
+        help="Precision of computation (default: float32).",
     ),
     click.option(
         "--deterministic/--fastest",
@@ -213,10 +244,12 @@ training_options = _together(
 predict_options = _together(
     click.option(
         "--model",
+        "-m",
+        type=PATH,
         help="A run folder or an exported .onnx file (default: the built-in network, for cats and "
         "dogs in photos).",
     ),
-    click.option("--out", help="Folder for the results.  [default: predictions]"),
+    out_option("Folder for the results (default: predictions)."),
     click.option(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."
     ),
@@ -226,19 +259,23 @@ predict_options = _together(
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
     click.option(
         "--format",
+        type=OneOf(OUTPUT_FORMAT_NAMES),
         default="auto",
-        show_default=True,
-        help="Format of the results: png, tiff, zarr, or auto, which is tiff for large images and "
-        "GeoTIFFs, png for others.",
+        help="Format of the results (default: auto, which is tiff for large images and GeoTIFFs, "
+        "png for others).",
     ),
-    click.option("--memory", help="Memory limit, such as 800MiB.  [default: 1.5GiB]"),
+    click.option("--memory", help="Memory limit, such as 800MiB (default: 1.5GiB)."),
     click.option(
         "--margin",
-        type=click.IntRange(min=0),
-        help="Pixels around each tile that the network also sees; few are faster, but not exact."
-        "  [default: as many as exact tiles need]",
+        type=NOT_NEGATIVE,
+        help="Pixels around each tile that the network also sees; few are faster, but not exact "
+        "(default: as many as exact tiles need).",
     ),
-    click.option("--watch", help="Predict images that are put into this folder, until Ctrl-C."),
+    click.option(
+        "--watch",
+        type=PATH,
+        help="Predict images that are put into this folder, until Ctrl-C (default: none).",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
     click.option("--overwrite", is_flag=True, help="Replace existing results."),
@@ -380,7 +417,7 @@ def refuse_beside_resume(ctx: click.Context) -> None:
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
-            option = next(p.opts[0] for p in ctx.command.params if p.name == name)  # or argument
+            option = next(long_name(p) for p in ctx.command.params if p.name == name)
             again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
             moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
@@ -90,7 +91,9 @@ def run_prediction(
     folder = Path(out or "predictions")
     output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json, fail_fast)
     try:
+        display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
+        display.finish()
         if watch is None:
             predict_images(predictor, images, output, display)
             return
@@ -143,8 +146,9 @@ def predict_images(
     if not output.as_json:
         others = describe_passed_over(find_passed_over(images))
         bad = len(dict.fromkeys(failed))
-        number = f"{len(files) - bad} of {len(files)} images" if bad else f"{len(files)} images"
-        display.say(f"{number}, {len(written)} files in {output.folder}")
+        every = format_count(len(files), "image")
+        number = f"{len(files) - bad} of {every}" if bad else every
+        display.say(f"{number}, {format_count(len(written), 'file')} in {output.folder}")
         if others:
             display.say(others)
     if failed:
@@ -190,7 +194,13 @@ def watch_folder(
             done = all(job.is_finished for job in plan)
             owners |= dict.fromkeys(files, image)
             if output.overwrite or not (is_new and done):
-                _predict(predictor, [image], again, display)
+                started = time.monotonic()
+                written = _predict(predictor, [image], again, display)
+                if not output.as_json:
+                    shown = ", ".join(map(str, written))
+                    display.say(f"{image.name}: {shown} ({time.monotonic() - started:.1f} s)")
+            elif not output.as_json:
+                display.say(f"{image.name}: predicted before; --overwrite predicts it again")
         except (UnetkitError, OSError) as error:
             if output.as_json:
                 print_json({"image": str(image), "error": str(error)})

@@ -9,7 +9,8 @@ from rich import box
 from rich.table import Column, Table
 from rich.text import Text  # used where names may contain markup of rich
 
-from unetkit.metrics.bootstrap import flatten
+from unetkit._shared.wording import format_count
+from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.confusion import metric_name
 from unetkit.models.spec import ModelSpec
 
@@ -18,16 +19,35 @@ SIZES_SHOWN = 4
 
 def metrics_table(result: Mapping[str, Any]) -> Table:
     """Metrics of an evaluation, over all pixels and averaged over images, at each resolution."""
-    title = f"{result['pairs']} {result['part']} pairs, {result['preset']} network"
+    of_part = "" if result["part"] == "all" else f"{result['part']} "
+    pairs = format_count(result["pairs"], f"{of_part}pair")
+    title = f"{pairs}, {result['preset']} network"
+    found = metric_table(result, lambda cell: _figure(cell[0]))
     table = Table("metric", title=Text(title))
-    columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
-    for resolution, way in columns:
-        label = "over all pixels" if way == "summed" else "mean over images"
-        table.add_column(f"{resolution} resolution,\n{label}", justify="right")
-    flat = [flatten(result["figures"][r][way]) for r, way in columns]
-    for path in flat[0]:
-        table.add_row(Text(metric_name(path)), *(_figure(row[path]) for row in flat))
+    for resolution, way in found.columns:
+        table.add_column(f"{resolution},\n{way}", justify="right")
+    for name, cells in found.rows:
+        table.add_row(Text(name), *(_figure(value) for value, _ in cells))
     return table
+
+
+def metrics_to_quote(result: Mapping[str, Any]) -> list[str]:
+    """Lines with the metrics to quote and their intervals, the most important first."""
+    rows = [
+        (metric_name((row["metric"],)), _figure(row["value"]), _interval(row["interval"]))
+        for row in result["headline"]
+    ]
+    width = max(len(name) for name, _, _ in rows)
+    images = format_count(result["pairs"], "image")
+    coverage = f"; 95 % intervals over {images}" if result["intervals"] else ""
+    lines = [f"to quote, over all pixels at the masks' resolution{coverage}:"]
+    return lines + [f"  {name:{width}}  {value}{bounds}" for name, value, bounds in rows]
+
+
+def _interval(pair: Sequence[float] | None) -> str:
+    if not pair or pair[0] is None or pair[0] != pair[0]:
+        return ""
+    return f"  {pair[0]:.4f} to {pair[1]:.4f}"
 
 
 def _figure(value: float | None) -> str:
@@ -38,7 +58,7 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     """Metrics of runs, and their differences from the first run."""
     first, *others = result["runs"]
     left_out = f"; {result['left_out']} not evaluated by all" if result["left_out"] else ""
-    title = Text(f"{result['images']} {result['part']} images{left_out}")
+    title = Text(f"{format_count(result['images'], result['part'] + ' image')}{left_out}")
     table = Table("over all pixels,\nmasks' resolution", title=title)
     table.add_column(Text(first["run"]), justify="right")
     for run in others:
@@ -62,7 +82,7 @@ def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
 
 def dataset_table(report: Mapping[str, Any]) -> Table:
     """Content of a data set, one row per fact."""
-    title = Text(f"{report['data']}: {report['usable']} of {report['pairs']} pairs")
+    title = Text(f"{report['data']}: {report['usable']} of {format_count(report['pairs'], 'pair')}")
     table = Table("what", "value", title=title, title_justify="left")
     images = report["images"]
     shown = images["sizes"][:SIZES_SHOWN]
@@ -70,7 +90,7 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
     others = images["num_sizes"] - len(shown)
     rows = [
         ("masks in", report["masks"]),
-        ("sizes", sizes + (f" and {others} other sizes" if others else "")),
+        ("sizes", sizes + (f" and {format_count(others, 'other size')}" if others else "")),
         ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
         ("channels", _tally(images["channels"])),
         ("pixel values", images["levels"] or "uncertain"),
@@ -158,14 +178,14 @@ def verification_table(result: Mapping[str, Any]) -> Table:
     table = Table(show_header=False, box=None)
     table.add_row("run", _shown(f"{result['run']}: {result['state']}"))
     data = result["data"]
-    where = f"{data['pairs']} pairs in {data['path']}"
+    where = f"{format_count(data['pairs'], 'pair')} in {data['path']}"
     if data["problem"]:
         table.add_row("data", _shown(data["problem"]))
     elif data["same"]:
         table.add_row("data", _shown(f"{where}: unchanged"))
     else:
         rows = _differences(data)
-        table.add_row("data", _shown(f"{where}: {len(rows)} differences"))
+        table.add_row("data", _shown(f"{where}: {format_count(rows, 'difference')}"))
         for text in rows[:SHOWN_DIFFERENCES]:
             table.add_row("", _shown(text))
         if len(rows) > SHOWN_DIFFERENCES:
@@ -173,7 +193,9 @@ def verification_table(result: Mapping[str, Any]) -> Table:
     other = [row for row in result["environment"] if not row["same"]]
     here = {row["what"]: row["now"] for row in result["environment"]}
     if not any(row["effect"] for row in other):
-        machine = f"{here['processor']}, {here['cores']} cores, {here['device']}"
+        machine = (
+            f"{here['processor']}, {format_count(int(here['cores']), 'core')}, {here['device']}"
+        )
         text = f"versions, machine, threads and device unchanged: {machine}"
         table.add_row("environment", _shown(text))
     for row in other:

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from unetkit._shared.display import Display
+from unetkit._shared.wording import format_count
 from unetkit.data.reading import READERS
 from unetkit.datasets.download import Archive, Publication, obtain_archives
 from unetkit.datasets.synthetic_pets import whole_folder
@@ -178,7 +179,9 @@ def _verdict(path: Path) -> str:
 
 
 def _report(found: OxfordPets, display: Display) -> None:
-    display.say(f"data      {found.folder}: {found.pairs} pairs in the official lists")
+    display.say(
+        f"data      {found.folder}: {format_count(found.pairs, 'pair')} in the official lists"
+    )
     for names, what in (
         (found.misnamed, "of another format than their suffix"),
         (found.broken, "cannot be decoded"),

@@ -11,14 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
+from unetkit.metrics.bootstrap import flatten
 from unetkit.metrics.breakdown import constant_prediction
+from unetkit.metrics.confusion import lead_metric, metric_name
+from unetkit.metrics.objects import LEAST_OBJECT, SMALLEST_TENTH
 
 FEW_IMAGES = 30  # with fewer, bootstrap percentiles are inaccurate; docs/log.md has a measurement
 FEW_VALIDATION_IMAGES = 20
 FEW_GROUPS = 5
 WIDE_INTERVAL = 0.02  # of mean IoU
 FEW_WITH_CLASS = 10  # images in which a class occurs
+LARGE_FRACTION = 0.2  # of all pixels in one image
 RARE_CLASS = 0.002  # fraction of the pixels
 POOR_CALIBRATION = 0.05  # expected calibration error
 MIN_GAIN = 1.1  # of mean IoU over that of a constant prediction
@@ -54,7 +59,8 @@ def find_cautions(result: Mapping[str, Any], classes: Classes) -> list[Caution]:
         *_find_split_cautions(result),
         *_find_issue_cautions(result),
         *_find_constant_cautions(result, classes),
-        *_find_size_cautions(result),
+        *_find_size_cautions(result, classes),
+        *_find_pixel_cautions(result),
         *_find_class_cautions(result, classes),
         *_find_calibration_cautions(result),
         *_find_training_cautions(result["run"]),
@@ -69,7 +75,7 @@ def _find_split_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
         )
     if result["seen"]:
         yield Caution(
-            f"{result['seen']:,} of these {_images(count)} were used in training.",
+            f"{result['seen']:,} of these {format_count(count, 'image')} were used in training.",
             "The metrics are too high: quote those of a test split.",
         )
     if (result["listed"] or 0) > count + len(result["skipped"]):
@@ -80,7 +86,11 @@ def _find_split_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
         )
     if result["skipped"]:
         yield Caution(
-            f"{_images(len(result['skipped']))} of this split could not be read and were skipped.",
+            format_count(
+                result["skipped"],
+                "image of this split could not be read and was skipped.",
+                "images of this split could not be read and were skipped.",
+            ),
             "Repair them, or state this beside the metrics.",
         )
 
@@ -116,29 +126,60 @@ def _find_constant_cautions(result: Mapping[str, Any], classes: Classes) -> Iter
         )
 
 
-def _find_size_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
+def _find_size_cautions(result: Mapping[str, Any], classes: Classes) -> Iterator[Caution]:
     count, bounds = result["pairs"], result["intervals"]
     if count < FEW_IMAGES:
         yield Caution(
-            f"There {'is' if count == 1 else 'are'} {_images(count)} in this split.",
+            f"There {'is' if count == 1 else 'are'} {format_count(count, 'image')} in this split.",
             "Intervals from so few are themselves uncertain; cross-validation tests on every "
             "image once: unetkit train DATA --folds 5.",
         )
     if bounds:
-        low, high = bounds["original"]["summed"]["mean_iou"]
+        path = lead_metric(classes)
+        name = metric_name(path)
+        low, high = flatten(bounds["original"]["summed"])[path]
         if low is not None and high - low > WIDE_INTERVAL:
             yield Caution(
-                f"The interval of mean IoU is {high - low:.3f} wide, from {low:.3f} to {high:.3f}.",
-                "Another run with a mean IoU within it may be equally good. unetkit compare "
+                f"The interval of {name} is {high - low:.3f} wide, from {low:.3f} to {high:.3f}.",
+                f"Another run with a {name} within it may be equally good. unetkit compare "
                 "compares two runs image by image and detects smaller differences.",
             )
     groups = Counter(image["group"] for image in result["images"] if image["group"] is not None)
     if 0 < len(groups) < FEW_GROUPS and count > 2 * len(groups):
         yield Caution(
-            f"The {_images(count)} come from {len(groups)} group{'s' * (len(groups) > 1)} "
+            f"The {format_count(count, 'image')} come from {format_count(groups, 'group')} "
             f"({', '.join(sorted(groups))}).",
             "Images of one group resemble each other: the intervals, which assume independent "
             "images, are too narrow.",
+        )
+
+
+def _find_pixel_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
+    """Yields cautions about what metrics of pixels do not show."""
+    pixels = np.array([np.sum(image["confusion"]["original"]) for image in result["images"]])
+    fractions = pixels / max(1, pixels.sum())
+    largest = int(fractions.argmax())
+    if len(pixels) > 1 and fractions[largest] > max(LARGE_FRACTION, 2 / (len(pixels) + 1)):
+        yield Caution(
+            f"{result['images'][largest]['name']} has {fractions[largest]:.0%} of all pixels.",
+            "Metrics over all pixels depend on this image far more than on others: quote the means "
+            "over images beside them.",
+        )
+    if result["classes"].get("kind") == "instances":
+        yield Caution(
+            "The masks have a number for each object, and only pixels are scored.",
+            "Two objects that are merged into one, or one cut in two, hardly change these metrics: "
+            "count the objects as well where their number matters.",
+        )
+    counts = [image["objects"] for image in result["images"] if "objects" in image]
+    objects, small = np.sum(counts, axis=0).tolist() if counts else (0, 0)
+    if objects and small >= SMALLEST_TENTH / 100 * objects:
+        yield Caution(
+            f"{small:,} of {format_count(objects, 'object')} are smaller than {LEAST_OBJECT:g} px "
+            "at the "
+            f"network's scale ({result['scale']}).",
+            "The network hardly sees them: train with a larger --size, or with policy = “native” "
+            "under [scale] in a --config file.",
         )
 
 
@@ -158,7 +199,7 @@ def _find_class_cautions(result: Mapping[str, Any], classes: Classes) -> Iterato
             )
         elif images < FEW_WITH_CLASS and images < result["pairs"]:
             yield Caution(
-                f"{name} occurs in {_images(images)}.",
+                f"{name} occurs in {format_count(images, 'image')}.",
                 "Its IoU depends on few images, with the same weight in the mean as any other.",
             )
         elif fraction < RARE_CLASS:
@@ -199,7 +240,7 @@ def _find_training_cautions(run: Mapping[str, Any] | None) -> Iterator[Caution]:
     count = run["parts"].get("validation", {}).get("images")
     if count is not None and count < FEW_VALIDATION_IMAGES:
         yield Caution(
-            f"The weights were chosen on {_images(count)}.",
+            f"The weights were chosen on {format_count(count, 'image')}.",
             "With so few the choice is partly random; another split may choose other weights.",
         )
     rows = run["curves"]
@@ -218,7 +259,3 @@ def _find_training_cautions(run: Mapping[str, Any] | None) -> Iterator[Caution]:
             "The weights of the last validation pass were the best.",
             "Longer training may improve the metrics.",
         )
-
-
-def _images(count: int) -> str:
-    return f"{count:,} image{'s' * (count != 1)}"

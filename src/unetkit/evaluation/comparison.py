@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
 from unetkit.evaluation.cautions import FEW_GROUPS, FEW_IMAGES
 from unetkit.evaluation.results import find_evaluations, read_evaluation
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES, draws_of_metrics, flatten, interval
-from unetkit.metrics.confusion import compute_metrics
+from unetkit.metrics.confusion import compute_metrics, lead_metric, metric_name
 from unetkit.metrics.summary import Record, boundary_metrics, stacked
 
 MIN_IMAGES = 2  # one image cannot be resampled
-DECIDING_METRIC = "mean_iou"  # the metric of the conclusions
 
 
 def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
@@ -90,7 +90,9 @@ def compare(runs: Sequence[str | Path]) -> dict[str, Any]:
             for name, folder, one in zip(names, folders, scored, strict=True)
         ],
         "differences": differences,
-        "conclusions": [_conclude(row, common[0], splits[0]) for row in differences],
+        "conclusions": [
+            _conclude(row, common[0], splits[0], lead_metric(classes)) for row in differences
+        ],
     }
 
 
@@ -112,7 +114,8 @@ def _same_evaluation(paths: Sequence[Path]) -> list[Path]:
             f"{path}: {', '.join(one)}" for path, one in zip(paths, found, strict=True)
         )
         raise DataError(
-            f"the runs have {len(shared)} evaluations in common ({listing}); accepted is one that "
+            f"the runs have {format_count(shared, 'evaluation')} in common ({listing}); accepted "
+            "is one that "
             "all have; give the folders of the evaluations instead of the runs"
         )
     return [one[shared[0]] for one in found]
@@ -134,7 +137,8 @@ def _common_images(images: Sequence[Sequence[Record]], names: Sequence[str]) -> 
     common = [name for name in by_name[0] if all(name in one for one in by_name)]
     if len(common) < MIN_IMAGES:
         raise DataError(
-            f"{', '.join(names)} were evaluated on {len(common)} common images; accepted are at "
+            f"{', '.join(names)} were evaluated on {format_count(common, 'common image')}; "
+            "accepted are at "
             f"least {MIN_IMAGES}; evaluate all of them on the same split of the same data"
         )
     for name in common:
@@ -178,23 +182,29 @@ def _differences(
     }
 
 
-def _conclude(row: Mapping[str, Any], records: Sequence[Record], split: str) -> str:
+def _conclude(
+    row: Mapping[str, Any], records: Sequence[Record], split: str, metric: tuple[str, ...]
+) -> str:
     """Returns a sentence on what can be concluded from a difference."""
-    difference = row["figures"][DECIDING_METRIC]
+    difference, name = row["figures"][": ".join(metric)], metric_name(metric)
     value, (low, high) = difference["value"], difference["interval"]
     run, against, count = row["run"], row["against"], len(records)
     if np.isnan(value) or np.isnan(low):
-        return f"{run} and {against} cannot be compared: mean IoU is undefined on these images."
+        return f"{run} and {against} cannot be compared: {name} is undefined on these images."
     if value == low == high == 0:
-        return f"On these {count} images {run} and {against} have the same mean IoU."
+        return f"On these {count} images {run} and {against} have the same {name}."
     measured = (
-        f"On these {count} images {run} has a mean IoU {abs(value):.4f} "
+        f"On these {count} images {run} has a {name} {abs(value):.4f} "
         f"{'above' if value >= 0 else 'below'} that of {against} ({COVERAGE:.0%} interval of the "
         f"difference {low:+.4f} to {high:+.4f})"
     )
     groups = {record["group"] for record in records} - {None}
     if count < FEW_IMAGES or 0 < len(groups) < FEW_GROUPS:
-        few = f"{count} images" if count < FEW_IMAGES else f"images of {len(groups)} groups"
+        few = (
+            f"{count} images"
+            if count < FEW_IMAGES
+            else f"images of {format_count(groups, 'group')}"
+        )
         return f"{measured}: {few} are too few for a conclusion, whatever the interval."
     if low <= 0 <= high:
         return f"{measured}: this may be chance. More images may show which run is better."

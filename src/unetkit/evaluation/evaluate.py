@@ -20,10 +20,12 @@ from unetkit._shared.display import Display
 from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import plain
+from unetkit._shared.wording import format_count
 from unetkit.checks.examine import check_sound, examine_files
 from unetkit.checks.label_inference import describe_labels
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
-from unetkit.data.scale import mask_to_network, scores_from_network
+from unetkit.data.reading import read_objects
+from unetkit.data.scale import IGNORE, mask_to_network, scores_from_network
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
     EXAMPLES_FOLDER,
@@ -33,8 +35,9 @@ from unetkit.evaluation.examples import (
     require_own_examples,
     write_examples,
 )
+from unetkit.evaluation.field_of_view import find_field_of_view
 from unetkit.evaluation.report import REPORT_NAME, write_report
-from unetkit.evaluation.results import RESULT_NAME, run_record
+from unetkit.evaluation.results import RESULT_NAME, TABLE_NAME, run_record
 from unetkit.evaluation.selection import (
     choose_pairs,
     count_seen,
@@ -43,11 +46,14 @@ from unetkit.evaluation.selection import (
     recorded_sources,
     require_split_name,
 )
+from unetkit.evaluation.tables import metrics_csv
 from unetkit.evaluation.truth import Truth, choose_truth, truth_as_trained
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
+from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
+from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
@@ -60,6 +66,7 @@ def evaluate(
     part: str = "test",
     sources: Sources | None = None,
     classes: Mapping[str, Any] | None = None,
+    field_of_view: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -77,22 +84,27 @@ def evaluate(
         classes: Known arguments of the `Classes` of the masks. Without any, those of a class file
             beside the data, else the model's own if the masks have their values, else those that
             the masks let infer. They are matched with the model's by name.
-        out: Folder for evaluation.json, report.html, cases.png and cases/; by default
+        field_of_view: Folder with a mask for each image, of its name; pixels that are 0 in it are
+            not scored, as if their class were to be ignored. None scores all pixels.
+        out: Folder for evaluation.json, metrics.csv, report.html, cases.png and cases/; by default
             evaluation-DATA in the run folder or beside the model file, followed by the name of the
             split unless it is "test".
         overwrite: Whether to replace results of an earlier evaluation in this folder.
         display: Display for progress.
 
     Returns:
-        Content of evaluation.json: the protocol, metrics by resolution ("summed" over all pixels
-        and "mean_over_images"), boundary IoU, calibration, intervals of all of them, and the
-        counts of each image.
+        Content of evaluation.json: the protocol, the metrics to quote ("headline"), metrics by
+        resolution ("summed" over all pixels and "mean_over_images"), boundary IoU, calibration,
+        intervals of all of them, ROC AUC and average precision ("ranking"), and the counts of each
+        image.
 
     Raises:
         ConfigError: `part` is not a split.
-        DataNotFoundError: `data` does not exist, or a model file has no "train" or "validation".
-        DataError: The split has no pairs, a pair cannot be read, a test image was used in
-            training, or the classes of the masks are ambiguous or not the model's.
+        DataNotFoundError: `data` or `field_of_view` does not exist, or a model file has no "train"
+            or "validation".
+        DataError: The split has no pairs, a pair cannot be read, an image has no mask in
+            `field_of_view`, a test image was used in training, or the classes of the masks are
+            ambiguous or not the model's.
         ModelFileError: The model cannot be loaded.
         OutputExistsError: The folder has results, and `overwrite` is false.
     """
@@ -110,7 +122,12 @@ def evaluate(
         )
     is_own = bool(recorded_config(Path(model), Path(data)))
     truth = _examine(predictor, dataset, pairs, sources, classes or {}, is_own, display)
-    return score_pairs(
+    if field_of_view is not None:
+        field = find_field_of_view(field_of_view, pairs, dataset.folder)
+        truth = replace(truth, field=field)
+        masks = format_count(len(field.masks), "mask")
+        display.say(f"field of view: {masks} in {field.folder}; pixels that are 0 are not scored")
+    result, _ = score_pairs(
         predictor,
         dataset,
         pairs,
@@ -121,6 +138,7 @@ def evaluate(
         display=display,
         truth=truth,
     )
+    return result
 
 
 def _examine(
@@ -161,7 +179,7 @@ def score_pairs(
     sources: Sources,
     display: Display,
     truth: Truth | None = None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], np.ndarray]:
     """Evaluates a model on given pairs of a data set, and writes the results to a folder.
 
     Args:
@@ -173,24 +191,29 @@ def score_pairs(
         how: Description of how the pairs were chosen, for the protocol.
         sources: Options of the data set; `skip_bad` decides whether unreadable pairs are skipped.
         display: Display for progress.
-        truth: How the masks are read; None for as in training.
+        truth: How the masks are read, and where images are scored; None for as in training.
 
     Returns:
-        Content of evaluation.json, as returned by `evaluate`.
+        Content of evaluation.json, as returned by `evaluate`; and the counts of `ranking_counts`,
+        summed over the images.
 
     Raises:
         DataError: A pair cannot be read, or, if bad pairs are skipped, none can be read.
     """
-    display.say(f"{part} split: {len(pairs)} of {len(dataset.pairs)} pairs ({how})")
+    name = "all splits" if part == "all" else f"{part} split"
+    display.say(f"{name}: {len(pairs)} of {format_count(dataset.pairs, 'pair')} ({how})")
     truth = truth or truth_as_trained(predictor.spec.classes)
     on_done = display.task("evaluating", len(pairs))
     groups = recorded_groups(predictor.path.parent, dataset)
     scored: list[Pair] = []
     records: list[dict[str, Any]] = []
+    ranking = np.zeros((len(predictor.spec.classes), PROBABILITY_BINS, 2), np.int64)
     skipped = {}
     for pair in pairs:
         try:
-            records.append(_count(predictor, pair, truth, groups.get(pair.name)))
+            record, ranked = _count(predictor, pair, truth, groups.get(pair.name))
+            records.append(record)
+            ranking += ranked
             scored.append(pair)
         except (DataError, DataNotFoundError) as error:
             if not sources.skip_bad:
@@ -199,14 +222,18 @@ def score_pairs(
         on_done()
     if not scored:
         raise DataError(
-            f"none of the {len(pairs)} pairs can be read ({next(iter(skipped.values()))}); "
+            f"none of the {format_count(pairs, 'pair')} can be read "
+            f"({next(iter(skipped.values()))}); "
             f"accepted are readable pairs; run: unetkit check {dataset.source}"
         )
     if skipped:
-        display.say(f"{len(skipped)} pairs cannot be read and are skipped, {min(skipped)} first")
+        text = format_count(
+            skipped, "pair cannot be read and is skipped", "pairs cannot be read and are skipped"
+        )
+        display.say(f"{text}, {min(skipped)} first")
     result = {
         **_describe(predictor, dataset, part, how, len(scored), truth),
-        **summarise_metrics(records, predictor.spec.classes),
+        **summarise_metrics(records, predictor.spec.classes, ranking),
         "images": records,
         "skipped": skipped,
     }
@@ -220,10 +247,11 @@ def score_pairs(
         )
         replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
+    write_text(folder / TABLE_NAME, metrics_csv(result))
     report = write_report(folder, folder / REPORT_NAME)
     display.finish()
     display.say(f"metrics are in {folder / RESULT_NAME}, the report is in {report}")
-    return result
+    return result, ranking
 
 
 def _choose_out(
@@ -243,7 +271,8 @@ def _choose_out(
             f"output {folder} is a file; accepted is a folder; choose another with --out"
         )
     for file in (
-        folder / name for name in (RESULT_NAME, EXAMPLES_IMAGE, REPORT_NAME, EXAMPLES_FOLDER)
+        folder / name
+        for name in (RESULT_NAME, TABLE_NAME, EXAMPLES_IMAGE, REPORT_NAME, EXAMPLES_FOLDER)
     ):
         if file.exists() and not overwrite:
             raise OutputExistsError(
@@ -253,8 +282,13 @@ def _choose_out(
     return folder
 
 
-def _count(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None) -> dict[str, Any]:
-    """The entry of an image in evaluation.json: counts, from which all metrics are computed."""
+def _count(
+    predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None
+) -> tuple[dict[str, Any], np.ndarray]:
+    """The entry of an image in evaluation.json, counts from which metrics are computed.
+
+    The counts of `ranking_counts` are returned beside it: they are too many to be stored.
+    """
     classes, scale = predictor.spec.classes, predictor.spec.scale
     image, truth = truth_of.read(pair, predictor.spec.pixels)
     probabilities = predictor.network_probabilities(image)
@@ -263,7 +297,7 @@ def _count(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None)
     prediction = resized.argmax(-1).astype(np.uint8)
     original = confusion_matrix(truth, prediction, len(classes))
     training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
-    return {
+    record = {
         "name": pair.name,
         "size": list(truth.shape),
         "group": group,
@@ -272,7 +306,23 @@ def _count(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None)
         "confidence": confidence_counts(truth, resized).round(3).tolist(),
         "boundary": boundary_counts(truth, prediction, len(classes)).tolist(),
         "distance": distance_counts(truth, prediction).tolist(),
+        "objects": _count_objects(predictor, pair, truth),
     }
+    return record, ranking_counts(truth, resized)
+
+
+def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:
+    """Number of objects in the truth, and of those that are too small at the network's scale."""
+    classes, scale = predictor.spec.classes, predictor.spec.scale
+    size = (truth.shape[0], truth.shape[1])
+    if classes.kind == "instances":
+        objects = read_objects(pair, size)
+        areas = np.unique(objects[(objects > 0) & (truth != IGNORE)], return_counts=True)[1]
+    else:
+        areas = object_areas(truth, (classes.background, classes.border, IGNORE))
+    _, _, height, width = scale.inner_box(size)
+    sizes = object_sizes(areas) * np.sqrt(height * width / (size[0] * size[1]))
+    return [len(sizes), int(np.count_nonzero(sizes < LEAST_OBJECT))]
 
 
 def _describe(
@@ -299,11 +349,16 @@ def _describe(
             "probable class; scored against the mask as it is",
             "training": f"{spec.scale.describe()}; scored against the mask resized by nearest "
             "neighbour",
+            "field_of_view": "all pixels of the images"
+            if truth.field is None
+            else f"only pixels that are not 0 in the masks of {truth.field.folder.resolve()}",
             "summed": "one confusion matrix summed over all pixels of the part",
             "mean_over_images": "mean of each image's figure; classes absent from an image's "
             "truth and prediction are left out",
             "boundary_iou": f"boundaries {WIDTH_OF_DIAGONAL:.0%} of the image's diagonal wide, "
             "at the mask's size, summed over the part",
+            "roc_auc": "each class against the rest, over all pixels, from the probabilities in "
+            f"{PROBABILITY_BINS:,} bins of log-odds; average precision likewise",
             "intervals": f"{COVERAGE:.0%} bootstrap over images, percentiles of {RESAMPLES} draws",
         },
         "classes": classes_to_json(spec.classes),

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from unetkit._shared.files import write_text
+from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, OutputExistsError
@@ -27,14 +28,15 @@ from unetkit.evaluation.examples import (
     MAX_EXAMPLE_SIDE,
 )
 from unetkit.evaluation.results import RESULT_NAME, find_evaluations, read_evaluation
-from unetkit.metrics.bootstrap import flatten
+from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.breakdown import (
     break_down_by_class_fraction,
     break_down_by_group,
     break_down_by_size,
     constant_prediction,
 )
-from unetkit.metrics.confusion import metric_name
+from unetkit.metrics.confusion import foreground_class, metric_name
+from unetkit.metrics.summary import headline
 from unetkit.visualization.charts import (
     Chart,
     draw_distance_chart,
@@ -49,11 +51,13 @@ from unetkit.visualization.charts import (
 from unetkit.visualization.overlays import palette_image
 
 REPORT_NAME = "report.html"
-BACKGROUND_OPACITY = 90  # of 255, so that the image under the background stays visible
-# Kinds of errors in the error map, and their colours: none is a default class colour, and they
-# differ in lightness too.
+# Kinds of errors in the error map, and their colours on a light and on a dark page: none is a
+# default class colour, and they differ in lightness too, from each other and from the photo.
 MISSED, ADDED, CONFUSED = 1, 2, 3
-ERROR_COLOURS = {MISSED: (243, 118, 104), ADDED: (0, 48, 96), CONFUSED: (84, 116, 60)}
+ERROR_COLOURS = {
+    "light": {MISSED: (243, 118, 104), ADDED: (0, 48, 96), CONFUSED: (84, 116, 60)},
+    "dark": {MISSED: (243, 118, 104), ADDED: (190, 220, 255), CONFUSED: (110, 160, 70)},
+}
 ERROR_NAMES = {
     MISSED: "missed: background predicted instead of a class",
     ADDED: "added: a class predicted instead of background",
@@ -134,44 +138,63 @@ def _render(folder: Path) -> str:
     )
     environment.filters["metric"] = _format_metric
     environment.filters["bounds"] = _format_bounds
+    environment.filters["count"] = format_count
     environment.filters["colour"] = lambda rgb: "#{:02x}{:02x}{:02x}".format(*rgb)
     return environment.get_template("report.html").render(
         result={**result, "data_name": Path(result["data"]).name},
         run=result["run"],
         classes=classes,
         headline=_headline(result, classes),
+        foreground=foreground_class(classes),
         cautions=find_cautions(result, classes),
         rows=_class_rows(result, classes),
-        table=_metric_rows(result),
+        table=metric_table(
+            result, lambda cell: f"{_format_metric(cell[0])} {_format_bounds(cell[1])}"
+        ),
         charts=_charts(result, classes),
         examples=[_load_example(folder, row, result, classes) for row in result["cases"]],
-        errors=[(ERROR_COLOURS[kind], ERROR_NAMES[kind]) for kind in _kinds_of_error(classes)],
+        errors=[
+            ({page: colours[kind] for page, colours in ERROR_COLOURS.items()}, ERROR_NAMES[kind])
+            for kind in _kinds_of_error(classes)
+        ],
     )
 
 
 def _headline(result: Mapping[str, Any], classes: Classes) -> list[dict[str, Any]]:
-    """Returns the cards of the main metrics: over all pixels, at the masks' resolution."""
-    metrics = result["figures"]["original"]["summed"]
-    bounds = result["intervals"].get("original", {}).get("summed", {})
+    """Returns the cards of the metrics to quote, each with a note for the reader."""
     constant = constant_prediction(result["figures"]["original"]["confusion"], classes)
     everywhere = f"if “{constant['class']}” is predicted everywhere:"
-    cards = [
-        (key, metrics[key], bounds.get(key), f"{everywhere} {constant[key]:.3f}")
-        for key in ("mean_iou", "pixel_accuracy")
-    ]
-    for policy, value in list(metrics.get("foreground_iou", {}).items())[:1]:
-        pair = bounds.get("foreground_iou", {}).get(policy)
-        note = "all classes except background" if policy == "all" else policy.replace("_", " ")
-        cards.append(("foreground_iou", value, pair, note))
-    cards.append(("mean_dice", metrics["mean_dice"], bounds.get("mean_dice"), ""))
-    contours, calibration = result["boundary_iou"], result["calibration"]
-    pair = result["intervals"].get("boundary_iou", {}).get("mean")
-    cards.append(("mean_boundary_iou", contours["mean"], pair, "near contours only"))
-    pair = result["intervals"].get("calibration", {}).get("error")
-    cards.append(("calibration_error", calibration["error"], pair, "0 is best"))
+    index = foreground_class(classes)
+    notes = {
+        "mean_iou": f"{everywhere} {constant['mean_iou']:.3f}",
+        "pixel_accuracy": f"{everywhere} {constant['pixel_accuracy']:.3f}",
+        "calibration_error": "0 is best",
+        "mean_boundary_iou": "near contours only",
+        "foreground_boundary_iou": "near contours only",
+        "foreground_iou": "all classes except background"
+        if classes.border is None
+        else "border as foreground",
+    }
+    if index is not None:
+        truth = np.sum(result["figures"]["original"]["confusion"], axis=1)
+        fraction = float(truth[index] / max(1, truth.sum()))
+        everywhere = f"if “{classes.names[index]}” is predicted everywhere:"
+        notes["foreground_iou"] = f"{everywhere} {fraction:.3f}"
+        notes["foreground_dice"] = f"{everywhere} {2 * fraction / (1 + fraction):.3f}"
+    for metric, values in (result.get("ranking") or {}).items():
+        if values["error"] is not None:
+            for prefix in ("mean", "foreground"):
+                notes[f"{prefix}_{metric}"] = (
+                    f"of the probabilities; exact to {values['error']:.1g}"
+                )
     return [
-        {"name": metric_name((key,)), "value": value, "bounds": pair, "note": note}
-        for key, value, pair, note in cards
+        {
+            "name": metric_name((row["metric"],)),
+            "value": row["value"],
+            "bounds": row["interval"],
+            "note": notes.get(row["metric"], ""),
+        }
+        for row in headline(result, classes)
     ]
 
 
@@ -198,26 +221,13 @@ def _charts(result: Mapping[str, Any], classes: Classes) -> dict[str, list[Chart
     return charts
 
 
-def _metric_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Returns a row for each metric, with a column for each resolution and kind of mean."""
-    columns = [(r, way) for r in result["figures"] for way in ("summed", "mean_over_images")]
-    values = [flatten(result["figures"][r][way]) for r, way in columns]
-    pairs = [flatten(result["intervals"].get(r, {}).get(way, {})) for r, way in columns]
-    return [
-        {
-            "name": metric_name(path),
-            "cells": [(v[path], p.get(path)) for v, p in zip(values, pairs, strict=True)],
-        }
-        for path in values[0]
-    ]
-
-
 def _class_rows(result: Mapping[str, Any], classes: Classes) -> list[dict[str, Any]]:
     """Returns a row of the table for each class."""
     counts = np.array(result["figures"]["original"]["confusion"], np.float64)
     metrics = result["figures"]["original"]["summed"]
     bounds = result["intervals"].get("original", {}).get("summed", {})
     boundary = result["intervals"].get("boundary_iou", {}).get("classes", {})
+    ranking = result.get("ranking") or {}
     hits, truth, predicted = np.diag(counts), counts.sum(1), counts.sum(0)
     return [
         {
@@ -232,6 +242,7 @@ def _class_rows(result: Mapping[str, Any], classes: Classes) -> list[dict[str, A
             "dice_bounds": bounds.get("dice", {}).get(name),
             "boundary": result["boundary_iou"]["classes"][name],
             "boundary_bounds": boundary.get(name),
+            **{metric: values["classes"][name] for metric, values in ranking.items()},
             "confusion": [
                 {
                     "pixels": int(counts[k, j]),
@@ -280,10 +291,7 @@ def _load_example(
     for kind in ("truth", "prediction"):
         with _open_example_image(folder, row[kind], size) as opened:
             masks[kind] = np.asarray(opened)
-    errors = Image.fromarray(compute_error_map(masks["truth"], masks["prediction"], classes))
-    errors.putpalette(
-        [value for colour in ((0, 0, 0), *ERROR_COLOURS.values()) for value in colour]
-    )
+    errors = compute_error_map(masks["truth"], masks["prediction"], classes)
     record = next(image for image in result["images"] if image["name"] == row["name"])
     return {
         "name": row["name"],
@@ -295,16 +303,27 @@ def _load_example(
         "width": size[1],
         "image": image,
         **{kind: _class_layer(mask, classes) for kind, mask in masks.items()},
-        "errors": _to_data_uri("png", errors, transparency=0),
+        "errors": {page: _error_layer(errors, page) for page in ERROR_COLOURS},
     }
 
 
+def _error_layer(errors: np.ndarray, page: str) -> str:
+    """Returns an error map as a layer over its image, in the colours for a light or dark page."""
+    image = Image.fromarray(errors)
+    colours = ((0, 0, 0), *ERROR_COLOURS[page].values())
+    image.putpalette([value for colour in colours for value in colour])
+    return _to_data_uri("png", image, transparency=0)
+
+
 def _class_layer(mask: np.ndarray, classes: Classes) -> str:
-    """Returns a mask as a layer over its image: background faint, ignored pixels transparent."""
+    """Returns a mask as a layer over its image: background and ignored pixels are transparent.
+
+    Classes are opaque, so that their colours are those of the legend whatever is below.
+    """
     image = palette_image(np.where(mask == IGNORE, len(classes), mask), classes)
     opacity = [255] * len(classes) + [0]
     if classes.background is not None:
-        opacity[classes.background] = BACKGROUND_OPACITY
+        opacity[classes.background] = 0
     image.putpalette([*(image.getpalette() or [])[: 3 * len(classes)], 0, 0, 0])
     return _to_data_uri("png", image, transparency=bytes(opacity))
 

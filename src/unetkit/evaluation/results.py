@@ -8,7 +8,7 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, TypedDict
+from typing import Annotated, Any, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -28,6 +28,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.metrics.boundaries import DISTANCES
 from unetkit.metrics.calibration import BINS
 from unetkit.metrics.confusion import compute_metrics
+from unetkit.metrics.ranking import ranking_metrics
 from unetkit.metrics.summary import (
     RESOLUTIONS,
     boundary_metrics,
@@ -36,6 +37,7 @@ from unetkit.metrics.summary import (
 )
 
 RESULT_NAME = "evaluation.json"
+TABLE_NAME = "metrics.csv"
 TEXTS = ("unetkit", "date", "platform", "python", "model", "preset", "scale", "data", "part")
 RECIPE = ("steps", "batch_size", "optimizer", "learning_rate", "schedule", "seed")
 WAYS = ("summed", "mean_over_images")
@@ -88,6 +90,7 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
             classes = classes_from_json(result["classes"])
             convert(result, _evaluation_type(classes, has_intervals=bool(result.get("intervals"))))
             _check_names(result)
+            result.setdefault("ranking", None)  # an evaluation of unetkit 0.1.0 has none
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; {remedy}") from error
     return result, classes
@@ -162,6 +165,7 @@ def _check_names(result: Mapping[str, Any]) -> None:
 
 class _ClassesRecord(TypedDict):
     names: list[str]
+    kind: NotRequired[str]  # an evaluation of unetkit 0.1.0 has none
     background: int | None
     border: int | None
     colours: list[tuple[int, int, int]]
@@ -240,6 +244,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
         "confidence": _array(BINS, 3),
         "boundary": _array(count, 2),
         "distance": _array(len(DISTANCES), 2),
+        "objects": NotRequired[_array(2)],
     }
     figures = {**dict.fromkeys(WAYS, _like(metrics, Number | None)), "confusion": matrix}
     bounds: Any = dict[str, Any]
@@ -264,6 +269,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "boundary_iou": _like(boundary, Number | None),
             "distance": _like(distance, Number | None),
             "calibration": _table({"error": Number | None, "bins": _array(BINS, 3)}),
+            "ranking": NotRequired[_ranking_type(classes) | None],
             "figures": _table(dict.fromkeys(RESOLUTIONS, _table(figures))),
             "intervals": bounds,
             "images": list[_table(image)],  # type: ignore[misc]
@@ -271,6 +277,12 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "run": _Run | None,
         }
     )
+
+
+def _ranking_type(classes: Classes) -> Any:
+    """Type of ROC AUC and average precision, which an evaluation of unetkit 0.1.0 lacks."""
+    metrics = ranking_metrics(np.zeros((len(classes), 1, 2)), classes.names)
+    return _like(metrics, Number | None)
 
 
 def _table(types: Mapping[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 from unetkit._shared import run_folder
 from unetkit._shared.records import RecordError, convert
+from unetkit._shared.wording import format_count
 from unetkit.data.dataset import Dataset, Pair, Sources
 from unetkit.data.reading import file_sha256, in_parallel
 from unetkit.data.splits import SplitRule, groups_of, read_split_names
@@ -75,7 +76,12 @@ def _test_pairs(spec: ModelSpec, dataset: Dataset) -> tuple[tuple[Pair, ...], st
     common = [pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if is_seen]
     if not has_test:
         unseen = tuple(pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if not is_seen)
-        return unseen, f"the {len(common)} pairs whose pictures training looked at are left out"
+        left_out = format_count(
+            common,
+            "pair whose picture training looked at is left out",
+            "pairs whose pictures training looked at are left out",
+        )
+        return unseen, f"the {left_out}"
     _require_unseen(dataset, pairs, seen_flags)
     return tuple(pairs), "the test part that the data name"
 
@@ -84,7 +90,8 @@ def _require_unseen(dataset: Dataset, pairs: Sequence[Pair], seen_flags: Sequenc
     common = [pair for pair, is_seen in zip(pairs, seen_flags, strict=True) if is_seen]
     if common:
         raise DataError(
-            f"{len(common)} of the {len(pairs)} pairs in the test split of {dataset.source} were "
+            f"{len(common)} of the {format_count(pairs, 'pair')} in the test split of "
+            f"{dataset.source} were "
             f"used in training, {common[0].name} first; accepted is a test split without training "
             "images; train with these splits, or use another model"
         )

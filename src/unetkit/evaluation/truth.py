@@ -19,6 +19,7 @@ from unetkit.data.labels import spelling_of
 from unetkit.data.reading import read_pair
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
+from unetkit.evaluation.field_of_view import FieldOfView
 from unetkit.io.pixel_format import PixelFormat
 
 
@@ -30,10 +31,12 @@ class Truth:
         classes: Classes of the masks.
         indices: Index of the model's class for each class of the masks, (256,) uint8; IGNORE for
             IGNORE.
+        field: Where images are scored; None for everywhere.
     """
 
     classes: Classes
     indices: np.ndarray
+    field: FieldOfView | None = None
 
     def read(self, pair: Pair, pixels: PixelFormat) -> tuple[np.ndarray, np.ndarray]:
         """Reads an image and its mask.
@@ -44,13 +47,14 @@ class Truth:
 
         Returns:
             Image, (H, W, C) of the format's type, and mask, (H, W) uint8 of the model's class
-            indices or IGNORE.
+            indices or IGNORE, which pixels outside of the field of view have, too.
 
         Raises:
             DataNotFoundError, DataError: A file is absent or cannot be read, or the sizes differ.
         """
         image, mask = read_pair(pair, self.classes, pixels)
-        return image, self.indices[mask]
+        truth = self.indices[mask]
+        return image, truth if self.field is None else self.field.apply(pair, truth)
 
     def describe(self) -> str:
         """Returns kind and classes of the masks in one line."""

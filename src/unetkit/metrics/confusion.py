@@ -182,25 +182,50 @@ def compute_metrics(counts: np.ndarray, classes: Classes) -> dict[str, object]:
 
     Returns:
         "pixel_accuracy", "mean_iou", "mean_dice"; "iou" and "dice" by class name; and, if the
-        classes have a background, "foreground_iou" and "foreground_dice" by border policy ("all"
-        without a border class). Values are floats in [0, 1] or nan, or arrays (...) of them.
+        classes have a background, "foreground_dice" and "foreground_iou" by border policy ("all"
+        without a border class). Values are floats in [0, 1] or nan, or arrays (...) of them. With
+        one class beside the background, those of the foreground come first.
     """
     iou, dice = iou_score(counts), dice_score(counts)
-    result: dict[str, object] = {
+    of_foreground: dict[str, object] = {}
+    if classes.background is not None:
+        policies = BORDER_POLICIES if classes.border is not None else BORDER_POLICIES[:1]
+        pairs = {policy: foreground_counts(counts, classes, policy) for policy in policies}
+        if classes.border is None:
+            pairs = {"all": pairs[BORDER_POLICIES[0]]}
+        of_foreground = {
+            "foreground_dice": {k: to_scalar(dice_score(v)[..., 1]) for k, v in pairs.items()},
+            "foreground_iou": {k: to_scalar(iou_score(v)[..., 1]) for k, v in pairs.items()},
+        }
+    of_all: dict[str, object] = {
         "pixel_accuracy": pixel_accuracy(counts),
         "mean_iou": mean_score(iou),
         "mean_dice": mean_score(dice),
         "iou": by_name(iou, classes.names),
         "dice": by_name(dice, classes.names),
     }
-    if classes.background is not None:
-        policies = BORDER_POLICIES if classes.border is not None else BORDER_POLICIES[:1]
-        pairs = {policy: foreground_counts(counts, classes, policy) for policy in policies}
-        if classes.border is None:
-            pairs = {"all": pairs[BORDER_POLICIES[0]]}
-        result["foreground_iou"] = {k: to_scalar(iou_score(v)[..., 1]) for k, v in pairs.items()}
-        result["foreground_dice"] = {k: to_scalar(dice_score(v)[..., 1]) for k, v in pairs.items()}
-    return result
+    if foreground_class(classes) is not None:
+        return {**of_foreground, **of_all}
+    return {**of_all, **of_foreground}
+
+
+def foreground_class(classes: Classes) -> int | None:
+    """Index of the one class beside the background; None if there are more, or no background.
+
+    A mean over two classes is as much of the background, which is easy, as of what is looked for;
+    then the metrics of the foreground are those to quote.
+
+    >>> foreground_class(Classes(("background", "vessel"), (0, 1), background=0))
+    1
+    """
+    if classes.background is None or len(classes) != 2:
+        return None
+    return 1 - classes.background
+
+
+def lead_metric(classes: Classes) -> tuple[str, ...]:
+    """Path of the metric that conclusions are drawn from: foreground IoU, else mean IoU."""
+    return ("mean_iou",) if foreground_class(classes) is None else ("foreground_iou", "all")
 
 
 def by_name(scores: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
@@ -213,9 +238,14 @@ def metric_name(path: Sequence[str]) -> str:
 
     >>> metric_name(("mean_iou",)), metric_name(("iou", "serious_case"))
     ('mean IoU', 'IoU: serious_case')
+    >>> metric_name(("foreground_dice", "all")), metric_name(("foreground_roc_auc",))
+    ('foreground Dice', 'foreground AUC (ROC)')
     """
     key, *names = path
-    first = key.replace("_", " ").replace("iou", "IoU").replace("dice", "Dice")
+    first = key.replace("roc_auc", "AUC (ROC)").replace("_", " ")
+    first = first.replace("iou", "IoU").replace("dice", "Dice")
+    if key.startswith("foreground") and names == ["all"]:
+        names = []
     shown = [name.replace("_", " ") if name in BORDER_POLICIES else name for name in names]
     return ": ".join([first, *shown])
 

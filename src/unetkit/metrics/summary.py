@@ -17,6 +17,7 @@ from unetkit.metrics.bootstrap import (
     RESAMPLES,
     draws_of_means,
     draws_of_metrics,
+    flatten,
     interval,
     intervals,
     resampled_sums,
@@ -27,10 +28,12 @@ from unetkit.metrics.confusion import (
     by_name,
     compute_metrics,
     divide,
+    foreground_class,
     iou_score,
     mean_over_images,
     mean_score,
 )
+from unetkit.metrics.ranking import ranking_metrics
 
 RESOLUTIONS = ("original", "training")
 Record = Mapping[str, Any]
@@ -47,18 +50,23 @@ def stacked(records: Sequence[Record], *keys: str) -> np.ndarray:
     return np.array(found, np.float64)
 
 
-def summarise_metrics(records: Sequence[Record], classes: Classes) -> dict[str, Any]:
+def summarise_metrics(
+    records: Sequence[Record], classes: Classes, ranking: np.ndarray | None = None
+) -> dict[str, Any]:
     """Returns all metrics of a set of images, with intervals.
 
     Args:
         records: Records of one or more images, each with "confusion" by resolution, "confidence"
             (BINS, 3), "boundary" (K, 2) and "distance" (D, 2).
         classes: Classes of the counts.
+        ranking: Counts of `ranking_counts`, summed over the images, (K, B, 2); None for none.
 
     Returns:
-        "figures" by resolution ("summed", "mean_over_images", and the "confusion" matrix),
-        "boundary_iou", "calibration", "distance", and "intervals" of all of them in the same
-        nesting; "intervals" is empty for one image.
+        "headline", the metrics to quote, of `headline`; "figures" by resolution ("summed",
+        "mean_over_images", and the "confusion" matrix), "boundary_iou", "calibration", "distance",
+        "ranking" of `ranking_metrics` or None, and "intervals" in the same nesting, which is empty
+        for one image. The metrics of the ranking have no intervals, as they need the counts of
+        every image.
     """
     by_resolution, bounds = {}, {}
     measure = partial(compute_metrics, classes=classes)
@@ -86,6 +94,7 @@ def summarise_metrics(records: Sequence[Record], classes: Classes) -> dict[str, 
             "bins": confidence.sum(0).tolist(),
         },
         "distance": distance_metrics(distance.sum(0)),
+        "ranking": None if ranking is None else ranking_metrics(ranking, classes.names),
         "intervals": {},
     }
     if bounds:
@@ -97,7 +106,54 @@ def summarise_metrics(records: Sequence[Record], classes: Classes) -> dict[str, 
             "calibration": {"error": list(interval(calibration_error(resampled_sums(confidence))))},
             "distance": intervals(draws_of_metrics(distance, distance_metrics)),
         }
-    return summary
+    return {"headline": headline(summary, classes), **summary}
+
+
+def headline(summary: Mapping[str, Any], classes: Classes) -> list[dict[str, Any]]:
+    """Returns the metrics to quote, the most important first, over all pixels of the masks.
+
+    With one class beside the background they are those of this class, otherwise means over classes.
+
+    Args:
+        summary: Result of `summarise_metrics`, or the content of an evaluation.json.
+        classes: Classes of the counts.
+
+    Returns:
+        For each metric its "metric", such as "foreground_dice", its "value", and its "interval",
+        [low, high] or None.
+    """
+    index = foreground_class(classes)
+    bounds = summary["intervals"]
+    figures = flatten(summary["figures"]["original"]["summed"])
+    intervals_of = flatten(bounds.get("original", {}).get("summed", {}))
+    boundary, ranking = summary["boundary_iou"], summary.get("ranking")
+    boundary_bounds = bounds.get("boundary_iou", {})
+    found: list[tuple[str, Any, Any]]
+    paths: list[tuple[str, ...]]
+    if index is not None:
+        name, prefix = classes.names[index], "foreground"
+        paths = [("foreground_dice", "all"), ("foreground_iou", "all")]
+        contour = boundary["classes"][name], boundary_bounds.get("classes", {}).get(name)
+    else:
+        prefix = "mean"
+        paths = [("mean_iou",), ("mean_dice",)]
+        paths += [path for path in figures if path[0] == "foreground_iou"][:1]
+        contour = boundary["mean"], boundary_bounds.get("mean")
+    found = [(path[0], figures[path], intervals_of.get(path)) for path in paths]
+    for metric, values in (ranking or {}).items():
+        value = values["mean"] if index is None else values["classes"][classes.names[index]]
+        found.append((f"{prefix}_{metric}", value, None))
+    path = ("pixel_accuracy",)
+    found += [
+        (f"{prefix}_boundary_iou", *contour),
+        ("pixel_accuracy", figures[path], intervals_of.get(path)),
+        (
+            "calibration_error",
+            summary["calibration"]["error"],
+            bounds.get("calibration", {}).get("error"),
+        ),
+    ]
+    return [{"metric": name, "value": value, "interval": pair} for name, value, pair in found]
 
 
 def boundary_metrics(counts: np.ndarray, classes: Classes) -> dict[str, Any]:
@@ -148,6 +204,7 @@ def classes_to_json(classes: Classes) -> dict[str, Any]:
     """Returns the classes of an evaluation as a JSON object."""
     return {
         "names": list(classes.names),
+        "kind": classes.kind,
         "background": classes.background,
         "border": classes.border,
         "colours": [list(colour) for colour in classes.colours],

@@ -8,7 +8,10 @@ from pathlib import Path
 
 BUILT_IN = Path(__file__).parent / "pets" / "pets.onnx"
 PURPOSE = "cats and dogs in photos"
-NOTICE = f"the built-in network segments {PURPOSE}; --model names another one"
+NOTICE = (
+    f"no --model is given: the built-in network segments {PURPOSE}; to train a network of your "
+    "own: unetkit train DATA"
+)
 
 
 def built_in_card() -> str:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.io import zarr_reader
@@ -161,8 +162,9 @@ class InputFile:
             return  # animations are refused when they are read
         if self.count is not None:
             raise DataError(
-                f"{self.path} holds {self.count} images; accepted is a file of one; predict all of "
-                "its pages with predict_files, or pass one as an array"
+                f"{self.path} holds {format_count(self.count, 'image')}; accepted is a file of "
+                "one; to "
+                "predict all of its pages: unetkit predict FILE, or in Python predict_files"
             )
 
     @contextmanager

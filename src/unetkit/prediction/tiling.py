@@ -26,6 +26,7 @@ from functools import cached_property
 
 import numpy as np
 
+from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError, SizeError
 from unetkit.io.windows import Windows
 from unetkit.models.geometry import Geometry
@@ -98,7 +99,8 @@ class Tiling:
             return f"one run of {height}x{width}"
         blended = "" if self.is_exact else ", blended and not exact"
         return (
-            f"{len(self)} tiles of {height}x{width}, {self.waste:.2f} times the work of one run"
+            f"{format_count(len(self), 'tile')} of {height}x{width}, {self.waste:.2f} times the "
+            "work of one run"
             f"{blended}"
         )
 

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 
 from unetkit._shared.installation import install_command
+from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError
 
 CPU = "cpu"
@@ -142,7 +143,9 @@ def _devices(kind: str) -> list[str]:
 
 def describe_device(device: str) -> str:
     """One line about the device and the framework."""
-    model = f"{os.cpu_count()} cores" if device.startswith(CPU) else _model_of(device)
+    model = (
+        format_count(os.cpu_count() or 1, "core") if device.startswith(CPU) else _model_of(device)
+    )
     framework = f"Keras {keras.__version__} on {keras.backend.backend()}"
     return f"{device} ({model}), {framework}" if model else f"{device}, {framework}"
 

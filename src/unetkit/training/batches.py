@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from unetkit._shared.display import Display
+from unetkit._shared.wording import format_count
 from unetkit.data.augmentation import (
     NO_AUGMENTATION,
     Augmentation,
@@ -143,7 +144,8 @@ def build_samplers(
     for name, cache in caches.items():
         if all((mask == IGNORE).all() for mask in cache.masks):
             raise DataError(
-                f"every pixel of the {name} split is ignored ({len(cache)} pairs); accepted are "
+                f"every pixel of the {name} split is ignored "
+                f"({format_count(len(cache), 'pair')}); accepted are "
                 "splits with labelled pixels; correct the masks or the value to ignore, or split "
                 "the pairs with another --seed"
             )

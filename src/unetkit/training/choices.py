@@ -17,6 +17,7 @@ import numpy as np
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.manifest import PairRecord, data_digest, data_record
+from unetkit._shared.wording import format_count
 from unetkit.checks.examine import DatasetReport, check_sound, examine
 from unetkit.checks.report import class_fractions
 from unetkit.data.augmentation import (
@@ -231,7 +232,9 @@ def prepare(
     how = config.split.file or (
         "as the data say" if dataset.splits else f"seed {config.split.seed}"
     )
-    display.say(f"data      {dataset.source}: {len(dataset.pairs)} pairs; {counts} ({how})")
+    display.say(
+        f"data      {dataset.source}: {format_count(dataset.pairs, 'pair')}; {counts} ({how})"
+    )
     display.say(f"masks     {config.classes.kind}: {config.classes.describe()}")
     display.say(f"images    {config.pixels.describe()}")
     display.say(f"scale     {config.scale.describe()}")
@@ -333,7 +336,8 @@ def choose_config(
     training = _choose_training(recipe, choices.training, samples, epochs)
     if training.class_weights and len(training.class_weights) != len(chosen_classes):
         raise ConfigError(
-            f"class_weights has {len(training.class_weights)} values for {len(chosen_classes)} "
+            f"class_weights has {format_count(training.class_weights, 'value')} for "
+            f"{len(chosen_classes)} "
             f"classes ({', '.join(chosen_classes.names)}); accepted is one weight per class, or "
             "--class-weights auto"
         )

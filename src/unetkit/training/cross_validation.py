@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
@@ -202,7 +203,7 @@ def _train_folds(
         write_text(file, text)
     write_text(out / run_folder.PLAN, plan.to_json())
     session: dict[str, Any] = {"device": device, "tensorboard": tensorboard, "display": display}
-    results = []
+    results, counts = [], []
     for number, (split, file) in enumerate(zip(splits, files, strict=True), start=1):
         display.say(f"fold {number} of {folds}")
         run = out / f"fold-{number}"
@@ -212,8 +213,10 @@ def _train_folds(
             own = choices.split.without("test_fraction").updated({"file": str(file)})
             config = replace(choices, split=own)
             train(out=run, config=config, epochs=plan.epochs, minutes=plan.minutes, **session)
-        results.append(_score_fold(run, usable, split, sources, display))
-    pooled = _pool(results, Predictor(out / "fold-1"), str(choices.data))
+        result, ranking = _score_fold(run, usable, split, sources, display)
+        results.append(result)
+        counts.append(ranking)
+    pooled = _pool(results, np.sum(counts, axis=0), Predictor(out / "fold-1"), str(choices.data))
     write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
     display.say(f"metrics over all folds in {out / FOLDS_NAME}")
     return pooled
@@ -252,7 +255,7 @@ def _require_fresh_start(choices: Choices, found: DatasetReport) -> None:
 
 def _score_fold(
     run: Path, dataset: Dataset, split: Split, sources: Sources, display: Display
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], np.ndarray]:
     return score_pairs(
         Predictor(run),
         dataset,
@@ -265,7 +268,9 @@ def _score_fold(
     )
 
 
-def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dict[str, Any]:
+def _pool(
+    results: list[dict[str, Any]], ranking: np.ndarray, predictor: Predictor, data: str
+) -> dict[str, Any]:
     """Metrics over the out-of-fold pairs of all folds together."""
     images = [image for result in results for image in result["images"]]
     return {
@@ -277,6 +282,6 @@ def _pool(results: list[dict[str, Any]], predictor: Predictor, data: str) -> dic
         "folds": [
             {name: result["figures"][name]["summed"] for name in RESOLUTIONS} for result in results
         ],
-        **summarise_metrics(images, predictor.spec.classes),
+        **summarise_metrics(images, predictor.spec.classes, ranking),
         "images": images,
     }

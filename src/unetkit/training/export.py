@@ -9,6 +9,7 @@ import numpy as np
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.manifest import read_manifest, read_split_record
+from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
@@ -101,7 +102,7 @@ def export(
         difference = export_onnx(network, spec, path, images, weights)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
-        f"{difference:.1g} on {len(images)} {what} images"
+        f"{difference:.1g} on {format_count(images, f'{what} image')}"
     )
     return path
 

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.wording import format_count
 from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.encoders import match_channels, match_stem
@@ -104,7 +105,10 @@ def start_from(
             said.append("its BatchNorm is part of its convolutions and starts without statistics")
         else:
             _set_statistics(model, images)
-            said.append(f"the statistics of BatchNorm are those of {len(images)} training samples")
+            said.append(
+                "the statistics of BatchNorm are those of "
+                f"{format_count(images, 'training sample')}"
+            )
     return "; ".join([*said, *_differences(origin, config)])
 
 
@@ -208,7 +212,8 @@ def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunC
                 given = [np.concatenate([given[0][:, :, :features], image], axis=2), *given[1:]]
             taken += sum(array.size for array in given)
             said.append(
-                f"{layer.name} is adapted from {origin.channels} channels to {wanted[0].shape[2]}"
+                f"{layer.name} is adapted from {format_count(origin.channels, 'channel')} to "
+                f"{wanted[0].shape[2]}"
             )
         else:
             taken += sum(array.size for array in given)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
+from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
@@ -127,7 +128,7 @@ def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
     training = config.training
     if training.batch_size % 2:
         raise ConfigError(
-            f"a batch of {training.batch_size} samples of {config.scale.height}x"
+            f"a batch of {format_count(training.batch_size, 'sample')} of {config.scale.height}x"
             f"{config.scale.width} does not fit into memory ({shortage[:200]}); an even batch "
             "would be halved; use a smaller --size, or another --batch-size"
         )
@@ -135,8 +136,10 @@ def halve_batch(config: RunConfig, shortage: str) -> tuple[RunConfig, str]:
         training, batch_size=training.batch_size // 2, accumulation=2 * training.accumulation
     )
     note = (
-        f"a batch of {training.batch_size} samples does not fit into memory: continuing with "
-        f"{half.batch_size} samples and {half.accumulation} batches per update, which sees the "
+        f"a batch of {format_count(training.batch_size, 'sample')} does not fit into memory: "
+        "continuing with "
+        f"{format_count(half.batch_size, 'sample')} and {half.accumulation} batches per update, "
+        "which sees the "
         "same samples"
     )
     return replace(config, training=half), note
@@ -148,9 +151,11 @@ def describe_training(config: RunConfig, cache: PairCache) -> str:
     samples = training.batch_size * training.accumulation
     seen = training.steps * samples * config.scale.height * config.scale.width
     epochs = seen / sum(mask.size for mask in cache.masks)
-    length = f"{training.steps} steps of {samples} samples ({epochs:.1f} epochs)"
+    steps = format_count(training.steps, "step")
+    length = f"{steps} of {format_count(samples, 'sample')} ({epochs:.1f} epochs)"
     if not training.steps:
-        length = f"{training.minutes:g} minutes in steps of {samples} samples"
+        minutes = f"{training.minutes:g} minute{'s' * (training.minutes != 1)}"
+        length = f"{minutes} in steps of {format_count(samples, 'sample')}"
     return (
         f"training  {length}, "
         f"{training.optimizer} {training.learning_rate:g} {training.schedule}, "

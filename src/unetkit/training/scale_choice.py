@@ -14,16 +14,14 @@ import numpy as np
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import Classes
 from unetkit.data.scale import Scale
+from unetkit.metrics.objects import LEAST_OBJECT, SMALLEST_TENTH, object_sizes
 from unetkit.models.unet import UNetConfig
 from unetkit.training.config import Recipe
 
 LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
-LEAST_OBJECT = 8.0  # pixels at the network's scale, square root of the area
 GOOD_OBJECT = 16.0  # above, objects need no more pixels
-SMALLEST_TENTH = 10  # percentile
 LEAST_WIDTH = 3.0  # pixels at the network's scale
 THIN = 6.0  # below, a structure needs features at full resolution
-CRUMB = 0.02  # of the area of an image's largest object; smaller regions are slips of the pen
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,6 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
         indices = (index for index in (classes.background, classes.border) if index is not None)
         left_out += [classes.values[index] for index in indices]
     areas = areas[~np.isin(values, left_out)]
-    areas = areas[areas >= CRUMB * areas.max(initial=0)]
     widths = {}
     others = _other_labels(classes)
     if classes.kind != "instances":
@@ -62,7 +59,7 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
             for value, width in statistics.widths.items()
             if value not in left_out and value not in others
         }
-    return ImageSizes(statistics.size, np.sqrt(areas), widths)
+    return ImageSizes(statistics.size, object_sizes(areas), widths)
 
 
 def _other_labels(classes: Classes) -> set[str]:

@@ -24,6 +24,7 @@ from unetkit._shared.display import Display, LoggedDisplay
 from unetkit._shared.files import locked, write_text
 from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
+from unetkit._shared.wording import format_count
 from unetkit.checks.issues import ACCEPTABLE
 from unetkit.checks.report import class_fractions
 from unetkit.data.splits import split_to_json
@@ -318,6 +319,7 @@ def _trainer(
 ) -> Trainer:
     """A trainer in the state of the last checkpoint, or in the initial state."""
     training = config.training
+    session.display.waiting("building  the network")
     keras.utils.set_random_seed(training.seed)
     checkpoint, damaged = newest_checkpoint(run / run_folder.CHECKPOINTS)
     model = build_network(config, config.training.precision)
@@ -337,7 +339,8 @@ def _trainer(
     compile_network(model, training)
     session.display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
-        f"{config.pixels.channels} input channels, {len(config.classes)} classes"
+        f"{format_count(config.pixels.channels, 'input channel')}, "
+        f"{format_count(len(config.classes), 'class', 'classes')}"
     )
     files = [pair.image for pair in data.split.train]
     trainer = Trainer(run, config, model, samplers, files, session.display, session.callbacks)
@@ -418,6 +421,7 @@ def _begin(
 def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     """Exports the best network, draws its results, and completes the manifest."""
     run, config = trainer.run, trainer.config
+    display.waiting("exporting the network with the best weights")
     model = trained_network(run, config)
     difference = export_best(run, config, model, data.split)
     path = run / run_folder.MODEL

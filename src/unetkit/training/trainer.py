@@ -25,6 +25,7 @@ from unetkit._shared.display import Display, StepReport, clock_text
 from unetkit._shared.files import write_text
 from unetkit._shared.manifest import update_manifest
 from unetkit._shared.pace import Pace
+from unetkit._shared.wording import format_count
 from unetkit.errors import DivergedError, ModelFileError
 from unetkit.training.backend import watching_memory
 from unetkit.training.batches import Sampler
@@ -109,6 +110,7 @@ class Trainer:
         batches = self.sampler.batches(
             training.batch_size, first_step=progress.step * training.accumulation
         )
+        self.display.waiting("building  the graph of the first update")
         self.callbacks.on_train_begin()
         self.callbacks.on_epoch_begin(len(progress.rows))
         try:
@@ -197,8 +199,10 @@ class Trainer:
         path = self.run / run_folder.CONFIG
         write_text(path, config_to_toml(self.config, read_reasons(path)))
         update_manifest(self.run, configuration=asdict(self.config))
+        minutes = training.minutes
+        length = "1 minute is" if minutes == 1 else f"{minutes:g} minutes are"
         self.display.say(
-            f"length    {training.minutes:g} minutes are {steps:,} steps: "
+            f"length    {length} {format_count(steps, 'step')}: "
             f"{1000 * step_seconds:.0f} ms each, and {validation:.1f} s for a "
             f"validation pass after every {every}"
         )
@@ -279,7 +283,8 @@ class Trainer:
             progress.is_over = True
             self.display.say(
                 f"stopped   at step {progress.step}: no better mean IoU in the last "
-                f"{training.patience} validation passes (--patience)"
+                f"{format_count(training.patience, 'validation pass', 'validation passes')} "
+                "(--patience)"
             )
         progress.is_over |= self._is_stopped
         self.save()

@@ -17,6 +17,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.files import write_atomically
+from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
 from unetkit.losses import combined_loss
 from unetkit.metrics.breakdown import constant_prediction
@@ -283,7 +284,8 @@ def _constant(result: ValidationResult, classes: Classes) -> str | None:
     if result.step < THIRD * result.steps or gain > ROUNDING or occurring < 2:
         return None
     return (
-        f"after {result.step} of {result.steps} steps the best validation mean IoU is "
+        f"after {result.step} of {format_count(result.steps, 'step')} the best validation mean "
+        "IoU is "
         f"{result.best_mean_iou:.3f}, not above that of predicting “{constant['class']}” for all "
         f"pixels, {constant['mean_iou']:.3f}: nothing has been learnt yet; check the masks with "
         "unetkit check --pictures, or try another --learning-rate"
@@ -303,7 +305,8 @@ def _not_finite(result: ValidationResult, classes: Classes) -> str | None:
     if math.isfinite(result.validation_loss):
         return None
     return (
-        f"the validation loss is {result.validation_loss:g} after {result.step} steps, although "
+        f"the validation loss is {result.validation_loss:g} after "
+        f"{format_count(result.step, 'step')}, although "
         "the training loss is finite: the statistics of BatchNorm are wrong; try a tenth of the "
         "learning rate, or --clip-norm 1"
     )

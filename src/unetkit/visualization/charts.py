@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from unetkit._shared.wording import format_count
 from unetkit.metrics.boundaries import distance_names
 from unetkit.metrics.breakdown import (
     MOST_CLASSES_SHOWN,
@@ -293,8 +294,8 @@ def draw_fraction_chart(breakdown: ClassBreakdown, num_classes: int) -> Chart:
     """
     caption = f"IoU of {breakdown.name} by its fraction of the image."
     if breakdown.without:
-        wrong = f"{breakdown.false_alarms} of {breakdown.without}"
-        caption += f" It is predicted in {wrong} images without it."
+        without = format_count(breakdown.without, "image")
+        caption += f" It is predicted in {breakdown.false_alarms} of {without} without it."
     if num_classes > MOST_CLASSES_SHOWN + 1:
         caption += f" Only the {MOST_CLASSES_SHOWN} worst of {num_classes} classes are shown."
     name = f"IoU of {breakdown.name} by its fraction of the image"
