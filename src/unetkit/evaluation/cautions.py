@@ -178,8 +178,8 @@ def _find_pixel_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
             f"{small:,} of {format_count(objects, 'object')} are smaller than {LEAST_OBJECT:g} px "
             "at the "
             f"network's scale ({result['scale']}).",
-            "The network hardly sees them: train with a larger --size, or with policy = “native” "
-            "under [scale] in a --config file.",
+            "The network hardly sees them: train with a larger size (unetkit train DATA --size "
+            "SIDE), or with policy = “native” under [scale] in a configuration file.",
         )
 
 
