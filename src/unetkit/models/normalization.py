@@ -63,7 +63,6 @@ class LayerNormalization(layers.LayerNormalization):
         x = ops.cast(inputs, "float32")
         centred = x - ops.mean(x, axis=-1, keepdims=True)
         variance = ops.mean(centred * centred, axis=-1, keepdims=True)
-        # A product, not a quotient: the converter to ONNX then keeps the order of the axes.
         normalized = centred * ops.rsqrt(variance + self.epsilon)
         scaled = normalized * ops.cast(self.gamma, "float32") + ops.cast(self.beta, "float32")
         return ops.cast(scaled, self.compute_dtype)
