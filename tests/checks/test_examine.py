@@ -77,8 +77,10 @@ def write_lists(data: Path, test: int = 3, validation: int = 3, leave_out: int =
     (data / "test.txt").write_text("\n".join(names[second:]))
 
 
-def examine_folder(data: Path, rule: SplitRule | None = None, **classes) -> DatasetReport:
-    sources = Sources()
+def examine_folder(
+    data: Path, rule: SplitRule | None = None, sources: Sources | None = None, **classes
+) -> DatasetReport:
+    sources = sources or Sources()
     return examine(find_dataset(data, sources), sources, rule or SplitRule(), classes, Display())
 
 
@@ -680,3 +682,31 @@ def test_strata_are_the_values_that_occur(data):
     assert found.strata()["photo_00"] == "0,255"
     assert found.strata()["photo_01"] == "0"
     assert examine_folder(data, kind="instances").strata() == {}
+
+
+def write_coco(data, *segmentations):
+    """An image and an annotation, numbered from 0, for each segmentation."""
+    document = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+    for i, segmentation in enumerate(segmentations):
+        (data / "images").mkdir(exist_ok=True)
+        Image.fromarray(noise(i)).save(image_path(data, i))
+        document["images"].append({"id": i, "file_name": image_path(data, i).name})
+        record = {"id": i, "image_id": i, "category_id": 1, "segmentation": segmentation}
+        document["annotations"].append(record)
+    (data / "all.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("bad", [[[7.0, 7.0]], [], [[]], [2, 2, 9, 2, 9, 9], [[1, 1, 3, 3, 7, 7]]])
+def test_a_shape_without_an_area_costs_itself_or_if_wanted_its_image(tmp_path, bad):
+    write_coco(tmp_path, *[[[2, 2, 9, 2, 9, 9]]] * 12, bad)
+    report = examine_folder(tmp_path)
+    assert len(report.good) == 13
+    (issue,) = (one for one in report.issues if one.code == "shapes")
+    assert issue.level == "warning"
+    assert "all.json: annotation 12: " in issue.text
+    assert issue.names == ("photo_12",)
+    assert not report.errors
+    report = examine_folder(tmp_path, sources=Sources(strict_annotations=True))
+    assert len(report.good) == 12
+    assert "all.json: annotation 12: " in only(report, "incomplete", "warning").text
+    assert not report.errors

@@ -342,3 +342,12 @@ class TestPolygonFiles:
         message = r"x\.json has 2 entries for x\.png; accepted is one$"
         with pytest.raises(DataError, match=message):
             find_annotation(MaskSource(tmp_path / "x.json", None, "x.png"))
+
+    def test_a_damaged_entry_costs_its_image_only(self, tmp_path):
+        images = [{"id": i, "file_name": f"{i}.png", "height": 4, "width": 4} for i in (1, 2)]
+        entry = {"id": 7, "image_id": 1, "category_id": 9, "segmentation": [[0, 0, 2, 0, 2, 2]]}
+        record = {"images": images, "annotations": [entry], "categories": []}
+        (tmp_path / "x.json").write_text(json.dumps(record))
+        assert find_annotation(MaskSource(tmp_path / "x.json", None, "2.png")).shapes == ()
+        with pytest.raises(DataError, match=r"x\.json: annotation 7: category_id is 9; accepted"):
+            find_annotation(MaskSource(tmp_path / "x.json", None, "1.png"))

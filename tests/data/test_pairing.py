@@ -214,9 +214,20 @@ class TestFilesOfManyImages:
         coco(tmp_path / "all.json", "a.jpg", "gone.jpg")
         assert match("a.jpg", "all.json", folder=tmp_path) == {"all.json": {"a.jpg": ["all.json"]}}
 
+    def test_entries_that_belong_to_no_image_are_a_problem_of_their_own(self, tmp_path):
+        record = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": []}
+        record["annotations"] = [{"id": 3, "image_id": 2, "category_id": 1}]
+        lay(tmp_path, "a.jpg")
+        (tmp_path / "all.json").write_text(json.dumps(record))
+        found = find_dataset(tmp_path)
+        assert list(shown(found)) == ["a"]
+        (problem,) = found.problems
+        assert problem.kind == "unplaced"
+        assert re.search(r"all\.json: annotation 3: image_id is 2; accepted", problem.text)
+
     def test_a_file_that_cannot_be_read_to_its_end_is_a_problem(self, tmp_path):
-        record = {"id": 1, "file_name": "a.jpg", "height": 0, "width": 4}
-        text = json.dumps({"images": [record], "annotations": [], "categories": []})
+        record = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 4}
+        text = json.dumps({"images": [record], "annotations": [], "categories": 5})
         (tmp_path / "all.json").write_text(text)
         found = sort_files(
             tmp_path, [PurePosixPath("a.jpg"), PurePosixPath("all.json")], Sources(), []
@@ -225,7 +236,7 @@ class TestFilesOfManyImages:
         assert match_masks(tmp_path, found, Sources(), problems) == {}
         (problem,) = problems
         assert problem.kind == "polygons"
-        assert re.search(r"all\.json: .*height is 0; accepted are whole numbers", problem.text)
+        assert re.search(r"all\.json: categories is 5; accepted is a list", problem.text)
 
 
 # Files, the number of pairs that each listed pattern gives, and the names of the pairs.

@@ -66,6 +66,7 @@ class PairStatistics:
             (n, 2) int64; for polygons of each object.
         crowd: Number of pixels of polygons that outline several objects together.
         widths: Mean width in pixels of what each mask value marks; empty if there are many values.
+        left_out: Descriptions of shapes without an area, which are left out.
     """
 
     pair: Pair
@@ -92,6 +93,7 @@ class PairStatistics:
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
     crowd: int = 0
     widths: dict[int | str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
     @property
     def is_drawn(self) -> bool:
@@ -301,5 +303,12 @@ def _with_annotation_statistics(
     widths: dict[int | str, float] = {}
     if len(labels) <= MAX_WIDTHS:
         widths = {name: mean_width(drawn == i + 1) for i, name in enumerate(labels) if values[name]}
-    stats = replace(stats, values=values, num_values=len(values), crowd=crowd, widths=widths)
+    stats = replace(
+        stats,
+        values=values,
+        num_values=len(values),
+        crowd=crowd,
+        widths=widths,
+        left_out=tuple(f"{annotation.source}: {text}" for text in annotation.left_out),
+    )
     return _keep_regions(stats, np.ones(len(areas), np.int64), areas)

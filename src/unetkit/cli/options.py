@@ -19,7 +19,7 @@ Option = Callable[[Command], Command]
 
 # Options by the section of a configuration in which they set a key.
 SECTIONS = {
-    "sources": ("images", "masks", "channel_axis", "skip_bad"),
+    "sources": ("images", "masks", "channel_axis", "skip_bad", "strict_annotations"),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
     "training": (
@@ -85,6 +85,12 @@ data_options = _together(
     click.option(
         "--channel-axis",
         help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+    ),
+    click.option(
+        "--strict-annotations",
+        is_flag=True,
+        default=None,
+        help="Leave out images with a shape that has no area, instead of the shape alone.",
     ),
     click.option(
         "--group-by",

@@ -13,11 +13,12 @@ training is decided in `checks`.
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.filenames import PathInfo, likely_masks, split_of
-from unetkit.data.masks import MASK_SUFFIXES, MaskSource
+from unetkit.data.masks import MASK_SUFFIXES, MaskSource, find_annotation
 from unetkit.data.pairing import Matched, match_masks
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
@@ -121,6 +122,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
     pairs, own_splits, more = _make_pairs(data, found, matched, sources)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
+    pairs = _without_incomplete(pairs, sources, more)
     listing = read_lists(data, files, [pair.name for pair in pairs])
     splits = listing.splits or _folder_splits(own_splits)
     if splits and not {"train", "trainval"} & set(splits.values()):
@@ -235,6 +237,24 @@ def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[P
             text = f"{list_some(files)}: {len(same)} pairs share the name {name!r}"
             problems.append(Problem("several files", text, files))
     return [same[0] for _, same in sorted(by_name.items()) if len(same) == 1]
+
+
+def _without_incomplete(pairs: list[Pair], sources: Sources, problems: list[Problem]) -> list[Pair]:
+    """Pairs without those whose annotation has a shape without an area, if that is asked for."""
+    if not sources.strict_annotations:
+        return pairs
+    complete = []
+    for pair in pairs:
+        left_out: tuple[str, ...] = ()
+        if pair.source.is_polygon_file:
+            with suppress(DataError, DataNotFoundError):  # reading it will raise the error
+                left_out = find_annotation(pair.source).left_out
+        if left_out:
+            text = f"{pair.image} ({pair.mask}: {left_out[0]})"
+            problems.append(Problem("incomplete", text, (pair.image,)))
+        else:
+            complete.append(pair)
+    return complete
 
 
 def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]:
@@ -371,9 +391,10 @@ def _from_table(path: Path, sources: Sources) -> Dataset:
             f"table {path} names no pair of existing files ({len(rows)} rows); accepted are paths "
             "relative to the folder of the table"
         )
+    pairs = _without_incomplete(_without_namesakes(pairs, problems), sources, problems)
     return Dataset(
         source=path,
-        pairs=tuple(_without_namesakes(pairs, problems)),
+        pairs=tuple(pairs),
         masks=path.name,
         splits=splits,
         groups=groups,

@@ -253,7 +253,8 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
 
     Raises:
         DataNotFoundError: The file does not exist.
-        DataError: The file is damaged, or has no annotation or several of the image.
+        DataError: The file is damaged, has no annotation or several of the image, or shapes of
+            the image that cannot be read.
     """
     try:
         state = source.path.stat()
@@ -271,4 +272,6 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         raise DataError(
             f"{source.path} has {len(annotations)} entries for {source.image}; accepted is one"
         )
+    for problem in annotations[0].problems:
+        raise DataError(f"{source.path}: {problem}")
     return annotations[0]

@@ -219,11 +219,14 @@ def _match_document(
 ) -> None:
     """Adds the images in a polygon file of many images to `matched`."""
     try:
-        annotations = formats.read_annotations(folder / document).annotations
+        content = formats.read_annotations(folder / document)
     except DataError as error:
         problems.append(Problem("polygons", str(error), (folder / document,)))
         return
-    for name in sorted({annotation.image for annotation in annotations}):
+    for text in content.unplaced:
+        text = f"{folder / document}: {text}"
+        problems.append(Problem("unplaced", text, (folder / document,)))
+    for name in sorted({annotation.image for annotation in content.annotations}):
         images = _named(name, by_name, document)
         if len(images) > 1:
             files = tuple(folder / path for path in (document, *images))

@@ -45,6 +45,8 @@ class Sources:
             or "last".
         skip_bad: Whether to continue without files that have no counterpart and pairs that cannot
             be read.
+        strict_annotations: Whether images are left out whose annotation has a shape without an
+            area; otherwise only that shape is left out.
 
     Raises:
         ConfigError: `channel_axis` is not one of these.
@@ -54,6 +56,7 @@ class Sources:
     masks: str | None = None
     channel_axis: str = "auto"
     skip_bad: bool = False
+    strict_annotations: bool = False
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
@@ -68,7 +71,9 @@ class Problem:
 
     Args:
         kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder",
-            "polygons", or "stray" for a damaged polygon file that no image needs.
+            "polygons", "stray" for a damaged polygon file that no image needs, "unplaced" for an
+            entry of a polygon file that belongs to no image, or "incomplete" for an image that is
+            left out as its annotation is not complete.
         text: Description of the problem, with the names of the files.
         files: Paths of the files.
     """

@@ -109,6 +109,15 @@ def pixels(file: AnnotationFile) -> list[list[int]]:
     return rasterise(file.annotations[0], SIZE, values).tolist()
 
 
+def faults(file: AnnotationFile) -> dict[str, list[str]]:
+    """All faults of a file, by what each costs: a shape, an image, or nothing that is used."""
+    return {
+        "shape": [text for each in file.annotations for text in each.left_out],
+        "image": [text for each in file.annotations for text in each.problems],
+        "nothing": list(file.unplaced),
+    }
+
+
 def rectangle(rows: slice, columns: slice) -> list[list[int]]:
     drawn = np.zeros(SIZE, int)
     drawn[rows, columns] = 1

@@ -1,14 +1,14 @@
 """Annotation files of other tools: which format a file has, and the shapes in it.
 
-The format follows from the content. Every shape is read or refused with its file and place, never
-skipped, because a mask that misses an object trains a wrong model without any sign of it. Files
-may come from anyone: size, nesting, numbers and types are checked before use.
+The format follows from the content. A shape without an area is left out and named; any other fault
+makes its image unusable, because a mask that misses an object trains a wrong model without any sign
+of it. Other images of the file are not affected. Files may come from anyone: size, nesting, numbers
+and types are checked before use.
 
 A format is a file of this package and an entry in ANNOTATION_FORMATS. `masks` and `pairing` decide
 which image an annotation belongs to, `classes` which value a label gets.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -66,11 +66,13 @@ class AnnotationFile:
         labels: Labels that the file lists, in its order, used or not (COCO, CVAT); of formats that
             list none (LabelMe, GeoJSON), those that occur, sorted.
         annotations: One for each image, including images without a shape.
+        unplaced: Descriptions of entries that belong to no image, which are left out.
     """
 
     format: str
     labels: tuple[str, ...]
     annotations: tuple[ImageAnnotation, ...]
+    unplaced: tuple[str, ...] = ()
 
 
 def annotation_format(path: str | Path) -> str | None:
@@ -90,8 +92,8 @@ def read_annotations(path: str | Path) -> AnnotationFile:
 
     Raises:
         DataNotFoundError: The file does not exist.
-        DataError: The file is too large or damaged, is of no known format, has two entries for one
-            image, or holds a shape that cannot be filled; the message names the place.
+        DataError: The file is too large or damaged, is of no known format, or is of one image and
+            holds a shape that cannot be read; the message names the place.
     """
     path = Path(path)
     with at(str(path)):
@@ -104,13 +106,17 @@ def read_annotations(path: str | Path) -> AnnotationFile:
                 "one of these"
             )
         labels, annotations = ANNOTATION_FORMATS[format].read(document)
-        for name, count in Counter(each.image for each in annotations).most_common(1):
-            if count > 1:
-                raise DataError(
-                    f"image {name!r} has {count} entries; accepted is one an image; merge them"
-                )
+        has_many_images = ANNOTATION_FORMATS[format].has_many_images
+        if not has_many_images and annotations[0].problems:
+            raise DataError(annotations[0].problems[0])
     found = tuple(replace(annotation, source=str(path)) for annotation in annotations)
-    return AnnotationFile(format, tuple(dict.fromkeys(labels)), found)
+    without_image = [each for each in found if has_many_images and not each.image]
+    return AnnotationFile(
+        format,
+        tuple(dict.fromkeys(labels)),
+        tuple(each for each in found if each not in without_image),
+        tuple(text for each in without_image for text in (*each.left_out, *each.problems)),
+    )
 
 
 def _load(path: Path) -> Any:

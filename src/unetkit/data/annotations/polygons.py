@@ -10,12 +10,13 @@ because Pillow and OpenCV also fill pixels along the outline whose centres lie o
 """
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unetkit.data.annotations.documents import refusal
+from unetkit.data.annotations.documents import OutlineError, at, refusal
 from unetkit.errors import DataError
 
 LARGEST_MASK = 2**28  # pixels of a run-length mask, each a byte when it is decoded
@@ -81,12 +82,88 @@ class ImageAnnotation:
         size: (height, width) of the image according to the annotation file, or None.
         shapes: Shapes from bottom to top: where two overlap, the later one is visible.
         source: Path of the annotation file, for messages.
+        left_out: Descriptions of shapes, or parts of shapes, that have no area and are left out.
+        problems: Reasons why the shapes of this image cannot be read completely.
     """
 
     image: str
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
     source: str = ""
+    left_out: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class ShapeCollector:
+    """Collects the shapes of one image while its annotation file is read.
+
+    A shape without an area fills no pixel, so it is left out by itself. Any other fault may hide an
+    object, so it makes the whole image unusable. Neither affects other images of the file.
+
+    Attributes:
+        shapes: Shapes that can be filled.
+        left_out: Descriptions of shapes, or parts of shapes, that have no area.
+        problems: Descriptions of all other faults.
+    """
+
+    def __init__(self) -> None:
+        self.shapes: list[Shape] = []
+        self.left_out: list[str] = []
+        self.problems: list[str] = []
+
+    @contextmanager
+    def reading(self, place: str) -> Iterator[None]:
+        """Keeps errors that are raised within, with their place in the file."""
+        try:
+            with at(place):
+                yield
+        except OutlineError as error:
+            self.left_out.append(str(error))
+        except DataError as error:
+            self.problems.append(str(error))
+
+    def add(self, shape: Shape) -> None:
+        """Adds those parts of a shape that have an area.
+
+        Raises:
+            OutlineError: The shape has no part, or a part of it has no area.
+        """
+        parts: list[Rings | RunLengths] = []
+        flat: list[np.ndarray] = []
+        for part in shape.parts:
+            if isinstance(part, RunLengths):
+                parts.append(part)
+                continue
+            flat += [ring for ring in part if not _has_area(ring)]
+            rings = tuple(ring for ring in part if _has_area(ring))
+            if rings:
+                parts.append(rings)
+        if parts:
+            self.shapes.append(replace(shape, parts=tuple(parts)))
+        if flat:
+            points = f"{len(flat[0])} {'point' if len(flat[0]) == 1 else 'points'}"
+            raise OutlineError(f"its outline of {points} encloses no area")
+        if not parts:
+            raise OutlineError("it has no outline")
+
+    def collected(self, image: str, size: tuple[int, int] | None) -> ImageAnnotation:
+        """Returns the annotation of an image of this name and (height, width)."""
+        return ImageAnnotation(
+            image,
+            size,
+            tuple(self.shapes),
+            left_out=tuple(self.left_out),
+            problems=tuple(self.problems),
+        )
+
+
+def _has_area(ring: np.ndarray) -> bool:
+    """Whether not all points of a ring are on one line."""
+    if len(ring) < 3:
+        return False
+    sides = ring - ring[0]
+    longest = sides[np.argmax((sides**2).sum(axis=1))]
+    return bool((sides[:, 0] * longest[1] != sides[:, 1] * longest[0]).any())
 
 
 def rasterise(
