@@ -37,6 +37,7 @@ REMEDIES = {
     "incomplete": "draw the shapes again, or keep the images without --strict-annotations",
     "shapes": "nothing, if they were drawn by mistake; otherwise draw them again, or leave their "
     "images out with --strict-annotations",
+    "overlap": "nothing, if objects may hide each other: these pixels belong to the last file",
     "unlisted": "add them to a list if they are meant to be used",
     "few-pairs": "add pairs: metrics of so few mean little",
     "folders": "",

@@ -17,7 +17,7 @@ import numpy as np
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
 from unetkit.data.dataset import Pair
 from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_mask
-from unetkit.data.reading import file_sha256, in_parallel, require_same_size
+from unetkit.data.reading import file_sha256, in_parallel, mask_sha256, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.decoding import SUFFIXES_OF
 from unetkit.io.images import ImageFile, pixels_of
@@ -67,6 +67,7 @@ class PairStatistics:
         crowd: Number of pixels of polygons that outline several objects together.
         widths: Mean width in pixels of what each mask value marks; empty if there are many values.
         left_out: Descriptions of shapes without an area, which are left out.
+        overlap: Number of pixels that objects in several mask files have in common.
     """
 
     pair: Pair
@@ -94,11 +95,12 @@ class PairStatistics:
     crowd: int = 0
     widths: dict[int | str, float] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    overlap: int = 0
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the mask is a polygon file."""
-        return self.pair.source.is_polygon_file
+        """Whether the mask is read as shapes: a polygon file, or several files."""
+        return self.pair.source.has_shapes
 
 
 def collect_statistics(
@@ -144,7 +146,7 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             mask: ImageFile | None = None
             if not stats.is_drawn:
                 mask = opened.enter_context(ImageFile(pair.mask))
-            stats = replace(stats, mask_sha256=file_sha256(mask or pair.mask))
+            stats = replace(stats, mask_sha256=file_sha256(mask) if mask else mask_sha256(pair))
             stats = _with_image_statistics(stats, image)
             return _with_mask_statistics(stats, mask)
     except (DataError, DataNotFoundError) as error:
@@ -167,7 +169,7 @@ def _with_hashes(stats: PairStatistics) -> PairStatistics:
     """Adds the hashes of files that are not images; those of files that cannot be read stay ""."""
     with suppress(DataError, DataNotFoundError, OSError):
         stats = replace(stats, image_sha256=stats.image_sha256 or file_sha256(stats.pair.image))
-        stats = replace(stats, mask_sha256=stats.mask_sha256 or file_sha256(stats.pair.mask))
+        stats = replace(stats, mask_sha256=stats.mask_sha256 or mask_sha256(stats.pair))
     return stats
 
 
@@ -309,6 +311,7 @@ def _with_annotation_statistics(
         num_values=len(values),
         crowd=crowd,
         widths=widths,
+        overlap=annotation.overlap,
         left_out=tuple(f"{annotation.source}: {text}" for text in annotation.left_out),
     )
     return _keep_regions(stats, np.ones(len(areas), np.int64), areas)

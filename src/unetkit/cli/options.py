@@ -19,7 +19,7 @@ Option = Callable[[Command], Command]
 
 # Options by the section of a configuration in which they set a key.
 SECTIONS = {
-    "sources": ("images", "masks", "channel_axis", "skip_bad", "strict_annotations"),
+    "sources": ("images", "masks", "channel_axis", "skip_bad", "mask_files", "strict_annotations"),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
     "training": (
@@ -85,6 +85,11 @@ data_options = _together(
     click.option(
         "--channel-axis",
         help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+    ),
+    click.option(
+        "--mask-files",
+        help="What each of several mask files of an image holds: objects or classes "
+        "(default: from their names).",
     ),
     click.option(
         "--strict-annotations",

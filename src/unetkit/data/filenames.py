@@ -351,16 +351,20 @@ def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list
             continue
         stem = place.stem
         for cut in range(len(stem) - 1, 0, -1):
-            if stem[:cut] in homes and _ends_word(stem, cut):
+            if stem[:cut] in homes and ends_word(stem, cut):
                 counts[f"*{stem[cut:]}{ending}"] += 1
                 break
-            if stem[-cut:] in homes and _ends_word(stem, len(stem) - cut):
+            if stem[-cut:] in homes and ends_word(stem, len(stem) - cut):
                 counts[f"{stem[:-cut]}*{ending}"] += 1
                 break
     return [pattern for pattern, _ in counts.most_common()]
 
 
-def _ends_word(stem: str, cut: int) -> bool:
-    """Whether a word or a number ends at a position of a stem."""
+def ends_word(stem: str, cut: int) -> bool:
+    """Whether a word or a number ends at a position of a stem.
+
+    >>> ends_word("cat_mask", 3), ends_word("cats_mask", 3)
+    (True, False)
+    """
     pair = stem[cut - 1 : cut + 1]
     return not (pair.isalpha() or pair.isdigit())

@@ -6,6 +6,7 @@ value that is no class is refused with its position.
 
 import threading
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
-from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, rasterise_instances
+from unetkit.data.annotations.polygons import (
+    ImageAnnotation,
+    Shape,
+    encode_run_lengths,
+    rasterise,
+    rasterise_instances,
+)
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
@@ -22,7 +29,21 @@ from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 BACKGROUND = "background"  # label of polygons that are not objects
+OBJECT = "object"  # label of a file that holds one object of several
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """One of several mask files of an image.
+
+    Args:
+        path: Path of the file, which has 0 outside and one other value inside.
+        label: Name of the class, or OBJECT.
+    """
+
+    path: Path
+    label: str
 
 
 @dataclass(frozen=True)
@@ -33,16 +54,18 @@ class MaskSource:
         path: Path of a mask image, or of a polygon file.
         page: Index of the page in a file of several pages; None for a file of one.
         image: File name of the image, which finds its polygons in a file of many images.
+        parts: Files of a mask that consists of several; empty if `path` is all of it.
     """
 
     path: Path
     page: int | None = None
     image: str = ""
+    parts: tuple[MaskPart, ...] = ()
 
     @property
-    def is_polygon_file(self) -> bool:
-        """Whether the mask is a polygon file rather than an image."""
-        return self.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
+    def has_shapes(self) -> bool:
+        """Whether the mask is read as shapes: a polygon file, or several files."""
+        return bool(self.parts) or self.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -141,7 +164,7 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
         DataNotFoundError: The file does not exist.
         DataError: The mask cannot be read, or has a value or label that is no class.
     """
-    if source.is_polygon_file:
+    if source.has_shapes:
         return _fill_polygons(source, classes, size)
     return _to_indices(read_raw_mask(source.path, source.page), classes, source.path)
 
@@ -249,13 +272,15 @@ def _annotations(path: Path, stamp: tuple[int, int]) -> dict[str, list[ImageAnno
 
 
 def find_annotation(source: MaskSource) -> ImageAnnotation:
-    """Returns the shapes that a polygon file has for an image.
+    """Returns the shapes that a polygon file has for an image, or a shape for each mask file.
 
     Raises:
-        DataNotFoundError: The file does not exist.
+        DataNotFoundError: A file does not exist.
         DataError: The file is damaged, has no annotation or several of the image, or shapes of
-            the image that cannot be read.
+            the image that cannot be read; or files of different classes overlap.
     """
+    if source.parts:
+        return _combine(source.parts)
     try:
         state = source.path.stat()
     except OSError as error:
@@ -275,3 +300,56 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
     for problem in annotations[0].problems:
         raise DataError(f"{source.path}: {problem}")
     return annotations[0]
+
+
+def read_inside(path: Path) -> np.ndarray:
+    """Reads one of several mask files of an image.
+
+    Returns:
+        (H, W) bool, true where the file is not 0.
+
+    Raises:
+        DataNotFoundError: The file does not exist.
+        DataError: The file cannot be read, is a JPEG, or has several values beside 0.
+    """
+    raw = read_raw_mask(path)
+    inside = raw.values != 0
+    values = np.unique(raw.values[inside])
+    if raw.is_lossy or len(values) > 1:
+        seen = "is a JPEG" if raw.is_lossy else f"has the values {values[0]} and {values[1]}"
+        raise DataError(
+            f"mask {path} {seen}, and is one of several files of its image; accepted are files "
+            "with 0 outside and one other value inside; export it again, or choose one file per "
+            "image with --masks"
+        )
+    return inside
+
+
+def _combine(parts: Sequence[MaskPart]) -> ImageAnnotation:
+    """A shape for each file of a mask; objects may overlap, classes may not."""
+    first = read_inside(parts[0].path)
+    owners = np.zeros(first.shape, np.int32)
+    shapes = []
+    overlap = 0
+    for number, part in enumerate(parts, 1):
+        inside = first if number == 1 else read_inside(part.path)
+        if inside.shape != first.shape:
+            raise DataError(
+                f"mask {part.path} is {inside.shape[0]}x{inside.shape[1]} and {parts[0].path} is "
+                f"{first.shape[0]}x{first.shape[1]} (height x width); accepted are equal sizes; "
+                "draw both on the same image"
+            )
+        common = inside & (owners > 0)
+        overlap += int(common.sum())
+        if part.label != OBJECT and common.any():
+            row, column = np.argwhere(common)[0]
+            other = parts[owners[row, column] - 1]
+            raise DataError(
+                f"masks {other.path} and {part.path} overlap (at row {row}, column {column}): "
+                f"a pixel would be both {other.label!r} and {part.label!r}; accepted is one class "
+                "per pixel; remove the overlap, or choose one of the classes with --masks"
+            )
+        owners[inside] = number
+        shapes.append(Shape(part.label, (encode_run_lengths(inside),)))
+    source = str(parts[0].path)
+    return ImageAnnotation("", first.shape, tuple(shapes), source, overlap=overlap)

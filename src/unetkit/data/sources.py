@@ -28,6 +28,7 @@ from unetkit.errors import ConfigError, DataError
 from unetkit.io.images import IMAGE_SUFFIXES
 from unetkit.io.pixel_format import CHANNEL_AXES
 
+MASK_FILES = ("objects", "classes")
 SHOWN = 5  # number of names listed in a message before "and N more"
 
 
@@ -45,23 +46,30 @@ class Sources:
             or "last".
         skip_bad: Whether to continue without files that have no counterpart and pairs that cannot
             be read.
+        mask_files: What each of several mask files of an image holds: "objects" or "classes"; None
+            if their names decide it.
         strict_annotations: Whether images are left out whose annotation has a shape without an
             area; otherwise only that shape is left out.
 
     Raises:
-        ConfigError: `channel_axis` is not one of these.
+        ConfigError: `channel_axis` or `mask_files` is not one of these.
     """
 
     images: str | None = None
     masks: str | None = None
     channel_axis: str = "auto"
     skip_bad: bool = False
+    mask_files: str | None = None
     strict_annotations: bool = False
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
             raise ConfigError(
                 f"channel_axis is {self.channel_axis!r}; accepted are {', '.join(CHANNEL_AXES)}"
+            )
+        if self.mask_files not in (None, *MASK_FILES):
+            raise ConfigError(
+                f"mask_files is {self.mask_files!r}; accepted are {' and '.join(MASK_FILES)}"
             )
 
 

@@ -84,6 +84,7 @@ class ImageAnnotation:
         source: Path of the annotation file, for messages.
         left_out: Descriptions of shapes, or parts of shapes, that have no area and are left out.
         problems: Reasons why the shapes of this image cannot be read completely.
+        overlap: Number of pixels that objects in several mask files have in common.
     """
 
     image: str
@@ -92,6 +93,7 @@ class ImageAnnotation:
     source: str = ""
     left_out: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
+    overlap: int = 0
 
 
 class ShapeCollector:
