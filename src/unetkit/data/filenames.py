@@ -14,6 +14,8 @@ from functools import cache
 from itertools import takewhile
 from pathlib import PurePosixPath
 
+from unetkit.io.images import IMAGE_SUFFIXES
+
 # fmt: off
 IMAGE_WORDS = frozenset((
     "image", "images", "img", "imgs", "photo", "photos", "picture", "pictures", "pics", "raw",
@@ -145,10 +147,17 @@ def parse_path(path: PurePosixPath, skip: int = 0) -> PathInfo:
         split=split,
         full=tuple(full),
         bare=tuple(bare),
-        stem=unicodedata.normalize("NFC", path.stem),
+        stem=unicodedata.normalize("NFC", _stem_of(path)),
         full_pattern="/".join(full_pattern),
         bare_pattern="/".join(bare_pattern),
     )
+
+
+def _stem_of(path: PurePosixPath) -> str:
+    """Stem of a file; of a JSON file that is named after its image, "cat.jpg.json", that of it."""
+    inner = PurePosixPath(path.stem)
+    is_of_image = path.suffix.lower() == ".json" and inner.suffix.lower() in IMAGE_SUFFIXES
+    return inner.stem if is_of_image else path.stem
 
 
 @cache

@@ -290,7 +290,8 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         ) from error
     with _reading:  # several threads that need one file of many images read it once
         found = _annotations(source.path, (state.st_mtime_ns, state.st_size))
-    annotations = found.get(unicodedata.normalize("NFC", source.image), [])
+    name = unicodedata.normalize("NFC", source.image)
+    annotations = found.get(name) or found.get(PurePosixPath(name).stem, [])
     if not annotations and len(found) == 1:
         annotations = next(iter(found.values()))  # a file of one image may have an old name for it
     if len(annotations) != 1:

@@ -70,6 +70,7 @@ def match_masks(folder: Path, found: Found, sources: Sources, problems: list[Pro
     by_name: dict[str, list[PurePosixPath]] = defaultdict(list)
     for path in found.images:
         by_name[unicodedata.normalize("NFC", path.name)].append(path)
+        by_name[unicodedata.normalize("NFC", path.stem)].append(path)  # names without a suffix
     for document in found.documents:
         _match_document(folder, document, by_name, matched, problems)
     if sources.masks in matched:  # it may be within another pattern, as "masks" in "masks_old"

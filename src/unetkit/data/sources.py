@@ -24,7 +24,7 @@ from unetkit.data.filenames import (
     stem_by,
     stem_role,
 )
-from unetkit.errors import ConfigError, DataError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import IMAGE_SUFFIXES
 from unetkit.io.pixel_format import CHANNEL_AXES
 
@@ -171,6 +171,7 @@ def _polygon_files(
 ) -> list[PurePosixPath]:
     """Polygon files of one image each; those of many images are added to `found`."""
     single: list[PurePosixPath] = []
+    empty: list[PurePosixPath] = []
     for path in files:
         if path.suffix.lower() not in formats.ANNOTATION_SUFFIXES or path.name in CLASS_FILES:
             continue
@@ -178,13 +179,18 @@ def _polygon_files(
             continue
         try:
             format = formats.annotation_format(folder / path)
-        except DataError as error:
+        except (DataError, DataNotFoundError) as error:
+            if path.suffix.lower() in (".txt", ".csv"):  # of any content; few are of polygons
+                continue
             problems.append(Problem("polygons", str(error), (folder / path,)))
             continue
-        if format is not None:
+        if format == "yolo" and not (folder / path).stat().st_size:
+            empty.append(path)  # of an image without objects, if others beside it have some
+        elif format is not None:
             has_many_images = formats.ANNOTATION_FORMATS[format].has_many_images
             (found.documents if has_many_images else single).append(path)
-    return single
+    labelled = {path.parent for path in single if path.suffix.lower() == ".txt"}
+    return single + [path for path in empty if path.parent in labelled]
 
 
 def _chosen(

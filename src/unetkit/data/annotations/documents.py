@@ -55,13 +55,15 @@ def refusal(name: str, value: Any, accepted: str, remedy: str = "") -> DataError
 
 
 def load_document(path: Path) -> Any:
-    """Returns a JSON value, or the root element of a file whose name ends in .xml.
+    """Returns a JSON value, the root element of an .xml file, or the text of a .txt or .csv file.
 
     Raises:
         DataNotFoundError: The file does not exist.
         DataError: The file is too large, not UTF-8, or damaged.
     """
     text = _read_text(path)
+    if path.suffix.lower() in (".txt", ".csv"):
+        return text
     try:
         if path.suffix.lower() != ".xml":
             return json.loads(text)  # also NaN, which QuPath writes; `number` and `whole` refuse it

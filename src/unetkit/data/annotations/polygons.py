@@ -30,13 +30,14 @@ class RunLengths:
 
     Args:
         counts: Run lengths in pixels, (N,) int64; their sum is height times width.
-        size: (height, width) of the mask.
+        size: (height, width) of the mask; None if it is that of the image, and the last run of
+            pixels outside is not in `counts`.
         corner: (row, column) of the mask's first pixel in the image.
         by_column: Whether runs go down the columns (COCO) instead of along the rows.
     """
 
     counts: np.ndarray
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     corner: tuple[int, int] = (0, 0)
     by_column: bool = False
 
@@ -47,8 +48,24 @@ class RunLengths:
         array([[False,  True],
                [ True, False]])
         """
+        if self.size is None:
+            raise ValueError("the size is not known yet; see `of_image`")
         flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
         return flat.reshape(self.size[::-1]).T if self.by_column else flat.reshape(self.size)
+
+    def of_image(self, size: tuple[int, int]) -> "RunLengths":
+        """Returns the same runs with the size of the image, if they have none.
+
+        Raises:
+            DataError: The runs go beyond the image.
+        """
+        if self.size is not None:
+            return self
+        rest = size[0] * size[1] - int(self.counts.sum())
+        if rest < 0:
+            accepted = f"is at most {size[0]} x {size[1]} = {size[0] * size[1]}"
+            raise refusal("the end of the last run", size[0] * size[1] - rest, accepted)
+        return replace(self, counts=np.append(self.counts, rest), size=size)
 
 
 Rings = tuple[np.ndarray, ...]  # one or more outlines, each (N, 2) float64 of (row, column)
@@ -85,6 +102,7 @@ class ImageAnnotation:
         left_out: Descriptions of shapes, or parts of shapes, that have no area and are left out.
         problems: Reasons why the shapes of this image cannot be read completely.
         overlap: Number of pixels that objects in several mask files have in common.
+        is_relative: Whether coordinates are fractions of the image's height and width.
     """
 
     image: str
@@ -94,6 +112,7 @@ class ImageAnnotation:
     left_out: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     overlap: int = 0
+    is_relative: bool = False
 
 
 class ShapeCollector:
@@ -148,7 +167,9 @@ class ShapeCollector:
         if not parts:
             raise OutlineError("it has no outline")
 
-    def collected(self, image: str, size: tuple[int, int] | None) -> ImageAnnotation:
+    def collected(
+        self, image: str, size: tuple[int, int] | None, is_relative: bool = False
+    ) -> ImageAnnotation:
         """Returns the annotation of an image of this name and (height, width)."""
         return ImageAnnotation(
             image,
@@ -156,6 +177,7 @@ class ShapeCollector:
             tuple(self.shapes),
             left_out=tuple(self.left_out),
             problems=tuple(self.problems),
+            is_relative=is_relative,
         )
 
 
@@ -194,7 +216,7 @@ def rasterise(
            [7, 7, 0]], dtype=int32)
     """
     canvas = _blank(annotation, size)
-    for shape in annotation.shapes:
+    for shape in _placed_shapes(annotation, size):
         if shape.label not in values:
             raise DataError(
                 f"{_origin(annotation)}: label {shape.label!r} is no class; accepted are "
@@ -223,7 +245,7 @@ def rasterise_instances(
     """
     canvas = _blank(annotation, size)
     numbers: dict[tuple, int] = {}
-    for index, shape in enumerate(annotation.shapes):
+    for index, shape in enumerate(_placed_shapes(annotation, size)):
         if shape.label in erasing:
             _paint(canvas, shape, 0)
         elif shape.crowd:
@@ -306,11 +328,26 @@ def _blank(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
     return np.zeros(size, np.int32)
 
 
+def _placed_shapes(annotation: ImageAnnotation, size: tuple[int, int]) -> Iterator[Shape]:
+    """Shapes in pixels of an image of this size."""
+    for shape in annotation.shapes:
+        parts: list[Rings | RunLengths] = []
+        with at(_origin(annotation)):
+            for part in shape.parts:
+                if isinstance(part, RunLengths):
+                    parts.append(part.of_image(size))
+                else:
+                    parts.append(
+                        tuple(ring * size for ring in part) if annotation.is_relative else part
+                    )
+        yield replace(shape, parts=tuple(parts))
+
+
 def _paint(canvas: np.ndarray, shape: Shape, value: int) -> None:
     for part in shape.parts:
         if isinstance(part, RunLengths):
             inside, corner = part.decode(), np.array(part.corner)
-            low, high = (np.clip(c, 0, canvas.shape) for c in (corner, corner + part.size))
+            low, high = (np.clip(c, 0, canvas.shape) for c in (corner, corner + inside.shape))
             (top, left), (bottom, right) = low - corner, high - corner
             inside = inside[top:bottom, left:right]
         else:
