@@ -710,3 +710,15 @@ def test_a_shape_without_an_area_costs_itself_or_if_wanted_its_image(tmp_path, b
     assert len(report.good) == 12
     assert "all.json: annotation 12: " in only(report, "incomplete", "warning").text
     assert not report.errors
+
+
+def test_a_list_of_another_program_names_the_classes(data):
+    write_masks(data, squares(1), squares(2, 1))
+    (data / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, car\n2, road\n")
+    assert examine_folder(data).classes.names == ("background", "car", "road")
+    # Options come first, and so do instances, which have no names.
+    assert examine_folder(data, names=("a", "b", "c")).classes.names == ("a", "b", "c")
+    assert examine_folder(data, kind="instances").classes.names == ("background", "object")
+    write_masks(data, squares(1), squares(3, 1))
+    issue = next(one for one in examine_folder(data).issues if one.code == "mask-kind")
+    assert "with the classes of _classes.csv, has 3, which is not a class" in issue.text
