@@ -20,7 +20,7 @@ from unetkit.data.masks import RawMask, fill_objects, find_annotation, read_raw_
 from unetkit.data.reading import file_sha256, in_parallel, mask_sha256, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.decoding import SUFFIXES_OF
-from unetkit.io.images import ImageFile, pixels_of
+from unetkit.io.images import ImageFile, pixels_of, suffix_of
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side
@@ -145,7 +145,7 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             stats = replace(stats, image_sha256=file_sha256(image))
             mask: ImageFile | None = None
             if not stats.is_drawn:
-                mask = opened.enter_context(ImageFile(pair.mask))
+                mask = opened.enter_context(ImageFile(pair.mask, role="mask"))
             stats = replace(stats, mask_sha256=file_sha256(mask) if mask else mask_sha256(pair))
             stats = _with_image_statistics(stats, image)
             return _with_mask_statistics(stats, mask)
@@ -185,7 +185,7 @@ def _with_image_statistics(stats: PairStatistics, file: ImageFile) -> PairStatis
         channels=pixels.shape[2],
         dtype=str(pixels.dtype),
         format=image.format,
-        has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[image.format],
+        has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
         is_transparent=image.is_transparent,
         largest=float(pixels.max()),

@@ -17,9 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import PathInfo, likely_masks, split_of
+from unetkit.data.filenames import PathInfo, likely_masks, parse_path, split_of
 from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_files_remedy
-from unetkit.data.masks import MASK_SUFFIXES, MaskPart, MaskSource, find_annotation
+from unetkit.data.masks import MASK_SUFFIXES, MaskPart, MaskSource, find_annotation, read_raw_mask
 from unetkit.data.pairing import Matched, match_masks
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
@@ -297,8 +297,10 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
             pages, format = image.count, image.format
         masks = 1
         if not pair.source.has_shapes:
-            with ImageFile(pair.mask) as mask:
+            with ImageFile(pair.mask, role="mask") as mask:
                 masks = mask.count
+                if pages == 1 < masks and _is_one_hot(mask):
+                    masks = 1
     except (DataError, DataNotFoundError):
         return [pair]  # reading it will raise the error
     if pages == masks == 1:
@@ -312,6 +314,15 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
         text += " (use --channel-axis first if they are the channels of one image)"
     problems.append(Problem("pages", text, (pair.image, pair.mask)))
     return []
+
+
+def _is_one_hot(mask: ImageFile) -> bool:
+    """Whether the pages of a mask are the channels of its classes."""
+    try:
+        read_raw_mask(mask)
+    except (DataError, DataNotFoundError):
+        return False
+    return True
 
 
 def _folder_splits(splits: dict[str, str]) -> dict[str, str]:
@@ -338,6 +349,8 @@ def _no_pairs(
     reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
+    if images and not masks and all(parse_path(path).role == "mask" for path in images):
+        missing = "images"  # a folder of masks beside images of another format
     if not images or not (masks or found.documents):
         others = found.images.values()
         pattern = getattr(sources, missing)

@@ -14,7 +14,7 @@ from functools import cache
 from itertools import takewhile
 from pathlib import PurePosixPath
 
-from unetkit.io.images import IMAGE_SUFFIXES
+from unetkit.io.images import is_image_name, suffix_of
 
 # fmt: off
 IMAGE_WORDS = frozenset((
@@ -147,17 +147,24 @@ def parse_path(path: PurePosixPath, skip: int = 0) -> PathInfo:
         split=split,
         full=tuple(full),
         bare=tuple(bare),
-        stem=unicodedata.normalize("NFC", _stem_of(path)),
+        stem=unicodedata.normalize("NFC", stem_of(path)),
         full_pattern="/".join(full_pattern),
         bare_pattern="/".join(bare_pattern),
     )
 
 
-def _stem_of(path: PurePosixPath) -> str:
-    """Stem of a file; of a JSON file that is named after its image, "cat.jpg.json", that of it."""
+def stem_of(path: PurePosixPath) -> str:
+    """Returns the stem of a file, or that of the image it is named after.
+
+    >>> stem_of(PurePosixPath("cat.png")), stem_of(PurePosixPath("ann/cat.png.json"))
+    ('cat', 'cat')
+    >>> stem_of(PurePosixPath("brain.nii.gz"))
+    'brain'
+    """
     inner = PurePosixPath(path.stem)
-    is_of_image = path.suffix.lower() == ".json" and inner.suffix.lower() in IMAGE_SUFFIXES
-    return inner.stem if is_of_image else path.stem
+    is_of_image = path.suffix.lower() == ".json" and is_image_name(inner)
+    name = inner.name if is_of_image else path.name
+    return name[: len(name) - len(suffix_of(PurePosixPath(name)))]
 
 
 @cache
@@ -352,7 +359,7 @@ def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list
     skip = common_start(place.path.parts[:-1] for place in (*images, *others))
     counts: Counter[str] = Counter()
     for place in others:
-        ending = place.path.suffix
+        ending = place.path.name[len(place.stem) :]
         again = homes.get(place.stem, set()) - {place.path}
         if again:
             beside = any(path.parent == place.path.parent for path in again)

@@ -24,8 +24,8 @@ from unetkit.data.annotations.polygons import (
 from unetkit.data.classes import Classes
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
-from unetkit.io.decoding import DecodedImage
-from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
+from unetkit.io.decoding import IMAGE_SUFFIXES, DecodedImage
+from unetkit.io.images import ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 BACKGROUND = "background"  # label of polygons that are not objects
@@ -98,22 +98,50 @@ def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawM
             8-bit colours, or some are transparent.
     """
     if not isinstance(file, ImageFile):
-        with ImageFile(file) as opened:
+        with ImageFile(file, role="mask") as opened:
             return read_raw_mask(opened, page)
     path, image = file.path, file.read(page)
     _require_opaque(image, path)
     bands = image.bands
+    indices = _from_one_hot(image)
+    if indices is not None:
+        return RawMask(indices, False, image.is_lossy, None)
     if bands.shape[2] == 3 and bands.dtype == np.uint8:
         is_colour = not (bands == bands[..., :1]).all()
         values = _pack(bands) if is_colour else bands[..., 0]
         return RawMask(values, is_colour, image.is_lossy, None)
     if bands.shape[2] != 1:
         raise DataError(
-            f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
-            "per pixel, or 8-bit colours; save the mask in one channel"
+            f"mask {path} has {bands.shape[2]} channels of {bands.dtype}{_not_one_hot(bands)}; "
+            "accepted is one integer per pixel, 8-bit colours, or one channel per class of which "
+            "one is set in each pixel; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
     return RawMask(values, False, image.is_lossy, image.palette)
+
+
+def _from_one_hot(image: DecodedImage) -> np.ndarray | None:
+    """Class indices, (H, W), of a mask with a channel per class; None if it is something else.
+
+    An image file of red, green and blue has colours, unless they are 0 and 1.
+    """
+    bands = image.bands
+    if bands.shape[2] < 2 or not (image.is_stack or bands.max() == 1):
+        return None
+    values = np.unique(bands)
+    if len(values) != 2 or values[0] != 0 or (np.count_nonzero(bands, axis=2) != 1).any():
+        return None
+    return bands.argmax(axis=2).astype(np.uint16 if bands.shape[2] > 256 else np.uint8)
+
+
+def _not_one_hot(bands: np.ndarray) -> str:
+    """How many channels are set in the first pixel in which not exactly one is."""
+    counts = np.count_nonzero(bands, axis=2)
+    places = np.argwhere(counts != 1)
+    if not len(places):
+        return ""
+    row, column = places[0]
+    return f", of which {counts[row, column]} are set at row {row}, column {column}"
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:

@@ -164,8 +164,8 @@ def _find(
 ) -> tuple[list[PathInfo], str]:
     """Images that match a mask, by the most literal of its stems, and the pattern of the mask."""
     flavour, own = way
-    is_polygon_file = mask.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
-    ending = "*" + mask.path.suffix if is_polygon_file else ""
+    has_shapes = mask.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
+    ending = "*" + mask.path.suffix if has_shapes else ""
 
     def named(stem: str) -> list[PathInfo]:
         for which in ("stem", "bare stem") if stem else ():

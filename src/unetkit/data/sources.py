@@ -25,7 +25,7 @@ from unetkit.data.filenames import (
     stem_role,
 )
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
-from unetkit.io.images import IMAGE_SUFFIXES
+from unetkit.io.images import is_image_name
 from unetkit.io.pixel_format import CHANNEL_AXES
 
 MASK_FILES = ("objects", "classes")
@@ -121,7 +121,7 @@ def sort_files(
         DataError: A file name is not UTF-8.
     """
     found = Found()
-    image_files = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    image_files = [path for path in files if is_image_name(path)]
     polygons = _polygon_files(folder, files, sources, found, problems)
     for path in (*image_files, *polygons):
         _require_utf8(folder, path)
@@ -149,6 +149,10 @@ def sort_files(
         polygon_places = _chosen(polygon_places, sources.masks)
     found.masks |= polygon_places
     _name_by_folder(found)
+    if not found.masks and sources.masks is None:
+        # An archive of NumPy may hold both.
+        both = {path: place for path, place in found.images.items() if path.suffix == ".npz"}
+        found.masks = both if len(both) == len(found.images) else {}
     return found
 
 
