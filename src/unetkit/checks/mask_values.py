@@ -79,7 +79,8 @@ def find_odd_masks(
     """
     masks = [index for index, stats in enumerate(statistics) if not stats.is_drawn]
     found: dict[int, str] = {}
-    if "threshold" not in given:
+    has_colours = given.get("kind") == "colours" and "values" in given  # the nearest is taken
+    if "threshold" not in given and not has_colours:
         for index in _minority([p for p in masks if statistics[p].is_lossy], masks):
             found[index] = (
                 f"mask {statistics[index].pair.mask} is a JPEG, unlike most others, and JPEG "
