@@ -768,3 +768,29 @@ def test_jpegs_of_listed_colours_are_read(data):
     found = examine_folder(data)
     assert found.classes.nearest
     assert not found.errors
+
+
+def cut_out(path, number):
+    """The image of a number, of which only a square is opaque."""
+    image = Image.fromarray(noise(number))
+    image.putalpha(Image.fromarray(squares(255)))
+    image.save(path)
+
+
+def test_cutouts_are_masks_if_their_opacity_is_taken(data):
+    for number in range(COUNT):
+        cut_out(mask_path(data, number), number)
+    assert "use --alpha-masks if the opacity is the mask" in examine_folder(data).issues[0].remedy
+    found = examine_folder(data, sources=Sources(alpha_masks=True))
+    assert found.issues == []
+    assert found.classes.values == (0, 255)
+    assert [stats.values[255] for stats in found.good] == [9] * COUNT
+
+
+def test_a_folder_of_cutouts_is_enough(tmp_path):
+    for number in range(COUNT):
+        cut_out(tmp_path / f"{name_of(number)}.png", number)
+    found = examine_folder(tmp_path, sources=Sources(alpha_masks=True))
+    assert len(found.good) == COUNT
+    assert found.classes.names == ("background", "foreground")
+    assert not found.errors

@@ -80,7 +80,7 @@ class TestRaw:
         tifffile.imwrite(tmp_path / "x.tif", array, **options)
         message = (
             r"mask .*x\.tif has transparent pixels, whose class is unknown; accepted are opaque "
-            "masks; save it with a background colour, without transparency"
+            "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(tmp_path / "x.tif")
@@ -411,3 +411,23 @@ class TestNearestColours:
             MaskSource(tmp_path / "a.jpg"), replace(self.CLASSES, nearest=True), (16, 32)
         )
         assert (mask == (np.arange(32) >= 16)).all()
+
+
+class TestOpacityAsMask:
+    ALPHA = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_opacity_is_the_mask(self, tmp_path, mode):
+        image = Image.new(mode[:-1], (3, 2), "white")
+        image.putalpha(Image.fromarray(self.ALPHA))
+        image.save(tmp_path / "a.png")
+        assert (
+            read_raw_mask(tmp_path / "a.png", is_alpha=True).values.tolist() == self.ALPHA.tolist()
+        )
+        with pytest.raises(DataError, match=r"transparent pixels, .*; use --alpha-masks if the"):
+            read_raw_mask(tmp_path / "a.png")
+
+    def test_a_file_without_opacity_is_refused(self, tmp_path):
+        Image.fromarray(self.ALPHA).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=r"a\.png has no opacity, .*; leave out --alpha-masks"):
+            read_raw_mask(tmp_path / "a.png", is_alpha=True)

@@ -219,7 +219,7 @@ def _with_mask_statistics(stats: PairStatistics, file: ImageFile | None) -> Pair
         except DataError as error:
             other_size = annotation.size not in (None, stats.size)
             return replace(stats, problem=str(error), is_mismatched=other_size)
-    raw = read_raw_mask(file, pair.page)
+    raw = read_raw_mask(file, pair.page, pair.is_alpha)
     try:
         require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:

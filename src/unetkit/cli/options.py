@@ -19,7 +19,15 @@ Option = Callable[[Command], Command]
 
 # Options by the section of a configuration in which they set a key.
 SECTIONS = {
-    "sources": ("images", "masks", "channel_axis", "skip_bad", "mask_files", "strict_annotations"),
+    "sources": (
+        "images",
+        "masks",
+        "channel_axis",
+        "skip_bad",
+        "alpha_masks",
+        "mask_files",
+        "strict_annotations",
+    ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
     "training": (
@@ -85,6 +93,12 @@ data_options = _together(
     click.option(
         "--channel-axis",
         help="Axis of the channels in TIFF files: auto, first or last (default: auto).",
+    ),
+    click.option(
+        "--alpha-masks",
+        is_flag=True,
+        default=None,
+        help="Take the opacity of the masks as masks, or, without masks, that of the images.",
     ),
     click.option(
         "--mask-files",

@@ -44,6 +44,7 @@ class Pair:
         mask: Path of the mask image or polygon file.
         page: Index of the page in files of several pages; None for files of one.
         parts: Files of a mask that consists of several, `mask` first; empty for one file.
+        is_alpha: Whether the opacity of the mask file is the mask.
     """
 
     name: str
@@ -51,11 +52,12 @@ class Pair:
     mask: Path
     page: int | None = None
     parts: tuple[MaskPart, ...] = ()
+    is_alpha: bool = False
 
     @property
     def source(self) -> MaskSource:
         """Location of the mask."""
-        return MaskSource(self.mask, self.page, self.image.name, self.parts)
+        return MaskSource(self.mask, self.page, self.image.name, self.parts, self.is_alpha)
 
 
 @dataclass(frozen=True)
@@ -292,6 +294,8 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
 
     Three pages are ambiguous, as they may be three images or the channels of a colour image.
     """
+    if sources.alpha_masks and not pair.source.has_shapes:
+        pair = replace(pair, is_alpha=True)
     try:
         with ImageFile(pair.image, sources.channel_axis) as image:
             pages, format = image.count, image.format

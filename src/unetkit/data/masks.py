@@ -55,12 +55,14 @@ class MaskSource:
         page: Index of the page in a file of several pages; None for a file of one.
         image: File name of the image, which finds its polygons in a file of many images.
         parts: Files of a mask that consists of several; empty if `path` is all of it.
+        is_alpha: Whether the opacity of the file is the mask.
     """
 
     path: Path
     page: int | None = None
     image: str = ""
     parts: tuple[MaskPart, ...] = ()
+    is_alpha: bool = False
 
     @property
     def has_shapes(self) -> bool:
@@ -85,22 +87,32 @@ class RawMask:
     palette: np.ndarray | None
 
 
-def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawMask:
+def read_raw_mask(
+    file: ImageFile | str | Path, page: int | None = None, is_alpha: bool = False
+) -> RawMask:
     """Reads the integers or colours of a mask image.
 
     Args:
         file: Open file of the mask image; or its path, which is opened and closed.
         page: Index of the page in a file of several pages; None for a file of one.
+        is_alpha: Whether the opacity of the file is the mask.
 
     Raises:
         DataNotFoundError: The file does not exist.
         DataError: The file is damaged or not an image, its pixels are neither whole numbers nor
-            8-bit colours, or some are transparent.
+            8-bit colours, some are transparent, or opacity is wanted and the file has none.
     """
     if not isinstance(file, ImageFile):
         with ImageFile(file, role="mask") as opened:
-            return read_raw_mask(opened, page)
+            return read_raw_mask(opened, page, is_alpha)
     path, image = file.path, file.read(page)
+    if is_alpha:
+        if image.alpha is None:
+            raise DataError(
+                f"mask {path} has no opacity, which is taken as the mask; accepted are files with "
+                "an alpha channel; leave out --alpha-masks, or save it as PNG with transparency"
+            )
+        return RawMask(_whole_numbers(image.alpha, path), False, image.is_lossy, None)
     _require_opaque(image, path)
     bands = image.bands
     indices = _from_one_hot(image)
@@ -148,7 +160,7 @@ def _require_opaque(image: DecodedImage, path: Path) -> None:
     if image.is_transparent:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
-            "masks; save it with a background colour, without transparency"
+            "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
         )
 
 
@@ -194,7 +206,8 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     """
     if source.has_shapes:
         return _fill_polygons(source, classes, size)
-    return _to_indices(read_raw_mask(source.path, source.page), classes, source.path)
+    raw = read_raw_mask(source.path, source.page, source.is_alpha)
+    return _to_indices(raw, classes, source.path)
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:

@@ -61,7 +61,7 @@ def read_objects(pair: Pair, size: tuple[int, int]) -> np.ndarray:
     """
     if pair.source.has_shapes:
         return fill_objects(find_annotation(pair.source), size)
-    return read_raw_mask(pair.mask, pair.page).values
+    return read_raw_mask(pair.mask, pair.page, pair.is_alpha).values
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:

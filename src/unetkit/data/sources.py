@@ -46,6 +46,8 @@ class Sources:
             or "last".
         skip_bad: Whether to continue without files that have no counterpart and pairs that cannot
             be read.
+        alpha_masks: Whether the opacity of the masks, or without masks that of the images, is the
+            mask.
         mask_files: What each of several mask files of an image holds: "objects" or "classes"; None
             if their names decide it.
         strict_annotations: Whether images are left out whose annotation has a shape without an
@@ -59,6 +61,7 @@ class Sources:
     masks: str | None = None
     channel_axis: str = "auto"
     skip_bad: bool = False
+    alpha_masks: bool = False
     mask_files: str | None = None
     strict_annotations: bool = False
 
@@ -149,7 +152,9 @@ def sort_files(
         polygon_places = _chosen(polygon_places, sources.masks)
     found.masks |= polygon_places
     _name_by_folder(found)
-    if not found.masks and sources.masks is None:
+    if not found.masks and sources.alpha_masks:
+        found.masks = dict(found.images)
+    elif not found.masks and sources.masks is None:
         # An archive of NumPy may hold both.
         both = {path: place for path, place in found.images.items() if path.suffix == ".npz"}
         found.masks = both if len(both) == len(found.images) else {}
