@@ -767,12 +767,12 @@ class TestRealData:
 
 
 def test_formats_that_are_not_read_are_named(tmp_path):
-    for name in ("images/a.dcm", "images/b.dcm", "masks/a.nii"):
+    for name in ("images/a.mat", "images/b.mat", "masks/a.czi"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
     with pytest.raises(
-        DataNotFoundError, match=r"contains no images \(but 2 \.dcm, 1 \.nii\); accepted"
+        DataNotFoundError, match=r"contains no images \(but 2 \.mat, 1 \.czi\); accepted"
     ):
         find_dataset(tmp_path)
 

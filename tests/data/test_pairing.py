@@ -335,3 +335,47 @@ class TestSeveralKinds:
             assert list(shown(found)) == names
             assert found.masks == pattern
             assert set(kinds(found)) <= {"unpaired image"}
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("image", "mask"),
+        [("{:03d}", "{}"), ("{}", "{:04d}"), ("img_{:03d}", "mask_{}"), ("day {:02d}", "day {}")],
+    )
+    def test_leading_zeros_do_not_matter(self, tmp_path, image, mask):
+        for number in (1, 2, 10):
+            lay(tmp_path, f"images/{image.format(number)}.png", f"masks/{mask.format(number)}.png")
+        found = shown(find_dataset(tmp_path))
+        assert sorted(found.values()) == sorted(
+            (f"images/{image.format(n)}.png", f"masks/{mask.format(n)}.png") for n in (1, 2, 10)
+        )
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ["images/001.png", "images/01.png", "masks/1.png", "masks/2.png"],
+            ["images/001.png", "images/002.png", "masks/1.png", "masks/3.png"],
+            ["images/a/001.png", "images/b/002.png", "masks/a/1.png", "masks/a/2.png"],
+            ["images/cat 01.png", "images/cat 02.png", "masks/dog 1.png", "masks/dog 2.png"],
+        ],
+    )
+    def test_other_numbers_are_not_guessed(self, tmp_path, files):
+        lay(tmp_path, *files)
+        with pytest.raises(DataError, match=r"no image in .* has a mask"):
+            find_dataset(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "options"),
+        [
+            ("x_{:04d}", "y_{:04d}", "--images 'x_*.png' --masks 'y_*.png'"),
+            ("cat{}-red", "dog{}-blue", "--images 'cat*-red.png' --masks 'dog*-blue.png'"),
+            ("{}_pre", "{}_post", "--images '*_pre.png' --masks '*_post.png'"),
+        ],
+    )
+    def test_patterns_are_proposed_that_work(self, tmp_path, image, mask, options):
+        for number in (1, 2, 10):
+            lay(tmp_path, f"images/{image.format(number)}.png", f"masks/{mask.format(number)}.png")
+        with pytest.raises(DataError, match=re.escape(f", perhaps {options}")):
+            find_dataset(tmp_path)
+        images, masks = re.findall("'([^']+)'", options)
+        assert len(find_dataset(tmp_path, Sources(images=images, masks=masks)).pairs) == 3

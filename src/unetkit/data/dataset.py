@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from unetkit.data.filenames import PathInfo, likely_masks, parse_path, split_of
 from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_files_remedy
 from unetkit.data.masks import MASK_SUFFIXES, MaskPart, MaskSource, find_annotation, read_raw_mask
-from unetkit.data.pairing import Matched, match_masks
+from unetkit.data.pairing import Matched, likely_patterns, match_by_number, match_masks
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
@@ -165,7 +165,9 @@ def _match(
             return {grouped.description: grouped.files}, grouped
     if error:
         raise DataError(f"{error}{several_files_remedy(found)}") from error
-    return matched, None
+    numbered = match_by_number(found)
+    has_more = sum(map(len, numbered.values())) > len(counts)
+    return numbered if has_more else matched, None
 
 
 def _holds_objects(pattern: str) -> bool:
@@ -370,11 +372,13 @@ def _no_pairs(
             "correct the files, choose with --images or --masks, or list the pairs in a .csv"
             f"{several_files_remedy(found)}"
         )
+    is_given = sources.images is not None or sources.masks is not None
+    likely = "" if is_given else likely_patterns(found)
     return DataError(
         f"no image in {folder} has a mask: {_count(images)} images, {_count(masks)} masks; "
         "a mask has the name of its image, as in cat.jpg and cat.png; rename one or the other, "
         "list the pairs in a .csv, or give a pattern of the masks with --masks"
-        f"{_perhaps(found.images.values(), found.masks.values(), sources)}"
+        f"{_perhaps(found.images.values(), found.masks.values(), sources) or likely}"
         f"{several_files_remedy(found)}"
     )
 

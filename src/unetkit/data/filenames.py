@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import Any
 
 from unetkit.io.images import is_image_name, suffix_of
 
@@ -230,9 +231,13 @@ def _is_free(word: str) -> bool:
     return word not in _NO_KEYS and word not in _FOLDER_SPLITS
 
 
-def common_start(folders: Iterable[tuple[str, ...]]) -> int:
-    """Returns the number of outer folders that all paths have in common."""
-    different = set(folders)
+def common_start(texts: Iterable[tuple[str, ...]] | Iterable[str]) -> int:
+    """Returns the number of outer folders, or of first letters, that all have in common.
+
+    >>> common_start([("a", "b"), ("a", "c")]), common_start(["cat_1", "cat_2"])
+    (1, 4)
+    """
+    different: set[Any] = set(texts)
     if not different:
         return 0
     # A common start of the first and the last in order is one of all between them.

@@ -19,7 +19,14 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
-from unetkit.data.filenames import MASK_WORDS, PathInfo, bare_mask_stem, ends_word, numbered_stem
+from unetkit.data.filenames import (
+    MASK_WORDS,
+    PathInfo,
+    bare_mask_stem,
+    common_start,
+    ends_word,
+    numbered_stem,
+)
 from unetkit.data.masks import OBJECT, MaskPart, read_inside
 from unetkit.data.sources import Found
 from unetkit.errors import DataError, DataNotFoundError
@@ -168,10 +175,7 @@ def _without_common_start(names: Iterable[str]) -> dict[str, str]:
     {'class_car': 'car', 'class_road': 'road'}
     """
     names = sorted(names)
-    first, last = names[0], names[-1]
-    common = 0
-    while common < min(len(first), len(last)) and first[common] == last[common]:
-        common += 1
+    first, common = names[0], common_start(names)
     while common and not (first[common - 1] in "-_ ." and common < len(first)):
         common -= 1
     return {name: name[common:] for name in names}
