@@ -724,52 +724,6 @@ def test_a_list_of_another_program_names_the_classes(data):
     assert "with the classes of _classes.csv, has 3, which is not a class" in issue.text
 
 
-LISTED = 'kind = "colours"\n[classes]\nground = "#000000"\nred = "#ff0000"\nblue = "#0000ff"\n'
-
-
-def write_colours(data, blend=(), third=(0, 0, 255)):
-    """Masks with red and blue stripes, and a row for each colour in `blend`."""
-    for number in range(COUNT):
-        mask = np.zeros((*SIZE, 3), np.uint8)
-        mask[:, 8:16], mask[:, 20:] = (255, 0, 0), third
-        for row, colour in enumerate(blend):
-            mask[row, 16] = colour
-        Image.fromarray(mask).save(mask_path(data, number))
-
-
-def test_blended_colours_go_to_the_nearest_one_that_is_listed(data):
-    write_colours(data, blend=[(128, 0, 0), (150, 0, 0), (60, 0, 80)])
-    (data / "classes.toml").write_text(LISTED)
-    found = examine_folder(data)
-    assert found.classes.nearest
-    issue = only(found, "nearest", "note")
-    # 3 of 24 x 30 = 720 pixels in each mask.
-    assert issue.text == (
-        "14 masks have colours that are no class; 0.4% of the pixels are read as the class of the "
-        "nearest colour"
-    )
-
-
-def test_a_frequent_colour_that_is_not_listed_may_be_a_class(data):
-    write_colours(data, third=(0, 255, 0))
-    (data / "classes.toml").write_text(LISTED)
-    found = examine_folder(data)
-    assert found.classes is None
-    assert "has #00ff00, which is not a class" in only(found, "mask-kind", "error").text
-
-
-def test_jpegs_of_listed_colours_are_read(data):
-    write_colours(data)
-    for number in range(COUNT):
-        with Image.open(mask_path(data, number)) as mask:
-            mask.save(mask_path(data, number, ".jpg"), quality=95, subsampling=0)
-        mask_path(data, number).unlink()
-    (data / "classes.toml").write_text(LISTED)
-    found = examine_folder(data)
-    assert found.classes.nearest
-    assert not found.errors
-
-
 def cut_out(path, number):
     """The image of a number, of which only a square is opaque."""
     image = Image.fromarray(noise(number))

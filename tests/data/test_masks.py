@@ -2,7 +2,6 @@
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -384,33 +383,6 @@ class TestOneHot:
         message = r"a\.npy has 4 channels of uint8, of which 2 are set at row 3, column 5; accepted"
         with pytest.raises(DataError, match=message):
             read_raw_mask(tmp_path / "a.npy")
-
-
-class TestNearestColours:
-    CLASSES = Classes(("ground", "red", "blue"), (0, 0xFF0000, 0x0000FF), kind="colours")
-
-    def test_a_blended_colour_is_read_as_the_nearest_class(self, tmp_path):
-        pixels = np.array([[[0, 0, 0], [100, 0, 0], [150, 0, 0], [80, 0, 160]]], np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "a.png")
-        source = MaskSource(tmp_path / "a.png")
-        nearest = replace(self.CLASSES, nearest=True)
-        assert read_mask(source, nearest, (1, 4)).tolist() == [[0, 0, 1, 2]]
-        with pytest.raises(DataError, match=r"a\.png has the value #640000 \(at row 0, column 1\)"):
-            read_mask(source, self.CLASSES, (1, 4))
-
-    def test_the_ignored_colour_is_one_of_them(self, tmp_path):
-        Image.fromarray(np.array([[[250, 250, 251], [9, 9, 9]]], np.uint8)).save(tmp_path / "a.png")
-        classes = replace(self.CLASSES, nearest=True, ignore=0xFFFFFF)
-        assert read_mask(MaskSource(tmp_path / "a.png"), classes, (1, 2)).tolist() == [[IGNORE, 0]]
-
-    def test_a_jpeg_of_colours(self, tmp_path):
-        pixels = np.zeros((16, 32, 3), np.uint8)
-        pixels[:, 16:] = (255, 0, 0)
-        Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=90)
-        mask = read_mask(
-            MaskSource(tmp_path / "a.jpg"), replace(self.CLASSES, nearest=True), (16, 32)
-        )
-        assert (mask == (np.arange(32) >= 16)).all()
 
 
 class TestOpacityAsMask:

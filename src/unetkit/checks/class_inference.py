@@ -21,15 +21,12 @@ from typing import Any
 
 from unetkit.checks.mask_values import colour_fractions, is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.classes import MASK_KINDS, TRIMAP_CLASSES, Classes, colour_distance
+from unetkit.data.classes import MASK_KINDS, TRIMAP_CLASSES, Classes
 from unetkit.data.masks import BACKGROUND
 from unetkit.errors import ConfigError, DataError, did_you_mean
 
 MAX_CLASSES = 254
 MAX_COLOUR_CLASSES = 32  # more colours are shades rather than classes
-FAR_COLOUR = 48  # distance in RGB, beyond the noise of a JPEG
-FREQUENT_COLOUR = 0.005  # fraction of all pixels; of a mixture at edges, each colour is rarer
-MOST_BLENDED = 0.25  # fraction of all pixels that are far from every class
 MAX_LISTED = 10  # values listed in a message
 
 
@@ -69,15 +66,11 @@ def choose_classes(
     if "values" not in given:
         _require_one_kind(statistics, where)
     names = given.pop("names", None)
-    has_colours = kind == "colours" and "values" in given
-    is_lossy = any(stats.is_lossy for stats in statistics)
-    if is_lossy and "threshold" not in given and not has_colours:
+    if "threshold" not in given and any(stats.is_lossy for stats in statistics):
         raise _lossy_masks_error(statistics, where)
     if "values" in given:
         names = map(str, given["values"]) if names is None else names
         found = Classes(tuple(names), kind=kind or "classes", **given)
-        if has_colours and _are_blended(statistics, found, is_lossy):
-            found = replace(found, nearest=True)
     elif "threshold" in given:
         if given_kind not in (None, "classes"):
             raise ConfigError(
@@ -247,23 +240,6 @@ def _classes_from_colours(
     return Classes(_choose_names(names, default), colours, kind="colours", **given)
 
 
-def _are_blended(statistics: Sequence[PairStatistics], classes: Classes, is_lossy: bool) -> bool:
-    """Whether colours that are no class are mixtures at edges: rare ones, few in all.
-
-    A colour that is far from every class and frequent may be a class that is not listed.
-    """
-    fractions = colour_fractions(statistics)
-    known = {*classes.values, classes.ignore}
-    others = {colour: fraction for colour, fraction in fractions.items() if colour not in known}
-    far = {
-        colour: fraction
-        for colour, fraction in others.items()
-        if colour_distance(colour, classes.nearest_value(colour)) > FAR_COLOUR
-    }
-    is_rare = max(far.values(), default=0) < FREQUENT_COLOUR
-    return bool(others or is_lossy) and is_rare and sum(far.values()) < MOST_BLENDED
-
-
 def _classes_from_integers(
     statistics: Sequence[PairStatistics],
     where: str,
@@ -357,7 +333,7 @@ def _require_known_values(
         _require_grey(statistics, where, classes.kind)
     if classes.kind != "instances":
         _require_labels(statistics, where, classes)
-    if classes.kind == "instances" or classes.threshold is not None or classes.nearest:
+    if classes.kind == "instances" or classes.threshold is not None:
         return
     accepted = {*classes.values, classes.ignore}
     for stats in statistics:

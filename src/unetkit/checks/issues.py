@@ -53,7 +53,6 @@ REMEDIES = {
     "absent-class": "add pairs with this class, or remove the class",
     "rare-class": "add pairs with this class, or expect a low score of it",
     "thresholded": "export the masks as PNG from their source, if there is one",
-    "nearest": "export the masks as PNG without soft edges from their source, if there is one",
     "trimap": "name the classes with --classes, if the values mean something else",
     "ignore-absent": "correct --ignore, or omit it",
     "suspect-kind": "",

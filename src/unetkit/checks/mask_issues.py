@@ -43,7 +43,6 @@ def find_mask_issues(
     if not is_given and set(zip(classes.values, classes.names, strict=True)) <= trimap:
         text = "values 1, 2 and 3 are read as a trimap: pet, background, border"
         issues.append(Issue("note", "trimap", text))
-    issues += _find_nearest_issues(classes, good)
     issues += _find_threshold_issues(classes, good) + _find_ignored_issues(classes, good)
     return issues + _find_kind_issues(classes, good) + _find_object_issues(classes, good)
 
@@ -84,26 +83,6 @@ def _find_threshold_issues(classes: Classes, good: Sequence[PairStatistics]) -> 
     text += f"({format_count(lossy, 'JPEG', 'JPEGs')}); {between:.1%} of the pixels are neither "
     text += "nearly black nor nearly white"
     return [Issue("warning" if between > BLURRED else "note", "thresholded", text, blurred)]
-
-
-def _find_nearest_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
-    """Returns an issue if colours that are no class are read as the nearest one."""
-    if not classes.nearest:
-        return []
-    known = {*classes.values, classes.ignore}
-    moved = {}
-    for stats in good:
-        listed = sum(
-            count
-            for value, count in stats.values.items()
-            if isinstance(value, int) and value_to_colour(stats, value) in known
-        )
-        moved[stats.pair.name] = 1 - listed / max(1, stats.size[0] * stats.size[1])
-    names = tuple(name for name, fraction in moved.items() if fraction > 0)
-    mean = sum(moved.values()) / len(moved)
-    text = f"{format_count(names, 'mask has', 'masks have')} colours that are no class; "
-    text += f"{mean:.1%} of the pixels are read as the class of the nearest colour"
-    return [Issue("warning" if mean > BLURRED else "note", "nearest", text, names)]
 
 
 def _between(stats: PairStatistics, classes: Classes) -> float:
@@ -252,6 +231,4 @@ def _class_of(stats: PairStatistics, value: int | str, classes: Classes) -> int:
         return int(value != 0)
     if classes.threshold is not None:
         return int(value > classes.threshold)
-    if classes.nearest:
-        shown = classes.nearest_value(int(shown))
     return classes.values.index(shown) if shown in classes.values else -1

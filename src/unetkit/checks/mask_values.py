@@ -79,8 +79,7 @@ def find_odd_masks(
     """
     masks = [index for index, stats in enumerate(statistics) if not stats.is_drawn]
     found: dict[int, str] = {}
-    has_colours = given.get("kind") == "colours" and "values" in given  # the nearest is taken
-    if "threshold" not in given and not has_colours:
+    if "threshold" not in given:
         for index in _minority([p for p in masks if statistics[p].is_lossy], masks):
             found[index] = (
                 f"mask {statistics[index].pair.mask} is a JPEG, unlike most others, and JPEG "

@@ -7,7 +7,6 @@ network has two classes. A class file beside the data may define all this.
 
 import colorsys
 import json
-import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -52,8 +51,6 @@ class Classes:
         threshold: Largest value of the first of two classes, for masks of many values; None if
             masks have the values of `values`.
         labels: Further labels, in polygon files, of the one class beside the background.
-        nearest: Whether a colour that is no class is read as the nearest one that is, for masks
-            whose edges or compression blend colours.
 
     Raises:
         ConfigError: The lengths differ, a name or value repeats, or a value is out of range.
@@ -68,7 +65,6 @@ class Classes:
     ignore: int | None = None
     threshold: int | None = None
     labels: tuple[str, ...] = ()
-    nearest: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in MASK_KINDS:
@@ -120,10 +116,6 @@ class Classes:
                 f"threshold is {self.threshold} for {len(self.names)} {self.kind}; accepted are "
                 "thresholds for two classes; leave it out"
             )
-        if self.nearest and self.kind != "colours":
-            raise ConfigError(
-                f"nearest is true for {self.kind}; accepted for them is false; leave it out"
-            )
         for name in ("background", "border"):
             index = getattr(self, name)
             if index is not None and not 0 <= index < len(self.names):
@@ -173,30 +165,12 @@ class Classes:
         indices = {name: index for index, name in enumerate(self.names)}
         return dict.fromkeys(self.labels, 1 - (self.background or 0)) | indices
 
-    def nearest_value(self, colour: int) -> int:
-        """Returns the value, of a class or ignored, whose colour is nearest to a colour.
-
-        >>> Classes(("a", "b"), (0x000000, 0xFF0000), kind="colours").nearest_value(0x300505)
-        0
-        """
-        known = self.values if self.ignore is None else (*self.values, self.ignore)
-        return min(known, key=lambda value: colour_distance(value, colour))
-
     def _shown_colours(self) -> tuple[tuple[int, int, int], ...]:
         if self.kind == "colours" and all(0 <= v <= LARGEST_COLOUR for v in self.values):
             return tuple((v >> 16, v >> 8 & 255, v & 255) for v in self.values)
         palette = iter(_palette_colour(i) for i in range(len(self.names)))
         indices = range(len(self.names))
         return tuple((0, 0, 0) if i == self.background else next(palette) for i in indices)
-
-
-def colour_distance(first: int, second: int) -> float:
-    """Returns the Euclidean distance between two colours 0xRRGGBB.
-
-    >>> colour_distance(0x000000, 0x030004)
-    5.0
-    """
-    return math.dist(*((c >> 16, c >> 8 & 255, c & 255) for c in (first, second)))
 
 
 def _palette_colour(index: int) -> tuple[int, int, int]:

@@ -211,7 +211,7 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
-    if raw.is_lossy and classes.threshold is None and not classes.nearest:
+    if raw.is_lossy and classes.threshold is None:
         raise DataError(
             f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
             "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
@@ -220,10 +220,6 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
     values = raw.values
     if classes.kind == "colours":
         values = _as_colours(raw, path)
-        if classes.nearest:
-            colours, places = np.unique(values, return_inverse=True)
-            nearest = np.array([classes.nearest_value(int(colour)) for colour in colours])
-            values = nearest[places].reshape(values.shape)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(

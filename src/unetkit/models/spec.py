@@ -154,7 +154,6 @@ class _Classes(_Record):
     ignore: _MaskValue | None
     threshold: _MaskValue | None
     labels: tuple[_ShortText, ...]
-    nearest: bool = False  # absent from older files
 
 
 class _Scale(_Record):
