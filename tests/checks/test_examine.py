@@ -77,8 +77,10 @@ def write_lists(data: Path, test: int = 3, validation: int = 3, leave_out: int =
     (data / "test.txt").write_text("\n".join(names[second:]))
 
 
-def examine_folder(data: Path, rule: SplitRule | None = None, **classes) -> DatasetReport:
-    sources = Sources()
+def examine_folder(
+    data: Path, rule: SplitRule | None = None, sources: Sources | None = None, **classes
+) -> DatasetReport:
+    sources = sources or Sources()
     return examine(find_dataset(data, sources), sources, rule or SplitRule(), classes, Display())
 
 
@@ -686,3 +688,69 @@ def test_strata_are_the_values_that_occur(data):
     assert found.strata()["photo_00"] == "0,255"
     assert found.strata()["photo_01"] == "0"
     assert examine_folder(data, kind="instances").strata() == {}
+
+
+def write_coco(data, *segmentations):
+    """An image and an annotation, numbered from 0, for each segmentation."""
+    document = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "box"}]}
+    for i, segmentation in enumerate(segmentations):
+        (data / "images").mkdir(exist_ok=True)
+        Image.fromarray(noise(i)).save(image_path(data, i))
+        document["images"].append({"id": i, "file_name": image_path(data, i).name})
+        record = {"id": i, "image_id": i, "category_id": 1, "segmentation": segmentation}
+        document["annotations"].append(record)
+    (data / "all.json").write_text(json.dumps(document))
+
+
+@pytest.mark.parametrize("bad", [[[7.0, 7.0]], [], [[]], [2, 2, 9, 2, 9, 9], [[1, 1, 3, 3, 7, 7]]])
+def test_a_shape_without_an_area_costs_itself_or_if_wanted_its_image(tmp_path, bad):
+    write_coco(tmp_path, *[[[2, 2, 9, 2, 9, 9]]] * 12, bad)
+    report = examine_folder(tmp_path)
+    assert len(report.good) == 13
+    (issue,) = (one for one in report.issues if one.code == "shapes")
+    assert issue.level == "warning"
+    assert "all.json: annotation 12: " in issue.text
+    assert issue.names == ("photo_12",)
+    assert not report.errors
+    report = examine_folder(tmp_path, sources=Sources(strict_annotations=True))
+    assert len(report.good) == 12
+    assert "all.json: annotation 12: " in only(report, "incomplete", "warning").text
+    assert not report.errors
+
+
+def test_a_list_of_another_program_names_the_classes(data):
+    write_masks(data, squares(1), squares(2, 1))
+    (data / "_classes.csv").write_text("Pixel Value, Class\n0, background\n1, car\n2, road\n")
+    assert examine_folder(data).classes.names == ("background", "car", "road")
+    # Options come first, and so do instances, which have no names.
+    assert examine_folder(data, names=("a", "b", "c")).classes.names == ("a", "b", "c")
+    assert examine_folder(data, kind="instances").classes.names == ("background", "object")
+    write_masks(data, squares(1), squares(3, 1))
+    issue = next(one for one in examine_folder(data).issues if one.code == "mask-kind")
+    assert "with the classes of _classes.csv, has 3, which is not a class" in issue.text
+
+
+def cut_out(path, number):
+    """The image of a number, of which only a square is opaque."""
+    image = Image.fromarray(noise(number))
+    image.putalpha(Image.fromarray(squares(255)))
+    image.save(path)
+
+
+def test_cutouts_are_masks_if_their_opacity_is_taken(data):
+    for number in range(COUNT):
+        cut_out(mask_path(data, number), number)
+    assert "use --alpha-masks if the opacity is the mask" in examine_folder(data).issues[0].remedy
+    found = examine_folder(data, sources=Sources(alpha_masks=True))
+    assert found.issues == []
+    assert found.classes.values == (0, 255)
+    assert [stats.values[255] for stats in found.good] == [9] * COUNT
+
+
+def test_a_folder_of_cutouts_is_enough(tmp_path):
+    for number in range(COUNT):
+        cut_out(tmp_path / f"{name_of(number)}.png", number)
+    found = examine_folder(tmp_path, sources=Sources(alpha_masks=True))
+    assert len(found.good) == COUNT
+    assert found.classes.names == ("background", "foreground")
+    assert not found.errors

@@ -16,6 +16,7 @@ from PIL import Image
 
 from unetkit.data.dataset import Pair, Sources, find_dataset
 from unetkit.data.filenames import bare_image_stem, bare_mask_stem, numbered_stem
+from unetkit.data.sources import sort_files
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"
@@ -416,11 +417,11 @@ class TestWhatMakesNoPair:
         assert found.masks == "*/mask"
         assert shown(find_dataset(tmp_path, Sources(masks="*/mask"))) == shown(found)
 
-    def test_a_mask_for_each_object_is_refused(self, tmp_path):
+    def test_empty_masks_of_several_files_are_asked_for(self, tmp_path):
         for i in ("0f", "1c"):
             lay(tmp_path, f"stage1_train/{i}/images/{i}.png")
             lay(tmp_path, *(f"stage1_train/{i}/masks/{i}{k}e.png" for k in range(3)))
-        expected = r"stage1_train/../masks contains 3 files beside one image, as if each were"
+        expected = "no image in .* has a mask: 2 .*; use --mask-files objects if each file is an ob"
         with pytest.raises(DataError, match=expected):
             find_dataset(tmp_path)
 
@@ -766,15 +767,13 @@ class TestRealData:
 
 
 def test_formats_that_are_not_read_are_named(tmp_path):
-    for name in ("images/a.dcm", "images/b.dcm", "masks/a.nii"):
+    for name in ("images/a.mat", "images/b.mat", "masks/a.czi"):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    both = r"holds images that cannot be read \(2 \.dcm; .*a\.dcm first\) and masks that cannot be"
-    with pytest.raises(DataNotFoundError, match=both):
-        find_dataset(tmp_path)
-    lay(tmp_path, "masks/a.png")
-    with pytest.raises(DataNotFoundError, match=r"cannot be read \(2 \.dcm; .* first\); accepted"):
+    with pytest.raises(
+        DataNotFoundError, match=r"contains no images \(but 2 \.mat, 1 \.czi\); accepted"
+    ):
         find_dataset(tmp_path)
 
 
@@ -799,3 +798,37 @@ def test_three_pages_with_one_mask_are_not_guessed(tmp_path):
     assert "--channel-axis first" in problem.text
     decided = find_dataset(tmp_path, Sources(channel_axis="first"))
     assert [(pair.name, pair.page) for pair in decided.pairs] == [("a", None), ("b", None)]
+
+
+class TestFormatsOfImages:
+    def test_an_archive_of_numpy_is_a_pair(self, tmp_path):
+        for name in "ab":
+            np.savez(tmp_path / f"{name}.npz", image=np.ones((9, 9)), mask=np.zeros((9, 9), int))
+        found = find_dataset(tmp_path)
+        assert shown(found) == {name: (f"{name}.npz", f"{name}.npz") for name in "ab"}
+        assert found.problems == ()
+
+    @pytest.mark.parametrize(("pages", "is_pair"), [(np.eye(5)[0], True), (np.ones(5), False)])
+    def test_pages_of_a_mask_are_its_classes_if_one_is_set_in_each_pixel(
+        self, tmp_path, pages, is_pair
+    ):
+        lay(tmp_path, "images/a.png", "images/b.png", "masks/b.png")
+        planes = np.tile(pages.astype(np.uint8)[:, None, None], (1, 4, 4))
+        planes[:, 0, 0] = np.roll(planes[:, 0, 0], 1)
+        with tifffile.TiffWriter(tmp_path / "masks" / "a.tif") as file:
+            for plane in planes:
+                file.write(plane, photometric="minisblack")
+        found = find_dataset(tmp_path)
+        assert ("a" in shown(found)) == is_pair
+        assert kinds(found) == ([] if is_pair else ["pages"])
+
+    def test_the_suffix_of_nifti_has_two_parts(self, tmp_path):
+        files = [PurePosixPath("imagesTr/a_0000.nii.gz"), PurePosixPath("labelsTr/a.nii.gz")]
+        found = sort_files(tmp_path, files, Sources(), [])
+        assert next(iter(found.images.values())).stem == "a_0000"
+        assert next(iter(found.masks.values())).stem == "a"
+
+    def test_the_side_that_cannot_be_read_is_named(self, tmp_path):
+        lay(tmp_path, "images/a.mat", "masks/a.png")
+        with pytest.raises(DataNotFoundError, match=r"contains no images \(but 1 \.mat\)"):
+            find_dataset(tmp_path)

@@ -79,7 +79,7 @@ class TestRaw:
         tifffile.imwrite(tmp_path / "x.tif", array, **options)
         message = (
             r"mask .*x\.tif has transparent pixels, whose class is unknown; accepted are opaque "
-            "masks; save it with a background colour, without transparency"
+            "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(tmp_path / "x.tif")
@@ -96,8 +96,8 @@ class TestRaw:
         photometric = "rgb" if array.shape[2] == 3 else "minisblack"
         tifffile.imwrite(tmp_path / "x.tif", array, photometric=photometric, planarconfig="contig")
         message = (
-            rf"mask .*x\.tif has {array.shape[2]} channels of {array.dtype}; accepted is one "
-            "integer per pixel, or 8-bit colours; save the mask in one channel"
+            rf"mask .*x\.tif has {array.shape[2]} channels of {array.dtype}, of which 0 are set at "
+            "row 0, column 0; accepted is one integer per pixel, 8-bit colours, or one channel per"
         )
         with pytest.raises(DataError, match=message):
             read_raw_mask(tmp_path / "x.tif")
@@ -327,7 +327,7 @@ class TestPolygonFiles:
     def test_labels_become_indices(self, tmp_path):
         classes = Classes(names=("ground", "dog", "cat"), values=(0, 1, 2), background=0)
         source = labelme(tmp_path, ("dog", 0, 0, 2, 2), ("cat", 1, 1, 4, 2))
-        assert source.is_polygon_file
+        assert source.has_shapes
         assert read_mask(source, classes, (4, 4)).tolist() == [
             [1, 1, 0, 0],
             [1, 2, 2, 2],  # what is drawn last lies on top
@@ -381,3 +381,64 @@ class TestPolygonFiles:
         message = r"x\.json has 2 entries for x\.png; accepted is one$"
         with pytest.raises(DataError, match=message):
             find_annotation(MaskSource(tmp_path / "x.json", None, "x.png"))
+
+    def test_a_damaged_entry_costs_its_image_only(self, tmp_path):
+        images = [{"id": i, "file_name": f"{i}.png", "height": 4, "width": 4} for i in (1, 2)]
+        entry = {"id": 7, "image_id": 1, "category_id": 9, "segmentation": [[0, 0, 2, 0, 2, 2]]}
+        record = {"images": images, "annotations": [entry], "categories": []}
+        (tmp_path / "x.json").write_text(json.dumps(record))
+        assert find_annotation(MaskSource(tmp_path / "x.json", None, "2.png")).shapes == ()
+        with pytest.raises(DataError, match=r"x\.json: annotation 7: category_id is 9; accepted"):
+            find_annotation(MaskSource(tmp_path / "x.json", None, "1.png"))
+
+
+class TestOneHot:
+    """A channel for each class, of which exactly one is set in each pixel."""
+
+    HOT = np.eye(3, dtype=np.uint8)[np.array([[0, 1, 2], [2, 2, 0]])]
+
+    @pytest.mark.parametrize("factor", [1, 255])
+    def test_arrays(self, tmp_path, factor):
+        np.save(tmp_path / "a.npy", np.tile(self.HOT * np.uint8(factor), (3, 2, 1)))
+        raw = read_raw_mask(tmp_path / "a.npy")
+        assert raw.values[:2, :3].tolist() == [[0, 1, 2], [2, 2, 0]]
+        assert not raw.is_colour
+
+    @pytest.mark.parametrize("classes", [2, 3, 5])
+    def test_planes_of_a_tiff(self, tmp_path, classes):
+        indices = np.arange(400).reshape(20, 20) % classes
+        planes = np.moveaxis(np.eye(classes, dtype=np.uint8)[indices], 2, 0) * np.uint8(255)
+        tifffile.imwrite(tmp_path / "a.tif", planes, photometric="minisblack")
+        assert (read_raw_mask(tmp_path / "a.tif").values == indices).all()
+
+    def test_red_green_and_blue_are_colours(self, tmp_path):
+        Image.fromarray(self.HOT * np.uint8(255)).save(tmp_path / "a.png")
+        assert read_raw_mask(tmp_path / "a.png").is_colour
+
+    def test_overlapping_classes_are_refused_by_place(self, tmp_path):
+        hot = np.tile(np.eye(4, dtype=np.uint8)[0], (20, 20, 1))
+        hot[3, 5, 2] = 1
+        np.save(tmp_path / "a.npy", hot)
+        message = r"a\.npy has 4 channels of uint8, of which 2 are set at row 3, column 5; accepted"
+        with pytest.raises(DataError, match=message):
+            read_raw_mask(tmp_path / "a.npy")
+
+
+class TestOpacityAsMask:
+    ALPHA = np.array([[0, 255, 255], [0, 0, 255]], np.uint8)
+
+    @pytest.mark.parametrize("mode", ["RGBA", "LA"])
+    def test_opacity_is_the_mask(self, tmp_path, mode):
+        image = Image.new(mode[:-1], (3, 2), "white")
+        image.putalpha(Image.fromarray(self.ALPHA))
+        image.save(tmp_path / "a.png")
+        assert (
+            read_raw_mask(tmp_path / "a.png", is_alpha=True).values.tolist() == self.ALPHA.tolist()
+        )
+        with pytest.raises(DataError, match=r"transparent pixels, .*; use --alpha-masks if the"):
+            read_raw_mask(tmp_path / "a.png")
+
+    def test_a_file_without_opacity_is_refused(self, tmp_path):
+        Image.fromarray(self.ALPHA).save(tmp_path / "a.png")
+        with pytest.raises(DataError, match=r"a\.png has no opacity, .*; leave out --alpha-masks"):
+            read_raw_mask(tmp_path / "a.png", is_alpha=True)

@@ -214,9 +214,20 @@ class TestFilesOfManyImages:
         coco(tmp_path / "all.json", "a.jpg", "gone.jpg")
         assert match("a.jpg", "all.json", folder=tmp_path) == {"all.json": {"a.jpg": ["all.json"]}}
 
+    def test_entries_that_belong_to_no_image_are_a_problem_of_their_own(self, tmp_path):
+        record = {"images": [{"id": 1, "file_name": "a.jpg"}], "categories": []}
+        record["annotations"] = [{"id": 3, "image_id": 2, "category_id": 1}]
+        lay(tmp_path, "a.jpg")
+        (tmp_path / "all.json").write_text(json.dumps(record))
+        found = find_dataset(tmp_path)
+        assert list(shown(found)) == ["a"]
+        (problem,) = found.problems
+        assert problem.kind == "unplaced"
+        assert re.search(r"all\.json: annotation 3: image_id is 2; accepted", problem.text)
+
     def test_a_file_that_cannot_be_read_to_its_end_is_a_problem(self, tmp_path):
-        record = {"id": 1, "file_name": "a.jpg", "height": 0, "width": 4}
-        text = json.dumps({"images": [record], "annotations": [], "categories": []})
+        record = {"id": 1, "file_name": "a.jpg", "height": 5, "width": 4}
+        text = json.dumps({"images": [record], "annotations": [], "categories": 5})
         (tmp_path / "all.json").write_text(text)
         found = sort_files(
             tmp_path, [PurePosixPath("a.jpg"), PurePosixPath("all.json")], Sources(), []
@@ -225,7 +236,7 @@ class TestFilesOfManyImages:
         assert match_masks(tmp_path, found, Sources(), problems) == {}
         (problem,) = problems
         assert problem.kind == "polygons"
-        assert re.search(r"all\.json: .*height is 0; accepted are whole numbers", problem.text)
+        assert re.search(r"all\.json: categories is 5; accepted is a list", problem.text)
 
 
 # Files, the number of pairs that each listed pattern gives, and the names of the pairs.
@@ -324,3 +335,47 @@ class TestSeveralKinds:
             assert list(shown(found)) == names
             assert found.masks == pattern
             assert set(kinds(found)) <= {"unpaired image"}
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(
+        ("image", "mask"),
+        [("{:03d}", "{}"), ("{}", "{:04d}"), ("img_{:03d}", "mask_{}"), ("day {:02d}", "day {}")],
+    )
+    def test_leading_zeros_do_not_matter(self, tmp_path, image, mask):
+        for number in (1, 2, 10):
+            lay(tmp_path, f"images/{image.format(number)}.png", f"masks/{mask.format(number)}.png")
+        found = shown(find_dataset(tmp_path))
+        assert sorted(found.values()) == sorted(
+            (f"images/{image.format(n)}.png", f"masks/{mask.format(n)}.png") for n in (1, 2, 10)
+        )
+
+    @pytest.mark.parametrize(
+        "files",
+        [
+            ["images/001.png", "images/01.png", "masks/1.png", "masks/2.png"],
+            ["images/001.png", "images/002.png", "masks/1.png", "masks/3.png"],
+            ["images/a/001.png", "images/b/002.png", "masks/a/1.png", "masks/a/2.png"],
+            ["images/cat 01.png", "images/cat 02.png", "masks/dog 1.png", "masks/dog 2.png"],
+        ],
+    )
+    def test_other_numbers_are_not_guessed(self, tmp_path, files):
+        lay(tmp_path, *files)
+        with pytest.raises(DataError, match=r"no image in .* has a mask"):
+            find_dataset(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("image", "mask", "options"),
+        [
+            ("x_{:04d}", "y_{:04d}", "--images 'x_*.png' --masks 'y_*.png'"),
+            ("cat{}-red", "dog{}-blue", "--images 'cat*-red.png' --masks 'dog*-blue.png'"),
+            ("{}_pre", "{}_post", "--images '*_pre.png' --masks '*_post.png'"),
+        ],
+    )
+    def test_patterns_are_proposed_that_work(self, tmp_path, image, mask, options):
+        for number in (1, 2, 10):
+            lay(tmp_path, f"images/{image.format(number)}.png", f"masks/{mask.format(number)}.png")
+        with pytest.raises(DataError, match=re.escape(f", perhaps {options}")):
+            find_dataset(tmp_path)
+        images, masks = re.findall("'([^']+)'", options)
+        assert len(find_dataset(tmp_path, Sources(images=images, masks=masks)).pairs) == 3

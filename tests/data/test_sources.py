@@ -149,3 +149,12 @@ class TestLists:
         text = list_some(range(count))
         shown_names, more = text.split(" and ")
         assert len(shown_names.split(", ")) + int(more.split()[0]) == count
+
+
+def test_texts_and_tables_of_other_content_are_no_polygons(tmp_path):
+    (tmp_path / "notes.txt").write_bytes("für später".encode("latin-1"))
+    (tmp_path / "list.csv").write_text("image,mask\n")
+    problems = []
+    paths = [PurePosixPath("notes.txt"), PurePosixPath("list.csv")]
+    found = sort_files(tmp_path, paths, Sources(), problems)
+    assert (found.documents, found.masks, problems) == ([], {}, [])

@@ -1,5 +1,6 @@
 """Images are decoded upright and opaque, frame by frame, or are refused with a reason."""
 
+import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from tests.hostile import DEEP, PHOTO, PLAIN, count_images, read_file
 from tests.io.test_images import SIDES, STEADY, lay
 from unetkit.errors import DataError
 from unetkit.io import decoding
+from unetkit.io.images import ImageFile
 
 UPRIGHT = range(1, 9)  # values of EXIF orientation
 
@@ -206,3 +208,60 @@ class TestDamage:
 
         monkeypatch.setattr(decoding, "turn", fail)
         self.refused(lay(tmp_path, PLAIN["BMP"]), r"cannot be read whole \(ZeroDivisionError\); ac")
+
+
+class TestJpeg2000:
+    @pytest.mark.parametrize(
+        ("dtype", "channels", "largest"),
+        [("uint8", 1, 255), ("uint8", 3, 255), ("uint16", 1, 4095), ("uint16", 3, 65535)],
+    )
+    @pytest.mark.parametrize("container", ["jp2", "j2k"])
+    def test_every_depth_is_read_as_it_is(self, tmp_path, dtype, channels, largest, container):
+        numbers = np.random.default_rng(0).integers(0, largest, (40, 30, channels))
+        array = numbers.astype(dtype)
+        path = tmp_path / "a.jp2"
+        content = imagecodecs.jpeg2k_encode(
+            array.squeeze(), level=0, codecformat=container, reversible=True
+        )
+        path.write_bytes(content)
+        with ImageFile(path) as file:
+            image = file.read()
+            assert file.size() == (40, 30)
+        np.testing.assert_array_equal(image.bands, array)
+        assert (image.format, image.is_lossy) == ("JPEG2000", False)
+
+    def test_the_irreversible_transform_is_lossy(self, tmp_path):
+        noise = np.random.default_rng(0).integers(0, 256, (40, 30), np.uint8)
+        Image.fromarray(noise).save(tmp_path / "a.jp2", irreversible=True)
+        with ImageFile(tmp_path / "a.jp2") as file:
+            assert file.read().is_lossy
+
+
+class TestPnm:
+    @pytest.mark.parametrize(
+        ("content", "expected"),
+        [
+            (b"P5\n3 1\n3\n\0\1\3", [[0, 1, 3]]),
+            (b"P5 # a note\n3 1 # width, height\n255\n\0\1\xff", [[0, 1, 255]]),
+            (b"P5\n2 1\n4095\n\x0f\xff\0\1", [[4095, 1]]),
+            (b"P2\n3 1\n2\n0 1 2\n", [[0, 1, 2]]),
+            (b"P6\n1 1\n255\n\1\2\3", [[[1, 2, 3]]]),
+            (b"P3\n1 1\n7\n1 2 7\n", [[[1, 2, 7]]]),
+            (b"P1\n2 1\n1 0\n", [[False, True]]),
+            (b"P4\n8 1\n\x80", [[False, *[True] * 7]]),
+        ],
+    )
+    def test_numbers_are_those_of_the_file(self, tmp_path, content, expected):
+        (tmp_path / "a.pnm").write_bytes(content)
+        with ImageFile(tmp_path / "a.pnm") as file:
+            image = file.read()
+        bands = image.bands if image.bands.shape[2] > 1 else image.bands[..., 0]
+        assert bands.tolist() == expected
+        assert image.format == "PPM"
+
+    def test_every_number_of_every_largest_one_comes_back(self, tmp_path):
+        for largest in range(1, 256):
+            numbers = bytes(range(largest + 1))
+            (tmp_path / "a.pgm").write_bytes(b"P5\n%d 1\n%d\n" % (largest + 1, largest) + numbers)
+            with ImageFile(tmp_path / "a.pgm") as file:
+                assert file.read().bands.tobytes() == numbers

@@ -182,15 +182,13 @@ class TestSniffing:
 
     def test_every_ending_belongs_to_a_format(self):
         assert {*IMAGE_SUFFIXES} == {end for ends in SUFFIXES_OF.values() for end in ends}
-        assert {*SUFFIXES_OF} == {*PLAIN}
+        assert {*PLAIN} <= {*SUFFIXES_OF}
 
     @pytest.mark.parametrize(
         ("content", "what"), [(b"", "is empty"), (b"RIFF\0\0\0\0WAVE", "is not an image")]
     )
     def test_anything_else_is_refused_with_the_formats(self, content, what, tmp_path):
-        message = (
-            rf"x\.png {what}.*; accepted are JPEG, PNG, TIFF, GIF, BMP, WEBP; replace or remove it"
-        )
+        message = rf"x\.png {what}.*; accepted are JPEG, PNG, TIFF, .*; replace or remove it"
         with pytest.raises(DataError, match=message):
             format_of(lay(tmp_path, content))
 

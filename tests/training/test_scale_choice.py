@@ -76,7 +76,7 @@ class TestChoice:
 class TestObjects:
     @staticmethod
     def statistics(regions, *, widths=(), **source):
-        pair = SimpleNamespace(source=SimpleNamespace(**{"is_polygon_file": False, **source}))
+        pair = SimpleNamespace(source=SimpleNamespace(**{"has_shapes": False, **source}))
         return PairStatistics(
             pair,
             size=(100, 100),
@@ -115,7 +115,7 @@ class TestObjects:
         assert found.objects.tolist() == [4, 5]
 
     def test_every_polygon_is_one(self):
-        found = image_sizes(self.statistics([[1, 16], [1, 25]], is_polygon_file=True), OBJECTS)
+        found = image_sizes(self.statistics([[1, 16], [1, 25]], has_shapes=True), OBJECTS)
         assert found.objects.tolist() == [4, 5]
 
     def test_crumbs_are_no_objects(self):

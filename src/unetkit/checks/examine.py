@@ -11,6 +11,7 @@ and drawn is left to `report`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from unetkit._shared.display import Display
@@ -31,6 +32,7 @@ from unetkit.checks.issues import (
 from unetkit.checks.mask_issues import find_mask_issues
 from unetkit.checks.mask_values import find_odd_masks
 from unetkit.checks.statistics import PairStatistics, collect_statistics
+from unetkit.data.class_lists import find_class_list
 from unetkit.data.classes import Classes, find_class_file, read_class_file
 from unetkit.data.dataset import Dataset, Sources
 from unetkit.data.sources import SHOWN, list_some
@@ -176,14 +178,20 @@ def _decide(
     """
     dataset = report.dataset
     path, arguments = None, dict(given)
+    where = f"{dataset.source} ({dataset.masks})"
     is_trimap = "trimap" in dataset.masks
     try:
         path = find_class_file(dataset.folder)
         arguments = (read_class_file(path) if path else {}) | arguments
+        listed = _find_list_of_classes(report, arguments)
+        if listed is not None:
+            path = listed[0]
+            arguments = listed[1] | arguments
+            where += f", with the classes of {path.name},"
         _mark_odd_pairs(report, arguments)
         report.classes = choose_classes(
             report.good,
-            f"{dataset.source} ({dataset.masks})",
+            where,
             arguments,
             kind=dataset.kind,
             is_trimap=is_trimap,
@@ -197,6 +205,19 @@ def _decide(
         report.issues.append(to_issue("mask-kind", DataError(f"class file {path}: {error}")))
     _split_and_choose_format(report, sources, rule)
     return is_trimap or not arguments.keys().isdisjoint(("names", "values"))
+
+
+def _find_list_of_classes(
+    report: DatasetReport, given: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any]] | None:
+    """A list of classes that another program wrote, if it says what is not given."""
+    if not given.keys().isdisjoint(("names", "values", "threshold")):
+        return None
+    if any(stats.is_drawn for stats in report.good):
+        return None  # shapes have their names
+    found = find_class_list(report.dataset.folder)
+    kind = given.get("kind") or report.dataset.kind
+    return None if found is None or kind not in (None, found[1]["kind"]) else found
 
 
 def _mark_odd_pairs(report: DatasetReport, given: Mapping[str, Any]) -> None:

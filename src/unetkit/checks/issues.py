@@ -37,6 +37,11 @@ REMEDIES = {
     "folder": "change the permissions of these folders",
     "polygons": "correct or remove them",
     "stray": "nothing, if they contain no polygons; otherwise correct them",
+    "unplaced": "nothing, if these images are not meant to be used; otherwise correct the entries",
+    "incomplete": "draw the shapes again, or keep the images without --strict-annotations",
+    "shapes": "nothing, if they were drawn by mistake; otherwise draw them again, or leave their "
+    "images out with --strict-annotations",
+    "overlap": "nothing, if objects may hide each other: these pixels belong to the last file",
     "unlisted": "add them to a list if they are meant to be used",
     "few-pairs": "add pairs: metrics of so few mean little",
     "folders": "",
@@ -92,6 +97,16 @@ PROBLEMS = {
         "warning",
         "file that looks like polygons cannot be read",
         "files that look like polygons cannot be read",
+    ),
+    "unplaced": (
+        "warning",
+        "entry of a polygon file belongs to no image",
+        "entries of polygon files belong to no image",
+    ),
+    "incomplete": (
+        "warning",
+        "image is left out, as a shape of it cannot be filled",
+        "images are left out, as shapes of them cannot be filled",
     ),
 }
 

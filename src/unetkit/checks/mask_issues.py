@@ -42,9 +42,9 @@ def find_mask_issues(
         is_given: Whether the classes were given, or the folder layout names the masks as trimaps.
     """
     counts = count_class_pixels(good, classes)
-    issues = _find_empty_issues(good, classes, counts) + _find_class_issues(
-        good, classes, split, counts
-    )
+    issues = _find_left_out_issues(good) + _find_overlap_issues(good)
+    issues += _find_empty_issues(good, classes, counts)
+    issues += _find_class_issues(good, classes, split, counts)
     trimap = set(zip(TRIMAP_CLASSES.values, TRIMAP_CLASSES.names, strict=True))
     if not is_given and set(zip(classes.values, classes.names, strict=True)) <= trimap:
         text = "values 1, 2 and 3 are read as a trimap: pet, background, border"
@@ -53,6 +53,28 @@ def find_mask_issues(
     issues += _find_all_ignored_issues(good, classes, split, counts)
     issues += _find_reading_issues(good, classes, counts)
     return issues + _find_kind_issues(classes, good) + _find_object_issues(classes, good)
+
+
+def _find_left_out_issues(good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns an issue if shapes of polygon files enclose no area."""
+    left_out = [text for stats in good for text in stats.left_out]
+    if not left_out:
+        return []
+    text = format_count(left_out, "shape is", "shapes are")
+    text += f" left out, as nothing can be filled: {list_some(left_out)}"
+    names = tuple(stats.pair.name for stats in good if stats.left_out)
+    return [Issue("warning", "shapes", text, names)]
+
+
+def _find_overlap_issues(good: Sequence[PairStatistics]) -> list[Issue]:
+    """Returns an issue if objects in several mask files of an image overlap."""
+    names = tuple(stats.pair.name for stats in good if stats.overlap)
+    if not names:
+        return []
+    pixels = sum(stats.overlap for stats in good)
+    text = f"{format_count(names, 'image has', 'images have')} mask files of objects that overlap, "
+    text += f"in {format_count(pixels, 'pixel', 'pixels')}: {list_some(names)}"
+    return [Issue("note", "overlap", text, names)]
 
 
 def _find_threshold_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:

@@ -18,10 +18,10 @@ from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
 from unetkit.data.dataset import Pair
 from unetkit.data.labels import is_ignore_label
 from unetkit.data.masks import fill_objects, find_annotation, read_raw_mask
-from unetkit.data.reading import file_sha256, in_parallel, require_same_size
+from unetkit.data.reading import file_sha256, in_parallel, mask_sha256, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.decoding import SUFFIXES_OF, is_nodata
-from unetkit.io.images import ImageFile, pixels_of
+from unetkit.io.images import ImageFile, pixels_of, suffix_of
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side
@@ -70,6 +70,8 @@ class PairStatistics:
             (n, 2) int64; for polygons of each object.
         crowd: Number of pixels of polygons that outline several objects together.
         widths: Mean width in pixels of what each mask value marks; empty if there are many values.
+        left_out: Descriptions of shapes without an area, which are left out.
+        overlap: Number of pixels that objects in several mask files have in common.
     """
 
     pair: Pair
@@ -98,11 +100,13 @@ class PairStatistics:
     regions: np.ndarray = field(default_factory=lambda: NO_REGIONS)
     crowd: int = 0
     widths: dict[int | str, float] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
+    overlap: int = 0
 
     @property
     def is_drawn(self) -> bool:
-        """Whether the mask is a polygon file."""
-        return self.pair.source.is_polygon_file
+        """Whether the mask is read as shapes: a polygon file, or several files."""
+        return self.pair.source.has_shapes
 
 
 def collect_statistics(
@@ -147,8 +151,8 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             stats = replace(stats, image_sha256=file_sha256(image))
             mask: ImageFile | None = None
             if not stats.is_drawn:
-                mask = opened.enter_context(ImageFile(pair.mask))
-            stats = replace(stats, mask_sha256=file_sha256(mask or pair.mask))
+                mask = opened.enter_context(ImageFile(pair.mask, role="mask"))
+            stats = replace(stats, mask_sha256=file_sha256(mask) if mask else mask_sha256(pair))
             stats, missing = _with_image_statistics(stats, image)
             return _with_mask_statistics(stats, mask, missing)
     except (DataError, DataNotFoundError) as error:
@@ -171,7 +175,7 @@ def _with_hashes(stats: PairStatistics) -> PairStatistics:
     """Adds the hashes of files that are not images; those of files that cannot be read stay ""."""
     with suppress(DataError, DataNotFoundError, OSError):
         stats = replace(stats, image_sha256=stats.image_sha256 or file_sha256(stats.pair.image))
-        stats = replace(stats, mask_sha256=stats.mask_sha256 or file_sha256(stats.pair.mask))
+        stats = replace(stats, mask_sha256=stats.mask_sha256 or mask_sha256(stats.pair))
     return stats
 
 
@@ -195,7 +199,7 @@ def _with_image_statistics(
         channels=pixels.shape[2],
         dtype=str(pixels.dtype),
         format=image.format,
-        has_odd_suffix=pair.image.suffix.lower() not in SUFFIXES_OF[image.format],
+        has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
         is_transparent=image.is_transparent,
         largest=float(flat.max()),
@@ -232,7 +236,7 @@ def _with_mask_statistics(
         except DataError as error:
             other_size = annotation.size not in (None, stats.size)
             return replace(stats, problem=str(error), is_mismatched=other_size)
-    raw = read_raw_mask(file, pair.page)
+    raw = read_raw_mask(file, pair.page, pair.is_alpha)
     try:
         require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:
@@ -330,6 +334,14 @@ def _with_annotation_statistics(
     widths: dict[int | str, float] = {}
     if len(labels) <= MAX_WIDTHS:
         widths = {name: mean_width(drawn == i + 1) for i, name in enumerate(labels) if values[name]}
-    stats = replace(stats, values=values, num_values=len(values), crowd=crowd, widths=widths)
-    stats = replace(stats, missing=0 if missing is None else int(missing.sum()))
+    stats = replace(
+        stats,
+        values=values,
+        num_values=len(values),
+        crowd=crowd,
+        widths=widths,
+        overlap=annotation.overlap,
+        left_out=tuple(f"{annotation.source}: {text}" for text in annotation.left_out),
+        missing=0 if missing is None else int(missing.sum()),
+    )
     return _keep_regions(stats, np.ones(len(areas), np.int64), areas)

@@ -22,7 +22,10 @@ Option = Callable[[Command], Command]
 
 # Options by the section of a configuration in which they set a key.
 SECTIONS = {
-    "sources": ("images", "masks", "channel_axis", "skip_bad", "accept"),
+    "sources": (
+        *("images", "masks", "channel_axis", "skip_bad", "accept"),
+        *("alpha_masks", "mask_files", "strict_annotations"),
+    ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
     "training": (
@@ -118,6 +121,23 @@ mask_options = _together(
     ),
     click.option(
         "--skip-bad", is_flag=True, default=None, help="Leave out files that cannot be used."
+    ),
+    click.option(
+        "--alpha-masks",
+        is_flag=True,
+        default=None,
+        help="Take the opacity of the masks as masks, or, without masks, that of the images.",
+    ),
+    click.option(
+        "--mask-files",
+        help="What each of several mask files of an image holds: objects or classes "
+        "(default: from their names).",
+    ),
+    click.option(
+        "--strict-annotations",
+        is_flag=True,
+        default=None,
+        help="Leave out images with a shape that has no area, instead of the shape alone.",
     ),
 )
 

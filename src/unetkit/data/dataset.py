@@ -12,15 +12,17 @@ training is decided in `checks`.
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.annotations.formats import ANNOTATION_SUFFIXES
 from unetkit.data.classes import CLASS_FILES
 from unetkit.data.filenames import PathInfo, common_start, likely_masks, parse_path, split_of
-from unetkit.data.masks import MASK_SUFFIXES, MaskSource
-from unetkit.data.pairing import Matched, match_masks
+from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_files_remedy
+from unetkit.data.masks import MASK_SUFFIXES, MaskPart, MaskSource, find_annotation, read_raw_mask
+from unetkit.data.pairing import Matched, likely_patterns, match_by_number, match_masks
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
@@ -43,17 +45,21 @@ class Pair:
         image: Path of the image file.
         mask: Path of the mask image or polygon file.
         page: Index of the page in files of several pages; None for files of one.
+        parts: Files of a mask that consists of several, `mask` first; empty for one file.
+        is_alpha: Whether the opacity of the mask file is the mask.
     """
 
     name: str
     image: Path
     mask: Path
     page: int | None = None
+    parts: tuple[MaskPart, ...] = ()
+    is_alpha: bool = False
 
     @property
     def source(self) -> MaskSource:
         """Location of the mask."""
-        return MaskSource(self.mask, self.page, self.image.name)
+        return MaskSource(self.mask, self.page, self.image.name, self.parts, self.is_alpha)
 
 
 @dataclass(frozen=True)
@@ -119,14 +125,17 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         raise DataNotFoundError(f"data folder {data} {what}; accepted is a folder with {LAYOUTS}")
     files, problems = _walk(data)
     found = sort_files(data, files, sources, problems)
-    matched = match_masks(data, found, sources, problems)
-    pairs, own_splits, more = _make_pairs(data, found, matched, sources)
+    matched, grouped = _match(data, found, sources, problems)
+    parts = grouped.parts if grouped else {}
+    pairs, own_splits, more = _make_pairs(data, found, matched, sources, parts)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
+    pairs = _without_incomplete(pairs, sources, more)
     listing = read_lists(data, files, [pair.name for pair in pairs])
     splits = listing.splits or _folder_splits(own_splits)
     if splits and not {"train", "trainval"} & set(splits.values()):
         splits = dict.fromkeys((pair.name for pair in pairs), "train") | splits
+    is_instances = grouped.kind == "objects" if grouped else all(map(_holds_objects, matched))
     unlisted = [pair.name for pair in pairs if splits and pair.name not in splits]
     return Dataset(
         source=data,
@@ -134,11 +143,33 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         masks=" and ".join(sorted(matched)),
         splits={pair.name: splits[pair.name] for pair in pairs if pair.name in splits},
         categories=listing.categories,
-        kind="instances" if all(map(_holds_objects, matched)) else None,
+        kind="instances" if is_instances else None,
         problems=_with_strays([*problems, *more]),
         unlisted=tuple(unlisted),
         listed=dict(Counter(listing.splits.values())),
     )
+
+
+def _match(
+    folder: Path, found: Found, sources: Sources, problems: list[Problem]
+) -> tuple[Matched, GroupedFiles | None]:
+    """The masks of each image, and what they hold if images have several files."""
+    matched: Matched = {}
+    error = None
+    try:
+        matched = match_masks(folder, found, sources, problems)
+    except DataError as several_kinds:
+        error = several_kinds
+    counts = [len(masks) for images in matched.values() for masks in images.values()]
+    if sources.mask_files or max(counts, default=0) != 1:
+        grouped = group_mask_files(folder, found, sources.mask_files)
+        if grouped:
+            return {grouped.description: grouped.files}, grouped
+    if error:
+        raise DataError(f"{error}{several_files_remedy(found)}") from error
+    numbered = match_by_number(found)
+    has_more = sum(map(len, numbered.values())) > len(counts)
+    return numbered if has_more else matched, None
 
 
 def _holds_objects(pattern: str) -> bool:
@@ -188,7 +219,11 @@ def _walk(folder: Path) -> tuple[list[PurePosixPath], list[Problem]]:
 
 
 def _make_pairs(
-    folder: Path, found: Found, matched: Matched, sources: Sources
+    folder: Path,
+    found: Found,
+    matched: Matched,
+    sources: Sources,
+    parts: Mapping[PurePosixPath, tuple[MaskPart, ...]],
 ) -> tuple[list[Pair], dict[str, str], list[Problem]]:
     """Pairs, the splits that their folders name, and problems of files that do not form a pair."""
     problems: list[Problem] = []
@@ -204,7 +239,7 @@ def _make_pairs(
                     owners[mask].append(image)
     for image, masks in sorted(masks_of.items()):
         rivals = sorted({other for mask in masks for other in owners[mask]})
-        if len(masks) > 1 or len(rivals) > 1:
+        if (len(masks) > 1 and image not in parts) or len(rivals) > 1:
             files = tuple(folder / path for path in sorted({*rivals, *masks, image}))
             what = f"{len(masks)} masks" if len(masks) > 1 else f"{len(rivals)} images"
             text = f"{list_some(files)}: {what} share a name"
@@ -214,7 +249,8 @@ def _make_pairs(
         of_mask = found.masks[mask].split if mask in found.masks else split_of(mask)
         split = place.split or of_mask
         name = "/".join(word for word in (split, *place.full, place.stem) if word)
-        unfolded = _unfold(Pair(name, folder / image, folder / mask), sources, problems)
+        pair = Pair(name, folder / image, folder / mask, None, parts.get(image, ()))
+        unfolded = _unfold(pair, sources, problems)
         pairs += unfolded
         splits |= {pair.name: split for pair in unfolded if split}
     used = set(masks_of) | set(owners)
@@ -239,18 +275,40 @@ def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[P
     return [same[0] for _, same in sorted(by_name.items()) if len(same) == 1]
 
 
+def _without_incomplete(pairs: list[Pair], sources: Sources, problems: list[Problem]) -> list[Pair]:
+    """Pairs without those whose annotation has a shape without an area, if that is asked for."""
+    if not sources.strict_annotations:
+        return pairs
+    complete = []
+    for pair in pairs:
+        left_out: tuple[str, ...] = ()
+        if pair.source.has_shapes:
+            with suppress(DataError, DataNotFoundError):  # reading it will raise the error
+                left_out = find_annotation(pair.source).left_out
+        if left_out:
+            text = f"{pair.image} ({pair.mask}: {left_out[0]})"
+            problems.append(Problem("incomplete", text, (pair.image,)))
+        else:
+            complete.append(pair)
+    return complete
+
+
 def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]:
     """One pair for each page of a stack; a TIFF with one mask may have its channels as pages.
 
     Three pages are ambiguous, as they may be three images or the channels of a colour image.
     """
+    if sources.alpha_masks and not pair.source.has_shapes:
+        pair = replace(pair, is_alpha=True)
     try:
         with ImageFile(pair.image, sources.channel_axis) as image:
             pages, format = image.count, image.format
         masks = 1
-        if not pair.source.is_polygon_file:
-            with ImageFile(pair.mask) as mask:
+        if not pair.source.has_shapes:
+            with ImageFile(pair.mask, role="mask") as mask:
                 masks = mask.count
+                if pages == 1 < masks and _is_one_hot(mask):
+                    masks = 1
     except (DataError, DataNotFoundError):
         return [pair]  # reading it will raise the error
     if pages == masks == 1:
@@ -264,6 +322,15 @@ def _unfold(pair: Pair, sources: Sources, problems: list[Problem]) -> list[Pair]
         text += " (use --channel-axis first if they are the channels of one image)"
     problems.append(Problem("pages", text, (pair.image, pair.mask)))
     return []
+
+
+def _is_one_hot(mask: ImageFile) -> bool:
+    """Whether the pages of a mask are the channels of its classes."""
+    try:
+        read_raw_mask(mask)
+    except (DataError, DataNotFoundError):
+        return False
+    return True
 
 
 def _folder_splits(splits: dict[str, str]) -> dict[str, str]:
@@ -325,6 +392,8 @@ def _no_pairs(
     reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
+    if images and not masks and all(parse_path(path).role == "mask" for path in images):
+        missing = "images"  # a folder of masks beside images of another format
     if not images or not (masks or found.documents):
         unreadable = _unreadable_error(folder, files)
         if unreadable is not None:
@@ -342,20 +411,16 @@ def _no_pairs(
         return DataError(
             f"no image in {folder} has exactly one mask{reason}; accepted is one mask per image; "
             "correct the files, choose with --images or --masks, or list the pairs in a .csv"
+            f"{several_files_remedy(found)}"
         )
-    object_masks = _one_mask_per_object(found)
-    if object_masks:
-        return DataError(
-            f"no image in {folder} has a mask of its name, but {object_masks[0].path.parent} "
-            f"contains {len(object_masks)} files beside one image, as if each were an object; "
-            "accepted is one mask per image; combine the objects of an image in one mask, each "
-            "with its own value"
-        )
+    is_given = sources.images is not None or sources.masks is not None
+    likely = "" if is_given else likely_patterns(found)
     return DataError(
         f"no image in {folder} has a mask: {_count(images)} images, {_count(masks)} masks; "
         "a mask has the name of its image, as in cat.jpg and cat.png; rename one or the other, "
         "list the pairs in a .csv, or give a pattern of the masks with --masks"
-        f"{_perhaps(found.images.values(), found.masks.values(), sources)}"
+        f"{_perhaps(found.images.values(), found.masks.values(), sources) or likely}"
+        f"{several_files_remedy(found)}"
     )
 
 
@@ -364,17 +429,6 @@ def _perhaps(images: Iterable[PathInfo], others: Iterable[PathInfo], sources: So
     likely = likely_masks(list(images), list(others))
     patterns = [pattern for pattern in likely if pattern != sources.masks][:SHOWN]
     return f", perhaps {' or '.join(f'--masks {p!r}' for p in patterns)}" if patterns else ""
-
-
-def _one_mask_per_object(found: Found) -> list[PathInfo]:
-    """Masks in the folder of one image that has several, if each image has its own folder."""
-    images = Counter((place.split, place.full) for place in found.images.values())
-    masks: dict[tuple[str, tuple[str, ...]], list[PathInfo]] = defaultdict(list)
-    for place in found.masks.values():
-        masks[place.split, place.full].append(place)
-    if len(images) < 2 or max(images.values()) > 1:
-        return []
-    return max((masks[key] for key in images if len(masks[key]) > 1), key=len, default=[])
 
 
 def _count(paths: Sequence[PurePosixPath]) -> str:
@@ -412,9 +466,10 @@ def _from_table(path: Path, sources: Sources) -> Dataset:
             f"table {path} names no pair of existing files ({len(rows)} rows); accepted are paths "
             "relative to the folder of the table"
         )
+    pairs = _without_incomplete(_without_namesakes(pairs, problems), sources, problems)
     return Dataset(
         source=path,
-        pairs=tuple(_without_namesakes(pairs, problems)),
+        pairs=tuple(pairs),
         masks=path.name,
         splits=splits,
         groups=groups,

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
 from pathlib import PurePosixPath
+from typing import Any
+
+from unetkit.io.images import is_image_name, suffix_of
 
 # fmt: off
 IMAGE_WORDS = frozenset((
@@ -145,10 +148,24 @@ def parse_path(path: PurePosixPath, skip: int = 0) -> PathInfo:
         split=split,
         full=tuple(full),
         bare=tuple(bare),
-        stem=unicodedata.normalize("NFC", path.stem),
+        stem=unicodedata.normalize("NFC", stem_of(path)),
         full_pattern="/".join(full_pattern),
         bare_pattern="/".join(bare_pattern),
     )
+
+
+def stem_of(path: PurePosixPath) -> str:
+    """Returns the stem of a file, or that of the image it is named after.
+
+    >>> stem_of(PurePosixPath("cat.png")), stem_of(PurePosixPath("ann/cat.png.json"))
+    ('cat', 'cat')
+    >>> stem_of(PurePosixPath("brain.nii.gz"))
+    'brain'
+    """
+    inner = PurePosixPath(path.stem)
+    is_of_image = path.suffix.lower() == ".json" and is_image_name(inner)
+    name = inner.name if is_of_image else path.name
+    return name[: len(name) - len(suffix_of(PurePosixPath(name)))]
 
 
 @cache
@@ -214,9 +231,13 @@ def _is_free(word: str) -> bool:
     return word not in _NO_KEYS and word not in _FOLDER_SPLITS
 
 
-def common_start(folders: Iterable[tuple[str, ...]]) -> int:
-    """Returns the number of outer folders that all paths have in common."""
-    different = set(folders)
+def common_start(texts: Iterable[tuple[str, ...]] | Iterable[str]) -> int:
+    """Returns the number of outer folders, or of first letters, that all have in common.
+
+    >>> common_start([("a", "b"), ("a", "c")]), common_start(["cat_1", "cat_2"])
+    (1, 4)
+    """
+    different: set[Any] = set(texts)
     if not different:
         return 0
     # A common start of the first and the last in order is one of all between them.
@@ -343,7 +364,7 @@ def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list
     skip = common_start(place.path.parts[:-1] for place in (*images, *others))
     counts: Counter[str] = Counter()
     for place in others:
-        ending = place.path.suffix
+        ending = place.path.name[len(place.stem) :]
         again = homes.get(place.stem, set()) - {place.path}
         if again:
             beside = any(path.parent == place.path.parent for path in again)
@@ -351,16 +372,20 @@ def likely_masks(images: Sequence[PathInfo], others: Sequence[PathInfo]) -> list
             continue
         stem = place.stem
         for cut in range(len(stem) - 1, 0, -1):
-            if stem[:cut] in homes and _ends_word(stem, cut):
+            if stem[:cut] in homes and ends_word(stem, cut):
                 counts[f"*{stem[cut:]}{ending}"] += 1
                 break
-            if stem[-cut:] in homes and _ends_word(stem, len(stem) - cut):
+            if stem[-cut:] in homes and ends_word(stem, len(stem) - cut):
                 counts[f"{stem[:-cut]}*{ending}"] += 1
                 break
     return [pattern for pattern, _ in counts.most_common()]
 
 
-def _ends_word(stem: str, cut: int) -> bool:
-    """Whether a word or a number ends at a position of a stem."""
+def ends_word(stem: str, cut: int) -> bool:
+    """Whether a word or a number ends at a position of a stem.
+
+    >>> ends_word("cat_mask", 3), ends_word("cats_mask", 3)
+    (True, False)
+    """
     pair = stem[cut - 1 : cut + 1]
     return not (pair.isalpha() or pair.isdigit())

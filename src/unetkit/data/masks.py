@@ -6,6 +6,7 @@ value that is no class is refused with its position.
 
 import threading
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -13,17 +14,37 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
-from unetkit.data.annotations.polygons import ImageAnnotation, rasterise, rasterise_instances
+from unetkit.data.annotations.polygons import (
+    ImageAnnotation,
+    Shape,
+    encode_run_lengths,
+    rasterise,
+    rasterise_instances,
+)
 from unetkit.data.classes import Classes
 from unetkit.data.colours import nearest_colours
 from unetkit.data.labels import BACKGROUND, UNCLASSIFIED, is_background_label, is_ignore_label
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
-from unetkit.io.decoding import DecodedImage
-from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
+from unetkit.io.decoding import IMAGE_SUFFIXES, DecodedImage
+from unetkit.io.images import ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
+OBJECT = "object"  # label of a file that holds one object of several
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
+
+
+@dataclass(frozen=True)
+class MaskPart:
+    """One of several mask files of an image.
+
+    Args:
+        path: Path of the file, which has 0 outside and one other value inside.
+        label: Name of the class, or OBJECT.
+    """
+
+    path: Path
+    label: str
 
 
 @dataclass(frozen=True)
@@ -34,16 +55,20 @@ class MaskSource:
         path: Path of a mask image, or of a polygon file.
         page: Index of the page in a file of several pages; None for a file of one.
         image: File name of the image, which finds its polygons in a file of many images.
+        parts: Files of a mask that consists of several; empty if `path` is all of it.
+        is_alpha: Whether the opacity of the file is the mask.
     """
 
     path: Path
     page: int | None = None
     image: str = ""
+    parts: tuple[MaskPart, ...] = ()
+    is_alpha: bool = False
 
     @property
-    def is_polygon_file(self) -> bool:
-        """Whether the mask is a polygon file rather than an image."""
-        return self.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
+    def has_shapes(self) -> bool:
+        """Whether the mask is read as shapes: a polygon file, or several files."""
+        return bool(self.parts) or self.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
 
 
 @dataclass(frozen=True)
@@ -69,23 +94,36 @@ class RawMask:
     is_zero_nodata: bool = False
 
 
-def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawMask:
+def read_raw_mask(
+    file: ImageFile | str | Path, page: int | None = None, is_alpha: bool = False
+) -> RawMask:
     """Reads the integers or colours of a mask image.
 
     Args:
         file: Open file of the mask image; or its path, which is opened and closed.
         page: Index of the page in a file of several pages; None for a file of one.
+        is_alpha: Whether the opacity of the file is the mask.
 
     Raises:
         DataNotFoundError: The file does not exist.
         DataError: The file is damaged or not an image, its pixels are neither whole numbers nor
-            8-bit colours, or some are transparent.
+            8-bit colours, some are transparent, or opacity is wanted and the file has none.
     """
     if not isinstance(file, ImageFile):
-        with ImageFile(file) as opened:
-            return read_raw_mask(opened, page)
+        with ImageFile(file, role="mask") as opened:
+            return read_raw_mask(opened, page, is_alpha)
     path, image = file.path, file.read(page, as_stored=True)
+    if is_alpha:
+        if image.alpha is None:
+            raise DataError(
+                f"mask {path} has no opacity, which is taken as the mask; accepted are files with "
+                "an alpha channel; leave out --alpha-masks, or save it as PNG with transparency"
+            )
+        return RawMask(_whole_numbers(image.alpha, path), False, image.is_lossy, None)
     _require_opaque(image, path)
+    indices = _from_one_hot(image)
+    if indices is not None:
+        return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
     is_zero_nodata = image.nodata == 0
     if missing is not None and (is_zero_nodata or not missing.any()):
@@ -100,18 +138,43 @@ def read_raw_mask(file: ImageFile | str | Path, page: int | None = None) -> RawM
         bands = bands[..., :1]
     if bands.shape[2] != 1:
         raise DataError(
-            f"mask {path} has {bands.shape[2]} channels of {bands.dtype}; accepted is one integer "
-            "per pixel, or 8-bit colours; save the mask in one channel"
+            f"mask {path} has {bands.shape[2]} channels of {bands.dtype}{_not_one_hot(bands)}; "
+            "accepted is one integer per pixel, 8-bit colours, or one channel per class of which "
+            "one is set in each pixel; save the mask in one channel"
         )
     values = _whole_numbers(bands[..., 0], path)
     return RawMask(values, False, image.is_lossy, image.palette, missing, is_zero_nodata)
+
+
+def _from_one_hot(image: DecodedImage) -> np.ndarray | None:
+    """Class indices, (H, W), of a mask with a channel per class; None if it is something else.
+
+    An image file of red, green and blue has colours, unless they are 0 and 1.
+    """
+    bands = image.bands
+    if bands.shape[2] < 2 or not (image.is_stack or bands.max() == 1):
+        return None
+    values = np.unique(bands)
+    if len(values) != 2 or values[0] != 0 or (np.count_nonzero(bands, axis=2) != 1).any():
+        return None
+    return bands.argmax(axis=2).astype(np.uint16 if bands.shape[2] > 256 else np.uint8)
+
+
+def _not_one_hot(bands: np.ndarray) -> str:
+    """How many channels are set in the first pixel in which not exactly one is."""
+    counts = np.count_nonzero(bands, axis=2)
+    places = np.argwhere(counts != 1)
+    if not len(places):
+        return ""
+    row, column = places[0]
+    return f", of which {counts[row, column]} are set at row {row}, column {column}"
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
     if image.is_transparent:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
-            "masks; save it with a background colour, without transparency"
+            "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
         )
 
 
@@ -156,9 +219,10 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
         DataNotFoundError: The file does not exist.
         DataError: The mask cannot be read, or has a value or label that is no class.
     """
-    if source.is_polygon_file:
+    if source.has_shapes:
         return _fill_polygons(source, classes, size)
-    return _to_indices(read_raw_mask(source.path, source.page), classes, source.path)
+    raw = read_raw_mask(source.path, source.page, source.is_alpha)
+    return _to_indices(raw, classes, source.path)
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
@@ -283,12 +347,15 @@ def _annotations(path: Path, stamp: tuple[int, int]) -> dict[str, list[ImageAnno
 
 
 def find_annotation(source: MaskSource) -> ImageAnnotation:
-    """Returns the shapes that a polygon file has for an image.
+    """Returns the shapes that a polygon file has for an image, or a shape for each mask file.
 
     Raises:
-        DataNotFoundError: The file does not exist.
-        DataError: The file is damaged, or has no annotation or several of the image.
+        DataNotFoundError: A file does not exist.
+        DataError: The file is damaged, has no annotation or several of the image, or shapes of
+            the image that cannot be read; or files of different classes overlap.
     """
+    if source.parts:
+        return _combine(source.parts)
     try:
         state = source.path.stat()
     except OSError as error:
@@ -298,11 +365,67 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         ) from error
     with _reading:  # several threads that need one file of many images read it once
         found = _annotations(source.path, (state.st_mtime_ns, state.st_size))
-    annotations = found.get(unicodedata.normalize("NFC", source.image), [])
+    name = unicodedata.normalize("NFC", source.image)
+    annotations = found.get(name) or found.get(PurePosixPath(name).stem, [])
     if not annotations and len(found) == 1:
         annotations = next(iter(found.values()))  # a file of one image may have an old name for it
     if len(annotations) != 1:
         raise DataError(
             f"{source.path} has {len(annotations)} entries for {source.image}; accepted is one"
         )
+    for problem in annotations[0].problems:
+        raise DataError(f"{source.path}: {problem}")
     return annotations[0]
+
+
+def read_inside(path: Path) -> np.ndarray:
+    """Reads one of several mask files of an image.
+
+    Returns:
+        (H, W) bool, true where the file is not 0.
+
+    Raises:
+        DataNotFoundError: The file does not exist.
+        DataError: The file cannot be read, is a JPEG, or has several values beside 0.
+    """
+    raw = read_raw_mask(path)
+    inside = raw.values != 0
+    values = np.unique(raw.values[inside])
+    if raw.is_lossy or len(values) > 1:
+        seen = "is a JPEG" if raw.is_lossy else f"has the values {values[0]} and {values[1]}"
+        raise DataError(
+            f"mask {path} {seen}, and is one of several files of its image; accepted are files "
+            "with 0 outside and one other value inside; export it again, or choose one file per "
+            "image with --masks"
+        )
+    return inside
+
+
+def _combine(parts: Sequence[MaskPart]) -> ImageAnnotation:
+    """A shape for each file of a mask; objects may overlap, classes may not."""
+    first = read_inside(parts[0].path)
+    owners = np.zeros(first.shape, np.int32)
+    shapes = []
+    overlap = 0
+    for number, part in enumerate(parts, 1):
+        inside = first if number == 1 else read_inside(part.path)
+        if inside.shape != first.shape:
+            raise DataError(
+                f"mask {part.path} is {inside.shape[0]}x{inside.shape[1]} and {parts[0].path} is "
+                f"{first.shape[0]}x{first.shape[1]} (height x width); accepted are equal sizes; "
+                "draw both on the same image"
+            )
+        common = inside & (owners > 0)
+        overlap += int(common.sum())
+        if part.label != OBJECT and common.any():
+            row, column = np.argwhere(common)[0]
+            other = parts[owners[row, column] - 1]
+            raise DataError(
+                f"masks {other.path} and {part.path} overlap (at row {row}, column {column}): "
+                f"a pixel would be both {other.label!r} and {part.label!r}; accepted is one class "
+                "per pixel; remove the overlap, or choose one of the classes with --masks"
+            )
+        owners[inside] = number
+        shapes.append(Shape(part.label, (encode_run_lengths(inside),)))
+    source = str(parts[0].path)
+    return ImageAnnotation("", first.shape, tuple(shapes), source, overlap=overlap)

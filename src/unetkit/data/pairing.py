@@ -4,9 +4,10 @@ If an image has several kinds of masks, the error lists a pattern for each, as `
 Which files are images and which are masks is decided in `sources`.
 """
 
+import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -35,6 +36,7 @@ _LITERAL: _Ways = (("full", "full"), ("full", "bare"), ("bare", "full"))
 _LENIENT: _Ways = (("bare", "bare"), ("loose", "loose"))
 
 
+_ENDING_NUMBER = re.compile(r"(.*?)(\d+)")
 # A mask, the images that it may belong to, and its pattern.
 _Hit = tuple[PathInfo, list[PathInfo], str]
 
@@ -70,6 +72,7 @@ def match_masks(folder: Path, found: Found, sources: Sources, problems: list[Pro
     by_name: dict[str, list[PurePosixPath]] = defaultdict(list)
     for path in found.images:
         by_name[unicodedata.normalize("NFC", path.name)].append(path)
+        by_name[unicodedata.normalize("NFC", path.stem)].append(path)  # names without a suffix
     for document in found.documents:
         _match_document(folder, document, by_name, matched, problems)
     if sources.masks in matched:  # it may be within another pattern, as "masks" in "masks_old"
@@ -80,6 +83,56 @@ def match_masks(folder: Path, found: Found, sources: Sources, problems: list[Pro
         return {sources.masks: chosen}
     _require_one_kind(folder, matched)
     return matched
+
+
+def match_by_number(found: Found) -> Matched:
+    """Matches masks to images by their numbers, if these differ in leading zeros only.
+
+    Returns:
+        A mask for some of the images; empty unless every mask has the number of one image, and no
+        number occurs twice.
+    """
+    images = _by_number(found.images.values(), bare_image_stem)
+    masks = _by_number(found.masks.values(), bare_mask_stem)
+    if len(masks) < 2 or not masks.keys() <= images.keys():
+        return {}
+    return {"masks by number": {images[key]: [mask] for key, mask in masks.items()}}
+
+
+def _by_number(
+    places: Iterable[PathInfo], bare: Callable[[str], str]
+) -> dict[tuple[str, tuple[str, ...], str, int], PurePosixPath]:
+    """Files by split, folders, and the text and number of their names; empty if any repeats."""
+    found: dict[tuple[str, tuple[str, ...], str, int], PurePosixPath] = {}
+    for place in places:
+        named = _ENDING_NUMBER.fullmatch(bare(place.stem))
+        if named is None:
+            continue
+        key = place.split, place.full, named[1], int(named[2])
+        if key in found:
+            return {}
+        found[key] = place.path
+    return found
+
+
+def likely_patterns(found: Found) -> str:
+    """Returns options that match names with other beginnings or ends, to end an error sentence.
+
+    The beginnings "x_" and "y_" of x_01.png and y_01.png give --images 'x_*.png' --masks 'y_*.png'.
+    """
+    options = []
+    keys: list[set[str]] = []
+    for option, places in (("--images", found.images), ("--masks", found.masks)):
+        stems = [place.stem for place in places.values()]
+        start = stems[0][: common_start(stems)].rstrip("0123456789")
+        ends = [stem[len(start) :][::-1] for stem in stems]
+        end = ends[0][: common_start(ends)].rstrip("0123456789")[::-1]
+        suffixes = {path.suffix for path in places}
+        suffix = suffixes.pop() if len(suffixes) == 1 else ""
+        options.append(f"{option} '{start}*{end}{suffix}'")
+        keys.append({stem[len(start) : len(stem) - len(end)] for stem in stems})
+    common = keys[0] & keys[1] - {""}
+    return f", perhaps {' '.join(options)}" if len(common) > len(found.masks) / 2 else ""
 
 
 def _match_places(found: Found, sources: Sources) -> Matched:
@@ -163,8 +216,8 @@ def _find(
 ) -> tuple[list[PathInfo], str]:
     """Images that match a mask, by the most literal of its stems, and the pattern of the mask."""
     flavour, own = way
-    is_polygon_file = mask.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
-    ending = "*" + mask.path.suffix if is_polygon_file else ""
+    has_shapes = mask.path.suffix.lower() in formats.ANNOTATION_SUFFIXES
+    ending = "*" + mask.path.suffix if has_shapes else ""
 
     def named(stem: str) -> list[PathInfo]:
         for which in ("stem", "bare stem") if stem else ():
@@ -219,11 +272,14 @@ def _match_document(
 ) -> None:
     """Adds the images in a polygon file of many images to `matched`."""
     try:
-        annotations = formats.read_annotations(folder / document).annotations
+        content = formats.read_annotations(folder / document)
     except DataError as error:
         problems.append(Problem("polygons", str(error), (folder / document,)))
         return
-    for name in sorted({annotation.image for annotation in annotations}):
+    for text in content.unplaced:
+        text = f"{folder / document}: {text}"
+        problems.append(Problem("unplaced", text, (folder / document,)))
+    for name in sorted({annotation.image for annotation in content.annotations}):
         images = _named(name, by_name, document)
         if len(images) > 1:
             files = tuple(folder / path for path in (document, *images))

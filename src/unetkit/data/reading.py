@@ -66,9 +66,9 @@ def read_objects(pair: Pair, size: tuple[int, int], classes: Classes | None = No
         DataNotFoundError: The file does not exist.
         DataError: The mask cannot be read.
     """
-    if pair.source.is_polygon_file:
+    if pair.source.has_shapes:
         return fill_objects(find_annotation(pair.source), size, classes)
-    return read_raw_mask(pair.mask, pair.page).values
+    return read_raw_mask(pair.mask, pair.page, pair.is_alpha).values
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
@@ -161,6 +161,18 @@ def file_sha256(file: Path | ImageFile) -> str:
     with open(file, "rb") as opened:
         version = version_of(opened)
         return _hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
+
+
+def mask_sha256(pair: Pair) -> str:
+    """Returns the SHA-256 of the mask file of a pair, or of the hashes of its several files.
+
+    Raises:
+        DataNotFoundError, DataError, OSError: As of `file_sha256`.
+    """
+    if not pair.parts:
+        return file_sha256(pair.mask)
+    hashes = [f"{part.label} {file_sha256(part.path)}" for part in pair.parts]
+    return hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 _hashes: OrderedDict[tuple[Path, tuple[int, ...]], str] = OrderedDict()

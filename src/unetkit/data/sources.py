@@ -24,10 +24,11 @@ from unetkit.data.filenames import (
     stem_by,
     stem_role,
 )
-from unetkit.errors import ConfigError, DataError
-from unetkit.io.images import IMAGE_SUFFIXES
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
+from unetkit.io.images import is_image_name
 from unetkit.io.pixel_format import CHANNEL_AXES
 
+MASK_FILES = ("objects", "classes")
 SHOWN = 5  # number of names listed in a message before "and N more"
 
 
@@ -46,9 +47,15 @@ class Sources:
         skip_bad: Whether to continue without files that have no counterpart and pairs that cannot
             be read.
         accept: Codes of issues that do not stop a training, of those that would.
+        alpha_masks: Whether the opacity of the masks, or without masks that of the images, is the
+            mask.
+        mask_files: What each of several mask files of an image holds: "objects" or "classes"; None
+            if their names decide it.
+        strict_annotations: Whether images are left out whose annotation has a shape without an
+            area; otherwise only that shape is left out.
 
     Raises:
-        ConfigError: `channel_axis` is not one of these.
+        ConfigError: `channel_axis` or `mask_files` is not one of these.
     """
 
     images: str | None = None
@@ -56,11 +63,18 @@ class Sources:
     channel_axis: str = "auto"
     skip_bad: bool = False
     accept: tuple[str, ...] = ()
+    alpha_masks: bool = False
+    mask_files: str | None = None
+    strict_annotations: bool = False
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
             raise ConfigError(
                 f"channel_axis is {self.channel_axis!r}; accepted are {', '.join(CHANNEL_AXES)}"
+            )
+        if self.mask_files not in (None, *MASK_FILES):
+            raise ConfigError(
+                f"mask_files is {self.mask_files!r}; accepted are {' and '.join(MASK_FILES)}"
             )
 
 
@@ -70,7 +84,9 @@ class Problem:
 
     Args:
         kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder",
-            "polygons", or "stray" for a damaged polygon file that no image needs.
+            "polygons", "stray" for a damaged polygon file that no image needs, "unplaced" for an
+            entry of a polygon file that belongs to no image, or "incomplete" for an image that is
+            left out as its annotation is not complete.
         text: Description of the problem, with the names of the files.
         files: Paths of the files.
     """
@@ -110,7 +126,7 @@ def sort_files(
         DataError: A file name is not UTF-8.
     """
     found = Found()
-    image_files = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
+    image_files = [path for path in files if is_image_name(path)]
     polygons = _polygon_files(folder, files, sources, found, problems)
     for path in (*image_files, *polygons):
         _require_utf8(folder, path)
@@ -138,6 +154,12 @@ def sort_files(
         polygon_places = _chosen(polygon_places, sources.masks)
     found.masks |= polygon_places
     _name_by_folder(found)
+    if not found.masks and sources.alpha_masks:
+        found.masks = dict(found.images)
+    elif not found.masks and sources.masks is None:
+        # An archive of NumPy may hold both.
+        both = {path: place for path, place in found.images.items() if path.suffix == ".npz"}
+        found.masks = both if len(both) == len(found.images) else {}
     return found
 
 
@@ -160,6 +182,7 @@ def _polygon_files(
 ) -> list[PurePosixPath]:
     """Polygon files of one image each; those of many images are added to `found`."""
     single: list[PurePosixPath] = []
+    empty: list[PurePosixPath] = []
     for path in files:
         if path.suffix.lower() not in formats.ANNOTATION_SUFFIXES or path.name in CLASS_FILES:
             continue
@@ -167,13 +190,18 @@ def _polygon_files(
             continue
         try:
             format = formats.annotation_format(folder / path)
-        except DataError as error:
+        except (DataError, DataNotFoundError) as error:
+            if path.suffix.lower() in (".txt", ".csv"):  # of any content; few are of polygons
+                continue
             problems.append(Problem("polygons", str(error), (folder / path,)))
             continue
-        if format is not None:
+        if format == "yolo" and not (folder / path).stat().st_size:
+            empty.append(path)  # of an image without objects, if others beside it have some
+        elif format is not None:
             has_many_images = formats.ANNOTATION_FORMATS[format].has_many_images
             (found.documents if has_many_images else single).append(path)
-    return single
+    labelled = {path.parent for path in single if path.suffix.lower() == ".txt"}
+    return single + [path for path in empty if path.parent in labelled]
 
 
 def _chosen(

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from unetkit.data.filenames import SPLIT_WORDS, parse_path
+from unetkit.data.filenames import SPLIT_WORDS, parse_path, stem_of
 from unetkit.errors import DataError, did_you_mean
-from unetkit.io.images import IMAGE_SUFFIXES
+from unetkit.io.images import is_image_name, suffix_of
 
 LIST_NAMES = {
     "trainval.txt": "trainval",
@@ -126,7 +126,7 @@ def _read_line(line: str, known: dict[str, str]) -> tuple[str, str]:
     """Name and category of a line `NAME CLASS SPECIES BREED`, or of a line with a name only."""
     for fields in ([line], line.rsplit(maxsplit=3), line.split()):
         path = PurePosixPath(fields[0])
-        stem = path.stem if path.suffix.lower() in IMAGE_SUFFIXES else path.name
+        stem = stem_of(path) if is_image_name(path) else path.name
         for name in (fields[0], (path.parent / stem).as_posix(), stem):
             if name in known:
                 return known[name], fields[1] if len(fields) == 4 else ""
@@ -188,7 +188,8 @@ def read_table(path: Path) -> list[TableRow]:
                 "complete or remove it"
             )
         image, mask = (values[key].replace("\\", "/") for key in ("image", "mask"))
-        default = image.removesuffix(PurePosixPath(image).suffix)
+        suffix = suffix_of(PurePosixPath(image))
+        default = image[: len(image) - len(suffix)]
         name = unicodedata.normalize("NFC", values.get("name") or default)
         if name in seen:
             raise DataError(

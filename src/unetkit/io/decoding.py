@@ -1,10 +1,11 @@
-"""Decode images whole: JPEG, PNG, GIF, BMP and WebP by Pillow, PNGs of 16 bits by OpenCV.
+"""Decode images whole, by Pillow; PNGs of 16 bits by OpenCV, JPEG 2000 of such by imagecodecs.
 
 Pixels keep their type and are turned upright; opacity is separated from them. Any damage, and
 whatever Pillow raises for it, becomes an error that names the file. TIFFs are left to `tiff`, the
 choice of the decoder to `images`.
 """
 
+import re
 import struct
 import warnings
 import zlib
@@ -14,16 +15,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from unetkit.errors import DataError, DataNotFoundError
+from unetkit.errors import DataError, DataNotFoundError, MissingExtraError
+from unetkit.io.arrays import register_heif
 from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.pages import turn
 from unetkit.io.tiff.reader import MAX_PIXELS
 
 MAX_FRAMES = 10_000  # of an animation
 ORIENTATION = 0x0112  # EXIF tag
+LOSSY_FORMATS = ("JPEG", "AVIF", "HEIF")
+JPEG2000_HEADER = 1 << 16  # bytes, within which its markers are
+PNM_HEADER = 1 << 12  # bytes
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SUFFIXES_OF = {
     "JPEG": (".jpg", ".jpeg"),
@@ -32,7 +38,18 @@ SUFFIXES_OF = {
     "GIF": (".gif",),
     "BMP": (".bmp",),
     "WEBP": (".webp",),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpx", ".jpf"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
+    "NPY": (".npy",),
+    "NPZ": (".npz",),
+    "NIFTI": (".nii", ".nii.gz"),
+    "DICOM": (".dcm", ".dicom"),
 }
+IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
+ARRAY_FORMATS = ("NPY", "NPZ", "NIFTI", "DICOM")  # read by `arrays`
+ANIMATED = ("GIF", "WEBP", "PNG")  # further frames of others are previews and depth maps
 Image.init()  # loads all decoders now, which is not safe in several threads at once
 # Decoders warn of what is refused here anyway, or of damaged EXIF blocks, which are ignored.
 warnings.filterwarnings("ignore", module=r"PIL\.\w+ImagePlugin")
@@ -46,12 +63,13 @@ class DecodedImage:
         bands: (H, W, C) of any numerical type; indices where there is a palette.
         palette: (n, 3) uint8, or None.
         alpha: (H, W) opacity of the file's type, or None.
-        format: "JPEG", "PNG", "TIFF", "GIF", "BMP" or "WEBP".
+        format: A key of SUFFIXES_OF.
         orientation: EXIF orientation of the stored image, 1 to 8.
         frames: Number of images in the file.
         is_lossy: Whether the compression of the file changes pixels.
         nodata: Value, in all channels, of pixels that a GeoTIFF declares to be without data, which
             may be nan; None if it declares none.
+        is_stack: Whether the channels are planes of their own, not red, green and blue.
     """
 
     bands: np.ndarray
@@ -62,6 +80,7 @@ class DecodedImage:
     frames: int
     is_lossy: bool = False
     nodata: float | None = None
+    is_stack: bool = False
 
     @property
     def missing(self) -> np.ndarray | None:
@@ -107,6 +126,10 @@ def decode(path: Path, file: OpenFile, format: str, page: int | None) -> Decoded
             bits, colour = chunks[0][16:18]
             if bits == 16 and colour in (2, 4, 6):  # of which Pillow would keep 8 bits
                 return _decode_deep_png(path, file, chunks, colour)
+        if format == "JPEG2000":
+            return _decode_jpeg2000(path, file, page)
+        if format == "PPM":
+            return _decode_pnm(path, file, page)
         return _decode_with_pillow(path, file, format, page)
 
 
@@ -117,6 +140,8 @@ def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.
     Raises:
         DataError: The file is damaged, or not of this format.
     """
+    if format == "HEIF":
+        register_heif(path)
     with _pillow_errors(path):
         file.seek(0)
         with Image.open(file.handle, formats=[format]) as image:
@@ -125,7 +150,7 @@ def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.
 
 def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
     with open_with_pillow(path, file, format) as image:
-        frames = getattr(image, "n_frames", 1) if format != "JPEG" else 1
+        frames = getattr(image, "n_frames", 1) if format in ANIMATED else 1
         _require_page(path, page, frames)
         if page:
             image.seek(page)
@@ -146,9 +171,54 @@ def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | Non
     if palette is not None:
         require_palette(path, array, palette)
     bands = turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
-    is_lossy = format == "JPEG" or (format == "WEBP" and _is_lossy_webp(file))
+    is_lossy = format in LOSSY_FORMATS or (format == "WEBP" and _is_lossy_webp(file))
     found = DecodedImage(bands, palette, None, format, orientation, frames, is_lossy)
     return without_alpha(found) if plain.mode in ("LA", "RGBA") else found
+
+
+def _decode_jpeg2000(path: Path, file: OpenFile, page: int | None) -> DecodedImage:
+    """A JPEG 2000; Pillow would change the numbers of components of other than 8 bits.
+
+    Source: ISO 15444-1, annex A: SIZ has the bits of the first component, COD the transform.
+    """
+    file.seek(0)
+    start = file.read(JPEG2000_HEADER)
+    sizes, style = start.find(b"\xff\x4f\xff\x51") + 2, start.find(b"\xff\x52")
+    if sizes < 2 or style < 0 or len(start) < max(sizes + 41, style + 14):
+        raise OSError("no header")
+    is_lossy = start[style + 13] == 0  # the irreversible transform
+    if start[sizes + 40] & 127 == 7:
+        return replace(_decode_with_pillow(path, file, "JPEG2000", page), is_lossy=is_lossy)
+    _require_page(path, page, 1)
+    _require_few_pixels(path, *struct.unpack(">2L", start[sizes + 6 : sizes + 14]))
+    file.seek(0)
+    array = imagecodecs.jpeg2k_decode(file.read())
+    array = array if array.ndim == 3 else array[..., None]
+    image = DecodedImage(array, None, None, "JPEG2000", 1, 1, is_lossy)
+    return without_alpha(image) if array.shape[2] in (2, 4) else image
+
+
+def _require_few_pixels(path: Path, width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise DataError(
+            f"{path} is {height}x{width} (height x width); accepted are images of up to "
+            f"{MAX_PIXELS:,} pixels; cut it into pieces"
+        )
+
+
+def _decode_pnm(path: Path, file: OpenFile, page: int | None) -> DecodedImage:
+    """A PNM with the numbers in the file, which Pillow scales to the largest of their type."""
+    image = _decode_with_pillow(path, file, "PPM", page)
+    file.seek(0)
+    words = re.sub(rb"#[^\n]*\n", b" ", file.read(PNM_HEADER)).split(maxsplit=4)
+    if image.bands.dtype.kind not in "iu" or words[0] not in (b"P2", b"P3", b"P5", b"P6"):
+        return image  # bits, or floats
+    largest = int(words[3])
+    scaled_to = 65535 if largest > 255 and image.bands.dtype != np.uint8 else 255
+    numbers = np.rint(image.bands * (largest / scaled_to))
+    if largest > scaled_to:
+        raise OSError(f"{largest} is its largest number, and colours have up to 255")
+    return replace(image, bands=numbers.astype(np.uint8 if largest < 256 else np.uint16))
 
 
 def _is_lossy_webp(file: OpenFile) -> bool:
@@ -255,7 +325,7 @@ def _pillow_errors(path: Path) -> Iterator[None]:
     """Converts what Pillow raises to errors that name the file."""
     try:
         yield
-    except (DataError, DataNotFoundError):
+    except (DataError, DataNotFoundError, MissingExtraError):
         raise
     except UnidentifiedImageError as error:
         raise DataError(

@@ -7,17 +7,22 @@ left to `decoding` and `tiff`, and what the pixels of a mask mean to `data.masks
 """
 
 import hashlib
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from types import TracebackType
 
 import numpy as np
 
 from unetkit.errors import DataError, DataNotFoundError
+from unetkit.io.arrays import ArrayImages, open_arrays
 from unetkit.io.decoding import (
+    ANIMATED,
+    ARRAY_FORMATS,
+    IMAGE_SUFFIXES,
     PNG_SIGNATURE,
     SUFFIXES_OF,
     DecodedImage,
@@ -32,7 +37,6 @@ from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.pages import Pages, keep_pages, open_pages
 from unetkit.io.tiff.reader import CACHE_BYTES, TiffImage
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".gif")
 SIGNATURES = {
     b"\xff\xd8\xff": "JPEG",
     PNG_SIGNATURE: "PNG",
@@ -42,7 +46,33 @@ SIGNATURES = {
     b"MM\0+": "TIFF",
     b"GIF8": "GIF",
     b"BM": "BMP",
+    b"\0\0\0\x0cjP  ": "JPEG2000",
+    b"\xff\x4f\xff\x51": "JPEG2000",  # without the container
+    b"\x93NUMPY": "NPY",
+    b"PK\x03\x04": "NPZ",
+    b"\x5c\x01\0\0": "NIFTI",
+    b"\0\0\x01\x5c": "NIFTI",
+    b"\x1c\x02\0\0": "NIFTI",  # NIfTI-2
+    b"\0\0\x02\x1c": "NIFTI",
 }
+_PNM = re.compile(rb"P[1-6f]\s")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+START = 132  # bytes of a file from which its format is seen; DICOM's name is at 128
+
+
+def suffix_of(path: PurePath) -> str:
+    """Returns the suffix of a file in lower case; ".nii.gz" is one.
+
+    >>> suffix_of(PurePath("a.b.PNG")), suffix_of(PurePath("brain.nii.gz"))
+    ('.png', '.nii.gz')
+    """
+    name = path.name.lower()
+    return ".nii.gz" if name.endswith(".nii.gz") else path.suffix.lower()
+
+
+def is_image_name(path: PurePath) -> bool:
+    """Whether a file has the suffix of an image."""
+    return suffix_of(path) in IMAGE_SUFFIXES
 
 
 class ImageFile:
@@ -50,11 +80,13 @@ class ImageFile:
 
     Args:
         path: Path of the file.
-        channel_axis: Where a TIFF without metadata has its channels: "auto", "first" or "last".
+        channel_axis: Where a TIFF or NumPy file without metadata has its channels: "auto", "first"
+            or "last".
+        role: "image" or "mask": which array of a NumPy archive is read.
 
     Attributes:
         path: Path of the file.
-        format: "JPEG", "PNG", "TIFF", "GIF", "BMP" or "WEBP", by its first bytes.
+        format: A key of `decoding.SUFFIXES_OF`, by its first bytes.
         version: Times of change, size and inode, by which versions of the file are told apart.
 
     Raises:
@@ -65,14 +97,14 @@ class ImageFile:
     ('PNG', (480, 640), 1)
     """
 
-    def __init__(self, path: str | Path, channel_axis: str = "auto") -> None:
-        self.path, self.channel_axis = Path(path), channel_axis
+    def __init__(self, path: str | Path, channel_axis: str = "auto", role: str = "image") -> None:
+        self.path, self.channel_axis, self.role = Path(path), channel_axis, role
         require_file(self.path)
         self._pages: Pages | None = None
         with _open_errors(self.path):
             self._file = OpenFile(self.path)
             try:
-                start = self._file.read(16)
+                start = self._file.read(START)
             except BaseException:
                 self._file.close()
                 raise
@@ -92,8 +124,10 @@ class ImageFile:
         """
         if self.format == "TIFF":
             return len(self._tiff.images)
-        if self.format not in ("GIF", "WEBP", "PNG"):
-            return 1  # further frames of a JPEG are previews and depth maps
+        if self.format in ARRAY_FORMATS:
+            return self._arrays.count
+        if self.format not in ANIMATED:
+            return 1
         with open_with_pillow(self.path, self._file, self.format) as image:
             return getattr(image, "n_frames", 1)
 
@@ -109,6 +143,8 @@ class ImageFile:
         if self.format == "TIFF":
             height, width, _ = self.windows(page).shape
             return height, width
+        if self.format in ARRAY_FORMATS:
+            return self._arrays.size
         with open_with_pillow(self.path, self._file, self.format) as image:
             return image.height, image.width
 
@@ -138,6 +174,8 @@ class ImageFile:
         """
         if self.format == "TIFF":
             return self._read_tiff(page, as_stored)
+        if self.format in ARRAY_FORMATS:
+            return self._read_array(page)
         return decode(self.path, self._file, self.format, page)
 
     def sha256(self) -> str:
@@ -174,6 +212,18 @@ class ImageFile:
             self._pages = open_pages(self.path, self._file, self.channel_axis)
         return self._pages
 
+    @cached_property
+    def _arrays(self) -> ArrayImages:
+        return open_arrays(self.path, self._file, self.format, self.channel_axis, self.role)
+
+    def _read_array(self, page: int | None) -> DecodedImage:
+        count = self._arrays.count
+        if (page is None and count > 1) or not 0 <= (page or 0) < count:
+            which = "accepted as one image is one of them" if page is None else f"no image {page}"
+            raise DataError(f"{self.path} has {count} images; {which}; save it by itself")
+        bands = self._arrays.read(page or 0)
+        return DecodedImage(bands, None, None, self.format, 1, count, is_stack=True)
+
     def _read_tiff(self, page: int | None, as_stored: bool) -> DecodedImage:
         tiff = TiffImage(
             self.path, self._tiff, page, self.channel_axis, 0, is_whole=True, as_stored=as_stored
@@ -185,7 +235,15 @@ class ImageFile:
         if tiff.palette is not None:
             require_palette(self.path, bands, tiff.palette)
         image = DecodedImage(
-            bands, tiff.palette, None, "TIFF", tiff.orientation, tiff.count, tiff.is_lossy, nodata
+            bands,
+            tiff.palette,
+            None,
+            "TIFF",
+            tiff.orientation,
+            tiff.count,
+            tiff.is_lossy,
+            nodata,
+            tiff.is_stack,
         )
         return without_alpha(image) if tiff.has_alpha else image
 
@@ -294,6 +352,18 @@ def _format_of(path: Path, start: bytes) -> str:
             return format
     if start[:4] == b"RIFF" and start[8:12] == b"WEBP":
         return "WEBP"
+    if _PNM.match(start):
+        return "PPM"
+    if start[4:8] == b"ftyp":
+        brands = start[8 : max(12, int.from_bytes(start[:4]))]
+        if b"avif" in brands or b"avis" in brands:
+            return "AVIF"
+        if start[8:12] in _HEIF_BRANDS:
+            return "HEIF"
+    if start[128:132] == b"DICM":
+        return "DICOM"
+    if start[:2] == b"\x1f\x8b" and path.name.lower().endswith(".nii.gz"):
+        return "NIFTI"
     what = "is empty" if not start else "is not an image that can be read"
     raise DataError(f"{path} {what}; accepted are {', '.join(SUFFIXES_OF)}; replace or remove it")
 

@@ -27,6 +27,7 @@ from unetkit.io.images import (
     read_image,
     require_file,
     require_palette,
+    suffix_of,
 )
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.tiff.reader import NODATA_TAG
@@ -35,7 +36,7 @@ from unetkit.io.windows import ArrayWindows, Windows
 # A larger image is not held in memory: 200 MB of colours, decoded twice over at times.
 WHOLE_PIXELS = 1 << 26
 ARRAY, ZARR = ".npy", ".zarr"
-SUFFIXES = (*IMAGE_SUFFIXES, ARRAY, ZARR)
+SUFFIXES = (*IMAGE_SUFFIXES, ZARR)
 STREAM = "the open file"
 
 
@@ -352,7 +353,7 @@ def is_image(path: Path) -> bool:
     """Returns whether a file or folder is an image by its name, and not hidden."""
     return (
         not path.name.startswith(".")
-        and path.suffix.lower() in SUFFIXES
+        and suffix_of(path) in SUFFIXES
         and (path.is_file() or is_array_file(path))
     )
 

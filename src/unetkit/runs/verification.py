@@ -10,7 +10,7 @@ trained, and nothing is written.
 
 import platform
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,7 +28,7 @@ from unetkit._shared.manifest import (
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import RecordError, convert
 from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
-from unetkit.data.reading import file_sha256, in_parallel
+from unetkit.data.reading import file_sha256, in_parallel, mask_sha256
 from unetkit.data.splits import read_split_names
 from unetkit.errors import (
     ConfigError,
@@ -152,17 +152,17 @@ def _compare_pairs(
     given = _given_parts(dataset, chosen_by)
     pairs_now = []
     hashes = in_parallel(_hash_files, present, on_done)
-    for pair, (image_sha256, mask_sha256) in zip(present, hashes, strict=True):
+    for pair, (image_now, mask_now) in zip(present, hashes, strict=True):
         then = recorded[pair.name]
         row = {"name": then.name, "part": then.part}
-        if image_sha256 != then.image_sha256:
+        if image_now != then.image_sha256:
             found["changed"].append({**row, "file": str(pair.image), "what": "image"})
-        if mask_sha256 != then.mask_sha256:
+        if mask_now != then.mask_sha256:
             found["changed"].append({**row, "file": str(pair.mask), "what": "mask"})
         part = _part_now(then, given, is_cut=chosen_by is None)
         if part != then.part:
             found["moved"].append({"name": then.name, "then": then.part, "now": part})
-        pairs_now.append(PairRecord(part, then.name, image_sha256, mask_sha256, pair.page))
+        pairs_now.append(PairRecord(part, then.name, image_now, mask_now, pair.page))
     display.finish()
     gone = sorted(recorded.keys() - {pair.name for pair in present})
     found["missing"] = [
@@ -181,12 +181,12 @@ def _compare_pairs(
 
 def _hash_files(pair: Pair) -> tuple[str, str]:
     """SHA-256 of image and mask, or the reason why a file cannot be read."""
-    return _hash_file(pair.image), _hash_file(pair.mask)
+    return _hash(lambda: file_sha256(pair.image)), _hash(lambda: mask_sha256(pair))
 
 
-def _hash_file(path: Path) -> str:
+def _hash(compute: Callable[[], str]) -> str:
     try:
-        return file_sha256(path)
+        return compute()
     except (DataError, OSError) as error:
         return f"cannot be read: {error}"
 

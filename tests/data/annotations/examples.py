@@ -3,6 +3,8 @@
 import base64
 import copy
 import io
+import json
+import zlib
 from typing import Any
 
 import numpy as np
@@ -65,6 +67,24 @@ def cvat(*elements: str, labels: str = "<label><name>cell</name></label>") -> st
     return f"<annotations><version>1.1</version>{meta}{image}</annotations>"
 
 
+def via(*shapes: dict, **attributes: Any) -> dict:
+    regions = [
+        {"shape_attributes": shape, "region_attributes": attributes or {"label": "cell"}}
+        for shape in shapes
+    ]
+    return {"a.png123": {"filename": "a.png", "size": 123, "regions": regions}}
+
+
+def supervisely(*objects: dict) -> dict:
+    listed = [{"classTitle": "cell", **each} for each in objects]
+    return {"description": "", "size": {"height": 6, "width": 8}, "objects": listed}
+
+
+def deflated(rows: list[list[int]]) -> str:
+    """A bitmap of Supervisely: base64 of a compressed PNG."""
+    return base64.b64encode(zlib.compress(base64.b64decode(png(rows)))).decode()
+
+
 def element(kind: str, **attributes: Any) -> str:
     given = {"label": "cell", "occluded": 0, "z_order": 0, **attributes}
     text = " ".join(f'{name}="{value}"' for name, value in given.items())
@@ -100,13 +120,47 @@ RICH = {
         element("mask", rle="1, 2, 1", left=1, top=2, width=2, height=2),
     ),
 }
-SUFFIXES = {"coco": ".json", "labelme": ".json", "geojson": ".geojson", "cvat": ".xml"}
+RICH["via"] = via(
+    {"name": "polygon", "all_points_x": [2, 5, 5, 2], "all_points_y": [1, 1, 3, 3]},
+    {"name": "rect", "x": 1, "y": 1, "width": 2, "height": 3},
+    {"name": "circle", "cx": 3, "cy": 3, "r": 2},
+    {"name": "ellipse", "cx": 3, "cy": 3, "rx": 2, "ry": 1, "theta": 0.5},
+)
+RICH["supervisely"] = supervisely(
+    {"geometryType": "polygon", "points": {"exterior": OUTLINE, "interior": [HOLE]}},
+    {"geometryType": "rectangle", "points": {"exterior": [[1, 1], [3, 4]], "interior": []}},
+    {"geometryType": "bitmap", "bitmap": {"origin": [1, 2], "data": deflated([[0, 255]])}},
+)
+RICH["yolo"] = "0 0.25 0.2 0.75 0.2 0.75 0.6 0.25 0.6\n1 .1 .1 .9 .1 .5 .9\n"
+RICH["kaggle"] = "ImageId,EncodedPixels,ClassId\na.png,8 2 14 2,1\na.png,20 3,2\nb.png,,\n"
+SUFFIXES = {
+    **dict.fromkeys(RICH, ".json"),
+    "geojson": ".geojson",
+    "cvat": ".xml",
+    "yolo": ".txt",
+    "kaggle": ".csv",
+}
+
+
+def as_text(format: str) -> str:
+    """The file of `RICH` as text."""
+    content = RICH[format]
+    return content if isinstance(content, str) else json.dumps(content)
 
 
 def pixels(file: AnnotationFile) -> list[list[int]]:
     """The first image as rows of 0 and 1."""
     values = dict.fromkeys(file.labels, 1)
     return rasterise(file.annotations[0], SIZE, values).tolist()
+
+
+def faults(file: AnnotationFile) -> dict[str, list[str]]:
+    """All faults of a file, by what each costs: a shape, an image, or nothing that is used."""
+    return {
+        "shape": [text for each in file.annotations for text in each.left_out],
+        "image": [text for each in file.annotations for text in each.problems],
+        "nothing": list(file.unplaced),
+    }
 
 
 def rectangle(rows: slice, columns: slice) -> list[list[int]]:

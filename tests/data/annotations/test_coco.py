@@ -1,5 +1,7 @@
 """COCO: shapes, crowds and compressed run lengths, by hand arithmetic."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from tests.data.annotations.examples import (
     SIZE,
     changed,
     coco,
+    faults,
     flat,
     pixels,
 )
@@ -86,24 +89,51 @@ class TestCoco:
         [
             (["images"], 5, "images is 5; accepted is a list$"),
             (["categories"], GONE, "categories is missing; accepted is a list"),
+            (["categories", 1, "id"], 3, "entry 2 of categories: id is 3; accepted is one that no"),
+            (["categories", 1, "name"], "", "category 1: the label is ''; accepted are 1 to 200"),
+        ],
+    )
+    def test_faults_of_the_lists_cost_the_file(self, read, path, value, message):
+        with pytest.raises(DataError, match=rf"drawn\.json: .*{message}"):
+            read(changed(RICH["coco"], *path, to=value))
+
+    @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
             (["images", 0], 5, "entry 1 of images: it is 5; accepted is an object that has id"),
             (["images", 0, "id"], 1.5, "entry 1 of images: id is 1.5; accepted is a whole number"),
             (["images", 0, "file_name"], GONE, "image 1: the image's name is missing; accepted"),
             (["images", 0, "file_name"], "a\0", r"image 1: the image's name is 'a\\x00'"),
+            (
+                ["annotations", 0, "image_id"],
+                7,
+                r"annotation 11: image_id is 7; .* \[1, 2\]",
+            ),
+            (["annotations", 0, "id"], GONE, None),
+            (["annotations", 0], 5, "entry 1 of annotations: it is 5; accepted is an object"),
+        ],
+    )
+    def test_entries_without_an_image_are_named_and_cost_no_other(self, read, path, value, message):
+        document = changed(RICH["coco"], *path, to=value)
+        document["images"].append({"id": 2, "file_name": "b.png"})
+        file = read(document)
+        assert file.annotations[-1].image == "b.png"
+        assert not file.annotations[-1].problems
+        if message is None:
+            assert not file.unplaced
+        else:
+            assert re.search(message, file.unplaced[0])
+
+    @pytest.mark.parametrize(
+        ("path", "value", "message"),
+        [
             (["images", 0, "height"], 0, "image 1: height is 0; accepted are whole numbers from 1"),
             (["images", 0, "width"], 1e9, "image 1: width is 1000000000.0; accepted are whole"),
             (["images", 0, "width"], None, "image 1: width is missing; accepted are whole numbers"),
-            (["categories", 1, "id"], 3, "entry 2 of categories: id is 3; accepted is one that no"),
-            (["categories", 1, "name"], "", "category 1: the label is ''; accepted are 1 to 200"),
-            (["annotations", 1, "id"], 11, "entry 2 of annotations: id is 11; accepted is one"),
-            (["annotations", 0, "image_id"], 7, r"annotation 11: image_id is 7; .* listed, \[1\]"),
             (["annotations", 0, "category_id"], 7, r"category_id is 7; .* listed, \[3, 1\]"),
             (["annotations", 0, "iscrowd"], 2, "annotation 11: iscrowd is 2; accepted are 0 and 1"),
-            (["annotations", 0, "segmentation"], GONE, "segmentation is missing; accepted is a"),
-            (["annotations", 0, "segmentation"], [], r"segmentation is \[\]; .*; complete or"),
-            (["annotations", 0, "segmentation"], [5], "an outline is 5; accepted is a list of x"),
+            (["annotations", 0, "segmentation"], 5, "segmentation is 5; accepted is a list or an"),
             (["annotations", 0, "segmentation", 0], [1, 2, 3], r"an outline is \[1, 2, 3\]"),
-            (["annotations", 0, "segmentation", 0], [1, 2] * 3, "outline has 2 points; accepted"),
             (["annotations", 0, "segmentation", 0, 2], "5", "a coordinate is '5'; accepted are"),
             (["annotations", 0, "segmentation", 0, 2], None, "a coordinate is missing; accepted"),
             (["annotations", 0, "segmentation", 0, 2], True, "a coordinate is True; accepted"),
@@ -116,15 +146,37 @@ class TestCoco:
             (["annotations", 1, "segmentation", "counts"], "0 ", "annotation 12: counts is '0 '"),
         ],
     )
-    def test_faults_are_named_with_their_place(self, read, path, value, message):
-        with pytest.raises(DataError, match=rf"drawn\.json: .*{message}"):
-            read(changed(RICH["coco"], *path, to=value))
+    def test_damaged_entries_cost_their_image(self, read, path, value, message):
+        document = changed(RICH["coco"], *path, to=value)
+        document["images"].append({"id": 2, "file_name": "b.png"})
+        file = read(document)
+        assert re.search(message, file.annotations[0].problems[0])
+        assert not file.annotations[1].problems
 
-    def test_image_may_not_occur_twice(self, read):
-        document = coco()
-        document["images"].append({**document["images"][0], "id": 2})
-        with pytest.raises(DataError, match=r"image 'folder/a.png' has 2 entries; accepted is one"):
-            read(document)
+    @pytest.mark.parametrize(
+        ("segmentation", "message"),
+        [
+            (GONE, "annotation 11: it has no outline"),
+            ([], "annotation 11: it has no outline"),
+            ([[]], "annotation 11: its outline of 0 points encloses no area"),
+            ([[4, 3]], "annotation 11: its outline of 1 point encloses no area"),
+            ([[1, 2] * 3], "annotation 11: its outline of 2 points encloses no area"),
+            ([[0, 0, 2, 2, 5, 5]], "annotation 11: its outline of 3 points encloses no area"),
+            ([1, 1, 5, 1, 5, 5], "annotation 11: its outline is not in a list of outlines"),
+        ],
+    )
+    def test_outlines_without_an_area_cost_their_shape(self, read, segmentation, message):
+        document = coco(segmentation, [flat(OUTLINE)])
+        if segmentation is GONE:
+            document = changed(document, "annotations", 0, "segmentation")
+        file = read(document)
+        assert faults(file) == {"shape": [message], "image": [], "nothing": []}
+        assert pixels(file) == pixels(read(coco([flat(OUTLINE)])))
+
+    def test_a_stray_point_beside_an_outline_costs_the_point_only(self, read):
+        file = read(coco([flat(OUTLINE), [4.0, 3.0]]))
+        assert len(faults(file)["shape"]) == 1
+        assert pixels(file) == pixels(read(coco([flat(OUTLINE)])))
 
 
 class TestCompressedRunLengths:

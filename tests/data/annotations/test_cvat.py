@@ -1,9 +1,20 @@
 """CVAT: every kind of shape, layers and groups, by hand arithmetic."""
 
+import re
+
 import numpy as np
 import pytest
 
-from tests.data.annotations.examples import POINTS, RICH, SIZE, cvat, element, pixels, rectangle
+from tests.data.annotations.examples import (
+    POINTS,
+    RICH,
+    SIZE,
+    cvat,
+    element,
+    faults,
+    pixels,
+    rectangle,
+)
 from unetkit.errors import DataError
 
 
@@ -53,27 +64,45 @@ class TestCvat:
         assert not np.any(pixels(read(cvat('<tag label="night"></tag>'))))
 
     @pytest.mark.parametrize(
-        ("old", "new", "message"),
+        ("old", "new", "cost", "message"),
         [
-            ("<image", "<track/><image", "holds the tracks of a video; accepted is CVAT for"),
-            ('height="6"', "", "image 1: height is missing; accepted are numbers"),
-            ('height="6"', 'height="6.5"', "image 1: height is 6.5; accepted are whole numbers"),
-            ('name="a.png"', "", "image 1: the image's name is missing; accepted is the name of"),
-            ("<name>cell</name>", "", "the label is missing; accepted are 1 to 200 printable"),
-            ("polygon", "polyline", "element 1, 'polyline': the kind is 'polyline'; accepted are"),
-            ('label="cell" ', "", "image 1: element 1, 'polygon': the label is missing"),
-            (POINTS, "1,2;3", r"element 1, 'polygon': a point is \['3'\]; accepted is \[x, y\]"),
-            (POINTS, "1,2;3,inf;5,6", "a coordinate is 'inf'; accepted are numbers from -1000000"),
-            (POINTS, "1,2;3,4", "an outline has 2 points; accepted are 3 or more"),
-            ('group_id="4"', 'group_id="x"', "element 1, 'polygon': group_id is 'x'; accepted are"),
-            ('rotation="30"', 'rotation="nan"', "element 2, 'box': rotation is 'nan'; accepted"),
-            ('xtl="2"', "", "element 2, 'box': xtl is missing; accepted are numbers"),
-            ('z_order="0"', 'z_order=""', "element 1, 'polygon': z_order is ''; accepted are"),
-            ("1, 2, 1", "1, 2", r"element 4, 'mask': .* is \[1, 2\]; .* sum to 2 x 2 = 4; export"),
-            ("1, 2, 1", "1, 2.5", "element 4, 'mask': rle is '1, 2.5'; accepted are whole numbers"),
-            ('top="2"', 'top="-1"', "top is -1.0; accepted are whole numbers from 0 to 1000000"),
+            ("<image", "<track/><image", "file", "holds the tracks of a video; accepted is CVAT"),
+            ("<name>cell</name>", "", "file", "the label is missing; accepted are 1 to 200"),
+            ('name="a.png"', "", "nothing", "image 1: the image's name is missing; accepted is"),
+            ('height="6"', "", "image", "image 1: height is missing; accepted are numbers"),
+            ('height="6"', 'height="6.5"', "image", "image 1: height is 6.5; accepted are whole"),
+            ('label="cell" ', "", "image", "image 1: element 1, 'polygon': the label is missing"),
+            (POINTS, "1,2;3", "image", r"element 1, 'polygon': a point is \['3'\]; accepted is"),
+            (POINTS, "1,2;3,inf;5,6", "image", "a coordinate is 'inf'; accepted are numbers from"),
+            ('group_id="4"', 'group_id="x"', "image", "'polygon': group_id is 'x'; accepted are"),
+            ('rotation="30"', 'rotation="nan"', "image", "'box': rotation is 'nan'; accepted"),
+            ('xtl="2"', "", "image", "element 2, 'box': xtl is missing; accepted are numbers"),
+            ('z_order="0"', 'z_order=""', "image", "'polygon': z_order is ''; accepted are"),
+            ("1, 2, 1", "1, 2", "image", r"'mask': .* is \[1, 2\]; .* sum to 2 x 2 = 4; export"),
+            ("1, 2, 1", "1, 2.5", "image", "'mask': rle is '1, 2.5'; accepted are whole numbers"),
+            ('top="2"', 'top="-1"', "image", "top is -1.0; accepted are whole numbers from 0"),
+            ("ellipse", "circle", "image", "element 3, 'circle': the kind is 'circle'; accepted"),
+            ("ellipse", "polyline", "shape", "element 3, 'polyline': it has no area"),
+            ("ellipse", "points", "shape", "element 3, 'points': it has no area"),
+            (POINTS, "1,2;3,4", "shape", "'polygon': its outline of 2 points encloses no area"),
+            (POINTS, "1,1;3,1;7,1", "shape", "'polygon': its outline of 3 points encloses no"),
+            (POINTS, "", "shape", "element 1, 'polygon': it has no outline"),
+            ('xtl="2"', 'xtl="5"', "shape", "'box': its outline of 4 points encloses no area"),
         ],
     )
-    def test_faults_are_named_with_their_place(self, read, old, new, message):
-        with pytest.raises(DataError, match=rf"drawn\.xml: .*{message}"):
-            read(RICH["cvat"].replace(old, new))
+    def test_faults_cost_no_more_than_they_must(self, read, old, new, cost, message):
+        document = RICH["cvat"].replace(old, new)
+        other = cvat(element("polygon", points=POINTS)).partition("<image")[2]
+        document = document.replace("</annotations>", f"<image{other}").replace("a.png", "b.png")
+        document = document.replace("b.png", "a.png", 1)
+        if cost == "file":
+            with pytest.raises(DataError, match=rf"drawn\.xml: .*{message}"):
+                read(document)
+            return
+        file = read(document)
+        fault = faults(file)[cost][0]
+        assert re.search(message, fault)
+        assert len(file.annotations[-1].shapes) == 1
+        assert not file.annotations[-1].problems
+        if cost == "shape":
+            assert len(file.annotations[0].shapes) == 3

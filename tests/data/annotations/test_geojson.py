@@ -11,6 +11,7 @@ from tests.data.annotations.examples import (
     SIZE,
     changed,
     collection,
+    faults,
     feature,
     pixels,
     rectangle,
@@ -81,11 +82,9 @@ class TestGeojson:
             (["features", 1], 5, "feature 2: it is 5; accepted is an object that has type"),
             (["features", 1, "type"], "Topology", "feature 2: type is 'Topology'; accepted is"),
             (["features", 0, "geometry"], None, "feature 1: geometry is missing; accepted is an"),
-            (["features", 0, "geometry", "type"], "Point", "the geometry is 'Point'; accepted are"),
             (["features", 0, "geometry", "type"], "GeometryCollection", ".*; redraw or remove the"),
-            (["features", 0, "geometry", "coordinates"], [], r"coordinates is \[\]; accepted is a"),
+            (["features", 0, "geometry", "coordinates"], 5, r"coordinates is 5; accepted is a"),
             (["features", 1, "geometry", "coordinates"], [[]], r"a polygon is \[\]; accepted is a"),
-            (["features", 0, "geometry", "coordinates", 1], [[1, 2]], "an outline has 1 points"),
             (["features", 0, "geometry", "coordinates", 1, 0], [1, "2"], "a coordinate is '2'"),
             (["features", 0, "properties"], [], r"feature 1: properties is \[\]; accepted is an"),
             (["features", 0, "properties", "classification"], 1.5, "the label is 1.5; accepted"),
@@ -96,3 +95,13 @@ class TestGeojson:
     def test_faults_are_named_with_their_place(self, read, path, value, message):
         with pytest.raises(DataError, match=rf"drawn\.json: .*{message}"):
             read(changed(RICH["geojson"], *path, to=value))
+
+    def test_shapes_without_an_area_are_named_and_left_out(self, read):
+        point = feature([3, 3], "Point", childObjects=[feature([OUTLINE])])
+        file = read(collection(point, feature([[[1, 2], [3, 4]]]), feature([OUTLINE, HOLE[:1]])))
+        assert faults(file)["shape"] == [
+            "feature 1: it has no area",
+            "feature 3: its outline of 2 points encloses no area",
+            "feature 4: its outline of 1 point encloses no area",
+        ]
+        assert [len(shape.parts[0]) for shape in file.annotations[0].shapes] == [1, 1]

@@ -10,6 +10,7 @@ from tests.data.annotations.examples import (
     RICH,
     SIZE,
     changed,
+    faults,
     labelme,
     pixels,
     png,
@@ -75,9 +76,7 @@ class TestLabelme:
             (["shapes", 0, "label"], "a\nb", r"shape 1: the label is 'a\\nb'; accepted are 1 to"),
             (["shapes", 0, "label"], "a" * 201, "shape 1: the label is 'aaa.*; accepted are 1 to"),
             (["shapes", 1, "group_id"], 1.5, "shape 2: group_id is 1.5; accepted is a whole"),
-            (["shapes", 0, "shape_type"], "line", "shape_type is 'line'; accepted are polygon,"),
-            (["shapes", 0, "shape_type"], "points", "shape_type is 'points'; .*; redraw or remove"),
-            (["shapes", 0, "points"], GONE, "shape 1: an outline is missing; accepted is a list"),
+            (["shapes", 0, "shape_type"], "cube", "'cube'; accepted are polygon,.*; redraw or"),
             (["shapes", 0, "points", 1], [1], r"shape 1: a point is \[1\]; accepted is \[x, y\]"),
             (["shapes", 2, "points"], OUTLINE, "shape 3: a circle has 4 points; accepted are 2"),
             (["shapes", 3, "points", 1], [0, 2], "shape 4: mask's width is 0; accepted are whole"),
@@ -91,3 +90,22 @@ class TestLabelme:
     def test_faults_are_named_with_their_place(self, read, path, value, message):
         with pytest.raises(DataError, match=rf"drawn\.json: .*{message}"):
             read(changed(RICH["labelme"], *path, to=value))
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"shape_type": "point"}, "shape 1: it has no area"),
+            ({"shape_type": "linestrip"}, "shape 1: it has no area"),
+            ({"points": []}, "shape 1: it has no area"),
+            ({"points": [[1, 2]]}, "shape 1: its outline of 1 point encloses no area"),
+            ({"points": [[1, 2]], "shape_type": "circle"}, "shape 1: it has no area"),
+            (
+                {"points": [[1, 2], [1, 5]], "shape_type": "rectangle"},
+                "shape 1: its outline of 4 points encloses no area",
+            ),
+        ],
+    )
+    def test_shapes_without_an_area_are_named_and_left_out(self, read, changes, message):
+        file = read(labelme({"points": OUTLINE, **changes}, {"points": OUTLINE}))
+        assert faults(file)["shape"] == [message]
+        assert pixels(file) == pixels(read(labelme({"points": OUTLINE})))

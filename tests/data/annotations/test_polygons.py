@@ -11,6 +11,7 @@ from unetkit.data.annotations.polygons import (
     ImageAnnotation,
     RunLengths,
     Shape,
+    ShapeCollector,
     box,
     ellipse,
     encode_run_lengths,
@@ -258,3 +259,35 @@ class TestInstances:
         shapes = [Shape(name, ((square(0, i, 2),),)) for i, name in enumerate(["a", "ground", "a"])]
         drawn = rasterise_instances(pile(*shapes), (1, 4), erasing=("ground",))
         assert drawn.tolist() == [[1, 0, 2, 2]]
+
+
+class TestShapeCollector:
+    @pytest.mark.parametrize(
+        ("ring", "fits"),
+        [
+            ([], False),
+            ([[1, 2]], False),
+            ([[1, 2], [5, 2]], False),
+            ([[1, 1], [3, 3], [7, 7], [3, 3]], False),
+            ([[2, 2], [2, 2], [2, 2]], False),
+            ([[0.1, 0.1], [0.3, 0.3], [0.7, 0.8]], True),
+            ([[0, 0], [2, 2], [0, 2], [2, 0]], True),  # crosses itself; both halves are filled
+        ],
+    )
+    def test_only_rings_with_an_area_are_kept(self, ring, fits):
+        collector = ShapeCollector()
+        with collector.reading("shape 1"):
+            collector.add(Shape("a", ((np.array(ring, float).reshape(-1, 2),),)))
+        assert len(collector.shapes) == fits
+        assert len(collector.left_out) == (not fits)
+        assert not collector.problems
+
+    def test_other_faults_are_problems_of_the_image(self):
+        collector = ShapeCollector()
+        with collector.reading("shape 1"):
+            raise DataError("label is 5")
+        with collector.reading("shape 2"):
+            collector.add(Shape("a", ()))
+        found = collector.collected("a.png", (4, 4))
+        assert found.problems == ("shape 1: label is 5",)
+        assert found.left_out == ("shape 2: it has no outline",)

@@ -151,16 +151,6 @@ class TestRings:
         assert to_ring([0, 0, 4, 0, 0, 3]).tolist() == triangle
         assert to_ring([0, 0, 4, 0, 0, 3, 0, 0]).tolist() == triangle
 
-    @pytest.mark.parametrize(
-        ("numbers", "count"),
-        [([], 0), ([1, 2], 1), ([1, 2, 1, 2], 1), ([1, 2, 3, 4], 2), ([1, 2, 3, 4, 1, 2], 2)],
-    )
-    def test_an_outline_has_three_points_besides_the_closing_one(self, numbers, count):
-        with refused(
-            f"an outline has {count} points; accepted are 3 or more; complete or remove it"
-        ):
-            to_ring(numbers)
-
     @given(POINTS)
     @STEADY
     def test_closing_an_open_ring_changes_nothing(self, positions):

@@ -20,6 +20,10 @@ LARGEST_NUMBER = 1_000_000  # pixels; larger values are in another unit, or dama
 WORDS = {dict: "an object", list: "a list", str: "text", int: "a whole number"}
 
 
+class OutlineError(DataError):
+    """A shape without an area, which fills no pixel: a stray click, a line, an empty outline."""
+
+
 @contextmanager
 def at(place: str) -> Iterator[None]:
     """Puts a place in front of the message of a `DataError`.
@@ -32,7 +36,8 @@ def at(place: str) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(f"{place}: {error}") from error.__cause__
+        raised = OutlineError if isinstance(error, OutlineError) else DataError
+        raise raised(f"{place}: {error}") from error.__cause__
 
 
 def refusal(name: str, value: Any, accepted: str, remedy: str = "") -> DataError:
@@ -50,13 +55,15 @@ def refusal(name: str, value: Any, accepted: str, remedy: str = "") -> DataError
 
 
 def load_document(path: Path) -> Any:
-    """Returns a JSON value, or the root element of a file whose name ends in .xml.
+    """Returns a JSON value, the root element of an .xml file, or the text of a .txt or .csv file.
 
     Raises:
         DataNotFoundError: The file does not exist.
         DataError: The file is too large, not UTF-8, or damaged.
     """
     text = _read_text(path)
+    if path.suffix.lower() in (".txt", ".csv"):
+        return text
     try:
         if path.suffix.lower() != ".xml":
             return json.loads(text)  # also NaN, which QuPath writes; `number` and `whole` refuse it

@@ -6,12 +6,15 @@ A file names no image; it belongs to the image of its own name. Nuclei within Qu
 Source: RFC 7946; QuPath, `GsonTools`.
 """
 
+import itertools
 from typing import Any
 
-from unetkit.data.annotations.documents import at, filled_list, get, refusal
-from unetkit.data.annotations.polygons import ImageAnnotation, Rings, Shape
+from unetkit.data.annotations.documents import OutlineError, filled_list, get, refusal
+from unetkit.data.annotations.polygons import ImageAnnotation, Rings, Shape, ShapeCollector
 from unetkit.data.annotations.values import flatten_points, to_label, to_ring
 from unetkit.data.labels import UNCLASSIFIED
+
+_NO_AREA = ("Point", "MultiPoint", "LineString", "MultiLineString")  # geometries
 
 
 def is_geojson(document: Any, suffix: str) -> bool:
@@ -31,29 +34,32 @@ def read_geojson(document: Any) -> tuple[list[str], list[ImageAnnotation]]:
     """Returns the labels that occur, sorted, and the annotation of the image.
 
     Raises:
-        DataError: The document is damaged, or has a geometry without an area.
+        DataError: The document is damaged.
     """
     if isinstance(document, dict):
         is_single = document.get("type") == "Feature"
         document = [document] if is_single else get(document, "features", list)
-    shapes: list[Shape] = []
+    collector = ShapeCollector()
     waiting = document[::-1]
+    numbers = itertools.count(1)
     while waiting:
         record = waiting.pop()
-        with at(f"feature {len(shapes) + 1}"):
+        with collector.reading(f"feature {next(numbers)}"):
             if get(record, "type", str) != "Feature":
                 raise refusal("type", record["type"], "is Feature")
             properties = record.get("properties")
             properties = {} if properties is None else get(record, "properties", dict)
-            parts = _to_parts(get(record, "geometry", dict))
-            shapes.append(Shape(_find_label(properties), parts))
             if "childObjects" in properties:  # QuPath's hierarchy: a child lies on its parent
                 waiting += get(properties, "childObjects", list)[::-1]
-    return sorted({shape.label for shape in shapes}), [ImageAnnotation("", None, tuple(shapes))]
+            parts = _to_parts(get(record, "geometry", dict))
+            collector.add(Shape(_find_label(properties), parts))
+    return sorted({shape.label for shape in collector.shapes}), [collector.collected("", None)]
 
 
 def _to_parts(geometry: dict) -> tuple[Rings, ...]:
     kind = get(geometry, "type", str)
+    if kind in _NO_AREA or not geometry.get("coordinates"):
+        raise OutlineError("it has no area")
     if kind not in ("Polygon", "MultiPolygon"):
         accepted = "are Polygon and MultiPolygon"
         raise refusal("the geometry", kind, accepted, "redraw or remove the feature")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unetkit.data.annotations.documents import at, get, refusal, whole
+from unetkit.data.annotations.documents import OutlineError, get, refusal, whole
 from unetkit.data.annotations.polygons import (
     ImageAnnotation,
     Rings,
     RunLengths,
     Shape,
+    ShapeCollector,
     box,
     ellipse,
     encode_run_lengths,
@@ -31,6 +32,8 @@ from unetkit.data.annotations.values import (
 )
 from unetkit.errors import DataError
 
+_NO_AREA = ("point", "points", "line", "linestrip")  # shape types
+
 
 def is_labelme(document: Any, suffix: str) -> bool:
     """Whether a JSON value is a LabelMe file."""
@@ -41,23 +44,26 @@ def read_labelme(document: dict) -> tuple[list[str], list[ImageAnnotation]]:
     """Returns the labels that occur, sorted, and the annotation of the image.
 
     Raises:
-        DataError: The document is damaged, or has a shape without an area.
+        DataError: The document is damaged.
     """
     image = to_image_name(document.get("imagePath") or "")
     size = to_image_size(document, "imageHeight", "imageWidth")
-    shapes = []
+    collector = ShapeCollector()
     for place, record in enumerate(get(document, "shapes", list), 1):
-        with at(f"shape {place}"):
+        with collector.reading(f"shape {place}"):
             label = to_label(get(record, "label", str))
             group = record.get("group_id")
             if group is not None:
                 group = get(record, "group_id", int, str)
-            shapes.append(Shape(label, (_to_part(record),), group))
-    return sorted({shape.label for shape in shapes}), [ImageAnnotation(image, size, tuple(shapes))]
+            collector.add(Shape(label, (_to_part(record),), group))
+    labels = sorted({shape.label for shape in collector.shapes})
+    return labels, [collector.collected(image, size)]
 
 
 def _to_part(record: dict) -> Rings | RunLengths:
     kind = record.get("shape_type") or "polygon"  # missing in old files
+    if kind in _NO_AREA or not record.get("points"):
+        raise OutlineError("it has no area")
     if kind not in ("polygon", "rectangle", "oriented_rectangle", "circle", "mask"):
         accepted = "are polygon, rectangle, oriented_rectangle, circle and mask"
         raise refusal("shape_type", kind, accepted, "redraw or remove the shape")
@@ -65,6 +71,8 @@ def _to_part(record: dict) -> Rings | RunLengths:
     if kind in ("polygon", "oriented_rectangle") or (kind == "rectangle" and len(numbers) == 8):
         return (to_ring(numbers),)
     points = to_points(numbers)
+    if len(points) < 2:
+        raise OutlineError("it has no area")
     if len(points) != 2:
         raise DataError(
             f"a {kind} has {len(points)} points; accepted are 2; redraw or remove the shape"

@@ -10,12 +10,13 @@ because Pillow and OpenCV also fill pixels along the outline whose centres lie o
 """
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from unetkit.data.annotations.documents import refusal
+from unetkit.data.annotations.documents import OutlineError, at, refusal
 from unetkit.errors import DataError
 
 LARGEST_MASK = 2**28  # pixels of a run-length mask, each a byte when it is decoded
@@ -29,13 +30,14 @@ class RunLengths:
 
     Args:
         counts: Run lengths in pixels, (N,) int64; their sum is height times width.
-        size: (height, width) of the mask.
+        size: (height, width) of the mask; None if it is that of the image, and the last run of
+            pixels outside is not in `counts`.
         corner: (row, column) of the mask's first pixel in the image.
         by_column: Whether runs go down the columns (COCO) instead of along the rows.
     """
 
     counts: np.ndarray
-    size: tuple[int, int]
+    size: tuple[int, int] | None
     corner: tuple[int, int] = (0, 0)
     by_column: bool = False
 
@@ -46,8 +48,24 @@ class RunLengths:
         array([[False,  True],
                [ True, False]])
         """
+        if self.size is None:
+            raise ValueError("the size is not known yet; see `of_image`")
         flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
         return flat.reshape(self.size[::-1]).T if self.by_column else flat.reshape(self.size)
+
+    def of_image(self, size: tuple[int, int]) -> "RunLengths":
+        """Returns the same runs with the size of the image, if they have none.
+
+        Raises:
+            DataError: The runs go beyond the image.
+        """
+        if self.size is not None:
+            return self
+        rest = size[0] * size[1] - int(self.counts.sum())
+        if rest < 0:
+            accepted = f"is at most {size[0]} x {size[1]} = {size[0] * size[1]}"
+            raise refusal("the end of the last run", size[0] * size[1] - rest, accepted)
+        return replace(self, counts=np.append(self.counts, rest), size=size)
 
 
 Rings = tuple[np.ndarray, ...]  # one or more outlines, each (N, 2) float64 of (row, column)
@@ -81,12 +99,95 @@ class ImageAnnotation:
         size: (height, width) of the image according to the annotation file, or None.
         shapes: Shapes from bottom to top: where two overlap, the later one is visible.
         source: Path of the annotation file, for messages.
+        left_out: Descriptions of shapes, or parts of shapes, that have no area and are left out.
+        problems: Reasons why the shapes of this image cannot be read completely.
+        overlap: Number of pixels that objects in several mask files have in common.
+        is_relative: Whether coordinates are fractions of the image's height and width.
     """
 
     image: str
     size: tuple[int, int] | None
     shapes: tuple[Shape, ...]
     source: str = ""
+    left_out: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    overlap: int = 0
+    is_relative: bool = False
+
+
+class ShapeCollector:
+    """Collects the shapes of one image while its annotation file is read.
+
+    A shape without an area fills no pixel, so it is left out by itself. Any other fault may hide an
+    object, so it makes the whole image unusable. Neither affects other images of the file.
+
+    Attributes:
+        shapes: Shapes that can be filled.
+        left_out: Descriptions of shapes, or parts of shapes, that have no area.
+        problems: Descriptions of all other faults.
+    """
+
+    def __init__(self) -> None:
+        self.shapes: list[Shape] = []
+        self.left_out: list[str] = []
+        self.problems: list[str] = []
+
+    @contextmanager
+    def reading(self, place: str) -> Iterator[None]:
+        """Keeps errors that are raised within, with their place in the file."""
+        try:
+            with at(place):
+                yield
+        except OutlineError as error:
+            self.left_out.append(str(error))
+        except DataError as error:
+            self.problems.append(str(error))
+
+    def add(self, shape: Shape) -> None:
+        """Adds those parts of a shape that have an area.
+
+        Raises:
+            OutlineError: The shape has no part, or a part of it has no area.
+        """
+        parts: list[Rings | RunLengths] = []
+        flat: list[np.ndarray] = []
+        for part in shape.parts:
+            if isinstance(part, RunLengths):
+                parts.append(part)
+                continue
+            flat += [ring for ring in part if not _has_area(ring)]
+            rings = tuple(ring for ring in part if _has_area(ring))
+            if rings:
+                parts.append(rings)
+        if parts:
+            self.shapes.append(replace(shape, parts=tuple(parts)))
+        if flat:
+            points = f"{len(flat[0])} {'point' if len(flat[0]) == 1 else 'points'}"
+            raise OutlineError(f"its outline of {points} encloses no area")
+        if not parts:
+            raise OutlineError("it has no outline")
+
+    def collected(
+        self, image: str, size: tuple[int, int] | None, is_relative: bool = False
+    ) -> ImageAnnotation:
+        """Returns the annotation of an image of this name and (height, width)."""
+        return ImageAnnotation(
+            image,
+            size,
+            tuple(self.shapes),
+            left_out=tuple(self.left_out),
+            problems=tuple(self.problems),
+            is_relative=is_relative,
+        )
+
+
+def _has_area(ring: np.ndarray) -> bool:
+    """Whether not all points of a ring are on one line."""
+    if len(ring) < 3:
+        return False
+    sides = ring - ring[0]
+    longest = sides[np.argmax((sides**2).sum(axis=1))]
+    return bool((sides[:, 0] * longest[1] != sides[:, 1] * longest[0]).any())
 
 
 def rasterise(
@@ -115,7 +216,7 @@ def rasterise(
            [7, 7, 0]], dtype=int32)
     """
     canvas = _blank(annotation, size)
-    for shape in annotation.shapes:
+    for shape in _placed_shapes(annotation, size):
         if shape.label not in values:
             raise DataError(
                 f"{_origin(annotation)}: label {shape.label!r} is no class; accepted are "
@@ -149,7 +250,7 @@ def rasterise_instances(
     """
     canvas = _blank(annotation, size)
     numbers: dict[tuple, int] = {}
-    for index, shape in enumerate(annotation.shapes):
+    for index, shape in enumerate(_placed_shapes(annotation, size)):
         if shape.label in erasing:
             _paint(canvas, shape, 0)
         elif shape.crowd or shape.label in ignored:
@@ -232,11 +333,26 @@ def _blank(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
     return np.zeros(size, np.int32)
 
 
+def _placed_shapes(annotation: ImageAnnotation, size: tuple[int, int]) -> Iterator[Shape]:
+    """Shapes in pixels of an image of this size."""
+    for shape in annotation.shapes:
+        parts: list[Rings | RunLengths] = []
+        with at(_origin(annotation)):
+            for part in shape.parts:
+                if isinstance(part, RunLengths):
+                    parts.append(part.of_image(size))
+                else:
+                    parts.append(
+                        tuple(ring * size for ring in part) if annotation.is_relative else part
+                    )
+        yield replace(shape, parts=tuple(parts))
+
+
 def _paint(canvas: np.ndarray, shape: Shape, value: int) -> None:
     for part in shape.parts:
         if isinstance(part, RunLengths):
             inside, corner = part.decode(), np.array(part.corner)
-            low, high = (np.clip(c, 0, canvas.shape) for c in (corner, corner + part.size))
+            low, high = (np.clip(c, 0, canvas.shape) for c in (corner, corner + inside.shape))
             (top, left), (bottom, right) = low - corner, high - corner
             inside = inside[top:bottom, left:right]
         else:

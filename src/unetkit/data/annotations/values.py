@@ -11,7 +11,6 @@ import numpy as np
 
 from unetkit.data.annotations.documents import LARGEST_NUMBER, filled_list, refusal, whole
 from unetkit.data.classes import LONGEST_NAME
-from unetkit.errors import DataError
 
 
 def to_label(value: Any) -> str:
@@ -78,16 +77,11 @@ def to_ring(numbers: Any) -> np.ndarray:
         numbers: List of x, y, x, y and so on, in pixels.
 
     Raises:
-        DataError: `numbers` is not such a list, or has fewer than 3 points.
+        DataError: `numbers` is not such a list.
     """
     ring = to_points(numbers)
-    if len(ring) > 1 and (ring[0] == ring[-1]).all():
-        ring = ring[:-1]
-    if len(ring) < 3:
-        raise DataError(
-            f"an outline has {len(ring)} points; accepted are 3 or more; complete or remove it"
-        )
-    return ring
+    is_closed = len(ring) > 1 and (ring[0] == ring[-1]).all()
+    return ring[:-1] if is_closed else ring
 
 
 def flatten_points(positions: Any) -> list:

@@ -37,6 +37,7 @@ FEW_CHANNELS = 16  # a last axis of up to this size is channels if the others ar
 LOSSY = {6, LERC, *JPEG, *JPEG_2000, *WEBP, *JPEG_XL, *JPEG_XR}
 ALPHA = {1, 2}  # values of the ExtraSamples tag
 WHITE_IS_ZERO = 0  # a photometric interpretation
+GREY_LEVELS = (WHITE_IS_ZERO, 1)  # photometric interpretations
 ORIENTATION = 274  # the tag
 KEPT_STACKS = 8  # of images and of masks, for each of four readers
 

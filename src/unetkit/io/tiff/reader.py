@@ -13,6 +13,7 @@ import numpy as np
 from unetkit.errors import DataError, SizeError
 from unetkit.io.tiff.file_bytes import Cache
 from unetkit.io.tiff.pages import (
+    GREY_LEVELS,
     LOSSY,
     Pages,
     Plane,
@@ -63,6 +64,7 @@ class TiffImage:
         orientation: EXIF orientation of the stored image, 1 to 8.
         count: Number of images in the file; 1 where its pages are channels.
         is_lossy: Whether the compression changes pixels.
+        is_stack: Whether several channels are planes of grey levels rather than colours.
 
     Raises:
         DataError: The file has no such image, its structure is damaged, its pages differ in size,
@@ -93,6 +95,7 @@ class TiffImage:
             self.orientation = orientation_of(keyframe)
             self.palette = palette_of(path, keyframe)
             self.is_lossy = int(keyframe.compression) in LOSSY
+            self.is_stack = self._photometric in GREY_LEVELS
         sizes = sorted({plane.shape[:2] for plane in self._planes})
         if len(sizes) > 1:
             raise DataError(

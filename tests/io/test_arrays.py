@@ -1,0 +1,175 @@
+"""Arrays in files: NumPy, NIfTI and DICOM, written here and read back."""
+
+import gzip
+import sys
+
+import numpy as np
+import pytest
+
+from unetkit.errors import DataError, MissingExtraError
+from unetkit.io.images import ImageFile
+
+PHOTO = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
+GREY = np.arange(48, dtype=np.int16).reshape(6, 8) - 20
+
+
+def read(path, page=None, **options):
+    with ImageFile(path, **options) as file:
+        image = file.read(page)
+        assert file.size(page) == image.size
+        return image.bands
+
+
+class TestNumpy:
+    @pytest.mark.parametrize(
+        ("array", "options", "expected"),
+        [
+            (PHOTO, {}, PHOTO),
+            (PHOTO[..., 0], {}, PHOTO[..., :1]),
+            (np.moveaxis(PHOTO, 2, 0), {}, PHOTO),
+            (PHOTO.astype(">u2"), {}, PHOTO),
+            (np.asfortranarray(PHOTO), {}, PHOTO),
+            (PHOTO[:3], {"channel_axis": "last"}, PHOTO[:3]),
+            (PHOTO[:3], {"channel_axis": "first"}, np.moveaxis(PHOTO[:3], 0, 2)),
+        ],
+    )
+    def test_an_array_is_an_image(self, tmp_path, array, options, expected):
+        np.save(tmp_path / "a.npy", array)
+        np.testing.assert_array_equal(read(tmp_path / "a.npy", **options), expected)
+
+    @pytest.mark.parametrize(
+        ("names", "image", "mask"),
+        [
+            (("image", "mask"), 0, 1),
+            (("y", "x"), 1, 0),
+            (("arr_0", "arr_1"), 0, 1),
+            (("anything",), 0, 0),
+        ],
+    )
+    def test_an_archive_holds_the_image_and_its_mask(self, tmp_path, names, image, mask):
+        arrays = [np.full((4, 5), number, np.uint8) for number in range(len(names))]
+        np.savez_compressed(tmp_path / "a.npz", **dict(zip(names, arrays, strict=True)))
+        assert read(tmp_path / "a.npz").max() == image
+        assert read(tmp_path / "a.npz", role="mask").max() == mask
+
+    @pytest.mark.parametrize(
+        ("array", "message"),
+        [
+            (np.zeros((4, 4, 4)), r"array of \(4, 4, 4\), whose axis of channels is not certain"),
+            (np.zeros((2, 4, 4, 3)), r"array of \(2, 4, 4, 3\); accepted are \(height, width\)"),
+            (np.zeros((0, 4)), r"array of \(0, 4, 1\); accepted are"),
+            (np.array(["a"]), r"a\.npy holds an array of \(1,\), <U1; accepted are numbers"),
+        ],
+    )
+    def test_other_arrays_are_refused(self, tmp_path, array, message):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / "a.npy")
+
+    def test_objects_are_never_loaded(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.array([{}], object), allow_pickle=True)
+        with pytest.raises(DataError, match=r"object; accepted are numbers"):
+            read(tmp_path / "a.npy")
+
+    def test_an_archive_without_the_array_names_what_it_has(self, tmp_path):
+        np.savez(tmp_path / "a.npz", image=PHOTO, other=PHOTO)
+        with pytest.raises(DataError, match="holds the arrays image, other, and none is the mask"):
+            read(tmp_path / "a.npz", role="mask")
+
+    def test_a_damaged_file_is_named(self, tmp_path):
+        np.save(tmp_path / "a.npy", PHOTO)
+        content = (tmp_path / "a.npy").read_bytes()
+        (tmp_path / "a.npy").write_bytes(content[:-5])
+        with pytest.raises(DataError, match=r"a\.npy cannot be read whole \(buffer is smaller"):
+            read(tmp_path / "a.npy")
+        (tmp_path / "a.npz").write_bytes(b"PK\3\4" + bytes(90))
+        with pytest.raises(DataError, match=r"a\.npz cannot be read whole \(File is not a zip"):
+            read(tmp_path / "a.npz")
+
+
+class TestNifti:
+    @pytest.fixture
+    def nibabel(self):
+        return pytest.importorskip("nibabel")
+
+    def test_columns_come_first_in_the_file(self, nibabel, tmp_path):
+        nibabel.save(nibabel.Nifti1Image(GREY.T, np.eye(4)), tmp_path / "a.nii.gz")
+        np.testing.assert_array_equal(read(tmp_path / "a.nii.gz")[..., 0], GREY)
+
+    @pytest.mark.parametrize("kind", ["Nifti1Image", "Nifti2Image"])
+    def test_slices_are_pages(self, nibabel, tmp_path, kind):
+        volume = np.stack([GREY.T, GREY.T + 1], axis=2)
+        nibabel.save(getattr(nibabel, kind)(volume, np.eye(4)), tmp_path / "a.nii")
+        with ImageFile(tmp_path / "a.nii") as file:
+            assert file.count == 2
+        assert read(tmp_path / "a.nii", 1)[0, 0, 0] == GREY[0, 0] + 1
+        with pytest.raises(DataError, match="has 2 images; accepted as one image is one of them"):
+            read(tmp_path / "a.nii")
+
+    def test_a_damaged_file_is_named(self, nibabel, tmp_path):
+        (tmp_path / "a.nii.gz").write_bytes(gzip.compress(b"\x5c\1\0\0" + bytes(20)))
+        with pytest.raises(DataError, match=r"a\.nii\.gz cannot be read whole"):
+            read(tmp_path / "a.nii.gz")
+
+
+class TestDicom:
+    @pytest.fixture
+    def write(self, tmp_path):
+        pydicom = pytest.importorskip("pydicom")
+
+        def write_file(pixels, **tags):
+            meta = pydicom.dataset.FileMetaDataset()
+            meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+            meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
+            meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+            data = pydicom.dataset.FileDataset("a", {}, file_meta=meta, preamble=bytes(128))
+            data.Rows, data.Columns = 6, 8
+            data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
+            data.BitsAllocated = data.BitsStored = 16
+            data.HighBit, data.PixelRepresentation = 15, 1
+            for name, value in tags.items():
+                setattr(data, name, value)
+            data.PixelData = pixels.tobytes()
+            data.save_as(tmp_path / "a.dcm", enforce_file_format=True)
+            return tmp_path / "a.dcm"
+
+        return write_file
+
+    def test_pixels_are_rescaled(self, write):
+        path = write(GREY)
+        np.testing.assert_array_equal(read(path)[..., 0], GREY)
+        path = write(GREY, RescaleSlope="1", RescaleIntercept="-1024")
+        np.testing.assert_array_equal(read(path)[..., 0], GREY - 1024)
+        path = write(GREY, RescaleSlope="0.5", RescaleIntercept="1")
+        np.testing.assert_array_equal(read(path)[..., 0], GREY * 0.5 + 1)
+
+    def test_frames_are_pages(self, write):
+        path = write(np.stack([GREY, GREY + 1]), NumberOfFrames="2")
+        with ImageFile(path) as file:
+            assert (file.count, file.format) == (2, "DICOM")
+        np.testing.assert_array_equal(read(path, 1)[..., 0], GREY + 1)
+
+    def test_a_file_without_pixels_is_named(self, tmp_path):
+        pytest.importorskip("pydicom")
+        (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
+        with pytest.raises(DataError, match=r"a\.dcm cannot be read whole"):
+            read(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "library"),
+    [
+        ("a.nii", b"\x5c\1\0\0" + bytes(400), "nibabel"),
+        ("a.nii.gz", gzip.compress(b"\x5c\1\0\0"), "nibabel"),
+        ("a.dcm", bytes(128) + b"DICM", "pydicom"),
+        ("a.heic", bytes(3) + b"\x18ftypheic" + bytes(40), "pi_heif"),
+    ],
+)
+def test_the_extra_is_named_where_its_library_is_absent(
+    tmp_path, monkeypatch, name, content, library
+):
+    monkeypatch.setitem(sys.modules, library, None)
+    (tmp_path / name).write_bytes(content)
+    message = rf"{name} needs {library}, which is not installed; .*pip install .*\[formats\]"
+    with pytest.raises(MissingExtraError, match=message):
+        read(tmp_path / name)
