@@ -180,6 +180,13 @@ def test_masks_that_look_like_objects_are_refused(tmp_path):
     assert str(error.value).endswith("--kind classes if each value is a class")
 
 
+def test_masks_of_many_pieces_are_objects(tmp_path):
+    statistics = mask_statistics(tmp_path, blocks(30), blocks(26))
+    assert choose(statistics).kind == "instances"
+    assert choose(statistics, names=("ground", "nucleus")).names == ("ground", "nucleus")
+    assert choose(statistics, kind="classes").kind == "classes"
+
+
 def test_masks_that_look_like_objects_may_be_classes(tmp_path):
     statistics = mask_statistics(tmp_path, blocks(3), blocks(4))
     assert choose(statistics, kind="classes").values == (0, 1, 2, 3, 4)

@@ -357,8 +357,8 @@ def test_warnings_end_with_0(data):
         (["--kind", "colors"], "did you mean 'colours'?"),
         (["--classes", "a,b,c", "--kind", "instances"], "3 class names are given"),
         (["--group-by", "("], "not a regular expression"),
-        (["--channel-axis", "middle"], "channel_axis is 'middle'"),
-        (["--test-fraction", "2"], "test_fraction 2.0"),
+        (["--channel-axis", "middle"], "--channel-axis is 'middle'"),
+        (["--test-fraction", "2"], "--test-fraction 2.0"),
         (["--no-such-option"], "No such option"),
     ],
 )
@@ -366,7 +366,7 @@ def test_usage_ends_with_2(data, arguments, message):
     done = run(data, *arguments)
     assert done.exit_code == 2
     assert message in done.stderr
-    assert done.stdout == ""
+    assert done.stdout in ("", "loading   the libraries\n")  # before the values are seen
 
 
 def test_no_folder_ends_with_2():

@@ -30,7 +30,12 @@ from unetkit.checks.integer_inference import (
     with_background,
 )
 from unetkit.checks.label_inference import MAX_LISTED, classes_from_labels, with_labels
-from unetkit.checks.mask_values import colour_fractions, value_to_colour
+from unetkit.checks.mask_values import (
+    CERTAIN_OBJECTS,
+    colour_fractions,
+    is_instance_like,
+    value_to_colour,
+)
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import MASK_KINDS, Classes
 from unetkit.data.colours import is_blend
@@ -79,6 +84,10 @@ def choose_classes(
     if not is_drawn:
         given = _with_ignored_class(given)
     names = given.pop("names", None)
+    if kind is None and not is_drawn and not {"values", "threshold"} & given.keys():
+        is_colour = any(stats.is_colour for stats in statistics)
+        is_sure = is_instance_like(statistics, given.get("ignore"), CERTAIN_OBJECTS)
+        kind = "instances" if is_sure and not is_colour and len(names or ()) in (0, 2) else None
     if "threshold" not in given and any(stats.is_lossy for stats in statistics):
         raise _lossy_masks_error(statistics, where)
     if "values" in given:

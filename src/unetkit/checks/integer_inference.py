@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit.checks.label_inference import MAX_CLASSES, MAX_LISTED
+from unetkit._shared.wording import format_count
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
@@ -282,8 +283,8 @@ def choose_names(names: Sequence[str] | None, default: tuple[str, ...]) -> tuple
     """
     if names is not None and len(names) != len(default):
         raise ConfigError(
-            f"{len(names)} class names are given ({', '.join(names)}); accepted are "
-            f"{len(default)}, as in {', '.join(default)}"
+            f"{format_count(names, 'class name is', 'class names are')} given "
+            f"({', '.join(names)}); accepted are {len(default)}, as in {', '.join(default)}"
         )
     return tuple(names) if names is not None else default
 

@@ -13,6 +13,7 @@ from unetkit.checks.statistics import PairStatistics
 MINORITY_FRACTION = 0.1  # of the masks; a kind that fewer have is a mistake in the data
 ONE_PIECE_FRACTION = 0.9  # of the values; if more are one region each, they look like objects
 MIN_OBJECTS = 3  # in the mask with the most values
+CERTAIN_OBJECTS = 25  # the same; no image has so many classes, each of them in one piece
 
 
 def value_to_colour(stats: PairStatistics, value: int) -> int:
@@ -37,7 +38,9 @@ def colour_fractions(statistics: Sequence[PairStatistics]) -> dict[int, float]:
     return {colour: count / total for colour, count in counts.items()}
 
 
-def is_instance_like(statistics: Sequence[PairStatistics], ignore: int | None = None) -> bool:
+def is_instance_like(
+    statistics: Sequence[PairStatistics], ignore: int | None = None, least: int = MIN_OBJECTS
+) -> bool:
     """Whether the values of integer masks look like object numbers rather than classes.
 
     The pixels of a class form many regions, or the class occurs in every image; an object is one
@@ -46,6 +49,7 @@ def is_instance_like(statistics: Sequence[PairStatistics], ignore: int | None = 
     Args:
         statistics: Statistics of the pairs that can be read.
         ignore: Mask value that is left out; None for no value.
+        least: Number of values that the mask with the most of them has at least.
     """
     num_regions, num_values = 0, 0
     values_per_mask: set[int] = set()
@@ -59,7 +63,7 @@ def is_instance_like(statistics: Sequence[PairStatistics], ignore: int | None = 
         values_per_mask.add(len(present))
     return (
         len(values_per_mask) > 1
-        and max(values_per_mask) >= MIN_OBJECTS
+        and max(values_per_mask) >= least
         and num_values >= ONE_PIECE_FRACTION * num_regions
     )
 
