@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from unetkit.checks.label_inference import MAX_CLASSES, MAX_LISTED
 from unetkit._shared.wording import format_count
+from unetkit.checks.label_inference import MAX_CLASSES, MAX_LISTED
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
