@@ -34,7 +34,7 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import balanced_weights
 from unetkit.models.efficientnet_lite0 import has_pretrained_weights
 from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS, WEIGHTS_ENDING
-from unetkit.models.unet import UNetConfig, fitted_network, preset_config
+from unetkit.models.unet import UNetConfig, preset_config
 from unetkit.training import backend
 from unetkit.training.config import (
     AUTO,
@@ -49,13 +49,11 @@ from unetkit.training.config import (
 from unetkit.training.config_file import parse_choices, parse_values, read_choices
 from unetkit.training.fine_tuning import read_origin
 from unetkit.training.scale_choice import (
-    THIN,
     ImageSizes,
+    choose_network_for,
     choose_scale,
     image_sizes,
-    network_factors,
     samples_per_epoch,
-    thinnest,
     valid_scale,
 )
 
@@ -314,10 +312,9 @@ def choose_config(
     if choices.preset is None:
         reasons.append(f"preset {preset}: {_why_preset(choices)}")
     if "filters" not in choices.network.given:
-        width = thinnest(images, network_factors(images, scale))
-        fitted = fitted_network(preset, is_native=scale.is_native, is_thin=width < THIN)
-        network = choices.network.complete(fitted)
-        reasons += _why_network(network, preset_config(preset), width)
+        fitting_network, why_network = choose_network_for(images, scale, preset)
+        network = choices.network.complete(fitting_network)
+        reasons += why_network
     valid = valid_scale(scale, network)
     if valid != scale:
         reasons.append(
@@ -366,19 +363,6 @@ def choose_network(choices: Choices) -> UNetConfig:
         ConfigError: The preset is unknown, or a value is not accepted.
     """
     return choices.network.complete(preset_config(choices.preset or default_preset(choices)))
-
-
-def _why_network(network: UNetConfig, usual: UNetConfig, width: float) -> list[str]:
-    """Reasons for a network that is not the usual one of its preset."""
-    if network == usual:
-        return []
-    thin = f": what is thin is {width:.1f} pixels wide" if width < THIN else ""
-    if network.depth < usual.depth:
-        return [
-            f"{network.depth} levels: images are predicted in tiles, whose margins grow with each "
-            f"level; features at full resolution{thin}"
-        ]
-    return [f"features at full resolution{thin}"]
 
 
 def default_preset(choices: Choices) -> str:

@@ -1,4 +1,4 @@
-"""Choice of the scale policy from the sizes of images and of the objects in them, and their widths.
+"""Choice of scale and network from the sizes of images and the sizes and widths of objects.
 
 Photos show a subject that fills them at any resolution: `resize`. Images of one size above 256
 pixels, as from a microscope, keep their pixels: `native`. So do images of several sizes if resizing
@@ -15,7 +15,7 @@ from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import Classes
 from unetkit.data.scale import Scale
 from unetkit.metrics.objects import LEAST_OBJECT, SMALLEST_TENTH, object_sizes
-from unetkit.models.unet import UNetConfig
+from unetkit.models.unet import UNetConfig, fitted_network, preset_config
 from unetkit.training.config import Recipe
 
 LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
@@ -134,6 +134,25 @@ def choose_scale(
         f"resized to {side}x{side}, the smallest tenth of the objects would have {smallest:.1f} "
         f"pixels a side; at their own scale it has {own:.0f}"
     )
+
+
+def choose_network_for(
+    images: Collection[ImageSizes], scale: Scale, preset: str
+) -> tuple[UNetConfig, list[str]]:
+    """The network of a preset that fits the images, and the reasons if it is not the usual one."""
+    width = thinnest(images, network_factors(images, scale))
+    usual = preset_config(preset)
+    network = fitted_network(preset, is_native=scale.is_native, is_thin=width < THIN)
+    if network == usual:
+        return network, []
+    thin = f": what is thin is {width:.1f} pixels wide" if width < THIN else ""
+    reason = f"features at full resolution{thin}"
+    if network.depth < usual.depth:
+        reason = (
+            f"{network.depth} levels: images are predicted in tiles, whose margins grow with each "
+            f"level; {reason}"
+        )
+    return network, [reason]
 
 
 def valid_scale(scale: Scale, network: UNetConfig) -> Scale:
