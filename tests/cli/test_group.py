@@ -44,8 +44,9 @@ PYTHON_ONLY = {
     "prediction.tiling",
     "visualization.animation",
 }
-# What a message says of Python as such, of arguments of `build_unet`, or of a key of LabelMe.
-PYTHON_NAMES = {"predict_files", "in_channels", "num_classes", "shape_type"}
+# What a message says of Python as such, of arguments of functions, or of keys of LabelMe and VIA.
+PYTHON_NAMES = {"predict_files", "in_channels", "num_classes", "include_top"}
+PYTHON_NAMES |= {"shape_type", "all_points_x", "all_points_y"}
 
 
 def every_command(group=cli):

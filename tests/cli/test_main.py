@@ -295,7 +295,7 @@ class TestUsage:
 
     def test_a_value_to_ignore_that_is_none(self, folder):
         text = failure("check", folder, "--ignore", "white", code=2)
-        assert "--ignore has the value 'white'; accepted are whole numbers and colours" in text
+        assert "pixels to ignore are 'white', and the masks are images; accepted is one" in text
 
     def test_train_asks_for_data(self):
         assert "no data are given" in failure("train", code=2)

@@ -771,9 +771,11 @@ def test_formats_that_are_not_read_are_named(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x")
-    with pytest.raises(
-        DataNotFoundError, match=r"contains no images \(but 2 \.mat, 1 \.czi\); accepted"
-    ):
+    both = r"holds images that cannot be read \(2 \.mat; .*a\.mat first\) and masks that cannot be"
+    with pytest.raises(DataNotFoundError, match=both):
+        find_dataset(tmp_path)
+    lay(tmp_path, "masks/a.png")
+    with pytest.raises(DataNotFoundError, match=r"cannot be read \(2 \.mat; .* first\); accepted"):
         find_dataset(tmp_path)
 
 
@@ -830,5 +832,5 @@ class TestFormatsOfImages:
 
     def test_the_side_that_cannot_be_read_is_named(self, tmp_path):
         lay(tmp_path, "images/a.mat", "masks/a.png")
-        with pytest.raises(DataNotFoundError, match=r"contains no images \(but 1 \.mat\)"):
+        with pytest.raises(DataNotFoundError, match=r"images that cannot be read \(1 \.mat; "):
             find_dataset(tmp_path)

@@ -53,7 +53,7 @@ def slide(tmp_path):
 @pytest.fixture
 def small_bound(monkeypatch):
     """Images of more than 10,000 pixels count as large."""
-    for module in (sources, prediction):
+    for module in (sources, outputs, prediction):
         monkeypatch.setattr(module, "WHOLE_PIXELS", 10_000)
 
 

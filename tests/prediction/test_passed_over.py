@@ -12,14 +12,14 @@ def test_files_that_are_no_images_are_found_but_not_hidden_ones(tmp_path):
 
 
 def test_each_kind_has_its_reason(tmp_path):
-    for name in ("b.czi", "d.czi", "c.txt", "e.SVS", "f.nii.gz", "g"):
+    for name in ("b.czi", "d.czi", "c.txt", "e.SVS", "f.mat", "g"):
         (tmp_path / name).touch()
     (tmp_path / "more").mkdir()
     assert describe_passed_over(find_passed_over([tmp_path])) == (
         "passed over: 1 .svs (TIFFs under another name: name the files to predict them); "
         "1 .txt, 1 without a suffix (no images); "
         "1 folders (only files of the folder itself are predicted: name folders to predict); "
-        "2 .czi, 1 .nii.gz (image formats that are not read: convert them to TIFF or PNG)"
+        "2 .czi, 1 .mat (image formats that are not read: convert them to TIFF or PNG)"
     )
 
 

@@ -59,7 +59,7 @@ class TestConstantPrediction:
 
     def test_no_better_mean_iou_after_a_third_of_the_run(self):
         text = warnings_of(confusion=ALL_BACKGROUND, step=334, best_mean_iou=0.2)["constant"]
-        assert "after 334 of 1000 steps the best validation mean IoU is 0.200" in text
+        assert "after 334 of 1,000 steps the best validation mean IoU is 0.200" in text
         assert "predicting “background” for all pixels, 0.200" in text
 
     @pytest.mark.parametrize("changes", [{"step": 333}, {"best_mean_iou": 0.201}])

@@ -132,7 +132,8 @@ def _channel_axis(path: Path, shape: tuple[int, ...], given: str) -> int:
         return 0
     raise DataError(
         f"{path} holds an array of {shape}, whose axis of channels is not certain; accepted is up "
-        f"to {MOST_CHANNELS} channels in the first or the last axis; use --channel-axis"
+        f"to {MOST_CHANNELS} channels in the first or the last axis; save "
+        "them in the last, or train with it as it is: unetkit train DATA --channel-axis first"
     )
 
 

@@ -12,9 +12,9 @@ TIFF_SUFFIXES = (
 )
 # Images that are not read, whatever they are called.
 OTHER_IMAGES = (
-    *(".czi", ".nd2", ".lif", ".vsi", ".mrxs", ".oib", ".oif", ".zvi", ".ims", ".dcm", ".nii"),
-    *(".jp2", ".j2k", ".jxl", ".heic", ".heif", ".avif", ".ppm", ".pgm", ".pnm", ".exr", ".hdr"),
-    *(".psd", ".mat", ".npz", ".img", ".mrc", ".raw", ".dng", ".cr2", ".nef", ".arw", ".h5"),
+    *(".czi", ".nd2", ".lif", ".vsi", ".mrxs", ".oib", ".oif", ".zvi", ".ims", ".jxl"),
+    *(".exr", ".hdr", ".psd", ".mat", ".img", ".mrc", ".raw", ".dng", ".cr2", ".nef", ".arw"),
+    *(".h5",),
 )
 MOST_KINDS = 8  # suffixes listed in the sentence
 
@@ -55,13 +55,10 @@ def _reason(path: Path) -> tuple[str, str]:
     """Why a file or folder is passed over, and what it is."""
     if path.is_dir():
         return "only files of the folder itself are predicted: name folders to predict", "folders"
-    name = path.name.lower()
     suffix = path.suffix.lower() or "without a suffix"
-    if name.endswith(".nii.gz"):
-        suffix = ".nii.gz"
     if suffix in TIFF_SUFFIXES:
         return "TIFFs under another name: name the files to predict them", suffix
-    if suffix in (*OTHER_IMAGES, ".nii.gz"):
+    if suffix in OTHER_IMAGES:
         return "image formats that are not read: convert them to TIFF or PNG", suffix
     if suffix in SUFFIXES:
         return "no regular files", suffix

@@ -49,7 +49,7 @@ class RunLengths:
                [ True, False]])
         """
         if self.size is None:
-            raise ValueError("the size is not known yet; see `of_image`")
+            raise ValueError("the size is that of an image, which is not known yet")
         flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
         return flat.reshape(self.size[::-1]).T if self.by_column else flat.reshape(self.size)
 
