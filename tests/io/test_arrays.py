@@ -160,10 +160,11 @@ class TestDicom:
     ("name", "content", "library"),
     [
         ("a.nii", b"\x5c\1\0\0" + bytes(400), "nibabel"),
-        ("a.nii.gz", gzip.compress(b"\x5c\1\0\0"), "nibabel"),
+        ("a.nii.gz", gzip.compress(b"\x5c\1\0\0", mtime=0), "nibabel"),
         ("a.dcm", bytes(128) + b"DICM", "pydicom"),
         ("a.heic", bytes(3) + b"\x18ftypheic" + bytes(40), "pi_heif"),
     ],
+    ids=["nii", "nii.gz", "dcm", "heic"],
 )
 def test_the_extra_is_named_where_its_library_is_absent(
     tmp_path, monkeypatch, name, content, library
