@@ -17,6 +17,7 @@ from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import Classes
 from unetkit.data.labels import (
     BACKGROUND,
+    OBJECT,
     UNCLASSIFIED,
     find_spellings,
     is_background_label,
@@ -27,7 +28,6 @@ from unetkit.errors import DataError, did_you_mean
 
 MAX_CLASSES = 254
 MAX_LISTED = 10  # labels listed in a message
-OBJECT = "object"  # class of shapes to which no class was given, if there are no others
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 BACKGROUND = "background"
+OBJECT = "object"  # label where a set has no classes, only objects
 UNCLASSIFIED = "unclassified"  # label of a shape to which no class was given
 IGNORE_WORDS = frozenset(
     ("ignore", "ignored", "void", "unlabeled", "unlabelled", "dontcare", "donotcare", UNCLASSIFIED)

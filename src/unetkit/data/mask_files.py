@@ -27,7 +27,8 @@ from unetkit.data.filenames import (
     ends_word,
     numbered_stem,
 )
-from unetkit.data.masks import OBJECT, MaskPart, read_inside
+from unetkit.data.labels import OBJECT
+from unetkit.data.masks import MaskPart, read_inside
 from unetkit.data.sources import Found
 from unetkit.errors import DataError, DataNotFoundError
 

@@ -23,14 +23,19 @@ from unetkit.data.annotations.polygons import (
 )
 from unetkit.data.classes import Classes
 from unetkit.data.colours import nearest_colours
-from unetkit.data.labels import BACKGROUND, UNCLASSIFIED, is_background_label, is_ignore_label
+from unetkit.data.labels import (
+    BACKGROUND,
+    OBJECT,
+    UNCLASSIFIED,
+    is_background_label,
+    is_ignore_label,
+)
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.decoding import IMAGE_SUFFIXES, DecodedImage
 from unetkit.io.images import ImageFile
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
-OBJECT = "object"  # label of a file that holds one object of several
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
 
 

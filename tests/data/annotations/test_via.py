@@ -44,15 +44,15 @@ class TestVia:
             ({"quality": "good", "Class": "cell"}, "cell"),
             ({"species": "cell"}, "cell"),
             ({"type": {"cell": True, "wall": False}}, "cell"),
-            ({"label": ""}, "object"),
+            ({"label": ""}, "unclassified"),
         ],
     )
     def test_label_is_a_known_attribute_or_the_only_one(self, read, attributes, label):
         assert read(via(POLYGON, **attributes)).labels == (label,)
 
-    def test_a_region_without_attributes_is_an_object(self, read):
+    def test_a_region_without_attributes_has_no_class(self, read):
         document = changed(via(POLYGON), *REGION, "region_attributes", to={})
-        assert read(document).labels == ("object",)
+        assert read(document).labels == ("unclassified",)
 
     @pytest.mark.parametrize(
         ("path", "value", "cost", "message"),

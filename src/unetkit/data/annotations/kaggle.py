@@ -26,13 +26,13 @@ from unetkit.data.annotations.polygons import (
     ShapeCollector,
 )
 from unetkit.data.annotations.values import to_image_name, to_label
+from unetkit.data.labels import OBJECT
 from unetkit.errors import DataError
 
 RUN_COLUMNS = ("encodedpixels", "rlemask", "rle", "maskrle")
 IMAGE_COLUMNS = ("imageid", "id", "img", "image", "imagename", "filename", "file")
 BOTH_COLUMNS = ("imageidclassid", "imagelabel")  # image and class
 CLASS_COLUMNS = ("classid", "class", "label", "classname")
-UNCLASSED = "object"  # label without a column of classes
 NO_RUNS = ("", "-1", "nan", "1 0")
 _RUNS = re.compile(r"\d+ \d+(?: \d+ \d+)*")
 
@@ -91,7 +91,7 @@ def _read_row(
 ) -> None:
     with unplaced.reading(place):
         values = {key: row[index].strip() for key, index in columns.items() if index < len(row)}
-        label = values.get("class") or UNCLASSED
+        label = values.get("class") or OBJECT  # without a column of classes
         name = values.get("image", "")
         if "both" in values:
             name, _, label = values["both"].rpartition("_")

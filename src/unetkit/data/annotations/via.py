@@ -19,10 +19,10 @@ from unetkit.data.annotations.polygons import (
     rotate_ring,
 )
 from unetkit.data.annotations.values import to_image_name, to_label, to_points, to_ring
+from unetkit.data.labels import UNCLASSIFIED
 
 PROJECT = "_via_img_metadata"  # key of the images in a saved project
 LABEL_ATTRIBUTES = ("label", "class", "name", "type", "category")
-UNLABELLED_REGION = "object"  # label of a region without attributes
 _WITHOUT_AREA = ("point", "polyline", "line")
 
 
@@ -101,4 +101,4 @@ def _find_label(attributes: dict) -> str:
         raise refusal("the label", list(attributes), f"are {', '.join(LABEL_ATTRIBUTES)}", "rename")
     if isinstance(value, dict):  # boxes to tick
         value = ", ".join(str(key) for key, ticked in value.items() if ticked)
-    return to_label(str(value).strip() if value else UNLABELLED_REGION)
+    return to_label(str(value).strip() if value else UNCLASSIFIED)
