@@ -8,7 +8,8 @@ What is compared is the network and the framework. Everything else is unetkit's:
 `Sampler`, cross-entropy plus Dice written the same way, AdamW with its weight decay, a linear
 warm-up of as many steps, validation passes spaced by the same rule, and the best weights by
 validation mIoU. Only the cosine differs, which follows the time rather than the steps, so that the
-rate ends at 0 whatever the machine does. The last pass is counted within the minutes.
+rate ends at 0 whatever the machine does. The last pass is counted within the minutes. With a number
+of steps in place of the minutes, the cosine follows these, as unetkit's does.
 """
 
 import copy
@@ -34,9 +35,9 @@ from unetkit.models.encoders import EFFICIENTNET_LITE0, load_pretrained
 from unetkit.models.spec import image_digest
 from unetkit.training.batches import Sampler, build_samplers
 from unetkit.training.choices import find_chosen_dataset, gather_choices, prepare
-from unetkit.training.config import LEAST_STEPS_PER_VALIDATION, RunConfig
+from unetkit.training.config import LEAST_STEPS_PER_VALIDATION, RunConfig, TrainingConfig
 from unetkit.training.config_file import config_to_toml, read_config
-from unetkit.training.network import WARMUP_STEPS
+from unetkit.training.network import WARMUP_STEPS, learning_rate_at
 from unetkit.training.trainer import LEAST_PASSES, PLANNED_AFTER, VALIDATION_FRACTION
 
 if TYPE_CHECKING:
@@ -136,12 +137,14 @@ def combined_loss(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     return cross_entropy + 1 - scores[pixels > 0].mean()
 
 
-def build_optimizer(network: nn.Module, recipe: str, config: RunConfig) -> torch.optim.Optimizer:
+def build_optimizer(
+    network: nn.Module, recipe: str, training: TrainingConfig
+) -> torch.optim.Optimizer:
     """AdamW; each group has a factor of the learning rate, and kernels alone decay."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, weight in network.named_parameters():
         is_trained_before = recipe == "smp-lite0" and name.startswith("encoder.")
-        decay = config.training.weight_decay if weight.ndim > 1 else 0.0
+        decay = training.weight_decay if weight.ndim > 1 else 0.0
         factor = ENCODER_RATE if is_trained_before else 1.0
         groups.setdefault((factor, decay), []).append(weight)
     parameters = [
@@ -157,8 +160,11 @@ def train(job: "Job") -> tuple[float, int, int]:
     torch.manual_seed(job.seed)
     config, samplers = prepare_samples(job)
     network = build_network(job.recipe, config.pixels.channels, len(config.classes))
-    fit = Fit(network, build_optimizer(network, job.recipe, config), config, samplers)
-    fit.run(60 * job.minutes)
+    fit = Fit(network, build_optimizer(network, job.recipe, config.training), config, samplers)
+    if job.steps:
+        fit.run_steps(job.steps)
+    else:
+        fit.run(60 * job.minutes)
     torch.save(fit.best_weights, job.folder / WEIGHTS)
     shutil.rmtree(job.folder / run_folder.CACHE)
     return fit.seconds, fit.step, fit.step * fit.batch_size
@@ -169,9 +175,8 @@ def prepare_samples(job: "Job") -> tuple[RunConfig, dict[str, Sampler]]:
     choices = gather_choices(
         job.config, data=job.data, preset="pretrained", size=job.size, seed=job.seed
     )
-    training = choices.training.without("steps").updated(
-        {"minutes": job.minutes, "learning_rate": job.rate}
-    )
+    length = {"steps": job.steps} if job.steps else {"minutes": job.minutes}
+    training = choices.training.without("steps").updated({**length, "learning_rate": job.rate})
     choices = choices.updated(training=training.given)
     data, config = prepare(find_chosen_dataset(choices), choices, None, "cpu:0", Display())
     job.folder.mkdir(parents=True)
@@ -186,7 +191,7 @@ def prepare_samples(job: "Job") -> tuple[RunConfig, dict[str, Sampler]]:
 
 
 class Fit:
-    """Updates and validation passes of a peer, for a given time.
+    """Updates and validation passes of a peer.
 
     Args:
         network: Network to train.
@@ -214,7 +219,10 @@ class Fit:
         planned, validation, every, first = 0.0, 0.0, 0, 0  # known after a tenth of the time
         while True:
             progress = (self.seconds - planned) / max(1e-9, budget - validation - planned)
-            self.update(batches, progress if planned else 0.0)
+            rate = self.training.learning_rate
+            if planned:
+                rate *= (1 + math.cos(math.pi * min(1.0, progress))) / 2
+            self.update(batches, rate * min(1.0, (self.step + 1) / (WARMUP_STEPS + 1)))
             is_over = self.seconds + validation >= budget
             if not planned and self.seconds >= PLANNED_AFTER * budget:
                 per_step = self.seconds / self.step
@@ -228,12 +236,19 @@ class Fit:
                 batches.close()
                 return
 
-    def update(self, batches: Iterator[tuple[np.ndarray, np.ndarray]], progress: float) -> None:
-        """Updates the weights with the next batch; `progress` is that of the cosine."""
+    def run_steps(self, steps: int) -> None:
+        """Trains for a number of updates."""
+        batches = self.samplers["train"].batches(self.batch_size)
+        for step in range(1, steps + 1):
+            self.update(batches, learning_rate_at(self.training, step - 1))
+            if step % self.training.steps_per_validation == 0 or step == steps:
+                self.validate()
+        batches.close()
+
+    def update(self, batches: Iterator[tuple[np.ndarray, np.ndarray]], rate: float) -> None:
+        """Updates the weights with the next batch, at a learning rate."""
         started = time.monotonic()
         images, masks = next(batches)
-        rate = self.training.learning_rate * (1 + math.cos(math.pi * min(1.0, progress))) / 2
-        rate *= min(1.0, (self.step + 1) / (WARMUP_STEPS + 1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self.network.train()

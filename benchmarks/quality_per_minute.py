@@ -18,7 +18,9 @@ Rules, the same for every recipe:
   `unetkit evaluate`.
 - A row is appended to the file of `--rows` as soon as it is known; the commit in it is that of the
   start of the training, and says whether other tracked files differed.
-- Nothing else should run on the machine meanwhile. A row has the load before its training.
+- Nothing else should run on the machine meanwhile. A row has the load before its training. Where
+  other work cannot be kept off, `--steps` gives the number of updates that fit into the minutes on
+  the machine when it is quiet, as `step_times.py` measures it; the row says so.
 
 Peers get the images, samples, augmentation, input size, batch size and precision that the preset
 `pretrained` gets from the same `--size` and `--config`, and its loss: see `quality_peers.py`. Their
@@ -75,6 +77,7 @@ class Job:
         data: Folder of pairs with official lists.
         recipe: Preset of unetkit, or a peer.
         minutes: Time for updates and validation passes.
+        steps: Number of updates, in place of the time; None for the time.
         seed: Seed of the split, the weights and the samples.
         size: Side of the network's input; None for the default of the preset.
         config: Content of a TOML file for `unetkit train`; peers take its size, samples and batch.
@@ -87,6 +90,7 @@ class Job:
     data: str
     recipe: str
     minutes: float
+    steps: int | None
     seed: int
     size: int | None
     config: dict[str, Any]
@@ -149,6 +153,7 @@ def list_jobs(options: argparse.Namespace, config: dict[str, Any], out: Path) ->
             data=options.data,
             recipe=recipe,
             minutes=options.minutes,
+            steps=options.steps,
             seed=seed,
             size=options.size,
             config=config,
@@ -164,6 +169,9 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("data")
     parser.add_argument("--recipes", nargs="+", choices=[*OWN, *PEERS], default=["pretrained"])
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument(
+        "--steps", type=int, help="Updates that the minutes have on a quiet machine."
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--size", type=int, help="Side of the input (default: from the preset).")
     parser.add_argument("--config", help="TOML file, as for `unetkit train`.")
@@ -218,14 +226,21 @@ def train_own(job: Job) -> Training:
         job.data,
         out=job.folder,
         preset=job.recipe,
-        minutes=job.minutes,
+        minutes=None if job.steps else job.minutes,
         size=job.size,
         seed=job.seed,
-        config=job.config,
+        config=with_steps(job.config, job.steps),
     )
     found = read_manifest(run)
     minutes, steps = found["training_seconds"] / 60, found["steps_done"]
     return Training(minutes, steps, found["images_per_second"], peak_mib())
+
+
+def with_steps(config: dict[str, Any], steps: int | None) -> dict[str, Any]:
+    """A configuration with a number of updates, unless it is None."""
+    if steps is None:
+        return config
+    return {**config, "training": {**config.get("training", {}), "steps": steps}}
 
 
 def train_peer(job: Job) -> Training:
@@ -265,8 +280,8 @@ def make_row(
         "date": f"{datetime.date.today()}",
         "machine": machine,
         "recipe": f"{job.recipe}, {settings}",
-        "minutes asked, taken, whole process": f"{job.minutes:g}, {training.minutes:.2f}, "
-        f"{whole:.2f}",
+        "minutes asked, taken, whole process": f"{job.minutes:g}{' as steps' * bool(job.steps)}, "
+        f"{training.minutes:.2f}, {whole:.2f}",
         "steps": f"{training.steps}",
         "seed": f"{job.seed}",
         "training images/s": f"{training.images_per_second:.1f}",
@@ -300,8 +315,9 @@ def record_test_use(log: Path, job: Job, commit: str) -> None:
     section, next_heading, rest = after.partition("\n## ")
     gap = "" if "\n- " in section else "\n"
     size = f", size {job.size}" if job.size else ""
+    length = f"{job.minutes:g} minutes" + (f" as {job.steps} steps" if job.steps else "")
     line = (
-        f"- {datetime.date.today()}: `{job.recipe}`, {job.minutes:g} minutes, seed {job.seed}"
+        f"- {datetime.date.today()}: `{job.recipe}`, {length}, seed {job.seed}"
         f"{size}{describe_rate(job)}{describe_config(job.config)}, commit {commit}\n"
     )
     section = section.rstrip("\n") + "\n" + gap + line

@@ -23,8 +23,28 @@ def test_a_device_that_is_not_there_is_refused_with_those_that_are():
         backend.choose_device("tpu")
 
 
-def test_only_accelerators_compute_in_half_precision_by_themselves():
-    assert backend.fastest_precision("cpu:0") == "float32"
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_vnni", True),
+        ("flags\t\t: fpu amx_tile amx_bf16", True),
+        ("flags\t\t: fpu avx512f avx512_vnni", False),
+        ("flags\t\t: fpu not_avx512_bf16_at_all", False),
+    ],
+)
+def test_a_processor_says_whether_it_has_instructions_for_bfloat16(tmp_path, flags, expected):
+    description = tmp_path / "cpuinfo"
+    description.write_text(f"processor\t: 0\n{flags}\nbugs\t\t: none\n")
+    assert backend.cpu_has_bfloat16(description) is expected
+    assert not backend.cpu_has_bfloat16(tmp_path / "none")
+
+
+def test_the_fastest_precision_is_that_of_the_device(monkeypatch):
+    for has_it in (True, False):
+        monkeypatch.setattr(backend, "cpu_has_bfloat16", lambda has_it=has_it: has_it)
+        is_half = has_it and keras.backend.backend() == "tensorflow"
+        expected = "mixed_bfloat16" if is_half else "float32"
+        assert backend.fastest_precision("cpu:0") == expected
     assert backend.fastest_precision("gpu:0") == "mixed_float16"
     assert backend.fastest_precision("tpu:0") == "mixed_bfloat16"
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import TINY_CONFIG
+from unetkit._shared.display import Display
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.data.dataset import Sources, find_dataset
@@ -15,7 +16,9 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.models import efficientnet_lite0
 from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS
 from unetkit.models.unet import PRESETS, fitted_network
-from unetkit.training.choices import choose_config, gather_choices
+from unetkit.training import backend
+from unetkit.training.choices import choose_config, find_chosen_dataset, gather_choices, prepare
+from unetkit.training.config import Choices
 from unetkit.training.config_file import parse_choices
 from unetkit.training.scale_choice import ImageSizes
 
@@ -296,3 +299,44 @@ class TestRefusals:
 
     def test_the_tiny_configuration_of_the_tests_is_accepted(self, dataset):
         assert choose(dataset, PHOTOS, TINY_CONFIG).training.steps == 4
+
+
+class TestPrecision:
+    """On a CPU with instructions for bfloat16, two presets use them; published trainings do not."""
+
+    @pytest.fixture(autouse=True)
+    def processor(self, monkeypatch):
+        monkeypatch.setattr(backend, "fastest_precision", lambda device: "mixed_bfloat16")
+
+    def prepared(self, folder, device="cpu:0", **given):
+        choices = gather_choices(
+            {"preset": "fast", "scale": {"height": 32, "width": 32}, **given}, data=folder
+        )
+        return prepare(find_chosen_dataset(choices), choices, None, device, Display())
+
+    @pytest.mark.parametrize(
+        ("preset", "expected"),
+        [
+            ("pretrained", "mixed_bfloat16"),
+            ("fast", "mixed_bfloat16"),
+            ("notebook", "float32"),
+        ],
+    )
+    def test_it_is_that_of_the_preset(self, folder, preset, expected):
+        data, config = self.prepared(folder, preset=preset)
+        assert config.training.precision == expected
+        is_said = f"precision {expected}: cpu:0 computes faster in it" in data.reasons
+        assert is_said is (expected != "float32")
+
+    def test_gpus_keep_single_precision_unless_told(self, folder):
+        assert self.prepared(folder, "gpu:0")[1].training.precision == "float32"
+        asked = self.prepared(folder, "gpu:0", training={"precision": "auto"})[1]
+        assert asked.training.precision == "mixed_bfloat16"
+
+    def test_what_is_given_stays(self, folder):
+        _, config = self.prepared(folder, training={"precision": "float32"})
+        assert config.training.precision == "float32"
+        # As a resumed run, whose configuration gives every value.
+        started = gather_choices(Choices.of(config), data=folder)
+        _, again = prepare(find_chosen_dataset(started), started, None, "cpu:0", Display())
+        assert again.training.precision == "float32"

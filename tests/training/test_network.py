@@ -10,7 +10,8 @@ from tests.models.test_onnx_import import some_network
 from tests.training.test_fine_tuning import FAST, make_config
 from unetkit.errors import ConfigError
 from unetkit.losses import cross_entropy
-from unetkit.models.unet import PRESETS, build_unet
+from unetkit.models.encoders import DEPTHWISE_ENCODERS, ENCODERS
+from unetkit.models.unet import PRESETS, UNetConfig, build_unet, preset_config
 from unetkit.training.config import TrainingConfig
 from unetkit.training.network import (
     build_network,
@@ -93,6 +94,26 @@ def test_half_precision_is_the_network_s_alone():
     assert network.get_layer("stem").compute_dtype == "bfloat16"
     assert network.get_layer("logits").compute_dtype == "float32"
     assert build_network(config).get_layer("stem").compute_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("device", "depthwise"), [("cpu:0", "float32"), ("gpu:0", "bfloat16"), ("tpu:0", "bfloat16")]
+)
+def test_on_cpus_depthwise_convolutions_stay_in_single_precision(device, depthwise):
+    config = replace(make_config(), network=preset_config("pretrained"))
+    network = build_network(config, "mixed_bfloat16", device)
+    assert network.get_layer("encoder1_block0_depthwise").compute_dtype == depthwise
+    assert network.get_layer("decoder0_conv1").compute_dtype == "bfloat16"
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_every_encoder_with_depthwise_convolutions_is_known():
+    for name in ENCODERS:
+        network = UNetConfig(
+            encoder=name, filters=(8, 8, 8, 8, 8), stem_stride=1, head_filters=0, residual=False
+        )
+        kinds = {type(layer).__name__ for layer in build_unet(network).layers}
+        assert ("DepthwiseConv2D" in kinds) is (name in DEPTHWISE_ENCODERS)
 
 
 TRAINING = TrainingConfig(

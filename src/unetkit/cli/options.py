@@ -250,7 +250,8 @@ training_options = _together(
     click.option(
         "--precision",
         type=OneOf(PRECISION_NAMES),
-        help="Precision of computation (default: float32).",
+        help="Precision of computation (default: mixed_bfloat16 on CPUs with instructions for it, "
+        "else float32).",
     ),
     click.option(
         "--deterministic/--fastest",

@@ -28,6 +28,7 @@ from unetkit.models.spec import Normalization
 
 EFFICIENTNET_LITE0 = "efficientnet_lite0"
 ENCODERS = (EFFICIENTNET_LITE0, *KERAS_ENCODERS)
+DEPTHWISE_ENCODERS = (EFFICIENTNET_LITE0, "convnext_tiny")  # with depthwise convolutions
 ENCODER_LEVELS = 5  # of each of them
 ENCODER_NORMALIZATION = Normalization(1 / IMAGE_DEVIATION, -IMAGE_MEAN / IMAGE_DEVIATION)
 IMAGENET = "imagenet"

@@ -10,6 +10,8 @@ output at a pixel therefore depends only on the pixels within its receptive fiel
 makes tiled prediction exact. `geometry` computes input sizes, output sizes and the receptive field.
 """
 
+import contextlib
+from collections.abc import Generator
 from dataclasses import asdict, dataclass, replace
 
 import keras
@@ -248,7 +250,11 @@ def fitted_network(preset: str, *, is_native: bool, is_thin: bool) -> UNetConfig
 
 
 def build_unet(
-    config: UNetConfig | str = "fast", *, in_channels: int = 3, num_classes: int = 2
+    config: UNetConfig | str = "fast",
+    *,
+    in_channels: int = 3,
+    num_classes: int = 2,
+    encoder_precision: str | None = None,
 ) -> keras.Model:
     """Builds a U-Net for images of any valid size.
 
@@ -256,6 +262,8 @@ def build_unet(
         config: Architecture, or the name of a preset.
         in_channels: Number of image channels, 1 or more.
         num_classes: Number of classes with the background, 2 or more.
+        encoder_precision: Keras dtype policy of a pretrained encoder; None for Keras's own, which
+            all other layers have.
 
     Returns:
         A Keras model from normalised images, (B, H, W, in_channels) float32, to logits,
@@ -280,7 +288,7 @@ def build_unet(
         )
     image = layers.Input((None, None, in_channels), name="image")
     x = SizeCheck(asdict(config.geometry), name="size_check")(image)  # (B, H, W, C)
-    skips, x = _encode(x, config)
+    skips, x = _encode(x, config, encoder_precision)
 
     crops = skip_crops(config.depth, config.padding)
     for level in reversed(range(config.depth)):
@@ -303,13 +311,27 @@ def build_unet(
     return keras.Model(image, logits, name="unet")
 
 
-def _encode(x: KerasTensor, config: UNetConfig) -> tuple[list[KerasTensor | None], KerasTensor]:
+@contextlib.contextmanager
+def layer_precision(policy: str | None) -> Generator[None, None, None]:
+    """A context in which new layers have a Keras dtype policy; None for the current one."""
+    kept = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy or kept)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(kept)
+
+
+def _encode(
+    x: KerasTensor, config: UNetConfig, precision: str | None
+) -> tuple[list[KerasTensor | None], KerasTensor]:
     """The features of each level for the skip connections, and those of the bottleneck.
 
     A level has None if the encoder has no features there.
     """
     if not config.has_own_encoder:
-        *skips, bottleneck = encoder_features(config.encoder, x, config.depth)
+        with layer_precision(precision):
+            *skips, bottleneck = encoder_features(config.encoder, x, config.depth)
         for number in (1, 2) if config.detail_filters else ():
             x = _convolution(x, config.detail_filters, config, f"detail_conv{number}")
         return [x, *skips], bottleneck

@@ -9,6 +9,7 @@ GPUs, XLA, which compiles for JAX, needs a flag. Both settings must precede the 
 import contextlib
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError
 
 CPU = "cpu"
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}  # names of instruction sets, as Linux lists them
 ENVIRONMENT_VARIABLES = (
     "TF_ENABLE_ONEDNN_OPTS",
     "ONEDNN_MAX_CPU_ISA",
@@ -170,10 +172,29 @@ def _model_of(device: str) -> str:
 
 
 def fastest_precision(device: str) -> str:
-    """The fastest Keras dtype policy that trains as well: mixed precision on accelerators only."""
-    if device.startswith("tpu"):
-        return "mixed_bfloat16"
-    return "mixed_float16" if device.startswith("gpu") else "float32"
+    """The fastest Keras dtype policy that trains as well.
+
+    On CPUs, it is mixed precision if TensorFlow's kernels use instructions for bfloat16; without
+    these, bfloat16 is emulated and slow.
+    """
+    if device.startswith(CPU):
+        is_fast = keras.backend.backend() == "tensorflow" and cpu_has_bfloat16()
+        return "mixed_bfloat16" if is_fast else "float32"
+    return "mixed_float16" if device.startswith("gpu") else "mixed_bfloat16"
+
+
+def cpu_has_bfloat16(description: str | Path = "/proc/cpuinfo") -> bool:
+    """Whether the processor has instructions for products of bfloat16 numbers.
+
+    Args:
+        description: File of Linux about the processor; elsewhere there is none, and the answer is
+            no.
+    """
+    try:
+        flags = Path(description).read_text().split()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return not BFLOAT16_FLAGS.isdisjoint(flags)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

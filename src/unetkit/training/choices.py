@@ -244,12 +244,19 @@ def prepare(
 def _without_auto(choices: Choices, found: DatasetReport, device: str) -> Choices:
     """The same choices, with values computed from the data or the device in place of AUTO."""
     decided: dict[str, Any] = {}
-    if choices.training.given.get("class_weights") == AUTO:
+    reasons = choices.reasons
+    given = choices.training.given
+    if given.get("class_weights") == AUTO:
         fractions = class_fractions(found)["train"]["classes"]
         decided["class_weights"] = balanced_weights(np.array(list(fractions.values())))
-    if choices.training.given.get("precision") == AUTO:
+    recipe = RECIPES[choices.preset or default_preset(choices)]
+    # On GPUs, half precision gains nothing with so few pixels in a batch (docs/log.md).
+    by_default = AUTO if device.startswith(backend.CPU) and not recipe.is_published else None
+    if given.get("precision", by_default) == AUTO:
         decided["precision"] = backend.fastest_precision(device)
-    return choices.updated(training=decided)
+        if decided["precision"] != recipe.training.precision:
+            reasons += (f"precision {decided['precision']}: {device} computes faster in it",)
+    return replace(choices.updated(training=decided), reasons=reasons)
 
 
 def require_same_data(run: Path, found: DatasetReport) -> None:

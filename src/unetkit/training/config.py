@@ -73,7 +73,8 @@ class TrainingConfig:
         encoder_rate: Factor of the learning rate of a pretrained encoder, from 0 to 1.
         freeze: Prefixes of the names of layers whose weights are not trained.
         precision: "float32", "mixed_bfloat16" or "mixed_float16"; with the last, a batch whose
-            gradients overflow half precision is skipped.
+            gradients overflow half precision is skipped. Unless given, "pretrained" and "fast" use
+            "mixed_bfloat16" on CPUs that have instructions for it.
         deterministic: Whether to compute reproducibly: the same run gives the same bytes on the
             same machine.
         checkpoint_minutes: Largest time between two checkpoints, in minutes; each validation pass
@@ -315,6 +316,7 @@ class Recipe:
         crop_batch: Number of crops in a batch; None for `training.batch_size`.
         photo_size: Side of photos of different sizes, in pixels.
         epochs: Number of passes over the training pairs; None for `training.steps` updates.
+        is_published: Whether it reproduces a published training, in single precision.
     """
 
     training: TrainingConfig
@@ -324,6 +326,7 @@ class Recipe:
     crop_batch: int | None = None
     photo_size: int = 128
     epochs: int | None = None
+    is_published: bool = False
 
 
 RECIPES: dict[str, Recipe] = {
@@ -378,6 +381,7 @@ RECIPES: dict[str, Recipe] = {
         normalization=Normalization(multiply=1 / 256, add=0.0),
         augment=False,
         epochs=20,
+        is_published=True,
     ),
     # Ronneberger et al. 2015, section 3: one large tile per step, momentum 0.99.
     "paper": Recipe(
@@ -397,5 +401,6 @@ RECIPES: dict[str, Recipe] = {
         augment=True,
         crop_size=388,
         epochs=20,
+        is_published=True,
     ),
 }

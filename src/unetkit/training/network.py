@@ -13,28 +13,34 @@ from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.evaluation.results import loss_text
 from unetkit.losses import combined_loss
-from unetkit.models.unet import build_unet
+from unetkit.models.encoders import DEPTHWISE_ENCODERS
+from unetkit.models.unet import build_unet, layer_precision
+from unetkit.training import backend
 from unetkit.training.batches import PairCache
 from unetkit.training.config import RunConfig, TrainingConfig
 
 WARMUP_STEPS = 30  # with a rising learning rate, while the number of steps is not known
 
 
-def build_network(config: RunConfig, precision: str = "float32") -> keras.Model:
+def build_network(
+    config: RunConfig, precision: str = "float32", device: str = backend.CPU
+) -> keras.Model:
     """Builds the network of a configuration, with initial weights.
 
     Args:
         config: Configuration of the run.
-        precision: Keras dtype policy of the layers.
+        precision: Keras dtype policy of the layers. On CPUs, encoders with depthwise convolutions
+            have single precision: there are no kernels for such convolutions in bfloat16.
+        device: Device of the network.
     """
-    kept = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
+    is_single = device.startswith(backend.CPU) and config.network.encoder in DEPTHWISE_ENCODERS
+    with layer_precision(precision):
         return build_unet(
-            config.network, in_channels=config.pixels.channels, num_classes=len(config.classes)
+            config.network,
+            in_channels=config.pixels.channels,
+            num_classes=len(config.classes),
+            encoder_precision="float32" if is_single else None,
         )
-    finally:
-        keras.config.set_dtype_policy(kept)
 
 
 def freeze(model: keras.Model, parts: Sequence[str]) -> int:

@@ -322,7 +322,7 @@ def _trainer(
     session.display.waiting("building  the network")
     keras.utils.set_random_seed(training.seed)
     checkpoint, damaged = newest_checkpoint(run / run_folder.CHECKPOINTS)
-    model = build_network(config, config.training.precision)
+    model = build_network(config, training.precision, session.device)
     if training.start is not None and checkpoint is None:
         images, _ = samplers["train"].batch(0, START_IMAGES)
         with watching_memory():
