@@ -32,7 +32,7 @@ OPTION_GROUPS = {
     "Network": ("preset", "size", "start", "freeze"),
     "Length": ("epochs", "minutes", "patience"),
     "Optimization": (
-        *("loss", "class_weights", "border_weight", "border_sigma", "learning_rate"),
+        *("loss", "class_weights", "separation", "border_weight", "border_sigma", "learning_rate"),
         *("batch_size", "accumulation", "clip_norm", "averaging"),
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),

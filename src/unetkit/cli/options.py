@@ -33,12 +33,14 @@ SECTIONS = {
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
     "border_weight": ("border_weight", "border_sigma"),
+    "objects": ("separation",),
 }
 OTHER_KEYS = {
     "classes": "names",
     "split": "file",
     "border_weight": "w0",
     "border_sigma": "sigma",
+    "separation": "method",
 }  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
@@ -221,6 +223,11 @@ training_options = _together(
         "--class-weights",
         help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
         "(default: equal weights).",
+    ),
+    click.option(
+        "--separation",
+        type=OneOf(("ridge", "border", "distance", "none")),
+        help="Method to tell touching objects apart (default: from the masks).",
     ),
     click.option(
         "--border-weight",

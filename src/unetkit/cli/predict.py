@@ -23,6 +23,7 @@ from unetkit.prediction.files import (
     predict_files,
     predict_stream,
 )
+from unetkit.prediction.outputs import default_outputs
 from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import is_image, stamp
@@ -89,11 +90,12 @@ def run_prediction(
     if model is None:
         display.say(NOTICE)
     folder = Path(out or "predictions")
-    output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json, fail_fast)
+    output = OutputOptions(folder, tuple(wanted), format, overwrite, show, as_json, fail_fast)
     try:
         display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
         display.finish()
+        output = replace(output, kinds=(*default_outputs(predictor.spec), *output.kinds))
         if watch is None:
             predict_images(predictor, images, output, display)
             return
@@ -270,6 +272,7 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "height": result.size[0],
         "width": result.size[1],
         "files": {kind: str(file) for kind, file in result.files.items()},
+        "objects": result.objects,
         "pixels": None if counts is None else dict(zip(names, counts, strict=True)),
         "exact": result.tiling.is_exact,
         "tiles": len(result.tiling),

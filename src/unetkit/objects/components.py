@@ -188,7 +188,8 @@ def find_objects(
     Raises:
         SizeError: A component needs more than `most_bytes`.
     """
-    smallest, largest_hole = rule.smallest * pixel_area, rule.largest_hole * pixel_area
+    smallest = (rule.smallest or 0) * pixel_area
+    largest_hole = (rule.largest_hole or 0) * pixel_area
     for component, maps in find_components(read, size, band_rows):
         rows, columns = component.box
         height, width = rows.stop - rows.start, columns.stop - columns.start

@@ -19,6 +19,7 @@ from unetkit.errors import ConfigError, did_you_mean
 from unetkit.objects.border_weights import object_boxes
 
 METHODS = ("none", "ridge", "border", "distance")
+USUAL_SEED = 0.5
 MEETING = 2  # pixels; in a border, another object is at most so far away
 CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SQUARE = np.ones((3, 3), np.uint8)
@@ -34,19 +35,21 @@ class ObjectRule:
     Args:
         method: "ridge", "border" or "distance"; "none" for classes only.
         seed: Threshold of seeds, between 0 and 1: with "border", the largest probability of a
-            border; with "distance", the least relative distance.
+            border; with "distance", the least relative distance. Unless given, the best one on
+            the validation pairs.
         smallest: Area of the smallest object, in pixels of the network's scale; smaller ones are
-            left out.
+            left out. Unless given, the best one on the validation pairs.
         largest_hole: Area of the largest hole that is filled, in pixels of the network's scale.
+            Unless given, the best one on the validation pairs.
 
     Raises:
         ConfigError: A value is not accepted.
     """
 
     method: str = "none"
-    seed: float = 0.5
-    smallest: int = 0
-    largest_hole: int = 0
+    seed: float | None = None
+    smallest: int | None = None
+    largest_hole: int | None = None
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -54,13 +57,30 @@ class ObjectRule:
                 f"method is {self.method!r}; accepted are {', '.join(map(repr, METHODS))}"
                 f"{did_you_mean(str(self.method), METHODS)}"
             )
-        if not 0 < self.seed < 1:
+        if self.seed is not None and not 0 < self.seed < 1:
             raise ConfigError(f"seed is {self.seed}; accepted are numbers between 0 and 1; try 0.5")
         for name in ("smallest", "largest_hole"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise ConfigError(
                     f"{name} is {getattr(self, name)}; accepted are whole numbers of 0 or more"
                 )
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all values are given that the method uses."""
+        unused = {"ridge": ("seed",), "none": ("seed", "smallest", "largest_hole")}
+        names = {"seed", "smallest", "largest_hole"} - {*unused.get(self.method, ())}
+        return all(getattr(self, name) is not None for name in names)
+
+    def describe(self) -> str:
+        """A short description of a complete rule.
+
+        >>> ObjectRule("border", 0.4, smallest=20, largest_hole=0).describe()
+        'told apart by border, seeds 0.4, smallest 20, largest hole 0 pixels'
+        """
+        seeds = "" if self.seed is None else f", seeds {self.seed:g}"
+        sizes = f"smallest {self.smallest}, largest hole {self.largest_hole} pixels"
+        return f"told apart by {self.method}{seeds}, {sizes}"
 
     @property
     def finds_objects(self) -> bool:
@@ -70,7 +90,12 @@ class ObjectRule:
     @property
     def channels(self) -> int:
         """Number of the network's outputs in addition to the logits of the classes."""
-        return int(self.method in ("border", "distance"))
+        return len(self.outputs)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of these outputs."""
+        return (f"{self.method} of objects",) if self.method in ("border", "distance") else ()
 
 
 NO_OBJECTS = ObjectRule()
@@ -112,9 +137,10 @@ def separation_maps(
     if scores is None:
         closed = _closed(foreground)
         return SeparationMaps(closed, foreground, np.zeros(foreground.shape, np.float32))
+    seed = USUAL_SEED if rule.seed is None else rule.seed
     if rule.method == "border":
-        return SeparationMaps(foreground, foreground & (scores <= rule.seed), scores)
-    return SeparationMaps(foreground, foreground & (scores >= rule.seed), -scores)
+        return SeparationMaps(foreground, foreground & (scores <= seed), scores)
+    return SeparationMaps(foreground, foreground & (scores >= seed), -scores)
 
 
 def _closed(foreground: np.ndarray) -> np.ndarray:
