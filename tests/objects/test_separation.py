@@ -6,7 +6,7 @@ import pytest
 from unetkit.data.scale import IGNORE
 from unetkit.datasets.synthetic_cells import synthetic_cells
 from unetkit.errors import ConfigError
-from unetkit.objects.components import find_objects
+from unetkit.objects.components import label_objects
 from unetkit.objects.separation import (
     HALO,
     ObjectRule,
@@ -69,18 +69,8 @@ def test_objects_come_back_from_a_perfect_prediction(method, index):
     mask = (objects > 0).astype(np.uint8)
     labels, scores = make_target(mask, objects, 0, rule)
     maps = separation_maps(labels == 1, scores, rule)
-    found = np.zeros(objects.shape, int)
-    count = 0
-    for part in find_objects(
-        lambda rows, columns: maps.window(rows, columns),
-        objects.shape,
-        rule,
-        band_rows=64,
-        most_bytes=1 << 30,
-    ):
-        inside = part.objects > 0
-        found[part.box][inside] = part.objects[inside] + count
-        count += part.count
+    found = label_objects(maps, rule)
+    count = found.max()
     matched = 0
     numbers = np.unique(objects)[1:]
     for number in numbers:

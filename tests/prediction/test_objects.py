@@ -39,7 +39,7 @@ def models(tmp_path_factory) -> dict[str, Path]:
     found = {}
     for method, rule in RULES.items():
         found[method] = folder / f"{method}.onnx"
-        export_untrained(found[method], num_classes=3, objects=rule)
+        export_untrained(found[method], num_classes=2 + rule.channels, objects=rule)
     return found
 
 

@@ -37,7 +37,8 @@ OPTION_GROUPS = {
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
-        *("config", "resume", "out", "overlay", "cutout", "probabilities", "format", "overwrite"),
+        *("config", "resume", "out", "overlay", "cutout", "probabilities", "objects"),
+        *("table", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
 }

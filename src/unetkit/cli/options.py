@@ -47,6 +47,7 @@ NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
 PATH = click.Path(readable=False)
 # Words that the library accepts, without its imports, so that help appears at once.
+SEPARATION_NAMES = ("none", "ridge", "border", "distance")
 PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
 MASK_KIND_NAMES = ("classes", "colours", "instances")
 CHANNEL_AXIS_NAMES = ("auto", "first", "last")
@@ -226,7 +227,7 @@ training_options = _together(
     ),
     click.option(
         "--separation",
-        type=OneOf(("ridge", "border", "distance", "none")),
+        type=OneOf(SEPARATION_NAMES),
         help="Method to tell touching objects apart (default: from the masks).",
     ),
     click.option(
@@ -302,6 +303,17 @@ predict_options = _together(
         "--cutout", is_flag=True, help="Also write the photo with transparent background."
     ),
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
+    click.option(
+        "--objects",
+        is_flag=True,
+        help="Also write the number of the object at each pixel (default for models that tell "
+        "objects apart).",
+    ),
+    click.option(
+        "--table",
+        is_flag=True,
+        help="Also write a table of the objects (default for models that tell objects apart).",
+    ),
     click.option(
         "--format",
         type=OneOf(OUTPUT_FORMAT_NAMES),

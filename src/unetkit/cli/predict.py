@@ -70,10 +70,10 @@ def run_prediction(
     show: bool,
     overwrite: bool,
     fail_fast: bool,
-    **kinds: bool,
+    **outputs: bool,
 ) -> None:
-    """Runs the command with its options; `kinds` says which outputs are wanted beside the mask."""
-    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
+    """Runs the command with its options; `outputs` says which are wanted beside the default."""
+    wanted = [name for name, is_wanted in outputs.items() if is_wanted]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if model is None:
@@ -95,7 +95,8 @@ def run_prediction(
         display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
         display.finish()
-        output = replace(output, kinds=(*default_outputs(predictor.spec), *output.kinds))
+        kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
+        output = replace(output, kinds=tuple(kinds))
         if watch is None:
             predict_images(predictor, images, output, display)
             return

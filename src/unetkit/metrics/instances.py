@@ -7,12 +7,18 @@ Source: Caicedo et al., Nature Methods 2019 (F1 and average precision); Kirillov
 (panoptic quality); Maška et al., Nature Methods 2023 (SEG).
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 
+from unetkit.metrics.confusion import divide
+
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of the IoU
 HALF = 0.5
+COUNTS = (
+    *("true", "found", *(f"matched_{threshold}" for threshold in THRESHOLDS)),
+    *("iou", "seg", "merged", "split", "missed", "invented"),
+)
 
 
 @dataclass(frozen=True)
@@ -40,39 +46,6 @@ class Overlaps:
         return self.areas / unions
 
 
-@dataclass(frozen=True)
-class ObjectCounts:
-    """Counts of objects, of one image or the sum of several.
-
-    Args:
-        true: Number of true objects.
-        found: Number of found objects.
-        matched: Number of true objects with a found one of more than each IoU of `THRESHOLDS`,
-            (10,) int64.
-        iou: Sum of the IoU of the pairs above 0.5.
-        seg: Sum over true objects of the IoU with the found one that has more than half of it.
-        merged: Number of found objects that have more than half of two true ones or more.
-        split: Number of true objects of which two found ones or more lie more than half inside.
-        missed: Number of true objects of which no found one has more than half.
-        invented: Number of found objects that lie less than half inside true ones.
-    """
-
-    true: int
-    found: int
-    matched: np.ndarray
-    iou: float
-    seg: float
-    merged: int
-    split: int
-    missed: int
-    invented: int
-
-    def __add__(self, other: "ObjectCounts") -> "ObjectCounts":
-        return ObjectCounts(
-            *(getattr(self, field.name) + getattr(other, field.name) for field in fields(self))
-        )
-
-
 def find_overlaps(truth: np.ndarray, found: np.ndarray) -> Overlaps:
     """Counts the common pixels of true and found objects.
 
@@ -98,8 +71,20 @@ def _numbered(objects: np.ndarray) -> tuple[int, np.ndarray]:
     return len(numbers) - outside, places.ravel().astype(np.int64) + (1 - outside)
 
 
-def count_objects(overlaps: Overlaps) -> ObjectCounts:
-    """Counts found, missed, merged and split objects."""
+def count_objects(overlaps: Overlaps) -> np.ndarray:
+    """Counts matched, merged, split, missed and invented objects of an image.
+
+    - matched: true objects with a found one of more than each IoU of `THRESHOLDS`
+    - iou: sum of the IoU of the pairs above 0.5
+    - seg: sum over true objects of the IoU with the found one that has more than half of it
+    - merged: found objects that have more than half of two true ones or more
+    - split: true objects of which two found ones or more lie more than half inside
+    - missed: true objects of which no found one has more than half
+    - invented: found objects that lie less than half inside true ones
+
+    Returns:
+        (18,) float64 in the order of `COUNTS`. Those of several images add up.
+    """
     iou = overlaps.iou
     n, m = len(overlaps.true_areas), len(overlaps.found_areas)
     best = np.zeros(n)
@@ -111,42 +96,43 @@ def count_objects(overlaps: Overlaps) -> ObjectCounts:
     true_in_found = np.bincount(overlaps.found[takes], minlength=m)
     found_in_true = np.bincount(overlaps.true[lies], minlength=n)
     covered = np.bincount(overlaps.found, overlaps.areas, minlength=m)
-    return ObjectCounts(
-        true=n,
-        found=m,
-        matched=np.array([(best > threshold).sum() for threshold in THRESHOLDS]),
-        iou=float(iou[iou > HALF].sum()),
-        seg=float(iou[takes].sum()),
-        merged=int((true_in_found > 1).sum()),
-        split=int((found_in_true > 1).sum()),
-        missed=n - len(np.unique(overlaps.true[takes])),
-        invented=int((covered < HALF * overlaps.found_areas).sum()),
+    return np.array(
+        [
+            n,
+            m,
+            *((best > threshold).sum() for threshold in THRESHOLDS),
+            iou[iou > HALF].sum(),
+            iou[takes].sum(),
+            (true_in_found > 1).sum(),
+            (found_in_true > 1).sum(),
+            n - len(np.unique(overlaps.true[takes])),
+            (covered < HALF * overlaps.found_areas).sum(),
+        ],
+        np.float64,
     )
 
 
-def object_metrics(counts: ObjectCounts) -> dict[str, float]:
+def object_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:
     """Scores of objects, each from 0 to 1; nan where there is neither a true nor a found object.
 
     Args:
-        counts: Counts of one image, or the sum of several.
+        counts: Counts of one image or the sum of several, (..., 18).
 
     Returns:
         `f1` and `average_precision` at an IoU of 0.5, the means of both over 0.5 to 0.95
         (`mean_f1`, `mean_average_precision`), `panoptic_quality`, and `seg` (nan without a true
-        object).
+        object), each (...) float64.
     """
-    total = counts.true + counts.found
-    matched = counts.matched
-    with np.errstate(invalid="ignore", divide="ignore"):
-        f1 = 2 * matched / np.float64(total)
-        precision = matched / np.float64(total - matched)
-        quality = 2 * counts.iou / np.float64(total)
-        seg = counts.seg / np.float64(counts.true)
+    of = dict(zip(COUNTS, np.moveaxis(counts, -1, 0), strict=True))
+    matched = np.stack([of[f"matched_{threshold}"] for threshold in THRESHOLDS])
+    total = of["true"] + of["found"]
+    every = np.broadcast_to(total, matched.shape)
+    f1, precision = divide(2 * matched, every), divide(matched, every - matched)
     return {
-        "f1": float(f1[0]),
-        "mean_f1": float(f1.mean()),
-        "average_precision": float(precision[0]),
-        "mean_average_precision": float(precision.mean()),
-        "panoptic_quality": float(quality),
-        "seg": float(seg),
+        "f1": f1[0],
+        "mean_f1": f1.mean(axis=0),
+        "average_precision": precision[0],
+        "mean_average_precision": precision.mean(axis=0),
+        "panoptic_quality": divide(2 * of["iou"], total),
+        "seg": divide(of["seg"], of["true"]),
     }

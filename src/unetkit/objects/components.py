@@ -209,6 +209,31 @@ def find_objects(
             yield Found(component.box, objects, count)
 
 
+def label_objects(
+    maps: SeparationMaps, rule: ObjectRule, pixel_area: float = 1.0, most_bytes: int = 1 << 40
+) -> np.ndarray:
+    """Numbers the objects of an image in memory; Args and Raises are those of `find_objects`.
+
+    Returns:
+        (H, W) int32: 1, 2 ... in each object; 0 outside objects.
+    """
+    size = maps.foreground.shape
+    labels, count = np.zeros(size, np.int32), 0
+    parts = find_objects(
+        maps.window,
+        (size[0], size[1]),
+        rule,
+        band_rows=size[0],
+        most_bytes=most_bytes,
+        pixel_area=pixel_area,
+    )
+    for part in parts:
+        inside = part.objects > 0
+        labels[part.box][inside] = part.objects[inside] + count
+        count += part.count
+    return labels
+
+
 def separate(
     maps: SeparationMaps, first: tuple[int, int], smallest: float = 0, largest_hole: float = 0
 ) -> np.ndarray:
