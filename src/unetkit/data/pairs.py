@@ -1,6 +1,6 @@
 """Pairs of image and mask, as found in a folder or a table.
 
-They name files and read nothing: finding them is left to `dataset`, reading them to `reading`.
+They name files and read nothing: `dataset` makes them, and `reading` reads their files.
 """
 
 from dataclasses import dataclass, field
