@@ -29,6 +29,7 @@ from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
+from unetkit.io.other_formats import count_other_images, other_image_kind
 
 MAX_FILES = 5_000_000
 COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
@@ -72,6 +73,7 @@ def _find_whole(data: Path, sources: Sources) -> Dataset:
         raise DataNotFoundError(f"data folder {data} {what}; accepted is a folder with {LAYOUTS}")
     files, problems = _walk(data)
     found = sort_files(data, files, sources, problems)
+    problems += _passed_over(data, files)
     matched, grouped = _match(data, found, sources, problems)
     parts = grouped.parts if grouped else {}
     pairs, own_splits, more = _make_pairs(data, found, matched, sources, parts)
@@ -209,6 +211,16 @@ def _make_pairs(
     return _without_namesakes(pairs, problems), splits, problems
 
 
+def _passed_over(folder: Path, files: Sequence[PurePosixPath]) -> list[Problem]:
+    """Images of formats that are not read, counted by their suffixes."""
+    others = [folder / path for path in files if other_image_kind(path)]
+    parts = [
+        f"{', '.join(f'{n} {suffix}' for suffix, n in counts.most_common(SHOWN))} ({reason})"
+        for reason, counts in count_other_images(others).items()
+    ]
+    return [Problem("passed over", "; ".join(parts), tuple(others))] if others else []
+
+
 def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[Pair]:
     """Pairs sorted by name, without those of equal names (cat.jpg and cat.png of a COCO file)."""
     by_name: dict[str, list[Pair]] = defaultdict(list)
@@ -336,7 +348,8 @@ def _no_pairs(
     problems: Sequence[Problem],
 ) -> Exception:
     images, masks = sorted(found.images), sorted(found.masks)
-    reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
+    harmless = ("unpaired image", "unpaired mask", "passed over")
+    reasons = [problem.text for problem in problems if problem.kind not in harmless]
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
     if images and not masks and all(parse_path(path).role == "mask" for path in images):

@@ -98,8 +98,9 @@ class Problem:
     Args:
         kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder",
             "polygons", "stray" for a damaged polygon file that no image needs, "unplaced" for an
-            entry of a polygon file that belongs to no image, or "incomplete" for an image that is
-            left out as its annotation is not complete.
+            entry of a polygon file that belongs to no image, "incomplete" for an image that is
+            left out as its annotation is not complete, or "passed over" for all files of formats
+            that are not read.
         text: Description of the problem, with the names of the files.
         files: Paths of the files.
     """
