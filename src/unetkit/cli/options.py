@@ -32,8 +32,14 @@ SECTIONS = {
         *("batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm"),
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
+    "border_weight": ("border_weight", "border_sigma"),
 }
-OTHER_KEYS = {"classes": "names", "split": "file"}  # of options that have another name
+OTHER_KEYS = {
+    "classes": "names",
+    "split": "file",
+    "border_weight": "w0",
+    "border_sigma": "sigma",
+}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
@@ -215,6 +221,17 @@ training_options = _together(
         "--class-weights",
         help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
         "(default: equal weights).",
+    ),
+    click.option(
+        "--border-weight",
+        type=float,
+        help="Weight in the loss of the pixels where two objects touch, such as 10, 0 for none "
+        "(default: from the preset).",
+    ),
+    click.option(
+        "--border-sigma",
+        type=float,
+        help="Width of these weights in pixels at the scale of the network (default: 5).",
     ),
     click.option(
         "--learning-rate", type=float, help="Peak learning rate (default: from the preset)."

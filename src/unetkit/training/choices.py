@@ -345,6 +345,15 @@ def choose_config(
             f"classes ({', '.join(chosen_classes.names)}); accepted is one weight per class, or "
             "--class-weights auto"
         )
+    border_weight = choices.border_weight.complete(recipe.border_weight)
+    has_instances = chosen_classes.kind == "instances" or any(
+        pair.source.has_shapes for pair in dataset.pairs
+    )
+    if border_weight.w0 and not has_instances:
+        reasons.append(
+            "weights between objects: the masks hold no instances, so connected regions of each "
+            "class serve as objects"
+        )
     config = RunConfig(
         data=str(dataset.source.resolve()),
         preset=preset,
@@ -359,6 +368,7 @@ def choose_config(
         split=choose_split(choices),
         augmentation=choices.augmentation.complete(augmentation),
         training=training,
+        border_weight=border_weight,
     )
     return config, reasons
 
