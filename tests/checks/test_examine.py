@@ -14,7 +14,8 @@ from unetkit._shared.display import Display
 from unetkit.checks.examine import DatasetReport, examine
 from unetkit.checks.issues import LEVELS, Issue
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Problem, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Problem, Sources
 from unetkit.data.splits import SplitRule
 from unetkit.errors import ConfigError
 

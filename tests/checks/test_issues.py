@@ -22,7 +22,8 @@ from unetkit.checks.issues import (
     to_issue,
 )
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.dataset import Dataset, Pair, Problem
+from unetkit.data.pairs import Dataset, Pair
+from unetkit.data.sources import Problem
 from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat

@@ -12,7 +12,7 @@ from unetkit.checks.issues import Issue
 from unetkit.checks.mask_issues import count_class_pixels, find_mask_issues, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.splits import Split
 
 PAIR = Pair("a", Path("a.png"), Path("a_mask.png"))

@@ -18,7 +18,7 @@ from unetkit.checks.statistics import (
     collect_statistics,
     compute_pair_statistics,
 )
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 
 RGB = np.array([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [9, 9, 9], [1, 2, 3]]])
 MASK = [[0, 1, 1], [2, 0, 1]]

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from unetkit.data.dataset import Pair, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
 from unetkit.data.filenames import bare_image_stem, bare_mask_stem, numbered_stem
-from unetkit.data.sources import sort_files
+from unetkit.data.pairs import Pair
+from unetkit.data.sources import Sources, sort_files
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 
 REAL = Path(__file__).parents[3] / "shared" / "data"

@@ -12,7 +12,7 @@ from typing import Any
 from unetkit._shared.wording import format_count
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.dataset import Dataset
+from unetkit.data.pairs import Dataset
 from unetkit.data.sources import SHOWN, Problem, list_some
 from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import ConfigError, DataError, did_you_mean
@@ -68,6 +68,7 @@ REMEDIES = {
     "few-objects": f"look at them with {CHECK_COMMAND}; complete or remove the pairs",
     "tiny-objects": f"look at them with {CHECK_COMMAND}: they may be drawn by mistake",
     "names": "",
+    "blocks": "",
     "duplicate": "keep one of each group, unless they are intended",
     "near-duplicate": "keep one of each group, unless they are intended",
 }
@@ -238,7 +239,7 @@ def find_name_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     for example both eyes. So may names that differ only in a last number, if most of them form
     groups of one size, from two to four.
     """
-    if dataset.splits or dataset.groups or rule.group_by or rule.file:
+    if dataset.splits or dataset.groups or dataset.blocks or rule.group_by or rule.file:
         return []
     for pattern, sizes, what in (
         (SIDE_PATTERN, (2,), "a side, such as left and right"),

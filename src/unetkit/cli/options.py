@@ -24,7 +24,7 @@ Option = Callable[[Command], Command]
 SECTIONS = {
     "sources": (
         *("images", "masks", "channel_axis", "skip_bad", "accept"),
-        *("alpha_masks", "mask_files", "strict_annotations"),
+        *("alpha_masks", "mask_files", "strict_annotations", "blocks", "gap"),
     ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
@@ -144,6 +144,18 @@ mask_options = _together(
         is_flag=True,
         default=None,
         help="Leave out images with a shape that has no area, instead of the shape alone.",
+    ),
+    click.option(
+        "--blocks",
+        type=POSITIVE,
+        help="Side in pixels of the blocks that images are cut into, each a pair of its own "
+        "(default: whole images; for a single large one, from its size).",
+    ),
+    click.option(
+        "--gap",
+        type=NOT_NEGATIVE,
+        help="Pixels between neighbouring blocks, which are in no split (default: an eighth of a "
+        "block).",
     ),
 )
 

@@ -29,6 +29,7 @@ from unetkit.io.images import is_image_name
 from unetkit.io.pixel_format import CHANNEL_AXES
 
 MASK_FILES = ("objects", "classes")
+LEAST_BLOCK = 16  # pixels of its side
 SHOWN = 5  # number of names listed in a message before "and N more"
 
 
@@ -53,9 +54,14 @@ class Sources:
             if their names decide it.
         strict_annotations: Whether images are left out whose annotation has a shape without an
             area; otherwise only that shape is left out.
+        blocks: Side in pixels of the blocks that images are cut into, each a pair of its own; None
+            for whole images, and for a side that suits it where a data set has a single large one.
+        gap: Pixels between neighbouring blocks, which belong to no split; None for an eighth of
+            their side.
 
     Raises:
-        ConfigError: `channel_axis` or `mask_files` is not one of these.
+        ConfigError: `channel_axis` or `mask_files` is not one of these, blocks are too small, or
+            `gap` is negative.
     """
 
     images: str | None = None
@@ -66,6 +72,8 @@ class Sources:
     alpha_masks: bool = False
     mask_files: str | None = None
     strict_annotations: bool = False
+    blocks: int | None = None
+    gap: int | None = None
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
@@ -75,6 +83,11 @@ class Sources:
         if self.mask_files not in (None, *MASK_FILES):
             raise ConfigError(
                 f"mask_files is {self.mask_files!r}; accepted are {' and '.join(MASK_FILES)}"
+            )
+        if (self.blocks or LEAST_BLOCK) < LEAST_BLOCK or (self.gap or 0) < 0:
+            raise ConfigError(
+                f"blocks is {self.blocks} and gap {self.gap}; accepted are blocks of {LEAST_BLOCK} "
+                "pixels or more and gaps of 0 or more"
             )
 
 
