@@ -154,10 +154,24 @@ class TestRunner:
             snippets.parse_command(line)
         return None
 
-    @pytest.mark.parametrize("target", [".[trian]", "keras", "unetkit[train,gpu9]"])
-    def test_an_extra_that_does_not_exist_fails(self, target):
+    @pytest.mark.parametrize(
+        "target",
+        [
+            ".[trian]",
+            "keras",
+            ".[train,gpu9]",
+            "unetkit[train]",  # on no index
+            "unetkit[train] @ git+https://other.org/unetkit",
+            "dist/unetkit-0.0.0-py3-none-any.whl",
+        ],
+    )
+    def test_an_installation_that_does_not_work_fails(self, target):
         with pytest.raises(AssertionError):
             snippets.require_known_extras(["pip", "install", target])
+
+    @pytest.mark.parametrize("target", [".", ".[train]", ".[train,formats]"])
+    def test_an_installation_from_the_clone_is_accepted(self, target):
+        snippets.require_known_extras(["pip", "install", "-e", target])
 
     def test_a_configuration_is_made_tiny_and_keeps_the_rest(self):
         small = snippets.shrunk({"scale": {"policy": "native", "height": 512}, "preset": "paper"})
