@@ -845,13 +845,13 @@ class TestFormatsThatAreNotRead:
         (problem,) = find_dataset(tmp_path).problems
         assert problem.kind == "passed over"
         assert problem.text == (
-            "2 .czi, 1 .mat (formats that are not read: convert them to TIFF or PNG); 1 .svs (TIFFs "
-            "under another name: rename them to .tif)"
+            "2 .czi, 1 .mat (formats that are not read: convert them to TIFF or PNG); 1 .svs "
+            "(TIFFs under another name: rename them to .tif)"
         )
         assert len(problem.files) == 4
 
     def test_they_are_not_the_reason_why_nothing_is_paired(self, tmp_path):
         lay(tmp_path, "images/a.png", "masks/b.png")
         (tmp_path / "images" / "c.czi").write_bytes(b"")
-        with pytest.raises(DataError, match="no image in .* has a mask"):
+        with pytest.raises(DataError, match=r"no image in .* has a mask"):
             find_dataset(tmp_path)
