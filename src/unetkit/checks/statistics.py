@@ -30,6 +30,7 @@ INTERMEDIATE = 1024  # pixels per side of the first of two reductions to a thumb
 SAMPLE_PIXELS = 512  # pixels of an image from which black and white levels are estimated
 MAX_VALUES = 4096  # different values of a mask that are counted separately
 MAX_COLOURS = 300  # the same for colours; more than there can be classes
+MAX_LOSSY_COLOURS = 1024  # the same for JPEGs; the rarest are too few to matter
 MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found; 20 bytes each
 MAX_REGIONS = 20_000  # regions of a mask whose areas are kept, the largest first
 MAX_WIDTHS = 16  # mask values whose widths are measured; masks with more number their objects
@@ -248,6 +249,8 @@ def _with_mask_statistics(
     present = raw.values if missing is None else raw.values[~missing]
     values, counts = _count_values(present)
     most = MAX_COLOURS if raw.is_colour else MAX_VALUES
+    if raw.is_lossy:
+        most = MAX_LOSSY_COLOURS
     order = np.argsort(-counts, kind="stable")[:most]
     stats = replace(
         stats,
