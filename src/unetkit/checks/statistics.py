@@ -190,9 +190,14 @@ def _with_image_statistics(
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
     whole = flat
+    if image.gaps is not None:
+        whole = flat[~image.gaps.reshape(-1)]
+        flat = whole if len(whole) else flat
     if image.nodata is not None:
         # A pixel that lacks only some channels has data, but no typical ones.
-        whole = flat[~is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)]
+        lacking = is_nodata(image.bands, image.nodata).any(axis=2)
+        lacking = lacking if image.gaps is None else lacking | image.gaps
+        whole = pixels.reshape(-1, pixels.shape[2])[~lacking.reshape(-1)]
         flat = whole if len(whole) else flat
     step = max(1, len(flat) // SAMPLE_PIXELS)
     stats = replace(
@@ -203,7 +208,7 @@ def _with_image_statistics(
         format=image.format,
         has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
-        is_transparent=image.is_transparent,
+        is_transparent=image.is_transparent and image.gaps is None,
         largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.

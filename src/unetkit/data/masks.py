@@ -138,7 +138,9 @@ def read_raw_mask(
         return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
     is_zero_nodata = image.nodata == 0
-    if missing is not None and (is_zero_nodata or not missing.any()):
+    if is_zero_nodata:
+        missing = image.gaps
+    if missing is not None and not missing.any():
         missing = None
     if missing is not None and bands.dtype.kind == "f":
         bands = np.where(missing[..., None], 0, bands)
@@ -183,7 +185,7 @@ def _not_one_hot(bands: np.ndarray) -> str:
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
-    if image.is_transparent:
+    if image.is_transparent and image.gaps is None:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
