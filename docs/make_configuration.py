@@ -13,8 +13,8 @@ from unetkit.cli.main import main as command_line
 from unetkit.cli.options import OTHER_KEYS
 from unetkit.cli.options import SECTIONS as SECTION_OPTIONS
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION
-from unetkit.data.dataset import Sources
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule
 from unetkit.models.unet import PRESETS
 from unetkit.training.config import RECIPES, SECTIONS
@@ -54,6 +54,7 @@ TITLES = {
     "split": "Which pairs are for training, validation and test.",
     "augmentation": "Random changes of training samples; the defaults depend on the scale policy.",
     "training": "How weights are trained. See [Training](../training.md).",
+    "border_weight": "Weights between objects. See [Losses](../losses.md#border-weights).",
 }
 # Options that set several keys, or none of a section.
 MORE_OPTIONS = {
@@ -96,7 +97,7 @@ def defaults_of(name: str, keys: list[str]) -> dict[str, list[str]]:
     objects: dict[str, Any] = {"default": {"sources": Sources(), "split": SplitRule()}.get(name)}
     if name == "network":
         objects = dict(PRESETS)
-    elif name in ("training", "normalization"):
+    elif name in ("training", "normalization", "border_weight"):
         objects = {preset: getattr(recipe, name) for preset, recipe in RECIPES.items()}
     elif name == "augmentation":
         objects = {"`resize`": PHOTO_AUGMENTATION, "`native`": MICROSCOPE_AUGMENTATION}

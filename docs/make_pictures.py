@@ -15,7 +15,8 @@ from PIL import Image
 import unetkit
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale, image_to_network
-from unetkit.visualization.figures import Sample, draw_samples
+from unetkit.objects.border_weights import BorderWeight, border_weights
+from unetkit.visualization.figures import Sample, draw_samples, draw_weights
 from unetkit.visualization.overlays import cutout, opacity, overlay
 
 IMAGES = Path(__file__).parent / "pictures"
@@ -92,6 +93,16 @@ def make_scales(folder: Path) -> None:
     save(Image.open(folder / "scales.png"), "scales")
 
 
+def make_border_weights(folder: Path) -> None:
+    """Draws two images of cells and the weights of the pixels between cells."""
+    images, objects = zip(*(unetkit.synthetic_cells(index) for index in (1, 3)), strict=True)
+    weight = BorderWeight(w0=10.0, sigma=5.0)
+    weights = np.stack([border_weights(numbers, weight) for numbers in objects])
+    path = folder / "border-weights.png"
+    draw_weights(path, np.stack(images)[..., None], weights, weight.w0)
+    save(Image.open(path), "border-weights")
+
+
 def make_diagrams() -> None:
     """Draws the diagrams of a small U-Net and of the notebook's."""
     matplotlib.rcParams["svg.hashsalt"] = "unetkit"  # for the same bytes in each run
@@ -118,6 +129,7 @@ def main(folder: Path) -> None:
     make_contact_sheet(pets, folder)
     make_prediction(run)
     make_scales(folder)
+    make_border_weights(folder)
     make_diagrams()
 
 

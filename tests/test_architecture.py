@@ -22,6 +22,7 @@ ROOMS = (
     "_shared",
     "io",
     "data",
+    "objects",
     "models",
     "losses",
     "datasets",

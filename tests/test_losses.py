@@ -85,6 +85,13 @@ class TestCrossEntropy:
         value = cross_entropy(mask, logits_of([[0.75, 0.25], [0.5, 0.5]]), (0.1, 10))
         assert float(value) == pytest.approx(math.log(4 / 3), rel=1e-6)
 
+    def test_added_weights_by_hand(self):
+        # weights (3 + 1 and 1 + 0): (4 ln 4/3 + ln 2) / 5, whatever an ignored pixel has
+        target = np.array([[[[0, 1], [1, 0], [IGNORE, 9]]]], np.float32)
+        logits = logits_of([[0.75, 0.25], [0.5, 0.5], [0.5, 0.5]])
+        value = cross_entropy(target, logits, (3, 1))
+        assert float(value) == pytest.approx((4 * math.log(4 / 3) + math.log(2)) / 5, rel=1e-6)
+
     def test_mean_is_over_the_pixels_that_count(self):
         # ln 4/3 of the first pixel alone, not half of it
         mask = np.array([[[0, IGNORE]]], np.uint8)
@@ -339,6 +346,35 @@ class TestPixelLosses:
         mask, logits = random_case(2)
         slopes = np.abs(gradient(partial(loss, class_weights=(1, 0, 1)), mask, logits)).sum(-1)
         assert ((slopes > 0) == (mask != 1)).all()
+
+    @PIXEL_LOSSES
+    def test_a_weight_of_two_is_a_pixel_that_occurs_twice(self, loss):
+        mask, logits = random_case(3)
+        twice = np.concatenate([mask, mask], axis=2)
+        whole = loss(twice, np.concatenate([logits, logits], axis=2))
+        added = np.stack([mask, np.ones_like(mask)], axis=-1).astype(np.float32)
+        if loss is not boundary_cross_entropy:  # which would find a contour at the seam
+            assert float(loss(added, logits)) == pytest.approx(float(whole), rel=1e-5)
+        assert float(loss(added, logits)) == pytest.approx(float(loss(mask, logits)), rel=1e-5)
+
+    @PIXEL_LOSSES
+    def test_added_weights_move_the_mean_towards_their_pixels(self, loss):
+        mask = np.array([[[0, 1, 1]]], np.uint8)
+        logits = logits_of([[0.9, 0.1], [0.6, 0.4], [0.3, 0.7]])
+        heavy = np.stack([mask, [[[0, 10, 0]]]], axis=-1).astype(np.float32)
+        each = [float(loss(np.where(np.arange(3) == i, mask, IGNORE), logits)) for i in range(3)]
+        if loss is not boundary_cross_entropy:
+            expected = (each[0] + 11 * each[1] + each[2]) / 13
+            assert float(loss(heavy, logits)) == pytest.approx(expected, rel=1e-5)
+        assert float(loss(heavy, logits)) > float(loss(mask, logits))
+
+
+class TestOverlapLossesAndAddedWeights:
+    @OVERLAP_LOSSES
+    def test_they_weigh_no_pixels(self, loss):
+        mask, logits = random_case(4)
+        added = np.stack([mask, 5 * np.ones_like(mask)], axis=-1).astype(np.float32)
+        assert float(loss(added, logits)) == pytest.approx(float(loss(mask, logits)), rel=1e-6)
 
 
 class TestEachLoss:

@@ -36,8 +36,10 @@ class _Pixels:
     Classes come first: reductions over a last axis of a few classes are several times as slow.
 
     Args:
-        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        mask: Class indices, or IGNORE, (B, H, W), any type.
         kept: 0 in ignored pixels, else 1, (B, H, W) float32.
+        added: Weight of each pixel in addition to that of its class, (B, H, W) float32; None for
+            none.
         truth: One-hot truth, 0 in ignored pixels, (K, B, H, W) float32.
         log_probabilities: log p of each class, (K, B, H, W) float32.
         probabilities: p of each class, 0 in ignored pixels, (K, B, H, W) float32.
@@ -45,12 +47,16 @@ class _Pixels:
 
     mask: KerasTensor
     kept: KerasTensor
+    added: KerasTensor | None
     truth: KerasTensor
     log_probabilities: KerasTensor
     probabilities: KerasTensor
 
     @classmethod
     def of(cls, mask: KerasTensor, logits: KerasTensor) -> "_Pixels":
+        added = None
+        if len(mask.shape) == len(logits.shape):
+            mask, added = mask[..., 0], ops.cast(mask[..., 1], "float32")
         kept = ops.cast(ops.not_equal(ops.cast(mask, "int32"), IGNORE), "float32")
         classes = ops.reshape(ops.arange(logits.shape[-1], dtype="int32"), (-1, 1, 1, 1))
         truth = ops.cast(ops.equal(ops.cast(mask, "int32"), classes), "float32") * kept
@@ -58,18 +64,23 @@ class _Pixels:
         shifted = planes - ops.stop_gradient(ops.max(planes, axis=0))
         powers = ops.exp(shifted)
         total = ops.sum(powers, axis=0)
-        return cls(mask, kept, truth, shifted - ops.log(total), powers * (kept / total))
+        return cls(mask, kept, added, truth, shifted - ops.log(total), powers * (kept / total))
 
     def losses(self) -> KerasTensor:
         """-log p of each pixel's label, (B, H, W) float32; 0 in ignored pixels."""
         return -ops.sum(self.truth * self.log_probabilities, axis=0)
 
     def weights(self, class_weights: Weights) -> KerasTensor:
-        """The weight of each pixel's class, or 1; 0 in ignored pixels; (B, H, W) float32."""
-        if class_weights is None:
-            return self.kept
-        relative = _relative(class_weights, self.truth.shape[0])
-        return ops.sum(self.truth * ops.reshape(relative, (-1, 1, 1, 1)), axis=0)
+        """The weight of each pixel: that of its class, or 1, and what is added to it.
+
+        (B, H, W) float32, divided by the largest class weight; 0 in ignored pixels.
+        """
+        weights, largest = self.kept, 1.0
+        if class_weights is not None:
+            relative = _relative(class_weights, self.truth.shape[0])
+            weights = ops.sum(self.truth * ops.reshape(relative, (-1, 1, 1, 1)), axis=0)
+            largest = max(class_weights)
+        return weights if self.added is None else weights + self.added / largest * self.kept
 
 
 def _relative(class_weights: Sequence[float], num_classes: int) -> KerasTensor:
@@ -99,7 +110,9 @@ def cross_entropy(
         sum_i w_i (-log p_i) / sum_i w_i, p_i the probability of pixel i's true class
 
     Args:
-        mask: Class indices, or IGNORE, (B, H, W), any integer type.
+        mask: Class indices, or IGNORE, (B, H, W), any integer type; or (B, H, W, 2), any float
+            type, of class indices and of weights that are added to w_i, as `border_weights`
+            computes them.
         logits: Logits, (B, H, W, K), any float type.
         class_weights: Weight w_i of pixels of each true class, K numbers from 0 up; None for 1.
 
@@ -306,7 +319,9 @@ def combined_loss(
         class_weights: Class weights of every term, K numbers from 0 up; empty for none.
 
     Returns:
-        A function of mask, (B, H, W), and logits, (B, H, W, K).
+        A function of mask, (B, H, W), and logits, (B, H, W, K). With a mask of (B, H, W, 2), the
+        weights in its second plane are added to those of the classes in the terms that weigh
+        pixels: cross-entropy, focal and boundary loss.
 
     Raises:
         ConfigError: A term is unknown, or a weight is out of range.

@@ -12,7 +12,7 @@ from tests.checks.masks import BLUE, GREEN, RED, blocks, mask_statistics, palett
 from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import TRIMAP_CLASSES, read_class_file
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.errors import ConfigError, DataError
 
 

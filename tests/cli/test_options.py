@@ -28,6 +28,12 @@ def test_a_weight_that_is_no_number(value):
         given(loss=(value,))
 
 
+def test_border_weights_are_a_section():
+    expected = {"border_weight": {"w0": 10.0, "sigma": 2.5}}
+    assert take_sections({"border_weight": 10.0, "border_sigma": 2.5}) == expected
+    assert take_sections({"border_weight": None, "border_sigma": None}) == {}
+
+
 def test_class_weights_are_numbers_or_automatic():
     assert given(class_weights="1,1, 4") == {"class_weights": (1.0, 1.0, 4.0)}
     assert given(class_weights="auto") == {"class_weights": "auto"}

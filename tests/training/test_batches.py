@@ -12,12 +12,14 @@ from PIL import Image
 
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION, Augmentation
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import SHOWN, Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
+from unetkit.data.sources import SHOWN
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import unet_geometry
 from unetkit.models.spec import Normalization
+from unetkit.objects.border_weights import BorderWeight, border_weights
 from unetkit.training.batches import LOADER_THREADS, PairCache, Sampler, build_cache
 
 PLAIN = Normalization(multiply=1.0, add=0.0)
@@ -359,6 +361,51 @@ class TestLevels:
         np.testing.assert_allclose(numbers - numbers[..., :1], np.arange(5) + 0 * numbers, atol=1.1)
 
 
+class TestBorderWeights:
+    """Two objects with a gap of two pixels, in an image that is warped."""
+
+    WEIGHT = BorderWeight(w0=10.0, sigma=3.0)
+
+    def sampler(self, geometry=PADDED, **changes) -> Sampler:
+        cache = cache_of([(40, 40)])
+        objects = np.zeros((40, 40), np.float32)
+        objects[5:35, 4:19] = 1
+        objects[5:35, 21:36] = 2
+        masks = [(objects > 0).astype(np.uint8)]
+        cache = PairCache(cache.images, masks, [objects])
+        options = {"augmentation": MICROSCOPE_AUGMENTATION, "border_weight": self.WEIGHT}
+        scale = Scale("native", 24, 24)
+        return Sampler(cache, scale, geometry, COLOUR, PLAIN, **{**options, **changes})
+
+    @pytest.mark.parametrize("geometry", [PADDED, UNPADDED])
+    def test_they_are_those_of_the_warped_objects(self, geometry):
+        sampler = self.sampler(geometry)
+        with_numbers = replace(
+            sampler,
+            cache=PairCache(sampler.cache.images, [sampler.cache.objects[0].astype(np.uint8)]),
+        )
+        largest = 0.0
+        for step in range(6):
+            _, target = sampler.batch(step, 2)
+            _, numbers = with_numbers.batch(step, 2)
+            assert (target.shape, target.dtype) == ((*numbers.shape, 2), np.float32)
+            for plane, objects in zip(target, numbers, strict=True):
+                expected = border_weights(objects.astype(int), self.WEIGHT)
+                assert np.array_equal(plane[..., 0], objects > 0)
+                assert np.array_equal(plane[..., 1], expected)
+                largest = max(largest, expected.max())
+        assert 3 < largest <= 10
+
+    def test_batches_are_those_of_their_steps(self):
+        one, other = self.sampler(seed=3), self.sampler(seed=3)
+        assert_equal_batches(one.batch(4, 2), other.batch(4, 2))
+        assert not np.array_equal(one.batch(4, 2)[1], self.sampler(seed=4).batch(4, 2)[1])
+
+    def test_validation_windows_have_masks_alone(self):
+        (_, masks), *_ = self.sampler().fixed_batches(1)
+        assert (masks.ndim, masks.dtype) == (3, np.uint8)
+
+
 class TestFixedWindows:
     @pytest.mark.parametrize("geometry", [PADDED, UNPADDED])
     def test_native_windows_cover_every_pixel_of_each_image(self, geometry):
@@ -569,6 +616,23 @@ class TestBuildCache:
         images, masks = Sampler(cache, self.NATIVE, PADDED, COLOUR, PLAIN).batch(0, 1)
         assert np.array_equal(images[0], image)
         assert np.array_equal(masks[0], indices)
+
+    @pytest.mark.parametrize("kind", ["instances", "classes"])
+    def test_objects_are_numbered(self, tmp_path, kind):
+        mask = np.array([[0, 70000, 70000, 9, 0, 5, 255]], np.uint32)
+        if kind == "classes":
+            mask = np.array([[0, 7, 7, 200, 0, 7, 255]], np.uint8)
+        pair = self.write(tmp_path, "one", np.zeros((1, 7), np.uint8), mask)
+        classes = (
+            Classes(("background", "cell"), (0, 1), background=0, kind="instances", ignore=255)
+            if kind == "instances"
+            else replace(CLASSES, ignore=255)
+        )
+        args = [pair], classes, GREY, self.NATIVE
+        cache = build_cache(tmp_path / "cache", *args, with_objects=True)
+        expected = {"instances": [[0, 3, 3, 2, 0, 1, 0]], "classes": [[0, 1, 1, 3, 0, 2, 0]]}
+        assert cache.objects[0].tolist() == expected[kind]
+        assert build_cache(tmp_path / "other", *args).objects == []
 
     def test_unreadable_pairs_are_named_together(self, tmp_path):
         good, _, _ = write_pair(tmp_path, "good", (6, 6), 3)

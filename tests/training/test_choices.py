@@ -10,12 +10,14 @@ from tests.conftest import TINY_CONFIG
 from unetkit._shared.display import Display
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Sources
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models import efficientnet_lite0
 from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS
 from unetkit.models.unet import PRESETS, fitted_network
+from unetkit.objects.border_weights import BorderWeight
 from unetkit.training import backend
 from unetkit.training.choices import choose_config, find_chosen_dataset, gather_choices, prepare
 from unetkit.training.config import Choices
@@ -68,6 +70,26 @@ class TestDefaults:
         assert (fast.scale.height, fast.training.batch_size) == (256, 16)
         assert config.augmentation == MICROSCOPE_AUGMENTATION
         assert config.pixels == PixelFormat(1)
+
+    def test_the_network_of_the_paper_has_the_weights_of_the_paper(self, dataset):
+        paper = {"preset": "paper"}
+        assert choose(dataset, FRAMES, paper).border_weight == BorderWeight(10.0, 5.0)
+        assert choose(dataset, FRAMES).border_weight.w0 == 0
+        given = {**paper, "border_weight": {"w0": 0, "sigma": 2.5}}
+        assert choose(dataset, FRAMES, given).border_weight == BorderWeight(0.0, 2.5)
+        given = {"border_weight": {"w0": 5.0, "everywhere": True}}
+        assert choose(dataset, FRAMES, given).border_weight == BorderWeight(5.0, 5.0, True)
+
+    @pytest.mark.parametrize(
+        ("kind", "w0", "is_said"),
+        [("classes", 10.0, True), ("classes", 0.0, False), ("instances", 10.0, False)],
+    )
+    def test_regions_that_serve_as_objects_are_said(self, dataset, kind, w0, is_said):
+        images = [ImageSizes((64, 64), np.zeros(0))] * 4
+        classes = replace(CELLS, values=(0, 1), kind=kind)
+        choices = parse_choices({"border_weight": {"w0": w0}}, "the options")
+        _, reasons = choose_config(dataset, images, classes, PixelFormat(1), choices)
+        assert is_said == any("connected regions of each class" in why for why in reasons)
 
     def test_a_size_that_the_network_does_not_take_is_rounded_and_said(self, dataset):
         choices = gather_choices({"data": "photos"}, size=(12, 100))

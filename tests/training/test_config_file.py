@@ -7,7 +7,8 @@ import tomli_w
 
 from tests.training.test_choices import DEEP, FRAMES, PHOTOS, choose, complete
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Sources
 from unetkit.errors import ConfigError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.unet import PRESETS
@@ -34,6 +35,16 @@ class TestFile:
         assert read_config(path) == config
         # and as given choices it decides everything, whatever the data look like
         assert complete(dataset, FRAMES, read_choices(path)) == config
+
+    def test_files_of_versions_without_border_weights_are_complete(self, dataset, tmp_path):
+        config = choose(dataset, PHOTOS)
+        path = tmp_path / "config.toml"
+        text = config_to_toml(config)
+        start, end = text.index("[border_weight]"), len(text)
+        if (following := text.find("\n[", start + 1)) > 0:
+            end = following + 1
+        path.write_text(text[:start] + text[end:], encoding="utf-8")
+        assert read_config(path) == config
 
     def test_sources_split_and_pixel_format_come_back(self, dataset, tmp_path):
         classes = Classes(

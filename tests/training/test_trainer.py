@@ -139,7 +139,7 @@ class TestMemory:
         weights = []
         for parts in ({"batch_size": 4}, {"batch_size": 2, "accumulation": 2}):
             training = {"loss": {"cross_entropy": 1.0}, "optimizer": "sgd", "momentum": 0.9}
-            config = small(**training, **parts)
+            config = small(**training, **parts, precision="float32")
             run = train(pets, out=tmp_path / f"run-{len(weights)}", config=config)
             with np.load(run / "checkpoints" / "step-00000004.npz") as archive:
                 weights.append([archive[n] for n in archive.files if n.startswith("model/")])

@@ -33,6 +33,7 @@ from unetkit.visualization.figures import (
     draw_curves,
     draw_examples,
     draw_samples,
+    draw_weights,
     paint,
 )
 
@@ -187,6 +188,19 @@ def test_a_sheet_is_a_png_as_wide_as_a_page(tmp_path):
 
 
 # Examples
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_each_image_is_beside_its_weights(drawn, tmp_path, channels):
+    images = np.full((2, 8, 9, channels), 77, np.uint8)
+    weights = np.random.default_rng(0).uniform(0, 10, (2, 8, 9))
+    draw_weights(tmp_path / "weights.png", images, weights, 10.0)
+    panels = [axes.images[0] for axes in drawn[-1].axes if axes.images]
+    assert len(panels) == 4
+    for place in range(2):
+        assert (np.asarray(panels[2 * place].get_array()) == 77).all()
+        assert np.allclose(panels[2 * place + 1].get_array(), weights[place])
+        assert panels[2 * place + 1].get_clim() == (0, 10)
 
 
 def test_truth_and_prediction_of_an_example_are_beside_its_image(drawn, tmp_path):

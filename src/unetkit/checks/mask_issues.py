@@ -26,6 +26,7 @@ MANY_IGNORED = 0.25  # of the masks; with more that hide all their objects, some
 FEW_OBJECTS = 1 / 3  # of the median number; with fewer an image may be annotated incompletely
 BLURRED = 0.05  # fraction of pixels that are neither nearly black nor nearly white
 ABSENT = "add pairs with this class, or remove the class"
+ABSENT_IN_TRAINING = "add pairs with this class, or split the pairs with another --seed or --split"
 ALL_IGNORED = "correct what is ignored; to train all the same: --accept all-ignored"
 SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
@@ -221,10 +222,9 @@ def _find_class_issues(
             if index == classes.background:  # objects may cover all of each image
                 remedy = "nothing, if objects cover all of each image"
                 issues.append(Issue("warning", "absent-class", text, remedy=remedy))
-            elif pixels:
-                issues.append(Issue("warning", "absent-class", text, remedy=ABSENT))
             else:
-                remedy = f"{ABSENT}; to train all the same: --accept absent-class"
+                remedy = f"{ABSENT_IN_TRAINING if pixels else ABSENT}; to train all the same: "
+                remedy += "--accept absent-class"
                 issues.append(Issue("error", "absent-class", text, (), remedy, acceptable=True))
         elif pixels < RARE_FRACTION * total:
             text = f"class {name!r} covers {pixels / total:.3%} of the pixels"

@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
-from unetkit.data.dataset import Pair
 from unetkit.data.labels import is_ignore_label
 from unetkit.data.masks import fill_objects, find_annotation, read_raw_mask
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import file_sha256, in_parallel, mask_sha256, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.decoding import SUFFIXES_OF, is_nodata
 from unetkit.io.images import ImageFile, pixels_of, suffix_of
+from unetkit.io.parts import read_part
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side
@@ -184,7 +185,7 @@ def _with_image_statistics(
 ) -> tuple[PairStatistics, np.ndarray | None]:
     """Adds the statistics of the image; returns also where it has no data, (H, W) bool or None."""
     pair = stats.pair
-    image = file.read(pair.page)
+    image = read_part(file, pair.page, pair.block)
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
     whole = flat
@@ -234,9 +235,10 @@ def _with_mask_statistics(
         try:
             return _with_annotation_statistics(stats, annotation, missing)
         except DataError as error:
-            other_size = annotation.size not in (None, stats.size)
+            whole = pair.block.image_size if pair.block else stats.size
+            other_size = annotation.size not in (None, whole)
             return replace(stats, problem=str(error), is_mismatched=other_size)
-    raw = read_raw_mask(file, pair.page, pair.is_alpha)
+    raw = read_raw_mask(file, pair.page, pair.is_alpha, pair.block)
     try:
         require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:

@@ -32,8 +32,8 @@ OPTION_GROUPS = {
     "Network": ("preset", "size", "start", "freeze"),
     "Length": ("epochs", "minutes", "patience"),
     "Optimization": (
-        *("loss", "class_weights", "learning_rate", "batch_size", "accumulation", "clip_norm"),
-        "averaging",
+        *("loss", "class_weights", "border_weight", "border_sigma", "learning_rate"),
+        *("batch_size", "accumulation", "clip_norm", "averaging"),
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (

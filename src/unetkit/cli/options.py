@@ -24,7 +24,7 @@ Option = Callable[[Command], Command]
 SECTIONS = {
     "sources": (
         *("images", "masks", "channel_axis", "skip_bad", "accept"),
-        *("alpha_masks", "mask_files", "strict_annotations"),
+        *("alpha_masks", "mask_files", "strict_annotations", "blocks", "gap"),
     ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
@@ -32,8 +32,14 @@ SECTIONS = {
         *("batch_size", "accumulation", "loss", "class_weights", "learning_rate", "clip_norm"),
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
+    "border_weight": ("border_weight", "border_sigma"),
 }
-OTHER_KEYS = {"classes": "names", "split": "file"}  # of options that have another name
+OTHER_KEYS = {
+    "classes": "names",
+    "split": "file",
+    "border_weight": "w0",
+    "border_sigma": "sigma",
+}  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
@@ -139,6 +145,18 @@ mask_options = _together(
         default=None,
         help="Leave out images with a shape that has no area, instead of the shape alone.",
     ),
+    click.option(
+        "--blocks",
+        type=POSITIVE,
+        help="Side in pixels of the blocks that images are cut into, each a pair of its own "
+        "(default: whole images; for a single large one, from its size).",
+    ),
+    click.option(
+        "--gap",
+        type=NOT_NEGATIVE,
+        help="Pixels between neighbouring blocks, which are in no split (default: an eighth of a "
+        "block).",
+    ),
 )
 
 
@@ -215,6 +233,17 @@ training_options = _together(
         "--class-weights",
         help="Weights of the classes in the loss, such as 1,1,4, or auto to balance them "
         "(default: equal weights).",
+    ),
+    click.option(
+        "--border-weight",
+        type=float,
+        help="Weight in the loss of the pixels where two objects touch, such as 10, 0 for none "
+        "(default: from the preset).",
+    ),
+    click.option(
+        "--border-sigma",
+        type=float,
+        help="Width of these weights in pixels at the scale of the network (default: 5).",
     ),
     click.option(
         "--learning-rate", type=float, help="Peak learning rate (default: from the preset)."

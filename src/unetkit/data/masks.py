@@ -34,6 +34,7 @@ from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.decoding import IMAGE_SUFFIXES, DecodedImage
 from unetkit.io.images import ImageFile
+from unetkit.io.parts import Block, read_part
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
@@ -62,6 +63,7 @@ class MaskSource:
         image: File name of the image, which finds its polygons in a file of many images.
         parts: Files of a mask that consists of several; empty if `path` is all of it.
         is_alpha: Whether the opacity of the file is the mask.
+        block: The part of the mask that is read; None for all of it.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class MaskSource:
     image: str = ""
     parts: tuple[MaskPart, ...] = ()
     is_alpha: bool = False
+    block: Block | None = None
 
     @property
     def has_shapes(self) -> bool:
@@ -100,7 +103,10 @@ class RawMask:
 
 
 def read_raw_mask(
-    file: ImageFile | str | Path, page: int | None = None, is_alpha: bool = False
+    file: ImageFile | str | Path,
+    page: int | None = None,
+    is_alpha: bool = False,
+    block: Block | None = None,
 ) -> RawMask:
     """Reads the integers or colours of a mask image.
 
@@ -108,6 +114,7 @@ def read_raw_mask(
         file: Open file of the mask image; or its path, which is opened and closed.
         page: Index of the page in a file of several pages; None for a file of one.
         is_alpha: Whether the opacity of the file is the mask.
+        block: The part of the mask that is read; None for all of it.
 
     Raises:
         DataNotFoundError: The file does not exist.
@@ -116,8 +123,8 @@ def read_raw_mask(
     """
     if not isinstance(file, ImageFile):
         with ImageFile(file, role="mask") as opened:
-            return read_raw_mask(opened, page, is_alpha)
-    path, image = file.path, file.read(page, as_stored=True)
+            return read_raw_mask(opened, page, is_alpha, block)
+    path, image = file.path, read_part(file, page, block, as_stored=True)
     if is_alpha:
         if image.alpha is None:
             raise DataError(
@@ -215,7 +222,7 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     Args:
         source: Location of the mask.
         classes: Classes, and the values or labels that stand for them.
-        size: (height, width) of the image, at which polygons are filled.
+        size: (height, width) of the image or its block, at which polygons are filled.
 
     Returns:
         (H, W) uint8 in [0, K), or IGNORE.
@@ -226,7 +233,7 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     """
     if source.has_shapes:
         return _fill_polygons(source, classes, size)
-    raw = read_raw_mask(source.path, source.page, source.is_alpha)
+    raw = read_raw_mask(source.path, source.page, source.is_alpha, source.block)
     return _to_indices(raw, classes, source.path)
 
 
@@ -360,7 +367,7 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
             the image that cannot be read; or files of different classes overlap.
     """
     if source.parts:
-        return _combine(source.parts)
+        return _combine(source.parts).cut(source.block)
     try:
         state = source.path.stat()
     except OSError as error:
@@ -380,7 +387,7 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         )
     for problem in annotations[0].problems:
         raise DataError(f"{source.path}: {problem}")
-    return annotations[0]
+    return annotations[0].cut(source.block)
 
 
 def read_inside(path: Path) -> np.ndarray:

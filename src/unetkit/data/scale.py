@@ -144,18 +144,19 @@ def windows_to_network(image: Windows, scale: Scale) -> Windows:
     return _framed(_resampled(image, (height, width)), -top, -left, scale.network_size(size))
 
 
-def mask_to_network(mask: np.ndarray, scale: Scale) -> np.ndarray:
-    """Resizes a mask to the network's scale; letterbox bars are IGNORE.
+def mask_to_network(mask: np.ndarray, scale: Scale, fill: int = IGNORE) -> np.ndarray:
+    """Resizes a mask to the network's scale by nearest neighbour.
 
     Args:
-        mask: Class indices, (H, W) uint8.
+        mask: Class indices, (H, W) uint8; or other labels.
         scale: Scale policy of the model.
+        fill: Value of letterbox bars.
 
     Returns:
-        (h, w) uint8, with values of `mask` or IGNORE.
+        (h, w) of the same type, with values of `mask` or `fill`.
     """
     top, left, height, width = scale.inner_box(mask.shape[:2])
-    full = np.full(scale.network_size(mask.shape[:2]), IGNORE, mask.dtype)
+    full = np.full(scale.network_size(mask.shape[:2]), fill, mask.dtype)
     full[top : top + height, left : left + width] = resize_mask(mask, height, width)
     return full
 

@@ -148,6 +148,27 @@ def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.
             yield image
 
 
+def upright_size(path: Path, file: OpenFile, format: str) -> tuple[int, int] | None:
+    """Returns (height, width) of an image that Pillow reads, turned upright, without decoding.
+
+    Args:
+        path: Path of the file, for errors.
+        file: The open file.
+        format: Its format.
+
+    Returns:
+        The size; None for formats that Pillow does not read.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    if format == "TIFF" or format in ARRAY_FORMATS:
+        return None
+    with open_with_pillow(path, file, format) as image:
+        is_turned = _orientation(image) >= 5
+        return (image.width, image.height) if is_turned else (image.height, image.width)
+
+
 def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
     with open_with_pillow(path, file, format) as image:
         frames = getattr(image, "n_frames", 1) if format in ANIMATED else 1

@@ -160,20 +160,32 @@ class ImageFile:
         """
         return TiffImage(self.path, self._tiff, page, self.channel_axis, cache_bytes)
 
-    def read(self, page: int | None = None, *, as_stored: bool = False) -> DecodedImage:
-        """Decodes an image whole, so that any damage is found.
+    @property
+    def opened(self) -> OpenFile:
+        """The bytes of the file."""
+        return self._file
+
+    def read(
+        self,
+        page: int | None = None,
+        *,
+        as_stored: bool = False,
+        window: tuple[slice, slice] | None = None,
+    ) -> DecodedImage:
+        """Decodes an image whole, so that any damage is found, or a window of a TIFF.
 
         Args:
             page: Number of the image from 0; None for the only one, or for a TIFF whose pages are
                 the channels of one image.
             as_stored: Whether numbers of a TIFF in which 0 is white are kept, as in masks, instead
                 of inverted, as in images.
+            window: Rows and columns of a TIFF, whose size is then not limited; None for all.
 
         Raises:
             DataError: The file is damaged or too large, or has no such image.
         """
         if self.format == "TIFF":
-            return self._read_tiff(page, as_stored)
+            return self._read_tiff(page, as_stored, window)
         if self.format in ARRAY_FORMATS:
             return self._read_array(page)
         return decode(self.path, self._file, self.format, page)
@@ -224,12 +236,22 @@ class ImageFile:
         bands = self._arrays.read(page or 0)
         return DecodedImage(bands, None, None, self.format, 1, count, is_stack=True)
 
-    def _read_tiff(self, page: int | None, as_stored: bool) -> DecodedImage:
+    def _read_tiff(
+        self, page: int | None, as_stored: bool, window: tuple[slice, slice] | None
+    ) -> DecodedImage:
+        is_whole = window is None
         tiff = TiffImage(
-            self.path, self._tiff, page, self.channel_axis, 0, is_whole=True, as_stored=as_stored
+            self.path,
+            self._tiff,
+            page,
+            self.channel_axis,
+            0 if is_whole else CACHE_BYTES,
+            is_whole=is_whole,
+            as_stored=as_stored,
         )
         try:
-            bands, nodata = tiff.read_whole(), tiff.nodata
+            bands = tiff.read_whole() if window is None else tiff.read(*window)
+            nodata = tiff.nodata
         finally:
             tiff.close()
         if tiff.palette is not None:
@@ -268,28 +290,8 @@ def read_image(
     if not isinstance(file, ImageFile):
         with ImageFile(file, format.channel_axis) as opened:
             return read_image(opened, format, page)
-    return read_with_missing(file, format, page)[0]
-
-
-def read_with_missing(
-    file: ImageFile, format: PixelFormat, page: int | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image as `read_image` does, and where it has no data.
-
-    Args:
-        file: The open file.
-        format: Pixel format of the model.
-        page: Index of the image; None for the only one, or for pages that are channels.
-
-    Returns:
-        The image, (H, W, C), and where a GeoTIFF declares its pixels to be without data, (H, W)
-        bool; None if it declares no such value.
-
-    Raises:
-        DataError: As by `read_image`.
-    """
     name, image = str(file.path), file.read(page)
-    return format.accept(pixels_of(image, name, format.low[0]), name), image.missing
+    return format.accept(pixels_of(image, name, format.low[0]), name)
 
 
 def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray:

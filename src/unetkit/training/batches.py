@@ -7,7 +7,8 @@ that makes it, or on interruptions of the run.
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -24,14 +25,16 @@ from unetkit.data.augmentation import (
     warp,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Pair
-from unetkit.data.reading import read_in_parallel, read_pair
+from unetkit.data.pairs import Pair
+from unetkit.data.reading import read_in_parallel, read_objects, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.data.splits import Split
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
+from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight, border_weights
+from unetkit.objects.numbering import regions_of_classes, renumbered
 from unetkit.training.config import RunConfig
 
 LOADER_THREADS = 4  # each prepares one batch in advance
@@ -45,10 +48,13 @@ class PairCache:
     Args:
         images: Images, (h_i, w_i, C) each, with the dtype of the pixel format.
         masks: Masks, (h_i, w_i) uint8 each, of class indices or IGNORE.
+        objects: Numbers of objects, (h_i, w_i) float32 each, 0 outside objects; empty if no weight
+            between objects needs them.
     """
 
     images: list[np.ndarray]
     masks: list[np.ndarray]
+    objects: list[np.ndarray] = field(default_factory=list)
 
     @cached_property
     def places(self) -> list[list[np.ndarray]]:
@@ -66,6 +72,8 @@ def build_cache(
     pixels: PixelFormat,
     scale: Scale,
     on_done: Callable[[], object] = lambda: None,
+    *,
+    with_objects: bool = False,
 ) -> PairCache:
     """Decodes pairs into two files, and maps these into memory.
 
@@ -76,28 +84,55 @@ def build_cache(
         pixels: Pixel format of the images.
         scale: Scale of the network.
         on_done: Function to call after each pair.
+        with_objects: Whether to number the objects of each mask.
 
     Raises:
         DataError: A pair cannot be read.
     """
 
-    def load(pair: Pair) -> tuple[np.ndarray, np.ndarray]:
+    def load(pair: Pair) -> tuple[np.ndarray, ...]:
         image, mask = read_pair(pair, classes, pixels)
-        return image_to_network(image, scale), mask_to_network(mask, scale)
+        arrays = image_to_network(image, scale), mask_to_network(mask, scale)
+        if not with_objects:
+            return arrays
+        objects = numbered_objects(pair, mask, classes).astype(np.float32)
+        return *arrays, mask_to_network(objects, scale, fill=0)
 
     sizes: list[tuple[int, ...]] = []
     folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "images.bin", "wb") as images, open(folder / "masks.bin", "wb") as masks:
-        for image, mask in read_in_parallel(load, pairs, on_done):
-            images.write(image.tobytes())
-            masks.write(mask.tobytes())
-            sizes.append(mask.shape)
+    paths = [folder / f"{name}.bin" for name in ("images", "masks", "objects")]
+    with ExitStack() as stack:
+        files = [stack.enter_context(open(path, "wb")) for path in paths[: 2 + with_objects]]
+        for arrays in read_in_parallel(load, pairs, on_done):
+            for file, array in zip(files, arrays, strict=True):
+                file.write(array.tobytes())
+            sizes.append(arrays[1].shape)
     return PairCache(
-        _map_arrays(
-            folder / "images.bin", pixels.dtype, [(*size, pixels.channels) for size in sizes]
-        ),
-        _map_arrays(folder / "masks.bin", "uint8", sizes),
+        _map_arrays(paths[0], pixels.dtype, [(*size, pixels.channels) for size in sizes]),
+        _map_arrays(paths[1], "uint8", sizes),
+        _map_arrays(paths[2], "float32", sizes) if with_objects else [],
     )
+
+
+def numbered_objects(pair: Pair, mask: np.ndarray, classes: Classes) -> np.ndarray:
+    """Numbers the objects of a mask: its instances, or, without these, its connected regions.
+
+    Args:
+        pair: Pair of the mask.
+        mask: Class indices or IGNORE, (H, W) uint8.
+        classes: Classes of the mask.
+
+    Returns:
+        (H, W) int32: 1, 2 ... in each object, 0 in the background and in ignored pixels.
+
+    Raises:
+        DataError: The mask cannot be read.
+    """
+    background = classes.background or 0
+    if classes.kind == "instances" or pair.source.has_shapes:
+        objects = read_objects(pair, mask.shape, classes)
+        return renumbered(np.where((mask == background) | (mask == IGNORE), 0, objects))
+    return regions_of_classes(np.where(mask == IGNORE, background, mask), background)
 
 
 def places_of_classes(mask: np.ndarray) -> list[np.ndarray]:
@@ -136,7 +171,13 @@ def build_samplers(
     on_done = display.task("decoding", len(split.train + split.validation))
     caches = {
         name: build_cache(
-            folder / name, pairs, config.classes, config.pixels, config.scale, on_done
+            folder / name,
+            pairs,
+            config.classes,
+            config.pixels,
+            config.scale,
+            on_done,
+            with_objects=name == "train" and config.border_weight.w0 > 0,
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
@@ -159,6 +200,7 @@ def build_samplers(
             config.augmentation if name == "train" else NO_AUGMENTATION,
             config.training.seed,
             config.training.class_crops,
+            config.border_weight,
         )
         for name, cache in caches.items()
     }
@@ -186,6 +228,7 @@ class Sampler:
         augmentation: Augmentation of training samples.
         seed: Seed of order, crops and augmentation.
         class_crops: Fraction of the crops that have a pixel of a rarer class.
+        border_weight: Weight of pixels between objects, if the cache has objects.
     """
 
     cache: PairCache
@@ -196,6 +239,7 @@ class Sampler:
     augmentation: Augmentation = NO_AUGMENTATION
     seed: int = 0
     class_crops: float = 0.0
+    border_weight: BorderWeight = NO_BORDER_WEIGHT
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -234,7 +278,8 @@ class Sampler:
         """The training batch of a step.
 
         Returns:
-            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8.
+            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with weights
+            between objects, (B, H', W', 2) float32 of masks and weights.
         """
         samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
         images, masks = zip(*samples, strict=True)
@@ -261,7 +306,12 @@ class Sampler:
         centre = self._random_centre(rng, index)
         window = random_window(rng, self.augmentation, self.input_size, centre)
         warped = self.pixels.scaled(warp(image, window, is_mask=False))
-        return jitter_colour(rng, self.augmentation, warped), self._cut_mask(mask, window)
+        target = self._cut_mask(mask, window)
+        if self.cache.objects:
+            objects = self._cut_mask(self.cache.objects[index], window)
+            weights = border_weights(objects, self.border_weight)
+            target = np.stack([target, weights], axis=-1, dtype=np.float32)
+        return jitter_colour(rng, self.augmentation, warped), target
 
     def _random_centre(self, rng: np.random.Generator, index: int) -> tuple[float, float]:
         """Centre of the window on a whole image, or of a random crop at whole pixels."""

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from unetkit.data.augmentation import Augmentation
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Sources
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, require_seed
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.io.pixel_format import PixelFormat
@@ -21,6 +21,7 @@ from unetkit.losses import combined_loss
 from unetkit.models.encoders import ENCODER_NORMALIZATION, IMAGENET, RANDOM, WEIGHTS_ENDING
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig
+from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight
 
 Kind = TypeVar("Kind")
 
@@ -194,6 +195,7 @@ class RunConfig:
     split: SplitRule
     augmentation: Augmentation
     training: TrainingConfig
+    border_weight: BorderWeight = NO_BORDER_WEIGHT
 
 
 KEYS = tuple(entry.name for entry in fields(RunConfig))
@@ -254,6 +256,7 @@ class Choices:
     split: Section[SplitRule] = Section(SplitRule)
     augmentation: Section[Augmentation] = Section(Augmentation)
     training: Section[TrainingConfig] = Section(TrainingConfig)
+    border_weight: Section[BorderWeight] = Section(BorderWeight)
     reasons: tuple[str, ...] = ()  # comments of the file that a run wrote
 
     @classmethod
@@ -268,7 +271,7 @@ class Choices:
         """The same choices under a preset, without those that belong to another preset's recipe."""
         kept = self
         if self.preset not in (None, preset):
-            recipe = ("network", "normalization", "augmentation", "training")
+            recipe = ("network", "normalization", "augmentation", "training", "border_weight")
             sections: dict[str, Any] = {name: Section(SECTIONS[name]) for name in recipe}
             kept = replace(self, **sections, reasons=())
         return replace(kept, preset=preset)
@@ -316,6 +319,7 @@ class Recipe:
         crop_batch: Number of crops in a batch; None for `training.batch_size`.
         photo_size: Side of photos of different sizes, in pixels.
         epochs: Number of passes over the training pairs; None for `training.steps` updates.
+        border_weight: Default of [border_weight].
         is_published: Whether it reproduces a published training, in single precision.
     """
 
@@ -326,6 +330,7 @@ class Recipe:
     crop_batch: int | None = None
     photo_size: int = 128
     epochs: int | None = None
+    border_weight: BorderWeight = NO_BORDER_WEIGHT
     is_published: bool = False
 
 
@@ -400,6 +405,7 @@ RECIPES: dict[str, Recipe] = {
         normalization=Normalization(multiply=1 / 255, add=0.0),
         augment=True,
         crop_size=388,
+        border_weight=BorderWeight(w0=10.0, sigma=5.0),
         epochs=20,
         is_published=True,
     ),

@@ -21,6 +21,7 @@ from unetkit.training.config import AUTO, AUTOMATIC, KEYS, SECTIONS, Choices, Ru
 
 WRITTEN_BY = "# Written by unetkit "
 HEADER_LINES = 2
+ADDED = ("border_weight",)  # sections that files of earlier versions lack
 
 
 def read_choices(path: str | Path) -> Choices:
@@ -139,11 +140,12 @@ def read_config(path: str | Path) -> RunConfig:
     """
     choices = read_choices(path)
     given = choices.to_mapping()
-    if missing := [name for name in KEYS if name not in given]:
+    if missing := [name for name in KEYS if name not in given and name not in ADDED]:
         raise ConfigError(
             f"{path} lacks {', '.join(missing)}; accepted is the complete config.toml of a run; "
             "train the run again"
         )
+    given = {**{name: {} for name in ADDED}, **given}
     for name, kind in SECTIONS.items():
         for entry in fields(kind):
             has_default = entry.default is not MISSING or entry.default_factory is not MISSING

@@ -56,6 +56,7 @@ from unetkit.training.network import (
     halve_batch,
 )
 from unetkit.training.trainer import Trainer
+from unetkit.training.validation import draw_border_weights
 from unetkit.visualization.tensorboard import TensorBoardLog
 
 # If one of these differs from the first session, a resumed run ends with other bytes.
@@ -275,6 +276,8 @@ def _note_failure(run: Path, error: BaseException, display: Display) -> bool:
 def _train_into(run: Path, data: TrainingData, config: RunConfig, session: Session) -> Path:
     display = session.display
     samplers = build_samplers(run / run_folder.CACHE, data.split, config, display)
+    if config.border_weight.w0:
+        draw_border_weights(run, samplers["train"], config)
     with backend.on_device(session.device):
         trainer, notes = None, {}
         if session.obstacle is not None:

@@ -27,9 +27,10 @@ from unetkit.training.checkpoints import Best, Progress
 from unetkit.training.config import RunConfig
 from unetkit.training.network import build_network
 from unetkit.visualization.animation import animate, frame_steps
-from unetkit.visualization.figures import Example, draw_curves, draw_examples
+from unetkit.visualization.figures import Example, draw_curves, draw_examples, draw_weights
 
 VALIDATION_EXAMPLES = 4  # in figures of predictions
+WEIGHT_EXAMPLES = 4  # in the figure of weights between objects
 MOST_FIGURES = 12  # validation passes that draw figures, at most
 
 
@@ -179,13 +180,9 @@ class Recorder:
         path.parent.mkdir(exist_ok=True)
         images, masks = next(self.validation.fixed_batches(VALIDATION_EXAMPLES))
         predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
-        margin = self.config.network.geometry.margin
-        normalization = self.config.normalization
-        pixels = (images - normalization.add) / normalization.multiply
-        inner = pixels[:, margin : margin + masks.shape[1], margin : margin + masks.shape[2]]
-        shown = inner[..., :3] if inner.shape[3] >= 3 else inner[..., :1]
+        shown = images_for_people(images, masks.shape[1:], self.config)
         examples = [
-            Example(np.clip(np.rint(image), 0, 255).astype(np.uint8), mask, prediction, "")
+            Example(image, mask, prediction, "")
             for image, mask, prediction in zip(shown, masks, predictions, strict=True)
         ]
         progress = self.progress
@@ -196,6 +193,33 @@ class Recorder:
             of_all = f" of {steps:,}" if steps else ""
             title = f"step {progress.step:,}{of_all}, mean IoU {iou:.3f}"
         draw_examples(path, examples, self.config.classes, across=2, title=title)
+
+
+def images_for_people(images: np.ndarray, size: tuple[int, ...], config: RunConfig) -> np.ndarray:
+    """The images of a batch without normalisation, and without the margin of the network.
+
+    Args:
+        images: Normalised images, (B, H, W, C) float32.
+        size: (height, width) of the network's output.
+        config: Configuration of the run.
+
+    Returns:
+        (B, height, width, 3) uint8, or (B, height, width, 1) of images with fewer channels.
+    """
+    margin = config.network.geometry.margin
+    pixels = (images - config.normalization.add) / config.normalization.multiply
+    inner = pixels[:, margin : margin + size[0], margin : margin + size[1]]
+    shown = inner[..., :3] if inner.shape[3] >= 3 else inner[..., :1]
+    return np.clip(np.rint(shown), 0, 255).astype(np.uint8)
+
+
+def draw_border_weights(run: Path, sampler: Sampler, config: RunConfig) -> None:
+    """Draws the weights between objects of some training samples into the run folder."""
+    path = run / run_folder.EXAMPLES / "border-weights.png"
+    path.parent.mkdir(exist_ok=True)
+    images, targets = sampler.batch(0, WEIGHT_EXAMPLES)
+    shown = images_for_people(images, targets.shape[1:3], config)
+    draw_weights(path, shown, targets[..., 1], config.border_weight.w0)
 
 
 def values_of(model: keras.Model) -> list[np.ndarray]:

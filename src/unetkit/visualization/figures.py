@@ -91,6 +91,25 @@ def draw_samples(path: Path, samples: Sequence[Sample], classes: Classes) -> Non
     _save(figure, path, SHEET_DPI)
 
 
+def draw_weights(path: Path, images: np.ndarray, weights: np.ndarray, largest: float) -> None:
+    """Draws images, and beside each the weights of its pixels in the loss.
+
+    Args:
+        path: PNG file to write; an existing one is replaced.
+        images: Grey or RGB images, (N, H, W, C) uint8.
+        weights: Weights that are added to those of the classes, (N, H, W), 0 or more.
+        largest: Weight of the brightest colour.
+    """
+    figure, panels = _lay_out(list(weights), 2, 2, 0.5)
+    for cells, image, weight in zip(panels, images, weights, strict=False):
+        cells[0].imshow(_subsample(image), cmap="gray", vmin=0, vmax=255)
+        drawn = cells[1].imshow(_subsample(weight), cmap="magma", vmin=0, vmax=largest)
+    figure.colorbar(
+        drawn, ax=figure.axes, location="bottom", fraction=0.03, label="weight between objects"
+    )
+    _save(figure, path)
+
+
 def _chunks(items: Sequence[T], length: int) -> list[Sequence[T]]:
     return [items[start : start + length] for start in range(0, len(items), length)]
 

@@ -31,7 +31,7 @@ def inflate(packed: bytes, most: int, size: int = 0) -> bytes:
     """
     if size:
         try:
-            unpacked: bytes = imagecodecs.deflate_decode(packed, out=size)
+            unpacked = bytes(imagecodecs.deflate_decode(packed, out=size))
         except imagecodecs.DeflateError:  # of another size, or damaged
             pass
         else:

@@ -101,7 +101,7 @@ def _read_page(file: OpenFile, form: _Form, name: str, start: int) -> tuple[dict
     size = count * entry_size + struct.calcsize(form.offset)
     table = _read(file, name, place, size)
     inline = 8 if form.is_big else 4
-    tags = {}
+    tags: dict[int, _Tag] = {}
     for index in range(count):
         at = index * entry_size
         code, kind, number, value = struct.unpack_from(form.entry, table, at)
