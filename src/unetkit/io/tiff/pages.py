@@ -31,6 +31,7 @@ from PIL import Image
 from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, JPEG_XR, LERC, PALETTE, WEBP
+from unetkit.io.tiff.structure import require_whole_structure
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
 FEW_CHANNELS = 16  # a last axis of up to this size is channels if the others are much longer
@@ -143,6 +144,9 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
         file.seek(0)
         # OME metadata may name other files, which are not opened.
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False)
+        if not tif.is_ndpi:  # whose offsets have another size
+            require_whole_structure(file, MAX_PAGES)
+        _require_few_pages(tif, path)
         images = _list_images(tif, path, channel_axis)
         return Pages(key, file, images, _find_mask(tif, images))
 
@@ -201,7 +205,6 @@ def _recall(key: tuple[object, ...]) -> Pages | None:
 
 def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[Plane]]:
     """The images of a file, each as the planes whose channels make it up."""
-    _require_few_pages(tif, path)
     if len(tif.pages) and tif.pages.first.dtype is None:
         raise DataError(
             f"{path} has {tif.pages.first.bitspersample} bits a sample of an unknown kind; "
@@ -210,6 +213,10 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
     series = list(tif.series)
     if not series:
         raise DataError(f"{path} holds no image; accepted is a TIFF with one; replace it")
+    is_one_page = series[0].kind in ("generic", "uniform")
+    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
+        # tifffile takes the first page of a stack that is not whole for all of it.
+        raise OSError("it does not hold all images that its description names")
     if series[0].kind not in ("generic", "uniform", "shaped"):
         series = series[:1]  # the others are thumbnails, labels and overviews
     images: list[list[Plane]] = []
@@ -240,6 +247,13 @@ def _find_mask(tif: tifffile.TiffFile, images: list[list[Plane]]) -> Plane | Non
         if _is_mask(page) and not page.is_reduced and page.shape == size and series.ndim == 2:
             return Plane(series, 0)
     return None
+
+
+def _is_cut(series: Any, size: int) -> bool:
+    """Whether pages without tags, which follow one another, go on beyond the end of the file."""
+    if series.dataoffset is None or series.size <= series.keyframe.size:
+        return False
+    return bool(series.dataoffset + series.nbytes > size)
 
 
 def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:

@@ -39,6 +39,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own bound: what decodes in about half a gig
 # Pixel scale, tie points, transformation; keys, numbers and texts of GeoTIFF; GDAL's "no data".
 GEOTAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42113)
 NODATA_TAG = 42113
+PHOTOMETRIC = 262  # tag
 
 
 class TiffImage:
@@ -95,6 +96,12 @@ class TiffImage:
             self._stored: list[Any] = []  # the pages of tifffile that were opened
             self._planes = [self._open_plane(plane) for plane in planes]
             keyframe = planes[0].series.keyframe
+            tag = keyframe.tags.get(PHOTOMETRIC)
+            if tag is None or not isinstance(tag.value, int):
+                raise DataError(
+                    f"{path} does not say what its numbers mean (tag PhotometricInterpretation); "
+                    "accepted are TIFF files with this tag; save it again"
+                )
             self._photometric = int(keyframe.photometric)
             self.orientation = orientation_of(keyframe)
             self.palette = palette_of(path, keyframe)
