@@ -18,7 +18,8 @@ import numpy as np
 
 from unetkit import Predictor
 from unetkit._shared import run_folder
-from unetkit.data.dataset import Pair, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import file_sha256, read_pair
 from unetkit.data.resampling import resample
 from unetkit.data.scale import Scale, resize_mask

@@ -45,6 +45,43 @@ html_show_sphinx = False
 shutil.copyfile(NOTEBOOK, HERE / NOTEBOOK.name)
 
 
+# The navigation. It stands here because a code host would show it on the first page as code.
+CONTENTS = {
+    "Learn": ("installation", "unet_from_scratch", "pets", "photos"),
+    "Understand": (
+        "training",
+        "losses",
+        "objects",
+        "figures",
+        "report",
+        "scale",
+        "prediction",
+        "original-notebook",
+    ),
+    "Reference": (
+        "troubleshooting",
+        "data",
+        "reference/command-line",
+        "reference/configuration",
+        "reference/python",
+    ),
+    "Contribute": ("code", "contributing", "log", "changelog"),
+}
+# Pages that are files of the repository's root; their own text is a link to it.
+ROOT_FILES = {"contributing": "CONTRIBUTING.md", "changelog": "CHANGELOG.md"}
+
+
+def read_source(app, docname, source):
+    """Makes pages of the site out of pages that read well on a code host."""
+    if docname in ROOT_FILES:
+        source[0] = (HERE.parent / ROOT_FILES[docname]).read_text(encoding="utf-8")
+    source[0] = re.sub(r"\]\((?:\.\./)+notebooks/", "](/", source[0])  # to the copy
+    if docname == "index":
+        for caption, pages in CONTENTS.items():
+            lines = ["", "", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```"]
+            source[0] += "\n".join(lines)
+
+
 def escape_stars(app, ctx, lines):
     """Escapes asterisks of help texts, which are plain; `**` is markup of sphinx-click."""
     lines[:] = [re.sub(r"(?<![*])[*](?![*])", r"\\*", line) for line in lines]
@@ -73,6 +110,7 @@ def prepare_docstring(app, what, name, thing, options, lines):
 
 
 def setup(app):
+    app.connect("source-read", read_source)
     app.connect("autodoc-process-docstring", prepare_docstring, priority=100)
     for part in ("description", "options", "arguments"):
         app.connect(f"sphinx-click-process-{part}", escape_stars)

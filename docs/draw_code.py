@@ -1,7 +1,6 @@
 """Draws how data travel through the rooms of the package: python docs/draw_code.py [FILE].
 
-The drawing is inlined in its page, so that it takes the page's colours, light or dark; as a file of
-its own it falls back to dark lines.
+A file of its own, which a code host shows as well as the site, with dark lines on a light ground.
 """
 
 import sys
@@ -117,18 +116,18 @@ ARROWS = (
     ("evaluation", "bottom", 400, "report", "top", 400),
 )
 STYLE = """
-.drawing-of-code text { fill: var(--color-foreground-primary, #222); font-size: 13px;
-  font-family: var(--font-stack, sans-serif); }
+.drawing-of-code text { fill: #222; font-size: 13px;
+  font-family: sans-serif; }
 .drawing-of-code .title { font-weight: 600; }
 .drawing-of-code .title.thing { font-weight: 400; text-anchor: middle; }
 .drawing-of-code .line { font-size: 12px; }
-.drawing-of-code rect { fill: var(--color-background-secondary, #f8f9fb); stroke-width: 1;
-  stroke: var(--color-foreground-muted, #6b6f76); }
+.drawing-of-code rect { fill: #f8f9fb; stroke-width: 1;
+  stroke: #6b6f76; }
 .drawing-of-code rect.keras { stroke-width: 3; }
 .drawing-of-code rect.thing { fill: none; stroke-dasharray: 5 3; }
 .drawing-of-code path { fill: none; stroke-width: 1.3;
-  stroke: var(--color-foreground-primary, #222); }
-.drawing-of-code .head { fill: var(--color-foreground-primary, #222); stroke: none; }
+  stroke: #222; }
+.drawing-of-code .head { fill: #222; stroke: none; }
 """
 
 
@@ -164,7 +163,8 @@ def draw() -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="drawing-of-code" role="img" '
         f"aria-label={quoteattr(TITLE)} "
-        f'viewBox="-2 -2 {WIDTH + 4} {height + 2}" style="width: 100%; min-width: 680px">',
+        f'viewBox="-2 -2 {WIDTH + 4} {height + 2}" width="{WIDTH + 4}" height="{height + 2}" '
+        'style="background: #fff">',
         f"<title>{escape(TITLE)}</title>",
         f"<style>{STYLE}</style>",
         *(draw_arrow(*arrow) for arrow in ARROWS),

@@ -13,8 +13,8 @@ from unetkit.cli.main import main as command_line
 from unetkit.cli.options import OTHER_KEYS
 from unetkit.cli.options import SECTIONS as SECTION_OPTIONS
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION
-from unetkit.data.dataset import Sources
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule
 from unetkit.models.unet import PRESETS
 from unetkit.training.config import RECIPES, SECTIONS

@@ -31,8 +31,8 @@ import tifffile
 from PIL import Image, ImageCms
 
 from unetkit.checks.statistics import compute_pair_statistics
-from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_raw_mask
+from unetkit.data.pairs import Pair
 from unetkit.errors import UnetkitError
 from unetkit.io.decoding import DecodedImage
 from unetkit.io.images import ImageFile, pixels_of, read_image

@@ -48,8 +48,13 @@ GIVEN: dict[str, tuple[str, ...]] = {
 }
 # Programs that pages name and that are not run here, and why.
 NOT_RUN = {
+    "cd": "enters the clone, which is where the tests are",
+    "git": "clones from an address that has a test of its own",
+    "jupyter": "would start a server; the notebook has a test of its own",
     "pip": "installs; its extras are held against pyproject.toml, and CI installs them",
     "pytest": "would run this",
+    "python3": "makes a virtual environment",
+    "source": "enters it",
     "sphinx-build": "has a test of its own",
 }
 # Small enough to be traced and trained in three seconds.
@@ -153,11 +158,18 @@ def parse_command(line: str) -> None:
 
 
 def require_known_extras(words: list[str]) -> None:
-    """Refuses an installation of other packages than this one, or of extras that it has not."""
+    """Refuses an installation of other packages than this one, or of extras that it has not.
+
+    It must also work: the package is on no index, so the name alone is not enough.
+    """
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    wheel = f"dist/unetkit-{unetkit.__version__}-py3-none-any.whl"
+    address = f"git+{project['urls']['Repository']}"
     for target in (word for word in words[2:] if not word.startswith("-")):
-        name, extras = re.fullmatch(r"([\w.-]+)(?:\[([\w,]+)\])?", target).groups()
-        assert name in (".", "unetkit"), target
+        parts = re.fullmatch(r"([\w./-]+)(?:\[([\w,]+)\])?(?: @ (\S+))?", target)
+        assert parts is not None, target
+        name, extras, source = parts.groups()
+        assert (name, source) in ((".", None), (wheel, None), ("unetkit", address)), target
         assert set((extras or "train").split(",")) <= project["optional-dependencies"].keys()
 
 
@@ -189,7 +201,7 @@ def run_page(
 
 
 def run_command(words: list[str], block: Block) -> str:
-    if words[0] == "pip":
+    if words[:2] == ["pip", "install"]:
         require_known_extras(words)
     if words[0] in NOT_RUN:
         return ""

@@ -154,10 +154,24 @@ class TestRunner:
             snippets.parse_command(line)
         return None
 
-    @pytest.mark.parametrize("target", [".[trian]", "keras", "unetkit[train,gpu9]"])
-    def test_an_extra_that_does_not_exist_fails(self, target):
+    @pytest.mark.parametrize(
+        "target",
+        [
+            ".[trian]",
+            "keras",
+            ".[train,gpu9]",
+            "unetkit[train]",  # on no index
+            "unetkit[train] @ git+https://other.org/unetkit",
+            "dist/unetkit-0.0.0-py3-none-any.whl",
+        ],
+    )
+    def test_an_installation_that_does_not_work_fails(self, target):
         with pytest.raises(AssertionError):
             snippets.require_known_extras(["pip", "install", target])
+
+    @pytest.mark.parametrize("target", [".", ".[train]", ".[train,formats]"])
+    def test_an_installation_from_the_clone_is_accepted(self, target):
+        snippets.require_known_extras(["pip", "install", "-e", target])
 
     def test_a_configuration_is_made_tiny_and_keeps_the_rest(self):
         small = snippets.shrunk({"scale": {"policy": "native", "height": 512}, "preset": "paper"})
@@ -472,3 +486,50 @@ def test_the_documents_extra_builds_the_site():
     assert 'pip install -e ".[docs]"' in how or 'pip install ".[docs]"' in how
     assert "sphinx-build -W -b html docs site" in how
     assert "/site/" in (ROOT / ".gitignore").read_text(encoding="utf-8").splitlines()
+
+
+class TestFind:
+    """The table of words that people search for, on the first page."""
+
+    TEXT = (DOCS / "index.md").read_text(encoding="utf-8").split("\n## Find\n")[1]
+    ROWS = re.findall(r"^\| (.+) \| \[.+\]\((.+)\) \|$", TEXT, flags=re.MULTILINE)
+
+    def test_it_has_the_words_that_people_search_for(self):
+        words = {word.lower() for row, _ in self.ROWS for word in row.split(", ")}
+        assert len(self.ROWS) >= 50
+        assert words >= {
+            "16-bit",
+            "augmentation",
+            "binary segmentation",
+            "class imbalance",
+            "colab",
+            "dice",
+            "docker",
+            "export",
+            "fine-tuning",
+            "gpu",
+            "macos",
+            "multiclass segmentation",
+            "onnx",
+            "out of memory in training",
+            "overfitting",
+            "pretrained weights",
+            "quick start",
+            "transfer learning",
+            "tutorial",
+            "video",
+            "windows",
+        }
+
+    def test_it_is_in_alphabetical_order(self):
+        words = [row.lower() for row, _ in self.ROWS if not row[0].isdigit()]
+        assert words == sorted(words)
+
+    def test_the_page_that_a_row_names_speaks_of_it(self):
+        """At least one of the row's words, or its beginning, stands in the section or page."""
+        for row, link in self.ROWS:
+            if link.startswith("../"):
+                continue  # the notebook
+            page = (DOCS / (link.partition("#")[0] or "index.md")).read_text(encoding="utf-8")
+            stems = [w.lower()[:5] for word in row.split(", ") for w in word.split() if len(w) > 2]
+            assert any(stem in page.lower() for stem in stems), row

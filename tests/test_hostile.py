@@ -21,8 +21,10 @@ from unetkit.checks.statistics import (
     collect_statistics,
     compute_pair_statistics,
 )
-from unetkit.data.dataset import Pair, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
 from unetkit.data.masks import read_raw_mask
+from unetkit.data.pairs import Pair
+from unetkit.data.sources import Sources
 from unetkit.errors import DataError, DataNotFoundError, UnetkitError
 from unetkit.io.images import ImageFile, read_image
 from unetkit.io.pixel_format import PixelFormat

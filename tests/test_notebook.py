@@ -4,6 +4,7 @@ The run here is a short one: it replaces the parameters cell, and nothing else, 
 """
 
 import ast
+import importlib.metadata
 import importlib.util
 import os
 import re
@@ -19,6 +20,7 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 
 ROOT = Path(__file__).parent.parent
 PATH = ROOT / "notebooks" / "unet_from_scratch.ipynb"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 WORK = "unetkit-notebook"
 SHORT = """
 COUNT = 20
@@ -164,7 +166,9 @@ class TestInstallCell:
     """The first code cell, with pip and the search for packages replaced."""
 
     @pytest.fixture
-    def asked(self, committed, monkeypatch):
+    def asked(self, committed, monkeypatch, tmp_path):
+        monkeypatch.chdir(tmp_path)
+
         def run(*present):
             commands = []
             monkeypatch.setattr(
@@ -172,6 +176,7 @@ class TestInstallCell:
                 "find_spec",
                 lambda name: SimpleNamespace() if name in present else None,
             )
+            monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
             monkeypatch.setattr(subprocess, "run", lambda command, check: commands.append(command))
             exec(code_cells(committed)[0].source, {})
             assert all(command[1:5] == ["-m", "pip", "install", "--quiet"] for command in commands)
@@ -183,13 +188,24 @@ class TestInstallCell:
         assert asked("unetkit", "tensorflow") == []
         assert asked("unetkit") == []
 
-    def test_where_nothing_is_there_the_extras_bring_everything(self, asked):
-        assert asked() == [["unetkit[train,notebook]"]]
+    def test_in_a_clone_the_clone_is_installed(self, asked, monkeypatch):
+        monkeypatch.chdir(PATH.parent)
+        assert asked() == [[f"{ROOT}[train]"]]
+        monkeypatch.chdir(ROOT)
+        assert asked() == [[f"{ROOT}[train]"]]
+
+    def test_beside_a_clone_too(self, asked, tmp_path):
+        (tmp_path / "unetkit" / "src" / "unetkit").mkdir(parents=True)
+        assert asked() == [[f"{tmp_path / 'unetkit'}[train]"]]
+
+    def test_without_a_clone_the_repository_is_installed(self, asked):
+        address = PROJECT["urls"]["Repository"]
+        assert asked() == [[f"unetkit[train] @ git+{address}"]]
 
     def test_where_tensorflow_is_there_no_second_one_is_installed(self, asked):
-        assert asked("tensorflow") == [["unetkit[keras]"]]
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-        extras = project["optional-dependencies"]
+        address = PROJECT["urls"]["Repository"]
+        assert asked("tensorflow") == [[f"unetkit[keras] @ git+{address}"]]
+        extras = PROJECT["optional-dependencies"]
         names = {re.split(r"[<>=!~]", requirement)[0] for requirement in extras["keras"]}
         assert {
             "keras",

@@ -18,7 +18,8 @@ from unetkit._shared.manifest import (
 )
 from unetkit._shared.records import LARGEST_RECORD
 from unetkit.checks.examine import examine
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, split_to_json
 from unetkit.errors import DataError, DataNotFoundError
 

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from unetkit.checks.statistics import PairStatistics, collect_statistics
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 

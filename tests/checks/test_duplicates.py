@@ -8,7 +8,7 @@ from PIL import Image
 from unetkit.checks import duplicates
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics, collect_statistics
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.datasets.synthetic_cells import synthetic_cells
 from unetkit.datasets.synthetic_pets import synthetic_pet
 

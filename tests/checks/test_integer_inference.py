@@ -12,7 +12,7 @@ from tests.checks.masks import mask_statistics, scattered
 from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, read_class_file
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.errors import DataError
 
 

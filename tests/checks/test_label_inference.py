@@ -12,8 +12,8 @@ from unetkit.checks.label_inference import describe_labels
 from unetkit.checks.mask_issues import count_class_pixels
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.classes import Classes, read_class_file
-from unetkit.data.dataset import Pair
 from unetkit.data.masks import read_mask
+from unetkit.data.pairs import Pair
 from unetkit.errors import DataError
 
 

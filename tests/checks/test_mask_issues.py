@@ -12,7 +12,7 @@ from unetkit.checks.issues import Issue
 from unetkit.checks.mask_issues import count_class_pixels, find_mask_issues, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.splits import Split
 
 PAIR = Pair("a", Path("a.png"), Path("a_mask.png"))
@@ -85,7 +85,9 @@ def test_a_class_in_no_mask_is_an_issue():
 def test_a_class_in_no_training_mask_is_an_issue():
     good = [stats_of("a", {0: 5, 2: 5}), stats_of("b", {1: 5})]
     split = Split(train=(good[0].pair,), test=(good[1].pair,))
-    assert only(find_mask_issues(good, THREE, split)).text == "class 'b' occurs in no training mask"
+    issue = only(find_mask_issues(good, THREE, split))
+    assert (issue.level, issue.acceptable) == ("error", True)
+    assert issue.text == "class 'b' occurs in no training mask"
     assert find_mask_issues(good, THREE, None) == []
 
 

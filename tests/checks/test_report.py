@@ -11,7 +11,7 @@ from PIL import Image
 from unetkit._shared.display import Display
 from unetkit.checks.report import PER_ISSUE, PER_SHEET, check
 from unetkit.cli.main import main
-from unetkit.data.dataset import Sources
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, read_split_names
 from unetkit.errors import DataNotFoundError, OutputExistsError
 

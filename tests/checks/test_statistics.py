@@ -18,7 +18,7 @@ from unetkit.checks.statistics import (
     collect_statistics,
     compute_pair_statistics,
 )
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 
 RGB = np.array([[[250, 0, 0], [0, 250, 0], [0, 0, 250]], [[0, 0, 0], [9, 9, 9], [1, 2, 3]]])
 MASK = [[0, 1, 1], [2, 0, 1]]
@@ -313,7 +313,7 @@ def test_a_missing_file_is_a_problem(tmp_path, which):
 
 
 def test_an_image_that_does_not_fit_into_memory_is_a_problem(tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(statistics.ImageFile, "read", refuse)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from unetkit.data.annotations import formats
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Pair
 from unetkit.data.masks import find_annotation
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import (
     READERS,
     in_parallel,

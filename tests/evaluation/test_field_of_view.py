@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 
 from unetkit import Predictor, evaluate
-from unetkit.data.dataset import Pair, find_dataset
+from unetkit.data.dataset import find_dataset
 from unetkit.data.masks import read_mask
+from unetkit.data.pairs import Pair
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.evaluation.field_of_view import find_field_of_view

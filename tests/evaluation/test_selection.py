@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.models.test_spec import SPEC
-from unetkit.data.dataset import Dataset, Pair, Sources
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import file_sha256
+from unetkit.data.sources import Sources
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.evaluation.selection import (
     SPLIT_CHOICES,

@@ -192,7 +192,7 @@ class TestWriting:
 class TestRefusals:
     def test_a_missing_library_is_named_with_the_remedy(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "zarr", None)
-        with pytest.raises(MissingExtraError, match=r'pip install ".*\[zarr\]"'):
+        with pytest.raises(MissingExtraError, match=r'pip install .*\[zarr\]"'):
             write(tmp_path / "x.zarr", numbers((3, 4, 1)))
         assert not list(tmp_path.iterdir())
 

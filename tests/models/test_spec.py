@@ -11,7 +11,14 @@ from unetkit.data.scale import Scale
 from unetkit.errors import ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import unet_geometry
-from unetkit.models.spec import Layer, ModelSpec, Normalization, spec_from_json
+from unetkit.models.spec import (
+    Layer,
+    ModelSpec,
+    Normalization,
+    is_seen,
+    seen_digests,
+    spec_from_json,
+)
 from unetkit.objects.separation import ObjectRule
 
 SPEC = ModelSpec(
@@ -179,3 +186,32 @@ def test_a_missing_key_is_refused(key):
     del raw[key]
     with pytest.raises(ModelFileError, match=r"m\.onnx cannot be used"):
         spec_from_json(json.dumps(raw), "m.onnx")
+
+
+ONE = {"row": 0, "column": 0, "height": 9, "width": 9, "side": 9, "gap": 1}
+OTHER = {**ONE, "column": 10}
+OTHER_GRID = {**ONE, "side": 5}
+
+
+class TestSeenImages:
+    def test_an_image_that_was_used_whole_is_seen_with_all_of_its_blocks(self):
+        seen = seen_digests("aa", None, None)
+        assert is_seen(seen, "aa", None, None)
+        assert is_seen(seen, "aa", None, ONE)
+        assert not is_seen(seen, "bb", None, None)
+        assert not is_seen(seen, "aa", 1, None)
+
+    def test_of_an_image_in_blocks_the_other_blocks_are_unseen(self):
+        seen = seen_digests("aa", None, ONE)
+        assert is_seen(seen, "aa", None, ONE)
+        assert not is_seen(seen, "aa", None, OTHER)
+        assert is_seen(seen, "aa", None, None)
+
+    def test_blocks_that_were_cut_in_another_way_may_overlap_those_that_were_used(self):
+        assert is_seen(seen_digests("aa", None, ONE), "aa", None, OTHER_GRID)
+
+    def test_after_trainings_on_two_grids_no_block_is_unseen(self):
+        before = seen_digests("aa", None, ONE)
+        seen = {*before, *seen_digests("aa", None, OTHER_GRID, before)}
+        assert is_seen(seen, "aa", None, OTHER)
+        assert is_seen(seen, "aa", None, {**OTHER_GRID, "column": 6})

@@ -12,8 +12,9 @@ from PIL import Image
 
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, PHOTO_AUGMENTATION, Augmentation
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import SHOWN, Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
+from unetkit.data.sources import SHOWN
 from unetkit.errors import DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import unet_geometry

@@ -10,7 +10,8 @@ from tests.conftest import TINY_CONFIG
 from unetkit._shared.display import Display
 from unetkit.data.augmentation import MICROSCOPE_AUGMENTATION, NO_AUGMENTATION, PHOTO_AUGMENTATION
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Sources
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models import efficientnet_lite0

@@ -7,7 +7,8 @@ import tomli_w
 
 from tests.training.test_choices import DEEP, FRAMES, PHOTOS, choose, complete
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.sources import Sources
 from unetkit.errors import ConfigError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.unet import PRESETS

@@ -11,8 +11,8 @@ from tests.models.test_onnx_import import NOTEBOOK, answer, export_to, images_fo
 from unetkit._shared import run_folder
 from unetkit.data.augmentation import NO_AUGMENTATION
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.dataset import Sources
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat

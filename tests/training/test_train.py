@@ -13,10 +13,11 @@ import pytest
 from PIL import Image
 
 from tests.conftest import SMALL_CONFIG, TINY_CONFIG, write_disks, write_pair
-from unetkit import Predictor, evaluate, train
+from unetkit import Predictor, evaluate, resume, train, verify
 from unetkit._shared.display import Display
-from unetkit.data.dataset import Sources, find_dataset
+from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import IGNORE
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, split_pairs
 from unetkit.datasets.synthetic_cells import write_synthetic_cells
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
@@ -511,7 +512,7 @@ class TestRefusals:
 
     def test_one_image_is_too_few(self, tmp_path):
         write_pair(tmp_path / "data", "only")
-        with pytest.raises(DataError, match="has 1 pairs"):
+        with pytest.raises(DataError, match="has 1 pair of"):
             train(tmp_path / "data", out=tmp_path / "run")
 
     @pytest.mark.parametrize(
@@ -607,3 +608,69 @@ class TestObjects:
         config = small(training={"start": str(first)})
         second = train(cells, out=tmp_path / "second", config=config)
         assert "new in the last layer: border of objects" in (second / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    data = tmp_path_factory.mktemp("scene") / "data"
+    rng = np.random.default_rng(0)
+    mask = np.zeros((560, 580), np.uint8)
+    for row, column in rng.integers(0, 540, (150, 2)):
+        mask[row : row + 12, column : column + 12] = 1
+    image = np.clip(60 + 120 * mask + rng.normal(0, 9, mask.shape), 0, 255).astype(np.uint8)
+    for part, pixels in (("images", image), ("masks", mask)):
+        (data / part).mkdir(parents=True)
+        Image.fromarray(pixels).save(data / part / "scene.png")
+    return data
+
+
+@pytest.fixture(scope="module")
+def run_of_blocks(scene, tmp_path_factory):
+    run = tmp_path_factory.mktemp("runs") / "run"
+    heard = Listener()
+    train(scene, out=run, config=CROPS, display=heard)
+    assert any("left out" in line and "16 blocks" in line for line in heard.lines)
+    return run
+
+
+CROPS = {**SMALL_CONFIG, "scale": {"policy": "native", "height": 32, "width": 32}}
+
+
+class TestBlocksOfOneImage:
+    """One large picture with one mask: check, train, evaluate, report and resume, by blocks."""
+
+    def test_the_run_folder_says_which_blocks_are_in_which_split(self, run_of_blocks):
+        assert read_config(run_of_blocks / "config.toml").sources.blocks == 128
+        assert read_config(run_of_blocks / "config.toml").sources.gap == 16
+        split = json.loads((run_of_blocks / "split.json").read_text())
+        assert [len(split[part]) for part in ("train", "validation", "test")] == [11, 2, 3]
+        blocks = [entry["block"] for part in ("train", "test") for entry in split[part]]
+        assert all(block["side"] == 128 and block["gap"] == 16 for block in blocks)
+
+    def test_only_the_blocks_of_the_test_split_are_evaluated(self, run_of_blocks, scene):
+        result = evaluate(run_of_blocks, scene, out=run_of_blocks / "a")
+        split = json.loads((run_of_blocks / "split.json").read_text())
+        names = [image["name"] for image in result["images"]]
+        assert names == [entry["name"] for entry in split["test"]]
+        report = (run_of_blocks / "a" / "report.html").read_text()
+        assert "blocks of the same images" in report
+
+    def test_blocks_cut_in_another_way_are_not_taken_for_unseen_ones(self, run_of_blocks, scene):
+        for sources in (Sources(blocks=100), Sources()):
+            with pytest.raises(DataError, match="has no test pairs"):
+                evaluate(run_of_blocks, scene, sources=sources, out=run_of_blocks / "b")
+
+    def test_it_is_resumed_with_the_same_blocks(self, scene, tmp_path, without_pictures):
+        class Stop(Listener):
+            def training_step(self, report):
+                if report.step == 3:
+                    raise KeyboardInterrupt
+
+        config = {**CROPS, "training": {**CROPS["training"], "steps": 4, "steps_per_validation": 1}}
+        with pytest.raises(KeyboardInterrupt):
+            train(scene, out=tmp_path / "run", config=config, display=Stop())
+        resume(tmp_path / "run")
+        assert json.loads((tmp_path / "run" / "manifest.json").read_text())["state"] == "finished"
+
+    def test_it_verifies(self, run_of_blocks):
+        assert verify(run_of_blocks)["data"]["same"]

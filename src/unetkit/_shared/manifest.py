@@ -113,6 +113,7 @@ class _Pair(msgspec.Struct):
     image_sha256: NonEmpty
     mask_sha256: NonEmpty
     page: Count | None = None
+    block: dict[str, Count] | None = None
 
 
 class _Skipped(msgspec.Struct):
@@ -137,6 +138,7 @@ class PairRecord:
         image_sha256: SHA-256 of the image file, in hexadecimal.
         mask_sha256: SHA-256 of the mask file, in hexadecimal.
         page: Index of the image in a file of several; None for the only one.
+        block: Place of the block of the image, and how it was cut; None for a whole image.
     """
 
     part: str
@@ -144,6 +146,7 @@ class PairRecord:
     image_sha256: str
     mask_sha256: str
     page: int | None = None
+    block: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +220,9 @@ def read_split_record(run: Path) -> SplitRecord:
         with refusing(file, REMEDY):
             record = convert(read_json(file), _Split)
             pairs = tuple(
-                PairRecord(part, pair.name, pair.image_sha256, pair.mask_sha256, pair.page)
+                PairRecord(
+                    part, pair.name, pair.image_sha256, pair.mask_sha256, pair.page, pair.block
+                )
                 for part in SPLIT_NAMES
                 for pair in getattr(record, part)
             )
@@ -246,7 +251,7 @@ def data_record(run: Path) -> dict[str, Any]:
 
 
 def data_digest(pairs: Iterable[PairRecord]) -> str:
-    """SHA-256 over split, name, page and file hashes of all pairs, independent of their order.
+    """SHA-256 over split, name, page, block and hashes of all pairs, independent of their order.
 
     >>> one, two = PairRecord("train", "a", "00", "01"), PairRecord("test", "b", "02", "03")
     >>> data_digest([one, two]) == data_digest([two, one]) != data_digest([one])
@@ -254,6 +259,8 @@ def data_digest(pairs: Iterable[PairRecord]) -> str:
     """
     found = hashlib.sha256()
     for pair in sorted(pairs, key=lambda pair: (pair.part, pair.name)):
-        line = [pair.part, pair.name, pair.page, pair.image_sha256, pair.mask_sha256]
+        line: list[Any] = [pair.part, pair.name, pair.page, pair.image_sha256, pair.mask_sha256]
+        if pair.block is not None:
+            line.append(sorted(pair.block.items()))
         found.update(json.dumps(line).encode() + b"\n")
     return found.hexdigest()

@@ -45,12 +45,20 @@ def find_duplicates(statistics: Sequence[PairStatistics]) -> Duplicates:
     Returns:
         Groups of indices in `statistics`.
     """
-    by_bytes: dict[tuple[str, int | None], list[int]] = defaultdict(list)
+    by_bytes: dict[tuple[object, ...], list[int]] = defaultdict(list)
     for index, stats in enumerate(statistics):
-        by_bytes[stats.image_sha256, stats.pair.page].append(index)
+        by_bytes[stats.image_sha256, stats.pair.page, stats.pair.block].append(index)
     exact = [tuple(indices) for indices in by_bytes.values() if len(indices) > 1]
     links = [(group[0], other) for group in exact for other in group[1:]]
-    return Duplicates(tuple(exact), _groups(len(statistics), [*links, *_find_near(statistics)]))
+    links += [pair for pair in _find_near(statistics) if not _are_blocks_of_one(statistics, *pair)]
+    return Duplicates(tuple(exact), _groups(len(statistics), links))
+
+
+def _are_blocks_of_one(statistics: Sequence[PairStatistics], one: int, other: int) -> bool:
+    """Whether two images are blocks of one image, which may be alike, but are no copies."""
+    first, second = statistics[one], statistics[other]
+    is_same = (first.image_sha256, first.pair.page) == (second.image_sha256, second.pair.page)
+    return is_same and first.pair.block != second.pair.block
 
 
 def _find_near(statistics: Sequence[PairStatistics]) -> list[tuple[int, int]]:

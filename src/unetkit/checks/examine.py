@@ -16,6 +16,7 @@ from typing import Any
 
 from unetkit._shared.display import Display
 from unetkit._shared.wording import format_count
+from unetkit.checks.block_issues import find_block_issues
 from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.issues import (
     LEVELS,
@@ -34,8 +35,8 @@ from unetkit.checks.mask_values import find_odd_masks
 from unetkit.checks.statistics import PairStatistics, collect_statistics
 from unetkit.data.class_lists import find_class_list
 from unetkit.data.classes import Classes, find_class_file, read_class_file
-from unetkit.data.dataset import Dataset, Sources
-from unetkit.data.sources import SHOWN, list_some
+from unetkit.data.pairs import Dataset
+from unetkit.data.sources import SHOWN, Sources, list_some
 from unetkit.data.splits import Split, SplitRule, split_pairs
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat, choose_format, odd_images
@@ -91,15 +92,17 @@ class DatasetReport:
         others = {
             str(problem.files[0]): problem.text
             for problem in self.dataset.problems
-            if problem.files and not problem.kind.startswith("unpaired")
+            if problem.files
+            and problem.kind not in ("unpaired image", "unpaired mask", "passed over")
         }
         return self.skippable() | others
 
-    def digests(self) -> dict[str, dict[str, str | int]]:
-        """Returns the SHA-256 of each pair's files, and its page in a stack, by the pair's name."""
+    def digests(self) -> dict[str, dict[str, Any]]:
+        """Returns the SHA-256 of each pair's files, and its page or block, by the pair's name."""
         return {
             stats.pair.name: {"image_sha256": stats.image_sha256, "mask_sha256": stats.mask_sha256}
             | ({} if stats.pair.page is None else {"page": stats.pair.page})
+            | ({} if stats.pair.block is None else {"block": stats.pair.block.record()})
             for stats in self.statistics
         }
 
@@ -128,6 +131,7 @@ def examine(
     if report.good:
         is_given = _decide(report, sources, rule, classes)
         good = report.good
+        report.issues += find_block_issues(dataset, good)
         report.issues += find_folder_issues(dataset, rule)
         report.issues += find_name_issues(dataset, rule)
         report.issues += find_split_issues(dataset, report.split, report.skippable())

@@ -12,7 +12,7 @@ from typing import Any
 from unetkit._shared.wording import format_count
 from unetkit.checks.duplicates import find_duplicates
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.dataset import Dataset
+from unetkit.data.pairs import Dataset
 from unetkit.data.sources import SHOWN, Problem, list_some
 from unetkit.data.splits import Split, SplitRule, groups_of
 from unetkit.errors import ConfigError, DataError, did_you_mean
@@ -38,6 +38,7 @@ REMEDIES = {
     "polygons": "correct or remove them",
     "stray": "nothing, if they contain no polygons; otherwise correct them",
     "unplaced": "nothing, if these images are not meant to be used; otherwise correct the entries",
+    "passed-over": "nothing, if they are not meant to be used; otherwise do as said",
     "incomplete": "draw the shapes again, or keep the images without --strict-annotations",
     "shapes": "nothing, if they were drawn by mistake; otherwise draw them again, or leave their "
     "images out with --strict-annotations",
@@ -68,6 +69,7 @@ REMEDIES = {
     "few-objects": f"look at them with {CHECK_COMMAND}; complete or remove the pairs",
     "tiny-objects": f"look at them with {CHECK_COMMAND}: they may be drawn by mistake",
     "names": "",
+    "blocks": "",
     "duplicate": "keep one of each group, unless they are intended",
     "near-duplicate": "keep one of each group, unless they are intended",
 }
@@ -102,6 +104,11 @@ PROBLEMS = {
         "warning",
         "entry of a polygon file belongs to no image",
         "entries of polygon files belong to no image",
+    ),
+    "passed over": (
+        "warning",
+        "file with an image is passed over",
+        "files with images are passed over",
     ),
     "incomplete": (
         "warning",
@@ -166,8 +173,9 @@ def find_file_issues(dataset: Dataset, statistics: Sequence[PairStatistics]) -> 
         by_kind.setdefault(problem.kind, []).append(problem)
     for kind, problems in by_kind.items():
         level, one, many = PROBLEMS[kind]
-        text = f"{format_count(problems, one, many)}: {problems[0].text}"
         files = _names(file for problem in problems for file in problem.files)
+        text = f"{format_count(files if kind == 'passed over' else problems, one, many)}: "
+        text += problems[0].text
         issues.append(Issue(level, kind.replace(" ", "-"), text, files, removable=True))
     for mismatched, code, one, many in (
         (
@@ -238,7 +246,7 @@ def find_name_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
     for example both eyes. So may names that differ only in a last number, if most of them form
     groups of one size, from two to four.
     """
-    if dataset.splits or dataset.groups or rule.group_by or rule.file:
+    if dataset.splits or dataset.groups or dataset.blocks or rule.group_by or rule.file:
         return []
     for pattern, sizes, what in (
         (SIDE_PATTERN, (2,), "a side, such as left and right"),

@@ -17,8 +17,10 @@ from unetkit._version import __version__
 from unetkit.checks.examine import DatasetReport, examine
 from unetkit.checks.mask_issues import count_class_pixels, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
-from unetkit.data.dataset import Pair, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import read_objects, read_pair
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, split_to_json
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.visualization.figures import Sample, draw_samples
@@ -66,7 +68,7 @@ def check(
     sources, rule = sources or Sources(), rule or SplitRule()
     for path in (pictures, write_split):
         _require_free(path)
-    dataset = find_dataset(data, sources)
+    dataset = find_dataset(data, sources, for_training=True)
     report = examine(dataset, sources, rule, classes or {}, display)
     result = {"unetkit": __version__, "data": str(data)} | summarise_dataset(report)
     if pictures is not None:

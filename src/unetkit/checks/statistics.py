@@ -15,13 +15,14 @@ import cv2
 import numpy as np
 
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
-from unetkit.data.dataset import Pair
 from unetkit.data.labels import is_ignore_label
 from unetkit.data.masks import fill_objects, find_annotation, read_raw_mask
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import file_sha256, in_parallel, mask_sha256, require_same_size
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.decoding import SUFFIXES_OF, is_nodata
 from unetkit.io.images import ImageFile, pixels_of, suffix_of
+from unetkit.io.parts import read_part
 from unetkit.io.pixel_format import luma
 
 THUMBNAIL = 32  # pixels per side
@@ -29,6 +30,7 @@ INTERMEDIATE = 1024  # pixels per side of the first of two reductions to a thumb
 SAMPLE_PIXELS = 512  # pixels of an image from which black and white levels are estimated
 MAX_VALUES = 4096  # different values of a mask that are counted separately
 MAX_COLOURS = 300  # the same for colours; more than there can be classes
+MAX_LOSSY_COLOURS = 1024  # the same for JPEGs; the rarest are too few to matter
 MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found; 20 bytes each
 MAX_REGIONS = 20_000  # regions of a mask whose areas are kept, the largest first
 MAX_WIDTHS = 16  # mask values whose widths are measured; masks with more number their objects
@@ -184,13 +186,18 @@ def _with_image_statistics(
 ) -> tuple[PairStatistics, np.ndarray | None]:
     """Adds the statistics of the image; returns also where it has no data, (H, W) bool or None."""
     pair = stats.pair
-    image = file.read(pair.page)
+    image = read_part(file, pair.page, pair.block)
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
     whole = flat
+    if image.gaps is not None:
+        whole = flat[~image.gaps.reshape(-1)]
+        flat = whole if len(whole) else flat
     if image.nodata is not None:
         # A pixel that lacks only some channels has data, but no typical ones.
-        whole = flat[~is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)]
+        lacking = is_nodata(image.bands, image.nodata).any(axis=2)
+        lacking = lacking if image.gaps is None else lacking | image.gaps
+        whole = pixels.reshape(-1, pixels.shape[2])[~lacking.reshape(-1)]
         flat = whole if len(whole) else flat
     step = max(1, len(flat) // SAMPLE_PIXELS)
     stats = replace(
@@ -201,7 +208,7 @@ def _with_image_statistics(
         format=image.format,
         has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
-        is_transparent=image.is_transparent,
+        is_transparent=image.is_transparent and image.gaps is None,
         largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.
@@ -234,9 +241,10 @@ def _with_mask_statistics(
         try:
             return _with_annotation_statistics(stats, annotation, missing)
         except DataError as error:
-            other_size = annotation.size not in (None, stats.size)
+            whole = pair.block.image_size if pair.block else stats.size
+            other_size = annotation.size not in (None, whole)
             return replace(stats, problem=str(error), is_mismatched=other_size)
-    raw = read_raw_mask(file, pair.page, pair.is_alpha)
+    raw = read_raw_mask(file, pair.page, pair.is_alpha, pair.block)
     try:
         require_same_size(pair, stats.size, raw.values.shape)
     except DataError as error:
@@ -246,6 +254,8 @@ def _with_mask_statistics(
     present = raw.values if missing is None else raw.values[~missing]
     values, counts = _count_values(present)
     most = MAX_COLOURS if raw.is_colour else MAX_VALUES
+    if raw.is_lossy:
+        most = MAX_LOSSY_COLOURS
     order = np.argsort(-counts, kind="stable")[:most]
     stats = replace(
         stats,

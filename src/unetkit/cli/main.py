@@ -90,7 +90,7 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
     DATA is a folder or a .csv of pairs. The exit code is 1 if an issue would spoil training.
     """
     sections = take_sections(options)
-    from unetkit.data.dataset import Sources
+    from unetkit.data.sources import Sources
     from unetkit.data.splits import SplitRule
 
     rule = sections.get("split", {}) | ({} if seed is None else {"seed": seed})

@@ -24,7 +24,7 @@ Option = Callable[[Command], Command]
 SECTIONS = {
     "sources": (
         *("images", "masks", "channel_axis", "skip_bad", "accept"),
-        *("alpha_masks", "mask_files", "strict_annotations"),
+        *("alpha_masks", "mask_files", "strict_annotations", "blocks", "gap"),
     ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
@@ -111,8 +111,8 @@ mask_options = _together(
     ),
     click.option(
         "--classes",
-        help="Class names in the order of their mask values, separated by commas "
-        "(default: from the masks).",
+        help="Class names in the order of their mask values, separated by commas; or each with its "
+        "value or colour, as in sky=#0000ff,road=#808080 (default: from the masks).",
     ),
     click.option(
         "--ignore",
@@ -147,6 +147,18 @@ mask_options = _together(
         is_flag=True,
         default=None,
         help="Leave out images with a shape that has no area, instead of the shape alone.",
+    ),
+    click.option(
+        "--blocks",
+        type=POSITIVE,
+        help="Side in pixels of the blocks that images are cut into, each a pair of its own "
+        "(default: whole images; for a single large one, from its size).",
+    ),
+    click.option(
+        "--gap",
+        type=NOT_NEGATIVE,
+        help="Pixels between neighbouring blocks, which are in no split (default: an eighth of a "
+        "block).",
     ),
 )
 
@@ -360,7 +372,8 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
             if value is not None and value != ():
                 option = f"--{name.replace('_', '-')}"
                 value = PARSERS[name](value, option) if name in PARSERS else value
-                keys = value if name == "ignore" else {OTHER_KEYS.get(name, name): value}
+                is_parsed = name in ("ignore", "classes")  # to keys of their own
+                keys = value if is_parsed else {OTHER_KEYS.get(name, name): value}
                 sections.setdefault(section, {}).update(keys)
     return sections
 
@@ -388,8 +401,15 @@ def choices_from(
     return choices.with_options(parse_choices(sections, "the options"))
 
 
-def _parse_names(text: str, option: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+def _parse_classes(text: str, option: str) -> dict[str, Any]:
+    """Keys of [classes] for names, alone or each with its value or colour."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all("=" in part for part in parts):
+        return {"names": tuple(parts)}
+    names, _, values = zip(*(part.rpartition("=") for part in parts), strict=True)
+    numbers = tuple(_parse_mask_value(value.strip(), option) for value in values)
+    found: dict[str, Any] = {"names": tuple(name.strip() for name in names), "values": numbers}
+    return found | ({"kind": "colours"} if any("#" in value for value in values) else {})
 
 
 def _parse_ignored(texts: str | tuple[str, ...], option: str) -> dict[str, Any]:
@@ -441,7 +461,7 @@ def _parse_number(text: str, option: str) -> float:
 
 # Parsers of the text of an option, which is named for their messages.
 PARSERS: dict[str, Callable[[Any, str], Any]] = {
-    "classes": _parse_names,
+    "classes": _parse_classes,
     "ignore": _parse_ignored,
     "threshold": _parse_mask_value,
     "loss": _parse_losses,

@@ -14,19 +14,22 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from unetkit.data.annotations.formats import ANNOTATION_SUFFIXES
+from unetkit.data.blocks import choose_blocks, cut_into_blocks
 from unetkit.data.classes import CLASS_FILES
 from unetkit.data.filenames import PathInfo, common_start, likely_masks, parse_path, split_of
 from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_files_remedy
-from unetkit.data.masks import MASK_SUFFIXES, MaskPart, MaskSource, find_annotation, read_raw_mask
+from unetkit.data.masks import MASK_SUFFIXES, MaskPart, find_annotation, read_raw_mask
 from unetkit.data.pairing import Matched, likely_patterns, match_by_number, match_masks
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
+from unetkit.io.other_formats import count_other_images, other_image_kind
 
 MAX_FILES = 5_000_000
 COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
@@ -36,88 +39,33 @@ LAYOUTS = (
 )
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One image with its mask.
-
-    Args:
-        name: Common name of both: the stem, with folders if stems repeat.
-        image: Path of the image file.
-        mask: Path of the mask image or polygon file.
-        page: Index of the page in files of several pages; None for files of one.
-        parts: Files of a mask that consists of several, `mask` first; empty for one file.
-        is_alpha: Whether the opacity of the mask file is the mask.
-    """
-
-    name: str
-    image: Path
-    mask: Path
-    page: int | None = None
-    parts: tuple[MaskPart, ...] = ()
-    is_alpha: bool = False
-
-    @property
-    def source(self) -> MaskSource:
-        """Location of the mask."""
-        return MaskSource(self.mask, self.page, self.image.name, self.parts, self.is_alpha)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """The pairs of a folder or a table.
-
-    Args:
-        source: Path of the data folder, or of the table of pairs.
-        pairs: Pairs, sorted by name.
-        masks: Pattern of the paths of the masks.
-        splits: Split of each pair ("train", "validation", "trainval" or "test") by the pair's
-            name, from lists, folders or a column of the table; empty if there are none.
-        categories: Category (such as a breed) by the pair's name, for stratified splits; empty if
-            there are none.
-        groups: Group by the pair's name, from a column of the table, whose pairs must stay in one
-            split; empty if there are none.
-        kind: Kind of the masks if their names determine it, else None.
-        problems: Files that do not form a pair.
-        unlisted: Names of pairs that are in none of the official lists.
-        listed: Number of names in the official lists by split, whether or not a pair of that name
-            exists; empty without lists.
-    """
-
-    source: Path
-    pairs: tuple[Pair, ...]
-    masks: str
-    splits: dict[str, str] = field(default_factory=dict)
-    categories: dict[str, str] = field(default_factory=dict)
-    groups: dict[str, str] = field(default_factory=dict)
-    kind: str | None = None
-    problems: tuple[Problem, ...] = ()
-    unlisted: tuple[str, ...] = ()
-    listed: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        """The data folder, or the folder of the table."""
-        return self.source.parent if self.source.is_file() else self.source
-
-    @property
-    def label(self) -> str:
-        """Name of the data set in runs and results."""
-        return self.source.resolve().stem if self.source.is_file() else self.source.resolve().name
-
-
-def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
+def find_dataset(
+    data: str | Path, sources: Sources | None = None, *, for_training: bool = False
+) -> Dataset:
     """Finds the pairs of image and mask in a folder, or reads a table of them.
 
     Args:
         data: Path of a folder, or of a .csv or .tsv file with the columns image and mask.
         sources: Which files are images and which are masks, where their names do not decide it.
+        for_training: Whether the pairs will be split for a training, for which a single large image
+            is cut into blocks.
 
     Raises:
         DataNotFoundError: The path does not exist, or contains no images or no masks.
-        DataError: No image has a mask, or images have several kinds of masks.
+        DataError: No image has a mask, images have several kinds of masks, or no image has several
+            of the blocks that `sources` asks for.
         ConfigError: `sources` has a pattern, but `data` is a table.
     """
-    data, sources = Path(data), sources or Sources()
+    sources = sources or Sources()
+    dataset = _find_whole(Path(data), sources)
+    if sources.blocks is None and not for_training:
+        return dataset
+    blocks = choose_blocks(dataset, sources)
+    return dataset if blocks is None else cut_into_blocks(dataset, *blocks)
+
+
+def _find_whole(data: Path, sources: Sources) -> Dataset:
+    """The pairs of whole images."""
     if data.is_file() and data.suffix.lower() in TABLE_SUFFIXES:
         return _from_table(data, sources)
     if not data.is_dir():
@@ -125,6 +73,7 @@ def find_dataset(data: str | Path, sources: Sources | None = None) -> Dataset:
         raise DataNotFoundError(f"data folder {data} {what}; accepted is a folder with {LAYOUTS}")
     files, problems = _walk(data)
     found = sort_files(data, files, sources, problems)
+    problems += _passed_over(data, files)
     matched, grouped = _match(data, found, sources, problems)
     parts = grouped.parts if grouped else {}
     pairs, own_splits, more = _make_pairs(data, found, matched, sources, parts)
@@ -262,6 +211,16 @@ def _make_pairs(
     return _without_namesakes(pairs, problems), splits, problems
 
 
+def _passed_over(folder: Path, files: Sequence[PurePosixPath]) -> list[Problem]:
+    """Images of formats that are not read, counted by their suffixes."""
+    others = [folder / path for path in files if other_image_kind(path)]
+    parts = [
+        f"{', '.join(f'{n} {suffix}' for suffix, n in counts.most_common(SHOWN))} ({reason})"
+        for reason, counts in count_other_images(others).items()
+    ]
+    return [Problem("passed over", "; ".join(parts), tuple(others))] if others else []
+
+
 def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[Pair]:
     """Pairs sorted by name, without those of equal names (cat.jpg and cat.png of a COCO file)."""
     by_name: dict[str, list[Pair]] = defaultdict(list)
@@ -389,7 +348,8 @@ def _no_pairs(
     problems: Sequence[Problem],
 ) -> Exception:
     images, masks = sorted(found.images), sorted(found.masks)
-    reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
+    harmless = ("unpaired image", "unpaired mask", "passed over")
+    reasons = [problem.text for problem in problems if problem.kind not in harmless]
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
     if images and not masks and all(parse_path(path).role == "mask" for path in images):

@@ -22,7 +22,7 @@ from unetkit.data.annotations.polygons import (
     rasterise_instances,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.colours import nearest_colours
+from unetkit.data.colours import LOSSY_TOLERANCE, TOLERANCE, nearest_colours
 from unetkit.data.labels import (
     BACKGROUND,
     OBJECT,
@@ -34,6 +34,7 @@ from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.decoding import IMAGE_SUFFIXES, DecodedImage
 from unetkit.io.images import ImageFile
+from unetkit.io.parts import Block, read_part
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
@@ -62,6 +63,7 @@ class MaskSource:
         image: File name of the image, which finds its polygons in a file of many images.
         parts: Files of a mask that consists of several; empty if `path` is all of it.
         is_alpha: Whether the opacity of the file is the mask.
+        block: The part of the mask that is read; None for all of it.
     """
 
     path: Path
@@ -69,6 +71,7 @@ class MaskSource:
     image: str = ""
     parts: tuple[MaskPart, ...] = ()
     is_alpha: bool = False
+    block: Block | None = None
 
     @property
     def has_shapes(self) -> bool:
@@ -100,7 +103,10 @@ class RawMask:
 
 
 def read_raw_mask(
-    file: ImageFile | str | Path, page: int | None = None, is_alpha: bool = False
+    file: ImageFile | str | Path,
+    page: int | None = None,
+    is_alpha: bool = False,
+    block: Block | None = None,
 ) -> RawMask:
     """Reads the integers or colours of a mask image.
 
@@ -108,6 +114,7 @@ def read_raw_mask(
         file: Open file of the mask image; or its path, which is opened and closed.
         page: Index of the page in a file of several pages; None for a file of one.
         is_alpha: Whether the opacity of the file is the mask.
+        block: The part of the mask that is read; None for all of it.
 
     Raises:
         DataNotFoundError: The file does not exist.
@@ -116,8 +123,8 @@ def read_raw_mask(
     """
     if not isinstance(file, ImageFile):
         with ImageFile(file, role="mask") as opened:
-            return read_raw_mask(opened, page, is_alpha)
-    path, image = file.path, file.read(page, as_stored=True)
+            return read_raw_mask(opened, page, is_alpha, block)
+    path, image = file.path, read_part(file, page, block, as_stored=True)
     if is_alpha:
         if image.alpha is None:
             raise DataError(
@@ -131,7 +138,9 @@ def read_raw_mask(
         return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
     is_zero_nodata = image.nodata == 0
-    if missing is not None and (is_zero_nodata or not missing.any()):
+    if is_zero_nodata:
+        missing = image.gaps
+    if missing is not None and not missing.any():
         missing = None
     if missing is not None and bands.dtype.kind == "f":
         bands = np.where(missing[..., None], 0, bands)
@@ -176,7 +185,7 @@ def _not_one_hot(bands: np.ndarray) -> str:
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
-    if image.is_transparent:
+    if image.is_transparent and image.gaps is None:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
@@ -215,7 +224,7 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     Args:
         source: Location of the mask.
         classes: Classes, and the values or labels that stand for them.
-        size: (height, width) of the image, at which polygons are filled.
+        size: (height, width) of the image or its block, at which polygons are filled.
 
     Returns:
         (H, W) uint8 in [0, K), or IGNORE.
@@ -226,22 +235,23 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
     """
     if source.has_shapes:
         return _fill_polygons(source, classes, size)
-    raw = read_raw_mask(source.path, source.page, source.is_alpha)
+    raw = read_raw_mask(source.path, source.page, source.is_alpha, source.block)
     return _to_indices(raw, classes, source.path)
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
-    if raw.is_lossy and classes.threshold is None:
+    if raw.is_lossy and classes.threshold is None and not classes.blended:
         raise DataError(
             f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
-            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
-            "has two classes, set the --threshold between them"
+            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, list the "
+            "colours of its classes, or, if it has two classes, set the --threshold between them"
         )
     values = raw.values
     if classes.kind == "colours":
         values = _as_colours(raw, path)
         if classes.blended:
-            values = nearest_colours(values, classes)
+            tolerance = LOSSY_TOLERANCE if raw.is_lossy else TOLERANCE
+            values = nearest_colours(values, classes, tolerance)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
@@ -360,7 +370,7 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
             the image that cannot be read; or files of different classes overlap.
     """
     if source.parts:
-        return _combine(source.parts)
+        return _combine(source.parts).cut(source.block)
     try:
         state = source.path.stat()
     except OSError as error:
@@ -380,7 +390,7 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         )
     for problem in annotations[0].problems:
         raise DataError(f"{source.path}: {problem}")
-    return annotations[0]
+    return annotations[0].cut(source.block)
 
 
 def read_inside(path: Path) -> np.ndarray:

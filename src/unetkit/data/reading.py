@@ -11,11 +11,13 @@ import numpy as np
 
 from unetkit._shared.threads import in_order
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import SHOWN, Pair
 from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
+from unetkit.data.pairs import Pair
 from unetkit.data.scale import IGNORE
+from unetkit.data.sources import SHOWN
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.io.images import ImageFile, read_with_missing, require_file
+from unetkit.io.images import ImageFile, require_file
+from unetkit.io.parts import forget_images, read_with_missing
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.pages import forget_stacks
@@ -42,12 +44,22 @@ def read_pair(pair: Pair, classes: Classes, format: PixelFormat) -> tuple[np.nda
         DataError: A file cannot be read, or the sizes differ.
     """
     with ImageFile(pair.image, format.channel_axis) as file:
-        image, missing = read_with_missing(file, format, pair.page)
+        image, missing = read_with_missing(file, format, pair.page, pair.block)
     mask = read_mask(pair.source, classes, image.shape[:2])
     require_same_size(pair, image.shape[:2], mask.shape)
     if missing is not None:
         mask[missing] = IGNORE
     return image, mask
+
+
+def read_photo(pair: Pair, format: PixelFormat) -> np.ndarray:
+    """Reads the image of a pair, (H, W, C) of the format's type.
+
+    Raises:
+        DataNotFoundError, DataError: As of `read_pair`.
+    """
+    with ImageFile(pair.image, format.channel_axis) as file:
+        return read_with_missing(file, format, pair.page, pair.block)[0]
 
 
 def read_objects(pair: Pair, size: tuple[int, int], classes: Classes | None = None) -> np.ndarray:
@@ -68,7 +80,7 @@ def read_objects(pair: Pair, size: tuple[int, int], classes: Classes | None = No
     """
     if pair.source.has_shapes:
         return fill_objects(find_annotation(pair.source), size, classes)
-    return read_raw_mask(pair.mask, pair.page, pair.is_alpha).values
+    return read_raw_mask(pair.mask, pair.page, pair.is_alpha, pair.block).values
 
 
 def require_same_size(pair: Pair, image: tuple[int, ...], mask: tuple[int, ...]) -> None:
@@ -107,6 +119,7 @@ def in_parallel(
             yield result
     finally:
         forget_stacks()
+        forget_images()
 
 
 def read_in_parallel(

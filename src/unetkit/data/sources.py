@@ -29,6 +29,7 @@ from unetkit.io.images import is_image_name
 from unetkit.io.pixel_format import CHANNEL_AXES
 
 MASK_FILES = ("objects", "classes")
+LEAST_BLOCK = 16  # pixels of its side
 SHOWN = 5  # number of names listed in a message before "and N more"
 
 
@@ -53,9 +54,14 @@ class Sources:
             if their names decide it.
         strict_annotations: Whether images are left out whose annotation has a shape without an
             area; otherwise only that shape is left out.
+        blocks: Side in pixels of the blocks that images are cut into, each a pair of its own; None
+            for whole images, and for a side that suits it where a data set has a single large one.
+        gap: Pixels between neighbouring blocks, which belong to no split; None for an eighth of
+            their side.
 
     Raises:
-        ConfigError: `channel_axis` or `mask_files` is not one of these.
+        ConfigError: `channel_axis` or `mask_files` is not one of these, blocks are too small, or
+            `gap` is negative.
     """
 
     images: str | None = None
@@ -66,6 +72,8 @@ class Sources:
     alpha_masks: bool = False
     mask_files: str | None = None
     strict_annotations: bool = False
+    blocks: int | None = None
+    gap: int | None = None
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
@@ -76,6 +84,11 @@ class Sources:
             raise ConfigError(
                 f"mask_files is {self.mask_files!r}; accepted are {' and '.join(MASK_FILES)}"
             )
+        if (self.blocks or LEAST_BLOCK) < LEAST_BLOCK or (self.gap or 0) < 0:
+            raise ConfigError(
+                f"blocks is {self.blocks} and gap {self.gap}; accepted are blocks of {LEAST_BLOCK} "
+                "pixels or more and gaps of 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -85,8 +98,9 @@ class Problem:
     Args:
         kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder",
             "polygons", "stray" for a damaged polygon file that no image needs, "unplaced" for an
-            entry of a polygon file that belongs to no image, or "incomplete" for an image that is
-            left out as its annotation is not complete.
+            entry of a polygon file that belongs to no image, "incomplete" for an image that is
+            left out as its annotation is not complete, or "passed over" for all files of formats
+            that are not read.
         text: Description of the problem, with the names of the files.
         files: Paths of the files.
     """

@@ -16,7 +16,9 @@ import msgspec
 
 from unetkit._shared.records import RecordError, convert, read_json, refusing
 from unetkit._shared.run_folder import SPLIT_NAMES
-from unetkit.data.dataset import Dataset, Pair
+from unetkit._shared.wording import format_count
+from unetkit.data.blocks import suggest_side
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.stratification import Cutter, sort_by_name
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 
@@ -221,10 +223,18 @@ def _require_whole_groups(
 
 def _require_pairs(dataset: Dataset, count: int, needed: int) -> None:
     if count < needed:
-        without_test = "use --test-fraction 0 for no test split, or " if count == 2 else ""
+        ways = []
+        side = None if dataset.blocks else suggest_side(dataset)
+        if side is not None:
+            ways.append(f"cut the images with --blocks {side}")
+        if count == 2 and needed == 3:
+            ways.append("use --test-fraction 0 for no test split")
+        names = ("pair of image and mask", "pairs of image and mask")
+        found = format_count(count, *(("block", "blocks") if dataset.blocks else names))
+        ways.append("use smaller --blocks" if dataset.blocks else "add more pairs")
         raise DataError(
-            f"{dataset.source} has {count} pairs of image and mask for {needed} splits; accepted "
-            f"are at least {needed}; {without_test}add more pairs, such as tiles of the same images"
+            f"{dataset.source} has {found} for {needed} splits; accepted "
+            f"are at least {needed}; {', '.join(ways[:-1])}{' or ' if ways[1:] else ''}{ways[-1]}"
         )
 
 
@@ -269,7 +279,7 @@ def make_folds(
 def split_to_json(
     split: Split,
     dataset: Dataset,
-    digests: Mapping[str, Mapping[str, str | int]] | None = None,
+    digests: Mapping[str, Mapping[str, Any]] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> str:
     """Returns the text of a split file, which lists the pairs of each split.

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.errors import DataError
 
 USUAL_FOLDS = 10  # of groups, some of which together approximate a fraction of the pairs

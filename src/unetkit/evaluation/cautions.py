@@ -104,6 +104,11 @@ def _find_issue_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
                 f"Found before training: {issue['text']}.",
                 "Keep copies within one split, or remove them, and train again.",
             )
+        if issue["code"] == "blocks":
+            yield Caution(
+                f"Training and test used blocks of the same images: {issue['text']}.",
+                "The metrics say nothing about other images: evaluate on one that was not cut.",
+            )
         if issue["code"] == "folders":
             yield Caution(
                 f"Found before training: {issue['text']}.",

@@ -23,9 +23,11 @@ from unetkit._shared.records import plain
 from unetkit._shared.wording import format_count
 from unetkit.checks.examine import check_sound, examine_files
 from unetkit.checks.label_inference import describe_labels
-from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import read_objects
 from unetkit.data.scale import IGNORE, mask_to_network, scores_from_network
+from unetkit.data.sources import Sources
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
     EXAMPLES_FOLDER,

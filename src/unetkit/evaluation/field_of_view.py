@@ -13,10 +13,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from unetkit.data.dataset import Pair
 from unetkit.data.filenames import common_start, parse_path
 from unetkit.data.masks import read_raw_mask
 from unetkit.data.pairing import match_masks
+from unetkit.data.pairs import Pair
 from unetkit.data.scale import IGNORE
 from unetkit.data.sources import Found, Sources
 from unetkit.errors import DataError, DataNotFoundError
@@ -43,14 +43,15 @@ class FieldOfView:
         """
         file = self.masks[pair.image]
         with ImageFile(file) as opened:
-            inside = read_raw_mask(opened, pair.page if opened.count > 1 else None).values != 0
+            page = pair.page if opened.count > 1 else None
+            inside = read_raw_mask(opened, page, block=pair.block).values != 0
         if inside.shape != truth.shape:
             raise DataError(
                 f"field of view {file} is {inside.shape[0]}x{inside.shape[1]} and image "
                 f"{pair.image} {truth.shape[0]}x{truth.shape[1]} (height x width); accepted are "
                 "equal sizes"
             )
-        if not inside.any():
+        if not inside.any() and pair.block is None:
             raise DataError(
                 f"field of view {file} is 0 everywhere; accepted are masks that are 0 outside of "
                 "it and not 0 inside"

@@ -4,18 +4,19 @@ The test split is the one of a split file, official lists or folders; otherwise 
 image was not used in training. A test split with images that were used in training is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from unetkit._shared import run_folder
 from unetkit._shared.records import RecordError, convert
 from unetkit._shared.wording import format_count
-from unetkit.data.dataset import Dataset, Pair, Sources
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import file_sha256, in_parallel
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, groups_of, read_split_names
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, did_you_mean
-from unetkit.models.spec import ModelSpec, image_digest
+from unetkit.models.spec import ModelSpec, is_seen
 
 SPLIT_CHOICES = ("test", "validation", "train", "all")
 
@@ -104,14 +105,14 @@ def count_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> int:
 
 def _find_seen(spec: ModelSpec, pairs: Sequence[Pair]) -> list[bool]:
     seen = set(spec.seen)
-    return list(in_parallel(lambda pair: _digest_of(pair) in seen, pairs))
+    return list(in_parallel(lambda pair: _was_used(seen, pair), pairs))
 
 
-def _digest_of(pair: Pair) -> str:
+def _was_used(seen: Collection[str], pair: Pair) -> bool:
     try:
-        return image_digest(file_sha256(pair.image), pair.page)
+        return is_seen(seen, file_sha256(pair.image), pair.page, pair.block_record)
     except (DataError, OSError):
-        return ""  # the error is raised when the pair is read
+        return False  # the error is raised when the pair is read
 
 
 def _recorded_test(

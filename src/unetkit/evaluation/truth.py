@@ -14,8 +14,8 @@ import numpy as np
 from unetkit.checks.class_inference import choose_classes
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import Classes, find_class_file, read_class_file
-from unetkit.data.dataset import Dataset, Pair
 from unetkit.data.labels import spelling_of
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import read_pair
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError

@@ -70,6 +70,8 @@ class DecodedImage:
         nodata: Value, in all channels, of pixels that a GeoTIFF declares to be without data, which
             may be nan; None if it declares none.
         is_stack: Whether the channels are planes of their own, not red, green and blue.
+        gaps: Where the file says by a mask, or a GeoTIFF by its opacity, that there is no data,
+            (H, W) bool; None if nowhere.
     """
 
     bands: np.ndarray
@@ -81,13 +83,15 @@ class DecodedImage:
     is_lossy: bool = False
     nodata: float | None = None
     is_stack: bool = False
+    gaps: np.ndarray | None = None
 
     @property
     def missing(self) -> np.ndarray | None:
-        """Where pixels have no data, (H, W) bool; None if the file declares no such value."""
+        """Where pixels have no data, (H, W) bool; None if the file does not declare any such."""
         if self.nodata is None:
-            return None
-        return np.asarray(is_nodata(self.bands, self.nodata).all(axis=2))
+            return self.gaps
+        missing = np.asarray(is_nodata(self.bands, self.nodata).all(axis=2))
+        return missing if self.gaps is None else missing | self.gaps
 
     @property
     def size(self) -> tuple[int, int]:
@@ -146,6 +150,27 @@ def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.
         file.seek(0)
         with Image.open(file.handle, formats=[format]) as image:
             yield image
+
+
+def upright_size(path: Path, file: OpenFile, format: str) -> tuple[int, int] | None:
+    """Returns (height, width) of an image that Pillow reads, turned upright, without decoding.
+
+    Args:
+        path: Path of the file, for errors.
+        file: The open file.
+        format: Its format.
+
+    Returns:
+        The size; None for formats that Pillow does not read.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    if format == "TIFF" or format in ARRAY_FORMATS:
+        return None
+    with open_with_pillow(path, file, format) as image:
+        is_turned = _orientation(image) >= 5
+        return (image.width, image.height) if is_turned else (image.height, image.width)
 
 
 def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:

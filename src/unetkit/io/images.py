@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -160,20 +161,32 @@ class ImageFile:
         """
         return TiffImage(self.path, self._tiff, page, self.channel_axis, cache_bytes)
 
-    def read(self, page: int | None = None, *, as_stored: bool = False) -> DecodedImage:
-        """Decodes an image whole, so that any damage is found.
+    @property
+    def opened(self) -> OpenFile:
+        """The bytes of the file."""
+        return self._file
+
+    def read(
+        self,
+        page: int | None = None,
+        *,
+        as_stored: bool = False,
+        window: tuple[slice, slice] | None = None,
+    ) -> DecodedImage:
+        """Decodes an image whole, so that any damage is found, or a window of a TIFF.
 
         Args:
             page: Number of the image from 0; None for the only one, or for a TIFF whose pages are
                 the channels of one image.
             as_stored: Whether numbers of a TIFF in which 0 is white are kept, as in masks, instead
                 of inverted, as in images.
+            window: Rows and columns of a TIFF, whose size is then not limited; None for all.
 
         Raises:
             DataError: The file is damaged or too large, or has no such image.
         """
         if self.format == "TIFF":
-            return self._read_tiff(page, as_stored)
+            return self._read_tiff(page, as_stored, window)
         if self.format in ARRAY_FORMATS:
             return self._read_array(page)
         return decode(self.path, self._file, self.format, page)
@@ -224,12 +237,24 @@ class ImageFile:
         bands = self._arrays.read(page or 0)
         return DecodedImage(bands, None, None, self.format, 1, count, is_stack=True)
 
-    def _read_tiff(self, page: int | None, as_stored: bool) -> DecodedImage:
+    def _read_tiff(
+        self, page: int | None, as_stored: bool, window: tuple[slice, slice] | None
+    ) -> DecodedImage:
+        is_whole = window is None
         tiff = TiffImage(
-            self.path, self._tiff, page, self.channel_axis, 0, is_whole=True, as_stored=as_stored
+            self.path,
+            self._tiff,
+            page,
+            self.channel_axis,
+            0 if is_whole else CACHE_BYTES,
+            is_whole=is_whole,
+            as_stored=as_stored,
         )
         try:
-            bands, nodata = tiff.read_whole(), tiff.nodata
+            bands = tiff.read_whole() if window is None else tiff.read(*window)
+            nodata, is_map = tiff.nodata, tiff.has_georeference
+            whole = (slice(0, tiff.shape[0]), slice(0, tiff.shape[1]))
+            gaps = tiff.read_gaps(*(window or whole))
         finally:
             tiff.close()
         if tiff.palette is not None:
@@ -244,8 +269,15 @@ class ImageFile:
             tiff.is_lossy,
             nodata,
             tiff.is_stack,
+            gaps,
         )
-        return without_alpha(image) if tiff.has_alpha else image
+        if not tiff.has_alpha:
+            return image
+        image = without_alpha(image)
+        if is_map and image.alpha is not None:  # where a map is transparent, nothing was imaged
+            clear = image.alpha == 0
+            image = replace(image, gaps=clear if gaps is None else gaps | clear)
+        return image
 
 
 def read_image(
@@ -268,28 +300,8 @@ def read_image(
     if not isinstance(file, ImageFile):
         with ImageFile(file, format.channel_axis) as opened:
             return read_image(opened, format, page)
-    return read_with_missing(file, format, page)[0]
-
-
-def read_with_missing(
-    file: ImageFile, format: PixelFormat, page: int | None = None
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Reads an image as `read_image` does, and where it has no data.
-
-    Args:
-        file: The open file.
-        format: Pixel format of the model.
-        page: Index of the image; None for the only one, or for pages that are channels.
-
-    Returns:
-        The image, (H, W, C), and where a GeoTIFF declares its pixels to be without data, (H, W)
-        bool; None if it declares no such value.
-
-    Raises:
-        DataError: As by `read_image`.
-    """
     name, image = str(file.path), file.read(page)
-    return format.accept(pixels_of(image, name, format.low[0]), name), image.missing
+    return format.accept(pixels_of(image, name, format.low[0]), name)
 
 
 def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray:
@@ -298,7 +310,7 @@ def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray
     Args:
         image: The image.
         source: Name of the image in an error.
-        fill: Value in place of floats that the file declares to be no data.
+        fill: Value in place of floats that the file declares to be without data.
 
     Returns:
         (H, W, C) uint8, uint16 or float32.
@@ -323,6 +335,8 @@ def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray
         pixels = bands.astype(np.float32)
     if image.nodata is not None:
         pixels[is_nodata(bands, image.nodata)] = fill
+    if image.gaps is not None:
+        pixels[image.gaps] = fill
     if not np.isfinite(pixels).all():
         row, column = np.argwhere(~np.isfinite(pixels).all(axis=2))[0]
         raise DataError(

@@ -7,6 +7,7 @@ Model files are not trusted, so `spec_from_json` checks every value that it read
 
 import hashlib
 import json
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -77,6 +78,52 @@ def image_digest(sha256: str, page: int | None) -> str:
     """
     text = f"{sha256}:{page}"
     return hashlib.blake2b(text.encode(), digest_size=DIGEST_BYTES).hexdigest()
+
+
+def seen_digests(
+    sha256: str, page: int | None, block: Mapping[str, int] | None, before: Collection[str] = ()
+) -> list[str]:
+    """Digests by which an image that was used in training is recognised, or one block of it.
+
+    Args:
+        sha256: SHA-256 of the file, in hexadecimal.
+        page: Index of the image in a file of several; None for the only one.
+        block: Place of the block that was used, and how the image was cut; None for the whole.
+        before: Digests of an earlier training. If it used blocks that were cut in another way, the
+            whole image counts as used.
+    """
+    if block is None:
+        return [image_digest(sha256, page)]
+    in_blocks, grid, own = _block_digests(sha256, page, block)
+    is_other_grid = in_blocks in before and grid not in before
+    return [in_blocks, grid, own, *([image_digest(sha256, page)] if is_other_grid else [])]
+
+
+def is_seen(
+    seen: Collection[str], sha256: str, page: int | None, block: Mapping[str, int] | None
+) -> bool:
+    """Whether pixels of an image, or of a block of it, may have been used in training.
+
+    Args:
+        seen: Digests of `seen_digests`.
+        sha256: SHA-256 of the file, in hexadecimal.
+        page: Index of the image in a file of several; None for the only one.
+        block: Place of the block, and how the image was cut; None for the whole.
+    """
+    if image_digest(sha256, page) in seen:
+        return True
+    if block is None:
+        return image_digest(f"{sha256}:blocks", page) in seen
+    in_blocks, grid, own = _block_digests(sha256, page, block)
+    return own in seen or (in_blocks in seen and grid not in seen)
+
+
+def _block_digests(sha256: str, page: int | None, block: Mapping[str, int]) -> tuple[str, str, str]:
+    """Digests of an image that is cut, of how it is cut, and of one block."""
+    grid = f"{sha256}:blocks of {block['side']} and {block['gap']}"
+    place = f"{grid} at {block['row']}, {block['column']}"
+    in_blocks = image_digest(f"{sha256}:blocks", page)
+    return in_blocks, image_digest(grid, page), image_digest(place, page)
 
 
 @dataclass(frozen=True)

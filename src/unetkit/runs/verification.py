@@ -27,8 +27,10 @@ from unetkit._shared.manifest import (
 )
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import RecordError, convert
-from unetkit.data.dataset import Dataset, Pair, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import file_sha256, in_parallel, mask_sha256
+from unetkit.data.sources import Sources
 from unetkit.data.splits import read_split_names
 from unetkit.errors import (
     ConfigError,
@@ -162,7 +164,7 @@ def _compare_pairs(
         part = _part_now(then, given, is_cut=chosen_by is None)
         if part != then.part:
             found["moved"].append({"name": then.name, "then": then.part, "now": part})
-        pairs_now.append(PairRecord(part, then.name, image_now, mask_now, pair.page))
+        pairs_now.append(_record_now(part, pair, image_now, mask_now))
     display.finish()
     gone = sorted(recorded.keys() - {pair.name for pair in present})
     found["missing"] = [
@@ -177,6 +179,10 @@ def _compare_pairs(
         ]
     differs = any(found[key] for key in ("changed", "missing", "new", "moved"))
     return found | {"same": not differs, "sha256": data_digest(pairs_now)}
+
+
+def _record_now(part: str, pair: Pair, image_sha256: str, mask_sha256: str) -> PairRecord:
+    return PairRecord(part, pair.name, image_sha256, mask_sha256, pair.page, pair.block_record)
 
 
 def _hash_files(pair: Pair) -> tuple[str, str]:

@@ -25,7 +25,7 @@ from unetkit.data.augmentation import (
     warp,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import read_in_parallel, read_objects, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.data.splits import Split

@@ -26,8 +26,10 @@ from unetkit.data.augmentation import (
     PHOTO_AUGMENTATION,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Dataset, Sources, find_dataset
+from unetkit.data.dataset import find_dataset
+from unetkit.data.pairs import Dataset
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import Split, SplitRule
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
@@ -58,7 +60,7 @@ from unetkit.training.scale_choice import (
     valid_scale,
 )
 
-SAID = ("labels", "no-data", "blended")  # notes on how masks are read, which a training repeats
+SAID = ("labels", "no-data", "blended", "blocks")  # notes on what is read, which training repeats
 DEFAULT_METHOD = "border"  # to tell objects apart, where masks hold instances
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
@@ -162,7 +164,7 @@ def find_chosen_dataset(choices: Choices) -> Dataset:
         DataNotFoundError, DataError: The data cannot be used.
         ConfigError: A value of [sources] is not accepted.
     """
-    return find_dataset(choices.data or "", choose_sources(choices))
+    return find_dataset(choices.data or "", choose_sources(choices), for_training=True)
 
 
 def find_moved_dataset(run: Path, data: str, sources: Sources) -> Dataset:
@@ -271,7 +273,7 @@ def require_same_data(run: Path, found: DatasetReport) -> None:
         return
     digests = found.digests()
     digest = data_digest(
-        PairRecord(part, pair.name, **digests[pair.name])  # type: ignore[arg-type]
+        PairRecord(part, pair.name, **digests[pair.name])
         for part, pairs in (found.split.splits.items() if found.split else ())
         for pair in pairs
     )
@@ -366,7 +368,7 @@ def choose_config(
     config = RunConfig(
         data=str(dataset.source.resolve()),
         preset=preset,
-        sources=choose_sources(choices),
+        sources=_with_blocks(choose_sources(choices), dataset),
         classes=chosen_classes,
         pixels=_choose_pixels(pixels, choices),
         network=network,
@@ -422,6 +424,13 @@ def choose_sources(choices: Choices) -> Sources:
         ConfigError: A value is not accepted.
     """
     return choices.sources.complete(Sources())
+
+
+def _with_blocks(sources: Sources, dataset: Dataset) -> Sources:
+    """The same rules, with the blocks that were chosen."""
+    if dataset.blocks is None:
+        return sources
+    return replace(sources, blocks=dataset.blocks[0], gap=dataset.blocks[1])
 
 
 def choose_split(choices: Choices) -> SplitRule:

@@ -12,8 +12,8 @@ from typing import Any, Generic, TypeVar
 
 from unetkit.data.augmentation import Augmentation
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Sources
 from unetkit.data.scale import Scale
+from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, require_seed
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.io.pixel_format import PixelFormat

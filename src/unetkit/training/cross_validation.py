@@ -19,12 +19,13 @@ from unetkit._shared.files import write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import RecordError, convert, plain, read_json, refusing
 from unetkit.checks.examine import DatasetReport, check_sound, examine
-from unetkit.data.dataset import Dataset, Sources
+from unetkit.data.pairs import Dataset
+from unetkit.data.sources import Sources
 from unetkit.data.splits import Split, make_folds, split_to_json, without
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.evaluation.evaluate import score_pairs
 from unetkit.metrics.summary import RESOLUTIONS, summarise_metrics
-from unetkit.models.spec import image_digest
+from unetkit.models.spec import is_seen
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.choices import (
     check_length,
@@ -244,7 +245,9 @@ def _require_fresh_start(choices: Choices, found: DatasetReport) -> None:
     known = [
         statistics.pair.name
         for statistics in found.good
-        if image_digest(statistics.image_sha256, statistics.pair.page) in seen
+        if is_seen(
+            seen, statistics.image_sha256, statistics.pair.page, statistics.pair.block_record
+        )
     ]
     if known:
         raise ConfigError(

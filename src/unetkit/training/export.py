@@ -1,5 +1,6 @@
 """Export of a run's network to a model file that runs without Keras, checked on its images."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from unetkit._shared.display import Display
 from unetkit._shared.manifest import read_manifest, read_split_record
 from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
+from unetkit.data.reading import read_photo
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import (
@@ -21,10 +23,9 @@ from unetkit.errors import (
     UnetkitError,
     did_you_mean,
 )
-from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import TOLERANCES, export_onnx
-from unetkit.models.spec import Layer, ModelSpec, image_digest
+from unetkit.models.spec import Layer, ModelSpec, seen_digests
 from unetkit.training import backend
 from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config
@@ -119,9 +120,7 @@ def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) 
     Returns:
         Largest difference of a logit from Keras.
     """
-    images = [
-        read_image(pair.image, config.pixels, pair.page) for pair in split.validation[:CHECK_IMAGES]
-    ]
+    images = [read_photo(pair, config.pixels) for pair in split.validation[:CHECK_IMAGES]]
     spec = model_spec(config, model, seen_images(run))
     with backend.full_precision():
         return export_onnx(model, spec, run / run_folder.MODEL, images)
@@ -134,13 +133,10 @@ def seen_images(run: Path) -> list[str]:
         DataNotFoundError, DataError: The split.json or the manifest of the run is missing or
             damaged.
     """
-    own = [
-        image_digest(pair.image_sha256, pair.page)
-        for pair in read_split_record(run).pairs
-        if pair.part != "test"
-    ]
     before = read_manifest(run).get("seen_before") or []
-    return sorted({*own, *before})
+    used = [pair for pair in read_split_record(run).pairs if pair.part != "test"]
+    own = [seen_digests(pair.image_sha256, pair.page, pair.block, before) for pair in used]
+    return sorted({*before, *itertools.chain.from_iterable(own)})
 
 
 def trained_network(run: Path, config: RunConfig) -> keras.Model:
@@ -165,7 +161,7 @@ def _reference_images(config: RunConfig, validation: Sequence[str]) -> tuple[lis
         dataset = find_dataset(config.data, config.sources)
         wanted = set(validation[:CHECK_IMAGES])
         pairs = [pair for pair in dataset.pairs if pair.name in wanted]
-        images = [read_image(pair.image, config.pixels, pair.page) for pair in pairs]
+        images = [read_photo(pair, config.pixels) for pair in pairs]
     except (UnetkitError, OSError):
         images = []
     if images:

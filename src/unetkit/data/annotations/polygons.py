@@ -18,6 +18,7 @@ import numpy as np
 
 from unetkit.data.annotations.documents import OutlineError, at, refusal
 from unetkit.errors import DataError
+from unetkit.io.parts import Block
 
 LARGEST_MASK = 2**28  # pixels of a run-length mask, each a byte when it is decoded
 ELLIPSE_POINTS = 720  # enough for an outline within 1e-5 of the radius
@@ -103,6 +104,8 @@ class ImageAnnotation:
         problems: Reasons why the shapes of this image cannot be read completely.
         overlap: Number of pixels that objects in several mask files have in common.
         is_relative: Whether coordinates are fractions of the image's height and width.
+        block: The part of the image that is filled; None for all of it. Coordinates and `size` are
+            those of the whole image.
     """
 
     image: str
@@ -113,6 +116,13 @@ class ImageAnnotation:
     problems: tuple[str, ...] = ()
     overlap: int = 0
     is_relative: bool = False
+    block: Block | None = None
+
+    def cut(self, block: Block | None) -> "ImageAnnotation":
+        """Returns the annotation of a block; the first block has what is left out of the whole."""
+        if block is None or (block.row, block.column) == (0, 0):
+            return replace(self, block=block)
+        return replace(self, block=block, left_out=(), overlap=0)
 
 
 class ShapeCollector:
@@ -200,7 +210,7 @@ def rasterise(
 
     Args:
         annotation: Shapes of the image.
-        size: (height, width) of the image; shapes are clipped to it.
+        size: (height, width) of the image or its block; shapes are clipped to it.
         values: Value of each label; 0 erases the shapes below.
 
     Returns:
@@ -236,7 +246,7 @@ def rasterise_instances(
 
     Args:
         annotation: Shapes of the image.
-        size: (height, width) of the image; shapes are clipped to it.
+        size: (height, width) of the image or its block; shapes are clipped to it.
         erasing: Labels whose shapes are not objects, but erase the shapes below (background).
         ignored: Labels whose shapes are not objects, but of pixels that do not count.
 
@@ -324,27 +334,32 @@ def _origin(annotation: ImageAnnotation) -> str:
 
 
 def _blank(annotation: ImageAnnotation, size: tuple[int, int]) -> np.ndarray:
-    if annotation.size is not None and annotation.size != tuple(size):
+    whole = tuple(size) if annotation.block is None else annotation.block.image_size
+    if annotation.size is not None and annotation.size != whole:
         raise DataError(
             f"{_origin(annotation)} was annotated at {annotation.size[0]} x {annotation.size[1]} "
-            f"(height x width) and the image has {size[0]} x {size[1]}; accepted is the same size; "
-            "use the image that was annotated, not rotated or resized"
+            f"(height x width) and the image has {whole[0]} x {whole[1]}; accepted is the same "
+            "size; use the image that was annotated, not rotated or resized"
         )
     return np.zeros(size, np.int32)
 
 
 def _placed_shapes(annotation: ImageAnnotation, size: tuple[int, int]) -> Iterator[Shape]:
-    """Shapes in pixels of an image of this size."""
+    """Shapes in pixels of an image of this size, from the first pixel of its block on."""
+    block = annotation.block
+    whole = size if block is None else block.image_size
+    first = (0, 0) if block is None else (block.row, block.column)
     for shape in annotation.shapes:
         parts: list[Rings | RunLengths] = []
         with at(_origin(annotation)):
             for part in shape.parts:
                 if isinstance(part, RunLengths):
-                    parts.append(part.of_image(size))
+                    top, left = part.corner
+                    corner = (top - first[0], left - first[1])
+                    parts.append(replace(part.of_image(whole), corner=corner))
                 else:
-                    parts.append(
-                        tuple(ring * size for ring in part) if annotation.is_relative else part
-                    )
+                    scale = whole if annotation.is_relative else (1, 1)
+                    parts.append(tuple(ring * scale - first for ring in part))
         yield replace(shape, parts=tuple(parts))
 
 
