@@ -16,7 +16,7 @@ from unetkit.objects.separation import ObjectRule
 from unetkit.prediction import files as prediction
 from unetkit.prediction import objects, outputs, sources
 from unetkit.prediction.files import predict_files
-from unetkit.prediction.objects import COLUMNS
+from unetkit.prediction.objects import OBJECT_COLUMNS
 
 RULES = {
     "ridge": ObjectRule("ridge", None, 12, 20),
@@ -81,7 +81,7 @@ class TestFiles:
     def test_the_table_measures_the_objects_of_the_label_image(self, models, image, tmp_path):
         _, labels, table = predict_files(Predictor(models["border"]), [image], tmp_path / "out")
         numbers, rows = tifffile.imread(labels), read_table(table)
-        assert list(rows[0]) == [*COLUMNS, "mean", "sum"]
+        assert list(rows[0]) == [*OBJECT_COLUMNS, "mean", "sum"]
         for row, region in zip(rows, regionprops(numbers, blobs()), strict=True):
             assert int(row["label"]) == region.label
             assert int(row["area"]) == region.area >= 12

@@ -60,7 +60,7 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundObjects:
     """Objects of one component.
 
     Args:
@@ -171,7 +171,7 @@ def find_objects(
     band_rows: int,
     most_bytes: int,
     pixel_area: float = 1.0,
-) -> Iterator[Found]:
+) -> Iterator[FoundObjects]:
     """Finds the objects of an image, component by component.
 
     Args:
@@ -206,7 +206,7 @@ def find_objects(
         first = row - rows.start, column - columns.start
         objects = separate(maps, first, smallest, largest_hole)
         if count := int(objects.max()):
-            yield Found(component.box, objects, count)
+            yield FoundObjects(component.box, objects, count)
 
 
 def label_objects(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.objects.components import Found, find_objects
+from unetkit.objects.components import FoundObjects, find_objects
 from unetkit.objects.measures import Measures, measure_objects
 from unetkit.objects.separation import HALO, SeparationMaps
 from unetkit.prediction.outputs import ImageObjects, PredictedImage
@@ -21,7 +21,7 @@ from unetkit.prediction.predictor import NODATA_LABEL
 BAND_PIXELS = 1 << 22  # read at once
 NUMBERS_FILE, TABLE_FILE = ".objects", ".objects.csv"  # while an image is predicted
 DIGITS = 10  # significant ones of a measure in a table
-COLUMNS = (
+OBJECT_COLUMNS = (
     *("label", "class", "area", "row", "column", "top", "left", "bottom", "right"),
     *("perimeter", "major_axis", "minor_axis", "orientation"),
 )
@@ -52,7 +52,7 @@ def with_objects(
     table, count = folder / TABLE_FILE, 0
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*COLUMNS, *channel_columns(image.source.shape[2])])
+        writer.writerow([*OBJECT_COLUMNS, *channel_columns(image.source.shape[2])])
         for part in _find(image, most_bytes):
             classes = image.window(*part.box).labels
             part.objects[classes == NODATA_LABEL] = 0  # a filled hole may lack data
@@ -77,7 +77,7 @@ def channel_columns(channels: int) -> list[str]:
     return [f"{name}{end}" for end in ends for name in ("mean", "sum")]
 
 
-def _find(image: PredictedImage, most_bytes: int) -> Iterator[Found]:
+def _find(image: PredictedImage, most_bytes: int) -> Iterator[FoundObjects]:
     spec = image.spec
     height, width = image.size
     network = spec.scale.inner_box(image.size)[2:]
@@ -105,7 +105,7 @@ def _find(image: PredictedImage, most_bytes: int) -> Iterator[Found]:
     )
 
 
-def _majorities(part: Found, labels: np.ndarray, background: int) -> list[int]:
+def _majorities(part: FoundObjects, labels: np.ndarray, background: int) -> list[int]:
     """The class of most pixels of each object; the background and gaps have no vote."""
     votes = np.zeros((part.count + 1, NODATA_LABEL + 1), np.int64)
     np.add.at(votes, (part.objects, labels), 1)

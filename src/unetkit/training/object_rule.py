@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from unetkit.data.classes import Classes
-from unetkit.data.dataset import Pair
+from unetkit.data.pairs import Pair
 from unetkit.data.reading import read_pair
 from unetkit.metrics.instances import (
     COUNTS,
@@ -36,7 +36,7 @@ CLEARLY = 0.002  # a better F1 by less than this is chance: the earlier value is
 
 
 @dataclass(frozen=True)
-class Sample:
+class ValidationImage:
     """A predicted validation image.
 
     Args:
@@ -97,7 +97,7 @@ def _with(rule: ObjectRule, values: Mapping[str, Any]) -> ObjectRule:
     return replace(rule, **values)
 
 
-def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[Sample]:
+def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[ValidationImage]:
     predictor = Predictor(model)
     spec, pixels = predictor.spec, 0
     for pair in pairs:
@@ -111,7 +111,7 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[S
             scores = predictor.answer(source, "scores")[middle]
         network = spec.scale.inner_box(mask.shape)[2:]
         labels = scores[..., : len(classes)].argmax(-1)
-        yield Sample(
+        yield ValidationImage(
             labels != (classes.background or 0),
             scores[..., -1] if spec.objects.channels else None,
             numbered_objects(pair, mask, classes)[middle],
@@ -122,7 +122,7 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[S
             return
 
 
-def _metrics(samples: Sequence[Sample], rule: ObjectRule) -> dict[str, float]:
+def _metrics(samples: Sequence[ValidationImage], rule: ObjectRule) -> dict[str, float]:
     counts = np.zeros(len(COUNTS))
     for sample in samples:
         maps = separation_maps(sample.foreground, sample.scores, rule)
