@@ -22,7 +22,7 @@ from unetkit.objects.separation import ObjectRule, SeparationMaps
 ReadMaps = Callable[[slice, slice], SeparationMaps]
 BYTES_PER_PIXEL = 150  # of a component's box while it is separated: lists of the watershed
 _MIB = 1 << 20
-CRUMB = 10  # seeds of less than a tenth of the smallest object are no seeds
+SEEDS_AN_OBJECT = 10  # seeds of less than a tenth of the smallest object are no seeds
 
 
 @dataclass(frozen=True)
@@ -250,7 +250,7 @@ def separate(
     """
     _, regions = cv2.connectedComponents(maps.foreground.astype(np.uint8), connectivity=8)
     component = regions == regions[first]
-    seeds = _seeds(maps.seeds & component, smallest / CRUMB)
+    seeds = _seeds(maps.seeds & component, smallest / SEEDS_AN_OBJECT)
     if seeds.max() <= 1:  # nothing to tell apart
         objects = component.astype(np.int32)
     else:

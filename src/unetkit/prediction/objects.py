@@ -20,7 +20,7 @@ from unetkit.prediction.predictor import NODATA_LABEL
 
 BAND_PIXELS = 1 << 22  # read at once
 NUMBERS_FILE, TABLE_FILE = ".objects", ".objects.csv"  # while an image is predicted
-DIGITS = 10  # significant ones of a measure in a table
+TABLE_DIGITS = 10  # significant ones of a measure in a table
 OBJECT_COLUMNS = (
     *("label", "class", "area", "row", "column", "top", "left", "bottom", "right"),
     *("perimeter", "major_axis", "minor_axis", "orientation"),
@@ -128,4 +128,4 @@ def _row(number: int, name: str, measures: Measures) -> list[str | int | float]:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+    return float(f"{value:.{TABLE_DIGITS}g}")

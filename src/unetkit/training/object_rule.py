@@ -32,7 +32,7 @@ SIDE = 512  # pixels; of an image, a square of at most this side is taken from t
 MOST_PIXELS = 3 << 19  # of all of these
 SEEDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 FRACTIONS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)  # of the median area of a true object
-CLEARLY = 0.002  # a better F1 by less than this is chance: the earlier value is kept
+LEAST_GAIN = 0.002  # a better F1 by less than this is chance: the earlier value is kept
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def choose_rule(
         for value in values if name in open_names else ():
             other = _with(best, {name: value})
             found = _metrics(samples, other)["mean_f1"]
-            if found > score + CLEARLY:
+            if found > score + LEAST_GAIN:
                 best, score = other, found
     return best, _metrics(samples, best)["f1"]
 
