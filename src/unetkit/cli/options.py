@@ -108,8 +108,8 @@ mask_options = _together(
     ),
     click.option(
         "--classes",
-        help="Class names in the order of their mask values, separated by commas "
-        "(default: from the masks).",
+        help="Class names in the order of their mask values, separated by commas; or each with its "
+        "value or colour, as in sky=#0000ff,road=#808080 (default: from the masks).",
     ),
     click.option(
         "--ignore",
@@ -353,7 +353,8 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
             if value is not None and value != ():
                 option = f"--{name.replace('_', '-')}"
                 value = PARSERS[name](value, option) if name in PARSERS else value
-                keys = value if name == "ignore" else {OTHER_KEYS.get(name, name): value}
+                is_parsed = name in ("ignore", "classes")  # to keys of their own
+                keys = value if is_parsed else {OTHER_KEYS.get(name, name): value}
                 sections.setdefault(section, {}).update(keys)
     return sections
 
@@ -381,8 +382,15 @@ def choices_from(
     return choices.with_options(parse_choices(sections, "the options"))
 
 
-def _parse_names(text: str, option: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+def _parse_classes(text: str, option: str) -> dict[str, Any]:
+    """Keys of [classes] for names, alone or each with its value or colour."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all("=" in part for part in parts):
+        return {"names": tuple(parts)}
+    names, _, values = zip(*(part.rpartition("=") for part in parts), strict=True)
+    numbers = tuple(_parse_mask_value(value.strip(), option) for value in values)
+    found: dict[str, Any] = {"names": tuple(name.strip() for name in names), "values": numbers}
+    return found | ({"kind": "colours"} if any("#" in value for value in values) else {})
 
 
 def _parse_ignored(texts: str | tuple[str, ...], option: str) -> dict[str, Any]:
@@ -434,7 +442,7 @@ def _parse_number(text: str, option: str) -> float:
 
 # Parsers of the text of an option, which is named for their messages.
 PARSERS: dict[str, Callable[[Any, str], Any]] = {
-    "classes": _parse_names,
+    "classes": _parse_classes,
     "ignore": _parse_ignored,
     "threshold": _parse_mask_value,
     "loss": _parse_losses,

@@ -22,7 +22,7 @@ from unetkit.data.annotations.polygons import (
     rasterise_instances,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.colours import nearest_colours
+from unetkit.data.colours import LOSSY_TOLERANCE, TOLERANCE, nearest_colours
 from unetkit.data.labels import (
     BACKGROUND,
     OBJECT,
@@ -138,7 +138,9 @@ def read_raw_mask(
         return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
     is_zero_nodata = image.nodata == 0
-    if missing is not None and (is_zero_nodata or not missing.any()):
+    if is_zero_nodata:
+        missing = image.gaps
+    if missing is not None and not missing.any():
         missing = None
     if missing is not None and bands.dtype.kind == "f":
         bands = np.where(missing[..., None], 0, bands)
@@ -183,7 +185,7 @@ def _not_one_hot(bands: np.ndarray) -> str:
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
-    if image.is_transparent:
+    if image.is_transparent and image.gaps is None:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
@@ -238,17 +240,18 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
-    if raw.is_lossy and classes.threshold is None:
+    if raw.is_lossy and classes.threshold is None and not classes.blended:
         raise DataError(
             f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
-            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
-            "has two classes, set the --threshold between them"
+            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, list the "
+            "colours of its classes, or, if it has two classes, set the --threshold between them"
         )
     values = raw.values
     if classes.kind == "colours":
         values = _as_colours(raw, path)
         if classes.blended:
-            values = nearest_colours(values, classes)
+            tolerance = LOSSY_TOLERANCE if raw.is_lossy else TOLERANCE
+            values = nearest_colours(values, classes, tolerance)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(

@@ -86,7 +86,7 @@ class PredictedImage:
     @property
     def has_gaps(self) -> bool:
         """Whether there may be pixels without data."""
-        return self.source.nodata is not None
+        return self.source.has_gaps
 
     @property
     def classes(self) -> Classes:

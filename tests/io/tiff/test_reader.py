@@ -16,6 +16,7 @@ from tests.io.tiff.reading import open_tiff_windows, read_frame
 from tests.io.tiff.test_pages import COMPRESSIONS, packed, written
 from tests.io.tiff.test_segments import write_jpeg_tiles
 from unetkit.errors import DataError, DataNotFoundError, SizeError
+from unetkit.io.images import ImageFile
 from unetkit.io.tiff import pages
 
 RNG = np.random.default_rng(5)
@@ -557,3 +558,68 @@ class TestGeotags:
         )
         with open_tiff_windows(path, None) as windows, pytest.raises(DataError, match=message):
             _ = windows.nodata
+
+
+class TestMaskInTheFile:
+    """A page that says where the image has data is no image (GDAL's internal masks)."""
+
+    PIXELS = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    VALID = np.arange(48) >= np.full((40, 1), 10)
+
+    def write(self, path, overviews=False, extratags=()):
+        with tifffile.TiffWriter(path) as tif:
+            options = {"tile": (16, 16), "metadata": None}
+            tif.write(self.PIXELS, photometric="rgb", extratags=extratags, **options)
+            tif.write(self.VALID, subfiletype=4, photometric=4, compression="zlib", **options)
+            if overviews:
+                tif.write(self.PIXELS[::2, ::2], subfiletype=1, photometric="rgb", **options)
+                tif.write(self.VALID[::2, ::2], subfiletype=5, photometric=4, **options)
+        return path
+
+    @pytest.mark.parametrize("overviews", [False, True])
+    def test_it_says_where_there_is_no_data(self, tmp_path, overviews):
+        with ImageFile(self.write(tmp_path / "a.tif", overviews)) as file:
+            assert file.count == 1
+            image = file.read()
+        assert np.array_equal(image.bands, self.PIXELS)
+        assert np.array_equal(image.missing, ~self.VALID)
+
+    def test_a_window_has_the_gaps_of_its_place(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif")) as file:
+            image = file.read(window=(slice(5, 20), slice(4, 30)))
+        assert np.array_equal(image.missing, ~self.VALID[5:20, 4:30])
+
+    def test_a_file_without_one_has_no_gaps(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", self.PIXELS, photometric="rgb")
+        with ImageFile(tmp_path / "a.tif") as file:
+            assert file.read().missing is None
+
+    def test_pages_that_are_no_masks_stay_images(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+            tif.write(self.PIXELS, photometric="rgb", metadata=None)
+            tif.write(self.VALID, photometric="minisblack", metadata=None)
+        with ImageFile(tmp_path / "a.tif") as file:
+            assert file.count == 2
+
+
+class TestOpacityOfMaps:
+    def write(self, path, is_map):
+        pixels = np.full((20, 24, 4), 200, np.uint8)
+        pixels[:, :6, 3] = 0
+        tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True)] if is_map else []
+        tifffile.imwrite(
+            path, pixels, photometric="rgb", extrasamples=["unassalpha"], extratags=tags
+        )
+        return path
+
+    def test_where_a_map_is_transparent_there_is_no_data(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif", True)) as file:
+            missing = file.read().missing
+        assert missing[:, :6].all()
+        assert not missing[:, 6:].any()
+
+    def test_other_transparency_says_nothing_of_data(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif", False)) as file:
+            image = file.read()
+        assert image.missing is None
+        assert image.is_transparent

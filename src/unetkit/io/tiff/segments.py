@@ -38,7 +38,7 @@ IMAGES = {*JPEG, *JPEG_2000, *WEBP, LERC, *PNG, *JPEG_XR, *JPEG_XL, *FAX}
 LERC_PARAMETERS, T4_OPTIONS = 50674, 292  # tags
 HORIZONTAL, FLOATING = 2, 3  # predictors
 COLOUR, PALETTE, SEPARATED, YCBCR, CIELAB = 2, 3, 5, 6, 8  # photometric interpretations
-AS_THEY_ARE = {0, 1, COLOUR, PALETTE, 32803, 34892}  # samples are kept: grey, RGB, raw sensor
+AS_THEY_ARE = {0, 1, COLOUR, PALETTE, 4, 32803, 34892}  # samples are kept: grey, RGB, mask, raw
 # Modes of Pillow from which colours are converted to RGB, by photometric interpretation.
 CONVERTED = {SEPARATED: ("CMYK", 4), CIELAB: ("LAB", 3), YCBCR: ("YCbCr", 3)}
 UNCONVERTED, YCC, RGB = 0, 3, 2  # color spaces of libjpeg
