@@ -52,7 +52,7 @@ from unetkit.prediction.tiling import Tiling
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 STANDARD_INPUT = "standard input"
-LONGEST_NAME = 255  # bytes, on the file systems in use
+LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
 MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 
 
@@ -446,10 +446,10 @@ def _require_short_names(job: Job) -> None:
     if not job.is_whole:
         names.append(lock_of(store_beside(job.files)).name)
     size = max(len(os.fsencode(name)) for name in names)
-    if size > LONGEST_NAME:
+    if size > LONGEST_FILE_NAME:
         raise DataError(
             f"a result of {job.image} would have a name of {size} bytes; accepted are up to "
-            f"{LONGEST_NAME}; give the image a shorter name"
+            f"{LONGEST_FILE_NAME}; give the image a shorter name"
         )
 
 
