@@ -20,7 +20,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import ImageFile
 from unetkit.io.parts import size_of
 
-SAMPLED = 200  # images whose runs are looked at
+MOST_SAMPLED = 200  # images whose runs are looked at
 NEAR = 0.2  # of a column or row: how much the beginning of runs may differ from one to the next
 MOST_OTHERS = 0.5  # runs at the other distance, as a fraction of those at the one that is chosen
 
@@ -41,7 +41,9 @@ def with_run_order(pairs: Sequence[Pair], sources: Sources) -> tuple[list[Pair],
     rules: dict[Path, tuple[str, int]] = {}
     for file in files:
         if annotation_format(file) == "kaggle":
-            found = list(_annotations_of([pair for pair in pairs if pair.mask == file][:SAMPLED]))
+            found = list(
+                _annotations_of([pair for pair in pairs if pair.mask == file][:MOST_SAMPLED])
+            )
             has_runs = any(annotation.shapes for annotation, _ in found)
             order = sources.run_order or (find_order(found) if has_runs else "column")
             if order is None:
