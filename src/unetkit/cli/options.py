@@ -25,6 +25,7 @@ SECTIONS = {
     "sources": (
         *("images", "masks", "channel_axis", "skip_bad", "accept"),
         *("alpha_masks", "mask_files", "strict_annotations", "blocks", "gap"),
+        *("run_order", "first_pixel"),
     ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
@@ -50,6 +51,7 @@ PATH = click.Path(readable=False)
 SEPARATION_NAMES = ("none", "ridge", "border", "distance")
 PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
 MASK_KIND_NAMES = ("classes", "colours", "instances")
+RUN_ORDER_NAMES = ("column", "row")
 CHANNEL_AXIS_NAMES = ("auto", "first", "last")
 LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
 PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -147,6 +149,17 @@ mask_options = _together(
         is_flag=True,
         default=None,
         help="Leave out images with a shape that has no area, instead of the shape alone.",
+    ),
+    click.option(
+        "--run-order",
+        type=OneOf(RUN_ORDER_NAMES),
+        help="Whether runs of pixels in a .csv go down the columns or along the rows "
+        "(default: from the runs).",
+    ),
+    click.option(
+        "--first-pixel",
+        type=click.IntRange(0, 1),
+        help="Number of the first pixel in runs, 0 or 1 (default: from the runs, else 1).",
     ),
     click.option(
         "--blocks",

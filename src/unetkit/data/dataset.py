@@ -25,6 +25,7 @@ from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_file
 from unetkit.data.masks import MASK_SUFFIXES, MaskPart, find_annotation, read_raw_mask
 from unetkit.data.pairing import Matched, likely_patterns, match_by_number, match_masks
 from unetkit.data.pairs import Dataset, Pair
+from unetkit.data.run_order import with_run_order
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
@@ -79,6 +80,7 @@ def _find_whole(data: Path, sources: Sources) -> Dataset:
     pairs, own_splits, more = _make_pairs(data, found, matched, sources, parts)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
+    pairs, counted = with_run_order(pairs, sources)
     pairs = _without_incomplete(pairs, sources, more)
     listing = read_lists(data, files, [pair.name for pair in pairs])
     splits = listing.splits or _folder_splits(own_splits)
@@ -89,7 +91,7 @@ def _find_whole(data: Path, sources: Sources) -> Dataset:
     return Dataset(
         source=data,
         pairs=tuple(pair for pair in pairs if not splits or pair.name in splits),
-        masks=" and ".join(sorted(matched)),
+        masks=" and ".join(sorted(matched)) + counted,
         splits={pair.name: splits[pair.name] for pair in pairs if pair.name in splits},
         categories=listing.categories,
         kind="instances" if is_instances else None,
@@ -426,11 +428,12 @@ def _from_table(path: Path, sources: Sources) -> Dataset:
             f"table {path} names no pair of existing files ({len(rows)} rows); accepted are paths "
             "relative to the folder of the table"
         )
-    pairs = _without_incomplete(_without_namesakes(pairs, problems), sources, problems)
+    pairs, counted = with_run_order(_without_namesakes(pairs, problems), sources)
+    pairs = _without_incomplete(pairs, sources, problems)
     return Dataset(
         source=path,
         pairs=tuple(pairs),
-        masks=path.name,
+        masks=path.name + counted,
         splits=splits,
         groups=groups,
         problems=tuple(problems),

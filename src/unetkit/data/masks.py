@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
+from unetkit.data.annotations.documents import at
 from unetkit.data.annotations.polygons import (
     ImageAnnotation,
     Shape,
@@ -64,6 +65,8 @@ class MaskSource:
         parts: Files of a mask that consists of several; empty if `path` is all of it.
         is_alpha: Whether the opacity of the file is the mask.
         block: The part of the mask that is read; None for all of it.
+        runs: Order ("column" or "row") and number of the first pixel of run lengths that do not
+            say it; None for other masks.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class MaskSource:
     parts: tuple[MaskPart, ...] = ()
     is_alpha: bool = False
     block: Block | None = None
+    runs: tuple[str, int] | None = None
 
     @property
     def has_shapes(self) -> bool:
@@ -390,7 +394,11 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         )
     for problem in annotations[0].problems:
         raise DataError(f"{source.path}: {problem}")
-    return annotations[0].cut(source.block)
+    annotation = annotations[0]
+    if source.runs is not None:
+        with at(f"{source.path}: image {source.image!r}"):
+            annotation = annotation.counted(*source.runs)
+    return annotation.cut(source.block)
 
 
 def read_inside(path: Path) -> np.ndarray:

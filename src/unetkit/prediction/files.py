@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.files import writing_into
 from unetkit._shared.threads import Budget, in_order
 from unetkit.errors import (
     ConfigError,
@@ -27,7 +28,7 @@ from unetkit.errors import (
     SizeError,
     UnetkitError,
 )
-from unetkit.prediction.large_images import predict_large_image, store_beside
+from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
 from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     OUTPUTS,
@@ -53,6 +54,7 @@ from unetkit.prediction.tiling import Tiling
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 STANDARD_INPUT = "standard input"
+LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
 MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 
 
@@ -84,7 +86,7 @@ class Job:
     @property
     def is_interrupted(self) -> bool:
         """Whether an earlier run left tiles of the image."""
-        return store_beside(self.files).exists()
+        return not self.is_whole and store_beside(self.files).exists()
 
     @property
     def is_finished(self) -> bool:
@@ -199,33 +201,41 @@ def predict_files(
         The files written.
 
     Raises:
-        OutputExistsError: An output exists, two images share a name, or an output would replace an
-            image.
+        OutputExistsError: An output exists, two images share a name, an output would replace an
+            image, or another process writes into the folder.
         ConfigError: A kind of output or a format is unknown, or PNG is asked for an image of more
             than `WHOLE_PIXELS` pixels.
-        DataError: An image cannot be read and `on_error` is None, or a kind of output needs a
+        DataError: An image cannot be read, or its name is too long for a result, and `on_error` is
+            None; or a kind of output needs a
             background class that the model does not have.
         SizeError: The memory limit of the predictor is too small for one tile.
     """
     out = Path(out)
     kinds = default_outputs(predictor.spec) if kinds is None else kinds
     require_outputs(predictor, kinds, format)
+    _require_folder(out)
     with ExitStack() as opened:
+        # Planned under the lock, as another process may have written the same files until now.
+        opened.enter_context(writing_into(out))
         plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
-        return _predict_plan(predictor, plan, out, overwrite, on_result, begin, on_error)
+        return _predict_plan(predictor, plan, overwrite, on_result, begin, on_error)
+
+
+def _require_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(
+            f"output {out} is a file; accepted is a folder; choose another with --out"
+        )
 
 
 def _predict_plan(
     predictor: Predictor,
     plan: Sequence[Job],
-    out: Path,
     overwrite: bool,
     on_result: Callable[[Prediction], object],
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
     on_error: Callable[[Path, UnetkitError], object] | None,
 ) -> list[Path]:
-    if plan:
-        out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
@@ -383,7 +393,9 @@ def _plan(
         chosen = choose_output_format(image, (height, width), file.is_map(page), format)
         files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
         source = file if count is None else image
-        yield Job(image, page, height * width, chosen, files, source)
+        job = Job(image, page, height * width, chosen, files, source)
+        _require_short_names(job)
+        yield job
     if count is not None:  # each page is read by itself, some at the same time
         file.close()
 
@@ -406,10 +418,7 @@ def plan_outputs(
         opened: Closes image files that stay open for the prediction; None to close each at once.
         on_error: Called with an image that cannot be opened; None to raise the error.
     """
-    if out.exists() and not out.is_dir():
-        raise OutputExistsError(
-            f"output {out} is a file; accepted is a folder; choose another with --out"
-        )
+    _require_folder(out)
     images = list(dict.fromkeys(images))
     resolved = [image.resolve() for image in images]
     sources = {_key(image) for image in resolved}
@@ -450,6 +459,19 @@ def plan_outputs(
                     "another with --out, or allow it with --overwrite"
                 )
     return plan
+
+
+def _require_short_names(job: Job) -> None:
+    """Refuses results whose names, or that of the folder for their tiles, no file can have."""
+    names = [file.name for file in job.files.values()]
+    if not job.is_whole:
+        names.append(lock_of(store_beside(job.files)).name)
+    size = max(len(os.fsencode(name)) for name in names)
+    if size > LONGEST_FILE_NAME:
+        raise DataError(
+            f"a result of {job.image} would have a name of {size} bytes; accepted are up to "
+            f"{LONGEST_FILE_NAME}; give the image a shorter name"
+        )
 
 
 def _key(path: Path) -> str:

@@ -61,7 +61,7 @@ def predict_large_image(
     tiling = predictor.tiling(scaled.shape[:2])
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
     labels_only = not needs_probabilities and scale.is_pixel_by_pixel and tiling.is_exact
-    with locked(store.with_name(f"{store.name}.lock"), f"writes into {store}"):
+    with locked(lock_of(store), f"writes into {store}"):
         tiles = open_store(
             store,
             tiling,
@@ -90,6 +90,11 @@ def store_beside(files: Mapping[str, Path]) -> Path:
     """Folder for the tiles of an image with these output files, beside the first of them."""
     first = next(iter(files.values()))
     return first.with_name(f"{first.name}.tiles")
+
+
+def lock_of(store: Path) -> Path:
+    """Lock file of a folder for tiles."""
+    return store.with_name(f"{store.name}.lock")
 
 
 def _fill(

@@ -21,7 +21,7 @@ import keras
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display, LoggedDisplay
-from unetkit._shared.files import locked, write_text
+from unetkit._shared.files import PART, locked, remove, write_text
 from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
 from unetkit._shared.wording import format_count
@@ -148,6 +148,7 @@ def train(
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
+        run_folder.require_unused(run)  # another process may have trained there until now
         try:
             _fetch_weights(choices, display)
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
@@ -209,8 +210,8 @@ def resume(
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
-        for leftover in run.rglob(".part-*"):
-            leftover.unlink()
+        for leftover in list(run.rglob(f"{PART}*")):
+            remove(leftover)
         # They were accepted when the run was started, and its split file may have moved as well.
         split = config.split
         if split.file is not None and not Path(split.file).exists():
