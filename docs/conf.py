@@ -51,6 +51,7 @@ CONTENTS = {
     "Understand": (
         "training",
         "losses",
+        "objects",
         "figures",
         "report",
         "scale",

@@ -22,6 +22,7 @@ from unetkit.models.encoders import ENCODER_NORMALIZATION, IMAGENET, RANDOM, WEI
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig
 from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight
+from unetkit.objects.separation import NO_OBJECTS, ObjectRule
 
 Kind = TypeVar("Kind")
 
@@ -196,6 +197,12 @@ class RunConfig:
     augmentation: Augmentation
     training: TrainingConfig
     border_weight: BorderWeight = NO_BORDER_WEIGHT
+    objects: ObjectRule = NO_OBJECTS
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether objects have to be numbered for training."""
+        return self.border_weight.w0 > 0 or self.objects.finds_objects
 
 
 KEYS = tuple(entry.name for entry in fields(RunConfig))
@@ -257,6 +264,7 @@ class Choices:
     augmentation: Section[Augmentation] = Section(Augmentation)
     training: Section[TrainingConfig] = Section(TrainingConfig)
     border_weight: Section[BorderWeight] = Section(BorderWeight)
+    objects: Section[ObjectRule] = Section(ObjectRule)
     reasons: tuple[str, ...] = ()  # comments of the file that a run wrote
 
     @classmethod

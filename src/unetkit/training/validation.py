@@ -130,12 +130,16 @@ class Recorder:
     def _predict_all(self, model: keras.Model) -> tuple[np.ndarray, float]:
         num_classes = len(self.config.classes)
         training = self.config.training
-        loss = combined_loss(training.loss, training.class_weights)
+        loss = combined_loss(
+            training.loss,
+            training.class_weights,
+            has_separation=self.config.objects.channels > 0,
+        )
         counts = np.zeros((num_classes, num_classes), np.int64)
         losses, sizes = [], []
         for images, masks in self.validation.fixed_batches(training.batch_size):
             logits = model.predict_on_batch(images)
-            counts += confusion_matrix(masks, logits.argmax(-1), num_classes)
+            counts += confusion_matrix(masks, logits[..., :num_classes].argmax(-1), num_classes)
             losses.append(float(keras.ops.convert_to_numpy(loss(masks, logits))))
             sizes.append(len(images))
         return counts, float(np.average(losses, weights=sizes))
@@ -186,7 +190,8 @@ class Recorder:
     def _draw_examples(self, model: keras.Model, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         images, masks = next(self.validation.fixed_batches(VALIDATION_EXAMPLES))
-        predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
+        logits = model.predict_on_batch(images)[..., : len(self.config.classes)]
+        predictions = logits.argmax(-1).astype(np.uint8)
         shown = images_for_people(images, masks.shape[1:], self.config)
         examples = [
             Example(image, mask, prediction, "")
