@@ -52,6 +52,7 @@ CONTENTS = {
     "Understand": (
         "training",
         "losses",
+        "objects",
         "figures",
         "report",
         "scale",

@@ -54,6 +54,7 @@ TITLES = {
     "split": "Which pairs are for training, validation and test.",
     "augmentation": "Random changes of training samples; the defaults depend on the scale policy.",
     "training": "How weights are trained. See [Training](../training.md).",
+    "objects": "How objects are told apart. See [Objects](../objects.md).",
     "border_weight": "Weights between objects. See [Losses](../losses.md#border-weights).",
 }
 # Options that set several keys, or none of a section.

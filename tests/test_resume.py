@@ -128,6 +128,7 @@ class TestExactness:
         with pytest.raises(KeyboardInterrupt):
             train(pets, out=run, config=CONFIG, display=StopAt(3))
         (run / "checkpoints" / ".part-0a1b2c3d00000005.npz").write_bytes(b"half")
+        (run / "evaluation-x" / ".part-abc" / "new").mkdir(parents=True)
         (run / "cache").mkdir()
         (run / "cache" / "images.bin").write_bytes(b"old")
         for step in (4, 12, 13, 24):

@@ -6,7 +6,14 @@ import sys
 import filelock
 import pytest
 
-from unetkit._shared.files import locked, write_atomically
+from unetkit._shared import files
+from unetkit._shared.files import (
+    locked,
+    part_of,
+    remove_leftovers,
+    write_atomically,
+    writing_into,
+)
 from unetkit.errors import OutputExistsError
 
 
@@ -72,3 +79,61 @@ def test_a_failed_write_leaves_no_file(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(tmp_path / "x.png", fail)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_again(tmp_path, monkeypatch):
+    """As by a process that held it when this one opened the file."""
+    lock, removed = tmp_path / ".lock", []
+    is_of = files._is_of
+
+    def check(guard, path):
+        if not removed:
+            removed.append(path.unlink())
+        return is_of(guard, path)
+
+    monkeypatch.setattr(files, "_is_of", check)
+    with locked(lock, "x"):
+        assert lock.exists()
+        monkeypatch.setattr(files, "_is_of", is_of)
+        with pytest.raises(OutputExistsError, match="another process x"):
+            locked(lock, "x").__enter__()
+
+
+class TestFolders:
+    def test_one_process_at_a_time_writes_into_a_folder(self, tmp_path):
+        out = tmp_path / "out"
+        message = r"another process writes into .*out; accepted is a folder that no other process"
+        with writing_into(out), pytest.raises(OutputExistsError, match=message):
+            writing_into(out).__enter__()
+        assert not out.exists()  # it stayed empty
+
+    def test_what_was_there_stays_and_what_a_kill_left_goes(self, tmp_path):
+        (tmp_path / "mine.txt").touch()
+        part_of(tmp_path / "a.png").write_bytes(b"half")
+        (tmp_path / ".part-x_1 2" / "new").mkdir(parents=True)
+        (tmp_path / ".lock").touch()
+        with writing_into(tmp_path):
+            (tmp_path / "b.png").touch()
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["b.png", "mine.txt"]
+
+    def test_an_empty_folder_of_the_user_stays(self, tmp_path):
+        with writing_into(tmp_path):
+            pass
+        assert tmp_path.exists()
+
+
+class TestLeftovers:
+    def test_those_of_a_file_are_removed_and_no_others(self, tmp_path):
+        part_of(tmp_path / "m.onnx").write_bytes(b"half")
+        part_of(tmp_path / "m.onnx").mkdir()
+        other = part_of(tmp_path / "n.onnx")
+        other.write_bytes(b"half")
+        remove_leftovers(tmp_path / "m.onnx")
+        assert list(tmp_path.iterdir()) == [other]
+
+    def test_the_name_of_a_part_is_never_too_long(self, tmp_path):
+        for name in ("x" * 250 + ".png", "\u00e4" * 120 + ".png"):
+            part_of(tmp_path / name).touch()
+
+    def test_a_folder_that_is_not_there_has_none(self, tmp_path):
+        remove_leftovers(tmp_path / "nowhere" / "m.onnx")

@@ -11,7 +11,16 @@ def test_what_a_killed_process_left_before_it_trained_is_taken_over(tmp_path):
     (run / "cache").mkdir(parents=True)
     (run / "log.txt").write_text("12:00:00  data\n")
     (run / ".lock").touch()
+    (run / ".part-0a1b2c3d-0a1b2c3dconfig.toml").write_text("half")
     assert run_folder.claim(run, "x") == (run, False)
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_left_alone(tmp_path):
+    run, _ = run_folder.claim(tmp_path / "run", "x")
+    run_folder.require_unused(run)
+    (run / "config.toml").touch()
+    with pytest.raises(OutputExistsError, match="exists and is not empty"):
+        run_folder.require_unused(run)
 
 
 @pytest.mark.parametrize("name", ["config.toml", "mine.txt"])

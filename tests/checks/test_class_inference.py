@@ -1,6 +1,7 @@
 """Classes are inferred from unambiguous masks; for others an error names the deciding option."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -563,3 +564,38 @@ def test_a_class_file_may_define_only_the_kind(tmp_path):
     (tmp_path / "classes.toml").write_text('kind = "instances"')
     statistics = mask_statistics(tmp_path, blocks(3), blocks(4))
     assert choose(statistics, **read_class_file(tmp_path / "classes.toml")).kind == "instances"
+
+
+class TestJpegMasks:
+    COLOURS = ((0, 0, 0), (200, 30, 40), (30, 60, 220))
+    LISTED = (0x000000, 0xC81E28, 0x1E3CDC)
+
+    def statistics(self, folder):
+        labels = np.kron([[0, 1, 0], [2, 0, 1]], np.ones((32, 32), int))
+        mask = np.array(self.COLOURS, np.uint8)[labels]
+        return mask_statistics(folder, mask, mask, suffix=".jpg", quality=90)
+
+    def choose(self, folder, **given):
+        return choose_classes(self.statistics(folder), "masks", given)
+
+    def test_without_a_list_the_message_has_the_option_with_their_colours(self, tmp_path):
+        with pytest.raises(DataError, match="are JPEGs") as caught:
+            self.choose(tmp_path)
+        example = re.search("--classes '(.*?)'", str(caught.value))[1]
+        values = [int(part.split("=#")[1], 16) for part in example.split(",")]
+        assert len(values) == 3
+        for value, listed in zip(sorted(values), sorted(self.LISTED), strict=True):
+            assert abs(np.subtract(*(list(v.to_bytes(3)) for v in (value, listed)))).max() < 8
+
+    def test_listed_colours_are_read_with_noise(self, tmp_path):
+        names = ("ground", "red", "blue")
+        found = self.choose(tmp_path, names=names, values=self.LISTED, kind="colours")
+        assert found.blended
+
+    def test_colours_closer_than_noise_are_refused(self, tmp_path):
+        with pytest.raises(DataError, match="#000000 and #140000, which differ by less"):
+            self.choose(tmp_path, names=("a", "b"), values=(0, 0x140000), kind="colours")
+
+    def test_a_colour_that_is_not_listed_is_refused(self, tmp_path):
+        with pytest.raises(DataError, match=r"list all colours|which is not a class"):
+            self.choose(tmp_path, names=("a", "b"), values=self.LISTED[:2], kind="colours")

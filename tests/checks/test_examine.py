@@ -444,7 +444,13 @@ def test_classes_that_occur_in_no_training_mask_are_an_issue(data):
     write_masks(data, squares(1))
     Image.fromarray(squares(1, 2)).save(mask_path(data, COUNT - 1))
     found = examine_folder(data, names=("ground", "a", "b"))
-    assert only(found, "absent-class", "warning").text == "class 'b' occurs in no training mask"
+    issue = only(found, "absent-class", "error")
+    assert issue.text == "class 'b' occurs in no training mask"
+    assert "--seed" in issue.remedy
+    found = examine_folder(
+        data, names=("ground", "a", "b"), sources=Sources(accept=("absent-class",))
+    )
+    assert only(found, "absent-class", "warning").remedy == "accepted as it is"
 
 
 def test_rare_classes_are_an_issue(data):

@@ -85,7 +85,9 @@ def test_a_class_in_no_mask_is_an_issue():
 def test_a_class_in_no_training_mask_is_an_issue():
     good = [stats_of("a", {0: 5, 2: 5}), stats_of("b", {1: 5})]
     split = Split(train=(good[0].pair,), test=(good[1].pair,))
-    assert only(find_mask_issues(good, THREE, split)).text == "class 'b' occurs in no training mask"
+    issue = only(find_mask_issues(good, THREE, split))
+    assert (issue.level, issue.acceptable) == ("error", True)
+    assert issue.text == "class 'b' occurs in no training mask"
     assert find_mask_issues(good, THREE, None) == []
 
 

@@ -313,7 +313,7 @@ def test_a_missing_file_is_a_problem(tmp_path, which):
 
 
 def test_an_image_that_does_not_fit_into_memory_is_a_problem(tmp_path, monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise MemoryError
 
     monkeypatch.setattr(statistics.ImageFile, "read", refuse)

@@ -123,3 +123,15 @@ def test_what_is_to_be_resumed_must_be_a_run(tmp_path):
     done = CliRunner().invoke(main, ["train", "--resume", str(tmp_path)])
     assert done.exit_code == 1
     assert "holds no config.toml; accepted is the folder of a run" in done.output
+
+
+def test_classes_are_names_alone_or_each_with_its_value():
+    assert take_sections({"classes": "sky, road"}) == {"classes": {"names": ("sky", "road")}}
+    assert take_sections({"classes": "sky=#0000ff, road = #808080"}) == {
+        "classes": {"names": ("sky", "road"), "values": (0x0000FF, 0x808080), "kind": "colours"}
+    }
+    assert take_sections({"classes": "sky=3,road=7"}) == {
+        "classes": {"names": ("sky", "road"), "values": (3, 7)}
+    }
+    with pytest.raises(ConfigError, match="--classes"):
+        take_sections({"classes": "sky=blue,road=7"})

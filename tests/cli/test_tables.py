@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from unetkit.cli.tables import problems_of, runs_table
+from unetkit.cli.tables import dataset_table, problems_of, runs_table
 
 RUN = {
     "run": "runs/photos-fast-2",
@@ -90,3 +90,16 @@ def test_markup_and_control_characters_in_a_name_are_not_interpreted():
 def test_problems_are_listed_one_per_line():
     runs = [RUN, {**RUN, "problem": "one\n", "evaluations": [evaluation(None, problem="two")]}]
     assert problems_of(runs) == ["one\N{REPLACEMENT CHARACTER}", "two"]
+
+
+def test_what_is_not_known_of_images_has_no_row():
+    images = {
+        **{"sizes": [], "num_sizes": 0, "channels": {}, "dtypes": {}, "formats": {}},
+        "levels": None,
+    }
+    report = {"data": "d", "pairs": 1, "usable": 0, "masks": "masks", "images": images}
+    report |= {"kind": None, "classes": [], "objects": [], "split": None}
+    table = dataset_table(report)
+    assert [str(cell) for cell in table.columns[0].cells] == [
+        *("masks in", "pixel values", "mask kind")
+    ]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unetkit.data.classes import Classes
-from unetkit.data.colours import is_blend, nearest_colours
+from unetkit.data.colours import closest_pair, is_blend, is_near, nearest_colours
 
 BLACK, RED, BLUE, GREEN = 0x000000, 0xFF0000, 0x0000FF, 0x00FF00
 THREE = Classes(("ground", "red", "blue"), (BLACK, RED, BLUE), kind="colours")
@@ -44,3 +44,20 @@ def test_two_colours_are_joined_by_a_line():
 def test_the_ignored_colour_is_one_of_them():
     classes = Classes(("ground", "red"), (BLACK, RED), kind="colours", ignore=0xFFFFFF)
     assert nearest_colours(np.array([0xF0F0F0, 0x101010]), classes).tolist() == [0xFFFFFF, BLACK]
+
+
+def test_colours_that_noise_would_mix_up_are_found():
+    assert closest_pair([BLACK, 0x140000, BLUE]) == (BLACK, 0x140000)
+    assert closest_pair([BLACK, RED, BLUE]) is None
+    assert closest_pair([BLACK]) is None
+
+
+def test_noise_is_near_and_an_edge_is_not():
+    # 10 away from black; half way to red.
+    assert is_near(np.array([0x0A0000, 0x800000]), (BLACK, RED)).tolist() == [True, False]
+
+
+def test_a_larger_tolerance_takes_what_overshoots():
+    colour = np.array([0x804040])  # 91 = 64 * sqrt(2) away from the line from black to red
+    assert not is_blend(colour, (BLACK, RED))[0]
+    assert is_blend(colour, (BLACK, RED), 96)[0]

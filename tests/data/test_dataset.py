@@ -835,3 +835,23 @@ class TestFormatsOfImages:
         lay(tmp_path, "images/a.mat", "masks/a.png")
         with pytest.raises(DataNotFoundError, match=r"images that cannot be read \(1 \.mat; "):
             find_dataset(tmp_path)
+
+
+class TestFormatsThatAreNotRead:
+    def test_they_are_counted_by_kind(self, tmp_path):
+        lay(tmp_path, "images/a.png", "masks/a.png")
+        for name in ("images/b.czi", "images/c.czi", "images/d.mat", "images/e.svs"):
+            (tmp_path / name).write_bytes(b"")
+        (problem,) = find_dataset(tmp_path).problems
+        assert problem.kind == "passed over"
+        assert problem.text == (
+            "2 .czi, 1 .mat (formats that are not read: convert them to TIFF or PNG); 1 .svs "
+            "(TIFFs under another name: rename them to .tif)"
+        )
+        assert len(problem.files) == 4
+
+    def test_they_are_not_the_reason_why_nothing_is_paired(self, tmp_path):
+        lay(tmp_path, "images/a.png", "masks/b.png")
+        (tmp_path / "images" / "c.czi").write_bytes(b"")
+        with pytest.raises(DataError, match=r"no image in .* has a mask"):
+            find_dataset(tmp_path)

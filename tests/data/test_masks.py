@@ -297,10 +297,23 @@ class TestThreshold:
         message = (
             r"mask .*x\.png is a JPEG, or compressed like one, which changes class values; "
             "accepted are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, "
-            "or, if it has two classes, set the --threshold between them"
+            "list the colours of its classes, or, if it has two classes, set the --threshold "
+            "between them"
         )
         with pytest.raises(DataError, match=message):
             read(path, classes)
+
+    @pytest.mark.parametrize("quality", [95, 75, 50])
+    def test_with_listed_colours_the_nearest_is_the_class(self, quality, tmp_path):
+        colours = np.array([[0, 0, 0], [200, 30, 40], [30, 60, 220]], np.uint8)
+        truth = np.kron([[0, 1, 0], [2, 0, 1]], np.ones((32, 32), int))
+        path = save(tmp_path, colours[truth], "x.jpg", quality=quality)
+        values = (0x000000, 0xC81E28, 0x1E3CDC)
+        classes = Classes(("ground", "red", "blue"), values, kind="colours", blended=True)
+        found = read(path, classes)
+        inside = np.kron(np.ones((2, 3), bool), np.pad(np.ones((24, 24), bool), 4))
+        assert np.array_equal(found[inside], truth[inside])  # all but 4 pixels beside each edge
+        assert (found == truth).mean() > 0.97
 
     def test_the_value_to_ignore_comes_first(self, tmp_path):
         classes = Classes(("dark", "bright"), (0, 255), threshold=127, ignore=200)

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import accuracy_score, average_precision_score, jaccard_sco
 import unetkit
 from tests.conftest import SMALL_CONFIG, write_disks, write_pair
 from unetkit import Predictor, Sources, evaluate, train
+from unetkit._shared.files import writing_into
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.dataset import find_dataset
 from unetkit.data.masks import read_mask
@@ -154,6 +156,25 @@ def test_results_are_replaced_only_with_overwrite(result, run, pets):
         evaluate(run, pets)
     again = evaluate(run, pets, overwrite=True)
     assert again["figures"] == result["figures"]
+
+
+def test_one_process_at_a_time_evaluates_into_a_folder(run, pets, tmp_path):
+    out = tmp_path / "e"
+    with writing_into(out), pytest.raises(OutputExistsError, match="another process writes into"):
+        evaluate(run, pets, out=out)
+    assert not out.exists()
+
+
+def test_results_that_another_process_wrote_meanwhile_are_kept(run, pets, tmp_path, monkeypatch):
+    @contextmanager
+    def after_another(folder):
+        folder.mkdir()
+        (folder / "evaluation.json").write_text("of another process")
+        yield
+
+    monkeypatch.setattr("unetkit.evaluation.evaluate.writing_into", after_another)
+    with pytest.raises(OutputExistsError, match=r"evaluation\.json exists already"):
+        evaluate(run, pets, out=tmp_path / "e")
 
 
 def test_an_exported_file_gives_the_same_metrics(result, run, pets, tmp_path):

@@ -2,6 +2,8 @@
 
 import gzip
 import sys
+import zipfile
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -154,6 +156,66 @@ class TestDicom:
         (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(200))
         with pytest.raises(DataError, match=r"a\.dcm cannot be read whole"):
             read(tmp_path / "a.dcm")
+
+
+class TestCheckValues:
+    def test_a_flipped_bit_of_a_gzipped_volume(self, tmp_path):
+        nibabel = pytest.importorskip("nibabel")
+        path = tmp_path / "a.nii.gz"
+        volume = nibabel.Nifti1Image(np.arange(5 * 6 * 7, dtype=np.uint8).reshape(5, 6, 7), None)
+        whole = gzip.compress(volume.to_bytes(), mtime=0, compresslevel=0)
+        path.write_bytes(whole)
+        assert read(path, 0).shape == (6, 5, 1)
+        for place in (-9, -5, len(whole) - 100):  # a voxel, the checksum, another voxel
+            damaged = bytearray(whole)
+            damaged[place] ^= 1
+            path.write_bytes(damaged)
+            with pytest.raises(
+                DataError, match=r"a\.nii\.gz cannot be read whole \(CRC check failed"
+            ):
+                read(path, 0)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda whole: gzip.compress(whole + b"more"), "bytes follow its volume"),
+            (lambda whole: gzip.compress(whole)[:-9], "Compressed file ended before"),
+            (lambda whole: gzip.compress(whole) + b"more", "Not a gzipped file"),
+        ],
+    )
+    def test_a_gzipped_volume_ends_where_it_should(self, tmp_path, change, message):
+        nibabel = pytest.importorskip("nibabel")
+        volume = nibabel.Nifti1Image(np.zeros((5, 6, 7), np.uint8), None)
+        (tmp_path / "a.nii.gz").write_bytes(change(volume.to_bytes()))
+        with pytest.raises(DataError, match=message):
+            read(tmp_path / "a.nii.gz", 0)
+
+    @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+    def test_a_flipped_bit_of_an_archive(self, tmp_path, save):
+        path = tmp_path / "a.npz"
+        save(path, image=np.arange(1000, dtype=np.uint8).reshape(20, 50))
+        content = path.read_bytes()
+        with zipfile.ZipFile(path) as archive:
+            packed = archive.infolist()[0].compress_size
+        for place in range(200, 20 + packed, 37):
+            damaged = bytearray(content)
+            damaged[place] ^= 2
+            path.write_bytes(damaged)
+            with pytest.raises(DataError, match=r"a\.npz cannot be read whole"):
+                read(path)
+
+    @pytest.mark.parametrize("name", ["a.npy", "a.npz"])
+    def test_bytes_after_an_array(self, tmp_path, name):
+        stream = BytesIO()
+        np.save(stream, GREY)
+        content = stream.getvalue() + b"x"
+        if name == "a.npz":
+            with zipfile.ZipFile(tmp_path / name, "w") as archive:
+                archive.writestr("image.npy", content)
+        else:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(DataError, match=r"cannot be read whole \(bytes follow its array\)"):
+            read(tmp_path / name)
 
 
 @pytest.mark.parametrize(

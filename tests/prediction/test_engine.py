@@ -218,6 +218,52 @@ class TestRunning:
         with pytest.raises(ModelFileError, match=r"m\.onnx failed on 64x48 pixels"):
             Predictor(path)(np.zeros((9, 9, 3), np.uint8))
 
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+    def test_an_answer_that_is_not_finite_is_refused(self, value, run, tmp_path):
+        def spoil(model):
+            last = model.graph.node[-1]  # adds a value to the first class only
+            values = onnx.numpy_helper.from_array(np.array([value, 0, 0], np.float32), "spoilt")
+            model.graph.initializer.append(values)
+            add = onnx.helper.make_node("Add", ["before", "spoilt"], [last.output[0]])
+            last.output[0] = "before"
+            model.graph.node.append(add)
+
+        path = rewritten(run, tmp_path / "m.onnx", change=spoil)
+        words = (
+            r"m\.onnx answers with values that are not finite, so that no class can be told; "
+            "accepted are models with finite weights; train again, or restore the file from a copy"
+        )
+        with pytest.raises(ModelFileError, match=words):
+            Engine(path)(tile_of(32, 48))
+
+    @pytest.mark.parametrize(("kind", "options"), [
+        ("Concat", {"axis": 0}),  # two answers for one tile
+        ("Slice", {}),  # none
+    ])  # fmt: skip
+    def test_an_answer_of_another_batch_is_refused(self, kind, options, run, tmp_path):
+        def change(model):
+            last = model.graph.node[-1]
+            inputs = ["before", "before"]
+            if kind == "Slice":
+                zero = onnx.numpy_helper.from_array(np.zeros(1, np.int64), "zero")
+                model.graph.initializer.append(zero)
+                inputs = ["before", "zero", "zero"]
+            add = onnx.helper.make_node(kind, inputs, [last.output[0]], **options)
+            last.output[0] = "before"
+            model.graph.node.append(add)
+
+        path = rewritten(run, tmp_path / "m.onnx", change=change)
+        with pytest.raises(ModelFileError, match=OTHER_SHAPE):
+            Engine(path)(tile_of(32, 48))
+
+    def test_metadata_that_are_not_text_are_refused(self, run, tmp_path):
+        content = (run / "model.onnx").read_bytes()
+        (tmp_path / "m.onnx").write_bytes(content.replace(b'"preset"', b'"pres\xff\xfe"'))
+        with pytest.raises(
+            ModelFileError, match=r"m\.onnx is not a model that can be loaded \('utf"
+        ):
+            Engine(tmp_path / "m.onnx")
+
     def test_an_output_of_another_size_is_refused(self, engine, run, tmp_path):
         geometry = replace(engine.spec.geometry, margin=1)
         path = rewritten(run, tmp_path / "m.onnx", replace(engine.spec, geometry=geometry))

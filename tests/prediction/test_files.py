@@ -3,6 +3,7 @@
 import io
 import json
 import shutil
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tifffile
 from PIL import Image
 
 from unetkit import UNetConfig, build_unet
+from unetkit._shared.files import writing_into
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
 from unetkit.errors import (
@@ -23,6 +25,7 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
+from unetkit.prediction import files as files_module
 from unetkit.prediction.files import find_images, predict_files, predict_stream
 from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
@@ -453,3 +456,62 @@ class TestStream:
         film = write_pages(tmp_path / "film.tif", page, page)
         with pytest.raises(DataError, match="standard input holds 2 images"):
             predict_stream(deep, film.read_bytes())
+
+
+class TestOneRunAtATime:
+    def save(self, folder):
+        Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(folder / "a.png")
+        return folder / "a.png"
+
+    def test_a_folder_that_another_process_writes_to_is_refused(self, predictor, tmp_path):
+        image, out = self.save(tmp_path), tmp_path / "out"
+        with writing_into(out), pytest.raises(OutputExistsError, match="another process writes in"):
+            predict_files(predictor, [image], out)
+        assert predict_files(predictor, [image], out) == [out / "a.png"]
+        assert list(out.iterdir()) == [out / "a.png"]
+
+    def test_results_are_looked_for_when_the_folder_is_locked(
+        self, predictor, tmp_path, monkeypatch
+    ):
+        """Not before: the process that held it may have written them."""
+        image, out = self.save(tmp_path), tmp_path / "out"
+
+        @contextmanager
+        def after_another(folder):
+            folder.mkdir()
+            (folder / "a.png").write_bytes(b"of another process")
+            yield
+
+        monkeypatch.setattr(files_module, "writing_into", after_another)
+        with pytest.raises(OutputExistsError, match=r"a\.png exists already"):
+            predict_files(predictor, [image], out)
+
+    def test_what_a_kill_left_is_gone_after_the_next_run(self, predictor, tmp_path):
+        image, out = self.save(tmp_path), tmp_path / "out"
+        out.mkdir()
+        (out / ".part-0a1b2c3da.png").write_bytes(b"half")
+        predict_files(predictor, [image], out)
+        assert list(out.iterdir()) == [out / "a.png"]
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        ("stem", "kinds", "format", "is_long"),
+        [
+            ("x" * 251, ["mask"], "png", False),  # and ".png"
+            ("x" * 251, ["mask", "overlay"], "png", True),
+            ("\u00e4" * 124, ["mask"], "png", False),  # two bytes each
+            ("x" * 241, ["mask"], "tiff", True),  # a lock is named after it and after its tiles
+            ("x" * 240, ["mask"], "tiff", False),
+        ],
+    )
+    def test_names_too_long_for_a_result(self, predictor, stem, kinds, format, is_long, tmp_path):
+        image, out = tmp_path / f"{stem}.png", tmp_path / "out"
+        Image.fromarray(np.zeros((40, 50, 3), np.uint8)).save(image)
+        if not is_long:
+            assert len(predict_files(predictor, [image], out, kinds=kinds, format=format)) == 1
+            return
+        message = r"would have a name of \d+ bytes; accepted are up to 255; give the image a shorte"
+        with pytest.raises(DataError, match=message):
+            predict_files(predictor, [image], out, kinds=kinds, format=format)
+        assert not out.exists()

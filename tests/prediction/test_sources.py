@@ -135,3 +135,16 @@ def test_which_names_are_images(tmp_path):
         "b.NPY",
         "f.zarr",
     ]
+
+
+def test_a_mask_in_a_tiff_says_where_there_is_no_data(tmp_path):
+    pixels = np.full((20, 24, 3), 90, np.uint8)
+    valid = np.ones((20, 24), bool)
+    valid[:, :7] = False
+    with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+        tif.write(pixels, photometric="rgb", metadata=None)
+        tif.write(valid, subfiletype=4, photometric=4, metadata=None)
+    with open_source(tmp_path / "a.tif", PixelFormat(3)) as source:
+        assert source.has_gaps
+        missing = source.missing(slice(3, 9), slice(4, 20))
+    assert np.array_equal(missing, ~valid[3:9, 4:20])

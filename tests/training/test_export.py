@@ -16,6 +16,7 @@ from tests.training.test_fine_tuning import make_config, write_run
 from unetkit import Predictor
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
+from unetkit._shared.files import locked, part_of
 from unetkit._shared.manifest import write_manifest
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import find_dataset
@@ -119,6 +120,19 @@ def test_synthetic_images_are_spread_over_the_levels(name):
 
 
 class TestExport:
+    def test_one_process_at_a_time_exports_to_a_file(self, copied, tmp_path):
+        path = tmp_path / "x.onnx"
+        part_of(path).write_bytes(b"half")  # of a killed process
+        part_of(tmp_path / "y.onnx").write_bytes(b"half")
+        with (
+            locked(tmp_path / ".x.onnx.lock", "exports"),
+            pytest.raises(OutputExistsError, match=r"another process exports .*x\.onnx; accepted"),
+        ):
+            export(copied, out=path)
+        assert export(copied, out=path) == path
+        left = [p.name for p in tmp_path.iterdir() if p.is_file()]
+        assert len(left) == 2  # the export, and what belongs to the other name
+
     @pytest.mark.parametrize("kind", ["photos", "disks"])
     def test_a_run_is_exported_and_compared_on_its_validation_images(self, kind, request, tmp_path):
         run, config, model, split = request.getfixturevalue(f"{kind}_run")

@@ -6,7 +6,7 @@ manifest.json      command, versions, machine, device, threads, times, and progr
 log.txt            messages of the training, with the time of day
 curves.csv, .png   losses and validation metrics
 checkpoints/       last two states of the training, to resume from
-best.weights.h5    weights with the best validation mean IoU
+best.weights.h5    weights of the best validation pass
 model.onnx         network with these weights, ready to predict
 pictures/          validation examples: image, truth, prediction; and their animation
 evaluation-DATA/   metrics on a test split, their report, and its examples
@@ -21,6 +21,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from unetkit._shared.files import LOCK, PART
 from unetkit.errors import OutputExistsError
 
 RUNS = "runs"  # folder of the runs for which no other is named
@@ -39,7 +40,6 @@ EXAMPLES = "pictures"
 TENSORBOARD = "tensorboard"
 PLAN = "plan.json"  # in the folder of a cross-validation, to resume it
 CACHE = "cache"  # during training
-LOCK = ".lock"  # during training
 EVERYTHING = (
     *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_IMAGE, WEIGHTS, MODEL),
     *(CHECKPOINTS, EXAMPLES, TENSORBOARD, CACHE, LOCK),
@@ -69,14 +69,24 @@ def claim(out: str | Path | None, stem: str) -> tuple[Path, bool]:
     run = Path(out or "")
     try:
         run.mkdir(parents=True)
-    except FileExistsError as error:
-        if not run.is_dir() or set(os.listdir(run)) - NOTHING_YET:
-            raise OutputExistsError(
-                f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
-                "name another with --out"
-            ) from error
+    except FileExistsError:
+        require_unused(run)
         return run, False
     return run, True
+
+
+def require_unused(run: Path) -> None:
+    """Checks that a run folder has no files of an earlier training.
+
+    Raises:
+        OutputExistsError: It has, or it is a file.
+    """
+    names = os.listdir(run) if run.is_dir() else [""]
+    if any(name not in NOTHING_YET and not name.startswith(PART) for name in names):
+        raise OutputExistsError(
+            f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
+            "name another with --out"
+        )
 
 
 def load_config(run: Path) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from unetkit.checks.mask_values import (
 )
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import MASK_KINDS, Classes
-from unetkit.data.colours import is_blend
+from unetkit.data.colours import LOSSY_TOLERANCE, TOLERANCE, closest_pair, is_blend, is_near
 from unetkit.errors import ConfigError, DataError, did_you_mean
 
 MAX_COLOUR_CLASSES = 32  # more colours are shades rather than classes
@@ -88,8 +88,8 @@ def choose_classes(
         is_colour = any(stats.is_colour for stats in statistics)
         is_sure = is_instance_like(statistics, given.get("ignore"), CERTAIN_OBJECTS)
         kind = "instances" if is_sure and not is_colour and len(names or ()) in (0, 2) else None
-    if "threshold" not in given and any(stats.is_lossy for stats in statistics):
-        raise _lossy_masks_error(statistics, where)
+    if given.get("threshold") is None and any(stats.is_lossy for stats in statistics):
+        _require_listed_colours(statistics, where, kind, given)
     if "values" in given:
         names = map(str, given["values"]) if names is None else names
         found = Classes(tuple(names), kind=kind or "classes", **given)
@@ -120,7 +120,7 @@ def choose_classes(
         found = classes_from_integers(statistics, where, names, kind, given, is_trimap)
     found = with_labels(statistics, where, found, given)
     if found.kind == "colours" and "values" in given:
-        found = _with_blends(statistics, found)
+        found = _with_blends(statistics, where, found)
     _require_known_values(statistics, where, found)
     return found
 
@@ -150,7 +150,7 @@ def _with_ignored_class(given: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _with_blends(statistics: Sequence[PairStatistics], classes: Classes) -> Classes:
+def _with_blends(statistics: Sequence[PairStatistics], where: str, classes: Classes) -> Classes:
     """Reads colours between those of the classes as the nearest, if they look like blurred edges.
 
     A single colour of many pixels is not taken for an edge: it may be a class that is not listed.
@@ -158,10 +158,32 @@ def _with_blends(statistics: Sequence[PairStatistics], classes: Classes) -> Clas
     fractions = colour_fractions(statistics)
     known = [*classes.values, *([] if classes.ignore is None else [classes.ignore])]
     others = np.array([colour for colour in fractions if colour not in known], np.int64)
+    if any(stats.is_lossy for stats in statistics):
+        _require_near_colours(statistics, where, classes, fractions)
+        return replace(classes, blended=True)
     if classes.blended or not len(others) or not is_blend(others, known).all():
         return classes
     is_rare = max(fractions[int(colour)] for colour in others) < EDGE_FRACTION
     return replace(classes, blended=True) if is_rare else classes
+
+
+def _require_near_colours(
+    statistics: Sequence[PairStatistics],
+    where: str,
+    classes: Classes,
+    fractions: Mapping[int, float],
+) -> None:
+    """Raises DataError if a frequent colour of JPEGs is none of the listed ones but for noise."""
+    known = [*classes.values, *([] if classes.ignore is None else [classes.ignore])]
+    colours = np.array(sorted(fractions, key=lambda colour: -fractions[colour]), np.int64)
+    far = [int(colour) for colour in colours[~is_near(colours, known)]]
+    if far and fractions[far[0]] >= EDGE_FRACTION:
+        raise DataError(
+            f"masks in {where} are JPEGs, and {fractions[far[0]]:.1%} of the pixels have "
+            f"#{far[0]:06x}, which is not near one of the listed colours; accepted are "
+            f"{classes.describe()}; list all colours with --classes or in classes.toml beside the "
+            f"data, or use --ignore '#{far[0]:06x}' if these pixels are not to be scored"
+        )
 
 
 def _require_one_kind(statistics: Sequence[PairStatistics], where: str) -> None:
@@ -186,14 +208,46 @@ def _first_mask_with(statistics: Sequence[PairStatistics], attribute: str) -> Pa
     return next(stats.pair.mask for stats in statistics if getattr(stats, attribute))
 
 
-def _lossy_masks_error(statistics: Sequence[PairStatistics], where: str) -> DataError:
+def _require_listed_colours(
+    statistics: Sequence[PairStatistics], where: str, kind: str | None, given: Mapping[str, Any]
+) -> None:
+    """Raises DataError if some masks are JPEGs, and the colours of the classes are not listed.
+
+    With them, the nearest colour is the class; two that noise would mix up are refused.
+    """
     count = sum(stats.is_lossy for stats in statistics)
-    return DataError(
+    which = (
         f"{count} of {len(statistics)} masks in {where} are JPEGs, "
-        f"{_first_mask_with(statistics, 'is_lossy')} first, whose compression changes class "
-        "values; accepted are PNG, TIFF, BMP and GIF; export them again from their source, or, for "
-        "two classes, use --threshold 127"
+        f"{_first_mask_with(statistics, 'is_lossy')} first, whose compression changes"
     )
+    if "values" not in given or kind != "colours":
+        fractions = colour_fractions(statistics)
+        raise DataError(
+            f"{which} class values; accepted are PNG, TIFF, BMP and GIF, and JPEGs of listed "
+            f"colours; export them again from their source, list the colours, as in "
+            f"--classes {_example_of(fractions)}, so that the nearest is taken, or, for two "
+            "classes, use --threshold 127"
+        )
+    known = [*given["values"], *([] if given.get("ignore") is None else [given["ignore"]])]
+    close = closest_pair(known)
+    if close is not None:
+        raise DataError(
+            f"{which} colours, and the classes have #{close[0]:06x} and #{close[1]:06x}, which "
+            "differ by less; accepted in JPEGs are colours that differ clearly; export the masks "
+            "as PNG from their source"
+        )
+
+
+def _example_of(fractions: Mapping[int, float]) -> str:
+    """The most frequent colours as a value of --classes, with names to be replaced."""
+    groups: dict[int, float] = {}
+    for colour in sorted(fractions, key=lambda colour: -fractions[colour]):
+        like = next((one for one in groups if closest_pair([one, colour])), colour)
+        groups[like] = groups.get(like, 0) + fractions[colour]
+        if len(groups) > MAX_LISTED:
+            break
+    many = [colour for colour in groups if groups[colour] >= EDGE_FRACTION] or [*groups][:2]
+    return "'" + ",".join(f"class {i}=#{colour:06x}" for i, colour in enumerate(many)) + "'"
 
 
 def _classes_from_colours(
@@ -212,7 +266,8 @@ def _classes_from_colours(
             f"masks in {where} have {max(len(fractions), many)} colours, the most frequent "
             f"{listed}; accepted are up to {MAX_COLOUR_CLASSES} that are not listed as classes; "
             "more come from blurred edges or lossy files: export the masks without them, or list "
-            "the class colours in classes.toml beside the data"
+            f"the class colours, as in --classes {_example_of(fractions)}, so that the nearest is "
+            "taken"
         )
     colours = tuple(sorted(fractions))
     if len(colours) < 2:
@@ -236,17 +291,18 @@ def _require_known_values(
     if classes.kind == "instances" or classes.threshold is not None:
         return
     accepted = {*classes.values, classes.ignore}
+    between = _blends_of(statistics, classes)
     for stats in statistics:
         if stats.is_drawn and classes.background is None and stats.values.get(0):
             raise DataError(
                 f"{stats.pair.mask} in {where} has pixels outside all shapes, and no class is the "
                 f"background; accepted are {classes.describe()}; add a class background"
             )
-        for value in stats.values:
+        for value in sorted(stats.values, key=lambda one: -stats.values[one]):
             if stats.is_drawn or isinstance(value, str):
                 continue
             shown = value_to_colour(stats, value) if classes.kind == "colours" else value
-            if shown in accepted or (classes.blended and _is_between(shown, classes)):
+            if shown in accepted or shown in between:
                 continue
             edges = ""
             if classes.kind == "colours" and _is_between(shown, classes):
@@ -257,6 +313,16 @@ def _require_known_values(
                 f"or use --ignore '{classes.show(shown)}' if these pixels are not to be "
                 f"scored{edges}"
             )
+
+
+def _blends_of(statistics: Sequence[PairStatistics], classes: Classes) -> set[int]:
+    """Colours that are read as the nearest class."""
+    if not classes.blended:
+        return set()
+    known = [*classes.values, *([] if classes.ignore is None else [classes.ignore])]
+    colours = np.array(sorted(colour_fractions(statistics)), np.int64)
+    tolerance = LOSSY_TOLERANCE if any(stats.is_lossy for stats in statistics) else TOLERANCE
+    return set(colours[is_blend(colours, known, tolerance)].tolist())
 
 
 def _is_between(colour: int, classes: Classes) -> bool:

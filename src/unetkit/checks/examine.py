@@ -92,7 +92,8 @@ class DatasetReport:
         others = {
             str(problem.files[0]): problem.text
             for problem in self.dataset.problems
-            if problem.files and not problem.kind.startswith("unpaired")
+            if problem.files
+            and problem.kind not in ("unpaired image", "unpaired mask", "passed over")
         }
         return self.skippable() | others
 

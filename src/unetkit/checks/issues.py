@@ -38,6 +38,7 @@ REMEDIES = {
     "polygons": "correct or remove them",
     "stray": "nothing, if they contain no polygons; otherwise correct them",
     "unplaced": "nothing, if these images are not meant to be used; otherwise correct the entries",
+    "passed-over": "nothing, if they are not meant to be used; otherwise do as said",
     "incomplete": "draw the shapes again, or keep the images without --strict-annotations",
     "shapes": "nothing, if they were drawn by mistake; otherwise draw them again, or leave their "
     "images out with --strict-annotations",
@@ -104,6 +105,11 @@ PROBLEMS = {
         "entry of a polygon file belongs to no image",
         "entries of polygon files belong to no image",
     ),
+    "passed over": (
+        "warning",
+        "file with an image is passed over",
+        "files with images are passed over",
+    ),
     "incomplete": (
         "warning",
         "image is left out, as a shape of it cannot be filled",
@@ -167,8 +173,9 @@ def find_file_issues(dataset: Dataset, statistics: Sequence[PairStatistics]) -> 
         by_kind.setdefault(problem.kind, []).append(problem)
     for kind, problems in by_kind.items():
         level, one, many = PROBLEMS[kind]
-        text = f"{format_count(problems, one, many)}: {problems[0].text}"
         files = _names(file for problem in problems for file in problem.files)
+        text = f"{format_count(files if kind == 'passed over' else problems, one, many)}: "
+        text += problems[0].text
         issues.append(Issue(level, kind.replace(" ", "-"), text, files, removable=True))
     for mismatched, code, one, many in (
         (

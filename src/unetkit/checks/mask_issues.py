@@ -15,7 +15,7 @@ from unetkit.checks.label_inference import describe_labels
 from unetkit.checks.mask_values import is_instance_like, value_to_colour
 from unetkit.checks.statistics import PairStatistics
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.colours import nearest_colours
+from unetkit.data.colours import LOSSY_TOLERANCE, TOLERANCE, is_near, nearest_colours
 from unetkit.data.labels import BACKGROUND
 from unetkit.data.splits import Split
 
@@ -26,6 +26,7 @@ MANY_IGNORED = 0.25  # of the masks; with more that hide all their objects, some
 FEW_OBJECTS = 1 / 3  # of the median number; with fewer an image may be annotated incompletely
 BLURRED = 0.05  # fraction of pixels that are neither nearly black nor nearly white
 ABSENT = "add pairs with this class, or remove the class"
+ABSENT_IN_TRAINING = "add pairs with this class, or split the pairs with another --seed or --split"
 ALL_IGNORED = "correct what is ignored; to train all the same: --accept all-ignored"
 SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
@@ -174,8 +175,13 @@ def _find_reading_issues(
     if classes.blended:
         moved = np.array([_count_blended(stats, classes) for stats in good])
         names = tuple(s.pair.name for s, n in zip(good, moved, strict=True) if n)
-        text = f"{moved.sum() / total:.2%} of the pixels have colours between those of the classes "
-        text += "and are read as the nearest of them"
+        lossy = sum(stats.is_lossy for stats in good)
+        where = f", in {format_count(lossy, 'JPEG')}," if lossy else ""
+        text = f"{moved.sum() / total:.2%} of the pixels have colours between those of the classes"
+        text += f"{where} and are read as the nearest of them"
+        if lossy:
+            far = sum(_count_far(stats, classes) for stats in good) / total
+            text += f"; {far:.2%} differ from it by more than noise"
         issues.append(Issue("note", "blended", text, names))
     return issues
 
@@ -189,6 +195,18 @@ def _count_blended(stats: PairStatistics, classes: Classes) -> int:
         if isinstance(value, int) and value_to_colour(stats, value) in known
     )
     return 0 if stats.is_drawn else stats.size[0] * stats.size[1] - stats.missing - exact
+
+
+def _count_far(stats: PairStatistics, classes: Classes) -> int:
+    """Number of pixels whose colour differs from that of its class by more than noise."""
+    known = [*classes.values, *([] if classes.ignore is None else [classes.ignore])]
+    values = [value for value in stats.values if isinstance(value, int)]
+    if stats.is_drawn or not values:
+        return 0
+    near = is_near(np.array([value_to_colour(stats, value) for value in values]), known)
+    return sum(
+        stats.values[value] for value, is_one in zip(values, near, strict=True) if not is_one
+    )
 
 
 def _find_empty_issues(
@@ -221,10 +239,9 @@ def _find_class_issues(
             if index == classes.background:  # objects may cover all of each image
                 remedy = "nothing, if objects cover all of each image"
                 issues.append(Issue("warning", "absent-class", text, remedy=remedy))
-            elif pixels:
-                issues.append(Issue("warning", "absent-class", text, remedy=ABSENT))
             else:
-                remedy = f"{ABSENT}; to train all the same: --accept absent-class"
+                remedy = f"{ABSENT_IN_TRAINING if pixels else ABSENT}; to train all the same: "
+                remedy += "--accept absent-class"
                 issues.append(Issue("error", "absent-class", text, (), remedy, acceptable=True))
         elif pixels < RARE_FRACTION * total:
             text = f"class {name!r} covers {pixels / total:.3%} of the pixels"
@@ -313,7 +330,9 @@ def _nearest_of(statistics: Sequence[PairStatistics], classes: Classes) -> dict[
         return {}
     pairs = {(s, v) for s in statistics if not s.is_drawn for v in s.values if isinstance(v, int)}
     colours = np.unique([value_to_colour(stats, value) for stats, value in pairs])
-    return dict(zip(colours.tolist(), nearest_colours(colours, classes).tolist(), strict=True))
+    is_lossy = any(stats.is_lossy for stats in statistics)
+    nearest = nearest_colours(colours, classes, LOSSY_TOLERANCE if is_lossy else TOLERANCE)
+    return dict(zip(colours.tolist(), nearest.tolist(), strict=True))
 
 
 def _class_of(

@@ -30,6 +30,7 @@ INTERMEDIATE = 1024  # pixels per side of the first of two reductions to a thumb
 SAMPLE_PIXELS = 512  # pixels of an image from which black and white levels are estimated
 MAX_VALUES = 4096  # different values of a mask that are counted separately
 MAX_COLOURS = 300  # the same for colours; more than there can be classes
+MAX_LOSSY_COLOURS = 1024  # the same for JPEGs; the rarest are too few to matter
 MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found; 20 bytes each
 MAX_REGIONS = 20_000  # regions of a mask whose areas are kept, the largest first
 MAX_WIDTHS = 16  # mask values whose widths are measured; masks with more number their objects
@@ -189,9 +190,14 @@ def _with_image_statistics(
     pixels = pixels_of(image, str(pair.image))
     flat = pixels.reshape(-1, pixels.shape[2])
     whole = flat
+    if image.gaps is not None:
+        whole = flat[~image.gaps.reshape(-1)]
+        flat = whole if len(whole) else flat
     if image.nodata is not None:
         # A pixel that lacks only some channels has data, but no typical ones.
-        whole = flat[~is_nodata(image.bands, image.nodata).any(axis=2).reshape(-1)]
+        lacking = is_nodata(image.bands, image.nodata).any(axis=2)
+        lacking = lacking if image.gaps is None else lacking | image.gaps
+        whole = pixels.reshape(-1, pixels.shape[2])[~lacking.reshape(-1)]
         flat = whole if len(whole) else flat
     step = max(1, len(flat) // SAMPLE_PIXELS)
     stats = replace(
@@ -202,7 +208,7 @@ def _with_image_statistics(
         format=image.format,
         has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
-        is_transparent=image.is_transparent,
+        is_transparent=image.is_transparent and image.gaps is None,
         largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.
@@ -248,6 +254,8 @@ def _with_mask_statistics(
     present = raw.values if missing is None else raw.values[~missing]
     values, counts = _count_values(present)
     most = MAX_COLOURS if raw.is_colour else MAX_VALUES
+    if raw.is_lossy:
+        most = MAX_LOSSY_COLOURS
     order = np.argsort(-counts, kind="stable")[:most]
     stats = replace(
         stats,

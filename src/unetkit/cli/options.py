@@ -25,6 +25,7 @@ SECTIONS = {
     "sources": (
         *("images", "masks", "channel_axis", "skip_bad", "accept"),
         *("alpha_masks", "mask_files", "strict_annotations", "blocks", "gap"),
+        *("run_order", "first_pixel"),
     ),
     "classes": ("kind", "classes", "ignore", "threshold"),
     "split": ("group_by", "test_fraction", "split"),
@@ -33,20 +34,24 @@ SECTIONS = {
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
     "border_weight": ("border_weight", "border_sigma"),
+    "objects": ("separation",),
 }
 OTHER_KEYS = {
     "classes": "names",
     "split": "file",
     "border_weight": "w0",
     "border_sigma": "sigma",
+    "separation": "method",
 }  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
 PATH = click.Path(readable=False)
 # Words that the library accepts, without its imports, so that help appears at once.
+SEPARATION_NAMES = ("none", "ridge", "border", "distance")
 PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
 MASK_KIND_NAMES = ("classes", "colours", "instances")
+RUN_ORDER_NAMES = ("column", "row")
 CHANNEL_AXIS_NAMES = ("auto", "first", "last")
 LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
 PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
@@ -108,8 +113,8 @@ mask_options = _together(
     ),
     click.option(
         "--classes",
-        help="Class names in the order of their mask values, separated by commas "
-        "(default: from the masks).",
+        help="Class names in the order of their mask values, separated by commas; or each with its "
+        "value or colour, as in sky=#0000ff,road=#808080 (default: from the masks).",
     ),
     click.option(
         "--ignore",
@@ -144,6 +149,17 @@ mask_options = _together(
         is_flag=True,
         default=None,
         help="Leave out images with a shape that has no area, instead of the shape alone.",
+    ),
+    click.option(
+        "--run-order",
+        type=OneOf(RUN_ORDER_NAMES),
+        help="Whether runs of pixels in a .csv go down the columns or along the rows "
+        "(default: from the runs).",
+    ),
+    click.option(
+        "--first-pixel",
+        type=click.IntRange(0, 1),
+        help="Number of the first pixel in runs, 0 or 1 (default: from the runs, else 1).",
     ),
     click.option(
         "--blocks",
@@ -235,6 +251,11 @@ training_options = _together(
         "(default: equal weights).",
     ),
     click.option(
+        "--separation",
+        type=OneOf(SEPARATION_NAMES),
+        help="Method to tell touching objects apart (default: from the masks).",
+    ),
+    click.option(
         "--border-weight",
         type=float,
         help="Weight in the loss of the pixels where two objects touch, such as 10, 0 for none "
@@ -261,7 +282,7 @@ training_options = _together(
     click.option(
         "--patience",
         type=NOT_NEGATIVE,
-        help="Number of validation passes without a better mean IoU before training "
+        help="Number of validation passes without a better result before training "
         "stops, 0 to never stop early (default: 0).",
     ),
     click.option(
@@ -308,6 +329,17 @@ predict_options = _together(
     ),
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
     click.option(
+        "--objects",
+        is_flag=True,
+        help="Also write the number of the object at each pixel (default for models that tell "
+        "objects apart).",
+    ),
+    click.option(
+        "--table",
+        is_flag=True,
+        help="Also write a table of the objects (default for models that tell objects apart).",
+    ),
+    click.option(
         "--format",
         type=OneOf(OUTPUT_FORMAT_NAMES),
         default="auto",
@@ -353,7 +385,8 @@ def take_sections(options: dict[str, Any]) -> dict[str, dict[str, Any]]:
             if value is not None and value != ():
                 option = f"--{name.replace('_', '-')}"
                 value = PARSERS[name](value, option) if name in PARSERS else value
-                keys = value if name == "ignore" else {OTHER_KEYS.get(name, name): value}
+                is_parsed = name in ("ignore", "classes")  # to keys of their own
+                keys = value if is_parsed else {OTHER_KEYS.get(name, name): value}
                 sections.setdefault(section, {}).update(keys)
     return sections
 
@@ -381,8 +414,15 @@ def choices_from(
     return choices.with_options(parse_choices(sections, "the options"))
 
 
-def _parse_names(text: str, option: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
+def _parse_classes(text: str, option: str) -> dict[str, Any]:
+    """Keys of [classes] for names, alone or each with its value or colour."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all("=" in part for part in parts):
+        return {"names": tuple(parts)}
+    names, _, values = zip(*(part.rpartition("=") for part in parts), strict=True)
+    numbers = tuple(_parse_mask_value(value.strip(), option) for value in values)
+    found: dict[str, Any] = {"names": tuple(name.strip() for name in names), "values": numbers}
+    return found | ({"kind": "colours"} if any("#" in value for value in values) else {})
 
 
 def _parse_ignored(texts: str | tuple[str, ...], option: str) -> dict[str, Any]:
@@ -434,7 +474,7 @@ def _parse_number(text: str, option: str) -> float:
 
 # Parsers of the text of an option, which is named for their messages.
 PARSERS: dict[str, Callable[[Any, str], Any]] = {
-    "classes": _parse_names,
+    "classes": _parse_classes,
     "ignore": _parse_ignored,
     "threshold": _parse_mask_value,
     "loss": _parse_losses,

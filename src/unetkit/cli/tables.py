@@ -91,7 +91,7 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
     rows = [
         ("masks in", report["masks"]),
         ("sizes", sizes + (f" and {format_count(others, 'other size')}" if others else "")),
-        ("images", f"{_tally(images['formats'])}; {_tally(images['dtypes'])}"),
+        ("images", "; ".join(filter(None, map(_tally, (images["formats"], images["dtypes"]))))),
         ("channels", _tally(images["channels"])),
         ("pixel values", images["levels"] or "uncertain"),
         ("mask kind", report["kind"] or "uncertain"),
@@ -111,7 +111,8 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
     if report["split"]:
         rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
     for name, text in rows:
-        table.add_row(Text(name), Text(text))
+        if text:  # nothing is known of images that cannot be read
+            table.add_row(Text(name), Text(text))
     return table
 
 

@@ -25,10 +25,12 @@ from unetkit.data.mask_files import GroupedFiles, group_mask_files, several_file
 from unetkit.data.masks import MASK_SUFFIXES, MaskPart, find_annotation, read_raw_mask
 from unetkit.data.pairing import Matched, likely_patterns, match_by_number, match_masks
 from unetkit.data.pairs import Dataset, Pair
+from unetkit.data.run_order import with_run_order
 from unetkit.data.sources import SHOWN, Found, Problem, Sources, list_some, sort_files
 from unetkit.data.tables import TABLE_SUFFIXES, read_lists, read_table
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.images import IMAGE_SUFFIXES, ImageFile
+from unetkit.io.other_formats import count_other_images, other_image_kind
 
 MAX_FILES = 5_000_000
 COLOUR_CHANNELS = 3  # number of pages that may be either the channels of one image or three images
@@ -72,11 +74,13 @@ def _find_whole(data: Path, sources: Sources) -> Dataset:
         raise DataNotFoundError(f"data folder {data} {what}; accepted is a folder with {LAYOUTS}")
     files, problems = _walk(data)
     found = sort_files(data, files, sources, problems)
+    problems += _passed_over(data, files)
     matched, grouped = _match(data, found, sources, problems)
     parts = grouped.parts if grouped else {}
     pairs, own_splits, more = _make_pairs(data, found, matched, sources, parts)
     if not pairs:
         raise _no_pairs(data, files, found, sources, [*problems, *more])
+    pairs, counted = with_run_order(pairs, sources)
     pairs = _without_incomplete(pairs, sources, more)
     listing = read_lists(data, files, [pair.name for pair in pairs])
     splits = listing.splits or _folder_splits(own_splits)
@@ -87,7 +91,7 @@ def _find_whole(data: Path, sources: Sources) -> Dataset:
     return Dataset(
         source=data,
         pairs=tuple(pair for pair in pairs if not splits or pair.name in splits),
-        masks=" and ".join(sorted(matched)),
+        masks=" and ".join(sorted(matched)) + counted,
         splits={pair.name: splits[pair.name] for pair in pairs if pair.name in splits},
         categories=listing.categories,
         kind="instances" if is_instances else None,
@@ -207,6 +211,16 @@ def _make_pairs(
                 text = f"{folder / path} has no {'mask' if 'image' in kind else 'image'}"
                 problems.append(Problem(kind, text, (folder / path,)))
     return _without_namesakes(pairs, problems), splits, problems
+
+
+def _passed_over(folder: Path, files: Sequence[PurePosixPath]) -> list[Problem]:
+    """Images of formats that are not read, counted by their suffixes."""
+    others = [folder / path for path in files if other_image_kind(path)]
+    parts = [
+        f"{', '.join(f'{n} {suffix}' for suffix, n in counts.most_common(SHOWN))} ({reason})"
+        for reason, counts in count_other_images(others).items()
+    ]
+    return [Problem("passed over", "; ".join(parts), tuple(others))] if others else []
 
 
 def _without_namesakes(pairs: Iterable[Pair], problems: list[Problem]) -> list[Pair]:
@@ -336,7 +350,8 @@ def _no_pairs(
     problems: Sequence[Problem],
 ) -> Exception:
     images, masks = sorted(found.images), sorted(found.masks)
-    reasons = [problem.text for problem in problems if not problem.kind.startswith("unpaired")]
+    harmless = ("unpaired image", "unpaired mask", "passed over")
+    reasons = [problem.text for problem in problems if problem.kind not in harmless]
     reason = f" ({reasons[0].split('; ')[0]})" if reasons else ""
     missing = "images" if not images else "masks"
     if images and not masks and all(parse_path(path).role == "mask" for path in images):
@@ -413,11 +428,12 @@ def _from_table(path: Path, sources: Sources) -> Dataset:
             f"table {path} names no pair of existing files ({len(rows)} rows); accepted are paths "
             "relative to the folder of the table"
         )
-    pairs = _without_incomplete(_without_namesakes(pairs, problems), sources, problems)
+    pairs, counted = with_run_order(_without_namesakes(pairs, problems), sources)
+    pairs = _without_incomplete(pairs, sources, problems)
     return Dataset(
         source=path,
         pairs=tuple(pairs),
-        masks=path.name,
+        masks=path.name + counted,
         splits=splits,
         groups=groups,
         problems=tuple(problems),

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from unetkit.data.annotations import formats
+from unetkit.data.annotations.documents import at
 from unetkit.data.annotations.polygons import (
     ImageAnnotation,
     Shape,
@@ -22,7 +23,7 @@ from unetkit.data.annotations.polygons import (
     rasterise_instances,
 )
 from unetkit.data.classes import Classes
-from unetkit.data.colours import nearest_colours
+from unetkit.data.colours import LOSSY_TOLERANCE, TOLERANCE, nearest_colours
 from unetkit.data.labels import (
     BACKGROUND,
     OBJECT,
@@ -64,6 +65,8 @@ class MaskSource:
         parts: Files of a mask that consists of several; empty if `path` is all of it.
         is_alpha: Whether the opacity of the file is the mask.
         block: The part of the mask that is read; None for all of it.
+        runs: Order ("column" or "row") and number of the first pixel of run lengths that do not
+            say it; None for other masks.
     """
 
     path: Path
@@ -72,6 +75,7 @@ class MaskSource:
     parts: tuple[MaskPart, ...] = ()
     is_alpha: bool = False
     block: Block | None = None
+    runs: tuple[str, int] | None = None
 
     @property
     def has_shapes(self) -> bool:
@@ -138,7 +142,9 @@ def read_raw_mask(
         return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
     is_zero_nodata = image.nodata == 0
-    if missing is not None and (is_zero_nodata or not missing.any()):
+    if is_zero_nodata:
+        missing = image.gaps
+    if missing is not None and not missing.any():
         missing = None
     if missing is not None and bands.dtype.kind == "f":
         bands = np.where(missing[..., None], 0, bands)
@@ -183,7 +189,7 @@ def _not_one_hot(bands: np.ndarray) -> str:
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:
-    if image.is_transparent:
+    if image.is_transparent and image.gaps is None:
         raise DataError(
             f"mask {path} has transparent pixels, whose class is unknown; accepted are opaque "
             "masks; use --alpha-masks if the opacity is the mask, or save it without transparency"
@@ -238,17 +244,18 @@ def read_mask(source: MaskSource, classes: Classes, size: tuple[int, int]) -> np
 
 
 def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
-    if raw.is_lossy and classes.threshold is None:
+    if raw.is_lossy and classes.threshold is None and not classes.blended:
         raise DataError(
             f"mask {path} is a JPEG, or compressed like one, which changes class values; accepted "
-            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, or, if it "
-            "has two classes, set the --threshold between them"
+            "are PNG, TIFF, BMP and GIF; save the mask in one of these from its source, list the "
+            "colours of its classes, or, if it has two classes, set the --threshold between them"
         )
     values = raw.values
     if classes.kind == "colours":
         values = _as_colours(raw, path)
         if classes.blended:
-            values = nearest_colours(values, classes)
+            tolerance = LOSSY_TOLERANCE if raw.is_lossy else TOLERANCE
+            values = nearest_colours(values, classes, tolerance)
     elif raw.is_colour:
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
@@ -387,7 +394,11 @@ def find_annotation(source: MaskSource) -> ImageAnnotation:
         )
     for problem in annotations[0].problems:
         raise DataError(f"{source.path}: {problem}")
-    return annotations[0].cut(source.block)
+    annotation = annotations[0]
+    if source.runs is not None:
+        with at(f"{source.path}: image {source.image!r}"):
+            annotation = annotation.counted(*source.runs)
+    return annotation.cut(source.block)
 
 
 def read_inside(path: Path) -> np.ndarray:

@@ -23,6 +23,7 @@ class Pair:
         parts: Files of a mask that consists of several, `mask` first; empty for one file.
         is_alpha: Whether the opacity of the mask file is the mask.
         block: The part of the image and of its mask that is read; None for all of both.
+        runs: Order and number of the first pixel of run lengths; None for other masks.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Pair:
     parts: tuple[MaskPart, ...] = ()
     is_alpha: bool = False
     block: Block | None = None
+    runs: tuple[str, int] | None = None
 
     @property
     def block_record(self) -> dict[str, int] | None:
@@ -42,7 +44,13 @@ class Pair:
     def source(self) -> MaskSource:
         """Location of the mask."""
         return MaskSource(
-            self.mask, self.page, self.image.name, self.parts, self.is_alpha, self.block
+            self.mask,
+            self.page,
+            self.image.name,
+            self.parts,
+            self.is_alpha,
+            self.block,
+            self.runs,
         )
 
 

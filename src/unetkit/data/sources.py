@@ -29,6 +29,7 @@ from unetkit.io.images import is_image_name
 from unetkit.io.pixel_format import CHANNEL_AXES
 
 MASK_FILES = ("objects", "classes")
+RUN_ORDERS = ("column", "row")
 LEAST_BLOCK = 16  # pixels of its side
 SHOWN = 5  # number of names listed in a message before "and N more"
 
@@ -58,10 +59,13 @@ class Sources:
             for whole images, and for a side that suits it where a data set has a single large one.
         gap: Pixels between neighbouring blocks, which belong to no split; None for an eighth of
             their side.
+        run_order: Whether runs of pixels in a .csv go down the columns ("column") or along the rows
+            ("row"); None if they tell by themselves.
+        first_pixel: Number of the first pixel in runs, 0 or 1; None for what they tell, else 1.
 
     Raises:
-        ConfigError: `channel_axis` or `mask_files` is not one of these, blocks are too small, or
-            `gap` is negative.
+        ConfigError: `channel_axis`, `mask_files`, `run_order` or `first_pixel` is not one of these,
+            blocks are too small, or `gap` is negative.
     """
 
     images: str | None = None
@@ -74,6 +78,8 @@ class Sources:
     strict_annotations: bool = False
     blocks: int | None = None
     gap: int | None = None
+    run_order: str | None = None
+    first_pixel: int | None = None
 
     def __post_init__(self) -> None:
         if self.channel_axis not in CHANNEL_AXES:
@@ -83,6 +89,11 @@ class Sources:
         if self.mask_files not in (None, *MASK_FILES):
             raise ConfigError(
                 f"mask_files is {self.mask_files!r}; accepted are {' and '.join(MASK_FILES)}"
+            )
+        if self.run_order not in (None, *RUN_ORDERS) or self.first_pixel not in (None, 0, 1):
+            raise ConfigError(
+                f"run_order is {self.run_order!r} and first_pixel {self.first_pixel}; accepted are "
+                f"{' and '.join(RUN_ORDERS)}, and 0 and 1"
             )
         if (self.blocks or LEAST_BLOCK) < LEAST_BLOCK or (self.gap or 0) < 0:
             raise ConfigError(
@@ -98,8 +109,9 @@ class Problem:
     Args:
         kind: "unpaired image", "unpaired mask", "several files", "pages", "missing", "folder",
             "polygons", "stray" for a damaged polygon file that no image needs, "unplaced" for an
-            entry of a polygon file that belongs to no image, or "incomplete" for an image that is
-            left out as its annotation is not complete.
+            entry of a polygon file that belongs to no image, "incomplete" for an image that is
+            left out as its annotation is not complete, or "passed over" for all files of formats
+            that are not read.
         text: Description of the problem, with the names of the files.
         files: Paths of the files.
     """

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.display import Display
-from unetkit._shared.files import write_text
+from unetkit._shared.files import PART, write_text, writing_into
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import plain
 from unetkit._shared.wording import format_count
@@ -108,7 +108,8 @@ def evaluate(
             `field_of_view`, a test image was used in training, or the classes of the masks are
             ambiguous or not the model's.
         ModelFileError: The model cannot be loaded.
-        OutputExistsError: The folder has results, and `overwrite` is false.
+        OutputExistsError: The folder has results, and `overwrite` is false; or another process
+            writes into it.
     """
     display = display or Display()
     require_split_name(part)
@@ -129,17 +130,19 @@ def evaluate(
         truth = replace(truth, field=field)
         masks = format_count(len(field.masks), "mask")
         display.say(f"field of view: {masks} in {field.folder}; pixels that are 0 are not scored")
-    result, _ = score_pairs(
-        predictor,
-        dataset,
-        pairs,
-        folder,
-        part=part,
-        how=how,
-        sources=sources,
-        display=display,
-        truth=truth,
-    )
+    with writing_into(folder):
+        _choose_out(Path(model), dataset, part, out, overwrite)  # written by another meanwhile
+        result, _ = score_pairs(
+            predictor,
+            dataset,
+            pairs,
+            folder,
+            part=part,
+            how=how,
+            sources=sources,
+            display=display,
+            truth=truth,
+        )
     return result
 
 
@@ -243,7 +246,7 @@ def score_pairs(
         result["seen"] = count_seen(predictor.spec, scored)
     scores = [record["mean_iou"] for record in records]
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".part-") as temporary:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=PART) as temporary:
         result["cases"] = _write_examples_of(
             Path(temporary) / "new", predictor, truth, scored, scores
         )

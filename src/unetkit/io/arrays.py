@@ -7,6 +7,7 @@ of a volume are the pages of a stack.
 
 import gzip
 import logging
+import math
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.reader import MAX_PIXELS
 
 MOST_CHANNELS = 16  # of an array whose axis of channels is not given
+READ_AT_A_TIME = 1 << 20  # bytes
 NAMES = {  # of arrays in an archive
     "image": ("image", "img", "images", "data", "x", "arr_0"),
     "mask": ("mask", "label", "labels", "masks", "seg", "segmentation", "gt", "y", "arr_1"),
@@ -90,6 +92,8 @@ def _load_numpy(path: Path, stream: Any) -> np.ndarray:
             f"{MAX_PIXELS:,}; save the image as such an array"
         )
     content = stream.read(count * dtype.itemsize)
+    if stream.read(1):  # an archive verifies its checksum at the end
+        raise ValueError("bytes follow its array")
     array = np.frombuffer(content, dtype, count)
     array = array.reshape(shape, order="F" if is_fortran else "C")
     return array.astype(dtype.newbyteorder("="), copy=False)
@@ -142,7 +146,8 @@ def _open_nifti(path: Path, file: OpenFile) -> ArrayImages:
     logging.getLogger("nibabel.global").setLevel(logging.ERROR)  # it mends what does not matter
     start = file.read(4)
     file.seek(0)
-    stream = gzip.GzipFile(fileobj=file.handle) if start[:2] == b"\x1f\x8b" else file.handle
+    is_packed = start[:2] == b"\x1f\x8b"
+    stream = gzip.GzipFile(fileobj=file.handle) if is_packed else file.handle
     size = np.frombuffer(stream.read(4), "<i4")[0]
     stream.seek(0)
     is_second = size in (540, 469893120)  # NIfTI-2, in either byte order
@@ -157,6 +162,8 @@ def _open_nifti(path: Path, file: OpenFile) -> ArrayImages:
             "volume in each file"
         )
 
+    if is_packed:
+        _require_whole(stream, volume)
     rest = (0,) * (len(volume.shape) - len(shape))
 
     def read(index: int) -> np.ndarray:
@@ -166,6 +173,20 @@ def _open_nifti(path: Path, file: OpenFile) -> ArrayImages:
         return np.ascontiguousarray(plane.T)[..., None]  # the file has columns first
 
     return ArrayImages(shape[2] if len(shape) == 3 else 1, (shape[1], shape[0]), read)
+
+
+def _require_whole(stream: gzip.GzipFile, volume: Any) -> None:
+    """Reads a stream to its end, where its checksum is verified; slices are read without it.
+
+    Raises:
+        EOFError, OSError, ValueError: It is cut off, damaged, or longer than its volume.
+    """
+    left = int(volume.dataobj.offset) + math.prod(volume.shape) * volume.dataobj.dtype.itemsize
+    stream.seek(0)
+    while block := stream.read(READ_AT_A_TIME):
+        left -= len(block)
+        if left < 0:
+            raise ValueError("bytes follow its volume")
 
 
 def _open_dicom(path: Path, file: OpenFile) -> ArrayImages:

@@ -70,6 +70,8 @@ class DecodedImage:
         nodata: Value, in all channels, of pixels that a GeoTIFF declares to be without data, which
             may be nan; None if it declares none.
         is_stack: Whether the channels are planes of their own, not red, green and blue.
+        gaps: Where the file says by a mask, or a GeoTIFF by its opacity, that there is no data,
+            (H, W) bool; None if nowhere.
     """
 
     bands: np.ndarray
@@ -81,13 +83,15 @@ class DecodedImage:
     is_lossy: bool = False
     nodata: float | None = None
     is_stack: bool = False
+    gaps: np.ndarray | None = None
 
     @property
     def missing(self) -> np.ndarray | None:
-        """Where pixels have no data, (H, W) bool; None if the file declares no such value."""
+        """Where pixels have no data, (H, W) bool; None if the file does not declare any such."""
         if self.nodata is None:
-            return None
-        return np.asarray(is_nodata(self.bands, self.nodata).all(axis=2))
+            return self.gaps
+        missing = np.asarray(is_nodata(self.bands, self.nodata).all(axis=2))
+        return missing if self.gaps is None else missing | self.gaps
 
     @property
     def size(self) -> tuple[int, int]:

@@ -11,6 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path, PurePath
 from types import TracebackType
@@ -251,7 +252,9 @@ class ImageFile:
         )
         try:
             bands = tiff.read_whole() if window is None else tiff.read(*window)
-            nodata = tiff.nodata
+            nodata, is_map = tiff.nodata, tiff.has_georeference
+            whole = (slice(0, tiff.shape[0]), slice(0, tiff.shape[1]))
+            gaps = tiff.read_gaps(*(window or whole))
         finally:
             tiff.close()
         if tiff.palette is not None:
@@ -266,8 +269,15 @@ class ImageFile:
             tiff.is_lossy,
             nodata,
             tiff.is_stack,
+            gaps,
         )
-        return without_alpha(image) if tiff.has_alpha else image
+        if not tiff.has_alpha:
+            return image
+        image = without_alpha(image)
+        if is_map and image.alpha is not None:  # where a map is transparent, nothing was imaged
+            clear = image.alpha == 0
+            image = replace(image, gaps=clear if gaps is None else gaps | clear)
+        return image
 
 
 def read_image(
@@ -300,7 +310,7 @@ def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray
     Args:
         image: The image.
         source: Name of the image in an error.
-        fill: Value in place of floats that the file declares to be no data.
+        fill: Value in place of floats that the file declares to be without data.
 
     Returns:
         (H, W, C) uint8, uint16 or float32.
@@ -325,6 +335,8 @@ def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray
         pixels = bands.astype(np.float32)
     if image.nodata is not None:
         pixels[is_nodata(bands, image.nodata)] = fill
+    if image.gaps is not None:
+        pixels[image.gaps] = fill
     if not np.isfinite(pixels).all():
         row, column = np.argwhere(~np.isfinite(pixels).all(axis=2))[0]
         raise DataError(

@@ -5,7 +5,6 @@ Each level of the pyramid is an array; each tile of a channel is a compressed ch
 
 import json
 import shutil
-import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.files import part_of
 from unetkit.errors import ConfigError, OutputExistsError, full_disk_named
 from unetkit.io import pyramid
 from unetkit.io.pyramid import (
@@ -96,7 +96,7 @@ def write_ome_zarr(
         ome["image-label"] = _labels(names, colours)
     else:
         ome["omero"] = {"channels": _channels(shape[2], dtype, names, colours)}
-    part = path.with_name(f".part-{uuid.uuid4().hex[:8]}{path.name[-12:]}")
+    part = part_of(path)
     try:
         with full_disk_named(path):
             _write(zarr, part, {"ome": ome, "unetkit": own}, shape, dtype, read, nearest)
@@ -122,7 +122,7 @@ def _require_place(path: Path, overwrite: bool) -> None:
 def _move(part: Path, path: Path, overwrite: bool) -> None:
     """Gives the new folder its name; the old one is removed only after that."""
     _require_place(path, overwrite)
-    aside = part.with_name(part.name.replace(".part-", ".old-", 1))
+    aside = part_of(path)
     if path.exists():
         path.rename(aside)
     try:

@@ -93,7 +93,8 @@ def read_part(
         return file.read(page, as_stored=as_stored, window=(block.rows, block.columns))
     image = _read_kept(file, page)
     alpha = None if image.alpha is None else block.cut(image.alpha)
-    return replace(image, bands=block.cut(image.bands), alpha=alpha)
+    gaps = None if image.gaps is None else block.cut(image.gaps)
+    return replace(image, bands=block.cut(image.bands), alpha=alpha, gaps=gaps)
 
 
 def read_with_missing(

@@ -57,12 +57,12 @@ class Engine:
             self._session = onnxruntime.InferenceSession(
                 self._content, options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            metadata = self._session.get_modelmeta().custom_metadata_map
+        except Exception as error:  # ONNX Runtime's share no base but this; text may not be UTF-8
             raise ModelFileError(
                 f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
                 "is a run folder or an .onnx file that unetkit exported; export it again"
             ) from error
-        metadata = self._session.get_modelmeta().custom_metadata_map
         if METADATA_KEY not in metadata:
             raise ModelFileError(
                 f"{self.path} was not exported by unetkit: its metadata has no entry "
@@ -80,11 +80,12 @@ class Engine:
             is_last: Whether to release the memory that is kept for further tiles afterwards.
 
         Returns:
-            Logits, (h', w', K) float32; h' and w' are smaller by twice the network's margin.
+            Logits, (h', w', K) float32, and (h', w', K + 1) of a network that tells objects apart
+            by one more output; h' and w' are smaller by twice the network's margin.
 
         Raises:
-            ModelFileError: The run fails, or its output has another size than the model's metadata
-                describes.
+            ModelFileError: The run fails, or its output has another shape than the model's metadata
+                describes, or values that are not finite.
         """
         batch = tile[None].astype(np.float32)
         options = onnxruntime.RunOptions()
@@ -100,9 +101,16 @@ class Engine:
                 "memory, so that tiles are smaller, or export the model again"
             ) from error
         margin = self.spec.geometry.margin
-        if [size + 2 * margin for size in logits.shape[1:3]] != list(tile.shape[:2]):
+        height, width = (size - 2 * margin for size in tile.shape[:2])
+        if logits.shape != (1, height, width, len(self.spec.classes)):
             raise self._other_interface()
-        return logits[0]
+        if not np.isfinite(logits).all():
+            raise ModelFileError(
+                f"{self.path} answers with values that are not finite, so that no class can be "
+                "told; accepted are models with finite weights; train again, or restore the file "
+                "from a copy"
+            )
+        return np.asarray(logits[0], np.float32)
 
     def _require_interface(self) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -112,7 +120,7 @@ class Engine:
             or len(outputs) != 1
             or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
             or inputs[0].shape[-1] != spec.pixels.channels
-            or outputs[0].shape[-1] != len(spec.classes)
+            or outputs[0].shape[-1] != spec.channels
         ):
             raise self._other_interface()
         self._input = inputs[0].name
@@ -163,6 +171,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - reduce(np.maximum, (logits[..., k] for k in classes))[..., None])
     powers /= reduce(np.add, (powers[..., k] for k in classes))[..., None]
     return powers
+
+
+def scores_from_logits(logits: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns probabilities of the classes, and of the output that tells objects apart, if any.
+
+    Args:
+        logits: Output of a network, (..., K) or (..., K + 1) float32.
+        num_classes: Number of classes K.
+
+    Returns:
+        (..., K) or (..., K + 1) float32: probabilities that sum to 1 over K, and one from 0 to 1.
+    """
+    probabilities = softmax(logits[..., :num_classes])
+    if logits.shape[-1] == num_classes:
+        return probabilities
+    others = 1 / (1 + np.exp(-logits[..., num_classes:]))
+    return np.concatenate([probabilities, others], axis=-1, dtype=np.float32)
 
 
 def _first_line(error: Exception) -> str:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared.files import writing_into
 from unetkit._shared.threads import Budget, in_order
 from unetkit.errors import (
     ConfigError,
@@ -27,12 +28,14 @@ from unetkit.errors import (
     SizeError,
     UnetkitError,
 )
-from unetkit.prediction.large_images import predict_large_image, store_beside
+from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
+from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     OUTPUTS,
     WHOLE_FORMAT,
     PredictedImage,
     choose_output_format,
+    default_outputs,
     metadata_of,
     require_outputs,
     write_output,
@@ -51,6 +54,7 @@ from unetkit.prediction.tiling import Tiling
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 STANDARD_INPUT = "standard input"
+LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
 MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 
 
@@ -82,7 +86,7 @@ class Job:
     @property
     def is_interrupted(self) -> bool:
         """Whether an earlier run left tiles of the image."""
-        return store_beside(self.files).exists()
+        return not self.is_whole and store_beside(self.files).exists()
 
     @property
     def is_finished(self) -> bool:
@@ -104,6 +108,7 @@ class Prediction:
         files: File written for each kind of output.
         counts: Number of pixels of each class, (K,) int64; None if no mask was written.
         tiling: Tiles in which the image was predicted.
+        objects: Number of objects; None if they were not written.
         photo: The image, (H, W, 3) uint8; None if it was not predicted in memory.
         mask: Class indices, (H, W) uint8; None if the image was not predicted in memory.
     """
@@ -114,6 +119,7 @@ class Prediction:
     files: Mapping[str, Path]
     counts: np.ndarray | None
     tiling: Tiling
+    objects: int | None = None
     photo: np.ndarray | None = None
     mask: np.ndarray | None = None
 
@@ -159,7 +165,7 @@ def predict_files(
     images: Sequence[Path],
     out: str | Path,
     *,
-    kinds: Sequence[str] = ("mask",),
+    kinds: Sequence[str] | None = None,
     format: str = "auto",
     overwrite: bool = False,
     on_result: Callable[[Prediction], object] = lambda result: None,
@@ -178,7 +184,8 @@ def predict_files(
         out: Folder for the outputs.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices with a palette),
             "overlay" (class colours over the photo), "cutout" (the photo with its background
-            transparent), "probabilities".
+            transparent), "probabilities", "objects" (numbers of objects), "table" (measures of
+            objects); None for masks, and for objects and tables if the model tells objects apart.
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
         overwrite: Whether to replace existing outputs. Images are never replaced.
@@ -194,32 +201,41 @@ def predict_files(
         The files written.
 
     Raises:
-        OutputExistsError: An output exists, two images share a name, or an output would replace an
-            image.
+        OutputExistsError: An output exists, two images share a name, an output would replace an
+            image, or another process writes into the folder.
         ConfigError: A kind of output or a format is unknown, or PNG is asked for an image of more
             than `WHOLE_PIXELS` pixels.
-        DataError: An image cannot be read and `on_error` is None, or a kind of output needs a
+        DataError: An image cannot be read, or its name is too long for a result, and `on_error` is
+            None; or a kind of output needs a
             background class that the model does not have.
         SizeError: The memory limit of the predictor is too small for one tile.
     """
     out = Path(out)
+    kinds = default_outputs(predictor.spec) if kinds is None else kinds
     require_outputs(predictor, kinds, format)
+    _require_folder(out)
     with ExitStack() as opened:
+        # Planned under the lock, as another process may have written the same files until now.
+        opened.enter_context(writing_into(out))
         plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
-        return _predict_plan(predictor, plan, out, overwrite, on_result, begin, on_error)
+        return _predict_plan(predictor, plan, overwrite, on_result, begin, on_error)
+
+
+def _require_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(
+            f"output {out} is a file; accepted is a folder; choose another with --out"
+        )
 
 
 def _predict_plan(
     predictor: Predictor,
     plan: Sequence[Job],
-    out: Path,
     overwrite: bool,
     on_result: Callable[[Prediction], object],
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
     on_error: Callable[[Path, UnetkitError], object] | None,
 ) -> list[Path]:
-    if plan:
-        out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
@@ -233,7 +249,7 @@ def _predict_plan(
             with together.taken(job.pixels):
                 return job, _predict_whole(one, job)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
-            return job, error
+            return job, _of_image(error, job.image)
 
     def keep(result: Prediction | UnetkitError) -> None:
         if isinstance(result, UnetkitError):
@@ -248,8 +264,17 @@ def _predict_plan(
         one.release_memory()
     for job in large:
         with _going_on(job.image, on_error):
-            keep(_predict_large(predictor, job, overwrite, begin))
+            try:
+                result = _predict_large(predictor, job, overwrite, begin)
+            except SizeError as error:
+                raise _of_image(error, job.image) from error
+            keep(result)
     return written
+
+
+def _of_image(error: UnetkitError, image: Path) -> UnetkitError:
+    """An error that names the image, as those of what is too large for memory do not."""
+    return SizeError(f"{image}: {error}") if isinstance(error, SizeError) else error
 
 
 @contextmanager
@@ -271,7 +296,7 @@ def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
     with open_source(job.source, spec.pixels, job.page) as source:
         size = source.shape[:2]
         tiling = predictor.tiling(spec.scale.network_size(size))
-        found = predictor.answer(source, "probabilities" if needs_probabilities else "labels")
+        found = predictor.answer(source, "scores" if needs_probabilities else "labels")
 
         def read(rows: slice, columns: slice) -> np.ndarray:
             return found[rows, columns]
@@ -281,11 +306,17 @@ def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
             spec,
             metadata_of(predictor, tiling),
             read_labels=None if needs_probabilities else read,
-            read_probabilities=read if needs_probabilities else None,
+            read_scores=read if needs_probabilities else None,
         )
-        counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
+        with ExitStack() as closing_folder:
+            if any(OUTPUTS[kind].needs_objects for kind in files):
+                folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
+                image = with_objects(image, Path(folder), predictor.memory)
+            counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
-    return Prediction(job.image, job.page, size, files, counts.get("mask"), tiling, photo, mask)
+    objects = None if image.objects is None else image.objects.count
+    pixels = counts.get("mask")
+    return Prediction(job.image, job.page, size, files, pixels, tiling, objects, photo, mask)
 
 
 def _predict_large(
@@ -295,7 +326,7 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
-        counts, tiling = predict_large_image(
+        counts, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
@@ -305,7 +336,7 @@ def _predict_large(
             begin=partial(begin, job.image),
         )
         size = source.shape[:2]
-    return Prediction(job.image, job.page, size, job.files, counts, tiling)
+    return Prediction(job.image, job.page, size, job.files, counts, tiling, objects)
 
 
 def _identity(image: Path) -> dict[str, Any]:
@@ -362,7 +393,9 @@ def _plan(
         chosen = choose_output_format(image, (height, width), file.is_map(page), format)
         files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
         source = file if count is None else image
-        yield Job(image, page, height * width, chosen, files, source)
+        job = Job(image, page, height * width, chosen, files, source)
+        _require_short_names(job)
+        yield job
     if count is not None:  # each page is read by itself, some at the same time
         file.close()
 
@@ -385,10 +418,7 @@ def plan_outputs(
         opened: Closes image files that stay open for the prediction; None to close each at once.
         on_error: Called with an image that cannot be opened; None to raise the error.
     """
-    if out.exists() and not out.is_dir():
-        raise OutputExistsError(
-            f"output {out} is a file; accepted is a folder; choose another with --out"
-        )
+    _require_folder(out)
     images = list(dict.fromkeys(images))
     resolved = [image.resolve() for image in images]
     sources = {_key(image) for image in resolved}
@@ -429,6 +459,19 @@ def plan_outputs(
                     "another with --out, or allow it with --overwrite"
                 )
     return plan
+
+
+def _require_short_names(job: Job) -> None:
+    """Refuses results whose names, or that of the folder for their tiles, no file can have."""
+    names = [file.name for file in job.files.values()]
+    if not job.is_whole:
+        names.append(lock_of(store_beside(job.files)).name)
+    size = max(len(os.fsencode(name)) for name in names)
+    if size > LONGEST_FILE_NAME:
+        raise DataError(
+            f"a result of {job.image} would have a name of {size} bytes; accepted are up to "
+            f"{LONGEST_FILE_NAME}; give the image a shorter name"
+        )
 
 
 def _key(path: Path) -> str:

@@ -4,18 +4,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from unetkit.io.other_formats import OTHER_IMAGES, TIFF_SUFFIXES
 from unetkit.prediction.sources import SUFFIXES, is_image
 
-# TIFFs under the names that scanners and microscopes give them; read where they are named.
-TIFF_SUFFIXES = (
-    *(".svs", ".ndpi", ".qptiff", ".btf", ".tf2", ".tf8", ".lsm", ".scn", ".stk", ".bif"),
-)
-# Images that are not read, whatever they are called.
-OTHER_IMAGES = (
-    *(".czi", ".nd2", ".lif", ".vsi", ".mrxs", ".oib", ".oif", ".zvi", ".ims", ".jxl"),
-    *(".exr", ".hdr", ".psd", ".mat", ".img", ".mrc", ".raw", ".dng", ".cr2", ".nef", ".arw"),
-    *(".h5",),
-)
 MOST_KINDS = 8  # suffixes listed in the sentence
 
 

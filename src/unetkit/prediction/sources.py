@@ -30,7 +30,7 @@ from unetkit.io.images import (
     suffix_of,
 )
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.io.tiff.reader import NODATA_TAG
+from unetkit.io.tiff.reader import NODATA_TAG, TiffImage
 from unetkit.io.windows import ArrayWindows, Windows
 
 # A larger image is not held in memory: 200 MB of colours, decoded twice over at times.
@@ -50,6 +50,8 @@ class Source:
         is_large: Whether the image is not held in memory.
         nodata: Value, in all channels, of pixels without data; None if there is none.
         geotags: Tags of a GeoTIFF.
+        gaps: Where the file says in another way that a window has no data, (h, w) bool, as a
+            function of its rows and columns; None if it does not.
     """
 
     def __init__(
@@ -60,7 +62,9 @@ class Source:
         is_large: bool = False,
         nodata: float | None = None,
         geotags: dict[int, Any] | None = None,
+        gaps: Callable[[slice, slice], np.ndarray] | None = None,
     ) -> None:
+        self._gaps = gaps
         self._pixels, self._convert = pixels, convert
         self.shape = (*pixels.shape[:2], channels)
         self.is_large = is_large
@@ -86,9 +90,16 @@ class Source:
 
     def missing(self, rows: slice, columns: slice) -> np.ndarray | None:
         """Returns where a window has no data, (h, w) bool; None for an image without gaps."""
+        gaps = None if self._gaps is None else self._gaps(rows, columns)
         if self.nodata is None:
-            return None
-        return np.asarray(is_nodata(self._pixels.read(rows, columns), self.nodata).all(axis=2))
+            return gaps
+        missing = np.asarray(is_nodata(self._pixels.read(rows, columns), self.nodata).all(axis=2))
+        return missing if gaps is None else missing | gaps
+
+    @property
+    def has_gaps(self) -> bool:
+        """Whether there may be pixels without data."""
+        return self.nodata is not None or self._gaps is not None
 
     def at_scale(self, scale: Scale) -> Windows:
         """Returns the image at the network's scale."""
@@ -143,7 +154,7 @@ class InputFile:
         return self._opened().size(page)
 
     def is_map(self, page: int | None = None) -> bool:
-        """Returns whether an image has a georeference, or a value for pixels without data.
+        """Returns whether an image has a georeference, or says which pixels are without data.
 
         Raises:
             DataNotFoundError, DataError: The file cannot be opened.
@@ -151,7 +162,7 @@ class InputFile:
         if is_array_file(self.path) or self._opened().format != "TIFF":
             return False
         image = self._opened().windows(page)
-        return bool(image.geotags) or image.nodata is not None
+        return bool(image.geotags) or image.nodata is not None or image.has_mask
 
     def require_one_image(self) -> None:
         """Refuses several images; pages that are the channels of one image are accepted.
@@ -239,13 +250,32 @@ class InputFile:
         places = {tag: value for tag, value in tiff.geotags.items() if tag != NODATA_TAG}
         is_large = math.prod(tiff.shape[:2]) > WHOLE_PIXELS
         try:
-            if is_large or nodata is not None:
-                yield Source(tiff, convert, format.channels, is_large, nodata, places)
+            gaps = _gaps_of(tiff)
+            if is_large or nodata is not None or gaps is not None:
+                yield Source(tiff, convert, format.channels, is_large, nodata, places, gaps)
             else:  # strips and tiles of some compressions are too large for windows
                 whole = ArrayWindows(read_image(file, format, page))
                 yield Source(whole, _same, format.channels, geotags=places)
         finally:
             tiff.close()
+
+
+def _gaps_of(tiff: TiffImage) -> Callable[[slice, slice], np.ndarray] | None:
+    """Where a mask in the file, or the opacity of a map, says that there is no data."""
+    is_clear_map = tiff.has_alpha and tiff.has_georeference
+    if not tiff.has_mask and not is_clear_map:
+        return None
+
+    def gaps(rows: slice, columns: slice) -> np.ndarray:
+        found = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
+        masked = tiff.read_gaps(rows, columns)
+        if masked is not None:
+            found |= masked
+        if is_clear_map:
+            found |= tiff.read(rows, columns)[..., -1] == 0
+        return found
+
+    return gaps
 
 
 Image = np.ndarray | str | Path | BinaryIO | Windows | InputFile

@@ -35,6 +35,7 @@ from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
 from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight, border_weights
 from unetkit.objects.numbering import regions_of_classes, renumbered
+from unetkit.objects.separation import NO_OBJECTS, ObjectRule, make_target
 from unetkit.training.config import RunConfig
 
 LOADER_THREADS = 4  # each prepares one batch in advance
@@ -177,7 +178,7 @@ def build_samplers(
             config.pixels,
             config.scale,
             on_done,
-            with_objects=name == "train" and config.border_weight.w0 > 0,
+            with_objects=config.needs_objects,
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
@@ -201,6 +202,8 @@ def build_samplers(
             config.training.seed,
             config.training.class_crops,
             config.border_weight,
+            config.objects,
+            config.classes.background or 0,
         )
         for name, cache in caches.items()
     }
@@ -229,6 +232,8 @@ class Sampler:
         seed: Seed of order, crops and augmentation.
         class_crops: Fraction of the crops that have a pixel of a rarer class.
         border_weight: Weight of pixels between objects, if the cache has objects.
+        objects: How objects are told apart, if the cache has objects.
+        background: Index of the background, if the cache has objects.
     """
 
     cache: PairCache
@@ -240,6 +245,8 @@ class Sampler:
     seed: int = 0
     class_crops: float = 0.0
     border_weight: BorderWeight = NO_BORDER_WEIGHT
+    objects: ObjectRule = NO_OBJECTS
+    background: int = 0
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -278,8 +285,9 @@ class Sampler:
         """The training batch of a step.
 
         Returns:
-            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with weights
-            between objects, (B, H', W', 2) float32 of masks and weights.
+            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with objects,
+            (B, H', W', 2) float32 of masks and weights between objects; (B, H', W', 3) with the
+            target of the output that tells objects apart.
         """
         samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
         images, masks = zip(*samples, strict=True)
@@ -308,10 +316,19 @@ class Sampler:
         warped = self.pixels.scaled(warp(image, window, is_mask=False))
         target = self._cut_mask(mask, window)
         if self.cache.objects:
-            objects = self._cut_mask(self.cache.objects[index], window)
-            weights = border_weights(objects, self.border_weight)
-            target = np.stack([target, weights], axis=-1, dtype=np.float32)
+            target = self._target(target, self._cut_mask(self.cache.objects[index], window))
         return jitter_colour(rng, self.augmentation, warped), target
+
+    def _target(self, mask: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """Classes, weights and further target of a sample, (H', W', 2 or 3) float32."""
+        learnt, scores = make_target(mask, objects, self.background, self.objects)
+        planes = [learnt, np.zeros(mask.shape, np.float32)]
+        if self.border_weight.w0:
+            apart = np.where(learnt == self.background, 0, objects)
+            planes[1] = border_weights(apart, self.border_weight)
+        if scores is not None:
+            planes.append(scores)
+        return np.stack(planes, axis=-1, dtype=np.float32)
 
     def _random_centre(self, rng: np.random.Generator, index: int) -> tuple[float, float]:
         """Centre of the window on a whole image, or of a random crop at whole pixels."""

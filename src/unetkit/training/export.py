@@ -9,6 +9,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
+from unetkit._shared.files import locked, remove_leftovers
 from unetkit._shared.manifest import read_manifest, read_split_record
 from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
@@ -33,6 +34,7 @@ from unetkit.training.network import build_network
 
 EXPORT_FORMATS = ("onnx",)
 WEIGHT_TYPES = tuple(TOLERANCES)
+LOCK_NAME = 60  # characters of a file's name that its lock has, of up to four bytes each
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
@@ -64,7 +66,7 @@ def export(
         ConfigError: `format` is not "onnx", or `weights` is no type of weights.
         DataNotFoundError: `model` is not a run folder with trained weights, or the folder of `out`
             does not exist.
-        OutputExistsError: The file exists.
+        OutputExistsError: The file exists, or another process exports to it.
         ModelFileError: The weights do not fit the network, or the output of the file differs from
             that of Keras.
     """
@@ -85,27 +87,34 @@ def export(
                 f"{run} holds no {name}; accepted is the folder of a training run"
             )
     path = Path(out) if out is not None else Path(f"{run.resolve().name}.onnx")
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists already; accepted is a new file; name another with --out, or allow it "
-            "with --overwrite"
-        )
+    _require_new(path, overwrite)
     if not path.parent.is_dir():
         raise DataNotFoundError(
             f"folder {path.parent} does not exist; accepted is a file in an existing folder"
         )
-    config = read_config(run / run_folder.CONFIG)
-    network = trained_network(run, config)
-    names = read_split_names(run / run_folder.SPLIT)
-    images, what = _reference_images(config, names["validation"])
-    spec = model_spec(config, network, seen_images(run))
-    with backend.full_precision():
-        difference = export_onnx(network, spec, path, images, weights)
+    with locked(path.with_name(f".{path.name[:LOCK_NAME]}.lock"), f"exports {path}"):
+        _require_new(path, overwrite)  # written by another process meanwhile
+        remove_leftovers(path)
+        config = read_config(run / run_folder.CONFIG)
+        network = trained_network(run, config)
+        names = read_split_names(run / run_folder.SPLIT)
+        images, what = _reference_images(config, names["validation"])
+        spec = model_spec(config, network, seen_images(run))
+        with backend.full_precision():
+            difference = export_onnx(network, spec, path, images, weights)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {format_count(images, f'{what} image')}"
     )
     return path
+
+
+def _require_new(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise OutputExistsError(
+            f"{path} exists already; accepted is a new file; name another with --out, or allow it "
+            "with --overwrite"
+        )
 
 
 def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
@@ -199,6 +208,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
         geometry=geometry,
         seen=tuple(sorted(seen)),
         layers=_describe_layers(model, size),
+        objects=config.objects,
     )
 
 

@@ -21,7 +21,7 @@ import keras
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display, LoggedDisplay
-from unetkit._shared.files import locked, write_text
+from unetkit._shared.files import PART, locked, remove, write_text
 from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
 from unetkit._shared.provenance import provenance
 from unetkit._shared.wording import format_count
@@ -55,6 +55,7 @@ from unetkit.training.network import (
     freeze,
     halve_batch,
 )
+from unetkit.training.object_rule import choose_rule
 from unetkit.training.trainer import Trainer
 from unetkit.training.validation import draw_border_weights
 from unetkit.visualization.tensorboard import TensorBoardLog
@@ -147,6 +148,7 @@ def train(
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
+        run_folder.require_unused(run)  # another process may have trained there until now
         try:
             _fetch_weights(choices, display)
             pairs, chosen = prepare(dataset, choices, epochs, device, display)
@@ -208,8 +210,8 @@ def resume(
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
     session = Session(display, device, callbacks, tensorboard, obstacle)
     with _writing(run, display):
-        for leftover in run.rglob(".part-*"):
-            leftover.unlink()
+        for leftover in list(run.rglob(f"{PART}*")):
+            remove(leftover)
         # They were accepted when the run was started, and its split file may have moved as well.
         split = config.split
         if split.file is not None and not Path(split.file).exists():
@@ -339,7 +341,7 @@ def _trainer(
     if training.freeze:
         frozen = freeze(model, training.freeze)
         session.display.say(f"frozen    {frozen:,} parameters are not trained")
-    compile_network(model, training)
+    compile_network(model, training, has_separation=config.objects.channels > 0)
     session.display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
         f"{format_count(config.pixels.channels, 'input channel')}, "
@@ -428,8 +430,21 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     model = trained_network(run, config)
     difference = export_best(run, config, model, data.split)
     path = run / run_folder.MODEL
+    if config.objects.finds_objects and not config.objects.is_complete:
+        display.waiting("choosing  the values by which objects are told apart")
+        rule, f1 = choose_rule(config.objects, path, data.split.validation, config.classes)
+        config = replace(config, objects=rule)
+        _write_choices(run, data, config)
+        difference = export_best(run, config, model, data.split)
+        display.say(f"objects   {rule.describe()}: F1 {f1:.3f} on the validation pairs")
     display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     trainer.recorder.draw(model)
     summary = trainer.summary()
-    update_manifest(run, state="finished", **summary, export_difference=difference)
+    update_manifest(
+        run,
+        state="finished",
+        configuration=asdict(config),
+        **summary,
+        export_difference=difference,
+    )
     return run

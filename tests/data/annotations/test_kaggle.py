@@ -18,7 +18,16 @@ class TestRunLengths:
         # Of 6 rows: pixel 8 is row 1 of column 1; 2 of them. Pixel 14 is row 1 of column 2.
         drawn = np.zeros(SIZE, int)
         drawn[[1, 2, 1], [1, 1, 2]] = 1
-        (annotation,) = read("ImageId,EncodedPixels\na.png,8 2 14 1\n", ".csv").annotations
+        (found,) = read("ImageId,EncodedPixels\na.png,8 2 14 1\n", ".csv").annotations
+        annotation = found.counted("column", 1)
+        assert rasterise(annotation, SIZE, {"object": 1}).tolist() == drawn.tolist()
+
+    def test_runs_along_the_rows_from_0_are_counted_so(self, read):
+        # Of 8 columns: pixel 9 is column 1 of row 1; 2 of them.
+        drawn = np.zeros(SIZE, int)
+        drawn[1, 1:3] = 1
+        (found,) = read("ImageId,EncodedPixels\na.png,9 2\n", ".csv").annotations
+        annotation = found.counted("row", 0)
         assert rasterise(annotation, SIZE, {"object": 1}).tolist() == drawn.tolist()
 
     def test_a_line_is_an_object_and_an_empty_one_none(self, read):
@@ -47,7 +56,6 @@ class TestRunLengths:
         [
             ("1 2 3", "line 2: the list of runs is '1 2 3'; accepted are pairs of a first pixel"),
             ("x", "line 2: the list of runs is 'x'"),
-            ("0 2", "accepted are runs within the image that do not overlap"),
             ("1 3 2 2", "accepted are runs within the image that do not overlap"),
             ("9 0", "accepted are runs within the image that do not overlap"),
             ("9" * 20 + " 1", "line 2: the list of runs is "),
@@ -65,7 +73,8 @@ class TestRunLengths:
         ]
 
     def test_runs_beyond_the_image_are_refused(self, read):
-        (annotation,) = read("ImageId,EncodedPixels\na.png,48 2\n", ".csv").annotations
+        (found,) = read("ImageId,EncodedPixels\na.png,48 2\n", ".csv").annotations
+        annotation = found.counted("column", 1)
         message = r"drawn\.csv: image 'a.png': the end of the last run is 49; accepted is at most 6"
         with pytest.raises(DataError, match=message):
             rasterise(annotation, SIZE, {"object": 1})
@@ -75,7 +84,7 @@ def test_images_are_found_without_their_suffix(tmp_path):
     (tmp_path / "train").mkdir()
     for name in ("a", "b"):
         Image.new("L", SIZE[::-1]).save(tmp_path / "train" / f"{name}.png")
-    (tmp_path / "train.csv").write_text("id,rle_mask\na,1 2\nb,\n")
+    (tmp_path / "train.csv").write_text("id,rle_mask\na,1 2 7 2\nb,\n")
     (tmp_path / "depths.csv").write_text("id,z\na,5\n")
     pairs = find_dataset(tmp_path).pairs
     assert [len(find_annotation(pair.source).shapes) for pair in pairs] == [1, 0]

@@ -191,8 +191,8 @@ class TestInflatedFile:
         monkeypatch.setattr(file_bytes, "READ_BYTES", 300)
         monkeypatch.setattr(file_bytes, "PACKED_BYTES", 200)
 
-    def opened(self, packed, size=5000, asked=None):
-        return InflatedFile(reader(packed, asked), len(packed), size)
+    def opened(self, packed, size=5000, asked=None, most=0):
+        return InflatedFile(reader(packed, asked), len(packed), size, most)
 
     def test_bytes_are_those_of_zlib_in_any_order(self):
         inflated = self.opened(zlib.compress(self.RAW))
@@ -240,12 +240,30 @@ class TestInflatedFile:
         with pytest.raises(zlib.error, match="incorrect data check"):
             inflated.read(0, 5000)
 
-    def test_a_stream_that_goes_on_is_inflated_as_far_as_needed(self):
+    def test_a_stream_that_goes_on_is_refused_and_inflated_no_further(self):
         asked = []
-        packed = zlib.compress(self.RAW + bytes(1 << 20), 0)
-        inflated = self.opened(packed, asked=asked)
-        assert inflated.read(0, 5000) == self.RAW
-        assert sum(count for _, count in asked) < 6000
+        inflated = self.opened(zlib.compress(self.RAW + bytes(1 << 20), 0), asked=asked)
+        assert inflated.read(0, 4000) == self.RAW[:4000]
+        with pytest.raises(OSError, match=r"^its data go on beyond 5,000 bytes$"):
+            inflated.read(0, 5000)
+        assert sum(count for _, count in asked) < 7000
+
+    def test_a_last_strip_may_be_filled_up(self):
+        packed = zlib.compress(self.RAW + bytes(100), 0)
+        assert self.opened(packed, most=5100).read(0, 5000) == self.RAW
+        with pytest.raises(OSError, match="go on beyond 5,099 bytes"):
+            self.opened(packed, most=5099).read(0, 5000)
+
+    def test_bytes_after_the_stream_are_refused(self):
+        packed = zlib.compress(self.RAW)
+        assert self.opened(packed + bytes(3)).read(0, 5000) == self.RAW
+        for rest in (bytes(4), b"\1", bytes(1 << 12)):
+            with pytest.raises(OSError, match=r"^[\d,]+ bytes follow the end of its data$"):
+                self.opened(packed + rest).read(0, 5000)
+
+    def test_a_missing_checksum_is_refused(self):
+        with pytest.raises(OSError, match=r"^its data are cut off after 5,000 bytes$"):
+            self.opened(zlib.compress(self.RAW)[:-1]).read(0, 5000)
 
     def test_garbage_is_refused(self):
         with pytest.raises(zlib.error, match="incorrect header check"):

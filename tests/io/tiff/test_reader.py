@@ -16,6 +16,7 @@ from tests.io.tiff.reading import open_tiff_windows, read_frame
 from tests.io.tiff.test_pages import COMPRESSIONS, packed, written
 from tests.io.tiff.test_segments import write_jpeg_tiles
 from unetkit.errors import DataError, DataNotFoundError, SizeError
+from unetkit.io.images import ImageFile
 from unetkit.io.tiff import pages
 
 RNG = np.random.default_rng(5)
@@ -397,29 +398,18 @@ class TestDamage:
         path.write_bytes(written(COLOUR, compression, rows=10))
         self.cut(path, 100)
         message = (
-            r"x\.tif cannot be read whole \(strip 7 of 7: bytes [\d,]+ to [\d,]+ are not among its "
-            r"[\d,]+\); accepted are undamaged TIFF files; replace or remove it"
+            r"x\.tif cannot be read whole \(1 of 7 strips or tiles of page 0 are not among its \d+ "
+            r"bytes\); accepted are undamaged TIFF files; replace or remove it"
         )
         self.refused(path, message)
-        self.refused(path, message, rows=(65, 70), columns=(3, 4))
-        require_equal(path, COLOUR, ((0, 60), (0, 90)))  # the others are whole
+        self.refused(path, message, rows=(0, 60))  # also where only others are needed
 
-    def test_plain_numbers_that_end_early(self, tmp_path):
+    @pytest.mark.parametrize("options", [{}, {"tile": (32, 32)}])
+    def test_plain_numbers_that_end_early(self, options, tmp_path):
         path = tmp_path / "x.tif"
-        save(path, COLOUR, photometric="rgb")
-        self.cut(path, 9 * 90 * 3 + 5)  # in the tenth row from the end
-        self.refused(
-            path, r"x\.tif cannot be read whole \(rows 0 to 69: bytes [\d,]+ to [\d,]+ are"
-        )
-        self.refused(path, "rows 60 to 60: bytes", rows=(60, 61))
-        require_equal(path, COLOUR, ((0, 60), (0, 90)))
-
-    def test_plain_tiles_that_end_early(self, tmp_path):
-        path = tmp_path / "x.tif"
-        save(path, COLOUR, photometric="rgb", tile=(32, 32))
-        self.cut(path, 32 * 32 * 3 - 300)  # in its fourth row
-        self.refused(path, "tile 9 of 9: bytes", rows=(0, 70))
-        require_equal(path, COLOUR, ((0, 70), (0, 64)))
+        save(path, COLOUR, photometric="rgb", **options)
+        self.cut(path, 9 * 90 * 3 + 5)
+        self.refused(path, "1 of [19] strips or tiles of page 0 are not among its")
 
     def test_a_plain_tile_that_says_it_is_short(self, tmp_path):
         path = tmp_path / "x.tif"
@@ -428,6 +418,18 @@ class TestDamage:
             tif.pages[0].tags[325].overwrite([3072] * 4 + [96] + [3072] * 4)
         self.refused(path, "tile 5 of 9: 96 bytes, 3,072 needed", (32, 64), (32, 64))
         require_equal(path, COLOUR, ((0, 33), (0, 90)))  # one row of it is there
+
+    @pytest.mark.parametrize("change", ["absent", "a fraction"])
+    def test_numbers_without_a_meaning(self, change, tmp_path):
+        path = tmp_path / "x.tif"
+        content = hostile.tiff(bytes(768), {262: None} if change == "absent" else {})
+        tag = b"\6\1\4\0"  # 262, a whole number
+        path.write_bytes(content.replace(tag, b"\6\1\x0b\0"))
+        message = (
+            r"x\.tif does not say what its numbers mean \(tag PhotometricInterpretation\); "
+            "accepted are TIFF files with this tag; save it again"
+        )
+        self.refused(path, message, (0, 9), (0, 9))
 
     @pytest.mark.parametrize("what", ["bits", "zeros"])
     def test_a_corrupt_tile(self, what, tmp_path):
@@ -556,3 +558,68 @@ class TestGeotags:
         )
         with open_tiff_windows(path, None) as windows, pytest.raises(DataError, match=message):
             _ = windows.nodata
+
+
+class TestMaskInTheFile:
+    """A page that says where the image has data is no image (GDAL's internal masks)."""
+
+    PIXELS = np.random.default_rng(0).integers(0, 256, (40, 48, 3), np.uint8)
+    VALID = np.arange(48) >= np.full((40, 1), 10)
+
+    def write(self, path, overviews=False, extratags=()):
+        with tifffile.TiffWriter(path) as tif:
+            options = {"tile": (16, 16), "metadata": None}
+            tif.write(self.PIXELS, photometric="rgb", extratags=extratags, **options)
+            tif.write(self.VALID, subfiletype=4, photometric=4, compression="zlib", **options)
+            if overviews:
+                tif.write(self.PIXELS[::2, ::2], subfiletype=1, photometric="rgb", **options)
+                tif.write(self.VALID[::2, ::2], subfiletype=5, photometric=4, **options)
+        return path
+
+    @pytest.mark.parametrize("overviews", [False, True])
+    def test_it_says_where_there_is_no_data(self, tmp_path, overviews):
+        with ImageFile(self.write(tmp_path / "a.tif", overviews)) as file:
+            assert file.count == 1
+            image = file.read()
+        assert np.array_equal(image.bands, self.PIXELS)
+        assert np.array_equal(image.missing, ~self.VALID)
+
+    def test_a_window_has_the_gaps_of_its_place(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif")) as file:
+            image = file.read(window=(slice(5, 20), slice(4, 30)))
+        assert np.array_equal(image.missing, ~self.VALID[5:20, 4:30])
+
+    def test_a_file_without_one_has_no_gaps(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.tif", self.PIXELS, photometric="rgb")
+        with ImageFile(tmp_path / "a.tif") as file:
+            assert file.read().missing is None
+
+    def test_pages_that_are_no_masks_stay_images(self, tmp_path):
+        with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
+            tif.write(self.PIXELS, photometric="rgb", metadata=None)
+            tif.write(self.VALID, photometric="minisblack", metadata=None)
+        with ImageFile(tmp_path / "a.tif") as file:
+            assert file.count == 2
+
+
+class TestOpacityOfMaps:
+    def write(self, path, is_map):
+        pixels = np.full((20, 24, 4), 200, np.uint8)
+        pixels[:, :6, 3] = 0
+        tags = [(33550, "d", 3, (1.0, 1.0, 0.0), True)] if is_map else []
+        tifffile.imwrite(
+            path, pixels, photometric="rgb", extrasamples=["unassalpha"], extratags=tags
+        )
+        return path
+
+    def test_where_a_map_is_transparent_there_is_no_data(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif", True)) as file:
+            missing = file.read().missing
+        assert missing[:, :6].all()
+        assert not missing[:, 6:].any()
+
+    def test_other_transparency_says_nothing_of_data(self, tmp_path):
+        with ImageFile(self.write(tmp_path / "a.tif", False)) as file:
+            image = file.read()
+        assert image.missing is None
+        assert image.is_transparent

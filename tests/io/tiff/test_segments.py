@@ -14,6 +14,13 @@ from unetkit.io.tiff.segments import Segments, grid_of
 
 RNG = np.random.default_rng(3)
 ARRAY = RNG.integers(0, 256, (37, 43, 3), np.uint8)
+PACKED = {
+    5: imagecodecs.lzw_encode,
+    8: imagecodecs.zlib_encode,
+    32773: imagecodecs.packbits_encode,
+    34925: imagecodecs.lzma_encode,
+    50000: imagecodecs.zstd_encode,
+}
 
 
 def laid(folder, content):
@@ -64,6 +71,14 @@ class TestGrids:
             ),
         ):
             grid_of(path, tif.pages[0])
+
+    @pytest.mark.parametrize("order", [0, 3])
+    def test_an_unknown_order_of_samples(self, order, tmp_path):
+        tags = {259: 8, 284: order}
+        path = laid(tmp_path, hostile.tiff(hostile.zlib.compress(bytes(768)), tags))
+        message = rf"x\.tif stores its samples in the order {order} \(PlanarConfiguration\); accept"
+        with pytest.raises(DataError, match=message):
+            read_frame(path, None)
 
 
 class TestDecoding:
@@ -344,11 +359,37 @@ class TestCodecs:
         with pytest.raises(DataError, match=rf"x\.tif has {bits} bits a sample"):
             read_frame(path, None)
 
-    def test_packbits_that_go_on_beyond_their_rows(self, tmp_path):
-        raw = RNG.integers(0, 256, 768, np.uint8).tobytes()
-        data = imagecodecs.packbits_encode(raw) + imagecodecs.packbits_encode(bytes(100))
-        path = laid(tmp_path, hostile.tiff(data, {259: 32773}))
-        assert read_frame(path, None).array.tobytes() == raw
+    @pytest.mark.parametrize("compression", [8, 32773, 34925, 50000])
+    def test_data_that_go_on_beyond_their_rows_are_refused(self, compression, tmp_path):
+        packed = PACKED[compression](hostile.GREY.tobytes() + bytes(100))
+        path = laid(tmp_path, hostile.tiff(packed, {259: compression}))
+        with pytest.raises(DataError, match=r"x\.tif cannot be read whole \(strip 1 of 1: "):
+            read_frame(path, None)
+
+    @pytest.mark.parametrize("compression", [5, 8, 32773, 34925, 50000])
+    def test_a_last_strip_may_have_all_rows(self, compression, tmp_path):
+        """As some writers fill it up: of 24 rows in strips of 10, the third has 4."""
+        raw = hostile.GREY.tobytes() + bytes(6 * 32)
+        strips = [PACKED[compression](raw[i : i + 320]) for i in range(0, len(raw), 320)]
+        starts = [-1, -1 - len(strips[0]), -1 - len(strips[0] + strips[1])]
+        tags = {259: compression, 278: 10, 273: starts, 279: [len(strip) for strip in strips]}
+        path = laid(tmp_path, hostile.tiff(b"".join(strips), tags))
+        assert np.array_equal(read_frame(path, None).array, hostile.GREY)
+
+    @pytest.mark.parametrize("size", [700, 768, 800])
+    @pytest.mark.parametrize("compression", [8, 34925])
+    def test_a_wrong_check_value_is_found_wherever_the_data_end(self, compression, size, tmp_path):
+        data = bytearray(PACKED[compression](bytes(size)))
+        data[-1 if compression == 8 else len(data) - 30] ^= 4
+        path = laid(tmp_path, hostile.tiff(bytes(data), {259: compression}))
+        with pytest.raises(DataError, match=r"x\.tif cannot be read whole"):
+            read_frame(path, None)
+
+    def test_lzw_may_end_with_a_code_of_another_length(self, tmp_path):
+        """As some writers end it, whose last code is then read as some bytes more."""
+        packed = imagecodecs.lzw_encode(hostile.GREY.tobytes() + bytes(3))
+        path = laid(tmp_path, hostile.tiff(packed, {259: 5}))
+        assert np.array_equal(read_frame(path, None).array, hostile.GREY)
 
     def test_lzw_with_the_lowest_bit_first(self, tmp_path):
         """The form of 1988, before the revision of TIFF 5.0."""

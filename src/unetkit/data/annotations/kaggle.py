@@ -3,8 +3,9 @@
     ImageId,EncodedPixels
     a.jpg,3 2 12 4
 
-Runs are pairs of a first pixel, counted from 1 down the columns, and a length. A line without runs
-is an image without objects. A column of classes, or an image's name that ends in one ("a.jpg_2"),
+Runs are pairs of a first pixel and a length. Kaggle counts pixels from 1 down the columns, other
+programs along the rows or from 0: `data.run_order` finds that out. A line without runs is an image
+without objects. A column of classes, or an image's name that ends in one ("a.jpg_2"),
 gives the label.
 
 Source: kaggle.com, "Airbus Ship Detection Challenge", "Severstal: Steel Defect Detection".
@@ -107,13 +108,13 @@ def _read_row(
 def _to_run_lengths(text: str) -> RunLengths:
     text = " ".join(text.split())
     if not _RUNS.fullmatch(text) or len(max(text.split(), key=len)) > 12:
-        raise refusal("the list of runs", text, "are pairs of a first pixel from 1 and a length")
+        raise refusal("the list of runs", text, "are pairs of a first pixel and a length")
     starts, lengths = np.array(text.split(), np.int64).reshape(-1, 2).T
     order = np.argsort(starts, kind="stable")
-    starts, lengths = starts[order] - 1, lengths[order]
+    starts, lengths = starts[order], lengths[order]
     ends = starts + lengths
     gaps = np.diff(starts, prepend=0)
     gaps[1:] = starts[1:] - ends[:-1]
     if (gaps < 0).any() or not lengths.all() or ends[-1] > LARGEST_MASK:
         raise refusal("the list of runs", text, "are runs within the image that do not overlap")
-    return RunLengths(np.stack([gaps, lengths], axis=1).ravel(), None, by_column=True)
+    return RunLengths(np.stack([gaps, lengths], axis=1).ravel(), None)

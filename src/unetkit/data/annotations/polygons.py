@@ -35,6 +35,9 @@ class RunLengths:
             pixels outside is not in `counts`.
         corner: (row, column) of the mask's first pixel in the image.
         by_column: Whether runs go down the columns (COCO) instead of along the rows.
+
+    Runs without a size are as in a file that does not say how their pixels are counted: `counted`
+    has to be told, before `of_image` gives them a size.
     """
 
     counts: np.ndarray
@@ -53,6 +56,25 @@ class RunLengths:
             raise ValueError("the size is that of an image, which is not known yet")
         flat = np.repeat(np.arange(len(self.counts)) % 2 == 1, self.counts)
         return flat.reshape(self.size[::-1]).T if self.by_column else flat.reshape(self.size)
+
+    def counted(self, order: str, first: int) -> "RunLengths":
+        """Returns the same runs with the order of their pixels, if they have no size.
+
+        Args:
+            order: "column" if they go down the columns, "row" if along the rows.
+            first: Number of the first pixel, 0 or 1.
+
+        Raises:
+            DataError: The first run begins before the first pixel.
+        """
+        if self.size is not None:
+            return self
+        if self.counts[0] < first:
+            accepted = f"are numbers from {first}"
+            raise refusal("the first pixel of a run", int(self.counts[0]), accepted)
+        counts = self.counts.copy()
+        counts[0] -= first
+        return replace(self, counts=counts, by_column=order == "column")
 
     def of_image(self, size: tuple[int, int]) -> "RunLengths":
         """Returns the same runs with the size of the image, if they have none.
@@ -117,6 +139,21 @@ class ImageAnnotation:
     overlap: int = 0
     is_relative: bool = False
     block: Block | None = None
+
+    def counted(self, order: str, first: int) -> "ImageAnnotation":
+        """Returns the annotation with the order of the pixels of runs that do not say it.
+
+        Raises:
+            DataError: A run begins before the first pixel.
+        """
+        shapes = []
+        for shape in self.shapes:
+            parts = (
+                part.counted(order, first) if isinstance(part, RunLengths) else part
+                for part in shape.parts
+            )
+            shapes.append(replace(shape, parts=tuple(parts)))
+        return replace(self, shapes=tuple(shapes))
 
     def cut(self, block: Block | None) -> "ImageAnnotation":
         """Returns the annotation of a block; the first block has what is left out of the whole."""

@@ -13,6 +13,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from unetkit.io.tiff.streams import ALIGNMENT, require_end, require_padding
+
 READ_BYTES = 1 << 23  # read or inflated at a time, unless one row is longer
 PACKED_BYTES = 1 << 20  # of a deflate stream, read at a time
 SHORT_ROW = 1 << 12  # bytes; reading such a row whole is as fast as reading a section of it
@@ -165,10 +167,12 @@ class InflatedFile:
         read: Reads the compressed stream, which begins at 0.
         count: Length of the stream in bytes.
         size: Length of the inflated data in bytes.
+        most: Length that they may have, where a last strip may be filled up.
     """
 
-    def __init__(self, read: Read, count: int, size: int) -> None:
-        self._packed, self._end, self._most = read, count, size
+    def __init__(self, read: Read, count: int, size: int, most: int = 0) -> None:
+        self._packed, self._end, self._needed = read, count, size
+        self._most = max(size, most)
         self._lock = threading.Lock()
         self._file: Any = None
 
@@ -207,13 +211,24 @@ class InflatedFile:
     def _inflate_to(self, needed: int) -> None:
         self._file.seek(self._size)
         while self._size < needed:
-            inflated = self._inflate(READ_BYTES)
+            inflated = self._inflate(min(READ_BYTES, self._needed - self._size))
             if not inflated and self._is_over():
                 raise OSError(f"{self._size:,} bytes, {needed:,} needed")
             self._file.write(inflated)
             self._size += len(inflated)
-            if self._size >= self._most:
-                self._inflate(1)  # verifies the checksum if the stream ends here
+            if self._size >= self._needed:
+                self._verify_end()
+
+    def _verify_end(self) -> None:
+        """Refuses a stream that does not end with its data, by a right checksum."""
+        size, inflated = self._size, b"?"
+        while size <= self._most and (inflated or not self._is_over()):
+            inflated = self._inflate(READ_BYTES)
+            size += len(inflated)
+        require_end(self._inflater, size, self._most)
+        rest = self._end - self._next
+        after = self._packed(self._next, min(rest, ALIGNMENT)) if rest else b""
+        require_padding(self._inflater.unused_data + after)
 
     def _inflate(self, most: int) -> bytes:
         packed = self._inflater.unconsumed_tail

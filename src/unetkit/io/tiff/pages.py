@@ -31,11 +31,13 @@ from PIL import Image
 from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, JPEG_XR, LERC, PALETTE, WEBP
+from unetkit.io.tiff.structure import require_whole_structure
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
 FEW_CHANNELS = 16  # a last axis of up to this size is channels if the others are much longer
 LOSSY = {6, LERC, *JPEG, *JPEG_2000, *WEBP, *JPEG_XL, *JPEG_XR}
 ALPHA = {1, 2}  # values of the ExtraSamples tag
+TRANSPARENCY_MASK = 4  # a bit of the NewSubfileType tag
 WHITE_IS_ZERO = 0  # a photometric interpretation
 GREY_LEVELS = (WHITE_IS_ZERO, 1)  # photometric interpretations
 ORIENTATION = 274  # the tag
@@ -80,11 +82,19 @@ class Pages:
         key: The path, the version of the file, and the channel axis that was given.
         file: The open file.
         images: The planes of each image.
+        mask: The page that says where the only image has data; None if there is none.
     """
 
     key: tuple[object, ...]
     file: OpenFile
     images: list[list[Plane]]
+    mask: Plane | None = None
+
+    def of_mask(self) -> "Pages":
+        """The structure with the mask as its only image."""
+        if self.mask is None:
+            raise ValueError("the file has no mask")
+        return Pages(self.key, self.file, [[self.mask]])
 
     def choose(self, path: Path, page: int | None) -> tuple[list[Plane], int]:
         """Returns the planes of an image, and the number of images counted in that way.
@@ -134,7 +144,11 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
         file.seek(0)
         # OME metadata may name other files, which are not opened.
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False)
-        return Pages(key, file, _list_images(tif, path, channel_axis))
+        if not tif.is_ndpi:  # whose offsets have another size
+            require_whole_structure(file, MAX_PAGES)
+        _require_few_pages(tif, path)
+        images = _list_images(tif, path, channel_axis)
+        return Pages(key, file, images, _find_mask(tif, images))
 
 
 def keep_pages(pages: Pages) -> None:
@@ -191,7 +205,6 @@ def _recall(key: tuple[object, ...]) -> Pages | None:
 
 def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[list[Plane]]:
     """The images of a file, each as the planes whose channels make it up."""
-    _require_few_pages(tif, path)
     if len(tif.pages) and tif.pages.first.dtype is None:
         raise DataError(
             f"{path} has {tif.pages.first.bitspersample} bits a sample of an unknown kind; "
@@ -200,16 +213,47 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
     series = list(tif.series)
     if not series:
         raise DataError(f"{path} holds no image; accepted is a TIFF with one; replace it")
+    is_one_page = series[0].kind in ("generic", "uniform")
+    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
+        # tifffile takes the first page of a stack that is not whole for all of it.
+        raise OSError("it does not hold all images that its description names")
     if series[0].kind not in ("generic", "uniform", "shaped"):
         series = series[:1]  # the others are thumbnails, labels and overviews
     images: list[list[Plane]] = []
     for one in series:
-        if one.keyframe.is_reduced and images:
+        if images and (one.keyframe.is_reduced or _is_mask(one.keyframe)):
             continue
         images += _images_of(one, path, channel_axis)
     if series[0].kind == "generic":  # pages of many kinds, which tifffile sorts by kind
         images.sort(key=lambda planes: planes[0].series.pages[planes[0].page or 0].index)
     return images
+
+
+def _is_mask(page: Any) -> bool:
+    """Whether a page says where another one has data (bit 2 of NewSubfileType)."""
+    return bool(int(page.subfiletype or 0) & TRANSPARENCY_MASK)
+
+
+def _find_mask(tif: tifffile.TiffFile, images: list[list[Plane]]) -> Plane | None:
+    """The page that says where the only image has data, of its size; None if there is none.
+
+    Source: TIFF 6.0, NewSubfileType and PhotometricInterpretation 4; GDAL, "Internal nodata masks".
+    """
+    if len(images) != 1 or len(images[0]) != 1:
+        return None
+    size = images[0][0].series.keyframe.shape[:2]
+    for series in tif.series:
+        page = series.keyframe
+        if _is_mask(page) and not page.is_reduced and page.shape == size and series.ndim == 2:
+            return Plane(series, 0)
+    return None
+
+
+def _is_cut(series: Any, size: int) -> bool:
+    """Whether pages without tags, which follow one another, go on beyond the end of the file."""
+    if series.dataoffset is None or series.size <= series.keyframe.size:
+        return False
+    return bool(series.dataoffset + series.nbytes > size)
 
 
 def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:

@@ -207,7 +207,8 @@ class SegmentReader(PlaneReader):
         with self._lock:
             if place not in self._inflated:
                 size = grid.rows_of(index) * grid.row_bytes
-                self._inflated[place] = InflatedFile(read, count, size)
+                most = grid.rows * grid.row_bytes
+                self._inflated[place] = InflatedFile(read, count, size, most)
             self._inflated.move_to_end(place)
             while len(self._inflated) > INFLATED_FILES:
                 self._inflated.popitem(last=False)[1].close()

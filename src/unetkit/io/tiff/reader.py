@@ -39,6 +39,7 @@ MAX_PIXELS = 178_956_970  # Pillow's own bound: what decodes in about half a gig
 # Pixel scale, tie points, transformation; keys, numbers and texts of GeoTIFF; GDAL's "no data".
 GEOTAGS = (33550, 33922, 34264, 34735, 34736, 34737, 42113)
 NODATA_TAG = 42113
+PHOTOMETRIC = 262  # tag
 
 
 class TiffImage:
@@ -65,6 +66,7 @@ class TiffImage:
         count: Number of images in the file; 1 where its pages are channels.
         is_lossy: Whether the compression changes pixels.
         is_stack: Whether several channels are planes of grey levels rather than colours.
+        has_mask: Whether a page of the file says where the image has data.
 
     Raises:
         DataError: The file has no such image, its structure is damaged, its pages differ in size,
@@ -82,6 +84,9 @@ class TiffImage:
         as_stored: bool = False,
     ) -> None:
         self._path, self._file, self._as_stored = path, pages.file, as_stored
+        self._mask: TiffImage | None = None
+        if pages.mask is not None:
+            self._mask = TiffImage(path, pages.of_mask(), 0, "last", cache_bytes, is_whole, True)
         self._cache = Cache(cache_bytes)
         with reading_errors(path), pages.file.reserved():
             planes, self.count = pages.choose(path, page)
@@ -91,6 +96,12 @@ class TiffImage:
             self._stored: list[Any] = []  # the pages of tifffile that were opened
             self._planes = [self._open_plane(plane) for plane in planes]
             keyframe = planes[0].series.keyframe
+            tag = keyframe.tags.get(PHOTOMETRIC)
+            if tag is None or not isinstance(tag.value, int):
+                raise DataError(
+                    f"{path} does not say what its numbers mean (tag PhotometricInterpretation); "
+                    "accepted are TIFF files with this tag; save it again"
+                )
             self._photometric = int(keyframe.photometric)
             self.orientation = orientation_of(keyframe)
             self.palette = palette_of(path, keyframe)
@@ -155,6 +166,27 @@ class TiffImage:
                 window = black_is_zero(window, self._photometric)
             return turn(window, self.orientation)
 
+    @property
+    def has_mask(self) -> bool:
+        return self._mask is not None and self._mask.shape[:2] == self.shape[:2]
+
+    def read_gaps(self, rows: slice, columns: slice) -> np.ndarray | None:
+        """Returns where the mask in the file says that a window has no data, (h, w) bool.
+
+        Args:
+            rows: Rows of the window.
+            columns: Columns of the window.
+
+        Returns:
+            True where there is no data; None if the file has no mask.
+
+        Raises:
+            SizeError, DataError: As by `read`.
+        """
+        if self._mask is None or not self.has_mask:
+            return None
+        return np.asarray(~self._mask.read(rows, columns).any(axis=2))
+
     def read_whole(self) -> np.ndarray:
         """Reads all pixels, (height, width, channels) of `dtype`.
 
@@ -186,6 +218,15 @@ class TiffImage:
             return {tag.code: (int(tag.dtype), tag.count, tag.value) for tag in found}
 
     @property
+    def has_georeference(self) -> bool:
+        """Whether the file says where on Earth the image is.
+
+        Raises:
+            DataError: The tags are damaged, or the file was closed.
+        """
+        return bool(self.geotags.keys() - {NODATA_TAG})
+
+    @property
     def nodata(self) -> float | None:
         """The value of pixels without data (tag GDAL_NODATA); None if there is none.
 
@@ -208,6 +249,8 @@ class TiffImage:
         self._cache.clear()
         for plane in self._planes:
             plane.close()
+        if self._mask is not None:
+            self._mask.close()
 
     def _open_plane(self, plane: Plane) -> PlaneReader:
         """Finds out how a plane is read by windows; pixels are not read.

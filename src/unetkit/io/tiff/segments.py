@@ -9,7 +9,6 @@ of JPEG in TIFF, is decoded by Pillow, a page at a time (see `planes`).
 """
 
 import struct
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,14 @@ import tifffile
 from PIL import Image
 
 from unetkit.errors import DataError
+from unetkit.io.tiff.streams import inflate, unpack_lzma
 
 MAX_BYTES = 1 << 31  # of one image, all channels together
-MORE_BYTES = 1 << 20  # that a strip may hold beyond its rows
+MORE_BYTES = 1 << 20  # by which a stream may be longer than twice its pixels
 UNCOMPRESSED = 1
 DEFLATE = {8, 32946, 50013}
-BYTES = {UNCOMPRESSED, *DEFLATE, 5, 32773, 34925, 34926, 50000}  # LZW, PackBits, LZMA, Zstandard
+LZMA = 34925
+BYTES = {UNCOMPRESSED, *DEFLATE, 5, 32773, LZMA, 34926, 50000}  # LZW, PackBits, Zstandard
 JPEG = {7, 33007, 34892}
 JPEG_2000 = {33003, 33004, 33005, 34712}
 APERIO_YCBCR = 33003  # JPEG 2000 whose components are YCbCr, whatever the photometric tag is
@@ -37,7 +38,7 @@ IMAGES = {*JPEG, *JPEG_2000, *WEBP, LERC, *PNG, *JPEG_XR, *JPEG_XL, *FAX}
 LERC_PARAMETERS, T4_OPTIONS = 50674, 292  # tags
 HORIZONTAL, FLOATING = 2, 3  # predictors
 COLOUR, PALETTE, SEPARATED, YCBCR, CIELAB = 2, 3, 5, 6, 8  # photometric interpretations
-AS_THEY_ARE = {0, 1, COLOUR, PALETTE, 32803, 34892}  # samples are kept: grey, RGB, raw sensor
+AS_THEY_ARE = {0, 1, COLOUR, PALETTE, 4, 32803, 34892}  # samples are kept: grey, RGB, mask, raw
 # Modes of Pillow from which colours are converted to RGB, by photometric interpretation.
 CONVERTED = {SEPARATED: ("CMYK", 4), CIELAB: ("LAB", 3), YCBCR: ("YCbCr", 3)}
 UNCONVERTED, YCC, RGB = 0, 3, 2  # color spaces of libjpeg
@@ -97,11 +98,16 @@ def grid_of(path: Path, page: Any) -> Grid:
 
     Raises:
         DataError: The page has more or fewer segments than its size needs, or tiles of more than
-            `MAX_BYTES` that are larger than the page.
+            `MAX_BYTES` that are larger than the page; or its samples are in an unknown order.
 
     Source: TIFF 6.0, sections 3 and 15.
     """
     keyframe = page.keyframe
+    if int(keyframe.planarconfig) not in (1, 2):
+        raise DataError(
+            f"{path} stores its samples in the order {int(keyframe.planarconfig)} "
+            "(PlanarConfiguration); accepted are 1 and 2; replace it"
+        )
     height, width = keyframe.imagelength, keyframe.imagewidth
     samples = max(1, keyframe.samplesperpixel)  # other readers also take 0 for 1
     planes = samples if keyframe.planarconfig == 2 else 1
@@ -162,7 +168,7 @@ class Segments:
             self._t4_options = keyframe.tags.valueof(T4_OPTIONS, default=0)
         elif self.compression == LERC:
             packing = keyframe.tags.valueof(LERC_PARAMETERS, default=(4, 0))[1:2]
-            wraps = {(1,): imagecodecs.zlib_decode, (2,): imagecodecs.zstd_decode}
+            wraps = {(1,): inflate, (2,): _unpack_zstandard}
             self._unwrap = wraps.get(packing)
 
     def decode(self, index: int, packed: bytes) -> np.ndarray:
@@ -225,20 +231,23 @@ class Segments:
         return self._converted(numbers)
 
     def _unpack(self, packed: bytes, size: int) -> bytes:
-        """Unpacks a segment; at most `size` bytes and some more, whatever it holds."""
+        """Unpacks a segment, which holds `size` bytes, or all rows though it is the last strip."""
         packed = msb_first(packed, self.page.keyframe)
         if self.compression == UNCOMPRESSED:
             return packed
-        decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
-        try:
-            unpacked: bytes = decompress(packed, out=size)
-        except Exception:  # it goes on beyond its rows, or is damaged
-            if self.compression not in DEFLATE:
-                unpacked = decompress(packed, out=size + MORE_BYTES)
-            else:
-                inflater = zlib.decompressobj()
-                unpacked = inflater.decompress(packed, size)
-                inflater.decompress(inflater.unconsumed_tail, 1)  # verifies a checksum that follows
+        most = self.grid.rows * self.grid.row_bytes  # some writers fill up the last strip
+        if self.compression in DEFLATE:
+            unpacked = inflate(packed, most, size)
+        elif self.compression == LZMA:
+            unpacked = unpack_lzma(packed, most)
+        else:
+            decompress = tifffile.TIFF.DECOMPRESSORS[self.compression]
+            try:  # LZW stops here: some writers end it with a code of another length
+                unpacked = decompress(packed, out=size)
+            except Exception:  # of another size, or damaged
+                unpacked = decompress(packed, out=most)
+        if size < len(unpacked) != most:
+            raise OSError(f"its data go on beyond {size:,} bytes")
         return unpacked
 
     def _decode_image(self, index: int, packed: bytes) -> np.ndarray:
@@ -284,7 +293,7 @@ class Segments:
             if compression == 3:
                 options["t4options"] = self._t4_options
         elif self._unwrap:
-            packed = bytes(self._unwrap(packed, out=2 * out.nbytes + MORE_BYTES))
+            packed = bytes(self._unwrap(packed, 2 * out.nbytes + MORE_BYTES))
         return packed, options
 
     def _require_jpeg_2000_size(self, index: int, packed: bytes) -> None:
@@ -338,6 +347,10 @@ def _mode_of(keyframe: Any) -> str:
     mode, samples = CONVERTED.get(photometric, ("", 0))
     is_usual = (keyframe.bitspersample, keyframe.samplesperpixel) == (8, samples)
     return mode if is_usual and keyframe.planarconfig != 2 else ""
+
+
+def _unpack_zstandard(packed: bytes, most: int) -> bytes:
+    return bytes(imagecodecs.zstd_decode(packed, out=most))
 
 
 def msb_first(packed: bytes, keyframe: Any) -> bytes:
