@@ -282,7 +282,7 @@ training_options = _together(
     click.option(
         "--patience",
         type=NOT_NEGATIVE,
-        help="Number of validation passes without a better mean IoU before training "
+        help="Number of validation passes without a better result before training "
         "stops, 0 to never stop early (default: 0).",
     ),
     click.option(

@@ -66,7 +66,7 @@ class TrainingConfig:
             clipping.
         averaging: Decay per update of the exponential moving average of the weights, which is
             validated beside the current weights; 0 for no average.
-        patience: Number of validation passes without a better mean IoU after which training stops;
+        patience: Number of validation passes without a better result after which training stops;
             0 to never stop early.
         start: Run folder or model file with the initial weights; None for random ones.
         encoder_weights: Initial weights of a pretrained encoder: "imagenet", "random", or the path
