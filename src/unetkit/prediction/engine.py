@@ -102,7 +102,7 @@ class Engine:
             ) from error
         margin = self.spec.geometry.margin
         height, width = (size - 2 * margin for size in tile.shape[:2])
-        if logits.shape != (1, height, width, len(self.spec.classes)):
+        if logits.shape != (1, height, width, self.spec.channels):
             raise self._other_interface()
         if not np.isfinite(logits).all():
             raise ModelFileError(
