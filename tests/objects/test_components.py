@@ -13,7 +13,6 @@ from unetkit.objects.components import find_components, find_objects, separate
 from unetkit.objects.separation import ObjectRule, SeparationMaps
 
 RULE = ObjectRule("border")
-PLENTY = 1 << 30
 
 
 def maps_of(foreground, seeds=None, landscape=None) -> SeparationMaps:
@@ -24,13 +23,11 @@ def maps_of(foreground, seeds=None, landscape=None) -> SeparationMaps:
     return SeparationMaps(foreground, seeds, landscape)
 
 
-def label_image(maps: SeparationMaps, rule=RULE, band_rows=7, most_bytes=PLENTY, **options):
+def label_image(maps: SeparationMaps, rule=RULE, band_rows=7, **options):
     """All objects of an image as one label image."""
     size = maps.foreground.shape
     image, count = np.zeros(size, int), 0
-    found = find_objects(
-        maps.window, size, rule, band_rows=band_rows, most_bytes=most_bytes, **options
-    )
+    found = find_objects(maps.window, size, rule, band_rows=band_rows, **options)
     for part in found:
         inside = part.objects > 0
         assert not image[part.box][inside].any()
@@ -177,13 +174,17 @@ class TestSizes:
 
 
 class TestMemory:
-    def test_a_component_that_does_not_fit_is_named(self):
-        maps = maps_of(ring())
-        with pytest.raises(SizeError) as error:
-            label_image(maps, most_bytes=200_000)
-        assert "has 39x39 pixels (rows 1 to 40, columns 1 to 40)" in str(error.value)
-        assert "allow more with --memory" in str(error.value)
-        assert label_image(maps, most_bytes=230_000).max() == 1
+    def test_each_component_is_asked_for_before_its_maps_are_read(self):
+        maps, asked = maps_of(ring()), []
+
+        def refuse(component):
+            asked.append(component)
+            raise SizeError("too large")
+
+        found = find_objects(maps.window, (41, 41), RULE, band_rows=7, require_fits=refuse)
+        with pytest.raises(SizeError, match="too large"):
+            next(found)
+        assert [(c.size, c.box) for c in asked] == [((39, 39), (slice(1, 40), slice(1, 40)))]
 
     def test_only_bands_and_boxes_are_read(self):
         image = random_blobs(5)
@@ -193,9 +194,7 @@ class TestMemory:
             read.append((rows, columns))
             return maps.window(rows, columns)
 
-        found = find_objects(
-            partial(read_window), image.shape, RULE, band_rows=10, most_bytes=PLENTY
-        )
+        found = find_objects(partial(read_window), image.shape, RULE, band_rows=10)
         assert len(list(found)) > 3
         bands = [(rows, columns) for rows, columns in read if columns == slice(0, 61)]
         assert [rows.start for rows, _ in bands[:5]] == [0, 10, 20, 30, 40]

@@ -337,7 +337,7 @@ def _found_objects(
     is_object = prediction != (spec.classes.background or 0)
     maps = separation_maps(is_object, separation, spec.objects)
     pixel_area = height * width / (network[0] * network[1])
-    return label_objects(maps, spec.objects, pixel_area, predictor.memory)
+    return label_objects(maps, spec.objects, pixel_area)
 
 
 def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:

@@ -15,13 +15,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from unetkit.errors import SizeError
 from unetkit.objects.flooding import flood
 from unetkit.objects.separation import ObjectRule, SeparationMaps
 
 ReadMaps = Callable[[slice, slice], SeparationMaps]
-BYTES_PER_PIXEL = 150  # of a component's box while it is separated: lists of the watershed
-_MIB = 1 << 20
 SEEDS_AN_OBJECT = 10  # seeds of less than a tenth of the smallest object are no seeds
 
 
@@ -42,6 +39,11 @@ class Component:
     bottom: int
     right: int
     first: tuple[int, int]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of its box."""
+        return self.bottom - self.top, self.right - self.left
 
     @property
     def box(self) -> tuple[slice, slice]:
@@ -169,8 +171,8 @@ def find_objects(
     rule: ObjectRule,
     *,
     band_rows: int,
-    most_bytes: int,
     pixel_area: float = 1.0,
+    require_fits: Callable[[Component], None] = lambda component: None,
 ) -> Iterator[FoundObjects]:
     """Finds the objects of an image, component by component.
 
@@ -179,40 +181,26 @@ def find_objects(
         size: (height, width) of the image.
         rule: How objects are told apart, and which are kept.
         band_rows: Number of rows read at once, 1 or more; no result depends on it.
-        most_bytes: Memory for the largest component.
         pixel_area: Number of pixels of the image for each pixel of the network's scale.
+        require_fits: Called with each component; raises an error if it is too large for memory.
 
     Yields:
         The objects of each component that has any.
-
-    Raises:
-        SizeError: A component needs more than `most_bytes`.
     """
     smallest = (rule.smallest or 0) * pixel_area
     largest_hole = (rule.largest_hole or 0) * pixel_area
     for component, maps in find_components(read, size, band_rows):
-        rows, columns = component.box
-        height, width = rows.stop - rows.start, columns.stop - columns.start
-        needed = height * width * BYTES_PER_PIXEL
-        if needed > most_bytes:
-            raise SizeError(
-                f"a connected region of objects has {height}x{width} pixels (rows {rows.start} to "
-                f"{rows.stop}, columns {columns.start} to {columns.stop}), which take "
-                f"{needed / _MIB:,.0f} MiB to separate; accepted are up to "
-                f"{most_bytes / _MIB:,.0f} MiB; allow more with --memory, or predict classes only"
-            )
+        require_fits(component)
         maps = maps or read(*component.box)
         row, column = component.first
-        first = row - rows.start, column - columns.start
+        first = row - component.top, column - component.left
         objects = separate(maps, first, smallest, largest_hole)
         if count := int(objects.max()):
             yield FoundObjects(component.box, objects, count)
 
 
-def label_objects(
-    maps: SeparationMaps, rule: ObjectRule, pixel_area: float = 1.0, most_bytes: int = 1 << 40
-) -> np.ndarray:
-    """Numbers the objects of an image in memory; Args and Raises are those of `find_objects`.
+def label_objects(maps: SeparationMaps, rule: ObjectRule, pixel_area: float = 1.0) -> np.ndarray:
+    """Numbers the objects of an image in memory; Args are those of `find_objects`.
 
     Returns:
         (H, W) int32: 1, 2 ... in each object; 0 outside objects.
@@ -220,12 +208,7 @@ def label_objects(
     size = maps.foreground.shape
     labels, count = np.zeros(size, np.int32), 0
     parts = find_objects(
-        maps.window,
-        (size[0], size[1]),
-        rule,
-        band_rows=size[0],
-        most_bytes=most_bytes,
-        pixel_area=pixel_area,
+        maps.window, (size[0], size[1]), rule, band_rows=size[0], pixel_area=pixel_area
     )
     for part in parts:
         inside = part.objects > 0

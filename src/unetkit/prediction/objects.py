@@ -8,17 +8,21 @@ rows and one connected region are in memory.
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from unetkit.objects.components import FoundObjects, find_objects
+from unetkit.errors import SizeError
+from unetkit.objects.components import Component, FoundObjects, find_objects
 from unetkit.objects.measures import Measures, measure_objects
 from unetkit.objects.separation import HALO, SeparationMaps
 from unetkit.prediction.outputs import ImageObjects, PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 
 BAND_PIXELS = 1 << 22  # read at once
+BYTES_PER_PIXEL = 150  # of a region's box while it is separated: lists of the watershed
+_MIB = 1 << 20
 NUMBERS_FILE, TABLE_FILE = ".objects", ".objects.csv"  # while an image is predicted
 TABLE_DIGITS = 10  # significant ones of a measure in a table
 OBJECT_COLUMNS = (
@@ -100,9 +104,21 @@ def _find(image: PredictedImage, most_bytes: int) -> Iterator[FoundObjects]:
         image.size,
         spec.objects,
         band_rows=max(1, BAND_PIXELS // width),
-        most_bytes=most_bytes,
+        require_fits=partial(_require_fits, most_bytes=most_bytes),
         pixel_area=height * width / (network[0] * network[1]),
     )
+
+
+def _require_fits(component: Component, most_bytes: int) -> None:
+    height, width = component.size
+    needed = height * width * BYTES_PER_PIXEL
+    if needed > most_bytes:
+        raise SizeError(
+            f"a connected region of objects has {height}x{width} pixels (rows {component.top} to "
+            f"{component.bottom}, columns {component.left} to {component.right}), which take "
+            f"{needed / _MIB:,.0f} MiB to separate; accepted are up to {most_bytes / _MIB:,.0f} "
+            "MiB; allow more with --memory"
+        )
 
 
 def _majorities(part: FoundObjects, labels: np.ndarray, background: int) -> list[int]:

@@ -409,7 +409,7 @@ def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> 
                 raise DataError(
                     f"{predictor.path} was not trained to tell objects apart, which the output "
                     f"{kind!r} needs; accepted are the other outputs, such as 'mask'; train on "
-                    "masks of instances, or with --separation border"
+                    "masks of instances: unetkit train DATA --separation border"
                 )
     if predictor.spec.classes.background is None:
         for kind in kinds:
