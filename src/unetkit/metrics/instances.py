@@ -136,3 +136,14 @@ def object_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:
         "panoptic_quality": divide(2 * of["iou"], total),
         "seg": divide(of["seg"], of["true"]),
     }
+
+
+def object_counts(counts: np.ndarray) -> dict[str, int]:
+    """Numbers of true, found, merged, split, missed and invented objects.
+
+    Args:
+        counts: Counts of one image or the sum of several, (18,).
+    """
+    of = dict(zip(COUNTS, counts.tolist(), strict=True))
+    names = ("true", "found", "merged", "split", "missed", "invented")
+    return {name: int(of[name]) for name in names}

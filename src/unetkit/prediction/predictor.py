@@ -25,7 +25,7 @@ from unetkit.io.windows import Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
-from unetkit.prediction.engine import Engine, scores_from_logits, softmax
+from unetkit.prediction.engine import Engine, scores_from_logits
 from unetkit.prediction.sources import Image, Source, open_source
 from unetkit.prediction.tiling import (
     Tiling,
@@ -235,11 +235,14 @@ class Predictor:
         side = smallest_tile(geometry, self.margin)
         return side, side
 
-    def network_probabilities(self, image: Image) -> np.ndarray:
-        """Returns (h, w, K) float32 probabilities at the network's scale, with letterbox bars."""
+    def network_scores(self, image: Image) -> np.ndarray:
+        """Returns probabilities at the network's scale, with letterbox bars.
+
+        (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
+        """
         with open_source(image, self.spec.pixels) as source:
             logits = self._network_logits(source.at_scale(self.spec.scale))
-            return softmax(logits[..., : len(self.spec.classes)])
+            return scores_from_logits(logits, len(self.spec.classes))
 
     def _predict(self, image: Image, answer: str) -> np.ndarray:
         with open_source(image, self.spec.pixels) as source:

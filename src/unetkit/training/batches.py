@@ -26,7 +26,7 @@ from unetkit.data.augmentation import (
 )
 from unetkit.data.classes import Classes
 from unetkit.data.pairs import Pair
-from unetkit.data.reading import read_in_parallel, read_objects, read_pair
+from unetkit.data.reading import read_in_parallel, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.data.splits import Split
 from unetkit.errors import DataError
@@ -34,7 +34,7 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
 from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight, border_weights
-from unetkit.objects.numbering import regions_of_classes, renumbered
+from unetkit.objects.numbering import numbered_objects
 from unetkit.objects.separation import NO_OBJECTS, ObjectRule, make_target
 from unetkit.training.config import RunConfig
 
@@ -96,7 +96,7 @@ def build_cache(
         arrays = image_to_network(image, scale), mask_to_network(mask, scale)
         if not with_objects:
             return arrays
-        objects = numbered_objects(pair, mask, classes).astype(np.float32)
+        objects = numbered_objects(pair, mask, classes, classes.background).astype(np.float32)
         return *arrays, mask_to_network(objects, scale, fill=0)
 
     sizes: list[tuple[int, ...]] = []
@@ -113,27 +113,6 @@ def build_cache(
         _map_arrays(paths[1], "uint8", sizes),
         _map_arrays(paths[2], "float32", sizes) if with_objects else [],
     )
-
-
-def numbered_objects(pair: Pair, mask: np.ndarray, classes: Classes) -> np.ndarray:
-    """Numbers the objects of a mask: its instances, or, without these, its connected regions.
-
-    Args:
-        pair: Pair of the mask.
-        mask: Class indices or IGNORE, (H, W) uint8.
-        classes: Classes of the mask.
-
-    Returns:
-        (H, W) int32: 1, 2 ... in each object, 0 in the background and in ignored pixels.
-
-    Raises:
-        DataError: The mask cannot be read.
-    """
-    background = classes.background or 0
-    if classes.kind == "instances" or pair.source.has_shapes:
-        objects = read_objects(pair, mask.shape, classes)
-        return renumbered(np.where((mask == background) | (mask == IGNORE), 0, objects))
-    return regions_of_classes(np.where(mask == IGNORE, background, mask), background)
 
 
 def places_of_classes(mask: np.ndarray) -> list[np.ndarray]:

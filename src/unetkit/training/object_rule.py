@@ -23,10 +23,10 @@ from unetkit.metrics.instances import (
     object_metrics,
 )
 from unetkit.objects.components import label_objects
+from unetkit.objects.numbering import numbered_objects
 from unetkit.objects.separation import USUAL_SEED, ObjectRule, separation_maps
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
-from unetkit.training.batches import numbered_objects
 
 SIDE = 512  # pixels; of an image, a square of at most this side is taken from the middle
 MOST_PIXELS = 3 << 19  # of all of these
@@ -114,7 +114,7 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[V
         yield ValidationImage(
             labels != (classes.background or 0),
             scores[..., -1] if spec.objects.channels else None,
-            numbered_objects(pair, mask, classes)[middle],
+            numbered_objects(pair, mask, classes, classes.background)[middle],
             height * width / (network[0] * network[1]),
         )
         pixels += labels.size
