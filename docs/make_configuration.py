@@ -64,6 +64,7 @@ MORE_OPTIONS = {
     "training": {"seed": "--seed", "minutes": "--minutes", "steps": "--epochs"},
 }
 FROM_MASKS, FROM_IMAGES = "from the masks", "from the images"
+FROM_VALIDATION = "from the validation pairs"
 
 
 def make_page() -> str:
@@ -95,6 +96,9 @@ def defaults_of(name: str, keys: list[str]) -> dict[str, list[str]]:
     """Texts of the defaults of a section's keys, by the heads of their columns."""
     if name in ("classes", "pixels"):
         return {"default": [FROM_MASKS if name == "classes" else FROM_IMAGES] * len(keys)}
+    if name == "objects":
+        chosen = (FROM_MASKS if key == "method" else FROM_VALIDATION for key in keys)
+        return {"default": list(chosen)}
     objects: dict[str, Any] = {"default": {"sources": Sources(), "split": SplitRule()}.get(name)}
     if name == "network":
         objects = dict(PRESETS)
