@@ -24,6 +24,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_cl
 myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 4
 nb_execution_mode = "off"  # the notebook is run when it is written, and by a test
+nb_render_markdown_format = "myst"  # with tables, which "commonmark" lacks
 nb_ipywidgets_js = {}  # widgets would be loaded from another host
 
 # Docstrings: single backquotes are code; types are in the signature only.
@@ -51,6 +52,7 @@ CONTENTS = {
     "Understand": (
         "training",
         "losses",
+        "objects",
         "figures",
         "report",
         "scale",

@@ -54,6 +54,7 @@ TITLES = {
     "split": "Which pairs are for training, validation and test.",
     "augmentation": "Random changes of training samples; the defaults depend on the scale policy.",
     "training": "How weights are trained. See [Training](../training.md).",
+    "objects": "How objects are told apart. See [Objects](../objects.md).",
     "border_weight": "Weights between objects. See [Losses](../losses.md#border-weights).",
 }
 # Options that set several keys, or none of a section.
@@ -63,6 +64,7 @@ MORE_OPTIONS = {
     "training": {"seed": "--seed", "minutes": "--minutes", "steps": "--epochs"},
 }
 FROM_MASKS, FROM_IMAGES = "from the masks", "from the images"
+FROM_VALIDATION = "from the validation pairs"
 
 
 def make_page() -> str:
@@ -94,6 +96,9 @@ def defaults_of(name: str, keys: list[str]) -> dict[str, list[str]]:
     """Texts of the defaults of a section's keys, by the heads of their columns."""
     if name in ("classes", "pixels"):
         return {"default": [FROM_MASKS if name == "classes" else FROM_IMAGES] * len(keys)}
+    if name == "objects":
+        chosen = (FROM_MASKS if key == "method" else FROM_VALIDATION for key in keys)
+        return {"default": list(chosen)}
     objects: dict[str, Any] = {"default": {"sources": Sources(), "split": SplitRule()}.get(name)}
     if name == "network":
         objects = dict(PRESETS)

@@ -16,6 +16,7 @@ import unetkit
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale, image_to_network
 from unetkit.objects.border_weights import BorderWeight, border_weights
+from unetkit.objects.separation import with_ridges
 from unetkit.visualization.figures import Sample, draw_samples, draw_weights
 from unetkit.visualization.overlays import cutout, opacity, overlay
 
@@ -94,10 +95,11 @@ def make_scales(folder: Path) -> None:
 
 
 def make_border_weights(folder: Path) -> None:
-    """Draws two images of cells and the weights of the pixels between cells."""
+    """Draws two images of cells, and the weights between cells with ridges where they touch."""
     images, objects = zip(*(unetkit.synthetic_cells(index) for index in (1, 3)), strict=True)
     weight = BorderWeight(w0=10.0, sigma=5.0)
-    weights = np.stack([border_weights(numbers, weight) for numbers in objects])
+    apart = [with_ridges(numbers, numbers, 0) for numbers in objects]
+    weights = np.stack([border_weights(numbers, weight) for numbers in apart])
     path = folder / "border-weights.png"
     draw_weights(path, np.stack(images)[..., None], weights, weight.w0)
     save(Image.open(path), "border-weights")

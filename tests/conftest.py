@@ -169,11 +169,14 @@ def disks_run(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(disks, out=tmp_path_factory.mktemp("runs") / "disks", config=config)
 
 
-def export_untrained(path: Path, pixels=None, *, num_classes: int = 2, **scale) -> Path:
+def export_untrained(
+    path: Path, pixels=None, *, num_classes: int = 2, objects=None, **scale
+) -> Path:
     """Exports a network with random weights, which looks 44 pixels far on a grid of 8.
 
     Args:
         pixels: What pictures it takes; by default grey ones of 8 bits.
+        objects: How objects are told apart, an `ObjectRule`; by default not at all.
         scale: Of `Scale`; by default the picture's own pixels.
     """
     import keras
@@ -184,11 +187,14 @@ def export_untrained(path: Path, pixels=None, *, num_classes: int = 2, **scale) 
     from unetkit.io.pixel_format import PixelFormat
     from unetkit.models.onnx_export import export_onnx
     from unetkit.models.spec import ModelSpec, Normalization
+    from unetkit.objects.separation import NO_OBJECTS
 
+    objects = objects or NO_OBJECTS
     pixels = pixels or PixelFormat(1)
     config = UNetConfig(filters=(4, 6, 8), head_filters=4)
     keras.utils.set_random_seed(5)
-    model = build_unet(config, in_channels=pixels.channels, num_classes=num_classes)
+    outputs = num_classes + objects.channels
+    model = build_unet(config, in_channels=pixels.channels, num_classes=outputs)
     spec = ModelSpec(
         preset="fast",
         pixels=pixels,
@@ -200,6 +206,7 @@ def export_untrained(path: Path, pixels=None, *, num_classes: int = 2, **scale) 
         geometry=config.geometry,
         seen=(),
         layers=(),
+        objects=objects,
     )
     picture = np.zeros((64, 64, pixels.channels), pixels.dtype)
     export_onnx(model, spec, path, [picture])

@@ -24,6 +24,7 @@ from unetkit.losses import (
     focal_loss,
     require_class_weights,
     require_terms,
+    separation_loss,
     tversky_loss,
 )
 
@@ -590,3 +591,37 @@ class TestBalancedWeights:
         weights = balanced_weights(np.array([10**9, 1, 0]))
         assert all(type(weight) is float for weight in weights)
         require_class_weights(weights)
+
+
+class TestSeparation:
+    """The last logit of each pixel tells objects apart."""
+
+    TARGET = np.array([[[[0, 0, 1], [1, 0, 0], [1, 0, 0.5], [IGNORE, 0, 1]]]], np.float32)
+    LOGITS = np.array([[[[2, 0, 3], [0, 2, 0], [0, 2, -1], [0, 0, 9]]]], np.float32)
+
+    def test_by_hand(self):
+        expected = -(
+            math.log(1 / (1 + math.exp(-3)))
+            + math.log(1 / 2)
+            + 0.5 * math.log(1 / (1 + math.exp(1)))
+            + 0.5 * math.log(1 - 1 / (1 + math.exp(1)))
+        )
+        value = separation_loss(self.TARGET, self.LOGITS[..., 2])
+        assert float(value) == pytest.approx(expected / 3, rel=1e-5)
+
+    def test_it_is_added_to_the_terms_of_the_classes(self):
+        loss = combined_loss(ALL_TERMS, WEIGHTS[:2], has_separation=True)
+        classes = combined_loss(ALL_TERMS, WEIGHTS[:2])(self.TARGET[..., :2], self.LOGITS[..., :2])
+        other = separation_loss(self.TARGET, self.LOGITS[..., 2])
+        value = loss(self.TARGET, self.LOGITS)
+        assert float(value) == pytest.approx(float(classes) + float(other), rel=1e-5)
+
+    def test_of_a_mask_alone_only_the_classes_count(self):
+        loss = combined_loss(ALL_TERMS, has_separation=True)
+        mask = self.TARGET[..., 0].astype(np.uint8)
+        expected = combined_loss(ALL_TERMS)(mask, self.LOGITS[..., :2])
+        assert float(loss(mask, self.LOGITS)) == pytest.approx(float(expected), rel=1e-6)
+
+    def test_large_logits_stay_finite(self):
+        value = separation_loss(self.TARGET, 1e4 * self.LOGITS[..., 2])
+        assert float(value) == pytest.approx(5000 / 3, rel=1e-3)  # of the third pixel

@@ -24,8 +24,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 WORK = "unetkit-notebook"
 SHORT = """
 COUNT = 20
-SIZE, EPOCHS, BATCH = 32, 1, 8
-PHOTO_SIZE, PHOTO_EPOCHS, PHOTO_BATCH = 32, 1, 8
+SIZE, EPOCHS, BATCH, FILTERS = 32, 1, 8, 8
+PHOTO_SIZE, PHOTO_EPOCHS, PHOTO_BATCH, PHOTO_FILTERS = 32, 1, 8, 8
 MINUTES = 1
 SEED = 0
 PETS = "no-such-folder"
@@ -154,7 +154,27 @@ class TestCommittedCopy:
         cells = [cell.source for cell in committed.cells if cell.cell_type == "markdown"]
         headings = re.findall(r"^## (\d)\. ", "\n".join(cells), flags=re.MULTILINE)
         assert headings == ["1", "2", "3", "4", "5", "6"]
-        assert len(pictures_of(committed)) >= 13
+        assert len(pictures_of(committed)) >= 15
+
+    def test_the_networks_keep_outlines(self, committed):
+        """What a U-Net is known for; better than the wide border of a coarse network."""
+        rows = re.findall(
+            r"^(.+?) \| (0\.\d+(?: \| 0\.\d+){5})$", "\n".join(texts_of(committed)), re.M
+        )
+        border = {name: float(values.split(" | ")[4]) for name, values in rows}
+        assert border["the network from scratch"] > 0.2
+        assert border["`pretrained`, same minutes"] > 0.45
+
+    def test_code_that_only_draws_is_folded(self, committed):
+        """For notebooks and for the site, which each have their own mark for it."""
+        cells = code_cells(committed)
+        folded = [cell for cell in cells if cell.metadata.get("jupyter", {}).get("source_hidden")]
+        assert folded == [cell for cell in cells if "hide-input" in cell.metadata.get("tags", [])]
+        assert len(folded) >= 12
+        for cell in cells:
+            if cell not in folded:
+                assert "plt.subplots" not in cell.source
+                assert len(cell.source.splitlines()) <= 45
 
     def test_the_sources_are_named(self, committed):
         last = committed.cells[-1].source

@@ -96,3 +96,14 @@ def test_the_tutorial_and_the_text_have_the_figures_that_the_demo_prints():
 def test_the_changelog_and_the_citation_name_this_version():
     assert f"version: {unetkit.__version__}" in (ROOT / "CITATION.cff").read_text()
     assert "[Unreleased]" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_the_installation_page_lists_every_extra_and_agrees_on_sizes():
+    page = (snippets.DOCS / "installation.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `pip install (\S+)` \|.*\| (.*\|.*\|.*) \|$", page, re.MULTILINE))
+    extras = {f'".[{extra}]"' for extra in PROJECT["optional-dependencies"]}
+    assert rows.keys() == extras | {"."}
+    for command in (".", '".[train]"'):
+        _, download, on_disk = rows[command].split(" | ")
+        assert download in TEXT
+        assert on_disk in TEXT

@@ -309,19 +309,40 @@ _TERMS: dict[str, Callable[[_Pixels, Weights], KerasTensor]] = {  # the same, of
 }
 
 
+def separation_loss(target: KerasTensor, logits: KerasTensor) -> KerasTensor:
+    """Mean binary cross-entropy of the output that tells objects apart; ignored pixels count 0.
+
+        mean of -(t log p + (1 - t) log(1 - p)), p = 1 / (1 + exp(-logit))
+
+    Args:
+        target: (B, H, W, 3): class indices or IGNORE, weights, and t from 0 to 1.
+        logits: Logits, (B, H, W), any float type.
+
+    Returns:
+        A float32 scalar, 0 or more.
+    """
+    logits, truth = ops.cast(logits, "float32"), ops.cast(target[..., 2], "float32")
+    kept = ops.cast(ops.not_equal(ops.cast(target[..., 0], "int32"), IGNORE), "float32")
+    losses = ops.maximum(logits, 0) - logits * truth + ops.log1p(ops.exp(-ops.abs(logits)))
+    return _mean(losses, kept)
+
+
 def combined_loss(
-    terms: Mapping[str, float], class_weights: Sequence[float] = ()
+    terms: Mapping[str, float], class_weights: Sequence[float] = (), *, has_separation: bool = False
 ) -> Callable[[KerasTensor, KerasTensor], KerasTensor]:
     """Returns a weighted sum of losses, for `Model.compile`.
 
     Args:
         terms: Weight of each term, above 0, by its name in LOSSES.
         class_weights: Class weights of every term, K numbers from 0 up; empty for none.
+        has_separation: Whether the last logit of each pixel tells objects apart and belongs to no
+            class.
 
     Returns:
         A function of mask, (B, H, W), and logits, (B, H, W, K). With a mask of (B, H, W, 2), the
         weights in its second plane are added to those of the classes in the terms that weigh
-        pixels: cross-entropy, focal and boundary loss.
+        pixels: cross-entropy, focal and boundary loss. With `has_separation`, logits are
+        (B, H, W, K + 1), and with a mask of (B, H, W, 3), `separation_loss` is added.
 
     Raises:
         ConfigError: A term is unknown, or a weight is out of range.
@@ -337,8 +358,11 @@ def combined_loss(
     chosen = [(term, float(terms[name])) for name, term in _TERMS.items() if name in terms]
 
     def loss(mask: KerasTensor, logits: KerasTensor) -> KerasTensor:
-        pixels = _Pixels.of(mask, logits)
-        return sum(weight * term(pixels, shared) for term, weight in chosen)
+        pixels = _Pixels.of(mask, logits[..., :-1] if has_separation else logits)
+        total = sum(weight * term(pixels, shared) for term, weight in chosen)
+        if has_separation and len(mask.shape) == len(logits.shape):
+            total += separation_loss(mask, logits[..., -1])
+        return total
 
     return loss
 

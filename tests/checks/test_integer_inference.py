@@ -144,3 +144,11 @@ def test_declared_no_data_is_no_value(tmp_path):
     statistics = tiffs(tmp_path, np.array([[0, 1, 255]], np.uint8), nodata="255")
     assert choose(statistics).values == (0, 1)
     assert statistics[0].missing == 1
+
+
+def test_a_value_is_not_to_be_ignored_if_only_one_would_be_left(tmp_path):
+    masks = [np.tile(np.array([[1, 2]], np.uint8), (8, 8))] * 2  # values 1 and 2, without 0
+    message = error_of(mask_statistics(tmp_path, *masks))
+    assert "values that are not classes: 1, 2" in message
+    assert "--ignore" not in message
+    assert choose(mask_statistics(tmp_path, *masks), names=names_in(message)).values == (1, 2)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.checks.masks import mask_statistics
 from unetkit.checks.issues import Issue
 from unetkit.checks.mask_issues import count_class_pixels, find_mask_issues, measure_object_areas
 from unetkit.checks.statistics import PairStatistics
@@ -399,3 +400,23 @@ def test_pixels_without_data_are_noted_and_counted_as_ignored():
     issue = only(find_mask_issues(good, classes, None))
     assert (issue.code, issue.level) == ("no-data", "note")
     assert "1 pair has pixels without data, which are ignored (10.00% of the pixels)" in issue.text
+
+
+class TestFieldsOfView:
+    def masks(self, folder, *radii):
+        rows, columns = np.indices((40, 40))
+        distance = np.hypot(rows - 20, columns - 20)
+        masks = [((distance < radius) * 255).astype(np.uint8) for radius in radii]
+        return mask_statistics(folder, *masks)
+
+    def issues(self, good):
+        classes = Classes(("background", "foreground"), (0, 255), background=0)
+        return [one.text for one in find_mask_issues(good, classes, None)]
+
+    def test_equal_large_regions_look_like_a_field_of_view(self, tmp_path):
+        (text,) = self.issues(self.masks(tmp_path, 18, 18, 18, 18))
+        assert "as those of a field of view do" in text
+
+    def test_objects_of_several_sizes_or_small_ones_do_not(self, tmp_path):
+        assert self.issues(self.masks(tmp_path, 18, 17, 18, 18)) == []
+        assert self.issues(self.masks(tmp_path, 6, 6, 6, 6)) == []

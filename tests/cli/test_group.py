@@ -169,9 +169,11 @@ class TestHelp:
         from unetkit.io.pixel_format import CHANNEL_AXES
         from unetkit.losses import LOSSES
         from unetkit.models.unet import PRESETS
+        from unetkit.objects.separation import METHODS
         from unetkit.training.config import PRECISIONS
 
         assert set(options.PRESET_NAMES) == set(PRESETS)
+        assert options.SEPARATION_NAMES == METHODS
         assert set(options.MASK_KIND_NAMES) == set(MASK_KINDS)
         assert set(options.CHANNEL_AXIS_NAMES) == set(CHANNEL_AXES)
         assert set(options.LOSS_NAMES) == set(LOSSES)

@@ -855,3 +855,11 @@ class TestFormatsThatAreNotRead:
         (tmp_path / "images" / "c.czi").write_bytes(b"")
         with pytest.raises(DataError, match=r"no image in .* has a mask"):
             find_dataset(tmp_path)
+
+
+def test_images_that_are_transparent_may_be_masks_themselves(tmp_path):
+    for name in ("a", "b"):
+        Image.new("RGBA", (4, 4), (9, 9, 9, 0)).save(tmp_path / f"{name}.png")
+    with pytest.raises(DataNotFoundError, match="use --alpha-masks if the opacity of the images"):
+        find_dataset(tmp_path)
+    assert len(find_dataset(tmp_path, Sources(alpha_masks=True)).pairs) == 2

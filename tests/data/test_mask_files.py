@@ -188,3 +188,19 @@ def test_the_hash_depends_on_every_file_and_its_class(tmp_path):
 def test_another_word_is_refused():
     with pytest.raises(ConfigError, match="mask_files is 'x'; accepted are objects and classes"):
         Sources(mask_files="x")
+
+
+def test_a_folder_of_each_sample_holds_an_image_and_a_file_of_each_class(tmp_path):
+    for i in range(3):
+        folder = tmp_path / f"p{i}"
+        folder.mkdir()
+        Image.new("L", (8, 6), 90).save(folder / "image.png")
+        for column, name in enumerate(("tumor", "vessel")):
+            mask = np.zeros((6, 8), np.uint8)
+            mask[2, 2 * column + i] = 255
+            Image.fromarray(mask).save(folder / f"{name}.png")
+    dataset = find_dataset(tmp_path)
+    assert [pair.image.name for pair in dataset.pairs] == ["image.png"] * 3
+    assert [[part.label for part in pair.parts] for pair in dataset.pairs] == [
+        ["tumor", "vessel"]
+    ] * 3

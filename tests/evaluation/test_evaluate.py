@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from sklearn.metrics import accuracy_score, average_precision_score, jaccard_score, roc_auc_score
 
@@ -19,10 +20,15 @@ from unetkit.data.dataset import find_dataset
 from unetkit.data.masks import read_mask
 from unetkit.data.scale import resize_mask
 from unetkit.data.splits import SplitRule, split_pairs
+from unetkit.datasets.synthetic_cells import write_synthetic_cells
 from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.evaluation.report import report
+from unetkit.evaluation.results import read_evaluation
 from unetkit.metrics.boundaries import boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
+from unetkit.metrics.instances import COUNTS, count_objects, find_overlaps, object_metrics
+from unetkit.prediction.files import predict_files
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def test_metrics_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
         truths["original"].append(truth.ravel())
         answers["original"].append(predictor(pair.image).ravel())
         truths["training"].append(resize_mask(truth, 32, 48).ravel())
-        answers["training"].append(predictor.network_probabilities(pair.image).argmax(-1).ravel())
+        answers["training"].append(predictor.network_scores(pair.image).argmax(-1).ravel())
     for resolution in ("original", "training"):
         truth = np.concatenate(truths[resolution])
         answer = np.concatenate(answers[resolution])
@@ -440,3 +446,70 @@ def test_the_split_file_of_a_run_defines_its_test_split(folder, tmp_path):
         DataError, match=r"4 of the 4 pairs in the test split of .* used in training"
     ):
         evaluate(again, folder)
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cells") / "cells"
+    return write_synthetic_cells(folder, count=14, height=64, width=64)
+
+
+@pytest.fixture(scope="module")
+def cells_run(cells, tmp_path_factory):
+    config = {**SMALL_CONFIG, "objects": {"smallest": 4, "seed": 0.45, "largest_hole": 2}}
+    return train(cells, out=tmp_path_factory.mktemp("runs") / "cells", config=config)
+
+
+class TestObjects:
+    """Of a model that tells objects apart, objects are scored, too."""
+
+    def test_they_are_those_of_the_label_images(self, cells, cells_run, tmp_path):
+        result = evaluate(cells_run, cells)
+        pairs = split_pairs(find_dataset(cells), SplitRule()).test
+        total = np.zeros(len(COUNTS))
+        for pair, image in zip(pairs, result["images"], strict=True):
+            files = predict_files(
+                Predictor(cells_run), [pair.image], tmp_path / "out", kinds=["objects"]
+            )
+            truth = tifffile.imread(pair.mask).astype(int)
+            counts = count_objects(find_overlaps(truth, tifffile.imread(files[0]).astype(int)))
+            assert image["instances"] == pytest.approx(counts.tolist())
+            total += counts
+        expected = {name: float(value) for name, value in object_metrics(total).items()}
+        assert result["instances"]["metrics"] == pytest.approx(expected)
+        assert result["instances"]["counts"]["true"] == total[0] > 20
+        assert [row["metric"] for row in result["headline"][:3]] == [
+            "object_f1", "object_panoptic_quality", "object_seg",
+        ]  # fmt: skip
+        low, high = result["intervals"]["instances"]["seg"]
+        assert low <= expected["seg"] <= high
+
+    def test_files_of_results_are_read_back(self, cells, cells_run, tmp_path):
+        for name in "ab":
+            evaluate(cells_run, cells, out=tmp_path / name)
+        read, _ = read_evaluation(tmp_path / "a")
+        assert read["instances"]["counts"]["true"] > 20
+        with open(tmp_path / "a" / "metrics.csv", newline="", encoding="utf-8") as file:
+            rows = {row["metric"]: row["value"] for row in csv.DictReader(file)}
+        assert float(rows["object_f1"]) == read["instances"]["metrics"]["f1"]
+        assert int(rows["objects_true"]) == read["instances"]["counts"]["true"]
+        page = report(tmp_path / "a", out=tmp_path / "page.html")[0].read_text(encoding="utf-8")
+        assert "Errors of objects" in page
+        assert "panoptic quality" in page
+        compared = unetkit.compare([tmp_path / "a", tmp_path / "b"])
+        assert compared["differences"][0]["figures"]["object_f1"]["value"] == 0
+
+    def test_ignored_pixels_are_no_objects(self, cells, cells_run, tmp_path):
+        other = tmp_path / "cells"
+        shutil.copytree(cells, other)
+        for mask in (other / "masks").iterdir():
+            numbers = tifffile.imread(mask)
+            numbers[:32] = 65535
+            tifffile.imwrite(mask, numbers)
+        whole = evaluate(cells_run, cells, part="all", out=tmp_path / "whole")
+        half = evaluate(
+            cells_run, other, part="all", out=tmp_path / "half", classes={"ignore": 65535}
+        )
+        counts = [found["instances"]["counts"] for found in (half, whole)]
+        assert 0 < counts[0]["true"] < counts[1]["true"]
+        assert counts[0]["found"] <= counts[1]["found"]

@@ -19,6 +19,7 @@ from unetkit.models.onnx_export import export_onnx
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import METADATA_KEY, Normalization
 from unetkit.models.unet import UNetConfig, build_unet
+from unetkit.objects.separation import NO_OBJECTS
 from unetkit.training.export import model_spec
 
 FAST = UNetConfig(filters=(4, 8, 8), head_filters=4)
@@ -100,6 +101,7 @@ class FakeRun:
     def __init__(self, network, scale, pixels):
         self.network, self.scale, self.pixels = network, scale, pixels
         self.preset, self.classes, self.normalization = "fast", TRIMAP_CLASSES, NORMALIZATION
+        self.objects = NO_OBJECTS
 
 
 def images_for(config, channels=3):

@@ -19,6 +19,7 @@ from unetkit.models.spec import (
     seen_digests,
     spec_from_json,
 )
+from unetkit.objects.separation import ObjectRule
 
 SPEC = ModelSpec(
     preset="fast",
@@ -37,6 +38,30 @@ SPEC = ModelSpec(
 
 def test_a_spec_comes_back_from_json_as_it_was():
     assert spec_from_json(SPEC.to_json(), "m.onnx") == SPEC
+
+
+@pytest.mark.parametrize(
+    "rule", [ObjectRule("ridge", None, 5, 0), ObjectRule("distance", 0.4, 12, 3), ObjectRule()]
+)
+def test_how_objects_are_told_apart_comes_back(rule):
+    spec = replace(SPEC, objects=rule)
+    assert spec_from_json(spec.to_json(), "m.onnx") == spec
+    assert spec.channels == 3 + (rule.method == "distance")
+
+
+def test_files_without_objects_are_of_classes_only():
+    raw = json.loads(SPEC.to_json())
+    del raw["objects"]
+    assert spec_from_json(json.dumps(raw), "m.onnx") == SPEC
+
+
+@pytest.mark.parametrize(
+    "values", [{"method": "magic"}, {"method": "border", "seed": 2}, {"method": "border", "a": 1}]
+)
+def test_a_rule_that_is_none_is_refused(values):
+    raw = {**json.loads(SPEC.to_json()), "objects": values}
+    with pytest.raises(ModelFileError, match=r"m\.onnx"):
+        spec_from_json(json.dumps(raw), "m.onnx")
 
 
 @pytest.mark.parametrize(

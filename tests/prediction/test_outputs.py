@@ -61,7 +61,7 @@ class TestTable:
     def test_pixels_have_the_declared_channels_and_type(self, predictor, kind):
         probabilities = predictor.probabilities(PHOTO)
         with open_source(PHOTO, predictor.spec.pixels) as source:
-            image = predicted(predictor, source, read_probabilities=reader(probabilities))
+            image = predicted(predictor, source, read_scores=reader(probabilities))
             window = image.window(slice(3, 20), slice(8, 50))
             pixels = OUTPUTS[kind].pixels(window)
         channels = OUTPUTS[kind].channels or len(predictor.spec.classes)
@@ -140,7 +140,7 @@ class TestWindows:
         tifffile.imwrite(tmp_path / "a.tif", gaps, photometric="rgb", extratags=[tag])
         with open_source(tmp_path / "a.tif", predictor.spec.pixels) as source:
             found = predictor.answer(source, "probabilities")
-            image = predicted(predictor, source, read_probabilities=reader(found))
+            image = predicted(predictor, source, read_scores=reader(found))
             labels = image.window(slice(5, 25), slice(0, 90)).labels
         expected = np.zeros((20, 90), bool)
         expected[5:15, 30:50] = True

@@ -20,6 +20,7 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import unet_geometry
 from unetkit.models.spec import Normalization
 from unetkit.objects.border_weights import BorderWeight, border_weights
+from unetkit.objects.separation import ObjectRule, make_target
 from unetkit.training.batches import LOADER_THREADS, PairCache, Sampler, build_cache
 
 PLAIN = Normalization(multiply=1.0, add=0.0)
@@ -395,6 +396,23 @@ class TestBorderWeights:
                 assert np.array_equal(plane[..., 1], expected)
                 largest = max(largest, expected.max())
         assert 3 < largest <= 10
+
+    @pytest.mark.parametrize("method", ["ridge", "border", "distance"])
+    def test_what_tells_objects_apart_follows_from_the_warped_objects(self, method):
+        rule = ObjectRule(method)
+        sampler = self.sampler(objects=rule)
+        numbers = replace(
+            sampler,
+            cache=PairCache(sampler.cache.images, [sampler.cache.objects[0].astype(np.uint8)]),
+        )
+        (_, target), (_, cut) = sampler.batch(3, 2), numbers.batch(3, 2)
+        for plane, objects in zip(target, cut, strict=True):
+            mask, scores = make_target((objects > 0).astype(np.uint8), objects, 0, rule)
+            assert np.array_equal(plane[..., 0], mask)
+            apart = np.where(mask == 0, 0, objects).astype(int)
+            assert np.array_equal(plane[..., 1], border_weights(apart, self.WEIGHT))
+            assert plane.shape[-1] == 2 + (scores is not None)
+            assert scores is None or np.array_equal(plane[..., 2], scores)
 
     def test_batches_are_those_of_their_steps(self):
         one, other = self.sampler(seed=3), self.sampler(seed=3)

@@ -81,6 +81,21 @@ class TestDefaults:
         assert choose(dataset, FRAMES, given).border_weight == BorderWeight(5.0, 5.0, True)
 
     @pytest.mark.parametrize(
+        ("kind", "given", "method", "w0"),
+        [
+            ("instances", {}, "border", 0.0),
+            ("classes", {}, "none", 0.0),
+            ("instances", {"method": "none"}, "none", 0.0),
+            ("classes", {"method": "ridge"}, "ridge", 10.0),
+        ],
+    )
+    def test_masks_of_instances_tell_objects_apart(self, dataset, kind, given, method, w0):
+        found = ([(64, 64)], replace(CELLS, values=(0, 1), kind=kind), PixelFormat(1))
+        config = choose(dataset, found, {"objects": given})
+        assert (config.objects.method, config.border_weight.w0) == (method, w0)
+        assert not config.objects.finds_objects or not config.objects.is_complete
+
+    @pytest.mark.parametrize(
         ("kind", "w0", "is_said"),
         [("classes", 10.0, True), ("classes", 0.0, False), ("instances", 10.0, False)],
     )

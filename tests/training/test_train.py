@@ -19,10 +19,12 @@ from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import IGNORE
 from unetkit.data.sources import Sources
 from unetkit.data.splits import SplitRule, split_pairs
+from unetkit.datasets.synthetic_cells import write_synthetic_cells
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import LOSSES
 from unetkit.models.spec import image_digest
+from unetkit.prediction.files import predict_files
 from unetkit.training.batches import Sampler, build_cache
 from unetkit.training.choices import gather_choices
 from unetkit.training.config_file import read_config
@@ -567,6 +569,45 @@ class TestRefusals:
         config = small(training={"steps": 1, "steps_per_validation": 1})
         for expected in ("runs/pets-fast", "runs/pets-fast-2"):
             assert train("pets", config=config).as_posix() == expected
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    return write_synthetic_cells(
+        tmp_path_factory.mktemp("cells") / "cells", count=10, height=64, width=64
+    )
+
+
+class TestObjects:
+    def test_a_run_on_instances_tells_objects_apart(self, cells, tmp_path):
+        run = train(cells, out=tmp_path / "run", config=small())
+        rule = read_config(run / "config.toml").objects
+        assert rule.method == "border"
+        assert rule.is_complete
+        predictor = Predictor(run)
+        assert predictor.spec.objects == rule
+        written = predict_files(
+            predictor, [cells / "images" / "dish1_field001.tif"], tmp_path / "out"
+        )
+        assert [path.suffix for path in written] == [".png", ".tif", ".csv"]
+        # what the configuration file fixes is not chosen again
+        again = train(cells, out=tmp_path / "again", config=run / "config.toml")
+        assert (again / "config.toml").read_bytes() == (run / "config.toml").read_bytes()
+        assert (again / "best.weights.h5").read_bytes() == (run / "best.weights.h5").read_bytes()
+
+    def test_weights_between_objects_are_drawn(self, cells, tmp_path):
+        config = small(objects={"method": "ridge"})
+        run = train(cells, out=tmp_path / "run", config=config)
+        assert Image.open(run / "pictures" / "border-weights.png").width > 400
+        assert read_config(run / "config.toml").border_weight.w0 == 10
+        assert not any(path.name.startswith("border") for path in cells.rglob("*"))
+
+    def test_a_run_goes_on_from_one_of_classes(self, cells, tmp_path, without_pictures):
+        config = small(objects={"method": "none"})
+        first = train(cells, out=tmp_path / "first", config=config)
+        config = small(training={"start": str(first)})
+        second = train(cells, out=tmp_path / "second", config=config)
+        assert "new in the last layer: border of objects" in (second / "log.txt").read_text()
 
 
 @pytest.fixture(scope="module")

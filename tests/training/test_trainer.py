@@ -16,7 +16,7 @@ from tests.conftest import SMALL_CONFIG, TINY_CONFIG
 from unetkit import resume, train
 from unetkit._shared.display import Display
 from unetkit._shared.pace import Pace
-from unetkit.errors import ConfigError, DivergedError
+from unetkit.errors import ConfigError, DataError, DivergedError
 from unetkit.training import trainer, validation
 from unetkit.training.config_file import read_config
 from unetkit.training.trainer import interruptions
@@ -176,6 +176,10 @@ class TestWarnings:
             "split": {"file": str(tmp_path / "split.json")},
             "classes": {"names": ["a", "b", "c"]},
         }
+        with pytest.raises(DataError, match="class 'c' occurs in no training mask"):
+            train(folder, out=tmp_path / "run", config=config, display=listener)
+        assert not (tmp_path / "run").exists()
+        config["sources"] = {"accept": ["absent-class"]}
         train(folder, out=tmp_path / "run", config=config, display=listener)
         assert any("class 'c' occurs in" in text for text in listener.warnings)
 
@@ -193,15 +197,16 @@ class TestChoices:
         done = manifest(run)
         assert done["steps_done"] == done["best"]["step"] + 2 < 20
         assert done["state"] == "finished"
-        assert any("no better mean IoU in the last 2 validation" in line for line in listener.lines)
+        assert any("no better result in the last 2 validation" in line for line in listener.lines)
 
     def test_averaged_weights_are_kept_where_they_are_better(self, pets, tmp_path, monkeypatch):
         scores = iter([0.1, 0.2, 0.3, 0.25])  # own, averaged; own, averaged
         real = Recorder._score
 
         def scored(self, model):
-            counts, row = real(self, model)
-            return counts, {**row, "validation_mean_iou": next(scores)}
+            counts, row, _ = real(self, model)
+            score = next(scores)
+            return counts, {**row, "validation_mean_iou": score}, score
 
         monkeypatch.setattr(Recorder, "_score", scored)
         kept = []

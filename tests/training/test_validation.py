@@ -1,10 +1,14 @@
 """Warnings of a validation pass: each is given by its cause, and by nothing else."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from unetkit.data.classes import TRIMAP_CLASSES
-from unetkit.training.validation import ValidationResult, find_warnings
+from unetkit.data.classes import TRIMAP_CLASSES, Classes
+from unetkit.training import validation
+from unetkit.training.checkpoints import Best, Progress
+from unetkit.training.validation import Recorder, ValidationResult, find_warnings
 
 # Rows truth, columns prediction: pet, background, border.
 GOOD = np.array([[280, 20, 0], [20, 560, 10], [10, 20, 80]])
@@ -87,3 +91,37 @@ class TestRisingLoss:
 def test_a_validation_loss_that_is_not_finite(loss):
     text = warnings_of(validation_loss=loss)["validation-loss"]
     assert f"the validation loss is {loss:g} after 500 steps" in text
+
+
+class TestChoiceOfWeights:
+    """Of two classes, the pass with the best foreground wins, not that with the best mean."""
+
+    def recorder(self):
+        recorder = Recorder.__new__(Recorder)
+        recorder.progress = Progress(step=1)
+        recorder.best_weights = []
+        return recorder
+
+    def test_passes_are_compared_by_their_score(self, monkeypatch):
+        monkeypatch.setattr(validation, "values_of", lambda model: [model])
+        recorder = self.recorder()
+        recorder._keep_if_best("first", 0.5, 0.80, averaged=False)
+        recorder.progress.step = 2
+        recorder._keep_if_best("second", 0.4, 0.85, averaged=False)
+        assert recorder.best_weights == ["first"]
+        assert recorder.progress.best == Best(1, 0.80, False, 0.5)
+
+    @pytest.mark.parametrize(
+        ("classes", "counts", "score"),
+        [
+            # Foreground IoU: 60 / (60 + 40 + 20) = 0.5.
+            (Classes(("background", "cell"), (0, 1), background=0), [[880, 20], [40, 60]], 0.5),
+            # Two classes without a background: the mean of 880 / 940 and 60 / 120.
+            (Classes(("a", "b"), (0, 1)), [[880, 20], [40, 60]], (880 / 940 + 0.5) / 2),
+        ],
+    )
+    def test_the_score_is_the_metric_that_is_quoted(self, classes, counts, score):
+        recorder = self.recorder()
+        recorder.config = SimpleNamespace(classes=classes)
+        recorder._predict_all = lambda model: (np.array(counts), 0.3)
+        assert recorder._score(None)[2] == pytest.approx(score)

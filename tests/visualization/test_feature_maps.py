@@ -67,6 +67,11 @@ class TestFeatureMaps:
         assert (stem.row, stem.size) == (2, (8, 8))
         assert (maps[-1].row, maps[-1].size) == (0, (32, 32))
 
+    def test_a_strided_depthwise_convolution_is_a_row(self):
+        maps = list_feature_maps(build_unet("pretrained"), 96)
+        assert max(one.row for one in maps) == 5
+        assert all(96 >> one.row == one.size[0] for one in maps)
+
     def test_a_network_written_by_hand_is_followed_whatever_its_names(self):
         maps = list_feature_maps(small_unet(), 16)
         steps = [(one.step, one.size[0], one.channels, one.skip_channels) for one in maps]

@@ -65,6 +65,11 @@ class TestDrawing:
         assert {"3x3 strided convolution", "residual shortcut: added"} <= set(fast)
         assert "skip connection: concatenated" in fast
 
+    def test_a_pretrained_encoder_is_drawn_with_its_strided_depthwise_convolutions(self):
+        texts = texts_of(draw_unet(build_unet("pretrained", num_classes=3), 96))
+        assert {"96²\nimage", "48²", "24²", "12²", "6²", "3²"} <= set(texts)
+        assert {"3x3, 5x5 strided convolution", "1x1 convolution", "112 + 96"} <= set(texts)
+
     def test_the_diagram_can_be_saved(self, tmp_path):
         draw_unet(small_unet(), (8, 16)).savefig(tmp_path / "u.png", dpi=50)
         assert (tmp_path / "u.png").stat().st_size > 1000

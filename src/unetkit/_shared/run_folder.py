@@ -6,7 +6,7 @@ manifest.json      command, versions, machine, device, threads, times, and progr
 log.txt            messages of the training, with the time of day
 curves.csv, .png   losses and validation metrics
 checkpoints/       last two states of the training, to resume from
-best.weights.h5    weights with the best validation mean IoU
+best.weights.h5    weights of the best validation pass
 model.onnx         network with these weights, ready to predict
 pictures/          validation examples: image, truth, prediction; and their animation
 evaluation-DATA/   metrics on a test split, their report, and its examples

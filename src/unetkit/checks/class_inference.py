@@ -88,7 +88,7 @@ def choose_classes(
         is_colour = any(stats.is_colour for stats in statistics)
         is_sure = is_instance_like(statistics, given.get("ignore"), CERTAIN_OBJECTS)
         kind = "instances" if is_sure and not is_colour and len(names or ()) in (0, 2) else None
-    if "threshold" not in given and any(stats.is_lossy for stats in statistics):
+    if given.get("threshold") is None and any(stats.is_lossy for stats in statistics):
         _require_listed_colours(statistics, where, kind, given)
     if "values" in given:
         names = map(str, given["values"]) if names is None else names

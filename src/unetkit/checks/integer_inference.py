@@ -96,12 +96,13 @@ def _unknown_values_error(
             "two values; export the masks again from their source, or use --threshold 127"
         )
     examples = [_name_for(value, names) for value in values]
-    meanings = [f"use --ignore {unknown[-1]} if pixels of {unknown[-1]} are not to be scored"]
+    meanings = []
+    if len(values) > 2:  # the rest are two classes or more
+        meanings.append(f"--ignore {unknown[-1]} if pixels of {unknown[-1]} are not to be scored")
     if len(values) <= MAX_LISTED and _may_be_void(values):
         table = ", ".join(f'"{name}" = {v}' for name, v in zip(examples, values, strict=True))
         meanings.append(
-            f"write classes = {{ {table} }} in classes.toml beside the data if each value is a "
-            "class"
+            f"classes = {{ {table} }} in classes.toml beside the data if each value is a class"
         )
     elif len(values) <= MAX_LISTED and all(value >= 0 for value in values):
         meanings.append(f"--classes '{','.join(examples)}' if each value is a class")
@@ -113,7 +114,7 @@ def _unknown_values_error(
         f"masks in {where} have values that are not classes: {list_values(unknown)} "
         f"({unknown[0]} in {values[unknown[0]]}); accepted are 0, 1, 2 ... without a gap, 0 and "
         "255, a trimap's 1, 2, 3, or one class name for each value in ascending order "
-        f"({list_values(values)}); {', '.join(meanings)}"
+        f"({list_values(values)}); use {', '.join(meanings)}"
     )
 
 

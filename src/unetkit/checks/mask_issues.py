@@ -28,6 +28,8 @@ BLURRED = 0.05  # fraction of pixels that are neither nearly black nor nearly wh
 ABSENT = "add pairs with this class, or remove the class"
 ABSENT_IN_TRAINING = "add pairs with this class, or split the pairs with another --seed or --split"
 ALL_IGNORED = "correct what is ignored; to train all the same: --accept all-ignored"
+FEW_FIELDS = 4  # masks; fewer may be equal by chance
+LEAST_FIELD = 0.4  # of an image, which a field of view covers
 SPLIT_OBJECTS = 1.5  # regions per value; values with more are probably classes
 
 
@@ -253,6 +255,11 @@ def _find_kind_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[
     """Returns an issue if instances look like classes, or classes like instances."""
     if any(stats.is_drawn or stats.is_colour for stats in good):
         return []
+    if len(classes) == 2 and len(good) >= FEW_FIELDS and _is_one_field(good):
+        text = "all masks mark one region of the same size, as those of a field of view do"
+        remedy = "choose other masks with --masks, if these are not the objects; masks of a field "
+        remedy += "of view are for unetkit evaluate --field-of-view"
+        return [Issue("warning", "suspect-kind", text, remedy=remedy)]
     if classes.kind == "instances":
         regions = [_without_ignored(stats, classes) for stats in good]
         num_regions = sum(map(len, regions))
@@ -266,6 +273,16 @@ def _find_kind_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[
         remedy = "use --kind instances if each value is an object"
         return [Issue("warning", "suspect-kind", text, remedy=remedy)]
     return []
+
+
+def _is_one_field(good: Sequence[PairStatistics]) -> bool:
+    """Whether every mask has one region, of a large part of the image and of the same area."""
+    areas = {tuple(stats.regions[:, 1].tolist()) for stats in good}
+    sizes = {stats.size for stats in good}
+    if len(areas) != 1 or len(sizes) != 1:
+        return False
+    (area,), (size,) = areas, sizes
+    return len(area) == 1 and LEAST_FIELD * size[0] * size[1] < area[0] < size[0] * size[1]
 
 
 def _find_object_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:

@@ -208,7 +208,7 @@ def _with_image_statistics(
         format=image.format,
         has_odd_suffix=suffix_of(pair.image) not in SUFFIXES_OF[image.format],
         orientation=image.orientation,
-        is_transparent=image.is_transparent and image.gaps is None,
+        is_transparent=image.is_transparent and image.gaps is None and not pair.is_alpha,
         largest=float(flat.max()),
         # An odd step, so that the samples of successive rows are in different columns. A copy: a
         # view would keep the whole image in memory.

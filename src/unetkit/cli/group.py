@@ -32,12 +32,13 @@ OPTION_GROUPS = {
     "Network": ("preset", "size", "start", "freeze"),
     "Length": ("epochs", "minutes", "patience"),
     "Optimization": (
-        *("loss", "class_weights", "border_weight", "border_sigma", "learning_rate"),
+        *("loss", "class_weights", "separation", "border_weight", "border_sigma", "learning_rate"),
         *("batch_size", "accumulation", "clip_norm", "averaging"),
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
-        *("config", "resume", "out", "overlay", "cutout", "probabilities", "format", "overwrite"),
+        *("config", "resume", "out", "overlay", "cutout", "probabilities", "objects"),
+        *("table", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
 }

@@ -34,18 +34,21 @@ SECTIONS = {
         *("averaging", "patience", "start", "freeze", "precision", "deterministic"),
     ),
     "border_weight": ("border_weight", "border_sigma"),
+    "objects": ("separation",),
 }
 OTHER_KEYS = {
     "classes": "names",
     "split": "file",
     "border_weight": "w0",
     "border_sigma": "sigma",
+    "separation": "method",
 }  # of options that have another name
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
 PATH = click.Path(readable=False)
 # Words that the library accepts, without its imports, so that help appears at once.
+SEPARATION_NAMES = ("none", "ridge", "border", "distance")
 PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
 MASK_KIND_NAMES = ("classes", "colours", "instances")
 RUN_ORDER_NAMES = ("column", "row")
@@ -248,6 +251,11 @@ training_options = _together(
         "(default: equal weights).",
     ),
     click.option(
+        "--separation",
+        type=OneOf(SEPARATION_NAMES),
+        help="Method to tell touching objects apart (default: from the masks).",
+    ),
+    click.option(
         "--border-weight",
         type=float,
         help="Weight in the loss of the pixels where two objects touch, such as 10, 0 for none "
@@ -274,7 +282,7 @@ training_options = _together(
     click.option(
         "--patience",
         type=NOT_NEGATIVE,
-        help="Number of validation passes without a better mean IoU before training "
+        help="Number of validation passes without a better result before training "
         "stops, 0 to never stop early (default: 0).",
     ),
     click.option(
@@ -320,6 +328,17 @@ predict_options = _together(
         "--cutout", is_flag=True, help="Also write the photo with transparent background."
     ),
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
+    click.option(
+        "--objects",
+        is_flag=True,
+        help="Also write the number of the object at each pixel (default for models that tell "
+        "objects apart).",
+    ),
+    click.option(
+        "--table",
+        is_flag=True,
+        help="Also write a table of the objects (default for models that tell objects apart).",
+    ),
     click.option(
         "--format",
         type=OneOf(OUTPUT_FORMAT_NAMES),

@@ -23,6 +23,7 @@ from unetkit.prediction.files import (
     predict_files,
     predict_stream,
 )
+from unetkit.prediction.outputs import default_outputs
 from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import is_image, stamp
@@ -69,10 +70,10 @@ def run_prediction(
     show: bool,
     overwrite: bool,
     fail_fast: bool,
-    **kinds: bool,
+    **outputs: bool,
 ) -> None:
-    """Runs the command with its options; `kinds` says which outputs are wanted beside the mask."""
-    wanted = [name for name, is_wanted in kinds.items() if is_wanted]
+    """Runs the command with its options; `outputs` says which are wanted beside the default."""
+    wanted = [name for name, is_wanted in outputs.items() if is_wanted]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if model is None:
@@ -89,11 +90,13 @@ def run_prediction(
     if model is None:
         display.say(NOTICE)
     folder = Path(out or "predictions")
-    output = OutputOptions(folder, ("mask", *wanted), format, overwrite, show, as_json, fail_fast)
+    output = OutputOptions(folder, tuple(wanted), format, overwrite, show, as_json, fail_fast)
     try:
         display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
         display.finish()
+        kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
+        output = replace(output, kinds=tuple(kinds))
         if watch is None:
             predict_images(predictor, images, output, display)
             return
@@ -270,6 +273,7 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "height": result.size[0],
         "width": result.size[1],
         "files": {kind: str(file) for kind, file in result.files.items()},
+        "objects": result.objects,
         "pixels": None if counts is None else dict(zip(names, counts, strict=True)),
         "exact": result.tiling.is_exact,
         "tiles": len(result.tiling),

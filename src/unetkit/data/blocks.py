@@ -17,6 +17,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.images import ImageFile
 from unetkit.io.parts import Block, size_of
 
+SMALL_SIDES = (96, 64, 48, 32, 24, 16)  # of blocks that are only suggested
 SIDES = (512, 384, 256, 192, 128)  # pixels of a block, of which the largest that suffices is chosen
 LEAST_BLOCKS = 12  # that a choice makes of an image, so that each split has some
 GAP_FRACTION = 8  # a gap is this part of a block; then a fifth of the pixels is in gaps
@@ -41,20 +42,21 @@ def choose_blocks(dataset: Dataset, sources: Sources) -> tuple[int, int] | None:
     return side, side // GAP_FRACTION if sources.gap is None else sources.gap
 
 
-def suggest_side(dataset: Dataset) -> int | None:
+def suggest_side(dataset: Dataset, sides: Sequence[int] = SIDES) -> int | None:
     """Returns the largest side of blocks of which the smallest image has enough.
 
     Args:
         dataset: Pairs of whole images.
+        sides: Sides to choose from, the largest first.
 
     Returns:
-        One of SIDES; None if an image is too small, or cannot be read.
+        One of `sides`; None if an image is too small, or cannot be read.
     """
     try:
         sizes = [_size_of(pair) for pair in dataset.pairs]
     except (DataError, DataNotFoundError):
         return None
-    for side in SIDES:
+    for side in sides:
         gap = side // GAP_FRACTION
         if sizes and all(
             _count(height, side, gap) * _count(width, side, gap) >= LEAST_BLOCKS

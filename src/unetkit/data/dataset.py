@@ -367,7 +367,7 @@ def _no_pairs(
             f"{folder} contains no {missing}{which}{reason or _tally(files, found)}; accepted is a "
             f"folder with {LAYOUTS}; give such a folder, or a pattern of the {missing} with "
             f"--{missing}"
-            f"{_perhaps(others, others, sources)}"
+            f"{_perhaps(others, others, sources)}{_perhaps_cutouts(folder, images)}"
         )
     if reasons:
         return DataError(
@@ -391,6 +391,15 @@ def _perhaps(images: Iterable[PathInfo], others: Iterable[PathInfo], sources: So
     likely = likely_masks(list(images), list(others))
     patterns = [pattern for pattern in likely if pattern != sources.masks][:SHOWN]
     return f", perhaps {' or '.join(f'--masks {p!r}' for p in patterns)}" if patterns else ""
+
+
+def _perhaps_cutouts(folder: Path, images: Sequence[PurePosixPath]) -> str:
+    """The option for images whose opacity may be the mask, as the end of an error sentence."""
+    for path in images[:1]:
+        with suppress(DataError, DataNotFoundError), ImageFile(folder / path) as file:
+            if file.count == 1 and file.read().is_transparent:
+                return ", or use --alpha-masks if the opacity of the images is the mask"
+    return ""
 
 
 def _count(paths: Sequence[PurePosixPath]) -> str:

@@ -263,7 +263,22 @@ def _take_beside(images: dict[PurePosixPath, PathInfo]) -> dict[PurePosixPath, P
         is_sample = bool(samples) and not place.role and stem_role(place.stem) == "mask"
         if is_named or is_numbered or is_sample:
             taken[path] = images.pop(path)
-    return taken
+    return taken or _take_from_samples(images)
+
+
+def _take_from_samples(images: dict[PurePosixPath, PathInfo]) -> dict[PurePosixPath, PathInfo]:
+    """Removes the masks of samples with a folder each, as in p1/image.png and p1/vessel.png.
+
+    Every folder has one file named "image" or a synonym, and others.
+    """
+    names: dict[PurePosixPath, list[str]] = {}
+    for path, place in images.items():
+        names.setdefault(path.parent, []).append(stem_role(place.stem))
+    is_sample = [roles.count("image") == 1 < len(roles) for roles in names.values()]
+    if len(names) < 2 or not all(is_sample):
+        return {}
+    masks = [path for path, place in images.items() if stem_role(place.stem) != "image"]
+    return {path: images.pop(path) for path in masks}
 
 
 def _sample_folders(images: Iterable[PathInfo], masks: Iterable[PathInfo]) -> set[PurePosixPath]:

@@ -17,7 +17,7 @@ import msgspec
 from unetkit._shared.records import RecordError, convert, read_json, refusing
 from unetkit._shared.run_folder import SPLIT_NAMES
 from unetkit._shared.wording import format_count
-from unetkit.data.blocks import suggest_side
+from unetkit.data.blocks import SIDES, SMALL_SIDES, suggest_side
 from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.stratification import Cutter, sort_by_name
 from unetkit.errors import ConfigError, DataError, DataNotFoundError
@@ -224,7 +224,7 @@ def _require_whole_groups(
 def _require_pairs(dataset: Dataset, count: int, needed: int) -> None:
     if count < needed:
         ways = []
-        side = None if dataset.blocks else suggest_side(dataset)
+        side = None if dataset.blocks else suggest_side(dataset, (*SIDES, *SMALL_SIDES))
         if side is not None:
             ways.append(f"cut the images with --blocks {side}")
         if count == 2 and needed == 3:

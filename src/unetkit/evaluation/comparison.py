@@ -20,6 +20,7 @@ from unetkit.evaluation.cautions import FEW_GROUPS, FEW_IMAGES
 from unetkit.evaluation.results import find_evaluations, read_evaluation
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES, draws_of_metrics, flatten, interval
 from unetkit.metrics.confusion import compute_metrics, lead_metric, metric_name
+from unetkit.metrics.instances import object_metrics
 from unetkit.metrics.summary import Record, boundary_metrics, stacked
 
 MIN_IMAGES = 2  # one image cannot be resampled
@@ -166,6 +167,11 @@ def _metrics_and_draws(
         values = flatten(measure(counts.sum(0)))
         draws = draws_of_metrics(counts, measure)
         found |= {": ".join(path): (values[path], draws[path]) for path in values}
+    if all("instances" in record for record in records):
+        counts = stacked(records, "instances")
+        draws = draws_of_metrics(counts, object_metrics)
+        for name, value in object_metrics(counts.sum(0)).items():
+            found[f"object_{name}"] = float(value), draws[name,]
     return found
 
 
@@ -179,6 +185,7 @@ def _differences(
     return {
         key: {"value": value - other[key][0], "interval": list(interval(draws - other[key][1]))}
         for key, (value, draws) in one.items()
+        if key in other  # one of them may not tell objects apart
     }
 
 

@@ -54,9 +54,13 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
+from unetkit.metrics.instances import count_objects, find_overlaps
 from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
 from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
+from unetkit.objects.components import label_objects
+from unetkit.objects.numbering import numbered_objects
+from unetkit.objects.separation import separation_maps
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
 
@@ -296,9 +300,11 @@ def _count(
     """
     classes, scale = predictor.spec.classes, predictor.spec.scale
     image, truth = truth_of.read(pair, predictor.spec.pixels)
-    probabilities = predictor.network_probabilities(image)
+    scores = predictor.network_scores(image)
+    probabilities = scores[..., : len(classes)]
     small_truth = mask_to_network(truth, scale)
-    resized = scores_from_network(probabilities, scale, truth.shape)
+    full_scores = scores_from_network(scores, scale, truth.shape)
+    resized = full_scores[..., : len(classes)]
     prediction = resized.argmax(-1).astype(np.uint8)
     original = confusion_matrix(truth, prediction, len(classes))
     training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
@@ -313,7 +319,25 @@ def _count(
         "distance": distance_counts(truth, prediction).tolist(),
         "objects": _count_objects(predictor, pair, truth),
     }
+    if predictor.spec.objects.finds_objects:
+        separation = full_scores[..., -1] if predictor.spec.objects.channels else None
+        found = _found_objects(predictor, prediction, separation)
+        found[truth == IGNORE] = 0
+        true = numbered_objects(pair, truth, truth_of.classes, classes.background)
+        record["instances"] = count_objects(find_overlaps(true, found)).tolist()
     return record, ranking_counts(truth, resized)
+
+
+def _found_objects(
+    predictor: Predictor, prediction: np.ndarray, separation: np.ndarray | None
+) -> np.ndarray:
+    """Numbers of the objects that are found in an image, (H, W) int32; 0 outside objects."""
+    spec, (height, width) = predictor.spec, prediction.shape
+    network = spec.scale.inner_box((height, width))[2:]
+    is_object = prediction != (spec.classes.background or 0)
+    maps = separation_maps(is_object, separation, spec.objects)
+    pixel_area = height * width / (network[0] * network[1])
+    return label_objects(maps, spec.objects, pixel_area)
 
 
 def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:

@@ -58,6 +58,23 @@ ERROR_COLOURS = {
     "light": {MISSED: (243, 118, 104), ADDED: (0, 48, 96), CONFUSED: (84, 116, 60)},
     "dark": {MISSED: (243, 118, 104), ADDED: (190, 220, 255), CONFUSED: (110, 160, 70)},
 }
+OBJECT_METRICS = {
+    "f1": ("F1", "of found and true objects at an IoU of 0.5"),
+    "mean_f1": ("mean F1", "over IoU thresholds from 0.5 to 0.95"),
+    "average_precision": (
+        "average precision",
+        "matched objects, divided by matched, missed and invented ones, at an IoU of 0.5",
+    ),
+    "mean_average_precision": ("mean average precision", "over IoU thresholds from 0.5 to 0.95"),
+    "panoptic_quality": ("panoptic quality", "F1 times the mean IoU of matched objects"),
+    "seg": ("SEG", "mean IoU of the true objects, of the Cell Tracking Challenge"),
+}
+OBJECT_ERRORS = {
+    "merged": "found objects that have more than half of two true ones or more",
+    "split": "true objects of which two found ones or more lie more than half inside",
+    "missed": "true objects of which no found one has more than half",
+    "invented": "found objects that lie less than half inside true ones",
+}
 ERROR_NAMES = {
     MISSED: "missed: background predicted instead of a class",
     ADDED: "added: a class predicted instead of background",
@@ -152,6 +169,8 @@ def _render(folder: Path) -> str:
             result, lambda cell: f"{_format_metric(cell[0])} {_format_bounds(cell[1])}"
         ),
         charts=_charts(result, classes),
+        object_rows=tuple(OBJECT_METRICS.items()),
+        object_errors=tuple(OBJECT_ERRORS.items()),
         examples=[_load_example(folder, row, result, classes) for row in result["cases"]],
         errors=[
             ({page: colours[kind] for page, colours in ERROR_COLOURS.items()}, ERROR_NAMES[kind])
@@ -169,6 +188,9 @@ def _headline(result: Mapping[str, Any], classes: Classes) -> list[dict[str, Any
         "mean_iou": f"{everywhere} {constant['mean_iou']:.3f}",
         "pixel_accuracy": f"{everywhere} {constant['pixel_accuracy']:.3f}",
         "calibration_error": "0 is best",
+        "object_f1": "objects with an IoU above 0.5",
+        "object_panoptic_quality": "F1 times mean IoU",
+        "object_seg": "mean IoU of true objects",
         "mean_boundary_iou": "near contours only",
         "foreground_boundary_iou": "near contours only",
         "foreground_iou": "all classes except background"

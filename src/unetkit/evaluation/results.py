@@ -28,6 +28,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.metrics.boundaries import DISTANCES
 from unetkit.metrics.calibration import BINS
 from unetkit.metrics.confusion import compute_metrics
+from unetkit.metrics.instances import COUNTS, object_counts, object_metrics
 from unetkit.metrics.ranking import ranking_metrics
 from unetkit.metrics.summary import (
     RESOLUTIONS,
@@ -90,7 +91,8 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
             classes = classes_from_json(result["classes"])
             convert(result, _evaluation_type(classes, has_intervals=bool(result.get("intervals"))))
             _check_names(result)
-            result.setdefault("ranking", None)  # an evaluation of unetkit 0.1.0 has none
+            for name in ("ranking", "instances"):  # an evaluation of unetkit 0.1.0 has none
+                result.setdefault(name, None)
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; {remedy}") from error
     return result, classes
@@ -245,6 +247,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
         "boundary": _array(count, 2),
         "distance": _array(len(DISTANCES), 2),
         "objects": NotRequired[_array(2)],
+        "instances": NotRequired[_array(len(COUNTS))],
     }
     figures = {**dict.fromkeys(WAYS, _like(metrics, Number | None)), "confusion": matrix}
     bounds: Any = dict[str, Any]
@@ -257,6 +260,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
                 "boundary_iou": _like(boundary, interval),
                 "distance": _like(distance, interval),
                 "calibration": _table({"error": interval}),
+                "instances": NotRequired[_like(object_metrics(np.zeros(len(COUNTS))), interval)],
             }
         )
     return _table(
@@ -270,6 +274,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "distance": _like(distance, Number | None),
             "calibration": _table({"error": Number | None, "bins": _array(BINS, 3)}),
             "ranking": NotRequired[_ranking_type(classes) | None],
+            "instances": NotRequired[_instances_type() | None],
             "figures": _table(dict.fromkeys(RESOLUTIONS, _table(figures))),
             "intervals": bounds,
             "images": list[_table(image)],  # type: ignore[misc]
@@ -283,6 +288,17 @@ def _ranking_type(classes: Classes) -> Any:
     """Type of ROC AUC and average precision, which an evaluation of unetkit 0.1.0 lacks."""
     metrics = ranking_metrics(np.zeros((len(classes), 1, 2)), classes.names)
     return _like(metrics, Number | None)
+
+
+def _instances_type() -> Any:
+    """Type of the metrics of objects, which evaluations of models of classes lack."""
+    nothing = np.zeros(len(COUNTS))
+    return _table(
+        {
+            "metrics": _like(object_metrics(nothing), Number | None),
+            "counts": _like(object_counts(nothing), Count),
+        }
+    )
 
 
 def _table(types: Mapping[str, Any]) -> Any:

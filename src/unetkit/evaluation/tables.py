@@ -87,6 +87,7 @@ def metrics_csv(result: Mapping[str, Any]) -> str:
 
 
 def _rows(result: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    nothing = (None, None)
     for resolution, by_way in result["figures"].items():
         for way in WAY_NAMES:
             bounds = flatten(result["intervals"].get(resolution, {}).get(way, {}))
@@ -100,6 +101,12 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for (name, *of), value in flatten(result["ranking"] or {}).items():
         if of != ["error"]:
             yield name, of[-1], "original", "summed", value, None, None
+    if instances := result["instances"]:
+        bounds = result["intervals"].get("instances", {})
+        for name, value in instances["metrics"].items():
+            yield f"object_{name}", "", "original", "summed", value, *(bounds.get(name) or nothing)
+        for name, value in instances["counts"].items():
+            yield f"objects_{name}", "", "original", "summed", value, *nothing
     pair = result["intervals"].get("calibration", {}).get("error")
     error = result["calibration"]["error"]
     yield "calibration_error", "", "original", "summed", error, *(pair or (None, None))

@@ -5,6 +5,7 @@ same weight. A class that neither occurs nor is predicted has no score: it is na
 and is left out of means. `mean_over_images` gives every image the same weight instead.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -240,10 +241,13 @@ def metric_name(path: Sequence[str]) -> str:
     ('mean IoU', 'IoU: serious_case')
     >>> metric_name(("foreground_dice", "all")), metric_name(("foreground_roc_auc",))
     ('foreground Dice', 'foreground AUC (ROC)')
+    >>> metric_name(("object_f1",)), metric_name(("object_seg",))
+    ('object F1', 'object SEG')
     """
     key, *names = path
     first = key.replace("roc_auc", "AUC (ROC)").replace("_", " ")
     first = first.replace("iou", "IoU").replace("dice", "Dice")
+    first = re.sub(r"\bf1\b", "F1", first).replace("seg", "SEG") if "object" in key else first
     if key.startswith("foreground") and names == ["all"]:
         names = []
     shown = [name.replace("_", " ") if name in BORDER_POLICIES else name for name in names]

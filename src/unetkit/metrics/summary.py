@@ -33,8 +33,10 @@ from unetkit.metrics.confusion import (
     mean_over_images,
     mean_score,
 )
+from unetkit.metrics.instances import object_counts, object_metrics
 from unetkit.metrics.ranking import ranking_metrics
 
+QUOTED = ("f1", "panoptic_quality", "seg")  # metrics of objects
 RESOLUTIONS = ("original", "training")
 Record = Mapping[str, Any]
 
@@ -57,14 +59,16 @@ def summarise_metrics(
 
     Args:
         records: Records of one or more images, each with "confusion" by resolution, "confidence"
-            (BINS, 3), "boundary" (K, 2) and "distance" (D, 2).
+            (BINS, 3), "boundary" (K, 2) and "distance" (D, 2); and maybe "instances" of
+            `count_objects`.
         classes: Classes of the counts.
         ranking: Counts of `ranking_counts`, summed over the images, (K, B, 2); None for none.
 
     Returns:
         "headline", the metrics to quote, of `headline`; "figures" by resolution ("summed",
         "mean_over_images", and the "confusion" matrix), "boundary_iou", "calibration", "distance",
-        "ranking" of `ranking_metrics` or None, and "intervals" in the same nesting, which is empty
+        "ranking" of `ranking_metrics` or None, "instances" ("metrics" and "counts" of objects) or
+        None, and "intervals" in the same nesting, which is empty
         for one image. The metrics of the ranking have no intervals, as they need the counts of
         every image.
     """
@@ -95,8 +99,17 @@ def summarise_metrics(
         },
         "distance": distance_metrics(distance.sum(0)),
         "ranking": None if ranking is None else ranking_metrics(ranking, classes.names),
+        "instances": None,
         "intervals": {},
     }
+    has_instances = all("instances" in record for record in records)
+    if has_instances:
+        instances = stacked(records, "instances")
+        total_counts = instances.sum(0)
+        summary["instances"] = {
+            "metrics": {name: float(v) for name, v in object_metrics(total_counts).items()},
+            "counts": object_counts(total_counts),
+        }
     if bounds:
         summary["intervals"] = {
             "coverage": COVERAGE,
@@ -106,6 +119,9 @@ def summarise_metrics(
             "calibration": {"error": list(interval(calibration_error(resampled_sums(confidence))))},
             "distance": intervals(draws_of_metrics(distance, distance_metrics)),
         }
+        if has_instances:
+            draws = draws_of_metrics(instances, object_metrics)
+            summary["intervals"]["instances"] = intervals(draws)
     return {"headline": headline(summary, classes), **summary}
 
 
@@ -153,6 +169,10 @@ def headline(summary: Mapping[str, Any], classes: Classes) -> list[dict[str, Any
             bounds.get("calibration", {}).get("error"),
         ),
     ]
+    if instances := summary.get("instances"):
+        of_objects = bounds.get("instances", {})
+        values = instances["metrics"]
+        found = [(f"object_{name}", values[name], of_objects.get(name)) for name in QUOTED] + found
     return [{"metric": name, "value": value, "interval": pair} for name, value, pair in found]
 
 

@@ -153,7 +153,7 @@ def rebuild(exported: Exported) -> keras.Model:
     """
     spec = exported.spec
     model = build_unet(
-        exported.network, in_channels=spec.pixels.channels, num_classes=len(spec.classes)
+        exported.network, in_channels=spec.pixels.channels, num_classes=spec.channels
     )
     graph = _Graph(exported)
     features = {id(model.input): graph.after_preparation()}

@@ -27,6 +27,7 @@ from unetkit.data.scale import Scale
 from unetkit.errors import ConfigError, ModelFileError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
+from unetkit.objects.separation import NO_OBJECTS, ObjectRule
 
 METADATA_FORMAT = 3
 METADATA_KEY = "unetkit"
@@ -149,6 +150,7 @@ class ModelSpec:
         seen: Digests of all training and validation images, with those of the model that training
             started from, so that no evaluation takes them for test images.
         layers: Summary of the network.
+        objects: How objects are told apart.
     """
 
     preset: str
@@ -159,6 +161,12 @@ class ModelSpec:
     geometry: Geometry
     seen: tuple[str, ...]
     layers: tuple[Layer, ...]
+    objects: ObjectRule = NO_OBJECTS
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs at each pixel: logits of the classes, and one to tell objects apart."""
+        return len(self.classes) + self.objects.channels
 
     @property
     def parameters(self) -> int:
@@ -237,6 +245,13 @@ class _Layer(_Record):
     parameters: _Weights
 
 
+class _Objects(_Record):
+    method: _ShortText
+    seed: Finite | None = None
+    smallest: _Weights | None = None
+    largest_hole: _Weights | None = None
+
+
 class _Spec(_Record):
     format: int
     preset: _ShortText
@@ -247,6 +262,7 @@ class _Spec(_Record):
     geometry: _Geometry
     seen: tuple[_Digest, ...]
     layers: tuple[_Layer, ...]
+    objects: _Objects | None = None
 
 
 def spec_from_json(text: str, source: str) -> ModelSpec:
@@ -297,6 +313,7 @@ def _spec(record: _Spec) -> ModelSpec:
         geometry=geometry,
         seen=record.seen,
         layers=tuple(Layer(**_values(layer)) for layer in record.layers),
+        objects=ObjectRule(**_values(record.objects)) if record.objects else NO_OBJECTS,
     )
 
 

@@ -3,6 +3,34 @@
 import cv2
 import numpy as np
 
+from unetkit.data.classes import Classes
+from unetkit.data.pairs import Pair
+from unetkit.data.reading import read_objects
+from unetkit.data.scale import IGNORE
+
+
+def numbered_objects(
+    pair: Pair, mask: np.ndarray, classes: Classes, background: int | None
+) -> np.ndarray:
+    """Numbers the objects of a mask: its instances, or, without these, its connected regions.
+
+    Args:
+        pair: Pair of the mask.
+        mask: Class indices or IGNORE, (H, W) uint8.
+        classes: Classes of the mask files.
+        background: Index of the background in `mask`; None for 0.
+
+    Returns:
+        (H, W) int32: 1, 2 ... in each object, 0 in the background and in ignored pixels.
+
+    Raises:
+        DataError: The mask cannot be read.
+    """
+    empty = (mask == (background or 0)) | (mask == IGNORE)
+    if classes.kind == "instances" or pair.source.has_shapes:
+        return renumbered(np.where(empty, 0, read_objects(pair, mask.shape, classes)))
+    return regions_of_classes(np.where(empty, background or 0, mask), background or 0)
+
 
 def renumbered(objects: np.ndarray) -> np.ndarray:
     """Numbers objects anew by 1, 2 ... in the order of their numbers.

@@ -81,7 +81,8 @@ class Engine:
             is_last: Whether to release the memory that is kept for further tiles afterwards.
 
         Returns:
-            Logits, (h', w', K) float32; h' and w' are smaller by twice the network's margin.
+            Logits, (h', w', K) float32, and (h', w', K + 1) of a network that tells objects apart
+            by one more output; h' and w' are smaller by twice the network's margin.
 
         Raises:
             ModelFileError: The run fails, or its output has another shape than the model's metadata
@@ -102,7 +103,7 @@ class Engine:
             ) from error
         margin = self.spec.geometry.margin
         height, width = (size - 2 * margin for size in tile.shape[:2])
-        if logits.shape != (1, height, width, len(self.spec.classes)):
+        if logits.shape != (1, height, width, self.spec.channels):
             raise self._other_interface()
         if not np.isfinite(logits).all():
             raise ModelFileError(
@@ -120,7 +121,7 @@ class Engine:
             or len(outputs) != 1
             or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
             or inputs[0].shape[-1] != spec.pixels.channels
-            or outputs[0].shape[-1] != len(spec.classes)
+            or outputs[0].shape[-1] != spec.channels
         ):
             raise self._other_interface()
         self._input = inputs[0].name
@@ -171,6 +172,23 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     powers = np.exp(logits - reduce(np.maximum, (logits[..., k] for k in classes))[..., None])
     powers /= reduce(np.add, (powers[..., k] for k in classes))[..., None]
     return powers
+
+
+def scores_from_logits(logits: np.ndarray, num_classes: int) -> np.ndarray:
+    """Returns probabilities of the classes, and of the output that tells objects apart, if any.
+
+    Args:
+        logits: Output of a network, (..., K) or (..., K + 1) float32.
+        num_classes: Number of classes K.
+
+    Returns:
+        (..., K) or (..., K + 1) float32: probabilities that sum to 1 over K, and one from 0 to 1.
+    """
+    probabilities = softmax(logits[..., :num_classes])
+    if logits.shape[-1] == num_classes:
+        return probabilities
+    others = 1 / (1 + np.exp(-logits[..., num_classes:]))
+    return np.concatenate([probabilities, others], axis=-1, dtype=np.float32)
 
 
 def _first_line(error: Exception) -> str:

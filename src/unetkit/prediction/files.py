@@ -29,11 +29,13 @@ from unetkit.errors import (
     UnetkitError,
 )
 from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
+from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     OUTPUTS,
     WHOLE_FORMAT,
     PredictedImage,
     choose_output_format,
+    default_outputs,
     metadata_of,
     require_outputs,
     write_output,
@@ -106,6 +108,7 @@ class Prediction:
         files: File written for each kind of output.
         counts: Number of pixels of each class, (K,) int64; None if no mask was written.
         tiling: Tiles in which the image was predicted.
+        objects: Number of objects; None if they were not written.
         photo: The image, (H, W, 3) uint8; None if it was not predicted in memory.
         mask: Class indices, (H, W) uint8; None if the image was not predicted in memory.
     """
@@ -116,6 +119,7 @@ class Prediction:
     files: Mapping[str, Path]
     counts: np.ndarray | None
     tiling: Tiling
+    objects: int | None = None
     photo: np.ndarray | None = None
     mask: np.ndarray | None = None
 
@@ -161,7 +165,7 @@ def predict_files(
     images: Sequence[Path],
     out: str | Path,
     *,
-    kinds: Sequence[str] = ("mask",),
+    kinds: Sequence[str] | None = None,
     format: str = "auto",
     overwrite: bool = False,
     on_result: Callable[[Prediction], object] = lambda result: None,
@@ -180,7 +184,8 @@ def predict_files(
         out: Folder for the outputs.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices with a palette),
             "overlay" (class colours over the photo), "cutout" (the photo with its background
-            transparent), "probabilities".
+            transparent), "probabilities", "objects" (numbers of objects), "table" (measures of
+            objects); None for masks, and for objects and tables if the model tells objects apart.
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
         overwrite: Whether to replace existing outputs. Images are never replaced.
@@ -206,6 +211,7 @@ def predict_files(
         SizeError: The memory limit of the predictor is too small for one tile.
     """
     out = Path(out)
+    kinds = default_outputs(predictor.spec) if kinds is None else kinds
     require_outputs(predictor, kinds, format)
     _require_folder(out)
     with ExitStack() as opened:
@@ -243,7 +249,7 @@ def _predict_plan(
             with together.taken(job.pixels):
                 return job, _predict_whole(one, job)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
-            return job, error
+            return job, _of_image(error, job.image)
 
     def keep(result: Prediction | UnetkitError) -> None:
         if isinstance(result, UnetkitError):
@@ -258,8 +264,17 @@ def _predict_plan(
         one.release_memory()
     for job in large:
         with _going_on(job.image, on_error):
-            keep(_predict_large(predictor, job, overwrite, begin))
+            try:
+                result = _predict_large(predictor, job, overwrite, begin)
+            except SizeError as error:
+                raise _of_image(error, job.image) from error
+            keep(result)
     return written
+
+
+def _of_image(error: UnetkitError, image: Path) -> UnetkitError:
+    """An error that names the image, as those of what is too large for memory do not."""
+    return SizeError(f"{image}: {error}") if isinstance(error, SizeError) else error
 
 
 @contextmanager
@@ -281,7 +296,7 @@ def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
     with open_source(job.source, spec.pixels, job.page) as source:
         size = source.shape[:2]
         tiling = predictor.tiling(spec.scale.network_size(size))
-        found = predictor.answer(source, "probabilities" if needs_probabilities else "labels")
+        found = predictor.answer(source, "scores" if needs_probabilities else "labels")
 
         def read(rows: slice, columns: slice) -> np.ndarray:
             return found[rows, columns]
@@ -291,11 +306,17 @@ def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
             spec,
             metadata_of(predictor, tiling),
             read_labels=None if needs_probabilities else read,
-            read_probabilities=read if needs_probabilities else None,
+            read_scores=read if needs_probabilities else None,
         )
-        counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
+        with ExitStack() as closing_folder:
+            if any(OUTPUTS[kind].needs_objects for kind in files):
+                folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
+                image = with_objects(image, Path(folder), predictor.memory)
+            counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
-    return Prediction(job.image, job.page, size, files, counts.get("mask"), tiling, photo, mask)
+    objects = None if image.objects is None else image.objects.count
+    pixels = counts.get("mask")
+    return Prediction(job.image, job.page, size, files, pixels, tiling, objects, photo, mask)
 
 
 def _predict_large(
@@ -305,7 +326,7 @@ def _predict_large(
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
-        counts, tiling = predict_large_image(
+        counts, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
@@ -315,7 +336,7 @@ def _predict_large(
             begin=partial(begin, job.image),
         )
         size = source.shape[:2]
-    return Prediction(job.image, job.page, size, job.files, counts, tiling)
+    return Prediction(job.image, job.page, size, job.files, counts, tiling, objects)
 
 
 def _identity(image: Path) -> dict[str, Any]:

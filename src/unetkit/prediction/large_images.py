@@ -16,7 +16,8 @@ import numpy as np
 from unetkit._shared.files import locked
 from unetkit.data.scale import windows_from_network
 from unetkit.io.windows import Windows
-from unetkit.prediction.engine import softmax
+from unetkit.prediction.engine import scores_from_logits
+from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import OUTPUTS, PredictedImage, metadata_of, write_output
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
@@ -33,7 +34,7 @@ def predict_large_image(
     belongs_to: Mapping[str, Any],
     overwrite: bool = False,
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
-) -> tuple[np.ndarray | None, Tiling]:
+) -> tuple[np.ndarray | None, int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
 
     Args:
@@ -47,14 +48,15 @@ def predict_large_image(
             returns a function that is called after each further tile.
 
     Returns:
-        Number of pixels of each class, (K,) int64, or None if no mask is written; and the tiles.
+        Number of pixels of each class, (K,) int64, or None if no mask is written; number of
+        objects, or None if none are written; and the tiles.
 
     Raises:
         DataError: The image cannot be read.
         OutputExistsError: `store` holds tiles of another run, or another process writes into it.
         SizeError: The allowed memory is too small for one tile.
     """
-    scale, classes = predictor.spec.scale, predictor.spec.classes
+    scale = predictor.spec.scale
     scaled = source.at_scale(scale)
     tiling = predictor.tiling(scaled.shape[:2])
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
@@ -63,7 +65,7 @@ def predict_large_image(
         tiles = open_store(
             store,
             tiling,
-            1 if labels_only else len(classes),
+            1 if labels_only else predictor.spec.channels,
             "uint8" if labels_only else "float32",
             {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
             predictor.most_pixels,
@@ -71,14 +73,17 @@ def predict_large_image(
         )
         _fill(predictor, scaled, tiles, begin)
         image = _predicted_image(predictor, source, tiles)
+        (store / OUTPUT_FOLDER).mkdir(exist_ok=True)
+        if any(OUTPUTS[kind].needs_objects for kind in files):
+            image = with_objects(image, store / OUTPUT_FOLDER, predictor.memory, on_disk=True)
         counts = {}
         for kind, file in files.items():
             part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
-            part.parent.mkdir(exist_ok=True)
             counts[kind] = write_output(kind, part, image)
             _move(part, file)
         tiles.remove()
-    return counts.get("mask"), tiles.tiling
+    found = None if image.objects is None else image.objects.count
+    return counts.get("mask"), found, tiles.tiling
 
 
 def store_beside(files: Mapping[str, Path]) -> Path:
@@ -102,10 +107,12 @@ def _fill(
     finished = tiles.finished()
     on_tile = begin(tiles.tiling, len(finished))
 
+    num_classes = len(predictor.spec.classes)
+
     def write(number: int, logits: np.ndarray) -> None:
-        tiles.write(
-            number, labels_from_scores(logits)[..., None] if tiles.dtype == "uint8" else logits
-        )
+        if tiles.dtype == "uint8":
+            logits = labels_from_scores(logits[..., :num_classes])[..., None]
+        tiles.write(number, logits)
         on_tile()
 
     predictor.apply(tiles.tiling, scaled, write, finished)
@@ -125,25 +132,26 @@ def _predicted_image(predictor: Predictor, source: Source, tiles: TileStore) -> 
         return PredictedImage(source, predictor.spec, metadata, read_labels)
 
     size = source.shape[:2]
-    windows = windows_from_network(_Probabilities(tiles), predictor.spec.scale, size)
+    scores = _Scores(tiles, len(predictor.spec.classes))
+    windows = windows_from_network(scores, predictor.spec.scale, size)
 
-    def read_probabilities(rows: slice, columns: slice) -> np.ndarray:
+    def read_scores(rows: slice, columns: slice) -> np.ndarray:
         found = windows.read(rows, columns)
         missing = source.missing(rows, columns)
         return found if missing is None else np.where(missing[..., None], np.float32(np.nan), found)
 
-    return PredictedImage(source, predictor.spec, metadata, read_probabilities=read_probabilities)
+    return PredictedImage(source, predictor.spec, metadata, read_scores=read_scores)
 
 
-class _Probabilities:
+class _Scores:
     """Windows of probabilities at the network's scale, from tiles of logits."""
 
-    def __init__(self, tiles: TileStore) -> None:
-        self._tiles = tiles
+    def __init__(self, tiles: TileStore, num_classes: int) -> None:
+        self._tiles, self._num_classes = tiles, num_classes
         self.shape, self.dtype = tiles.shape, np.dtype(np.float32)
 
     def read(self, rows: slice, columns: slice) -> np.ndarray:
-        return softmax(self._tiles.read(rows, columns))
+        return scores_from_logits(self._tiles.read(rows, columns), self._num_classes)
 
 
 def _move(part: Path, file: Path) -> None:

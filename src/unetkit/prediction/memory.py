@@ -177,7 +177,7 @@ def _print_needs(model: str) -> None:
         per_pixel = max(per_pixel, (_peak_bytes() - base) / (height * width))
     # In addition: two tiles that wait for the network, and four arrays of float32 logits.
     waiting = 2 * spec.pixels.channels * np.dtype(spec.pixels.dtype).itemsize
-    per_pixel += waiting + 4 * 4 * len(spec.classes)
+    per_pixel += waiting + 4 * 4 * spec.channels
     sys.stdout.write(json.dumps([base, per_pixel]) + "\n")
 
 

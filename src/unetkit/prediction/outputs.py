@@ -10,6 +10,7 @@ are wanted and where they go to `files`.
 """
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from unetkit._shared.files import write_atomically
 from unetkit._version import __version__
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
@@ -28,6 +30,7 @@ from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
+from unetkit.objects.separation import SeparationMaps, separation_maps
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import WHOLE_PIXELS, Source
 from unetkit.prediction.tiling import Tiling
@@ -42,6 +45,7 @@ from unetkit.visualization.overlays import (
 
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
 OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
+LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
 WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
 
 # Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
@@ -50,6 +54,27 @@ WINDOW_BYTES = 1 << 25
 PIXEL_BYTES = 40
 CLASS_BYTES = 12
 COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
+
+
+@dataclass(frozen=True)
+class ImageObjects:
+    """The objects of an image.
+
+    Args:
+        labels: Number of the object at each pixel, (H, W) uint32, 0 outside objects: an array or a
+            memory map.
+        table: File of the table, CSV with a row for each object.
+        count: Number of objects.
+    """
+
+    labels: np.ndarray
+    table: Path
+    count: int
+
+    @property
+    def dtype(self) -> str:
+        """Smallest type of label images that holds all numbers."""
+        return "uint16" if self.count <= LARGEST_16_BITS else "uint32"
 
 
 @dataclass(frozen=True)
@@ -64,8 +89,10 @@ class PredictedImage:
         metadata: How the prediction was made; stored in every file.
         read_labels: Reads (h, w) uint8 class indices, `NODATA_LABEL` where the image has no data;
             None to compute them from the probabilities.
-        read_probabilities: Reads (h, w, K) float32, nan where the image has no data; None where
-            no output needs probabilities.
+        read_scores: Reads probabilities, (h, w, K) float32, or (h, w, K + 1) of a model with an
+            output that tells objects apart, nan where the image has no data; None where no output
+            needs probabilities.
+        objects: Objects of the whole image; None where no output needs them.
         rows: Rows of the window; None for all.
         columns: Columns of the window; None for all.
     """
@@ -74,7 +101,8 @@ class PredictedImage:
     spec: ModelSpec
     metadata: Mapping[str, Any]
     read_labels: Read | None = None
-    read_probabilities: Read | None = None
+    read_scores: Read | None = None
+    objects: ImageObjects | None = None
     rows: slice | None = None
     columns: slice | None = None
 
@@ -109,9 +137,29 @@ class PredictedImage:
     @cached_property
     def probabilities(self) -> np.ndarray:
         """(h, w, K) float32; nan where the image has no data."""
-        if self.read_probabilities is None:
+        return self.scores[..., : len(self.classes)]
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Probabilities, and that of the output that tells objects apart, if any; float32."""
+        if self.read_scores is None:
             raise TypeError("an output uses probabilities but does not declare that it needs them")
-        return self.read_probabilities(*self._window)
+        return self.read_scores(*self._window)
+
+    @property
+    def separation_maps(self) -> SeparationMaps:
+        """Maps of the window in which objects are found."""
+        rule, labels = self.spec.objects, self.labels
+        is_object = (labels != (self.classes.background or 0)) & (labels != NODATA_LABEL)
+        scores = self.scores[..., -1] if rule.channels else None
+        return separation_maps(is_object, scores, rule)
+
+    @property
+    def object_numbers(self) -> np.ndarray:
+        """(h, w) uint16 or uint32 numbers of objects; 0 outside objects."""
+        if self.objects is None:
+            raise TypeError("an output uses objects but does not declare that it needs them")
+        return self.objects.labels[self._window].astype(self.objects.dtype)
 
     @cached_property
     def photo(self) -> np.ndarray:
@@ -138,6 +186,7 @@ class Output:
             never interpolated, and counted.
         needs_probabilities: Whether `pixels` uses the probabilities of the window.
         needs_background: Whether the model must have a background class.
+        needs_objects: Whether the model must tell objects apart.
         suffixes: File suffix for each format.
     """
 
@@ -149,6 +198,7 @@ class Output:
     is_labels: bool = False
     needs_probabilities: bool = False
     needs_background: bool = False
+    needs_objects: bool = False
     suffixes: Mapping[str, str] = field(default_factory=lambda: FORMAT_SUFFIXES)
 
     def ending(self, format: str) -> str:
@@ -177,7 +227,31 @@ OUTPUTS = {
         needs_probabilities=True,
         suffixes={**FORMAT_SUFFIXES, "png": ".npz"},
     ),
+    "objects": Output(
+        "_objects",
+        lambda window: window.object_numbers[..., None],
+        1,
+        "uint32",
+        needs_probabilities=True,
+        needs_background=True,
+        needs_objects=True,
+        suffixes={**FORMAT_SUFFIXES, "png": ".tif"},
+    ),
+    "table": Output(
+        "_objects",
+        lambda window: window.object_numbers[..., None],
+        1,
+        needs_probabilities=True,
+        needs_background=True,
+        needs_objects=True,
+        suffixes=dict.fromkeys(FORMAT_SUFFIXES, ".csv"),
+    ),
 }
+
+
+def default_outputs(spec: ModelSpec) -> tuple[str, ...]:
+    """Kinds of output that are written unless others are asked for."""
+    return ("mask", "objects", "table") if spec.objects.finds_objects else ("mask",)
 
 
 def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
@@ -207,6 +281,8 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | N
     """
     output = OUTPUTS[kind]
     write = WRITERS[file.suffix]
+    if image.objects is not None and kind == "objects":
+        output = replace(output, dtype=image.objects.dtype)
     if not output.is_labels:
         write(file, output, image)
         return None
@@ -236,6 +312,13 @@ def _write_npz(file: Path, output: Output, image: PredictedImage) -> None:
     write_probabilities(file, output.pixels(image), image.classes, image.metadata)
 
 
+def _write_csv(file: Path, output: Output, image: PredictedImage) -> None:
+    if image.objects is None:
+        raise TypeError("an output uses objects but does not declare that it needs them")
+    table = image.objects.table
+    write_atomically(file, lambda part: shutil.copyfile(table, part))
+
+
 def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
     classes = image.classes
     write_tiff_pyramid(
@@ -243,7 +326,7 @@ def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
         _shape(output, image),
         output.dtype,
         _read_blocks(output, image),
-        nearest=output.is_labels,
+        nearest=output.is_labels or output.needs_objects,
         palette=classes.colours if output.is_labels else None,
         names=classes.names if output.channels is None else None,
         metadata=image.metadata,
@@ -259,7 +342,7 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
         _shape(output, image),
         output.dtype,
         _read_blocks(output, image),
-        nearest=output.is_labels,
+        nearest=output.is_labels or output.needs_objects,
         names=classes.names if output.is_labels or output.channels is None else None,
         colours=classes.colours if output.is_labels else None,
         metadata=image.metadata,
@@ -270,6 +353,7 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
 WRITERS: dict[str, Callable[[Path, Output, PredictedImage], None]] = {  # by the file's last suffix
     ".png": _write_png,
     ".npz": _write_npz,
+    ".csv": _write_csv,
     ".tif": _write_tiff,
     ".zarr": _write_zarr,
 }
@@ -306,7 +390,7 @@ def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> 
 
     Raises:
         ConfigError: A kind or the format is unknown.
-        DataError: A kind needs a background class that the model does not have.
+        DataError: A kind needs a background class, or objects, which the model does not have.
     """
     for name, given, accepted in (
         ("kind", kinds, tuple(OUTPUTS)),
@@ -319,6 +403,14 @@ def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> 
                 )
     if format == "zarr":
         require_zarr()
+    if not predictor.spec.objects.finds_objects:
+        for kind in kinds:
+            if OUTPUTS[kind].needs_objects:
+                raise DataError(
+                    f"{predictor.path} was not trained to tell objects apart, which the output "
+                    f"{kind!r} needs; accepted are the other outputs, such as 'mask'; train on "
+                    "masks of instances: unetkit train DATA --separation border"
+                )
     if predictor.spec.classes.background is None:
         for kind in kinds:
             if OUTPUTS[kind].needs_background:

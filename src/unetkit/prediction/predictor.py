@@ -25,7 +25,7 @@ from unetkit.io.windows import Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
-from unetkit.prediction.engine import Engine, softmax
+from unetkit.prediction.engine import Engine, scores_from_logits
 from unetkit.prediction.sources import Image, Source, open_source
 from unetkit.prediction.tiling import (
     Tiling,
@@ -195,6 +195,11 @@ class Predictor:
             return self._most_pixels
 
     @property
+    def memory(self) -> int:
+        """Memory limit of the process, in bytes."""
+        return self._memory
+
+    @property
     def most_pixels(self) -> int:
         """Largest number of pixels of a tile; a lower bound as long as it is not measured."""
         return self._most_pixels or FEW_PIXELS
@@ -231,10 +236,14 @@ class Predictor:
         side = smallest_tile(geometry, self.margin)
         return side, side
 
-    def network_probabilities(self, image: Image) -> np.ndarray:
-        """Returns (h, w, K) float32 probabilities at the network's scale, with letterbox bars."""
+    def network_scores(self, image: Image) -> np.ndarray:
+        """Returns probabilities at the network's scale, with letterbox bars.
+
+        (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
+        """
         with open_source(image, self.spec.pixels) as source:
-            return softmax(self._network_logits(source.at_scale(self.spec.scale)))
+            logits = self._network_logits(source.at_scale(self.spec.scale))
+            return scores_from_logits(logits, len(self.spec.classes))
 
     def _predict(self, image: Image, answer: str) -> np.ndarray:
         with open_source(image, self.spec.pixels) as source:
@@ -245,11 +254,12 @@ class Predictor:
 
         Args:
             source: The image.
-            answer: Kind of result: "labels", "probabilities" or "logits".
+            answer: Kind of result: "labels", "probabilities" or "logits"; or "scores", which are
+                the probabilities and that of the output that tells objects apart, if any.
 
         Returns:
             (H, W) uint8 labels, `NODATA_LABEL` where the image has no data; or (H, W, K) float32
-            probabilities or logits, nan there.
+            probabilities or logits, nan there. Scores may have one more channel.
         """
         found = self._predict_source(source, answer)
         missing = source.missing(slice(0, source.shape[0]), slice(0, source.shape[1]))
@@ -258,15 +268,19 @@ class Predictor:
         return found
 
     def _predict_source(self, source: Source, answer: str) -> np.ndarray:
-        scaled = source.at_scale(self.spec.scale)
-        size = source.shape[:2]
-        if self.spec.scale.is_pixel_by_pixel:
-            if answer == "labels":
-                return self._network_labels(scaled)
-            logits = self._network_logits(scaled)
-            return softmax(logits) if answer == "probabilities" else logits
-        probabilities = softmax(self._network_logits(scaled))
-        probabilities = scores_from_network(probabilities, self.spec.scale, size)
+        scaled, num_classes = source.at_scale(self.spec.scale), len(self.spec.classes)
+        is_pixel_by_pixel = self.spec.scale.is_pixel_by_pixel
+        if is_pixel_by_pixel and answer == "labels":
+            return self._network_labels(scaled)
+        logits = self._network_logits(scaled)
+        if is_pixel_by_pixel and answer == "logits":
+            return logits[..., :num_classes]
+        scores = scores_from_logits(logits, num_classes)
+        if not is_pixel_by_pixel:
+            scores = scores_from_network(scores, self.spec.scale, source.shape[:2])
+        if answer == "scores":
+            return scores
+        probabilities = scores[..., :num_classes]
         if answer == "labels":
             return labels_from_scores(probabilities)
         if answer == "probabilities":
@@ -275,21 +289,21 @@ class Predictor:
 
     def _network_labels(self, scaled: Windows) -> np.ndarray:
         """Labels, (h, w) uint8; if tiles are exact, only the logits of one tile are in memory."""
-        tiling = self.tiling(scaled.shape[:2])
+        tiling, num_classes = self.tiling(scaled.shape[:2]), len(self.spec.classes)
         if not tiling.is_exact:
-            return labels_from_scores(self._network_logits(scaled))
+            return labels_from_scores(self._network_logits(scaled)[..., :num_classes])
         labels = np.empty(scaled.shape[:2], np.uint8)
 
         def write(number: int, logits: np.ndarray) -> None:
-            labels[tiling.kept(number)] = labels_from_scores(logits)
+            labels[tiling.kept(number)] = labels_from_scores(logits[..., :num_classes])
 
         self.apply(tiling, scaled, write)
         return labels
 
     def _network_logits(self, scaled: Windows) -> np.ndarray:
-        """Logits, (h, w, K) float32."""
+        """All outputs of the network, (h, w, `spec.channels`) float32."""
         tiling = self.tiling(scaled.shape[:2])
-        logits = np.zeros((*scaled.shape[:2], len(self.spec.classes)), np.float32)
+        logits = np.zeros((*scaled.shape[:2], self.spec.channels), np.float32)
 
         def write(number: int, output: np.ndarray) -> None:
             logits[tiling.kept(number)] += output  # only blended tiles overlap

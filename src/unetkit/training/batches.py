@@ -26,7 +26,7 @@ from unetkit.data.augmentation import (
 )
 from unetkit.data.classes import Classes
 from unetkit.data.pairs import Pair
-from unetkit.data.reading import read_in_parallel, read_objects, read_pair
+from unetkit.data.reading import read_in_parallel, read_pair
 from unetkit.data.scale import IGNORE, Scale, image_to_network, mask_to_network
 from unetkit.data.splits import Split
 from unetkit.errors import DataError
@@ -34,7 +34,8 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.geometry import Geometry
 from unetkit.models.spec import Normalization
 from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight, border_weights
-from unetkit.objects.numbering import regions_of_classes, renumbered
+from unetkit.objects.numbering import numbered_objects
+from unetkit.objects.separation import NO_OBJECTS, ObjectRule, make_target
 from unetkit.training.config import RunConfig
 
 LOADER_THREADS = 4  # each prepares one batch in advance
@@ -95,7 +96,7 @@ def build_cache(
         arrays = image_to_network(image, scale), mask_to_network(mask, scale)
         if not with_objects:
             return arrays
-        objects = numbered_objects(pair, mask, classes).astype(np.float32)
+        objects = numbered_objects(pair, mask, classes, classes.background).astype(np.float32)
         return *arrays, mask_to_network(objects, scale, fill=0)
 
     sizes: list[tuple[int, ...]] = []
@@ -112,27 +113,6 @@ def build_cache(
         _map_arrays(paths[1], "uint8", sizes),
         _map_arrays(paths[2], "float32", sizes) if with_objects else [],
     )
-
-
-def numbered_objects(pair: Pair, mask: np.ndarray, classes: Classes) -> np.ndarray:
-    """Numbers the objects of a mask: its instances, or, without these, its connected regions.
-
-    Args:
-        pair: Pair of the mask.
-        mask: Class indices or IGNORE, (H, W) uint8.
-        classes: Classes of the mask.
-
-    Returns:
-        (H, W) int32: 1, 2 ... in each object, 0 in the background and in ignored pixels.
-
-    Raises:
-        DataError: The mask cannot be read.
-    """
-    background = classes.background or 0
-    if classes.kind == "instances" or pair.source.has_shapes:
-        objects = read_objects(pair, mask.shape, classes)
-        return renumbered(np.where((mask == background) | (mask == IGNORE), 0, objects))
-    return regions_of_classes(np.where(mask == IGNORE, background, mask), background)
 
 
 def places_of_classes(mask: np.ndarray) -> list[np.ndarray]:
@@ -177,7 +157,7 @@ def build_samplers(
             config.pixels,
             config.scale,
             on_done,
-            with_objects=name == "train" and config.border_weight.w0 > 0,
+            with_objects=config.needs_objects,
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }
@@ -201,6 +181,8 @@ def build_samplers(
             config.training.seed,
             config.training.class_crops,
             config.border_weight,
+            config.objects,
+            config.classes.background or 0,
         )
         for name, cache in caches.items()
     }
@@ -229,6 +211,8 @@ class Sampler:
         seed: Seed of order, crops and augmentation.
         class_crops: Fraction of the crops that have a pixel of a rarer class.
         border_weight: Weight of pixels between objects, if the cache has objects.
+        objects: How objects are told apart, if the cache has objects.
+        background: Index of the background, if the cache has objects.
     """
 
     cache: PairCache
@@ -240,6 +224,8 @@ class Sampler:
     seed: int = 0
     class_crops: float = 0.0
     border_weight: BorderWeight = NO_BORDER_WEIGHT
+    objects: ObjectRule = NO_OBJECTS
+    background: int = 0
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -278,8 +264,9 @@ class Sampler:
         """The training batch of a step.
 
         Returns:
-            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with weights
-            between objects, (B, H', W', 2) float32 of masks and weights.
+            Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with objects,
+            (B, H', W', 2) float32 of masks and weights between objects; (B, H', W', 3) with the
+            target of the output that tells objects apart.
         """
         samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
         images, masks = zip(*samples, strict=True)
@@ -308,10 +295,19 @@ class Sampler:
         warped = self.pixels.scaled(warp(image, window, is_mask=False))
         target = self._cut_mask(mask, window)
         if self.cache.objects:
-            objects = self._cut_mask(self.cache.objects[index], window)
-            weights = border_weights(objects, self.border_weight)
-            target = np.stack([target, weights], axis=-1, dtype=np.float32)
+            target = self._target(target, self._cut_mask(self.cache.objects[index], window))
         return jitter_colour(rng, self.augmentation, warped), target
+
+    def _target(self, mask: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        """Classes, weights and further target of a sample, (H', W', 2 or 3) float32."""
+        learnt, scores = make_target(mask, objects, self.background, self.objects)
+        planes = [learnt, np.zeros(mask.shape, np.float32)]
+        if self.border_weight.w0:
+            apart = np.where(learnt == self.background, 0, objects)
+            planes[1] = border_weights(apart, self.border_weight)
+        if scores is not None:
+            planes.append(scores)
+        return np.stack(planes, axis=-1, dtype=np.float32)
 
     def _random_centre(self, rng: np.random.Generator, index: int) -> tuple[float, float]:
         """Centre of the window on a whole image, or of a random crop at whole pixels."""

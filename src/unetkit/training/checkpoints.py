@@ -146,17 +146,20 @@ def newest_checkpoint(
 
 @dataclass
 class Best:
-    """The validation pass with the best mean IoU, whose weights are kept.
+    """The validation pass with the best score, whose weights are kept.
 
     Args:
         step: Number of updates before it.
         mean_iou: Mean IoU on the validation split.
         averaged: Whether the kept weights are the averaged ones.
+        score: Metric that passes are compared by: the IoU of the foreground if there is one class
+            beside the background, else the mean IoU.
     """
 
     step: int = 0
     mean_iou: float = -1.0
     averaged: bool = False
+    score: float = -1.0
 
 
 @dataclass
@@ -198,13 +201,15 @@ class Progress:
             RecordError: A value is missing or has a wrong type.
         """
         convert(values, _ProgressRecord)
-        return cls(**{**values, "best": Best(**values["best"])})
+        best = {"score": values["best"]["mean_iou"], **values["best"]}  # of an earlier version
+        return cls(**{**values, "best": Best(**best)})
 
 
 class _BestRecord(msgspec.Struct, forbid_unknown_fields=True):
     step: int
     mean_iou: float
     averaged: bool
+    score: float = -1.0
 
 
 class _ProgressRecord(msgspec.Struct, forbid_unknown_fields=True):

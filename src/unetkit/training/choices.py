@@ -37,6 +37,7 @@ from unetkit.losses import balanced_weights
 from unetkit.models.efficientnet_lite0 import has_pretrained_weights
 from unetkit.models.encoders import ENCODER_NORMALIZATION, ENCODERS, WEIGHTS_ENDING
 from unetkit.models.unet import UNetConfig, preset_config
+from unetkit.objects.separation import NO_OBJECTS
 from unetkit.training import backend
 from unetkit.training.config import (
     AUTO,
@@ -60,6 +61,7 @@ from unetkit.training.scale_choice import (
 )
 
 SAID = ("labels", "no-data", "blended", "blocks")  # notes on what is read, which training repeats
+DEFAULT_METHOD = "border"  # to tell objects apart, where masks hold instances
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
 
@@ -347,10 +349,17 @@ def choose_config(
             f"classes ({', '.join(chosen_classes.names)}); accepted is one weight per class, or "
             "--class-weights auto"
         )
-    border_weight = choices.border_weight.complete(recipe.border_weight)
     has_instances = chosen_classes.kind == "instances" or any(
         pair.source.has_shapes for pair in dataset.pairs
     )
+    method = DEFAULT_METHOD if chosen_classes.kind == "instances" else NO_OBJECTS.method
+    objects = choices.objects.complete(replace(NO_OBJECTS, method=method))
+    if "method" not in choices.objects.given and objects.finds_objects:
+        reasons.append(f"objects are told apart by {objects.method}: the masks hold instances")
+    of_recipe = recipe.border_weight
+    if objects.method == "ridge" and not of_recipe.w0:
+        of_recipe = RECIPES["paper"].border_weight
+    border_weight = choices.border_weight.complete(of_recipe)
     if border_weight.w0 and not has_instances:
         reasons.append(
             "weights between objects: the masks hold no instances, so connected regions of each "
@@ -371,6 +380,7 @@ def choose_config(
         augmentation=choices.augmentation.complete(augmentation),
         training=training,
         border_weight=border_weight,
+        objects=objects,
     )
     return config, reasons
 

@@ -22,6 +22,7 @@ from unetkit.models.encoders import ENCODER_NORMALIZATION, IMAGENET, RANDOM, WEI
 from unetkit.models.spec import Normalization
 from unetkit.models.unet import UNetConfig
 from unetkit.objects.border_weights import NO_BORDER_WEIGHT, BorderWeight
+from unetkit.objects.separation import NO_OBJECTS, ObjectRule
 
 Kind = TypeVar("Kind")
 
@@ -65,7 +66,7 @@ class TrainingConfig:
             clipping.
         averaging: Decay per update of the exponential moving average of the weights, which is
             validated beside the current weights; 0 for no average.
-        patience: Number of validation passes without a better mean IoU after which training stops;
+        patience: Number of validation passes without a better result after which training stops;
             0 to never stop early.
         start: Run folder or model file with the initial weights; None for random ones.
         encoder_weights: Initial weights of a pretrained encoder: "imagenet", "random", or the path
@@ -196,6 +197,12 @@ class RunConfig:
     augmentation: Augmentation
     training: TrainingConfig
     border_weight: BorderWeight = NO_BORDER_WEIGHT
+    objects: ObjectRule = NO_OBJECTS
+
+    @property
+    def needs_objects(self) -> bool:
+        """Whether objects have to be numbered for training."""
+        return self.border_weight.w0 > 0 or self.objects.finds_objects
 
 
 KEYS = tuple(entry.name for entry in fields(RunConfig))
@@ -257,6 +264,7 @@ class Choices:
     augmentation: Section[Augmentation] = Section(Augmentation)
     training: Section[TrainingConfig] = Section(TrainingConfig)
     border_weight: Section[BorderWeight] = Section(BorderWeight)
+    objects: Section[ObjectRule] = Section(ObjectRule)
     reasons: tuple[str, ...] = ()  # comments of the file that a run wrote
 
     @classmethod

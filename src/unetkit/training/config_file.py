@@ -21,7 +21,7 @@ from unetkit.training.config import AUTO, AUTOMATIC, KEYS, SECTIONS, Choices, Ru
 
 WRITTEN_BY = "# Written by unetkit "
 HEADER_LINES = 2
-ADDED = ("border_weight",)  # sections that files of earlier versions lack
+ADDED = ("border_weight", "objects")  # sections that files of earlier versions lack
 
 
 def read_choices(path: str | Path) -> Choices:

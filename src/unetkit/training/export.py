@@ -204,6 +204,7 @@ def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> Mo
         geometry=geometry,
         seen=tuple(sorted(seen)),
         layers=_describe_layers(model, size),
+        objects=config.objects,
     )
 
 

@@ -36,7 +36,7 @@ class Origin:
         path: Run folder or model file.
         preset: Name of the preset.
         network: Architecture of the network.
-        classes: Names of the classes.
+        outputs: Names of the classes, and of the output that tells objects apart, if any.
         channels: Number of input channels.
         normalization: Normalisation of the input.
         scale: Scale of the input.
@@ -49,7 +49,7 @@ class Origin:
     path: Path
     preset: str
     network: UNetConfig
-    classes: tuple[str, ...]
+    outputs: tuple[str, ...]
     channels: int
     normalization: Normalization
     scale: Scale
@@ -126,7 +126,7 @@ def read_origin(path: Path) -> Origin:
             path,
             spec.preset,
             exported.network,
-            spec.classes.names,
+            (*spec.classes.names, *spec.objects.outputs),
             spec.pixels.channels,
             spec.normalization,
             spec.scale,
@@ -145,7 +145,7 @@ def read_origin(path: Path) -> Origin:
         path,
         run.preset,
         run.network,
-        run.classes.names,
+        (*run.classes.names, *run.objects.outputs),
         run.pixels.channels,
         run.normalization,
         run.scale,
@@ -199,9 +199,10 @@ def _take(model: keras.Model, trained: keras.Model, origin: Origin, config: RunC
             said.append(f"{layer.name} is new")
             continue
         if layer.name == HEAD:
-            given, count = _match_classes(given, wanted, origin.classes, config.classes.names)
+            outputs = *config.classes.names, *config.objects.outputs
+            given, count = _match_classes(given, wanted, origin.outputs, outputs)
             taken += count
-            said += _describe_classes(origin.classes, config.classes.names)
+            said += _describe_classes(origin.outputs, outputs)
         elif given[0].shape != wanted[0].shape:
             if not config.network.has_own_encoder and layer.name.startswith("encoder"):
                 given = match_stem(config.network.encoder, given, config.pixels.channels)

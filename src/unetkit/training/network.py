@@ -38,7 +38,7 @@ def build_network(
         return build_unet(
             config.network,
             in_channels=config.pixels.channels,
-            num_classes=len(config.classes),
+            num_classes=len(config.classes) + config.objects.channels,
             encoder_precision="float32" if is_single else None,
         )
 
@@ -96,7 +96,9 @@ def _count_trainable(model: keras.Model) -> int:
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-def compile_network(model: keras.Model, training: TrainingConfig) -> None:
+def compile_network(
+    model: keras.Model, training: TrainingConfig, *, has_separation: bool = False
+) -> None:
     """Compiles a network with the optimizer and the loss of a configuration."""
     optimizer = build_optimizer(training)
     if training.encoder_rate != 1:
@@ -112,7 +114,7 @@ def compile_network(model: keras.Model, training: TrainingConfig) -> None:
         ]
     model.compile(
         optimizer=optimizer,
-        loss=combined_loss(training.loss, training.class_weights),
+        loss=combined_loss(training.loss, training.class_weights, has_separation=has_separation),
         # On CPUs, TensorFlow's own kernels train this network 1.4 times as fast as XLA.
         jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
     )

@@ -61,6 +61,7 @@ from unetkit.training.network import (
     freeze,
     halve_batch,
 )
+from unetkit.training.object_rule import choose_rule
 from unetkit.training.trainer import Trainer
 from unetkit.training.validation import draw_border_weights
 from unetkit.visualization.tensorboard import TensorBoardLog
@@ -346,7 +347,7 @@ def _trainer(
     if training.freeze:
         frozen = freeze(model, training.freeze)
         session.display.say(f"frozen    {frozen:,} parameters are not trained")
-    compile_network(model, training)
+    compile_network(model, training, has_separation=config.objects.channels > 0)
     session.display.say(
         f"network   {config.preset}, {model.count_params():,} parameters, "
         f"{format_count(config.pixels.channels, 'input channel')}, "
@@ -454,9 +455,22 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     model = trained_network(run, config)
     difference = export_best(run, config, model, data.split)
     path = run / run_folder.MODEL
+    if config.objects.finds_objects and not config.objects.is_complete:
+        display.waiting("choosing  the values by which objects are told apart")
+        rule, f1 = choose_rule(config.objects, path, data.split.validation, config.classes)
+        config = replace(config, objects=rule)
+        _write_choices(run, data, config)
+        difference = export_best(run, config, model, data.split)
+        display.say(f"objects   {rule.describe()}: F1 {f1:.3f} on the validation pairs")
     display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     trainer.recorder.draw(model)
     summary = trainer.summary()
     record_files(run)
-    update_manifest(run, state="finished", **summary, export_difference=difference)
+    update_manifest(
+        run,
+        state="finished",
+        configuration=asdict(config),
+        **summary,
+        export_difference=difference,
+    )
     return run

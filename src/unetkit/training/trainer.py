@@ -282,7 +282,7 @@ class Trainer:
         if training.patience and progress.looks_without_gain >= training.patience:
             progress.is_over = True
             self.display.say(
-                f"stopped   at step {progress.step}: no better mean IoU in the last "
+                f"stopped   at step {progress.step}: no better result in the last "
                 f"{format_count(training.patience, 'validation pass', 'validation passes')} "
                 "(--patience)"
             )

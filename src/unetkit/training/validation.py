@@ -20,8 +20,9 @@ from unetkit._shared.files import write_atomically
 from unetkit._shared.wording import format_count
 from unetkit.data.classes import Classes
 from unetkit.losses import combined_loss
+from unetkit.metrics.bootstrap import flatten
 from unetkit.metrics.breakdown import constant_prediction
-from unetkit.metrics.confusion import compute_metrics, confusion_matrix
+from unetkit.metrics.confusion import compute_metrics, confusion_matrix, lead_metric
 from unetkit.training.batches import Sampler
 from unetkit.training.checkpoints import Best, Progress
 from unetkit.training.config import RunConfig
@@ -79,13 +80,13 @@ class Recorder:
             Warnings by code.
         """
         progress, training = self.progress, self.config.training
-        counts, row = self._score(model)
-        self._keep_if_best(model, row["validation_mean_iou"], averaged=False)
+        counts, row, score = self._score(model)
+        self._keep_if_best(model, score, row["validation_mean_iou"], averaged=False)
         if training.averaging:
             with averaged_weights(model):
-                _, other = self._score(model)
+                _, other, score = self._score(model)
                 row["averaged_mean_iou"] = other["validation_mean_iou"]
-                self._keep_if_best(model, row["averaged_mean_iou"], averaged=True)
+                self._keep_if_best(model, score, row["averaged_mean_iou"], averaged=True)
         progress.rows.append(
             {"step": progress.step, "loss": float(np.mean(progress.losses)), **row}
         )
@@ -113,32 +114,42 @@ class Recorder:
             self.config.classes,
         )
 
-    def _score(self, model: keras.Model) -> tuple[np.ndarray, dict[str, float]]:
-        """Confusion matrix and metrics on the validation split."""
+    def _score(self, model: keras.Model) -> tuple[np.ndarray, dict[str, float], float]:
+        """Confusion matrix, metrics on the validation split, and the one to compare passes by."""
         counts, loss = self._predict_all(model)
         found = compute_metrics(counts, self.config.classes)
-        return counts, {
+        lead = float(flatten(found)[lead_metric(self.config.classes)])
+        mean_iou = float(found["mean_iou"])  # type: ignore[arg-type]
+        row = {
             "validation_loss": loss,
             "validation_accuracy": float(found["pixel_accuracy"]),  # type: ignore[arg-type]
-            "validation_mean_iou": float(found["mean_iou"]),  # type: ignore[arg-type]
+            "validation_mean_iou": mean_iou,
         }
+        # Without any foreground in truth and prediction, its IoU is not defined.
+        return counts, row, lead if math.isfinite(lead) else mean_iou
 
     def _predict_all(self, model: keras.Model) -> tuple[np.ndarray, float]:
         num_classes = len(self.config.classes)
         training = self.config.training
-        loss = combined_loss(training.loss, training.class_weights)
+        loss = combined_loss(
+            training.loss,
+            training.class_weights,
+            has_separation=self.config.objects.channels > 0,
+        )
         counts = np.zeros((num_classes, num_classes), np.int64)
         losses, sizes = [], []
         for images, masks in self.validation.fixed_batches(training.batch_size):
             logits = model.predict_on_batch(images)
-            counts += confusion_matrix(masks, logits.argmax(-1), num_classes)
+            counts += confusion_matrix(masks, logits[..., :num_classes].argmax(-1), num_classes)
             losses.append(float(keras.ops.convert_to_numpy(loss(masks, logits))))
             sizes.append(len(images))
         return counts, float(np.average(losses, weights=sizes))
 
-    def _keep_if_best(self, model: keras.Model, mean_iou: float, *, averaged: bool) -> None:
-        if mean_iou > self.progress.best.mean_iou:
-            self.progress.best = Best(self.progress.step, mean_iou, averaged)
+    def _keep_if_best(
+        self, model: keras.Model, score: float, mean_iou: float, *, averaged: bool
+    ) -> None:
+        if score > self.progress.best.score:
+            self.progress.best = Best(self.progress.step, mean_iou, averaged, score)
             self.best_weights = values_of(model)
 
     def write_best(self) -> None:
@@ -181,7 +192,8 @@ class Recorder:
     def _draw_examples(self, model: keras.Model, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
         images, masks = next(self.validation.fixed_batches(VALIDATION_EXAMPLES))
-        predictions = model.predict_on_batch(images).argmax(-1).astype(np.uint8)
+        logits = model.predict_on_batch(images)[..., : len(self.config.classes)]
+        predictions = logits.argmax(-1).astype(np.uint8)
         shown = images_for_people(images, masks.shape[1:], self.config)
         examples = [
             Example(image, mask, prediction, "")

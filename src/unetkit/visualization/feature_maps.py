@@ -185,6 +185,8 @@ def _step(layer: keras.Layer) -> str:
         return "pooling"
     if isinstance(layer, layers.Conv2DTranspose):
         return "up"
+    if isinstance(layer, layers.DepthwiseConv2D):  # part of a block, unless the size changes
+        return "strided" if max(layer.strides) > 1 else ""
     if isinstance(layer, layers.Conv2D):
         if max(layer.strides) > 1:
             return "strided"

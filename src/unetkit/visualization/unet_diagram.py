@@ -262,6 +262,8 @@ def _arrow_names(maps: list[FeatureMap]) -> dict[str, str]:
         "up": "transposed convolution",
         "pointwise": "convolution to logits",
     }
+    if sum(one.step == "pointwise" for one in maps) > 1:
+        words["pointwise"] = "convolution"  # those of the encoder as well
     names = {}
     for step, word in words.items():
         windows = sorted({_pixels(one.window) for one in maps if one.step == step})

@@ -1,0 +1,102 @@
+"""Metrics of objects by hand, and against brute force."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+from skimage.measure import label
+
+from unetkit.metrics.instances import (
+    COUNTS,
+    THRESHOLDS,
+    count_objects,
+    find_overlaps,
+    object_metrics,
+)
+
+
+def counts_of(truth, found):
+    return count_objects(find_overlaps(np.array(truth), np.array(found)))
+
+
+def brute_force(truth: np.ndarray, found: np.ndarray) -> dict[str, float]:
+    """All scores by their definitions, with loops over objects."""
+    trues = [truth == number for number in np.unique(truth[truth > 0])]
+    founds = [found == number for number in np.unique(found[found > 0])]
+    iou = np.array([[(t & f).sum() / (t | f).sum() for f in founds] for t in trues])
+    iou = iou.reshape(len(trues), len(founds))
+    f1, precision = [], []
+    for threshold in THRESHOLDS:
+        hit = sum(bool((row > threshold).any()) for row in iou)
+        missed, invented = len(trues) - hit, len(founds) - hit
+        f1.append(2 * hit / (2 * hit + missed + invented))
+        precision.append(hit / (hit + missed + invented))
+    pairs = iou[iou > 0.5]
+    unmatched = len(trues) + len(founds) - 2 * len(pairs)
+    seg = [
+        next((iou[i, j] for j, f in enumerate(founds) if (t & f).sum() > t.sum() / 2), 0.0)
+        for i, t in enumerate(trues)
+    ]
+    return {
+        "f1": f1[0],
+        "mean_f1": np.mean(f1),
+        "average_precision": precision[0],
+        "mean_average_precision": np.mean(precision),
+        "panoptic_quality": pairs.sum() / (len(pairs) + unmatched / 2),
+        "seg": np.mean(seg) if seg else math.nan,
+    }
+
+
+def regions(seed: int, smoothness: float) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(size=(24, 30))
+    return label(ndimage.gaussian_filter(noise, smoothness) > 0, connectivity=1)
+
+
+@given(seed=st.integers(0, 10**6), smoothness=st.floats(0.8, 2.5), moved=st.integers(0, 4))
+@settings(max_examples=50, deadline=None, derandomize=True)
+def test_against_brute_force(seed, smoothness, moved):
+    truth = regions(seed, smoothness)
+    found = np.roll(truth, moved, axis=1) * (regions(seed + 1, 3) > 0)
+    if truth.any() or found.any():
+        metrics = object_metrics(counts_of(truth, found))
+        assert metrics == pytest.approx(brute_force(truth, found), nan_ok=True)
+
+
+def test_ctc_seg_by_hand():
+    # IoU of 2 / 3 for the first; exactly half of the second is found, which is not more than half
+    truth = [[1, 1, 1, 0, 2, 2]]
+    found = [[5, 5, 0, 0, 9, 0]]
+    assert object_metrics(counts_of(truth, found))["seg"] == pytest.approx(1 / 3)
+
+
+def test_merged_split_missed_and_invented():
+    truth = [[1, 1, 0, 2, 2, 0, 3, 3, 3, 3, 0, 4, 0, 0]]
+    found = [[1, 1, 1, 1, 1, 0, 2, 2, 3, 3, 0, 0, 0, 7]]
+    counts = dict(zip(COUNTS, counts_of(truth, found), strict=True))
+    found = {name: counts[name] for name in ("merged", "split", "missed", "invented")}
+    # objects 3 and 4 are missed: neither part has more than half of object 3
+    assert found == {"merged": 1, "split": 1, "missed": 2, "invented": 1}
+
+
+def test_numbers_do_not_matter():
+    truth = np.array([[0, 70000, 70000, 3]])
+    metrics = object_metrics(counts_of(truth, [[0, 1, 1, 2]]))
+    assert {float(value) for value in metrics.values()} == {1.0}
+
+
+def test_images_add_up():
+    one, other = counts_of([[1, 1, 0]], [[1, 1, 0]]), counts_of([[1, 0, 2]], [[0, 0, 2]])
+    total = one + other
+    assert total[:2].tolist() == [3, 2]
+    assert object_metrics(total)["f1"] == pytest.approx(4 / 5)
+    assert object_metrics(total)["seg"] == pytest.approx(2 / 3)
+
+
+def test_nothing_there_and_nothing_found_is_undefined():
+    assert all(math.isnan(value) for value in object_metrics(counts_of([[0]], [[0]])).values())
+    invented = object_metrics(counts_of([[0]], [[1]]))
+    assert invented["f1"] == 0
+    assert math.isnan(invented["seg"])
