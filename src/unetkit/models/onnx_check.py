@@ -8,6 +8,7 @@ An ONNX file is a Protocol Buffers message: fields, each with a number, a wire t
 which may be a message itself. The numbers are those of onnx.proto.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -43,11 +44,14 @@ FOREIGN_SIGNATURES = {
     b"\x89png": "an image",
     b"\xff\xd8\xff": "an image",
 }
+DIGEST_KEY = b"unetkit.sha256"  # of the entry in the metadata
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
-# Field numbers. ModelProto: graph, functions, training_info. GraphProto: node, initializer,
+# Field numbers. ModelProto: graph, functions, training_info, metadata_props. Its entries: key,
+# value. GraphProto: node, initializer,
 # sparse_initializer. NodeProto: op_type, attribute, domain. AttributeProto: t and tensors; g,
 # graphs, and other types than numbers, text and tensors. TensorProto: external_data, data_location.
-GRAPH, FUNCTIONS, TRAINING = 7, 25, 20
+GRAPH, FUNCTIONS, TRAINING, METADATA = 7, 25, 20, 14
+KEY, VALUE = 1, 2
 NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
 OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
 TENSORS, NESTED = (5, 10), (6, 11, 14, 15, 22, 23)
@@ -88,6 +92,41 @@ def require_plain(path: Path) -> bytes:
             raise
         raise _refusal(path, f"it is damaged ({error})") from error
     return content
+
+
+def add_digest(content: bytes) -> bytes:
+    """Appends an entry to the metadata of a model: the SHA-256 of all its bytes until then."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    entry = b"".join(
+        bytes([number << 3 | BYTES, len(text)]) + text
+        for number, text in ((KEY, DIGEST_KEY), (VALUE, digest))
+    )
+    return content + bytes([METADATA << 3 | BYTES, len(entry)]) + entry
+
+
+def is_checkable(path: Path, content: bytes) -> bool:
+    """Compares a model file with the SHA-256 in its metadata, which is taken without that entry.
+
+    Args:
+        path: Path of the file, for errors.
+        content: Bytes of the file, which are an ONNX model.
+
+    Returns:
+        Whether it has one; files of earlier versions and of other programs have none.
+
+    Raises:
+        ModelFileError: They differ.
+    """
+    message, found, recorded = memoryview(content), hashlib.sha256(), ""
+    for number, value, start, end in _spans(message):
+        entry = dict(_fields(_message(value))) if number == METADATA else {}
+        if entry.get(KEY) == DIGEST_KEY:
+            recorded = bytes(_message(entry.get(VALUE, 0))).decode("ascii", "replace")
+        else:
+            found.update(message[start:end])
+    if recorded and recorded != found.hexdigest():
+        raise _refusal(path, "it is damaged (its bytes differ from the SHA-256 in its metadata)")
+    return bool(recorded)
 
 
 def name_foreign_format(path: Path, start: bytes) -> str:
@@ -164,13 +203,19 @@ def _message(value: int | memoryview) -> memoryview:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message.
+    """Number and value of each field of a message."""
+    return ((number, value) for number, value, _, _ in _spans(message))
+
+
+def _spans(message: memoryview) -> Iterator[tuple[int, int | memoryview, int, int]]:
+    """Number and value of each field of a message, and where its bytes begin and end.
 
     Raises:
         ValueError: The bytes are not a message.
     """
     position = 0
     while position < len(message):
+        start = position
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:  # above, readers that drop high bits find another field
@@ -189,7 +234,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             if len(value) < size:
                 raise ValueError("it is cut off")
             position += size
-        yield number, value
+        yield number, value, start, position
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

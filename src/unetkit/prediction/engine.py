@@ -16,7 +16,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit.errors import DataNotFoundError, ModelFileError
-from unetkit.models.onnx_check import require_plain
+from unetkit.models.onnx_check import is_checkable, require_plain
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
 
@@ -38,6 +38,7 @@ class Engine:
     def __init__(self, model: str | Path, threads: int | None = None) -> None:
         self.path = find_model(model)
         self._content = require_plain(self.path)
+        self.is_checkable = is_checkable(self.path, self._content)
         self.digest = hashlib.sha256(self._content).hexdigest()
         self._start(threads)
 
