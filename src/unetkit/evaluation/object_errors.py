@@ -23,7 +23,7 @@ TILE, GAP = 154, 8  # pixels
 LEAST_SIDE = 40  # of what is cut out, in pixels of the image
 AROUND = 1.6  # times the object
 TRUE_COLOUR, FOUND_COLOUR = (86, 180, 233), (230, 159, 0)  # Okabe and Ito
-WHITE = 255
+PAPER = 255  # grey of empty parts
 QUALITY = 90
 
 
@@ -112,7 +112,7 @@ def _draw_tile(
         slice(max(0, (span.start + span.stop - side) // 2), (span.start + span.stop + side) // 2)
         for span in box
     )
-    tile = np.full((TILE, TILE, 3), WHITE, np.uint8)
+    tile = np.full((TILE, TILE, 3), PAPER, np.uint8)
     height, width = photo[window].shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(scale * height)), max(1, round(scale * width))
@@ -129,7 +129,7 @@ def _draw_tile(
 
 
 def _join(tiles: Sequence[np.ndarray]) -> np.ndarray:
-    gap = np.full((TILE, GAP, 3), WHITE, np.uint8)
+    gap = np.full((TILE, GAP, 3), PAPER, np.uint8)
     parts = [tiles[0]]
     for tile in tiles[1:]:
         parts += [gap, tile]
