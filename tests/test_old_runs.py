@@ -119,6 +119,7 @@ class TestEachModel:
         layers = command(old, "info", f"{name}.onnx", "--layers").splitlines()
         assert layers[1 : len(said)] == said[1:]
         assert len(layers) > len(said) + 10
+        assert said[-1].split()[:3] == ["SHA-256", "not", "checkable"]
 
     def test_its_report_is_written(self, old, name):
         folder = old / name / f"evaluation-{data_of(name)}"

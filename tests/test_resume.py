@@ -118,6 +118,46 @@ def checkpoints(run):
     return checkpoint_files(run / "checkpoints")
 
 
+class TestDamagedCheckpoints:
+    """Of any kind: the one before is used, and that is said."""
+
+    def lose_array(self, members):
+        del members["model/0"]
+
+    def reshape(self, members):
+        members["model/0"] = members["model/0"].ravel()
+
+    def lose_progress(self, members):
+        members["state"] = np.frombuffer(b'{"accumulation": 1}', np.uint8)
+
+    @pytest.mark.parametrize("change", ["lose_array", "reshape", "lose_progress", None])
+    def test_the_one_before_is_used(self, change, stopped, uninterrupted):
+        newest = checkpoints(stopped)[0]
+        if change is None:
+            newest.write_bytes(b"PK\3\4 and nothing more")
+        else:
+            with np.load(newest) as archive:
+                members = {name: archive[name] for name in archive.files}
+            members.pop("sha256")  # else that finds it
+            getattr(self, change)(members)
+            np.savez(newest, **members)
+        display = StopAt(None)
+        resume(stopped, display=display)
+        assert f"checkpoint {newest} is damaged: the previous one is used" in " ".join(
+            display.lines
+        )
+        found, expected = fingerprint(stopped), fingerprint(uninterrupted)
+        assert {k for k in expected if found[k] != expected[k]} <= {"config.toml", "split.json"}
+
+    def test_none_that_fits_is_an_error_and_none_is_removed(self, stopped):
+        files = checkpoints(stopped)
+        for file in files:
+            np.savez(file, state=np.frombuffer(b"{}", np.uint8))
+        with pytest.raises(ModelFileError, match="does not fit the network"):
+            resume(stopped)
+        assert checkpoints(stopped) == files
+
+
 class TestExactness:
     def test_the_configuration_makes_the_same_bytes_again(self, uninterrupted, tmp_path):
         again = train(config=uninterrupted / "config.toml", out=tmp_path / "again")

@@ -476,6 +476,8 @@ class TestObjects:
             assert image["instances"] == pytest.approx(counts.tolist())
             total += counts
         expected = {name: float(value) for name, value in object_metrics(total).items()}
+        rand = [image["rand"] for image in result["images"]]
+        expected["v_rand"], expected["v_info"] = np.mean(rand, axis=0)
         assert result["instances"]["metrics"] == pytest.approx(expected)
         assert result["instances"]["counts"]["true"] == total[0] > 20
         assert [row["metric"] for row in result["headline"][:3]] == [

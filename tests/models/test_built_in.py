@@ -34,6 +34,7 @@ class TestFile:
         assert BUILT_IN.stat().st_size < 8_000_000
         assert predictor.spec.classes.names == TRIMAP_CLASSES.names
         assert predictor.spec.preset == "pretrained"
+        assert predictor.is_checkable
         assert len(predictor.spec.seen) > 600
 
     def test_its_card_says_what_a_user_must_know(self):

@@ -1,5 +1,6 @@
 """Only what unetkit exports gets past: files that would do more, and files that are damaged."""
 
+import hashlib
 from contextlib import suppress
 
 import numpy as np
@@ -11,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from unetkit import Predictor
 from unetkit.errors import ModelFileError
-from unetkit.models.onnx_check import OPERATORS, require_plain
+from unetkit.models.onnx_check import OPERATORS, add_digest, is_checkable, require_plain
+from unetkit.models.onnx_import import read_exported
 
 
 def graph_of(nodes, initializers=(), name="graph"):
@@ -116,6 +118,50 @@ def test_training_and_sparse_weights_are_refused(tmp_path):
 def test_what_is_known_is_handed_on_as_it_is(tmp_path):
     path = write(tmp_path / "m.onnx", graph_of([relu()], [weights()]))
     assert require_plain(path) == path.read_bytes()
+
+
+class TestDigest:
+    def made(self, folder):
+        path = write(folder / "m.onnx", graph_of([relu()], [weights()]))
+        path.write_bytes(add_digest(path.read_bytes()))
+        return path
+
+    def test_it_is_an_entry_of_the_metadata(self, tmp_path):
+        path = self.made(tmp_path)
+        content = path.read_bytes()
+        assert is_checkable(path, content)
+        model = onnx.load(path)
+        (entry,) = model.metadata_props
+        assert entry.key == "unetkit.sha256"
+        del model.metadata_props[:]  # the digest is taken without it
+        assert hashlib.sha256(model.SerializeToString()).hexdigest() == entry.value
+
+    def test_a_model_without_one_is_not_checkable(self, tmp_path):
+        path = write(tmp_path / "m.onnx", graph_of([relu()]))
+        assert not is_checkable(path, path.read_bytes())
+
+    def test_every_flipped_bit_is_found(self, tmp_path):
+        path = self.made(tmp_path)
+        content = path.read_bytes()
+        end = content.index(b"unetkit.sha256") - 4  # beyond, the key itself may be damaged
+        words = r"m\.onnx is not a model .*its bytes differ from the SHA-256 in its metadata\)"
+        for place in range(8 * end):
+            flipped = bytearray(content)
+            flipped[place // 8] ^= 1 << place % 8
+            with pytest.raises(ValueError, match=f"{words}|.*"):
+                is_checkable(path, bytes(flipped))
+        flipped = bytearray(content)
+        flipped[-1] ^= 1
+        with pytest.raises(ModelFileError, match=words):
+            is_checkable(path, bytes(flipped))
+
+    def test_a_flipped_bit_of_a_weight_stops_whoever_reads_it(self, run, tmp_path):
+        content = bytearray((run / "model.onnx").read_bytes())
+        content[len(content) // 3] ^= 1
+        (tmp_path / "m.onnx").write_bytes(content)
+        for read in (Predictor, read_exported):
+            with pytest.raises(ModelFileError, match="differ from the SHA-256 in its metadata"):
+                read(tmp_path / "m.onnx")
 
 
 def test_a_trained_network_has_known_operators_only(run):

@@ -9,7 +9,7 @@ import pytest
 
 from tests.runs.conftest import shown
 from unetkit import verify
-from unetkit._shared.manifest import update_manifest
+from unetkit._shared.manifest import record_files, update_manifest
 from unetkit.training.checkpoints import write_checkpoint
 
 
@@ -81,6 +81,50 @@ class TestFiles:
         assert self.problems(made) == {}
         (made / "model.onnx").write_bytes(model[: len(model) // 2])
         assert "is not a model that can be loaded" in self.problems(made)["model.onnx"]
+
+    def test_files_that_differ_from_the_manifest_are_named(self, run, made):
+        shutil.copy(run / "model.onnx", made)
+        record_files(made)
+        assert self.problems(made) == {}
+        assert "not checkable" not in shown(verify(made))
+        for name in ("best.weights.h5", "model.onnx"):
+            content = (made / name).read_bytes()
+            (made / name).write_bytes(content + b"x")  # which neither of the formats minds
+            assert name in self.problems(made)
+            (made / name).write_bytes(content)
+
+    def test_a_flipped_bit_of_weights_is_found_without_the_manifest(self, run, made):
+        for name in ("best.weights.h5", "model.onnx"):
+            shutil.copy(run / name, made)
+            content = bytearray((made / name).read_bytes())
+            place = len(content) // 3
+            if name == "best.weights.h5":  # elsewhere, some bytes are not used
+                with h5py.File(made / name) as file:
+                    found = []
+                    file.visititems(lambda _, item, found=found: found.append(item))
+                    kernel = max((d for d in found if isinstance(d, h5py.Dataset)), key=np.size)
+                    place = kernel.id.get_offset()
+            content[place] ^= 1
+            (made / name).write_bytes(content)
+            assert "SHA-256" in self.problems(made)[name]
+            shutil.copy(run / name, made)
+        assert self.problems(made) == {}
+
+    def test_what_has_no_digest_is_said_to_be_not_checkable(self, made):
+        result = verify(made)
+        checkable = {row["name"]: row["checkable"] for row in result["files"]}
+        assert checkable == {
+            "config.toml": True,
+            "split.json": True,
+            "best.weights.h5": False,  # made without training
+            "model.onnx": None,  # there is none
+            "checkpoints": True,
+        }
+        assert result["same"]
+        assert (
+            "not checkable (earlier versions and other programs store no SHA-256): best.weights.h5"
+            in shown(result)
+        )
 
     def test_checkpoints_have_to_be_whole(self, made):
         write_checkpoint(made / "checkpoints", 5, {"a": np.arange(9)}, {"step": 5})

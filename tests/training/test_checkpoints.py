@@ -102,6 +102,40 @@ class TestDamage:
             assert found.state["progress"]["step"] == 12
         assert refused > 300
 
+    def test_arrays_that_differ_from_their_digest(self, tmp_path):
+        """Though every checksum of the archive is right."""
+        path = write_checkpoint(tmp_path, 12, ARRAYS, STATE)
+        assert read_checkpoint(path).has_digest
+        with np.load(path) as archive:
+            members = {name: archive[name] for name in archive.files}
+        members["model/1"] = members["model/1"] + np.uint32(1)
+        np.savez(path, **members)
+        with pytest.raises(ModelFileError, match="its arrays differ from the SHA-256 in it"):
+            read_checkpoint(path)
+        del members["sha256"]  # as earlier versions wrote it
+        np.savez(path, **members)
+        assert not read_checkpoint(path).has_digest
+
+    @pytest.mark.parametrize(
+        "state", [b"[1]", b"3", b"{", b"\xff", b"[" * 100_000, b"1" * 10_000, b""]
+    )
+    def test_a_state_that_is_none(self, state, tmp_path):
+        np.savez(tmp_path / "damaged.npz", state=np.frombuffer(state, np.uint8))
+        with pytest.raises(ModelFileError, match=r"damaged\.npz is damaged \("):
+            read_checkpoint(tmp_path / "damaged.npz")
+
+    def test_an_array_in_place_of_an_archive(self, tmp_path):
+        with open(tmp_path / "damaged.npz", "wb") as file:
+            np.save(file, np.zeros(3))
+        with pytest.raises(ModelFileError, match=r"damaged\.npz is damaged \("):
+            read_checkpoint(tmp_path / "damaged.npz")
+
+    def test_only_older_ones_are_read(self, tmp_path):
+        old = write_checkpoint(tmp_path, 1, ARRAYS, {"step": 1})
+        new = write_checkpoint(tmp_path, 2, ARRAYS, {"step": 2})
+        assert newest_checkpoint(tmp_path, before=new)[0].path == old
+        assert newest_checkpoint(tmp_path, before=old) == (None, [])
+
     def test_no_object_is_ever_unpickled(self, tmp_path):
         path = tmp_path / "hostile.npz"
         np.savez(path, state=np.array([{"a": 1}], object))

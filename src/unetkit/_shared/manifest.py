@@ -106,6 +106,7 @@ class _Manifest(TypedDict, total=False):
     warnings: list[str] | None
     seen_before: list[str] | None
     variables: dict[str, str | None] | None
+    files: dict[str, str | None] | None
 
 
 class _Pair(msgspec.Struct):
@@ -177,6 +178,23 @@ def update_manifest(run: Path, **changes: Any) -> None:
         DataNotFoundError, DataError: The manifest is missing or damaged.
     """
     write_manifest(run, read_manifest(run) | changes)
+
+
+def record_files(run: Path) -> None:
+    """Lists the SHA-256 of the run's weights and model in its manifest, as `files`.
+
+    Raises:
+        DataNotFoundError, DataError: The manifest is missing or damaged.
+    """
+    names = (run_folder.WEIGHTS, run_folder.MODEL)
+    files = {name: file_digest(run / name) for name in names if (run / name).is_file()}
+    update_manifest(run, files=files)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(run: Path) -> dict[str, Any]:

@@ -357,7 +357,7 @@ def info_command(model: str | None, layers: bool) -> None:
     predictor = Predictor(model)
     console = make_console()
     size = Path(predictor.path).stat().st_size
-    console.print(describe_model(predictor.spec, str(predictor.path), size))
+    console.print(describe_model(predictor.spec, str(predictor.path), size, predictor.is_checkable))
     if layers:
         console.print(layers_table(predictor.spec))
     if model is None:

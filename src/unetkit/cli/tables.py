@@ -132,7 +132,10 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
     return table
 
 
-def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
+NOT_CHECKABLE = "not checkable (earlier versions and other programs store no SHA-256)"
+
+
+def describe_model(spec: ModelSpec, path: str, size: int, is_checkable: bool) -> Table:
     """Description of a model, one row per fact."""
     geometry = spec.geometry
     table = Table(show_header=False, box=None)
@@ -155,6 +158,7 @@ def describe_model(spec: ModelSpec, path: str, size: int) -> Table:
             "receptive field",
             f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
         ),
+        ("SHA-256", "verified" if is_checkable else NOT_CHECKABLE),
     ):
         table.add_row(name, Text(fact))
     return table
@@ -205,6 +209,9 @@ def verification_table(result: Mapping[str, Any]) -> Table:
         table.add_row("environment", _shown(f"{row['what']}: {then} then, {now} now{note}"))
     whole = [row["name"] for row in result["files"] if not row["problem"]]
     table.add_row("files", _shown(f"undamaged: {', '.join(whole)}"))
+    unknown = [row["name"] for row in result["files"] if row["checkable"] is False]
+    if unknown:
+        table.add_row("", _shown(f"{NOT_CHECKABLE}: {', '.join(unknown)}"))
     for row in result["files"]:
         if row["problem"]:
             table.add_row("", _shown(f"{row['name']}: {row['problem']}"))

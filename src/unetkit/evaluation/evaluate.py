@@ -54,10 +54,11 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.metrics.instances import count_objects, find_overlaps
+from unetkit.metrics.instances import count_objects, find_overlaps, rand_scores
 from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
 from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
+from unetkit.models.spec import ModelSpec
 from unetkit.objects.components import label_objects
 from unetkit.objects.numbering import numbered_objects
 from unetkit.objects.separation import separation_maps
@@ -320,24 +321,21 @@ def _count(
         "objects": _count_objects(predictor, pair, truth),
     }
     if predictor.spec.objects.finds_objects:
-        separation = full_scores[..., -1] if predictor.spec.objects.channels else None
-        found = _found_objects(predictor, prediction, separation)
+        found = _found_objects(predictor.spec, prediction, full_scores)
         found[truth == IGNORE] = 0
         true = numbered_objects(pair, truth, truth_of.classes, classes.background)
         record["instances"] = count_objects(find_overlaps(true, found)).tolist()
+        record["rand"] = list(rand_scores(true, found))
     return record, ranking_counts(truth, resized)
 
 
-def _found_objects(
-    predictor: Predictor, prediction: np.ndarray, separation: np.ndarray | None
-) -> np.ndarray:
+def _found_objects(spec: ModelSpec, prediction: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Numbers of the objects that are found in an image, (H, W) int32; 0 outside objects."""
-    spec, (height, width) = predictor.spec, prediction.shape
+    height, width = prediction.shape
     network = spec.scale.inner_box((height, width))[2:]
-    is_object = prediction != (spec.classes.background or 0)
-    maps = separation_maps(is_object, separation, spec.objects)
-    pixel_area = height * width / (network[0] * network[1])
-    return label_objects(maps, spec.objects, pixel_area)
+    background = spec.classes.background or 0
+    maps = separation_maps(prediction != background, scores, spec.objects, background)
+    return label_objects(maps, spec.objects, height * width / (network[0] * network[1]))
 
 
 def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:

@@ -68,6 +68,8 @@ OBJECT_METRICS = {
     "mean_average_precision": ("mean average precision", "over IoU thresholds from 0.5 to 0.95"),
     "panoptic_quality": ("panoptic quality", "F1 times the mean IoU of matched objects"),
     "seg": ("SEG", "mean IoU of the true objects, of the Cell Tracking Challenge"),
+    "v_rand": ("V_Rand", "of regions, as in the ISBI 2012 challenge; mean over images"),
+    "v_info": ("V_Info", "of regions, as in the ISBI 2012 challenge; mean over images"),
 }
 OBJECT_ERRORS = {
     "merged": "found objects that have more than half of two true ones or more",

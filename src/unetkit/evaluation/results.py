@@ -28,7 +28,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.metrics.boundaries import DISTANCES
 from unetkit.metrics.calibration import BINS
 from unetkit.metrics.confusion import compute_metrics
-from unetkit.metrics.instances import COUNTS, object_counts, object_metrics
+from unetkit.metrics.instances import COUNTS, object_counts, object_metrics, rand_metrics
 from unetkit.metrics.ranking import ranking_metrics
 from unetkit.metrics.summary import (
     RESOLUTIONS,
@@ -165,6 +165,9 @@ def _check_names(result: Mapping[str, Any]) -> None:
             raise RecordError(f"case {shorten(example['name'])} is none of the images")
 
 
+_OBJECT_METRICS = {**object_metrics(np.zeros(len(COUNTS))), **rand_metrics(np.zeros(2))}
+
+
 class _ClassesRecord(TypedDict):
     names: list[str]
     kind: NotRequired[str]  # an evaluation of unetkit 0.1.0 has none
@@ -248,6 +251,9 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
         "distance": _array(len(DISTANCES), 2),
         "objects": NotRequired[_array(2)],
         "instances": NotRequired[_array(len(COUNTS))],
+        "rand": NotRequired[
+            Annotated[list[Number | None], msgspec.Meta(min_length=2, max_length=2)]
+        ],
     }
     figures = {**dict.fromkeys(WAYS, _like(metrics, Number | None)), "confusion": matrix}
     bounds: Any = dict[str, Any]
@@ -260,7 +266,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
                 "boundary_iou": _like(boundary, interval),
                 "distance": _like(distance, interval),
                 "calibration": _table({"error": interval}),
-                "instances": NotRequired[_like(object_metrics(np.zeros(len(COUNTS))), interval)],
+                "instances": NotRequired[_like(_OBJECT_METRICS, interval)],
             }
         )
     return _table(
@@ -292,11 +298,10 @@ def _ranking_type(classes: Classes) -> Any:
 
 def _instances_type() -> Any:
     """Type of the metrics of objects, which evaluations of models of classes lack."""
-    nothing = np.zeros(len(COUNTS))
     return _table(
         {
-            "metrics": _like(object_metrics(nothing), Number | None),
-            "counts": _like(object_counts(nothing), Count),
+            "metrics": _like(_OBJECT_METRICS, Number | None),
+            "counts": _like(object_counts(np.zeros(len(COUNTS))), Count),
         }
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unetkit.metrics.confusion import divide
+from unetkit.objects.flooding import flood
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of the IoU
 HALF = 0.5
@@ -147,3 +148,44 @@ def object_counts(counts: np.ndarray) -> dict[str, int]:
     of = dict(zip(COUNTS, counts.tolist(), strict=True))
     names = ("true", "found", "merged", "split", "missed", "invented")
     return {name: int(of[name]) for name in names}
+
+
+def rand_scores(truth: np.ndarray, found: np.ndarray) -> tuple[float, float]:
+    """Scores of a segmentation into regions that fill an image but for thin membranes.
+
+    Found objects are first grown until no pixel of a true one is left empty: the thickness of
+    membranes is not scored. Pixels outside of true objects do not count. With p the fraction of
+    pixels in each pair of a true and a found object, s and t those in each of them:
+
+        V_Rand = sum p^2 / (sum s^2 / 2 + sum t^2 / 2)
+        V_Info = I(s, t) / (H(s) / 2 + H(t) / 2)
+
+    Args:
+        truth: Numbers of the true objects, (H, W) integers; 0 outside objects.
+        found: Numbers of the found objects, (H, W) integers; 0 outside objects.
+
+    Returns:
+        V_Rand and V_Info, each from 0 to 1; nan without a true object, 0 if nothing is found.
+
+    Source: Arganda-Carreras et al., Frontiers in Neuroanatomy 2015 (the ISBI 2012 challenge).
+    """
+    inside = truth > 0
+    if not inside.any():
+        return float("nan"), float("nan")
+    if not (found > 0).any():
+        return 0.0, 0.0
+    everywhere = np.ones(truth.shape, bool)
+    grown = flood(np.maximum(found, 0), np.zeros(truth.shape, np.float32), everywhere)
+    overlaps = find_overlaps(np.where(inside, truth, 0), np.where(inside, grown, 0))
+    areas = overlaps.areas, overlaps.true_areas, overlaps.found_areas
+    pairs, of_true, of_found = (counts / inside.sum() for counts in areas)
+    rand = 2 * (pairs**2).sum() / ((of_true**2).sum() + (of_found**2).sum())
+    joint, first, second = (-(p * np.log(p)).sum() for p in (pairs, of_true, of_found))
+    if first + second == 0:  # one object, found as one
+        return float(rand), 1.0
+    return float(rand), float(2 * (first + second - joint) / (first + second))
+
+
+def rand_metrics(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """`v_rand` and `v_info` of `rand_scores` of images, (N, 2), by name, each (N,)."""
+    return {"v_rand": scores[..., 0], "v_info": scores[..., 1]}

@@ -8,6 +8,7 @@ An ONNX file is a Protocol Buffers message: fields, each with a number, a wire t
 which may be a message itself. The numbers are those of onnx.proto.
 """
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,7 +21,6 @@ OPERATORS = {
     *("Sqrt", "Sub", "Transpose"),
 }
 DOMAINS = ("", "ai.onnx")
-METADATA = 14  # field of ModelProto, each of a key (1) and a value (2)
 OWN_FORMAT = b"ORTM"  # ONNX Runtime reads files with these bytes in its own format
 # What users give in place of a model, by its ending and by its first bytes.
 FOREIGN_SUFFIXES = {
@@ -44,11 +44,14 @@ FOREIGN_SIGNATURES = {
     b"\x89png": "an image",
     b"\xff\xd8\xff": "an image",
 }
+DIGEST_KEY = b"unetkit.sha256"  # of the entry in the metadata
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # wire types
-# Field numbers. ModelProto: graph, functions, training_info. GraphProto: node, initializer,
+# Field numbers. ModelProto: graph, functions, training_info, metadata_props. Its entries: key,
+# value. GraphProto: node, initializer,
 # sparse_initializer. NodeProto: op_type, attribute, domain. AttributeProto: t and tensors; g,
 # graphs, and other types than numbers, text and tensors. TensorProto: external_data, data_location.
-GRAPH, FUNCTIONS, TRAINING = 7, 25, 20
+GRAPH, FUNCTIONS, TRAINING, METADATA = 7, 25, 20, 14
+KEY, VALUE = 1, 2
 NODE, INITIALIZER, SPARSE_INITIALIZER = 1, 5, 15
 OP_TYPE, ATTRIBUTE, DOMAIN = 4, 5, 7
 TENSORS, NESTED = (5, 10), (6, 11, 14, 15, 22, 23)
@@ -101,8 +104,43 @@ def metadata_of(content: bytes) -> dict[str, bytes]:
     for number, value in fields_of(memoryview(content)):
         if number == METADATA:
             entry = {inner: bytes(message_of(part)) for inner, part in fields_of(message_of(value))}
-            found[str(entry.get(1, b""), "utf-8", "replace")] = entry.get(2, b"")
+            found[str(entry.get(KEY, b""), "utf-8", "replace")] = entry.get(VALUE, b"")
     return found
+
+
+def add_digest(content: bytes) -> bytes:
+    """Appends an entry to the metadata of a model: the SHA-256 of all its bytes until then."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    entry = b"".join(
+        bytes([number << 3 | BYTES, len(text)]) + text
+        for number, text in ((KEY, DIGEST_KEY), (VALUE, digest))
+    )
+    return content + bytes([METADATA << 3 | BYTES, len(entry)]) + entry
+
+
+def is_checkable(path: Path, content: bytes) -> bool:
+    """Compares a model file with the SHA-256 in its metadata, which is taken without that entry.
+
+    Args:
+        path: Path of the file, for errors.
+        content: Bytes of the file, which are an ONNX model.
+
+    Returns:
+        Whether it has one; files of earlier versions and of other programs have none.
+
+    Raises:
+        ModelFileError: They differ.
+    """
+    message, found, recorded = memoryview(content), hashlib.sha256(), ""
+    for number, value, start, end in _spans(message):
+        entry = dict(fields_of(message_of(value))) if number == METADATA else {}
+        if entry.get(KEY) == DIGEST_KEY:
+            recorded = bytes(message_of(entry.get(VALUE, 0))).decode("ascii", "replace")
+        else:
+            found.update(message[start:end])
+    if recorded and recorded != found.hexdigest():
+        raise _refusal(path, "it is damaged (its bytes differ from the SHA-256 in its metadata)")
+    return bool(recorded)
 
 
 def name_foreign_format(path: Path, start: bytes) -> str:
@@ -184,13 +222,19 @@ def message_of(value: int | memoryview) -> memoryview:
 
 
 def fields_of(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Yields number and value of each field of a message: a number or a view of its bytes.
+    """Yields number and value of each field of a message: a number or a view of its bytes."""
+    return ((number, value) for number, value, _, _ in _spans(message))
+
+
+def _spans(message: memoryview) -> Iterator[tuple[int, int | memoryview, int, int]]:
+    """Number and value of each field of a message, and where its bytes begin and end.
 
     Raises:
         ValueError: The bytes are not a message.
     """
     position = 0
     while position < len(message):
+        start = position
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
         if not 0 < number < 1 << 29:  # above, readers that drop high bits find another field
@@ -209,7 +253,7 @@ def fields_of(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
             if len(value) < size:
                 raise ValueError("it is cut off")
             position += size
-        yield number, value
+        yield number, value, start, position
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:

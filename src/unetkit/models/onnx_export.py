@@ -19,7 +19,7 @@ from unetkit._version import __version__
 from unetkit.data.scale import image_to_network
 from unetkit.errors import ModelFileError
 from unetkit.models.known_models import remember
-from unetkit.models.onnx_check import require_plain
+from unetkit.models.onnx_check import add_digest, require_plain
 from unetkit.models.onnx_graph import onnx_model
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec
@@ -74,8 +74,7 @@ def _convert(model: keras.Model, spec: ModelSpec, weights: str) -> bytes:
     entry = proto.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, spec.to_json()
     proto.producer_name, proto.producer_version = "unetkit", __version__
-    content: bytes = proto.SerializeToString()
-    return content
+    return add_digest(proto.SerializeToString(deterministic=True))
 
 
 def _halve(graph: Any) -> None:

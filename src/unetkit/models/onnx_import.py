@@ -26,6 +26,7 @@ from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.encoders import encoder_of
 from unetkit.models.keras_encoders import Gelu
 from unetkit.models.normalization import LayerNormalization
+from unetkit.models.onnx_check import is_checkable
 from unetkit.models.spec import METADATA_KEY, Layer, ModelSpec, spec_from_json
 from unetkit.models.unet import OWN_ENCODER, FrozenBatchNormalization, UNetConfig, build_unet
 
@@ -66,7 +67,8 @@ def read_exported(path: str | Path) -> Exported:
 
     Raises:
         DataNotFoundError: The file does not exist.
-        ModelFileError: The file is not a model that unetkit exported, or larger than 1 GiB.
+        ModelFileError: The file is not a model that unetkit exported, is damaged, or larger than
+            1 GiB.
     """
     # Imported here: they take half a second, and most trainings start from random weights.
     import onnx
@@ -82,13 +84,15 @@ def read_exported(path: str | Path) -> Exported:
             f"{path} has {path.stat().st_size / 2**30:.1f} GiB; accepted are .onnx files up to "
             f"{LARGEST_IMPORT >> 30} GiB; use the run folder that it was exported from"
         )
+    content = path.read_bytes()
     try:
-        model = onnx.load_model_from_string(path.read_bytes())
+        model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError) as error:
         raise ModelFileError(
             f"{path} is not an ONNX file ({error}); accepted is a run folder or an .onnx file that "
             "unetkit exported"
         ) from error
+    is_checkable(path, content)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if METADATA_KEY not in metadata:
         raise ModelFileError(

@@ -18,7 +18,7 @@ from unetkit._shared import run_folder
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.known_models import is_known
-from unetkit.models.onnx_check import metadata_of, require_plain
+from unetkit.models.onnx_check import is_checkable, metadata_of, require_plain
 from unetkit.models.onnx_cost import Cost, OnnxCost
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
@@ -55,6 +55,7 @@ class Engine:
     ) -> None:
         self.path = find_model(model)
         self._content = require_plain(self.path)
+        self.is_checkable = is_checkable(self.path, self._content)
         self.digest = hashlib.sha256(self._content).hexdigest()
         self.is_known = is_built_in(self.path) or is_known(self.digest)
         self.spec: ModelSpec = spec_from_json(self._metadata(), str(self.path))

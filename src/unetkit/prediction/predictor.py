@@ -94,6 +94,7 @@ class Predictor:
         self.path = self._engine.path
         self.spec: ModelSpec = self._engine.spec
         self.digest = self._engine.digest
+        self.is_checkable = self._engine.is_checkable
         self.margin = margin
         self._threads = threads
         require_fitting(self._engine, self._smallest_tile, self._memory)

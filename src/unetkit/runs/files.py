@@ -13,16 +13,15 @@ import h5py
 import numpy as np
 
 from unetkit._shared import run_folder
-from unetkit._shared.manifest import data_digest, read_split_record
+from unetkit._shared.manifest import data_digest, file_digest, read_split_record
 from unetkit.data.splits import read_split_names
 from unetkit.errors import ModelFileError, UnetkitError
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
+from unetkit.training.weights import H5_DAMAGE, require_whole_weights
 
-H5_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError)
 
-
-def check_files(run: Path, manifest: Mapping[str, Any]) -> list[dict[str, str | None]]:
+def check_files(run: Path, manifest: Mapping[str, Any]) -> list[dict[str, str | bool | None]]:
     """Checks the files of a run.
 
     Args:
@@ -30,9 +29,15 @@ def check_files(run: Path, manifest: Mapping[str, Any]) -> list[dict[str, str | 
         manifest: Its manifest, as `read_manifest` returns it.
 
     Returns:
-        The name of each file or folder and its problem, or None.
+        The name of each file or folder; its problem, or None; and whether it was compared with a
+        hash ("checkable"), which earlier versions do not store: None if it is damaged or absent.
     """
-    return [{"name": name, "problem": check(run, manifest)} for name, check in CHECKS.items()]
+    found: list[dict[str, str | bool | None]] = []
+    for name, check in CHECKS.items():
+        problem = check(run, manifest)
+        checkable = None if problem else _is_checkable(run, name, manifest)
+        found.append({"name": name, "problem": problem, "checkable": checkable})
+    return found
 
 
 def chosen_split_file(config: Mapping[str, Any]) -> str | None:
@@ -97,20 +102,38 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
     try:
         with h5py.File(file) as weights:
             weights.visititems(read)
+        if problems:
+            return problems[0]
+        require_whole_weights(file)
+    except ModelFileError as error:
+        return str(error)
     except H5_DAMAGE as error:
         return f"it cannot be read ({error})"
-    return problems[0] if problems else None
+    return _compare_digest(file, manifest)
 
 
 def _check_model(run: Path, manifest: Mapping[str, Any]) -> str | None:
-    if not (run / run_folder.MODEL).is_file():
+    file = run / run_folder.MODEL
+    if not file.is_file():
         # Backends other than TensorFlow do not export.
         return None if manifest.get("export_difference") is None else "it is missing"
     try:
-        Predictor(run / run_folder.MODEL)
+        Predictor(file)
     except UnetkitError as error:
         return str(error)
+    return _compare_digest(file, manifest)
+
+
+def _compare_digest(file: Path, manifest: Mapping[str, Any]) -> str | None:
+    recorded = _recorded(file, manifest)
+    if recorded is not None and recorded != file_digest(file):
+        return "it differs from its SHA-256 in the manifest"
     return None
+
+
+def _recorded(file: Path, manifest: Mapping[str, Any]) -> str | None:
+    """SHA-256 of a file in the manifest; None if it lists none."""
+    return (manifest.get("files") or {}).get(file.name)
 
 
 def _check_checkpoints(run: Path, manifest: Mapping[str, Any]) -> str | None:
@@ -132,3 +155,22 @@ CHECKS: dict[str, Callable[[Path, Mapping[str, Any]], str | None]] = {
     run_folder.MODEL: _check_model,
     run_folder.CHECKPOINTS: _check_checkpoints,
 }
+
+
+def _is_checkable(run: Path, name: str, manifest: Mapping[str, Any]) -> bool | None:
+    """Whether a SHA-256 of an undamaged file is known; None if there is no such file."""
+    file = run / name
+    if name == run_folder.CONFIG:
+        return manifest.get("configuration") is not None
+    if name == run_folder.SPLIT:
+        return (manifest.get("data") or {}).get("sha256") is not None
+    if name == run_folder.CHECKPOINTS:
+        files = checkpoint_files(file)
+        return all(read_checkpoint(one).has_digest for one in files) if files else None
+    if not file.is_file():
+        return None
+    if _recorded(file, manifest) is not None:
+        return True
+    return (
+        require_whole_weights(file) if name == run_folder.WEIGHTS else Predictor(file).is_checkable
+    )

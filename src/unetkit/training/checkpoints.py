@@ -1,21 +1,20 @@
 """Checkpoints: the complete state of a training, from which it can be resumed exactly.
 
-Each is a NumPy archive of arrays by name, and of all other values as JSON. The archive has a
-checksum for each array, so damage is detected when it is read. It is written to a temporary file,
+Each is a NumPy archive of arrays by name, and of all other values as JSON, with a SHA-256 of all of
+them, by which damage is detected when it is read. It is written to a temporary file,
 flushed to the disk, and renamed; the last two are kept.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import math
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import msgspec
 import numpy as np
@@ -26,9 +25,8 @@ from unetkit.errors import ModelFileError
 
 KEPT = 2
 STATE = "state"  # name of the member with JSON
+DIGEST = "sha256"  # name of the member with the SHA-256 of all others; older files have none
 PATTERN = "step-*.npz"
-# Errors of NumPy and zipfile for archives that are cut off or changed.
-DAMAGE = (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,13 @@ class Checkpoint:
         path: Path of the file.
         arrays: NumPy arrays by name.
         state: All other values, as parsed JSON.
+        has_digest: Whether the file has a SHA-256, which was right.
     """
 
     path: Path
     arrays: dict[str, np.ndarray]
     state: dict[str, Any]
+    has_digest: bool = False
 
 
 def write_checkpoint(
@@ -53,6 +53,7 @@ def write_checkpoint(
     folder.mkdir(exist_ok=True)
     path = folder / f"step-{step:08d}.npz"
     members: dict[str, Any] = {STATE: np.frombuffer(json.dumps(state).encode(), np.uint8), **arrays}
+    members[DIGEST] = np.frombuffer(bytes.fromhex(_digest(members)), np.uint8)
 
     def write(part: Path) -> None:
         with open(part, "wb") as file:
@@ -93,23 +94,44 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        state = json.loads(arrays.pop(STATE).tobytes())
-    except DAMAGE as error:
+        recorded = arrays.pop(DIGEST, None)
+        if recorded is not None and recorded.tobytes().hex() != _digest(arrays):
+            raise ValueError("its arrays differ from the SHA-256 in it")
+        state = convert(json.loads(arrays.pop(STATE).tobytes()), dict[str, Any])
+    except Exception as error:  # an archive that was changed fails in many ways
         raise ModelFileError(
             f"checkpoint {path} is damaged ({type(error).__name__}: {error}); accepted is a file "
             "as training wrote it; remove it to use the previous one"
         ) from error
-    return Checkpoint(path, arrays, state)
+    return Checkpoint(path, arrays, state, recorded is not None)
 
 
-def newest_checkpoint(folder: Path) -> tuple[Checkpoint | None, list[Path]]:
+def _digest(members: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 over name, type, shape and values of arrays, in hexadecimal."""
+    found = hashlib.sha256()
+    for name in sorted(members):
+        array = np.ascontiguousarray(members[name])
+        found.update(json.dumps([name, array.dtype.str, np.shape(members[name])]).encode())
+        found.update(array.tobytes())
+    return found.hexdigest()
+
+
+def newest_checkpoint(
+    folder: Path, before: Path | None = None
+) -> tuple[Checkpoint | None, list[Path]]:
     """The newest undamaged checkpoint, and the paths of newer, damaged ones.
 
+    Args:
+        folder: Folder of the checkpoints.
+        before: A checkpoint; only older ones are read.
+
     Raises:
-        ModelFileError: Every checkpoint in the folder is damaged.
+        ModelFileError: Every checkpoint that is read is damaged.
     """
     damaged: list[Path] = []
     for path in checkpoint_files(folder):
+        if before is not None and path >= before:
+            continue
         try:
             return read_checkpoint(path), damaged
         except ModelFileError:

@@ -10,7 +10,7 @@ import numpy as np
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.files import locked, remove_leftovers
-from unetkit._shared.manifest import read_manifest, read_split_record
+from unetkit._shared.manifest import read_manifest, read_split_record, record_files
 from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_photo
@@ -19,7 +19,6 @@ from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import (
     ConfigError,
     DataNotFoundError,
-    ModelFileError,
     OutputExistsError,
     UnetkitError,
     did_you_mean,
@@ -31,6 +30,7 @@ from unetkit.training import backend
 from unetkit.training.config import RunConfig
 from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
+from unetkit.training.weights import load_weights
 
 EXPORT_FORMATS = ("onnx",)
 WEIGHT_TYPES = tuple(TOLERANCES)
@@ -102,6 +102,8 @@ def export(
         spec = model_spec(config, network, seen_images(run))
         with backend.full_precision():
             difference = export_onnx(network, spec, path, images, weights)
+        if path.resolve() == (run / run_folder.MODEL).resolve():
+            record_files(run)
     display.say(
         f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
         f"{difference:.1g} on {format_count(images, f'{what} image')}"
@@ -152,16 +154,10 @@ def trained_network(run: Path, config: RunConfig) -> keras.Model:
     """Builds a run's network with its best weights, in single precision.
 
     Raises:
-        ModelFileError: The weights cannot be read, or do not fit the network.
+        ModelFileError: The weights are damaged, or do not fit the network.
     """
     network = build_network(config)
-    try:
-        network.load_weights(run / run_folder.WEIGHTS)
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelFileError(
-            f"{run / run_folder.WEIGHTS} cannot be loaded ({error}); accepted are the weights of "
-            "the network in config.toml; restore both from the same run"
-        ) from error
+    load_weights(network, run / run_folder.WEIGHTS)
     return network
 
 

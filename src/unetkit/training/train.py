@@ -22,18 +22,24 @@ import keras
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display, LoggedDisplay
 from unetkit._shared.files import PART, locked, remove, write_text
-from unetkit._shared.manifest import data_record, read_manifest, update_manifest, write_manifest
+from unetkit._shared.manifest import (
+    data_record,
+    read_manifest,
+    record_files,
+    update_manifest,
+    write_manifest,
+)
 from unetkit._shared.provenance import provenance
 from unetkit._shared.wording import format_count
 from unetkit.checks.issues import ACCEPTABLE
 from unetkit.checks.report import class_fractions
 from unetkit.data.splits import split_to_json
-from unetkit.errors import DataError, DataNotFoundError, DivergedError, UnetkitError
+from unetkit.errors import DataError, DataNotFoundError, DivergedError, ModelFileError, UnetkitError
 from unetkit.models.encoders import IMAGENET, RANDOM, fetch_pretrained, load_pretrained
 from unetkit.training import backend
 from unetkit.training.backend import OutOfMemoryError, watching_memory
 from unetkit.training.batches import LOADER_THREADS, Sampler, build_samplers
-from unetkit.training.checkpoints import checkpoint_files, newest_checkpoint
+from unetkit.training.checkpoints import Checkpoint, checkpoint_files, newest_checkpoint
 from unetkit.training.choices import (
     TrainingData,
     check_length,
@@ -350,13 +356,32 @@ def _trainer(
     files = [pair.image for pair in data.split.train]
     trainer = Trainer(run, config, model, samplers, files, session.display, session.callbacks)
     if checkpoint is not None:
-        trainer.restore(checkpoint)
+        damaged += _restore(trainer, checkpoint, run / run_folder.CHECKPOINTS)
     for path in damaged:
         trainer.note("damaged", f"checkpoint {path} is damaged: the previous one is used")
         path.unlink()
     if session.tensorboard:
         trainer.log = TensorBoardLog(run / run_folder.TENSORBOARD, trainer.progress.step)
     return trainer
+
+
+def _restore(trainer: Trainer, checkpoint: Checkpoint, folder: Path) -> list[Path]:
+    """Restores the newest checkpoint that fits; returns the paths of newer ones.
+
+    Raises:
+        ModelFileError: No checkpoint fits.
+    """
+    unfit: list[Path] = []
+    while True:
+        try:
+            trainer.restore(checkpoint)
+            return unfit
+        except ModelFileError:
+            older, damaged = newest_checkpoint(folder, before=checkpoint.path)
+            if older is None:
+                raise
+            unfit += [checkpoint.path, *damaged]
+            checkpoint = older
 
 
 def _starts_pretrained(config: RunConfig) -> bool:
@@ -440,6 +465,7 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
     display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     trainer.recorder.draw(model)
     summary = trainer.summary()
+    record_files(run)
     update_manifest(
         run,
         state="finished",

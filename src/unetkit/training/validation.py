@@ -27,6 +27,7 @@ from unetkit.training.batches import Sampler
 from unetkit.training.checkpoints import Best, Progress
 from unetkit.training.config import RunConfig
 from unetkit.training.network import build_network
+from unetkit.training.weights import save_weights
 from unetkit.visualization.animation import animate, frame_steps
 from unetkit.visualization.figures import Example, draw_curves, draw_examples, draw_weights
 
@@ -156,7 +157,8 @@ class Recorder:
         if self._bare is None:
             self._bare = build_network(self.config)
         assign(self._bare, self.best_weights)
-        write_atomically(self.run / run_folder.WEIGHTS, self._bare.save_weights)
+        bare = self._bare
+        write_atomically(self.run / run_folder.WEIGHTS, lambda part: save_weights(bare, part))
 
     def _write_curves(self) -> None:
         def write(part: Path) -> None:
