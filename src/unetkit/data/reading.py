@@ -154,7 +154,7 @@ def read_in_parallel(
     if failures:
         more = len(failures) - SHOWN
         tail = [f"... and {more} more"] if more > 0 else []
-        raise DataError("\n".join(failures[:SHOWN] + tail))
+        raise DataError(*failures[:SHOWN], *tail)
 
 
 def file_sha256(file: Path | ImageFile) -> str:

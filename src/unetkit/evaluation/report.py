@@ -141,7 +141,7 @@ def write_report(folder: Path, out: Path) -> Path:
     """
     page = _render(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_text(out, page.encode("utf-8", "backslashreplace").decode("utf-8"))  # odd file names
     return out
 
 
