@@ -94,7 +94,7 @@ def require_plain(path: Path) -> bytes:
     return content
 
 
-def metadata_of(content: bytes) -> dict[str, bytes]:
+def metadata_entries(content: bytes) -> dict[str, bytes]:
     """Returns the metadata of an ONNX file, by key, as bytes that may be no text.
 
     Raises:

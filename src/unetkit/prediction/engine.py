@@ -18,7 +18,7 @@ from unetkit._shared import run_folder
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.known_models import is_known
-from unetkit.models.onnx_check import is_checkable, metadata_of, require_plain
+from unetkit.models.onnx_check import is_checkable, metadata_entries, require_plain
 from unetkit.models.onnx_cost import Cost, OnnxCost
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
@@ -97,7 +97,7 @@ class Engine:
 
     def _metadata(self) -> str:
         try:
-            metadata = metadata_of(self._content)
+            metadata = metadata_entries(self._content)
             if METADATA_KEY in metadata:
                 return str(metadata[METADATA_KEY], "utf-8")
         except ValueError as error:
