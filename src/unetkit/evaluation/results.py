@@ -8,7 +8,7 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
@@ -94,6 +94,7 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
             _check_names(result)
             for name in ("ranking", "instances"):  # an evaluation of unetkit 0.1.0 has none
                 result.setdefault(name, None)
+            result.setdefault("object_errors", [])
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; {remedy}") from error
     return result, classes
@@ -232,6 +233,13 @@ class _Case(TypedDict):
     size: tuple[Number, Number]
 
 
+class _ErrorStrip(TypedDict):
+    kind: Literal["merged", "split", "missed", "invented"]
+    size: tuple[Number, Number]
+    names: list[str]
+    file: str
+
+
 @lru_cache(maxsize=8)  # msgspec compiles each new type
 def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
     """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
@@ -286,6 +294,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "intervals": bounds,
             "images": list[_table(image)],  # type: ignore[misc]
             "cases": list[_Case],
+            "object_errors": NotRequired[list[_ErrorStrip]],
             "run": _Run | None,
         }
     )
