@@ -20,8 +20,8 @@ from unetkit.errors import DataError, OutputExistsError, full_disk_named
 LOCK = ".lock"  # in a folder of results while they are written
 PART = ".part-"  # start of the names of what is being written
 LARGEST_SETTINGS = 1 << 24  # bytes of configurations, class files and the like
-LARGEST_LIST = 1 << 28  # bytes of lists, tables and records; those of a million pairs have less
-KINDS = (
+LARGEST_TABLE = 1 << 28  # bytes of lists, tables and records; those of a million pairs have less
+FILE_KINDS = (
     (stat.S_ISDIR, "a folder"),
     (stat.S_ISFIFO, "a pipe"),
     (stat.S_ISSOCK, "a socket"),
@@ -51,7 +51,7 @@ def require_regular(path: Path, largest: int | None = None) -> None:
 
 def _require_regular(path: Path, state: os.stat_result, largest: int | None) -> None:
     if not stat.S_ISREG(state.st_mode):
-        what = next((words for test, words in KINDS if test(state.st_mode)), "something else")
+        what = next((words for test, words in FILE_KINDS if test(state.st_mode)), "something else")
         raise DataError(f"{path} is no file but {what}; accepted are files; rename or remove it")
     if largest is not None and state.st_size > largest:
         raise DataError(
@@ -83,7 +83,7 @@ def open_input(path: Path, largest: int | None = None) -> BufferedReader:
     return file
 
 
-def read_bytes(path: Path, largest: int = LARGEST_LIST) -> bytes:
+def read_bytes(path: Path, largest: int = LARGEST_TABLE) -> bytes:
     """Reads a regular file of limited size.
 
     Raises:

@@ -22,7 +22,7 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
-from unetkit._shared.files import LARGEST_LIST, read_bytes
+from unetkit._shared.files import LARGEST_TABLE, read_bytes
 from unetkit.errors import ConfigError, DataError, UnetkitError
 
 Kind = TypeVar("Kind")
@@ -71,7 +71,7 @@ def refusing(
         raise error(f"{source} cannot be used ({caught}); {remedy}") from caught
 
 
-def read_json(file: Path, *, largest: int = LARGEST_LIST) -> Any:
+def read_json(file: Path, *, largest: int = LARGEST_TABLE) -> Any:
     """Reads a JSON file in UTF-8.
 
     Args:
