@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unetkit.errors import full_disk_named, is_full_disk
+from unetkit.errors import DataError, full_disk_named, is_full_disk
 
 PLACE = Path("result.tif")
 
@@ -26,3 +26,9 @@ def test_other_errors_of_the_system_keep_theirs():
     with pytest.raises(OSError, match="full") as caught, full_disk_named(PLACE):
         raise OSError(errno.ENOSPC, "full", "source.tif")
     assert caught.value.filename == "source.tif"
+
+
+def test_a_message_of_several_lines_is_kept_in_lines():
+    error = DataError("a.png is cut", "b.png is cut")
+    assert error.args == ("a.png is cut", "b.png is cut")
+    assert str(error) == "a.png is cut\nb.png is cut"

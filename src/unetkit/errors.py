@@ -26,7 +26,14 @@ FULL_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class UnetkitError(Exception):
-    """Base of all errors that a caller may want to catch."""
+    """Base of all errors that a caller may want to catch.
+
+    Args:
+        lines: The message; more than one where it lists several failures.
+    """
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.args))
 
 
 class ConfigError(UnetkitError, ValueError):

@@ -1,8 +1,8 @@
-"""Counts agree with their nouns."""
+"""Counts agree with their nouns, and text from outside is on one line."""
 
 import pytest
 
-from unetkit._shared.wording import format_count
+from unetkit._shared.wording import format_count, printable
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,18 @@ from unetkit._shared.wording import format_count
 )
 def test_a_count_has_its_noun_in_singular_or_plural(items, words, text):
     assert format_count(items, *words) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("a\nb\r", "a\\nb\\r"),
+        ("\x1b[31m\x9b", "\\x1b[31m\\x9b"),
+        ("\u202eabc\u2069", "\\u202eabc\\u2069"),
+        ("bytes \udc80", "bytes \\udc80"),
+        ("細胞\u3000\xa0😀", "細胞\u3000\xa0😀"),
+    ],
+)
+def test_what_is_not_visible_is_escaped(text, expected):
+    assert printable(text) == expected

@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import json
 import os
 import re
 import subprocess
@@ -23,7 +22,6 @@ from unetkit.cli.group import (
     OPTION_GROUPS,
     Commands,
     long_name,
-    print_json,
     with_options_named,
 )
 from unetkit.cli.main import main as cli
@@ -125,13 +123,6 @@ class TestFailures:
         done = CliRunner().invoke(main, ["wait"])
         assert (done.exit_code, done.stderr) == (130, "unetkit: error: interrupted\n")
         assert shown.ended
-
-
-def test_json_is_one_line_that_keeps_names_readable(capsys):
-    print_json({"image": "Füße.png", "pages": [1, None]})
-    text = capsys.readouterr().out
-    assert text == '{"image": "Füße.png", "pages": [1, null]}\n'
-    assert json.loads(text) == {"image": "Füße.png", "pages": [1, None]}
 
 
 class TestHelp:

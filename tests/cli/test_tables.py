@@ -84,12 +84,12 @@ def test_a_run_in_training_shows_its_last_change(age, words):
 
 def test_markup_and_control_characters_in_a_name_are_not_interpreted():
     text = " ".join(lines([{**RUN, "run": "[red]a\x1b[2J"}], width=120))
-    assert "[red]a\N{REPLACEMENT CHARACTER}[2J" in text
+    assert "[red]a\\x1b[2J" in text
 
 
-def test_problems_are_listed_one_per_line():
-    runs = [RUN, {**RUN, "problem": "one\n", "evaluations": [evaluation(None, problem="two")]}]
-    assert problems_of(runs) == ["one\N{REPLACEMENT CHARACTER}", "two"]
+def test_problems_of_runs_and_of_their_evaluations_are_listed():
+    runs = [RUN, {**RUN, "problem": "one", "evaluations": [evaluation(None, problem="two")]}]
+    assert problems_of(runs) == ["one", "two"]
 
 
 def test_what_is_not_known_of_images_has_no_row():

@@ -476,6 +476,8 @@ class TestObjects:
             assert image["instances"] == pytest.approx(counts.tolist())
             total += counts
         expected = {name: float(value) for name, value in object_metrics(total).items()}
+        rand = [image["rand"] for image in result["images"]]
+        expected["v_rand"], expected["v_info"] = np.mean(rand, axis=0)
         assert result["instances"]["metrics"] == pytest.approx(expected)
         assert result["instances"]["counts"]["true"] == total[0] > 20
         assert [row["metric"] for row in result["headline"][:3]] == [
@@ -495,6 +497,9 @@ class TestObjects:
         assert int(rows["objects_true"]) == read["instances"]["counts"]["true"]
         page = report(tmp_path / "a", out=tmp_path / "page.html")[0].read_text(encoding="utf-8")
         assert "Errors of objects" in page
+        strips = read["object_errors"]
+        assert strips
+        assert page.count('<figure class="strip">') == len(strips)
         assert "panoptic quality" in page
         compared = unetkit.compare([tmp_path / "a", tmp_path / "b"])
         assert compared["differences"][0]["figures"]["object_f1"]["value"] == 0

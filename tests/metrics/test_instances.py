@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from scipy.stats import entropy
 from skimage.measure import label
+from skimage.metrics import adapted_rand_error, variation_of_information
 
 from unetkit.metrics.instances import (
     COUNTS,
@@ -15,6 +17,7 @@ from unetkit.metrics.instances import (
     count_objects,
     find_overlaps,
     object_metrics,
+    rand_scores,
 )
 
 
@@ -100,3 +103,45 @@ def test_nothing_there_and_nothing_found_is_undefined():
     invented = object_metrics(counts_of([[0]], [[1]]))
     assert invented["f1"] == 0
     assert math.isnan(invented["seg"])
+
+
+class TestRandScores:
+    @given(seed=st.integers(0, 10**6), smoothness=st.floats(0.8, 2.5), moved=st.integers(0, 5))
+    @settings(max_examples=30, deadline=None, derandomize=True)
+    def test_against_scikit_image(self, seed, smoothness, moved):
+        """Of regions without gaps, so that nothing is grown."""
+        truth = regions(seed, smoothness)
+        found = label(np.roll(regions(seed + 1, smoothness), moved, axis=0) + 1, background=-1)
+        if not truth.any():
+            return
+        rand, info = rand_scores(truth, found)
+        inside = truth > 0
+        given_found, given_truth = variation_of_information(found[inside], truth[inside])
+        entropies = [
+            entropy(np.unique(labels[inside], return_counts=True)[1], base=2)
+            for labels in (found, truth)
+        ]
+        mutual = entropies[1] - given_found
+        assert mutual == pytest.approx(entropies[0] - given_truth, abs=1e-9)
+        if sum(entropies):
+            assert info == pytest.approx(2 * mutual / sum(entropies), abs=1e-9)
+        error, *_ = adapted_rand_error(truth, found, ignore_labels=(0,))
+        assert rand == pytest.approx(1 - error, abs=0.02)  # it counts pairs of different pixels
+
+    def test_membranes_are_not_scored(self):
+        truth = np.zeros((20, 31), int)
+        truth[:, :14], truth[:, 17:] = 1, 2
+        thick = np.where(np.abs(np.arange(31) - 15) < 6, 0, truth)
+        assert rand_scores(truth, thick) == (1.0, 1.0)
+
+    def test_a_merger_by_hand(self):
+        truth = np.repeat([[1, 2]], 5, axis=1)
+        # p = (1/2, 1/2), t = (1/2, 1/2), s = 1: V_Rand = 1/2 / (1/4 + 1/2), and no information
+        rand, info = rand_scores(truth, np.ones((1, 10), int))
+        assert rand == pytest.approx(2 / 3)
+        assert info == pytest.approx(0)
+
+    def test_without_objects(self):
+        assert all(math.isnan(value) for value in rand_scores(np.zeros((3, 3)), np.ones((3, 3))))
+        assert rand_scores(np.ones((3, 3), int), np.zeros((3, 3), int)) == (0, 0)
+        assert rand_scores(np.ones((3, 3), int), np.full((3, 3), 5)) == (1, 1)

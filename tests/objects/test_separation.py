@@ -68,7 +68,8 @@ def test_objects_come_back_from_a_perfect_prediction(method, index):
     rule = ObjectRule(method, seed=0.5)
     mask = (objects > 0).astype(np.uint8)
     labels, scores = make_target(mask, objects, 0, rule)
-    maps = separation_maps(labels == 1, scores, rule)
+    planes = [labels == 0, labels == 1, *([] if scores is None else [scores])]
+    maps = separation_maps(labels == 1, np.stack(planes, axis=-1).astype(np.float32), rule, 0)
     found = label_objects(maps, rule)
     count = found.max()
     matched = 0
@@ -86,13 +87,13 @@ def test_objects_come_back_from_a_perfect_prediction(method, index):
 @pytest.mark.parametrize("method", METHODS)
 def test_maps_depend_on_the_neighbourhood_only(method):
     rng = np.random.default_rng(0)
-    foreground, scores = rng.random((40, 50)) < 0.6, rng.random((40, 50)).astype(np.float32)
+    scores = rng.random((40, 50, 3)).astype(np.float32)
+    foreground = scores[..., 0] < 0.6
     rule = ObjectRule(method)
-    given = None if method == "ridge" else scores
-    whole = separation_maps(foreground, given, rule)
+    whole = separation_maps(foreground, scores, rule, 0)
     window = slice(10, 30), slice(7, 33)
     outer = tuple(slice(side.start - HALO, side.stop + HALO) for side in window)
-    part = separation_maps(foreground[outer], None if given is None else given[outer], rule)
+    part = separation_maps(foreground[outer], scores[outer], rule, 0)
     part = part.window(*(slice(HALO, HALO + side.stop - side.start) for side in window))
     for name in ("foreground", "seeds", "landscape"):
         assert np.array_equal(getattr(part, name), getattr(whole.window(*window), name))

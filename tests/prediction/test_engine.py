@@ -1,6 +1,8 @@
 """Model files in ONNX Runtime: found, loaded or refused by name, and run on tiles."""
 
 import hashlib
+import itertools
+import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,12 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from onnx import helper
 from scipy import special
 
 from tests.conftest import export_untrained
 from unetkit import Predictor
 from unetkit.data.classes import TRIMAP_CLASSES
-from unetkit.errors import DataNotFoundError, ModelFileError
+from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import METADATA_KEY
 from unetkit.prediction import engine as engine_module
@@ -50,8 +53,11 @@ def grey(grey_model):
 
 
 def rewritten(run, path, spec=None, change=lambda model: None):
-    """A copy of a model file with other metadata or another graph."""
+    """A copy of a model file with other metadata or another graph, and without its SHA-256."""
     model = onnx.load(run / "model.onnx")
+    entries = [entry for entry in model.metadata_props if entry.key == METADATA_KEY]
+    del model.metadata_props[:]
+    model.metadata_props.extend(entries)
     if spec is not None:
         entry = next(entry for entry in model.metadata_props if entry.key == METADATA_KEY)
         entry.value = spec.to_json()
@@ -109,16 +115,80 @@ class TestLoading:
             Predictor(tmp_path / "m.onnx")
 
     def test_a_graph_that_the_runtime_refuses_is_reported_in_one_line(self, run, tmp_path):
-        def disconnect(model):
-            model.graph.node[0].input[0] = "missing"
+        def confuse(model):
+            node = next(node for node in model.graph.node if node.op_type == "Conv")
+            node.op_type = "Relu"  # which has one input
+            del node.attribute[:]
 
-        path = rewritten(run, tmp_path / "m.onnx", change=disconnect)
+        path = rewritten(run, tmp_path / "m.onnx", change=confuse)
         words = (
             r"m\.onnx is not a model that can be loaded \([^\n]{1,200}\); accepted is a run folder "
             r"or an \.onnx file that unetkit exported; export it again$"
         )
         with pytest.raises(ModelFileError, match=words):
             Engine(path)
+
+    def test_a_graph_whose_memory_cannot_be_computed_is_refused(self, run, tmp_path):
+        def disconnect(model):
+            model.graph.node[0].input[0] = "missing"
+
+        path = rewritten(run, tmp_path / "m.onnx", change=disconnect)
+        words = (
+            r"^the memory that .*m\.onnx needs cannot be computed \(a node \w+ reads 'missing', "
+            r"which nothing makes\); accepted is a run folder or .* export it again$"
+        )
+        with pytest.raises(ModelFileError, match=words):
+            Engine(path)
+
+    @pytest.mark.parametrize("kind", ["constant", "feature"])
+    def test_a_small_file_that_needs_much_memory_is_refused_before_it_is_loaded(
+        self, kind, run, tmp_path, monkeypatch
+    ):
+        def double(model):
+            graph = model.graph
+            start = graph.initializer[0].name if kind == "constant" else graph.input[0].name
+            names = [start, *(f"doubled {i}" for i in range(30))]
+            for place, (before, after) in enumerate(itertools.pairwise(names)):
+                graph.node.insert(place, helper.make_node("Concat", [before] * 2, [after], axis=-1))
+
+        path = rewritten(run, tmp_path / "m.onnx", change=double)
+        monkeypatch.setattr(
+            "unetkit.prediction.engine.onnxruntime.InferenceSession",
+            lambda *args: pytest.fail("loaded"),
+        )
+        words = (
+            r"^memory is 1,536 MiB; accepted are amounts from [\d,]{5,} MiB up, the need of one "
+        )
+        with pytest.raises(SizeError, match=words + r"32x48 tile of .*m\.onnx; allow more memory"):
+            Engine(path)
+
+    def test_a_tile_that_would_take_hours_is_refused(self, run, monkeypatch):
+        monkeypatch.setattr("unetkit.prediction.engine.MOST_OPERATIONS", 1000)
+        words = (
+            r"model\.onnx multiplies [\d,]+ times for one 32x48 tile; accepted are up to 1,000; "
+        )
+        with pytest.raises(ModelFileError, match=words):
+            Engine(run)
+
+    @pytest.mark.parametrize(
+        ("part", "values"),
+        [
+            ("scale", {"policy": "resize", "height": 30000, "width": 30000}),
+            ("geometry", {"smallest_input": 65536}),
+            ("geometry", {"margin": 20000, "smallest_input": 40001}),
+            ("geometry", {"stride": 50000}),
+        ],
+    )
+    def test_metadata_that_ask_for_large_tiles_are_refused(self, part, values, run, tmp_path):
+        def claim(model):
+            (entry,) = model.metadata_props
+            raw = json.loads(entry.value)
+            raw[part] |= values
+            entry.value = json.dumps(raw)
+
+        path = rewritten(run, tmp_path / "m.onnx", change=claim)
+        with pytest.raises(SizeError, match=r"memory is 1,536 MiB; accepted are amounts from"):
+            Predictor(path)
 
     def test_a_model_of_another_tool_is_refused(self, run, tmp_path):
         def forget(model):
@@ -257,7 +327,7 @@ class TestRunning:
             Engine(path)(tile_of(32, 48))
 
     def test_metadata_that_are_not_text_are_refused(self, run, tmp_path):
-        content = (run / "model.onnx").read_bytes()
+        content = rewritten(run, tmp_path / "m.onnx").read_bytes()
         (tmp_path / "m.onnx").write_bytes(content.replace(b'"preset"', b'"pres\xff\xfe"'))
         with pytest.raises(
             ModelFileError, match=r"m\.onnx is not a model that can be loaded \('utf"

@@ -1,14 +1,17 @@
 """Amounts of memory, and the memory that a network needs."""
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 
+from tests.conftest import export_untrained
 from unetkit import Predictor
 from unetkit.errors import ConfigError, ModelFileError, SizeError
+from unetkit.models.known_models import remember
 from unetkit.prediction import memory
-from unetkit.prediction.engine import Engine
+from unetkit.prediction.engine import DEFAULT_MEMORY, Engine
 from unetkit.prediction.memory import MemoryUse, largest_tile, measure, parse_memory
 
 MIB = 1 << 20
@@ -62,35 +65,35 @@ class TestMemoryUse:
 class TestMeasuring:
     def test_it_has_the_size_of_the_feature_maps_and_is_cached(self, run, cache, monkeypatch):
         engine = Engine(run)
-        found = measure(engine)
+        found = measure(engine, 1 << 30)
         assert 30 * MIB < found.base < 2000 * MIB
         # The input alone takes 12 bytes per pixel.
         assert 12 < found.per_pixel < 100_000
         (file,) = cache.iterdir()
         assert json.loads(file.read_text())["base"] == found.base
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: pytest.fail("twice"))
-        assert measure(engine) == found
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: pytest.fail("twice"))
+        assert measure(engine, 1 << 30) == found
 
     @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"base": -1, "per_pixel": 3}', "\0"])
     def test_a_damaged_cache_file_is_measured_again(self, content, run, cache, monkeypatch):
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(5, 6.0))
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(5, 6.0))
         engine = Engine(run)
-        measure(engine)
+        measure(engine, 1 << 30)
         (file,) = cache.iterdir()
         file.write_text(content)
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(7, 8.0))
-        assert measure(engine) == MemoryUse(7, 8.0)
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(7, 8.0))
+        assert measure(engine, 1 << 30) == MemoryUse(7, 8.0)
 
     def test_a_cache_that_cannot_be_written_is_no_error(self, run, cache, monkeypatch):
         cache.parent.write_text("a file in the way")
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(5, 6.0))
-        assert measure(Engine(run)) == MemoryUse(5, 6.0)
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(5, 6.0))
+        assert measure(Engine(run), 1 << 30) == MemoryUse(5, 6.0)
 
     def test_a_failed_measurement_is_reported(self, run, tmp_path):
         engine = Engine(run)
         engine.path = tmp_path / "gone.onnx"
         with pytest.raises(ModelFileError, match=r"gone\.onnx needs cannot be measured .*gone"):
-            measure(engine)
+            measure(engine, 1 << 30)
 
 
 class TestPredictor:
@@ -103,12 +106,44 @@ class TestPredictor:
             Predictor(run, memory="1GiB", tile_pixels=1 << 20)
 
     def test_more_memory_gives_larger_tiles(self, grey_model, monkeypatch):
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: MemoryUse(100 * MIB, 300.0))
+        monkeypatch.setattr(
+            memory, "_measure_in_process", lambda *args: MemoryUse(100 * MIB, 300.0)
+        )
         small, large = (Predictor(grey_model, memory=amount) for amount in ("500MiB", "1GiB"))
         assert small.tiling((4000, 4000)).waste > large.tiling((4000, 4000)).waste
         height, width = large.tiling((4000, 4000)).tile_size
         assert height * width * 300 + 228 * MIB <= 1024 * MIB
 
-    def test_an_image_of_few_pixels_needs_no_measurement(self, grey_model, monkeypatch):
-        monkeypatch.setattr(memory, "_measure_in_process", lambda path: pytest.fail("measured"))
+    def test_an_image_of_few_pixels_needs_no_measurement_by_a_model_made_here(
+        self, grey_model, monkeypatch
+    ):
+        remember(hashlib.sha256(grey_model.read_bytes()).hexdigest())
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: pytest.fail("measured"))
         assert Predictor(grey_model)(np.zeros((300, 200), np.uint8)).shape == (300, 200)
+
+    @pytest.mark.parametrize("size", [(40, 50), (300, 200)])
+    def test_a_model_of_unknown_origin_is_measured_before_it_runs(
+        self, size, grey_model, monkeypatch
+    ):
+        asked = []
+
+        def refuse(engine, limit):
+            asked.append(limit)
+            raise ModelFileError("it needs more")
+
+        monkeypatch.setattr(memory, "_measure_in_process", refuse)
+        predictor = Predictor(grey_model)  # reading its description needs no measurement
+        with pytest.raises(ModelFileError, match="it needs more"):
+            predictor(np.zeros(size, np.uint8))
+        assert asked == [DEFAULT_MEMORY]
+
+    def test_a_model_of_one_size_and_unknown_origin_is_measured_in_any_thread(
+        self, tmp_path, monkeypatch
+    ):
+        path = export_untrained(tmp_path / "resize.onnx", policy="resize", height=32, width=48)
+        (tmp_path / "cache" / "exported-models.txt").unlink()
+        monkeypatch.setattr(
+            memory, "_measure_in_process", lambda *args: MemoryUse(4000 * MIB, 10.0)
+        )
+        with pytest.raises(SizeError, match=r"memory is 1,536 MiB; accepted are .* 4,129 MiB up"):
+            list(Predictor(path).map([np.zeros((9, 9), np.uint8)] * 3))

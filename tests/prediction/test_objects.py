@@ -19,7 +19,7 @@ from unetkit.prediction.files import predict_files
 from unetkit.prediction.objects import OBJECT_COLUMNS
 
 RULES = {
-    "ridge": ObjectRule("ridge", None, 12, 20),
+    "ridge": ObjectRule("ridge", 0.4, 12, 20),
     "border": ObjectRule("border", 0.5, 12, 20),
     "distance": ObjectRule("distance", 0.5, 12, 20),
 }
@@ -73,9 +73,9 @@ class TestFiles:
         ]  # fmt: skip
         labels = tifffile.imread(written[1])
         assert (labels.dtype, labels.shape) == (np.uint16, (230, 310))
-        numbers = np.unique(labels)
-        assert numbers.tolist() == list(range(len(numbers)))
-        assert seen[0].objects == len(numbers) - 1 > 1
+        numbers = np.unique(labels[labels > 0])
+        assert numbers.tolist() == list(range(1, 1 + len(numbers)))
+        assert seen[0].objects == len(numbers) > 1
         assert len(read_table(written[2])) == seen[0].objects
 
     def test_the_table_measures_the_objects_of_the_label_image(self, models, image, tmp_path):

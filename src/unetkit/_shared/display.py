@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from unetkit._shared.wording import printable
+
 logger = logging.getLogger("unetkit")
 
 
@@ -120,8 +122,7 @@ class LoggedDisplay(Display):
             contextlib.suppress(OSError),
             open(self.path, "a", encoding="utf-8", errors="backslashreplace") as file,
         ):
-            for line in text.splitlines():
-                file.write(f"{time.strftime('%H:%M:%S')}  {line}\n")
+            file.write(f"{time.strftime('%H:%M:%S')}  {printable(text)}\n")
 
 
 def warning_line(text: str) -> str:

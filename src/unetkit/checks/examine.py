@@ -284,4 +284,4 @@ def check_sound(found: DatasetReport) -> None:
     advice = f"all issues: unetkit check {found.dataset.source}"
     if all(error.removable for error in errors):
         advice += "; to go on without these files: --skip-bad"
-    raise DataError("\n".join([*lines, advice]))
+    raise DataError(*lines, advice)

@@ -8,6 +8,7 @@
 Masks with numbers or colours are left to `class_inference`.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,8 +212,11 @@ def _require_one_spelling(labels: Sequence[str], where: str) -> None:
     merged = [label for label in labels if not any(label in group[1:] for group in groups)]
     merged = [next((g[0] for g in groups if label in g), label).strip() for label in merged]
     listed = "; ".join(", ".join(map(repr, group)) for group in groups[:MAX_LISTED])
-    keys = "\n".join(f'"{label}" = {i}' for i, label in enumerate((BACKGROUND, *labels)))
-    own = f"list each in classes.toml beside the data: [classes]\n{keys}"
+    keys = ", ".join(
+        f"{json.dumps(label, ensure_ascii=False)} = {i}"
+        for i, label in enumerate((BACKGROUND, *labels))
+    )
+    own = f"list each in classes.toml beside the data: classes = {{{keys}}}"
     if all(label == label.strip() and "," not in label for label in labels):
         own = f"use --classes '{','.join((BACKGROUND, *labels))}'"
     raise DataError(

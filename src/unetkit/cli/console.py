@@ -6,19 +6,19 @@ Tables are in `tables`.
 import html
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.control import Control
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.segment import ControlType, Segment
-from rich.text import Text  # used where names may contain markup of rich
+from rich.text import Text
 from rich_pixels import Pixels
 
 from unetkit._shared.display import (
@@ -30,6 +30,7 @@ from unetkit._shared.display import (
     warning_line,
 )
 from unetkit._shared.pace import WAITING_LIMIT, Pace
+from unetkit._shared.wording import printable
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError
 from unetkit.visualization.overlays import overlay
@@ -163,7 +164,7 @@ def training_line(report: StepReport, scores: Mapping[str, float]) -> ProgressLi
 def task_line(name: str, pace: Pace) -> ProgressLine:
     """Progress line of a task."""
     fields = {
-        "name": Text(name),
+        "name": shown(name),
         "bar": Text(" " * LEAST_BAR),
         "step": Text(f"{pace.done}/{pace.steps}"),
     }
@@ -194,14 +195,12 @@ class ConsoleDisplay(Display):
     def say(self, text: str) -> None:
         # Long lines are left to the terminal to break, so that a command can be copied.
         with self._waiting.away() if self._waiting else nullcontext():
-            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+            self.console.print(shown(text), soft_wrap=True)
 
     def warn(self, text: str) -> None:
         with self._waiting.away() if self._waiting else nullcontext():
             self.console.print(
-                Text(warning_line(text), "yellow"),
-                highlight=False,
-                soft_wrap=not self.console.is_interactive,
+                shown(warning_line(text), "yellow"), soft_wrap=not self.console.is_interactive
             )
 
     def waiting(self, text: str) -> None:
@@ -331,7 +330,7 @@ class _WaitingLine:
 
     def _draw(self) -> None:
         seconds = time.monotonic() - self._started
-        line = Text.assemble(self._text, "  ", (clock_text(seconds), "cyan"))
+        line = Text.assemble(printable(self._text), "  ", (clock_text(seconds), "cyan"))
         line.truncate(self._console.width - 1)
         self._console.print(line, end="")
 
@@ -358,11 +357,34 @@ class _NotebookDrawing:
         """Leaves the last line in the notebook."""
 
 
+def shown(text: str, style: str = "") -> Text:
+    """Text that may come from outside, on one line, without markup and control characters."""
+    return Text(printable(text), style)
+
+
+class GatedConsole(Console):
+    """A console that writes no control characters but its own.
+
+    What `shown` has not made printable before the layout is escaped here, except ends of lines.
+    """
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Renders anything to segments, whose text is printable."""
+        for segment in super().render(renderable, options):
+            text, style, control = segment
+            if control or text.isprintable():
+                yield segment
+            else:
+                yield Segment("\n".join(map(printable, text.split("\n"))), style)
+
+
 def make_console(*, stderr: bool = False) -> Console:
     """A console, which is wider than 80 columns if the output is no terminal."""
-    console = Console(stderr=stderr)
+    console = GatedConsole(stderr=stderr)
     if not console.is_terminal:
-        console = Console(stderr=stderr, width=PLAIN_WIDTH)
+        console = GatedConsole(stderr=stderr, width=PLAIN_WIDTH)
     # FORCE_COLOR may enable colours in a pipe, but never a progress line.
     console.is_interactive = console.is_interactive and console.file.isatty()
     return console
@@ -400,9 +422,9 @@ def draw_result(
     size = max(1, round(width * shrink)), max(2, round(height * shrink))
     sheet = Image.new("RGBA", (2 * size[0] + GAP, size[1]))
     for place, image in enumerate((photo, overlay(photo, mask, classes))):
-        shown = Image.fromarray(image).resize(size, Image.Resampling.BOX)
-        sheet.paste(shown, (place * (size[0] + GAP), 0))
-    console.print(Text(f"{name}: {', '.join(_fractions(mask, classes))}"))
+        small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
+        sheet.paste(small, (place * (size[0] + GAP), 0))
+    console.print(shown(f"{name}: {', '.join(_fractions(mask, classes))}"))
     console.print(Pixels.from_image(sheet))
 
 

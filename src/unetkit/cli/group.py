@@ -4,7 +4,6 @@ Exit codes are 0 for done, 1 for a failure, 2 for an error of usage, and 130 for
 reader of the output that has seen enough, as `head` has, ends a command with 1 and no message.
 """
 
-import json
 import os
 import re
 import sys
@@ -14,6 +13,8 @@ from typing import Any
 
 import click
 
+from unetkit._shared.wording import printable
+from unetkit.cli.terminal import echo
 from unetkit.errors import ConfigError, UnetkitError, did_you_mean
 
 # Commands and options by the heading under which help lists them; others come last.
@@ -42,6 +43,7 @@ OPTION_GROUPS = {
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
 }
+SHOWN_AROUND = 40  # characters of a name before and after what is wrong in it
 FEW_OPTIONS = 6  # are listed without headings
 
 
@@ -64,7 +66,7 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except UnetkitError as error:
-            error.args = (with_options_named(str(error), self.params), *error.args[1:])
+            error.args = tuple(with_options_named(str(line), self.params) for line in error.args)
             raise
 
 
@@ -163,12 +165,17 @@ class Commands(click.Group):
             )
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _printable_usage():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _printable_usage():
+                return super().invoke(ctx)
         except UnetkitError as error:
             _finish(ctx)
-            _print_error(str(error))
+            _print_error(*map(str, error.args))
             sys.exit(2 if isinstance(error, ConfigError) else 1)
         except BrokenPipeError:
             raise  # whoever read the output has ended
@@ -182,10 +189,29 @@ class Commands(click.Group):
                 "permissions, and try again"
             )
             sys.exit(1)
+        except UnicodeEncodeError as error:  # undecodable bytes of a name are unpaired surrogates
+            _finish(ctx)
+            end = error.end + SHOWN_AROUND
+            _print_error(
+                f"a name or text has bytes that are no characters (at {error.start} in "
+                f"{str(error.object)[max(0, error.start - SHOWN_AROUND) : end]!r}); accepted are "
+                "names in UTF-8; rename the file or folder"
+            )
+            sys.exit(1)
         except KeyboardInterrupt:
             _finish(ctx)
             _print_error("interrupted")
             sys.exit(130)
+
+
+@contextmanager
+def _printable_usage() -> Iterator[None]:
+    """Passes Click's own errors, which quote arguments, through the gate to the terminal."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = printable(error.message)  # type: ignore[misc]
+        raise
 
 
 def _finish(ctx: click.Context) -> None:
@@ -223,8 +249,9 @@ def _discard_output() -> None:
         os.close(nowhere)
 
 
-def _print_error(text: str) -> None:
-    click.echo(f"unetkit: error: {text}", err=True)
+def _print_error(first: str, *others: str) -> None:
+    for line in (f"unetkit: error: {first}", *others):
+        echo(line, err=True)
 
 
 def open_display(*, stderr: bool = False) -> Any:
@@ -267,8 +294,3 @@ def _quiet_stderr() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-
-
-def print_json(value: Any) -> None:
-    """Prints a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))

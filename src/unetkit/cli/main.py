@@ -19,7 +19,7 @@ import click
 
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
-from unetkit.cli.group import Commands, OneOf, library, open_display, print_json
+from unetkit.cli.group import Commands, OneOf, library, open_display
 from unetkit.cli.options import (
     EXPORT_FORMAT_NAMES,
     PART_NAMES,
@@ -37,6 +37,7 @@ from unetkit.cli.options import (
     take_sections,
     training_options,
 )
+from unetkit.cli.terminal import echo, gate_logs, print_json
 from unetkit.errors import ConfigError, UnetkitError
 
 
@@ -53,6 +54,7 @@ def main() -> None:
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as exceptions, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    gate_logs()
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # its encoding may lack characters of names
@@ -264,7 +266,7 @@ def report_command(run: str, **options: Any) -> None:
     paths = library("report")(run, **options)
     display.finish()
     for path in paths:
-        click.echo(path)
+        echo(str(path))
 
 
 @main.command("compare")
@@ -383,11 +385,11 @@ def verify_command(run: str, data: str | None, as_json: bool) -> None:
     if as_json:
         print_json(result)
     else:
-        from unetkit.cli.tables import printable, verification_table
+        from unetkit.cli.tables import verification_table
 
         display.console.print(verification_table(result))
         for sentence in result["conclusions"]:
-            display.say(printable(sentence))
+            display.say(sentence)
     if not result["same"]:
         sys.exit(1)
 

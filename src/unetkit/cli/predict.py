@@ -13,7 +13,8 @@ from click.core import ParameterSource
 
 from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
-from unetkit.cli.group import open_display, print_json
+from unetkit.cli.group import open_display
+from unetkit.cli.terminal import echo, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.files import (
@@ -77,7 +78,7 @@ def run_prediction(
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if model is None:
-            click.echo(NOTICE, err=True)
+            echo(NOTICE, err=True)
         predictor = Predictor(model, memory=memory, margin=margin)
         predict_pipe(predictor, *(wanted or ["mask"]))
         return

@@ -7,9 +7,10 @@ from typing import Any
 
 from rich import box
 from rich.table import Column, Table
-from rich.text import Text  # used where names may contain markup of rich
+from rich.text import Text
 
 from unetkit._shared.wording import format_count
+from unetkit.cli.console import shown
 from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.confusion import metric_name
 from unetkit.models.spec import ModelSpec
@@ -23,11 +24,11 @@ def metrics_table(result: Mapping[str, Any]) -> Table:
     pairs = format_count(result["pairs"], f"{of_part}pair")
     title = f"{pairs}, {result['preset']} network"
     found = metric_table(result, lambda cell: _figure(cell[0]))
-    table = Table("metric", title=Text(title))
+    table = Table("metric", title=shown(title))
     for resolution, way in found.columns:
         table.add_column(f"{resolution},\n{way}", justify="right")
     for name, cells in found.rows:
-        table.add_row(Text(name), *(_figure(value) for value, _ in cells))
+        table.add_row(shown(name), *(_figure(value) for value, _ in cells))
     return table
 
 
@@ -58,18 +59,20 @@ def comparison_table(result: Mapping[str, Any]) -> Table:
     """Metrics of runs, and their differences from the first run."""
     first, *others = result["runs"]
     left_out = f"; {result['left_out']} not evaluated by all" if result["left_out"] else ""
-    title = Text(f"{format_count(result['images'], result['part'] + ' image')}{left_out}")
+    title = shown(f"{format_count(result['images'], result['part'] + ' image')}{left_out}")
     table = Table("over all pixels,\nmasks' resolution", title=title)
-    table.add_column(Text(first["run"]), justify="right")
+    table.add_column(shown(first["run"]), justify="right")
     for run in others:
-        table.add_column(Text(run["run"]), justify="right")
-        table.add_column(Text(f"{run['run']}\nminus {first['run']}"), justify="right")
+        table.add_column(shown(run["run"]), justify="right")
+        table.add_column(
+            Text.assemble(shown(run["run"]), "\nminus ", shown(first["run"])), justify="right"
+        )
     for name, found in first["figures"].items():
         cells = [_with_interval(found)]
         for run, row in zip(others, result["differences"], strict=True):
             figures, differences = run["figures"], row["figures"]
             cells += [_with_interval(figures[name]), _with_interval(differences[name], "+")]
-        table.add_row(Text(metric_name(name.split(": "))), *cells)
+        table.add_row(shown(metric_name(name.split(": "))), *cells)
     return table
 
 
@@ -82,12 +85,14 @@ def _with_interval(found: Mapping[str, Any], sign: str = "") -> str:
 
 def dataset_table(report: Mapping[str, Any]) -> Table:
     """Content of a data set, one row per fact."""
-    title = Text(f"{report['data']}: {report['usable']} of {format_count(report['pairs'], 'pair')}")
+    title = shown(
+        f"{report['data']}: {report['usable']} of {format_count(report['pairs'], 'pair')}"
+    )
     table = Table("what", "value", title=title, title_justify="left")
     images = report["images"]
-    shown = images["sizes"][:SIZES_SHOWN]
-    sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in shown)
-    others = images["num_sizes"] - len(shown)
+    listed = images["sizes"][:SIZES_SHOWN]
+    sizes = ", ".join("{}x{} ({})".format(*row["size"], row["images"]) for row in listed)
+    others = images["num_sizes"] - len(listed)
     rows = [
         ("masks in", report["masks"]),
         ("sizes", sizes + (f" and {format_count(others, 'other size')}" if others else "")),
@@ -112,7 +117,7 @@ def dataset_table(report: Mapping[str, Any]) -> Table:
         rows.append(("split", ", ".join(f"{n} {part}" for part, n in report["split"].items())))
     for name, text in rows:
         if text:  # nothing is known of images that cannot be read
-            table.add_row(Text(name), Text(text))
+            table.add_row(shown(name), shown(text))
     return table
 
 
@@ -123,12 +128,12 @@ def _tally(counts: Mapping[Any, int]) -> str:
 def issues_table(report: Mapping[str, Any]) -> Table | Text:
     """Issues of a data set, and what to do."""
     if not report["findings"]:
-        return Text("no issues found")
+        return shown("no issues found")
     table = Table("level", Column("code", no_wrap=True), "issue", "what to do", show_lines=True)
     styles = {"error": "bold red", "warning": "yellow", "note": ""}
     for issue in report["findings"]:
-        level = Text(issue["level"], style=styles[issue["level"]])
-        table.add_row(level, Text(issue["code"]), Text(issue["text"]), Text(issue["remedy"]))
+        level = shown(issue["level"], styles[issue["level"]])
+        table.add_row(level, shown(issue["code"]), shown(issue["text"]), shown(issue["remedy"]))
     return table
 
 
@@ -160,7 +165,7 @@ def describe_model(spec: ModelSpec, path: str, size: int, is_checkable: bool) ->
         ),
         ("SHA-256", "verified" if is_checkable else NOT_CHECKABLE),
     ):
-        table.add_row(name, Text(fact))
+        table.add_row(name, shown(fact))
     return table
 
 
@@ -169,7 +174,7 @@ def layers_table(spec: ModelSpec) -> Table:
     table = Table("layer", "type", "output shape", Column("parameters", justify="right"))
     for layer in spec.layers:
         shape = ", ".join("?" if n is None else str(n) for n in layer.output_shape)
-        table.add_row(Text(layer.name), Text(layer.kind), f"({shape})", f"{layer.parameters:,}")
+        table.add_row(shown(layer.name), shown(layer.kind), f"({shape})", f"{layer.parameters:,}")
     table.add_section()
     table.add_row("total", "", "", f"{spec.parameters:,}")
     return table
@@ -181,18 +186,18 @@ SHOWN_DIFFERENCES = 10
 def verification_table(result: Mapping[str, Any]) -> Table:
     """Differences between a run and a new training, one row per fact."""
     table = Table(show_header=False, box=None)
-    table.add_row("run", _shown(f"{result['run']}: {result['state']}"))
+    table.add_row("run", shown(f"{result['run']}: {result['state']}"))
     data = result["data"]
     where = f"{format_count(data['pairs'], 'pair')} in {data['path']}"
     if data["problem"]:
-        table.add_row("data", _shown(data["problem"]))
+        table.add_row("data", shown(data["problem"]))
     elif data["same"]:
-        table.add_row("data", _shown(f"{where}: unchanged"))
+        table.add_row("data", shown(f"{where}: unchanged"))
     else:
         rows = _differences(data)
-        table.add_row("data", _shown(f"{where}: {format_count(rows, 'difference')}"))
+        table.add_row("data", shown(f"{where}: {format_count(rows, 'difference')}"))
         for text in rows[:SHOWN_DIFFERENCES]:
-            table.add_row("", _shown(text))
+            table.add_row("", shown(text))
         if len(rows) > SHOWN_DIFFERENCES:
             table.add_row("", f"... and {len(rows) - SHOWN_DIFFERENCES} more; --json lists all")
     other = [row for row in result["environment"] if not row["same"]]
@@ -202,19 +207,19 @@ def verification_table(result: Mapping[str, Any]) -> Table:
             f"{here['processor']}, {format_count(int(here['cores']), 'core')}, {here['device']}"
         )
         text = f"versions, machine, threads and device unchanged: {machine}"
-        table.add_row("environment", _shown(text))
+        table.add_row("environment", shown(text))
     for row in other:
         then, now = ("none" if row[when] is None else row[when] for when in ("then", "now"))
         note = "" if row["effect"] else " (without effect)"
-        table.add_row("environment", _shown(f"{row['what']}: {then} then, {now} now{note}"))
+        table.add_row("environment", shown(f"{row['what']}: {then} then, {now} now{note}"))
     whole = [row["name"] for row in result["files"] if not row["problem"]]
-    table.add_row("files", _shown(f"undamaged: {', '.join(whole)}"))
+    table.add_row("files", shown(f"undamaged: {', '.join(whole)}"))
     unknown = [row["name"] for row in result["files"] if row["checkable"] is False]
     if unknown:
-        table.add_row("", _shown(f"{NOT_CHECKABLE}: {', '.join(unknown)}"))
+        table.add_row("", shown(f"{NOT_CHECKABLE}: {', '.join(unknown)}"))
     for row in result["files"]:
         if row["problem"]:
-            table.add_row("", _shown(f"{row['name']}: {row['problem']}"))
+            table.add_row("", shown(f"{row['name']}: {row['problem']}"))
     return table
 
 
@@ -239,9 +244,9 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     for run in runs:
         scores = [row["mean_iou"] for row in run["evaluations"] if row["part"] == "test"]
         table.add_row(
-            _shown(run["run"]),
-            _shown(run["preset"] or "?"),
-            _shown(PurePath(run["data"] or "?").name),
+            shown(run["run"]),
+            shown(run["preset"] or "?"),
+            shown(PurePath(run["data"] or "?").name),
             _state(run),
             "?" if run["steps"] is None else str(run["steps"]),
             "" if run["minutes"] is None else f"{run['minutes']:.1f}",
@@ -258,7 +263,8 @@ def _state(run: Mapping[str, Any]) -> Text:
         lines.append(f"at step {run['steps_done']}")
     if run["state"] == "training" and run["last_change"]:
         lines.append(f"seen {_ago(run['last_change'])}")  # long ago if its process was killed
-    return Text("\n".join(lines), style="" if run["state"] == "finished" else "yellow")
+    style = "" if run["state"] == "finished" else "yellow"
+    return Text("\n", style).join(shown(line, style) for line in lines)
 
 
 def problems_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -266,7 +272,7 @@ def problems_of(runs: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for run in runs:
         problems = [run["problem"], *(row["problem"] for row in run["evaluations"])]
-        lines += [printable(problem) for problem in problems if problem]
+        lines += [problem for problem in problems if problem]
     return lines
 
 
@@ -281,16 +287,3 @@ def _ago(moment: str) -> str:
         if seconds >= size:
             return f"{seconds // size:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
-
-
-def printable(text: str) -> str:
-    """Text from a file, without control characters for the terminal.
-
-    >>> printable("a\\x1b[2Jb")
-    'a\ufffd[2Jb'
-    """
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _shown(text: str) -> Text:
-    return Text(printable(text))

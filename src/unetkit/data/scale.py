@@ -21,6 +21,7 @@ from unetkit.io.windows import Windows
 
 IGNORE = 255  # value of ignored pixels in masks of class indices
 MAX_NETWORK_SIDE = 1 << 16
+MAX_FACTOR = 8  # an image has then 64 times as many pixels at the network's scale
 
 POLICIES = ("resize", "native")
 FITS = ("squash", "letterbox")
@@ -62,9 +63,9 @@ class Scale:
                 f"scale size is {self.height}x{self.width}; accepted are sides from 1 to "
                 f"{MAX_NETWORK_SIDE} pixels"
             )
-        if not 0.01 <= self.factor <= 100:
+        if not 0.01 <= self.factor <= MAX_FACTOR:
             raise ConfigError(
-                f"scale factor is {self.factor}; accepted are factors from 0.01 to 100; "
+                f"scale factor is {self.factor}; accepted are factors from 0.01 to {MAX_FACTOR}; "
                 "use 1.0 for the image's own pixels"
             )
 

@@ -27,6 +27,7 @@ from unetkit.evaluation.examples import (
     JPEG_QUALITY,
     MAX_EXAMPLE_SIDE,
 )
+from unetkit.evaluation.object_errors import FOUND_COLOUR, TRUE_COLOUR
 from unetkit.evaluation.results import RESULT_NAME, find_evaluations, read_evaluation
 from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.breakdown import (
@@ -68,6 +69,8 @@ OBJECT_METRICS = {
     "mean_average_precision": ("mean average precision", "over IoU thresholds from 0.5 to 0.95"),
     "panoptic_quality": ("panoptic quality", "F1 times the mean IoU of matched objects"),
     "seg": ("SEG", "mean IoU of the true objects, of the Cell Tracking Challenge"),
+    "v_rand": ("V_Rand", "of regions, as in the ISBI 2012 challenge; mean over images"),
+    "v_info": ("V_Info", "of regions, as in the ISBI 2012 challenge; mean over images"),
 }
 OBJECT_ERRORS = {
     "merged": "found objects that have more than half of two true ones or more",
@@ -139,7 +142,7 @@ def write_report(folder: Path, out: Path) -> Path:
     """
     page = _render(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, page)
+    write_text(out, page.encode("utf-8", "backslashreplace").decode("utf-8"))  # odd file names
     return out
 
 
@@ -171,6 +174,8 @@ def _render(folder: Path) -> str:
         charts=_charts(result, classes),
         object_rows=tuple(OBJECT_METRICS.items()),
         object_errors=tuple(OBJECT_ERRORS.items()),
+        error_strips=[_load_strip(folder, row) for row in result["object_errors"]],
+        outlines=(TRUE_COLOUR, FOUND_COLOUR),
         examples=[_load_example(folder, row, result, classes) for row in result["cases"]],
         errors=[
             ({page: colours[kind] for page, colours in ERROR_COLOURS.items()}, ERROR_NAMES[kind])
@@ -326,6 +331,21 @@ def _load_example(
         "image": image,
         **{kind: _class_layer(mask, classes) for kind, mask in masks.items()},
         "errors": {page: _error_layer(errors, page) for page in ERROR_COLOURS},
+    }
+
+
+def _load_strip(folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a strip of wrong objects as a data URI."""
+    size = (int(row["size"][0]), int(row["size"][1]))
+    with _open_example_image(folder, row["file"], size) as opened:
+        image = _to_data_uri("jpeg", opened, quality=JPEG_QUALITY)
+    names = ", ".join(dict.fromkeys(row["names"]))
+    return {
+        "kind": row["kind"],
+        "height": size[0],
+        "width": size[1],
+        "image": image,
+        "names": names,
     }
 
 

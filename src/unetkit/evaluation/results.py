@@ -8,12 +8,13 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.files import LARGEST_TABLE, read_text
 from unetkit._shared.records import (
     Count,
     Number,
@@ -28,7 +29,7 @@ from unetkit.errors import DataError, DataNotFoundError
 from unetkit.metrics.boundaries import DISTANCES
 from unetkit.metrics.calibration import BINS
 from unetkit.metrics.confusion import compute_metrics
-from unetkit.metrics.instances import COUNTS, object_counts, object_metrics
+from unetkit.metrics.instances import COUNTS, object_counts, object_metrics, rand_metrics
 from unetkit.metrics.ranking import ranking_metrics
 from unetkit.metrics.summary import (
     RESOLUTIONS,
@@ -93,6 +94,7 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
             _check_names(result)
             for name in ("ranking", "instances"):  # an evaluation of unetkit 0.1.0 has none
                 result.setdefault(name, None)
+            result.setdefault("object_errors", [])
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; {remedy}") from error
     return result, classes
@@ -114,8 +116,8 @@ def run_record(model: Path) -> dict[str, Any] | None:
     try:
         training = read_json(run / run_folder.MANIFEST)
         config = run_folder.load_config(run)
-        with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        lines = read_text(run / run_folder.CURVES, LARGEST_TABLE).splitlines()
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
         recipe = config["training"]
         record = {
             "data": config["data"],
@@ -163,6 +165,9 @@ def _check_names(result: Mapping[str, Any]) -> None:
     for example in result["cases"]:
         if example["name"] not in names or example["label"] not in CASE_LABELS:
             raise RecordError(f"case {shorten(example['name'])} is none of the images")
+
+
+_OBJECT_METRICS = {**object_metrics(np.zeros(len(COUNTS))), **rand_metrics(np.zeros(2))}
 
 
 class _ClassesRecord(TypedDict):
@@ -228,6 +233,13 @@ class _Case(TypedDict):
     size: tuple[Number, Number]
 
 
+class _ErrorStrip(TypedDict):
+    kind: Literal["merged", "split", "missed", "invented"]
+    size: tuple[Number, Number]
+    names: list[str]
+    file: str
+
+
 @lru_cache(maxsize=8)  # msgspec compiles each new type
 def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
     """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
@@ -248,6 +260,9 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
         "distance": _array(len(DISTANCES), 2),
         "objects": NotRequired[_array(2)],
         "instances": NotRequired[_array(len(COUNTS))],
+        "rand": NotRequired[
+            Annotated[list[Number | None], msgspec.Meta(min_length=2, max_length=2)]
+        ],
     }
     figures = {**dict.fromkeys(WAYS, _like(metrics, Number | None)), "confusion": matrix}
     bounds: Any = dict[str, Any]
@@ -260,7 +275,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
                 "boundary_iou": _like(boundary, interval),
                 "distance": _like(distance, interval),
                 "calibration": _table({"error": interval}),
-                "instances": NotRequired[_like(object_metrics(np.zeros(len(COUNTS))), interval)],
+                "instances": NotRequired[_like(_OBJECT_METRICS, interval)],
             }
         )
     return _table(
@@ -279,6 +294,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "intervals": bounds,
             "images": list[_table(image)],  # type: ignore[misc]
             "cases": list[_Case],
+            "object_errors": NotRequired[list[_ErrorStrip]],
             "run": _Run | None,
         }
     )
@@ -292,11 +308,10 @@ def _ranking_type(classes: Classes) -> Any:
 
 def _instances_type() -> Any:
     """Type of the metrics of objects, which evaluations of models of classes lack."""
-    nothing = np.zeros(len(COUNTS))
     return _table(
         {
-            "metrics": _like(object_metrics(nothing), Number | None),
-            "counts": _like(object_counts(nothing), Count),
+            "metrics": _like(_OBJECT_METRICS, Number | None),
+            "counts": _like(object_counts(np.zeros(len(COUNTS))), Count),
         }
     )
 

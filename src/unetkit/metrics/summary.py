@@ -33,7 +33,7 @@ from unetkit.metrics.confusion import (
     mean_over_images,
     mean_score,
 )
-from unetkit.metrics.instances import object_counts, object_metrics
+from unetkit.metrics.instances import object_counts, object_metrics, rand_metrics
 from unetkit.metrics.ranking import ranking_metrics
 
 QUOTED = ("f1", "panoptic_quality", "seg")  # metrics of objects
@@ -107,7 +107,10 @@ def summarise_metrics(
         instances = stacked(records, "instances")
         total_counts = instances.sum(0)
         summary["instances"] = {
-            "metrics": {name: float(v) for name, v in object_metrics(total_counts).items()},
+            "metrics": {
+                **{name: float(value) for name, value in object_metrics(total_counts).items()},
+                **mean_over_images(stacked(records, "rand"), rand_metrics),
+            },
             "counts": object_counts(total_counts),
         }
     if bounds:
@@ -121,6 +124,7 @@ def summarise_metrics(
         }
         if has_instances:
             draws = draws_of_metrics(instances, object_metrics)
+            draws |= draws_of_means(stacked(records, "rand"), rand_metrics)
             summary["intervals"]["instances"] = intervals(draws)
     return {"headline": headline(summary, classes), **summary}
 

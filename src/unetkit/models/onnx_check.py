@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from unetkit._shared.files import open_input, read_bytes
 from unetkit.errors import ModelFileError
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
@@ -68,22 +69,22 @@ def require_plain(path: Path) -> bytes:
         ModelFileError: The file is not an ONNX file, or has anything else than known operators and
             their weights.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         foreign = name_foreign_format(path, file.read(4096))
     if foreign:
         raise _refusal(path, foreign)
     if path.stat().st_size > LARGEST_MODEL:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
-    content = path.read_bytes()
+    content = read_bytes(path, LARGEST_MODEL)
     if content[4:8] == OWN_FORMAT:
         raise _refusal(path, "it is in ONNX Runtime's own format")
     try:
         graphs = 0
-        for number, value in _fields(memoryview(content)):
+        for number, value in fields_of(memoryview(content)):
             if number in (FUNCTIONS, TRAINING):
                 raise _refusal(path, "it contains functions or training information")
             if number == GRAPH:
-                _check_graph(path, _message(value))
+                _check_graph(path, message_of(value))
                 graphs += 1
         if not graphs:
             raise ValueError("no graph")
@@ -92,6 +93,20 @@ def require_plain(path: Path) -> bytes:
             raise
         raise _refusal(path, f"it is damaged ({error})") from error
     return content
+
+
+def metadata_entries(content: bytes) -> dict[str, bytes]:
+    """Returns the metadata of an ONNX file, by key, as bytes that may be no text.
+
+    Raises:
+        ValueError: The file is damaged.
+    """
+    found = {}
+    for number, value in fields_of(memoryview(content)):
+        if number == METADATA:
+            entry = {inner: bytes(message_of(part)) for inner, part in fields_of(message_of(value))}
+            found[str(entry.get(KEY, b""), "utf-8", "replace")] = entry.get(VALUE, b"")
+    return found
 
 
 def add_digest(content: bytes) -> bytes:
@@ -119,9 +134,9 @@ def is_checkable(path: Path, content: bytes) -> bool:
     """
     message, found, recorded = memoryview(content), hashlib.sha256(), ""
     for number, value, start, end in _spans(message):
-        entry = dict(_fields(_message(value))) if number == METADATA else {}
+        entry = dict(fields_of(message_of(value))) if number == METADATA else {}
         if entry.get(KEY) == DIGEST_KEY:
-            recorded = bytes(_message(entry.get(VALUE, 0))).decode("ascii", "replace")
+            recorded = bytes(message_of(entry.get(VALUE, 0))).decode("ascii", "replace")
         else:
             found.update(message[start:end])
     if recorded and recorded != found.hexdigest():
@@ -157,34 +172,34 @@ def name_foreign_format(path: Path, start: bytes) -> str:
 
 
 def _check_graph(path: Path, graph: memoryview) -> None:
-    for number, value in _fields(graph):
+    for number, value in fields_of(graph):
         if number == NODE:
-            _check_node(path, _message(value))
+            _check_node(path, message_of(value))
         elif number == INITIALIZER:
-            _check_tensor(path, _message(value))
+            _check_tensor(path, message_of(value))
         elif number == SPARSE_INITIALIZER:
             raise _refusal(path, "it has sparse weights")
 
 
 def _check_node(path: Path, node: memoryview) -> None:
     operator, domain = "", ""
-    for number, value in _fields(node):
+    for number, value in fields_of(node):
         if number == OP_TYPE:
-            operator = str(_message(value), "utf-8")
+            operator = str(message_of(value), "utf-8")
         elif number == DOMAIN:
-            domain = str(_message(value), "utf-8")
+            domain = str(message_of(value), "utf-8")
         elif number == ATTRIBUTE:
-            for inner, part in _fields(_message(value)):
+            for inner, part in fields_of(message_of(value)):
                 if inner in NESTED:
                     raise _refusal(path, "an attribute is not a number, text or tensor")
                 if inner in TENSORS:
-                    _check_tensor(path, _message(part))
+                    _check_tensor(path, message_of(part))
     if operator not in OPERATORS or domain not in DOMAINS:
         raise _refusal(path, f"it uses the operator {domain}:{operator}".replace(" :", " ")[:100])
 
 
 def _check_tensor(path: Path, tensor: memoryview) -> None:
-    for number, value in _fields(tensor):
+    for number, value in fields_of(tensor):
         if number == EXTERNAL_DATA or (number == DATA_LOCATION and value != 0):
             raise _refusal(path, "its weights are in another file")
 
@@ -196,14 +211,19 @@ def _refusal(path: Path, what: str) -> ModelFileError:
     )
 
 
-def _message(value: int | memoryview) -> memoryview:
+def message_of(value: int | memoryview) -> memoryview:
+    """Returns the value of a field that is a message, text or bytes.
+
+    Raises:
+        ValueError: It is a number.
+    """
     if isinstance(value, int):
         raise ValueError("a number instead of a message")
     return value
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message."""
+def fields_of(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """Yields number and value of each field of a message: a number or a view of its bytes."""
     return ((number, value) for number, value, _, _ in _spans(message))
 
 

@@ -5,6 +5,7 @@ so that no caller can omit them. Everything else that prediction needs is in the
 is run and compared with the Keras network before it replaces an existing one.
 """
 
+import hashlib
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from unetkit._shared.files import write_atomically
 from unetkit._version import __version__
 from unetkit.data.scale import image_to_network
 from unetkit.errors import ModelFileError
+from unetkit.models.known_models import remember
 from unetkit.models.onnx_check import add_digest, require_plain
 from unetkit.models.onnx_graph import onnx_model
 from unetkit.models.onnx_runtime import onnxruntime
@@ -61,6 +63,7 @@ def export_onnx(
         worst = _largest_difference(model, spec, part, images, TOLERANCES[weights])
 
     write_atomically(path, write_and_check)
+    remember(hashlib.sha256(network).hexdigest())
     return worst
 
 

@@ -34,9 +34,9 @@ class ObjectRule:
 
     Args:
         method: "ridge", "border" or "distance"; "none" for classes only.
-        seed: Threshold of seeds, between 0 and 1: with "border", the largest probability of a
-            border; with "distance", the least relative distance. Unless given, the best one on
-            the validation pairs.
+        seed: Threshold of seeds, between 0 and 1: with "ridge", the largest probability of the
+            background; with "border", of a border; with "distance", the least relative distance.
+            Unless given, the best one on the validation pairs.
         smallest: Area of the smallest object, in pixels of the network's scale; smaller ones are
             left out. Unless given, the best one on the validation pairs.
         largest_hole: Area of the largest hole that is filled, in pixels of the network's scale.
@@ -68,9 +68,8 @@ class ObjectRule:
     @property
     def is_complete(self) -> bool:
         """Whether all values are given that the method uses."""
-        unused = {"ridge": ("seed",), "none": ("seed", "smallest", "largest_hole")}
-        names = {"seed", "smallest", "largest_hole"} - {*unused.get(self.method, ())}
-        return all(getattr(self, name) is not None for name in names)
+        values = self.seed, self.smallest, self.largest_hole
+        return not self.finds_objects or None not in values
 
     def describe(self) -> str:
         """A short description of a complete rule.
@@ -78,9 +77,8 @@ class ObjectRule:
         >>> ObjectRule("border", 0.4, smallest=20, largest_hole=0).describe()
         'told apart by border, seeds 0.4, smallest 20, largest hole 0 pixels'
         """
-        seeds = "" if self.seed is None else f", seeds {self.seed:g}"
         sizes = f"smallest {self.smallest}, largest hole {self.largest_hole} pixels"
-        return f"told apart by {self.method}{seeds}, {sizes}"
+        return f"told apart by {self.method}, seeds {self.seed:g}, {sizes}"
 
     @property
     def finds_objects(self) -> bool:
@@ -123,7 +121,7 @@ class SeparationMaps:
 
 
 def separation_maps(
-    foreground: np.ndarray, scores: np.ndarray | None, rule: ObjectRule
+    foreground: np.ndarray, scores: np.ndarray, rule: ObjectRule, background: int
 ) -> SeparationMaps:
     """Derives from a prediction where objects are, their seeds, and the order of other pixels.
 
@@ -131,16 +129,23 @@ def separation_maps(
 
     Args:
         foreground: Where a class other than the background is predicted, (H, W) bool.
-        scores: Probability of a border, or relative distance, (H, W) float32; None for "ridge".
+        scores: Probability of each class, and that of a border or the relative distance with these
+            methods, (H, W, K) or (H, W, K + 1) float32.
         rule: How objects are told apart.
+        background: Index of the background.
     """
-    if scores is None:
-        closed = _closed(foreground)
-        return SeparationMaps(closed, foreground, np.zeros(foreground.shape, np.float32))
-    seed = USUAL_SEED if rule.seed is None else rule.seed
     if rule.method == "border":
-        return SeparationMaps(foreground, foreground & (scores <= seed), scores)
-    return SeparationMaps(foreground, foreground & (scores >= seed), -scores)
+        landscape = scores[..., -1]
+    elif rule.method == "distance":
+        landscape = 1 - scores[..., -1]
+    else:
+        landscape = scores[..., background]
+    seed = USUAL_SEED if rule.seed is None else rule.seed
+    highest = 1 - seed if rule.method == "distance" else seed
+    seeds = foreground & (landscape <= highest)
+    if rule.method == "ridge":
+        foreground = _closed(foreground)
+    return SeparationMaps(foreground, seeds, np.nan_to_num(landscape, nan=1.0))
 
 
 def _closed(foreground: np.ndarray) -> np.ndarray:

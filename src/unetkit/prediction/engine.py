@@ -15,10 +15,22 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared import run_folder
-from unetkit.errors import DataNotFoundError, ModelFileError
-from unetkit.models.onnx_check import is_checkable, require_plain
+from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
+from unetkit.models.built_in import is_built_in
+from unetkit.models.known_models import is_known
+from unetkit.models.onnx_check import is_checkable, metadata_entries, require_plain
+from unetkit.models.onnx_cost import Cost, OnnxCost
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
+
+MIB = 1 << 20
+DEFAULT_MEMORY = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers on sale
+OVERHEAD = 64 * MIB  # of Python and its libraries, at least
+# Limits of one tile. The largest networks take a million operations per pixel; this is at least a
+# hundred times as many, and in all some minutes of an ordinary computer.
+MOST_OPERATIONS = 10**13
+MOST_PER_PIXEL = 10**8
+LEAST_OPERATIONS = 10**10
 
 
 class Engine:
@@ -27,20 +39,80 @@ class Engine:
     Args:
         model: Run folder or exported .onnx file.
         threads: Number of threads that one call uses; None for one per core.
+        memory: Bytes that the smallest tile may need; more is refused before the file is loaded.
 
     Raises:
         DataNotFoundError: `model` does not exist, or the run folder holds no exported model.
-        ModelFileError: The file is not a model that unetkit exported.
+        ModelFileError: The file is not a model that unetkit exported, or its smallest tile would
+            take hours.
+        SizeError: The smallest tile of the network needs more than `memory`.
 
     Source: ONNX Runtime.
     """
 
-    def __init__(self, model: str | Path, threads: int | None = None) -> None:
+    def __init__(
+        self, model: str | Path, threads: int | None = None, memory: int = DEFAULT_MEMORY
+    ) -> None:
         self.path = find_model(model)
         self._content = require_plain(self.path)
         self.is_checkable = is_checkable(self.path, self._content)
         self.digest = hashlib.sha256(self._content).hexdigest()
+        self.is_known = is_built_in(self.path) or is_known(self.digest)
+        self.spec: ModelSpec = spec_from_json(self._metadata(), str(self.path))
+        try:
+            self._cost = OnnxCost(self._content)
+        except ValueError as error:
+            raise self._unknown_need(error) from error
+        # A runtime computes with constants while it loads, so this comes first.
+        require_fitting(self, self.load_size, memory)
         self._start(threads)
+
+    @property
+    def load_size(self) -> tuple[int, int]:
+        """(height, width) of the smallest input that the network takes, by its metadata."""
+        scale, geometry = self.spec.scale, self.spec.geometry
+        if scale.is_native:
+            return geometry.smallest_input, geometry.smallest_input
+        return geometry.input_size(scale.height), geometry.input_size(scale.width)
+
+    def cost(self, size: tuple[int, int]) -> Cost:
+        """Returns memory and work of one run over a tile, computed from the graph.
+
+        Args:
+            size: (height, width) of the tile, which the network takes.
+
+        Raises:
+            ModelFileError: It cannot be computed.
+        """
+        try:
+            return self._cost.of_tile(*size, self.spec.pixels.channels)
+        except ValueError as error:
+            raise self._unknown_need(error) from error
+
+    def _unknown_need(self, error: Exception) -> ModelFileError:
+        return ModelFileError(
+            f"the memory that {self.path} needs cannot be computed ({error}); accepted is a run "
+            "folder or an .onnx file that unetkit exported; export it again"
+        )
+
+    def _metadata(self) -> str:
+        try:
+            metadata = metadata_entries(self._content)
+            if METADATA_KEY in metadata:
+                return str(metadata[METADATA_KEY], "utf-8")
+        except ValueError as error:
+            raise self._damaged(error) from error
+        raise ModelFileError(
+            f"{self.path} was not exported by unetkit: its metadata has no entry "
+            f"{METADATA_KEY!r}, which describes its input; accepted is a run folder or an "
+            ".onnx file from unetkit export"
+        )
+
+    def _damaged(self, error: Exception) -> ModelFileError:
+        return ModelFileError(
+            f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
+            "is a run folder or an .onnx file that unetkit exported; export it again"
+        )
 
     def on_threads(self, threads: int) -> "Engine":
         """Returns the same network with another number of threads; its file is not read again."""
@@ -58,19 +130,8 @@ class Engine:
             self._session = onnxruntime.InferenceSession(
                 self._content, options, providers=["CPUExecutionProvider"]
             )
-            metadata = self._session.get_modelmeta().custom_metadata_map
-        except Exception as error:  # ONNX Runtime's share no base but this; text may not be UTF-8
-            raise ModelFileError(
-                f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
-                "is a run folder or an .onnx file that unetkit exported; export it again"
-            ) from error
-        if METADATA_KEY not in metadata:
-            raise ModelFileError(
-                f"{self.path} was not exported by unetkit: its metadata has no entry "
-                f"{METADATA_KEY!r}, which describes its input; accepted is a run folder or an "
-                ".onnx file from unetkit export"
-            )
-        self.spec: ModelSpec = spec_from_json(metadata[METADATA_KEY], str(self.path))
+        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            raise self._damaged(error) from error
         self._require_interface()
 
     def __call__(self, tile: np.ndarray, is_last: bool = False) -> np.ndarray:
@@ -131,6 +192,35 @@ class Engine:
             f"{self.path} has an input or output whose shape differs from its metadata; accepted "
             "are models that unetkit exported; export it again from its run folder"
         )
+
+
+def require_fitting(engine: Engine, size: tuple[int, int], memory: int) -> Cost:
+    """Returns the cost of a tile, which is refused if it takes too much memory or time.
+
+    Args:
+        engine: The network; its file need not be loaded yet.
+        size: (height, width) of the tile.
+        memory: Memory limit in bytes.
+
+    Raises:
+        SizeError: The tile needs more memory.
+        ModelFileError: The tile would take hours.
+    """
+    cost = engine.cost(size)
+    height, width = size
+    if cost.bytes + OVERHEAD > memory:
+        raise SizeError(
+            f"memory is {memory / MIB:,.0f} MiB; accepted are amounts from "
+            f"{-(-(cost.bytes + OVERHEAD) // MIB):,} MiB up, the need of one {height}x{width} tile "
+            f"of {engine.path}; allow more memory, or export the model for smaller images"
+        )
+    most = min(MOST_OPERATIONS, LEAST_OPERATIONS + MOST_PER_PIXEL * height * width)
+    if cost.operations > most:
+        raise ModelFileError(
+            f"{engine.path} multiplies {cost.operations:,} times for one {height}x{width} tile; "
+            f"accepted are up to {most:,}; export a smaller network"
+        )
+    return cost
 
 
 def find_model(model: str | Path) -> Path:

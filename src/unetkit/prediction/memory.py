@@ -19,19 +19,19 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from unetkit._shared.files import write_text
+from unetkit._shared.files import read_text, write_text
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.onnx_runtime import onnxruntime
-from unetkit.prediction.engine import Engine
+from unetkit.prediction.engine import MIB, Engine
 
-DEFAULT_MEMORY = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers on sale
 RESERVE = 128 << 20  # bytes, for reading and writing a large image by windows
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 BINARY_UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-_MIB = 1 << 20
 PROBE_PIXELS = 1 << 20
 PROBE_SHAPES = (1, 4)  # square, and four times as wide as high
-TIMEOUT_SECONDS = 600
+PROBE_OPERATIONS = 2 * 10**11  # some seconds of two slow cores
+TIMEOUT_SECONDS = 300
+LIBRARIES = 3 << 30  # bytes of addresses, most never used, that libraries and threads reserve
 
 logger = logging.getLogger(__name__)
 
@@ -94,33 +94,34 @@ def largest_tile(memory_use: MemoryUse, memory: int, smallest: tuple[int, int], 
     height, width = smallest
     most = memory_use.most_pixels(memory)
     if most < height * width:
-        least = -(-memory_use.needed(height * width) // _MIB)
+        least = -(-memory_use.needed(height * width) // MIB)
         raise SizeError(
-            f"memory is {memory / _MIB:,.0f} MiB; accepted are amounts from {least:,} MiB up, the "
+            f"memory is {memory / MIB:,.0f} MiB; accepted are amounts from {least:,} MiB up, the "
             f"need of one {height}x{width} tile of {model}; allow at least {least}MiB"
         )
     return most
 
 
-def measure(engine: Engine) -> MemoryUse:
+def measure(engine: Engine, memory: int) -> MemoryUse:
     """Returns the memory that a model needs, measured once and then read from the cache.
 
     Args:
         engine: The loaded model.
+        memory: Memory limit in bytes, which the measurement keeps to.
 
     Raises:
-        ModelFileError: The process that measures fails.
+        ModelFileError: The process that measures fails, or needs far more than was computed.
     """
     cached = _memory_file(engine)
     try:
-        found = json.loads(cached.read_text(encoding="utf-8"))
+        found = json.loads(read_text(cached))
         memory_use = MemoryUse(int(found["base"]), float(found["per_pixel"]))
         if memory_use.base > 0 and 0 < memory_use.per_pixel < np.inf:
             return memory_use
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
         pass  # not cached, or damaged
     logger.info("measuring the memory that %s needs (once per model)", engine.path)
-    memory_use = _measure_in_process(engine.path)
+    memory_use = _measure_in_process(engine, memory)
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         write_text(cached, json.dumps(asdict(memory_use)))
@@ -134,43 +135,81 @@ def _memory_file(engine: Engine) -> Path:
     return cache / f"{engine.digest[:32]}-{onnxruntime.__version__}.json"
 
 
-def _measure_in_process(model: Path) -> MemoryUse:
-    """Runs `_print_needs` in a new process, whose peak memory is that of the model alone."""
-    code = "import sys; from unetkit.prediction import memory; memory._print_needs(sys.argv[1])"
+def probe_sizes(engine: Engine, memory: int) -> list[tuple[int, int]]:
+    """Returns the (height, width) of the tiles that are measured: as large as limits allow.
+
+    Args:
+        engine: The loaded model.
+        memory: Memory limit in bytes.
+    """
+    if not engine.spec.scale.is_native:  # the file takes tiles of one size only
+        return [engine.load_size]
+    return [_probe_size(engine, ratio, memory - RESERVE) for ratio in PROBE_SHAPES]
+
+
+def _probe_size(engine: Engine, ratio: int, memory: int) -> tuple[int, int]:
+    geometry, pixels = engine.spec.geometry, PROBE_PIXELS
+    while True:
+        height = geometry.input_size(round((pixels / ratio) ** 0.5))
+        size = height, geometry.input_size(ratio * height)
+        cost = engine.cost(size)
+        if cost.bytes <= memory and cost.operations <= PROBE_OPERATIONS:
+            return size
+        if pixels <= ratio:  # the smallest tile of this shape, or of any
+            return size if cost.bytes <= memory else engine.load_size
+        pixels //= 2
+
+
+def _measure_in_process(engine: Engine, memory: int) -> MemoryUse:
+    """Runs `_print_needs` in a new process, whose peak memory is that of the model alone.
+
+    Where the system can limit the addresses of a process, that process has twice what was computed
+    for its tiles, and `LIBRARIES`.
+    """
+    code = "import sys; from unetkit.prediction import memory; memory._print_needs(*sys.argv[1:])"
+    sizes = probe_sizes(engine, memory)
+    limit = LIBRARIES + 2 * max(engine.cost(size).bytes for size in sizes)
     reason = ""
     try:
         done = subprocess.run(
             # -P: import nothing from the current folder
-            [sys.executable, "-P", "-c", code, str(model)],
+            [sys.executable, "-P", "-c", code, str(engine.path), json.dumps(sizes), str(limit)],
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
         )
         reason = done.stderr.decode("utf-8", "replace").strip()
-        base, per_pixel = json.loads(done.stdout.splitlines()[-1])
+        base, per_pixel, refusal = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError, OSError, subprocess.SubprocessError) as error:
         reason = (reason or str(error)).splitlines()[-1][:200]
         raise ModelFileError(
-            f"the memory that {model} needs cannot be measured ({reason}); accepted is a model "
-            "that can predict a tile of a million pixels; close other programs, or predict on a "
-            "machine with more memory"
+            f"the memory that {engine.path} needs cannot be measured ({reason}); accepted is a "
+            f"model that can predict a tile of {sizes[0][0]}x{sizes[0][1]} pixels; close other "
+            "programs, or predict on a machine with more memory"
         ) from error
+    if refusal:  # as it would be here
+        raise ModelFileError(refusal)
     return MemoryUse(base, per_pixel)
 
 
-def _print_needs(model: str) -> None:
-    """Predicts tiles of two shapes; prints bytes before the first tile, and per pixel, as JSON."""
-    engine = Engine(model)
+def _print_needs(model: str, sizes: str, limit: str) -> None:
+    """Predicts tiles of some sizes; prints bytes before the first, bytes per pixel, and why the
+    file is refused, if it is.
+    """
+    limit_addresses(int(limit))
+    try:
+        found = [*_needs(Engine(model, memory=int(limit)), json.loads(sizes)), ""]
+    except ModelFileError as error:
+        found = [0, 0, str(error)]
+    sys.stdout.write(json.dumps(found))
+
+
+def _needs(engine: Engine, sizes: list[list[int]]) -> list[float]:
+    """Bytes of this process before the first tile, and bytes per pixel of a tile."""
     spec = engine.spec
     base = _peak_bytes()
     per_pixel = 0.0
-    for ratio in PROBE_SHAPES:
-        height = spec.geometry.input_size(round((PROBE_PIXELS / ratio) ** 0.5))
-        width = spec.geometry.input_size(ratio * height)
-        if not spec.scale.is_native:  # the file takes tiles of one size only
-            height, width = (
-                spec.geometry.input_size(side) for side in (spec.scale.height, spec.scale.width)
-            )
+    for height, width in sizes:
         tile = np.zeros((height, width, spec.pixels.channels), spec.pixels.dtype)
         for _ in range(2):
             engine(tile)
@@ -178,7 +217,21 @@ def _print_needs(model: str) -> None:
     # In addition: two tiles that wait for the network, and four arrays of float32 logits.
     waiting = 2 * spec.pixels.channels * np.dtype(spec.pixels.dtype).itemsize
     per_pixel += waiting + 4 * 4 * spec.channels
-    sys.stdout.write(json.dumps([base, per_pixel]) + "\n")
+    return [base, per_pixel]
+
+
+def limit_addresses(limit: int) -> None:
+    """Limits the addresses of this process, and so its memory, where the system can do that.
+
+    Args:
+        limit: Most bytes, from now on.
+    """
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, OSError, ValueError):
+        pass  # Windows, and systems that refuse
 
 
 def _peak_bytes() -> int:

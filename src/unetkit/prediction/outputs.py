@@ -149,10 +149,9 @@ class PredictedImage:
     @property
     def separation_maps(self) -> SeparationMaps:
         """Maps of the window in which objects are found."""
-        rule, labels = self.spec.objects, self.labels
-        is_object = (labels != (self.classes.background or 0)) & (labels != NODATA_LABEL)
-        scores = self.scores[..., -1] if rule.channels else None
-        return separation_maps(is_object, scores, rule)
+        labels, background = self.labels, self.classes.background or 0
+        is_object = (labels != background) & (labels != NODATA_LABEL)
+        return separation_maps(is_object, self.scores, self.spec.objects, background)
 
     @property
     def object_numbers(self) -> np.ndarray:

@@ -25,7 +25,12 @@ from unetkit.io.windows import Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
-from unetkit.prediction.engine import Engine, scores_from_logits
+from unetkit.prediction.engine import (
+    DEFAULT_MEMORY,
+    Engine,
+    require_fitting,
+    scores_from_logits,
+)
 from unetkit.prediction.sources import Image, Source, open_source
 from unetkit.prediction.tiling import (
     Tiling,
@@ -82,16 +87,17 @@ class Predictor:
             )
         if model is None:
             logger.info(NOTICE)
-        self._engine = Engine(BUILT_IN if model is None else model, threads)
+        if isinstance(memory, str):
+            memory = memory_of_models.parse_memory(memory)
+        self._memory = DEFAULT_MEMORY if memory is None else memory
+        self._engine = Engine(BUILT_IN if model is None else model, threads, self._memory)
         self.path = self._engine.path
         self.spec: ModelSpec = self._engine.spec
         self.digest = self._engine.digest
         self.is_checkable = self._engine.is_checkable
         self.margin = margin
         self._threads = threads
-        if isinstance(memory, str):
-            memory = memory_of_models.parse_memory(memory)
-        self._memory = memory_of_models.DEFAULT_MEMORY if memory is None else memory
+        require_fitting(self._engine, self._smallest_tile, self._memory)
         least = math.prod(self._smallest_tile)
         if tile_pixels is not None and tile_pixels < least:
             raise SizeError(
@@ -180,7 +186,8 @@ class Predictor:
         one = copy.copy(self)
         one._engine = self._single_engine
         scale = self.spec.scale
-        if not scale.is_native and threads * scale.height * scale.width <= FEW_PIXELS:
+        is_small = not scale.is_native and threads * scale.height * scale.width <= FEW_PIXELS
+        if is_small and self._engine.is_known:
             return one, threads
         least, most = math.prod(self._smallest_tile), self._allowed_pixels()
         threads = max(1, min(threads, most // least))
@@ -214,15 +221,18 @@ class Predictor:
             SizeError: The memory limit is too small for the smallest tile.
         """
         geometry = self.spec.geometry
-        if not self.spec.scale.is_native:  # the model file takes one size only
-            return cut(size, geometry)
+        is_whole = not self.spec.scale.is_native  # the model file takes one size only
         pixels = geometry.input_size(size[0]) * geometry.input_size(size[1])
-        if self._most_pixels is None and pixels <= FEW_PIXELS:
+        if is_whole or (self._most_pixels is None and pixels <= FEW_PIXELS):
+            if self._most_pixels is not None or self._engine.is_known:
+                return cut(size, geometry)
+            self._allowed_pixels()  # measured before a model of unknown origin runs here
+        if is_whole:
             return cut(size, geometry)
         return choose_tiles(size, geometry, self._allowed_pixels(), self.margin)
 
     def _measured(self) -> int:
-        memory_use = memory_of_models.measure(self._engine)
+        memory_use = memory_of_models.measure(self._engine, self._memory)
         return memory_of_models.largest_tile(
             memory_use, self._memory, self._smallest_tile, self.path
         )

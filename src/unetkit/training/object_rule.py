@@ -41,13 +41,13 @@ class ValidationImage:
 
     Args:
         foreground: Where an object is predicted, (h, w) bool.
-        scores: Further output of the network, (h, w) float32; None for "ridge".
+        scores: Probabilities, (h, w, K) or (h, w, K + 1) float32.
         truth: Numbers of the true objects, (h, w) integers; 0 outside objects.
         pixel_area: Number of pixels of the image for each pixel of the network's scale.
     """
 
     foreground: np.ndarray
-    scores: np.ndarray | None
+    scores: np.ndarray
     truth: np.ndarray
     pixel_area: float
 
@@ -76,20 +76,21 @@ def choose_rule(
     )
     usual = float(np.median(areas)) if len(areas) else 0.0
     sizes = list(dict.fromkeys(round(fraction * usual) for fraction in FRACTIONS))
-    trials: list[tuple[str, Sequence[float]]] = [("smallest", sizes), ("largest_hole", sizes)]
-    if rule.method != "ridge":
-        trials.insert(0, ("seed", SEEDS))
+    background = classes.background or 0
+    trials: list[tuple[str, Sequence[float]]] = [
+        *(("seed", SEEDS), ("smallest", sizes), ("largest_hole", sizes))
+    ]
     begin = {"seed": USUAL_SEED, "smallest": sizes[len(sizes) // 2], "largest_hole": 0}
     open_names = [name for name, _ in trials if getattr(rule, name) is None]
     best = _with(rule, {name: begin[name] for name in open_names})
-    score = _metrics(samples, best)["mean_f1"]
+    score = _metrics(samples, best, background)["mean_f1"]
     for name, values in trials:
         for value in values if name in open_names else ():
             other = _with(best, {name: value})
-            found = _metrics(samples, other)["mean_f1"]
+            found = _metrics(samples, other, background)["mean_f1"]
             if found > score + LEAST_GAIN:
                 best, score = other, found
-    return best, _metrics(samples, best)["f1"]
+    return best, _metrics(samples, best, background)["f1"]
 
 
 def _with(rule: ObjectRule, values: Mapping[str, Any]) -> ObjectRule:
@@ -113,7 +114,7 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[V
         labels = scores[..., : len(classes)].argmax(-1)
         yield ValidationImage(
             labels != (classes.background or 0),
-            scores[..., -1] if spec.objects.channels else None,
+            scores,
             numbered_objects(pair, mask, classes, classes.background)[middle],
             height * width / (network[0] * network[1]),
         )
@@ -122,10 +123,12 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[V
             return
 
 
-def _metrics(samples: Sequence[ValidationImage], rule: ObjectRule) -> dict[str, float]:
+def _metrics(
+    samples: Sequence[ValidationImage], rule: ObjectRule, background: int
+) -> dict[str, float]:
     counts = np.zeros(len(COUNTS))
     for sample in samples:
-        maps = separation_maps(sample.foreground, sample.scores, rule)
+        maps = separation_maps(sample.foreground, sample.scores, rule, background)
         found = label_objects(maps, rule, sample.pixel_area)
         counts += count_objects(find_overlaps(sample.truth, found))
     return {name: float(value) for name, value in object_metrics(counts).items()}
