@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.files import LARGEST_TABLE, read_text
 from unetkit._shared.records import (
     Count,
     Number,
@@ -115,8 +116,8 @@ def run_record(model: Path) -> dict[str, Any] | None:
     try:
         training = read_json(run / run_folder.MANIFEST)
         config = run_folder.load_config(run)
-        with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        lines = read_text(run / run_folder.CURVES, LARGEST_TABLE).splitlines()
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
         recipe = config["training"]
         record = {
             "data": config["data"],

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from unetkit._shared.files import open_input
 from unetkit._shared.wording import format_count
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
@@ -394,7 +395,7 @@ def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
         return list(zarr_reader.open_zarr(path, format.channel_axis))
     require_file(path)
     try:
-        with open(path, "rb") as file:
+        with open_input(path) as file:
             if file.read(6) != b"\x93NUMPY":
                 raise ValueError("another signature")
         array = np.load(path, mmap_mode="r", allow_pickle=False)
