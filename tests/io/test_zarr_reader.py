@@ -356,6 +356,30 @@ class TestRefusals:
             open_zarr(path)
 
 
+@pytest.mark.parametrize("codec", ["crc32c", "gzip", "zstd"])
+def test_a_flipped_bit_is_found_by_the_checksum_of_a_codec(tmp_path, codec):
+    zarr = pytest.importorskip("zarr")
+    codecs = {
+        "crc32c": zarr.codecs.Crc32cCodec(),
+        "gzip": zarr.codecs.GzipCodec(),
+        "zstd": zarr.codecs.ZstdCodec(checksum=True),
+    }
+    pixels = np.random.default_rng(0).integers(0, 9, (40, 50), np.uint8)
+    array = zarr.create_array(
+        tmp_path / "x.zarr", shape=(40, 50), chunks=(40, 50), dtype="u1", compressors=codecs[codec]
+    )
+    array[:] = pixels
+    chunk = tmp_path / "x.zarr" / "c" / "0" / "0"
+    content = chunk.read_bytes()
+    for place in range(20, len(content), 11):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        chunk.write_bytes(flipped)
+        (windows,) = open_zarr(tmp_path / "x.zarr")
+        with pytest.raises(DataError, match=r"x\.zarr cannot be read \("):
+            windows.read(slice(0, 40), slice(0, 50))
+
+
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of Unix")
 class TestMembers:
     """Chunks and metadata of a folder are files of limited size."""
