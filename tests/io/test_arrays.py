@@ -273,5 +273,5 @@ class TestNumpyWindows:
     @pytest.mark.parametrize("array", [np.zeros(4), np.zeros((1, 2, 3, 4)), np.zeros((2, 2), "U3")])
     def test_what_is_no_image(self, tmp_path, array):
         np.save(tmp_path / "a.npy", array)
-        with pytest.raises(ValueError, match="shape|type"):
+        with pytest.raises(ValueError, match=r"shape|type"):
             NumpyWindows(tmp_path / "a.npy")
