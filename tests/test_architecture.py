@@ -235,7 +235,6 @@ OTHER_DOORS = {
     ("io.tiff.planes", "Image.open"): "of a file that is open already",
     ("data.annotations.supervisely", "Image.open"): "from memory",
     ("data.annotations.labelme", "Image.open"): "from memory",
-    ("prediction.sources", "np.load"): "after `require_file`",
     ("prediction.sources", "np.memmap"): "made by this process",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",

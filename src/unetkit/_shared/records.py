@@ -125,7 +125,9 @@ def parse_toml(text: str) -> dict[str, Any]:
     except RecursionError as error:
         raise RecordError(f"it is nested deeper than {DEEPEST} levels") from error
     except ValueError as error:
-        raise RecordError(str(error)) from error
+        is_long = not isinstance(error, tomllib.TOMLDecodeError)
+        reason = "a whole number has thousands of digits" if is_long else str(error)
+        raise RecordError(reason) from error
     _require_shallow(raw)
     return raw
 
