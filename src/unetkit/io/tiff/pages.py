@@ -217,10 +217,6 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
     series = list(tif.series)
     if not series:
         raise DataError(f"{path} holds no image; accepted is a TIFF with one; replace it")
-    is_one_page = series[0].kind in ("generic", "uniform")
-    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
-        # tifffile takes the first page of a stack that is not whole for all of it.
-        raise OSError("it does not hold all images that its description names")
     if series[0].kind not in ("generic", "uniform", "shaped"):
         series = series[:1]  # the others are thumbnails, labels and overviews
     images: list[list[Plane]] = []
@@ -228,6 +224,10 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
         if images and (one.keyframe.is_reduced or _is_mask(one.keyframe)):
             continue
         images += _images_of(one, path, channel_axis)
+    is_one_page = series[0].kind in ("generic", "uniform")
+    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
+        # tifffile takes the first page of a stack that is not whole for all of it.
+        raise OSError("it does not hold all images that its description names")
     if series[0].kind == "generic":  # pages of many kinds, which tifffile sorts by kind
         images.sort(key=lambda planes: planes[0].series.pages[planes[0].page or 0].index)
     return images
