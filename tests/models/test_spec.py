@@ -180,7 +180,7 @@ def test_a_value_out_of_bounds_is_refused(path, value):
         spec_from_json(json.dumps(raw), "m.onnx")
 
 
-@pytest.mark.parametrize("key", json.loads(SPEC.to_json()).keys() - {"objects"})
+@pytest.mark.parametrize("key", [key for key in json.loads(SPEC.to_json()) if key != "objects"])
 def test_a_missing_key_is_refused(key):
     raw = json.loads(SPEC.to_json())
     del raw[key]
