@@ -389,6 +389,8 @@ def _open_errors(path: Path) -> Iterator[None]:
         raise DataNotFoundError(
             f"image {path} does not exist; accepted is an image file; check the path"
         ) from error
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be opened ({getattr(error, 'strerror', None) or error}); accepted are "
