@@ -1,6 +1,7 @@
 """Which way imports run between the rooms, what the package shows, and where its tests are."""
 
 import ast
+import re
 import subprocess
 import sys
 from functools import cache
@@ -205,3 +206,68 @@ except unetkit.UnetkitError as error:
     assert "the Keras backend is jax" in said
     assert install_command("gpu") in said
     assert "KERAS_BACKEND=tensorflow" in said
+
+
+# What opens files without the door of `_shared/files.py`, and why it may. Each is (module, call).
+OTHER_DOORS = {
+    ("_shared.files", "open"): "the door, and what is written",
+    ("_shared.installation", "distribution(DISTRIBUTION).read_text"): "of the installed package",
+    ("_shared.provenance", "CPU_FILE.read_text"): "of the system",
+    ("prediction.memory", "Path('/proc/self/status').read_text"): "of the system",
+    ("training.backend", "Path(description).read_text"): "of the system",
+    ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",
+    ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
+    ("prediction.objects", "np.memmap"): "made by this process",
+    ("prediction.files", "file.read_bytes"): "written a moment before",
+    ("training.batches", "np.memmap"): "made by this process",
+    ("training.checkpoints", "np.load"): "from memory",
+    ("training.checkpoints", "os.open"): "a folder, to flush it",
+    ("visualization.tensorboard", "Image.open"): "drawn a moment before",
+    ("visualization.tensorboard", "path.read_bytes"): "drawn a moment before",
+    ("visualization.animation", "imageio.imread"): "drawn a moment before",
+    ("evaluation.report", "Image.open"): "drawn by the evaluation",
+    ("training.weights", "h5py.File"): "after `require_regular`",
+    ("runs.files", "h5py.File"): "after `require_regular`",
+    ("datasets.oxford_pets", "Image.open"): "unpacked a moment before, as a regular file",
+    ("io.decoding", "Image.open"): "of an open file",
+    ("io.arrays", "archive.open"): "a member of an open file",
+    ("io.zarr_reader", "zarr.open"): "of a store that asks `require_regular`",
+    ("io.tiff.planes", "Image.open"): "of a file that is open already",
+    ("data.annotations.supervisely", "Image.open"): "from memory",
+    ("data.annotations.labelme", "Image.open"): "from memory",
+    ("prediction.sources", "np.memmap"): "made by this process",
+    ("prediction.sources", "image.open"): "an open file's image",
+    ("_shared.files", "os.open"): "the door",
+    ("io.arrays", "zipfile.ZipFile"): "of an open file",
+    ("datasets.unpacking", "tarfile.TarFile"): "of an open file",
+    ("cli.group", "os.open"): "the null device, to discard output",
+}
+OPENERS = {"open", "read_text", "read_bytes", "load", "memmap", "fromfile", "loadtxt", "File"}
+OPENERS |= {"imread", "genfromtxt", "ZipFile", "TarFile", "gzip_open", "open_memmap"}
+MODES_OF_WRITING = re.compile(r"[wax]b?|rb\+")
+NOT_OF_FILES = {"image.load", "origin.load", "_Unpickler(stream).load"}
+
+
+def opened_in(path: Path) -> set[str]:
+    """Calls that open a file to read it, as they are written without their arguments."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else ""
+        name = node.func.id if isinstance(node.func, ast.Name) else name
+        if name not in OPENERS or (isinstance(node.func, ast.Name) and name != "open"):
+            continue
+        parts = [part for argument in node.args for part in ast.walk(argument)]
+        words = [part.value for part in parts if isinstance(part, ast.Constant)]
+        if not any(isinstance(word, str) and MODES_OF_WRITING.fullmatch(word) for word in words):
+            found.add(ast.unparse(node.func))
+    return found
+
+
+def test_what_is_read_comes_through_one_door():
+    """So that a pipe, a device or a file of gigabytes stops nothing: `_shared.files.open_input`."""
+    found = {(m, call) for m, path in MODULES.items() for call in opened_in(path)}
+    found = {(module, call) for module, call in found if call not in NOT_OF_FILES}
+    assert found - OTHER_DOORS.keys() == set()
+    assert OTHER_DOORS.keys() - found == set()

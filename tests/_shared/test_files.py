@@ -1,7 +1,10 @@
-"""One process at a time."""
+"""What is read is a file of limited size; what is written is whole; one process at a time."""
 
+import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import filelock
 import pytest
@@ -9,12 +12,16 @@ import pytest
 from unetkit._shared import files
 from unetkit._shared.files import (
     locked,
+    open_input,
     part_of,
+    read_bytes,
+    read_text,
     remove_leftovers,
+    require_regular,
     write_atomically,
     writing_into,
 )
-from unetkit.errors import OutputExistsError
+from unetkit.errors import DataError, OutputExistsError
 
 
 def test_one_at_a_time(tmp_path):
@@ -137,3 +144,55 @@ class TestLeftovers:
 
     def test_a_folder_that_is_not_there_has_none(self, tmp_path):
         remove_leftovers(tmp_path / "nowhere" / "m.onnx")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names, of Unix")
+class TestDoor:
+    @pytest.fixture
+    def odd(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "device").symlink_to("/dev/zero")
+        (tmp_path / "link").symlink_to(tmp_path / "pipe")
+        there = Path.cwd()
+        os.chdir(tmp_path)  # a socket's path has a limit
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind("socket")
+            os.chdir(there)
+            yield tmp_path
+
+    @pytest.mark.parametrize("name", ["pipe", "folder", "device", "socket", "link"])
+    @pytest.mark.parametrize("read", [open_input, read_bytes, read_text, require_regular])
+    def test_only_files_are_let_in(self, odd, name, read):
+        what = {"link": "pipe"}.get(name, name)
+        text = f"{name} is no file but a {what}; accepted are files; rename or remove it$"
+        with pytest.raises(DataError, match=text):
+            read(odd / name)
+
+    def test_a_pipe_that_takes_the_place_of_a_file_is_not_waited_for(self, odd, monkeypatch):
+        monkeypatch.setattr(files, "require_regular", lambda path, largest: None)
+        with pytest.raises(DataError, match="pipe is no file but a pipe"):
+            open_input(odd / "pipe")
+
+    def test_a_link_to_a_file_is_one(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"\xef\xbb\xbfa\r\nb\rc")
+        (tmp_path / "link").symlink_to(tmp_path / "file")
+        assert read_bytes(tmp_path / "link") == b"\xef\xbb\xbfa\r\nb\rc"
+        assert read_text(tmp_path / "link") == "a\nb\nc"
+
+    def test_what_is_too_large(self, tmp_path):
+        (tmp_path / "file").write_bytes(b"12345")
+        assert read_bytes(tmp_path / "file", 5) == b"12345"
+        text = "file has 5 bytes; accepted are files of up to 4 bytes; split or remove it"
+        for read in (read_bytes, read_text, open_input):
+            with pytest.raises(DataError, match=text):
+                read(tmp_path / "file", 4)
+
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="files of Linux")
+    def test_what_is_larger_than_it_says(self):
+        with pytest.raises(DataError, match="status has more than 9 bytes; accepted are files of"):
+            read_bytes(Path("/proc/self/status"), 9)
+
+    def test_what_is_absent_stays_an_error_of_the_system(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            open_input(tmp_path / "nothing")

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from unetkit._shared.display import Display
+from unetkit._shared.files import LARGEST_TABLE
 from unetkit._shared.manifest import (
     PairRecord,
     data_digest,
@@ -16,7 +17,6 @@ from unetkit._shared.manifest import (
     update_manifest,
     write_manifest,
 )
-from unetkit._shared.records import LARGEST_RECORD
 from unetkit.checks.examine import examine
 from unetkit.data.dataset import find_dataset
 from unetkit.data.sources import Sources
@@ -206,7 +206,7 @@ class TestRefusals:
 
     def test_a_huge_file_is_not_read(self, tmp_path):
         with open(tmp_path / "manifest.json", "wb") as file:
-            file.truncate(LARGEST_RECORD + 1)  # takes no room on the disk
+            file.truncate(LARGEST_TABLE + 1)  # takes no room on the disk
         with pytest.raises(DataError, match=r"cannot be used \(it has 268,435,457 bytes; accepted"):
             read_manifest(tmp_path)
 

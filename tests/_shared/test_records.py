@@ -12,6 +12,7 @@ from unetkit._shared.records import (
     RecordError,
     convert,
     parse_json,
+    parse_toml,
     plain,
     read_json,
     refusing,
@@ -63,7 +64,9 @@ class TestParse:
     def test_a_large_file_is_refused_unread(self, tmp_path):
         (tmp_path / "a.json").write_text("[1, 2, 3]")
         assert read_json(tmp_path / "a.json", largest=9) == [1, 2, 3]
-        with pytest.raises(RecordError, match=r"^it has 9 bytes; accepted are up to 8$"):
+        with pytest.raises(
+            RecordError, match=r"^it has 9 bytes; accepted are files of up to 8 bytes"
+        ):
             read_json(tmp_path / "a.json", largest=8)
 
     def test_another_encoding_is_refused(self, tmp_path):
@@ -161,3 +164,34 @@ def test_what_does_not_exist_is_null_in_json():
     assert plain({"a": [float("nan"), (1.0, "x"), -float("inf")]}) == {
         "a": [None, [1.0, "x"], None]
     }
+
+
+class TestToml:
+    def test_values_of_all_kinds(self):
+        text = 'a.b = "x.y.z" # 1.2.3\nc = [0.25, 1e3, 0x10]\n[d]\nf = {g = true}'
+        assert parse_toml(text) == {
+            **{"a": {"b": "x.y.z"}, "c": [0.25, 1000.0, 16]},
+            "d": {"f": {"g": True}},
+        }
+
+    def test_long_lists_of_numbers_and_texts_with_dots_are_no_keys(self):
+        text = f"a = [{', '.join(['0.5'] * 500)}]\nb = '{'x.' * 500}'\nc = \"{'y.' * 500}\""
+        assert len(parse_toml(text)["a"]) == 500
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            (".".join("a" * 50_000) + " = 1", "line 1 has a key of more than 32 parts"),
+            ("\n[" + " . ".join("a" * 9_000) + "]", "line 2 has a key of more than 32 parts"),
+            ("a = {" + ".".join(['"b"'] * 9_000) + " = 1}", "line 1 has a key of more than 32"),
+            ("a = " + "[" * 50_000 + "]" * 50_000, "it is nested deeper than 100 levels"),
+            ("a = " + "[" * 150 + "]" * 150, "it is nested deeper than 100 levels"),
+            ("a = " + "9" * 5000, "a whole number has thousands of digits"),
+            ("a = 0x" + "f" * 5000, "is too large a number"),
+            ("a = [[1, 99999999999999999999999]]", "99999999999999999999999 is too large a number"),
+            ("a = ", "Invalid value"),
+        ],
+    )
+    def test_what_is_deep_or_large(self, text, words):
+        with pytest.raises(RecordError, match=words):
+            parse_toml(text)

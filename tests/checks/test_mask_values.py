@@ -37,3 +37,12 @@ def test_fractions_of_colours_are_of_all_pixels(tmp_path):
     # 8 red and 8 green of 16 pixels; 4 red and 4 blue of 8: 12, 8 and 4 of 24.
     assert colour_fractions(statistics) == {0xFF0000: 12 / 24, 0x00FF00: 8 / 24, 0x0000FF: 4 / 24}
     assert value_to_colour(statistics[0], 1) == 0x00FF00
+
+
+def test_objects_in_pieces_run_from_one_up_in_each_mask(tmp_path):
+    """Each object is in two pieces, as blocks of n values occur twice in a row."""
+    masks = [np.concatenate([blocks(n), blocks(n)], axis=-1) for n in (3, 4, 5, 6)]
+    assert is_instance_like(mask_statistics(tmp_path, *masks))
+    assert not is_instance_like(mask_statistics(tmp_path, *masks[:3]))  # may be chance
+    other = [np.where(mask == 2, 9, mask) for mask in masks]  # a number is missing
+    assert not is_instance_like(mask_statistics(tmp_path, *other))

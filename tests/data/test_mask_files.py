@@ -42,6 +42,20 @@ CLASSES = {
 }
 
 
+def test_a_folder_of_masks_with_the_name_of_the_image(tmp_path):
+    for image, count in (("a1", 2), ("b2", 3), ("c", 1)):
+        write(tmp_path, f"images/{image}.png")
+        for number in range(count):
+            write(tmp_path, f"masks/{image}/{number}.png", 3 * number)
+    assert labels(tmp_path) == {
+        "a1": ["object"] * 2, "b2": ["object"] * 3, "c": ["object"],
+    }  # fmt: skip
+    dataset = find_dataset(tmp_path)
+    assert (dataset.kind, dataset.masks) == ("instances", "one file per object")
+    objects = read_objects(dataset.pairs[1], SIZE)
+    assert [objects[0, 3 * number] for number in range(3)] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("files", CLASSES.values(), ids=CLASSES)
 def test_words_that_recur_are_classes(tmp_path, files):
     for image in ("a1", "b2"):

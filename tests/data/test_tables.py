@@ -126,7 +126,7 @@ class TestLists:
 
     def test_a_list_that_cannot_be_opened_is_refused(self, tmp_path):
         (tmp_path / "test.txt").mkdir()
-        with pytest.raises(DataError, match=r"test\.txt cannot be read \(Is a directory\)"):
+        with pytest.raises(DataError, match=r"test\.txt is no file but a folder"):
             read_lists(tmp_path, [PurePosixPath("test.txt")], NAMES)
 
 

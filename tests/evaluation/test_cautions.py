@@ -145,6 +145,10 @@ def test_a_limit_of_the_evaluation_is_a_caution(arguments, words):
     assert re.search(words, found), found
 
 
+def test_scored_objects_have_no_caution():
+    assert cautions(classes={"kind": "instances"}, instances={"metrics": {}, "counts": {}}) == []
+
+
 def test_larger_objects_and_even_images_have_no_caution():
     rows = [{**one, "objects": [30, 2]} for one in SOUND["images"]]
     assert cautions(images=rows) == []

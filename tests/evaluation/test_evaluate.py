@@ -497,6 +497,9 @@ class TestObjects:
         assert int(rows["objects_true"]) == read["instances"]["counts"]["true"]
         page = report(tmp_path / "a", out=tmp_path / "page.html")[0].read_text(encoding="utf-8")
         assert "Errors of objects" in page
+        strips = read["object_errors"]
+        assert strips
+        assert page.count('<figure class="strip">') == len(strips)
         assert "panoptic quality" in page
         compared = unetkit.compare([tmp_path / "a", tmp_path / "b"])
         assert compared["differences"][0]["figures"]["object_f1"]["value"] == 0

@@ -1,6 +1,7 @@
 """Arrays in files: NumPy, NIfTI and DICOM, written here and read back."""
 
 import gzip
+import os
 import sys
 import zipfile
 from io import BytesIO
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from unetkit.errors import DataError, MissingExtraError
+from unetkit.io.arrays import NumpyWindows
 from unetkit.io.images import ImageFile
 
 PHOTO = np.arange(6 * 8 * 3, dtype=np.uint8).reshape(6, 8, 3)
@@ -236,3 +238,40 @@ def test_the_extra_is_named_where_its_library_is_absent(
     message = rf"{name} needs {library}, which is not installed; .*pip install .*\[formats\]"
     with pytest.raises(MissingExtraError, match=message):
         read(tmp_path / name)
+
+
+class TestNumpyWindows:
+    @pytest.mark.parametrize("order", ["C", "F"])
+    @pytest.mark.parametrize("dtype", ["u1", ">u2", "<f4", "?"])
+    @pytest.mark.parametrize("shape", [(12, 9), (12, 9, 3)])
+    def test_windows_equal_those_of_the_array(self, tmp_path, shape, dtype, order):
+        array = np.random.default_rng(1).integers(0, 200, shape).astype(dtype, order=order)
+        np.save(tmp_path / "a.npy", array)
+        windows = NumpyWindows(tmp_path / "a.npy")
+        whole = array.reshape(*shape[:2], -1)
+        assert windows.shape == whole.shape
+        for rows, columns in ((slice(0, 12), slice(0, 9)), (slice(2, 7), slice(4, 5))):
+            window = windows.read(rows, columns)
+            assert window.dtype == np.dtype(dtype).newbyteorder("=")
+            np.testing.assert_array_equal(window, whole[rows, columns])
+
+    @pytest.mark.parametrize("left", [0, 60, 128, 200])
+    def test_a_file_that_is_cut_while_it_is_read_is_an_error(self, tmp_path, left):
+        path = tmp_path / "a.npy"
+        np.save(path, np.zeros((20, 30), np.uint8))
+        windows = NumpyWindows(path)
+        os.truncate(path, left)
+        with pytest.raises(DataError, match=r"a.npy changed while it was read .*; accepted are"):
+            windows.read(slice(0, 20), slice(0, 30))
+
+    def test_a_file_that_is_shorter_than_its_header_says(self, tmp_path):
+        np.save(tmp_path / "a.npy", np.zeros((20, 30), np.uint8))
+        os.truncate(tmp_path / "a.npy", 300)
+        with pytest.raises(ValueError, match="it has 300 bytes of 728"):
+            NumpyWindows(tmp_path / "a.npy")
+
+    @pytest.mark.parametrize("array", [np.zeros(4), np.zeros((1, 2, 3, 4)), np.zeros((2, 2), "U3")])
+    def test_what_is_no_image(self, tmp_path, array):
+        np.save(tmp_path / "a.npy", array)
+        with pytest.raises(ValueError, match=r"shape|type"):
+            NumpyWindows(tmp_path / "a.npy")

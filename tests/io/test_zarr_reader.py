@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -353,3 +354,57 @@ class TestRefusals:
         )
         with pytest.raises(DataError, match="has 257 channels; accepted are 1 to 256"):
             open_zarr(path)
+
+
+@pytest.mark.parametrize("codec", ["crc32c", "gzip", "zstd"])
+def test_a_flipped_bit_is_found_by_the_checksum_of_a_codec(tmp_path, codec):
+    zarr = pytest.importorskip("zarr")
+    codecs = {
+        "crc32c": zarr.codecs.Crc32cCodec(),
+        "gzip": zarr.codecs.GzipCodec(),
+        "zstd": zarr.codecs.ZstdCodec(checksum=True),
+    }
+    pixels = np.random.default_rng(0).integers(0, 9, (40, 50), np.uint8)
+    array = zarr.create_array(
+        tmp_path / "x.zarr", shape=(40, 50), chunks=(40, 50), dtype="u1", compressors=codecs[codec]
+    )
+    array[:] = pixels
+    chunk = tmp_path / "x.zarr" / "c" / "0" / "0"
+    content = chunk.read_bytes()
+    for place in range(20, len(content), 11):
+        flipped = bytearray(content)
+        flipped[place] ^= 4
+        chunk.write_bytes(flipped)
+        (windows,) = open_zarr(tmp_path / "x.zarr")
+        with pytest.raises(DataError, match=r"x\.zarr cannot be read \("):
+            windows.read(slice(0, 40), slice(0, 50))
+
+
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="devices of Unix")
+class TestMembers:
+    """Chunks and metadata of a folder are files of limited size."""
+
+    @FORMATS
+    def test_chunks_that_are_no_files(self, tmp_path, format):
+        path = lay_array(tmp_path / "x.zarr", numbers((16, 16)), format)
+        chunk = path / ("c/0/0" if format == 3 else "0.0")
+        for make in (lambda: chunk.symlink_to("/dev/zero"), lambda: os.mkfifo(chunk)):
+            chunk.unlink()
+            make()
+            with pytest.raises(DataError, match=r"is no file but a (device|pipe); accepted"):
+                open_zarr(path)[0].read(slice(0, 8), slice(0, 8))
+
+    def test_metadata_that_are_no_files(self, tmp_path):
+        path = lay_image(tmp_path / "x.zarr", numbers((16, 16)), "yx")
+        (path / "0" / "zarr.json").unlink()
+        os.mkfifo(path / "0" / "zarr.json")
+        with pytest.raises(DataError, match=r"zarr.json is no file but a pipe; accepted are files"):
+            open_zarr(path)
+
+    def test_chunks_that_are_too_large(self, tmp_path, monkeypatch):
+        path = lay_array(tmp_path / "x.zarr", numbers((16, 16)))
+        monkeypatch.setattr(zarr_reader, "LARGEST_MEMBER", (path / "zarr.json").stat().st_size)
+        with open(path / "c" / "0" / "0", "ab") as file:
+            file.truncate(1 << 20)
+        with pytest.raises(DataError, match=r"0 has 1,048,576 bytes; accepted are files of up to"):
+            open_zarr(path)[0].read(slice(0, 8), slice(0, 8))

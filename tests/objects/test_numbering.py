@@ -17,7 +17,7 @@ def test_regions_are_those_of_each_class():
     mask = np.random.default_rng(0).choice(3, (40, 50), p=[0.7, 0.15, 0.15]).astype(np.uint8)
     objects = regions_of_classes(mask)
     assert (objects == 0).tolist() == (mask == 0).tolist()
-    expected = label(mask, background=0, connectivity=2)
+    expected = label(mask, background=0, connectivity=1)
     pairs = np.unique(np.stack([objects.ravel(), expected.ravel()]), axis=1)
     assert len(np.unique(pairs[0])) == len(np.unique(pairs[1])) == pairs.shape[1]
     assert objects.max() == expected.max()

@@ -1,18 +1,115 @@
-"""Files that are written completely or not at all, and locks against other processes."""
+"""The door to files that are read, files that are written as a whole, and locks.
+
+What is read besides images may be anything: a pipe without a writer never ends, a device never
+either, and a list of ten gigabytes is no list. `open_input` lets regular files in, up to a size.
+"""
 
 import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Generator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
-from unetkit.errors import OutputExistsError, full_disk_named
+from unetkit.errors import DataError, OutputExistsError, full_disk_named
 
 LOCK = ".lock"  # in a folder of results while they are written
 PART = ".part-"  # start of the names of what is being written
+LARGEST_SETTINGS = 1 << 24  # bytes of configurations, class files and the like
+LARGEST_TABLE = 1 << 28  # bytes of lists, tables and records; those of a million pairs have less
+FILE_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def is_present(path: Path) -> bool:
+    """Whether there is something that would be read as a file, and refused if it is none."""
+    return path.exists() and not path.is_dir()
+
+
+def require_regular(path: Path, largest: int | None = None) -> None:
+    """Checks that a path is a regular file, or a link to one, of limited size.
+
+    Args:
+        path: Path of the file.
+        largest: Largest accepted size in bytes; None for any.
+
+    Raises:
+        DataError: It is a folder, pipe, device or socket, or is too large.
+        OSError: The system cannot find it.
+    """
+    _require_regular(path, path.stat(), largest)
+
+
+def _require_regular(path: Path, state: os.stat_result, largest: int | None) -> None:
+    if not stat.S_ISREG(state.st_mode):
+        what = next((words for test, words in FILE_KINDS if test(state.st_mode)), "something else")
+        raise DataError(f"{path} is no file but {what}; accepted are files; rename or remove it")
+    if largest is not None and state.st_size > largest:
+        raise DataError(
+            f"{path} has {state.st_size:,} bytes; accepted are files of up to {largest:,} bytes; "
+            "split or remove it"
+        )
+
+
+def open_input(path: Path, largest: int | None = None) -> BufferedReader:
+    """Opens a regular file for reading.
+
+    Args:
+        path: Path of the file.
+        largest: Largest accepted size in bytes; None for any.
+
+    Raises:
+        DataError: It is a folder, pipe, device or socket, or is too large.
+        OSError: The system cannot open it.
+    """
+    require_regular(path, largest)
+    # Were it replaced by a pipe in between, opening would wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    file = open(path, "rb", opener=lambda name, _: os.open(name, flags))  # noqa: SIM115 - returned
+    try:
+        _require_regular(path, os.fstat(file.fileno()), largest)
+    except DataError:
+        file.close()
+        raise
+    return file
+
+
+def read_bytes(path: Path, largest: int = LARGEST_TABLE) -> bytes:
+    """Reads a regular file of limited size.
+
+    Raises:
+        DataError: It is a folder, pipe, device or socket, or is too large.
+        OSError: The system cannot read it.
+    """
+    with open_input(path, largest) as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:  # files of the system have more than their size
+        raise DataError(
+            f"{path} has more than {largest:,} bytes; accepted are files of up to {largest:,} "
+            "bytes; split or remove it"
+        )
+    return content
+
+
+def read_text(path: Path, largest: int = LARGEST_SETTINGS) -> str:
+    """Reads a regular file of limited size as UTF-8 text, with or without a mark in front.
+
+    Raises:
+        DataError: It is a folder, pipe, device or socket, or is too large.
+        UnicodeDecodeError: It is not UTF-8.
+        OSError: The system cannot read it.
+    """
+    # As text files are read: the ends of lines are those of this system.
+    return read_bytes(path, largest).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypedDict
 import msgspec
 
 from unetkit._shared import run_folder
-from unetkit._shared.files import write_text
+from unetkit._shared.files import open_input, write_text
 from unetkit._shared.records import (
     Count,
     Number,
@@ -193,7 +193,7 @@ def record_files(run: Path) -> None:
 
 def file_digest(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -14,6 +14,7 @@ import math
 import re
 import reprlib
 import sys
+import tomllib
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,13 +22,15 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from unetkit._shared.files import LARGEST_TABLE, read_bytes
 from unetkit.errors import ConfigError, DataError, UnetkitError
 
 Kind = TypeVar("Kind")
 
-LARGEST_RECORD = 1 << 28  # bytes; the split of a million pairs has less
 LARGEST_COUNT = 10**15  # no data set has as many pixels
 DEEPEST = 100  # levels of nested lists and objects
+MOST_DOTS = 32  # in a key of TOML
+LARGEST_INTEGER = (1 << 64) - 1
 Count = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST_COUNT)]
 Number = Annotated[float, msgspec.Meta(gt=-1.0 * LARGEST_COUNT, lt=1.0 * LARGEST_COUNT)]
 Finite = Annotated[float, msgspec.Meta(ge=-sys.float_info.max, le=sys.float_info.max)]
@@ -68,7 +71,7 @@ def refusing(
         raise error(f"{source} cannot be used ({caught}); {remedy}") from caught
 
 
-def read_json(file: Path, *, largest: int = LARGEST_RECORD) -> Any:
+def read_json(file: Path, *, largest: int = LARGEST_TABLE) -> Any:
     """Reads a JSON file in UTF-8.
 
     Args:
@@ -76,14 +79,13 @@ def read_json(file: Path, *, largest: int = LARGEST_RECORD) -> Any:
         largest: Largest accepted size in bytes.
 
     Raises:
-        RecordError: The file is too large, or is not strict JSON.
+        RecordError: It is no file, is too large, or is not strict JSON.
         OSError: The system cannot read the file.
     """
-    size = file.stat().st_size
-    if size > largest:
-        raise RecordError(f"it has {size:,} bytes; accepted are up to {largest:,}")
     try:
-        return parse_json(file.read_bytes().decode("utf-8-sig"))
+        return parse_json(read_bytes(file, largest).decode("utf-8-sig"))
+    except DataError as error:
+        raise RecordError(f"it {str(error).removeprefix(f'{file} ')}") from error
     except UnicodeDecodeError as error:
         raise RecordError(f"it is not UTF-8 text: {error}") from error
 
@@ -100,8 +102,44 @@ def parse_json(text: str) -> Any:
         raise RecordError(f"it is nested deeper than {DEEPEST} levels") from error
     except ValueError as error:
         raise error if isinstance(error, RecordError) else RecordError(str(error)) from error
-    level, depth = [raw], 0
+    _require_shallow(raw)
+    return raw
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """Parses TOML within limits: keys of `MOST_DOTS`, `DEEPEST` levels, whole numbers of 64 bits.
+
+    Raises:
+        RecordError: The text is something else.
+
+    >>> parse_toml("[network]\\nfilters = [16, 32]")
+    {'network': {'filters': [16, 32]}}
+    """
+    # tomllib's time and memory grow with the square of a key's dots.
+    bare = re.sub(r"\"(?:\\\\.|[^\"\\\\\n])*\"|'[^'\n]*'|#.*", "", text)
+    for number, line in enumerate(bare.split("\n"), start=1):
+        if len(re.findall(r"\.(?!\d)", line)) > MOST_DOTS:
+            raise RecordError(f"line {number} has a key of more than {MOST_DOTS} parts")
+    try:
+        raw = tomllib.loads(text)
+    except RecursionError as error:
+        raise RecordError(f"it is nested deeper than {DEEPEST} levels") from error
+    except ValueError as error:
+        is_long = not isinstance(error, tomllib.TOMLDecodeError)
+        reason = "a whole number has thousands of digits" if is_long else str(error)
+        raise RecordError(reason) from error
+    _require_shallow(raw)
+    return raw
+
+
+def _require_shallow(raw: Any) -> None:
+    """Refuses nested values that are too deep, and whole numbers beyond 64 bits."""
+    level, depth = [raw] if isinstance(raw, dict | list) else [], 0
     while level:
+        for outer in level:
+            for inner in outer.values() if isinstance(outer, dict) else outer:
+                if isinstance(inner, int) and not -LARGEST_INTEGER <= inner <= LARGEST_INTEGER:
+                    raise RecordError(f"{shorten(inner)} is too large a number")
         level = [
             inner
             for outer in level
@@ -112,7 +150,6 @@ def parse_json(text: str) -> Any:
         depth += 1
         if depth > DEEPEST:
             raise RecordError(f"it is nested deeper than {DEEPEST} levels")
-    return raw
 
 
 def _refuse_constant(word: str) -> None:

@@ -17,11 +17,11 @@ import contextlib
 import itertools
 import os
 import shutil
-import tomllib
 from pathlib import Path
 from typing import Any
 
-from unetkit._shared.files import LOCK, PART
+from unetkit._shared.files import LOCK, PART, read_text
+from unetkit._shared.records import parse_toml
 from unetkit.errors import OutputExistsError
 
 RUNS = "runs"  # folder of the runs for which no other is named
@@ -94,12 +94,9 @@ def load_config(run: Path) -> dict[str, Any]:
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is not TOML in UTF-8.
+        ValueError: It is not a file of TOML in UTF-8.
     """
-    try:
-        return tomllib.loads((run / CONFIG).read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError(str(error)) from error
+    return parse_toml(read_text(run / CONFIG))
 
 
 def discard(run: Path, is_new: bool) -> None:

@@ -62,8 +62,9 @@ def classes_from_integers(
     if kind is None and names is None and is_instance_like(statistics, given.get("ignore")):
         raise DataError(
             f"masks in {where} may be instances or classes: nearly every value is one connected "
-            f"region ({list_values(values)}); accepted is either, if it is given; use --kind "
-            "instances if each value is an object, --kind classes if each value is a class"
+            f"region, or values run from 1 up in each mask ({list_values(values)}); accepted is "
+            "either, if it is given; use --kind instances if each value is an object, --kind "
+            "classes if each value is a class"
         )
     count = len(names) if names is not None else max(present) + 1
     unknown = sorted(present - set(range(count))) if names else _beyond_gap(present)

@@ -11,6 +11,7 @@ import numpy as np
 from unetkit.checks.statistics import PairStatistics
 
 MINORITY_FRACTION = 0.1  # of the masks; a kind that fewer have is a mistake in the data
+MIN_QUANTITIES = 4  # different numbers of objects, with which objects may be in pieces
 ONE_PIECE_FRACTION = 0.9  # of the values; if more are one region each, they look like objects
 MIN_OBJECTS = 3  # in the mask with the most values
 CERTAIN_OBJECTS = 25  # the same; no image has so many classes, each of them in one piece
@@ -44,7 +45,8 @@ def is_instance_like(
     """Whether the values of integer masks look like object numbers rather than classes.
 
     The pixels of a class form many regions, or the class occurs in every image; an object is one
-    region, and the number of objects differs between images.
+    region, and the number of objects differs between images. Objects of several pieces are told by
+    their numbers, which run from 1 up in each mask.
 
     Args:
         statistics: Statistics of the pairs that can be read.
@@ -53,18 +55,23 @@ def is_instance_like(
     """
     num_regions, num_values = 0, 0
     values_per_mask: set[int] = set()
+    run_from_one = True
     for stats in statistics:
         regions = stats.regions[stats.regions[:, 0] != (-1 if ignore is None else ignore)]
         if not len(regions):
             continue
         present = np.unique(regions[:, 0])
+        run_from_one &= bool(present[-1] == len(present))
         num_values += len(present)
         num_regions += len(regions)
         values_per_mask.add(len(present))
     return (
         len(values_per_mask) > 1
         and max(values_per_mask) >= least
-        and num_values >= ONE_PIECE_FRACTION * num_regions
+        and (
+            num_values >= ONE_PIECE_FRACTION * num_regions
+            or (run_from_one and len(values_per_mask) >= MIN_QUANTITIES)
+        )
     )
 
 

@@ -44,6 +44,7 @@ OPTION_GROUPS = {
     ),
 }
 SHOWN_AROUND = 40  # characters of a name before and after what is wrong in it
+TRACEBACK = "UNETKIT_TRACEBACK"  # variable of the environment, for reports of faults
 FEW_OPTIONS = 6  # are listed without headings
 
 
@@ -138,7 +139,8 @@ class Commands(click.Group):
             try:
                 return super().main(*args, **kwargs)
             finally:
-                sys.stdout.flush()
+                if sys.stdout is not None:  # it may be closed from the start
+                    sys.stdout.flush()
         except OSError as error:
             _discard_output()
             if not isinstance(error, BrokenPipeError):
@@ -202,6 +204,24 @@ class Commands(click.Group):
             _finish(ctx)
             _print_error("interrupted")
             sys.exit(130)
+        except MemoryError:
+            _finish(ctx)
+            _print_error(
+                "memory ran out; accepted is what fits into the memory, or the limit (ulimit -v), "
+                "of this process; close other programs, raise the limit, or choose smaller images"
+            )
+            sys.exit(1)
+        except (click.exceptions.Exit, click.Abort, click.ClickException):
+            raise
+        except Exception as error:
+            if os.environ.get(TRACEBACK):
+                raise
+            _finish(ctx)
+            _print_error(
+                f"{type(error).__name__}: {error}; this is a fault of unetkit; report it with what "
+                f"the same command prints after export {TRACEBACK}=1"
+            )
+            sys.exit(1)
 
 
 @contextmanager

@@ -8,7 +8,9 @@ import io
 import logging
 import os
 import shlex
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,10 +58,19 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its errors are raised as exceptions, too
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     gate_logs()
+    _heed_hangup()
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")  # ours is higher
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # its encoding may lack characters of names
             stream.reconfigure(errors="backslashreplace")
+
+
+def _heed_hangup() -> None:
+    """Makes the end of the terminal an interrupt, as Ctrl-C is, unless `nohup` has it ignored."""
+    if not hasattr(signal, "SIGHUP") or threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
 
 
 @main.command("demo")

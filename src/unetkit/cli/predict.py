@@ -161,6 +161,12 @@ def predict_images(
 
 def predict_pipe(predictor: Predictor, kind: str) -> None:
     """Segments one image from standard input, to standard output."""
+    if sys.stdin is None or sys.stdout is None:
+        name = "input" if sys.stdin is None else "output"
+        raise ConfigError(
+            f"standard {name} is closed; accepted are a file or a pipe; use: unetkit predict - "
+            "< image.png > mask.png"
+        )
     if sys.stdout.isatty():
         raise ConfigError(
             "standard output is a terminal, which cannot show an image file; accepted is a file or "

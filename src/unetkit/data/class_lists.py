@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from unetkit._shared.files import is_present, read_text
 from unetkit.data.classes import parse_value
 from unetkit.errors import DataError
 
@@ -43,7 +44,7 @@ def find_class_list(folder: Path) -> tuple[Path, dict[str, Any]] | None:
     for place in (folder, *inner):
         for name, parse in PARSERS.items():
             path = place / name
-            if path.is_file() and path.stat().st_size <= LARGEST_LIST:
+            if is_present(path) and path.stat().st_size <= LARGEST_LIST:
                 arguments = _read(path, parse)
                 if arguments:
                     found.append((path, arguments))
@@ -60,8 +61,9 @@ def find_class_list(folder: Path) -> tuple[Path, dict[str, Any]] | None:
 
 def _read(path: Path, parse: Any) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        values: Mapping[str, int | str] = parse(text)
+        values: Mapping[str, int | str] = parse(read_text(path, LARGEST_LIST))
+    except DataError:
+        raise
     except (OSError, ValueError, RecursionError, csv.Error) as error:  # also decoding errors
         raise DataError(
             f"{path} cannot be read as a list of classes ({error}); accepted is what "

@@ -8,12 +8,13 @@ network has two classes. A class file beside the data may define all this.
 import colorsys
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from unetkit._shared.files import is_present, read_text
+from unetkit._shared.records import parse_toml
 from unetkit.errors import ConfigError, DataError, did_you_mean
 
 MASK_KINDS = ("classes", "colours", "instances")
@@ -218,7 +219,7 @@ def find_class_file(folder: Path) -> Path | None:
     Raises:
         DataError: The folder has two.
     """
-    found = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
+    found = [folder / name for name in CLASS_FILES if is_present(folder / name)]
     if len(found) > 1:
         raise DataError(f"{found[0]} and {found[1]} both exist; accepted is one; remove the other")
     return found[0] if found else None
@@ -309,8 +310,10 @@ def _labels_in(value: Any) -> tuple[str, ...]:
 
 def _parse(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        raw = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        text = read_text(path)
+        raw = json.loads(text) if path.suffix == ".json" else parse_toml(text)
+    except DataError:
+        raise
     except (OSError, ValueError, RecursionError) as error:  # decoding errors are ValueErrors
         raise DataError(
             f"class file {path} cannot be read ({error}); accepted is TOML or JSON in UTF-8"

@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from unetkit._shared.files import is_present
 from unetkit.data.annotations.formats import ANNOTATION_SUFFIXES
 from unetkit.data.blocks import choose_blocks, cut_into_blocks
 from unetkit.data.classes import CLASS_FILES
@@ -67,7 +68,7 @@ def find_dataset(
 
 def _find_whole(data: Path, sources: Sources) -> Dataset:
     """The pairs of whole images."""
-    if data.is_file() and data.suffix.lower() in TABLE_SUFFIXES:
+    if is_present(data) and data.suffix.lower() in TABLE_SUFFIXES:
         return _from_table(data, sources)
     if not data.is_dir():
         what = "is a file" if data.exists() else "does not exist"

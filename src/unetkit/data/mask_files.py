@@ -1,6 +1,7 @@
 """Several mask files of one image: one for each object, or one for each class.
 
     im1/images/im1.png with im1/masks/4f2a.png, im1/masks/9c01.png     a folder of each image
+    images/im1.png with masks/im1/4f2a.png, masks/im1/9c01.png         the same beside the images
     images/s00.png with masks/s00_car.png, masks/s00_road.png          an ending
     images/s00.png with masks/car/s00.png, masks/road/s00.png          a folder of each class
 
@@ -110,6 +111,7 @@ def _layouts(
 ) -> Iterator[tuple[_Files, bool]]:
     """The files of each image in each of the layouts, and whether a file may be an object."""
     yield _in_folders_of_images(images, masks), True
+    yield _in_folders_named_as_images(images, masks), True
     by_stem: dict[str, list[PathInfo]] = defaultdict(list)
     for image in images:
         by_stem[image.stem].append(image)
@@ -126,6 +128,17 @@ def _in_folders_of_images(images: Sequence[PathInfo], masks: Sequence[PathInfo])
     owners = {(image.split, image.full): image for image in images}
     files: _Files = defaultdict(dict)
     if 1 < len(owners) == len(images):
+        for mask in masks:
+            if (mask.split, mask.full) in owners:
+                files[owners[mask.split, mask.full].path][mask.stem] = mask.path
+    return files
+
+
+def _in_folders_named_as_images(images: Sequence[PathInfo], masks: Sequence[PathInfo]) -> _Files:
+    """Files in a folder that has the name of one image."""
+    owners = {(image.split, (*image.full, image.stem)): image for image in images}
+    files: _Files = defaultdict(dict)
+    if len(owners) == len(images):
         for mask in masks:
             if (mask.split, mask.full) in owners:
                 files[owners[mask.split, mask.full].path][mask.stem] = mask.path

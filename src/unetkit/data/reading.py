@@ -9,6 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from unetkit._shared.files import open_input
 from unetkit._shared.threads import in_order
 from unetkit.data.classes import Classes
 from unetkit.data.masks import fill_objects, find_annotation, read_mask, read_raw_mask
@@ -171,7 +172,7 @@ def file_sha256(file: Path | ImageFile) -> str:
     if isinstance(file, ImageFile):
         return _hash_once(file.path, file.version, file.sha256)
     require_file(file)
-    with open(file, "rb") as opened:
+    with open_input(file) as opened:
         version = version_of(opened)
         return _hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
 

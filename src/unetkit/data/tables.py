@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from unetkit._shared.files import LARGEST_TABLE, read_text
 from unetkit.data.filenames import SPLIT_WORDS, parse_path, stem_of
 from unetkit.errors import DataError, did_you_mean
 from unetkit.io.images import is_image_name, suffix_of
@@ -141,7 +142,7 @@ def _read_lines(path: Path) -> list[str]:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_text(path, LARGEST_TABLE)
     except UnicodeDecodeError as error:
         raise DataError(
             f"list {path} is not UTF-8 ({error.reason} at byte {error.start}); accepted is UTF-8 "

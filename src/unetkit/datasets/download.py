@@ -31,6 +31,7 @@ import urllib3
 from filelock import FileLock, Timeout
 
 from unetkit._shared.display import Display
+from unetkit._shared.files import open_input
 from unetkit.datasets.unpacking import MIB, ByteProgress
 from unetkit.errors import DataError, DataNotFoundError
 
@@ -127,7 +128,7 @@ def _check(folder: Path, archive: Archive, publication: Publication) -> Path:
 
 
 def _md5(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_input(path) as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from PIL import Image
 
 from unetkit._shared.display import Display
+from unetkit._shared.files import read_bytes
 from unetkit._shared.wording import format_count
 from unetkit.data.reading import READERS
 from unetkit.datasets.download import Archive, Publication, obtain_archives
@@ -164,7 +165,7 @@ def _inspect(unfinished: Path, folder: Path, left_out: list[str], display: Displ
 def _read_lists(folder: Path) -> set[str]:
     """The names in the official lists, whose lines are NAME CLASS-ID SPECIES BREED-ID."""
     paths = (folder / "annotations" / f"{split}.txt" for split in ("trainval", "test"))
-    texts = [path.read_text("utf-8", errors="replace") for path in paths if path.is_file()]
+    texts = [read_bytes(path).decode("utf-8", errors="replace") for path in paths if path.is_file()]
     lines = (line.split() for text in texts for line in text.splitlines())
     return {fields[0] for fields in lines if fields and not fields[0].startswith("#")}
 

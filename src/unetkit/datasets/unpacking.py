@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
 from unetkit._shared.display import Display
+from unetkit._shared.files import open_input
 from unetkit.errors import DataError
 
 MIB = 1 << 20  # bytes in a step of the displayed progress
@@ -99,7 +100,7 @@ def unpack_archive(
     size = path.stat().st_size
     progress = ByteProgress(display, f"unpacking {path.name}", size)
     try:
-        with path.open("rb") as packed, _BoundedGzip(fileobj=packed) as stream:
+        with open_input(path) as packed, _BoundedGzip(fileobj=packed) as stream:
             stream.limit = max_size
             for count, member in enumerate(tarfile.TarFile(fileobj=stream)):
                 place = f"at member {member.name!r}"

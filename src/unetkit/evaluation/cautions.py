@@ -170,7 +170,7 @@ def _find_pixel_cautions(result: Mapping[str, Any]) -> Iterator[Caution]:
             "Metrics over all pixels depend on this image far more than on others: quote the means "
             "over images beside them.",
         )
-    if result["classes"].get("kind") == "instances":
+    if result["classes"].get("kind") == "instances" and not result.get("instances"):
         yield Caution(
             "The masks have a number for each object, and only pixels are scored.",
             "Two objects that are merged into one, or one cut in two, hardly change these metrics: "

@@ -38,6 +38,7 @@ from unetkit.evaluation.examples import (
     write_examples,
 )
 from unetkit.evaluation.field_of_view import find_field_of_view
+from unetkit.evaluation.object_errors import ObjectErrors
 from unetkit.evaluation.report import REPORT_NAME, write_report
 from unetkit.evaluation.results import RESULT_NAME, TABLE_NAME, run_record
 from unetkit.evaluation.selection import (
@@ -60,7 +61,7 @@ from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.components import label_objects
-from unetkit.objects.numbering import numbered_objects
+from unetkit.objects.numbering import numbered_objects, renumbered
 from unetkit.objects.separation import separation_maps
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
@@ -218,10 +219,10 @@ def score_pairs(
     scored: list[Pair] = []
     records: list[dict[str, Any]] = []
     ranking = np.zeros((len(predictor.spec.classes), PROBABILITY_BINS, 2), np.int64)
-    skipped = {}
+    skipped, errors = {}, ObjectErrors()
     for pair in pairs:
         try:
-            record, ranked = _count(predictor, pair, truth, groups.get(pair.name))
+            record, ranked = _count(predictor, pair, truth, groups.get(pair.name), errors)
             records.append(record)
             ranking += ranked
             scored.append(pair)
@@ -255,6 +256,7 @@ def score_pairs(
         result["cases"] = _write_examples_of(
             Path(temporary) / "new", predictor, truth, scored, scores
         )
+        result["object_errors"] = errors.write(Path(temporary) / "new", EXAMPLES_FOLDER)
         replace_examples(Path(temporary) / "new", folder)
     write_text(folder / RESULT_NAME, json.dumps(plain(result)))
     write_text(folder / TABLE_NAME, metrics_csv(result))
@@ -293,10 +295,11 @@ def _choose_out(
 
 
 def _count(
-    predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None
+    predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None, errors: ObjectErrors
 ) -> tuple[dict[str, Any], np.ndarray]:
     """The entry of an image in evaluation.json, counts from which metrics are computed.
 
+    Objects that are found wrongly are added to `errors`.
     The counts of `ranking_counts` are returned beside it: they are too many to be stored.
     """
     classes, scale = predictor.spec.classes, predictor.spec.scale
@@ -322,9 +325,11 @@ def _count(
     }
     if predictor.spec.objects.finds_objects:
         found = _found_objects(predictor.spec, prediction, full_scores)
-        found[truth == IGNORE] = 0
+        found = renumbered(np.where(truth == IGNORE, 0, found))
         true = numbered_objects(pair, truth, truth_of.classes, classes.background)
-        record["instances"] = count_objects(find_overlaps(true, found)).tolist()
+        overlaps = find_overlaps(true, found)
+        errors.add(pair.name, predictor.spec.pixels.photo(image), true, found, overlaps)
+        record["instances"] = count_objects(overlaps).tolist()
         record["rand"] = list(rand_scores(true, found))
     return record, ranking_counts(truth, resized)
 

@@ -26,7 +26,10 @@ TYPICAL = 3  # number of best images, and of median images
 MAX_EXAMPLE_SIDE = 640  # pixels
 JPEG_QUALITY = 88
 EXAMPLES_FOLDER = "cases"
-EXAMPLE_FILE = re.compile(r"(best|median|worst)-\d+-(image\.jpg|(truth|prediction)\.png)")
+EXAMPLE_FILE = re.compile(
+    r"(best|median|worst)-\d+-(image\.jpg|(truth|prediction)\.png)"
+    r"|objects-(merged|split|missed|invented)\.jpg"
+)
 EXAMPLES_IMAGE = "cases.png"
 
 

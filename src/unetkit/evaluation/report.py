@@ -27,6 +27,7 @@ from unetkit.evaluation.examples import (
     JPEG_QUALITY,
     MAX_EXAMPLE_SIDE,
 )
+from unetkit.evaluation.object_errors import FOUND_COLOUR, TRUE_COLOUR
 from unetkit.evaluation.results import RESULT_NAME, find_evaluations, read_evaluation
 from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.breakdown import (
@@ -173,6 +174,8 @@ def _render(folder: Path) -> str:
         charts=_charts(result, classes),
         object_rows=tuple(OBJECT_METRICS.items()),
         object_errors=tuple(OBJECT_ERRORS.items()),
+        error_strips=[_load_strip(folder, row) for row in result["object_errors"]],
+        outlines=(TRUE_COLOUR, FOUND_COLOUR),
         examples=[_load_example(folder, row, result, classes) for row in result["cases"]],
         errors=[
             ({page: colours[kind] for page, colours in ERROR_COLOURS.items()}, ERROR_NAMES[kind])
@@ -328,6 +331,21 @@ def _load_example(
         "image": image,
         **{kind: _class_layer(mask, classes) for kind, mask in masks.items()},
         "errors": {page: _error_layer(errors, page) for page in ERROR_COLOURS},
+    }
+
+
+def _load_strip(folder: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a strip of wrong objects as a data URI."""
+    size = (int(row["size"][0]), int(row["size"][1]))
+    with _open_example_image(folder, row["file"], size) as opened:
+        image = _to_data_uri("jpeg", opened, quality=JPEG_QUALITY)
+    names = ", ".join(dict.fromkeys(row["names"]))
+    return {
+        "kind": row["kind"],
+        "height": size[0],
+        "width": size[1],
+        "image": image,
+        "names": names,
     }
 
 

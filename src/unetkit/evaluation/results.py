@@ -8,12 +8,13 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 import msgspec
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.files import LARGEST_TABLE, read_text
 from unetkit._shared.records import (
     Count,
     Number,
@@ -93,6 +94,7 @@ def read_evaluation(folder: Path) -> tuple[dict[str, Any], Classes]:
             _check_names(result)
             for name in ("ranking", "instances"):  # an evaluation of unetkit 0.1.0 has none
                 result.setdefault(name, None)
+            result.setdefault("object_errors", [])
     except FileNotFoundError as error:
         raise DataError(f"{file} does not exist; {remedy}") from error
     return result, classes
@@ -114,8 +116,8 @@ def run_record(model: Path) -> dict[str, Any] | None:
     try:
         training = read_json(run / run_folder.MANIFEST)
         config = run_folder.load_config(run)
-        with open(run / run_folder.CURVES, newline="", encoding="utf-8") as lines:
-            rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
+        lines = read_text(run / run_folder.CURVES, LARGEST_TABLE).splitlines()
+        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(lines)]
         recipe = config["training"]
         record = {
             "data": config["data"],
@@ -231,6 +233,13 @@ class _Case(TypedDict):
     size: tuple[Number, Number]
 
 
+class _ErrorStrip(TypedDict):
+    kind: Literal["merged", "split", "missed", "invented"]
+    size: tuple[Number, Number]
+    names: list[str]
+    file: str
+
+
 @lru_cache(maxsize=8)  # msgspec compiles each new type
 def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
     """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
@@ -285,6 +294,7 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             "intervals": bounds,
             "images": list[_table(image)],  # type: ignore[misc]
             "cases": list[_Case],
+            "object_errors": NotRequired[list[_ErrorStrip]],
             "run": _Run | None,
         }
     )

@@ -101,7 +101,7 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     for (name, *of), value in flatten(result["ranking"] or {}).items():
         if of != ["error"]:
             yield name, of[-1], "original", "summed", value, None, None
-    if instances := result["instances"]:
+    if instances := result.get("instances"):
         bounds = result["intervals"].get("instances", {})
         for name, value in instances["metrics"].items():
             yield f"object_{name}", "", "original", "summed", value, *(bounds.get(name) or nothing)

@@ -8,15 +8,18 @@ of a volume are the pages of a stack.
 import gzip
 import logging
 import math
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unetkit._shared.files import open_input
 from unetkit._shared.installation import install_command
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError
@@ -82,7 +85,8 @@ def open_arrays(
             return _to_image(path, _load_numpy(path, member), channel_axis)
 
 
-def _load_numpy(path: Path, stream: Any) -> np.ndarray:
+def _read_numpy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
+    """Shape, whether the first axis varies fastest, and type of an array of NumPy."""
     version = np.lib.format.read_magic(stream)
     read_header = {
         (1, 0): np.lib.format.read_array_header_1_0,
@@ -91,6 +95,84 @@ def _load_numpy(path: Path, stream: Any) -> np.ndarray:
     if read_header is None:
         raise ValueError(f"version {version}")
     shape, is_fortran, dtype = read_header(stream)
+    if not all(isinstance(size, int) and size >= 0 for size in shape):
+        raise ValueError(f"shape {shape}")
+    return shape, is_fortran, dtype
+
+
+class NumpyWindows:
+    """An image in a .npy file, read by windows.
+
+    It is read rather than mapped: a process that maps a file is killed if another one shortens it.
+    The file is opened for each window, so that nothing has to be closed.
+
+    Args:
+        path: Path of the file.
+
+    Raises:
+        ValueError: It is no array of numbers in two or three axes, or is shorter than its header
+            says.
+        OSError: It cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with open_input(path) as file:
+            self._sizes, self._is_fortran, self._stored = _read_numpy_header(file)
+            self._start = file.tell()
+            size = os.fstat(file.fileno()).st_size
+        if len(self._sizes) not in (2, 3):
+            raise ValueError(f"shape {self._sizes}")
+        if self._stored.kind not in "biuf":
+            raise ValueError(f"type {self._stored}")
+        self._bytes = math.prod(self._sizes) * self._stored.itemsize
+        if self._start + self._bytes > size:
+            raise ValueError(f"it has {size:,} bytes of {self._start + self._bytes:,}")
+        self.shape = (*self._sizes[:2], self._sizes[2] if self._sizes[2:] else 1)
+        self.dtype = self._stored.newbyteorder("=")
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        """Returns the pixels of a window, (h, w, C).
+
+        Raises:
+            DataError: The file has become shorter, or cannot be read any more.
+        """
+        try:
+            with open_input(self._path) as file:
+                window = self._read(file, rows, columns)
+        except (OSError, ValueError) as error:
+            if isinstance(error, DataError):
+                raise
+            raise DataError(
+                f"{self._path} changed while it was read ({error}); accepted are files that stay "
+                "as they are; predict it again"
+            ) from error
+        return window.astype(self.dtype, copy=False)
+
+    def _read(self, file: BufferedReader, rows: slice, columns: slice) -> np.ndarray:
+        height, width, channels = self.shape
+        found = np.empty(
+            (rows.stop - rows.start, columns.stop - columns.start, channels), self._stored
+        )
+        if self._is_fortran:  # whole columns of each channel follow one another
+            for channel in range(channels):
+                first = (channel * width + columns.start) * height
+                block = self._numbers(file, first, found.shape[1] * height)
+                found[..., channel] = block.reshape(-1, height)[:, rows].T
+        else:
+            for place, row in enumerate(range(rows.start, rows.stop)):
+                first = (row * width + columns.start) * channels
+                found[place] = self._numbers(file, first, found[0].size).reshape(-1, channels)
+        return found
+
+    def _numbers(self, file: BufferedReader, first: int, count: int) -> np.ndarray:
+        file.seek(self._start + first * self._stored.itemsize)
+        content = file.read(count * self._stored.itemsize)
+        return np.frombuffer(content, self._stored, count)  # ValueError if it is shorter
+
+
+def _load_numpy(path: Path, stream: Any) -> np.ndarray:
+    shape, is_fortran, dtype = _read_numpy_header(stream)
     count = int(np.prod(shape, dtype=object)) if shape else 1
     if dtype.kind not in "biuf" or count > MAX_PIXELS:
         raise DataError(

@@ -9,7 +9,6 @@ left to `decoding` and `tiff`, and what the pixels of a mask mean to `data.masks
 import hashlib
 import math
 import re
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -19,6 +18,7 @@ from types import TracebackType
 
 import numpy as np
 
+from unetkit._shared.files import require_regular
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.arrays import ArrayImages, open_arrays
@@ -382,10 +382,7 @@ def require_file(path: Path) -> None:
         DataNotFoundError, DataError: The file is absent, or not a regular file.
     """
     with _open_errors(path):
-        mode = path.stat().st_mode
-    if not stat.S_ISREG(mode):
-        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or a device"
-        raise DataError(f"{path} is no file but {what}; accepted are files; rename or remove it")
+        require_regular(path)
 
 
 def _format_of(path: Path, start: bytes) -> str:

@@ -12,12 +12,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from unetkit._shared.files import require_regular
 from unetkit._shared.installation import install_command
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
 from unetkit.io.pixel_format import MAX_CHANNELS
@@ -27,6 +29,7 @@ from unetkit.io.windows import require_numbers
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # a Zarr folder holds one of these
 MAX_IMAGES = 10_000  # as many as pages of a TIFF
 MAX_IMAGE_PIXELS = 1 << 40  # of one image: a million by a million
+LARGEST_MEMBER = 1 << 32  # bytes of a chunk, shard or metadata file as it is stored
 MAX_CHUNK_BYTES = 1 << 31  # unpacked; a window needs whole chunks
 OLD_AXES = "tczyx"  # before version 0.3, which was the first to name them
 
@@ -104,7 +107,7 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]
         )
     zarr = require_zarr()
     with _named(path):
-        node = zarr.open(store=zarr.storage.LocalStore(path, read_only=True), mode="r")
+        node = zarr.open(store=_store_of_files()(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
             array, axes = node, _axes_of_array(path, node, channel_axis)
         else:
@@ -132,6 +135,34 @@ def require_zarr() -> Any:
             f"{install_command('zarr')}"
         ) from error
     return zarr
+
+
+@cache
+def _store_of_files() -> type:
+    """Zarr's store of a folder, which reads metadata and chunks through the door of all files."""
+    from zarr.storage import LocalStore
+
+    class FilesOnly(LocalStore):
+        def _require(self, key: str, *rest: Any) -> None:
+            with suppress(OSError):  # a chunk that is absent has the fill value
+                if not (self.root / key).is_dir():
+                    require_regular(self.root / key, LARGEST_MEMBER)
+
+        async def get(self, key: str, *arguments: Any, **named: Any) -> Any:
+            self._require(key)
+            return await super().get(key, *arguments, **named)
+
+        def get_sync(self, key: str, *arguments: Any, **named: Any) -> Any:
+            self._require(key)
+            return super().get_sync(key, *arguments, **named)
+
+        async def get_partial_values(self, prototype: Any, key_ranges: Any) -> Any:
+            ranges = list(key_ranges)
+            for key, *_ in ranges:
+                self._require(key)
+            return await super().get_partial_values(prototype, ranges)
+
+    return FilesOnly
 
 
 @contextmanager

@@ -72,45 +72,51 @@ def _numbered(objects: np.ndarray) -> tuple[int, np.ndarray]:
     return len(numbers) - outside, places.ravel().astype(np.int64) + (1 - outside)
 
 
-def count_objects(overlaps: Overlaps) -> np.ndarray:
-    """Counts matched, merged, split, missed and invented objects of an image.
+def wrong_objects(overlaps: Overlaps) -> dict[str, np.ndarray]:
+    """Finds the objects of each kind of error.
 
-    - matched: true objects with a found one of more than each IoU of `THRESHOLDS`
-    - iou: sum of the IoU of the pairs above 0.5
-    - seg: sum over true objects of the IoU with the found one that has more than half of it
     - merged: found objects that have more than half of two true ones or more
     - split: true objects of which two found ones or more lie more than half inside
     - missed: true objects of which no found one has more than half
     - invented: found objects that lie less than half inside true ones
 
     Returns:
+        By kind, indices of found objects for "merged" and "invented", of true ones for "split" and
+        "missed".
+    """
+    n, m = len(overlaps.true_areas), len(overlaps.found_areas)
+    takes = overlaps.areas > HALF * overlaps.true_areas[overlaps.true]
+    lies = overlaps.areas > HALF * overlaps.found_areas[overlaps.found]
+    covered = np.bincount(overlaps.found, overlaps.areas, minlength=m)
+    return {
+        "merged": np.flatnonzero(np.bincount(overlaps.found[takes], minlength=m) > 1),
+        "split": np.flatnonzero(np.bincount(overlaps.true[lies], minlength=n) > 1),
+        "missed": np.setdiff1d(np.arange(n), overlaps.true[takes]),
+        "invented": np.flatnonzero(covered < HALF * overlaps.found_areas),
+    }
+
+
+def count_objects(overlaps: Overlaps) -> np.ndarray:
+    """Counts matched objects, and those of each kind of `wrong_objects`.
+
+    - matched: true objects with a found one of more than each IoU of `THRESHOLDS`
+    - iou: sum of the IoU of the pairs above 0.5
+    - seg: sum over true objects of the IoU with the found one that has more than half of it
+
+    Returns:
         (18,) float64 in the order of `COUNTS`. Those of several images add up.
     """
-    iou = overlaps.iou
-    n, m = len(overlaps.true_areas), len(overlaps.found_areas)
+    iou, n = overlaps.iou, len(overlaps.true_areas)
     best = np.zeros(n)
     np.maximum.at(best, overlaps.true, iou)
-    of_true = overlaps.areas / overlaps.true_areas[overlaps.true]
-    of_found = overlaps.areas / overlaps.found_areas[overlaps.found]
-    takes = of_true > HALF  # the found object has more than half of the true one
-    lies = of_found > HALF  # the found object lies more than half inside the true one
-    true_in_found = np.bincount(overlaps.found[takes], minlength=m)
-    found_in_true = np.bincount(overlaps.true[lies], minlength=n)
-    covered = np.bincount(overlaps.found, overlaps.areas, minlength=m)
-    return np.array(
-        [
-            n,
-            m,
-            *((best > threshold).sum() for threshold in THRESHOLDS),
-            iou[iou > HALF].sum(),
-            iou[takes].sum(),
-            (true_in_found > 1).sum(),
-            (found_in_true > 1).sum(),
-            n - len(np.unique(overlaps.true[takes])),
-            (covered < HALF * overlaps.found_areas).sum(),
-        ],
-        np.float64,
-    )
+    takes = overlaps.areas > HALF * overlaps.true_areas[overlaps.true]
+    counts = [
+        *(n, len(overlaps.found_areas)),
+        *((best > threshold).sum() for threshold in THRESHOLDS),
+        *(iou[iou > HALF].sum(), iou[takes].sum()),
+        *(len(places) for places in wrong_objects(overlaps).values()),
+    ]
+    return np.array(counts, np.float64)
 
 
 def object_metrics(counts: np.ndarray) -> dict[str, np.ndarray]:

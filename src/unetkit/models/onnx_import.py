@@ -22,6 +22,7 @@ import keras
 import numpy as np
 from keras import layers
 
+from unetkit._shared.files import read_bytes
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.models.encoders import encoder_of
 from unetkit.models.keras_encoders import Gelu
@@ -84,7 +85,7 @@ def read_exported(path: str | Path) -> Exported:
             f"{path} has {path.stat().st_size / 2**30:.1f} GiB; accepted are .onnx files up to "
             f"{LARGEST_IMPORT >> 30} GiB; use the run folder that it was exported from"
         )
-    content = path.read_bytes()
+    content = read_bytes(path, LARGEST_IMPORT)
     try:
         model = onnx.load_model_from_string(content)
     except (DecodeError, ValueError) as error:

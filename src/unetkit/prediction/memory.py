@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 
-from unetkit._shared.files import write_text
+from unetkit._shared.files import read_text, write_text
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.prediction.engine import MIB, Engine
@@ -114,7 +114,7 @@ def measure(engine: Engine, memory: int) -> MemoryUse:
     """
     cached = _memory_file(engine)
     try:
-        found = json.loads(cached.read_text(encoding="utf-8"))
+        found = json.loads(read_text(cached))
         memory_use = MemoryUse(int(found["base"]), float(found["per_pixel"]))
         if memory_use.base > 0 and 0 < memory_use.per_pixel < np.inf:
             return memory_use

@@ -18,6 +18,7 @@ from unetkit._shared.wording import format_count
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.io import zarr_reader
+from unetkit.io.arrays import NumpyWindows
 from unetkit.io.decoding import is_nodata
 from unetkit.io.images import (
     IMAGE_SUFFIXES,
@@ -410,12 +411,7 @@ def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
         return list(zarr_reader.open_zarr(path, format.channel_axis))
     require_file(path)
     try:
-        with open(path, "rb") as file:
-            if file.read(6) != b"\x93NUMPY":
-                raise ValueError("another signature")
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if array.ndim not in (2, 3):
-            raise ValueError(f"shape {array.shape}")
+        array = NumpyWindows(path)
     except Exception as error:  # NumPy lets through whatever a wrong header leads to
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise DataError(

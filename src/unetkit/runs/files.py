@@ -13,6 +13,7 @@ import h5py
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.files import require_regular
 from unetkit._shared.manifest import data_digest, file_digest, read_split_record
 from unetkit.data.splits import read_split_names
 from unetkit.errors import ModelFileError, UnetkitError
@@ -100,6 +101,7 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
             problems.append(f"{name} has values that are not finite")
 
     try:
+        require_regular(file)
         with h5py.File(file) as weights:
             weights.visititems(read)
         if problems:

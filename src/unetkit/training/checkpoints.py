@@ -19,9 +19,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from unetkit._shared.files import write_atomically
+from unetkit._shared.files import read_bytes, write_atomically
 from unetkit._shared.records import convert
 from unetkit.errors import ModelFileError
+
+LARGEST_CHECKPOINT = 1 << 34  # bytes; the network of the paper and its optimizer have 0.4 GB
 
 KEPT = 2
 STATE = "state"  # name of the member with JSON
@@ -90,7 +92,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         ModelFileError: The file is damaged.
         OSError: The system cannot read the file.
     """
-    content = io.BytesIO(path.read_bytes())
+    content = io.BytesIO(read_bytes(path, LARGEST_CHECKPOINT))
     try:
         with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

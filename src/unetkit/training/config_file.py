@@ -5,7 +5,6 @@ types. Whether a value is accepted is checked by the dataclass of its section, w
 complete.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, replace
 from itertools import takewhile
@@ -15,6 +14,8 @@ from typing import Any, get_origin
 import msgspec
 import tomli_w
 
+from unetkit._shared.files import read_text
+from unetkit._shared.records import RecordError, parse_toml
 from unetkit._version import __version__
 from unetkit.errors import ConfigError, DataNotFoundError, did_you_mean
 from unetkit.training.config import AUTO, AUTOMATIC, KEYS, SECTIONS, Choices, RunConfig, Section
@@ -33,14 +34,14 @@ def read_choices(path: str | Path) -> Choices:
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
-        raw = tomllib.loads(text)
+        text = read_text(path)
+        raw = parse_toml(text)
     except OSError as error:
         raise DataNotFoundError(
             f"configuration {path} cannot be read ({error.strerror}); accepted is a TOML file such "
             "as the config.toml of a run folder"
         ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (RecordError, UnicodeDecodeError) as error:
         raise ConfigError(
             f"configuration {path} is not TOML ({error}); accepted is a file such as the "
             "config.toml of a run folder"
@@ -174,7 +175,7 @@ def config_to_toml(config: RunConfig, reasons: Sequence[str] = ()) -> str:
 
 def read_reasons(path: Path) -> list[str]:
     """The sentences that `config_to_toml` wrote as comments; none if it did not write the file."""
-    return _reasons_in(path.read_text(encoding="utf-8"))
+    return _reasons_in(read_text(path))
 
 
 def _reasons_in(text: str) -> list[str]:

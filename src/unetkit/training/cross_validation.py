@@ -15,7 +15,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
-from unetkit._shared.files import write_text
+from unetkit._shared.files import LARGEST_TABLE, read_text, write_text
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import RecordError, convert, plain, read_json, refusing
 from unetkit.checks.examine import DatasetReport, check_sound, examine
@@ -195,7 +195,7 @@ def _train_folds(
     files = [out.resolve() / f"split-{number}.json" for number in range(1, folds + 1)]
     texts = [split_to_json(s, dataset, found.digests(), found.left_out()) for s in splits]
     for file, text in zip(files, texts, strict=True):
-        if file.exists() and _pairs_in(file.read_text(encoding="utf-8")) != _pairs_in(text):
+        if file.exists() and _pairs_in(read_text(file, LARGEST_TABLE)) != _pairs_in(text):
             raise DataError(
                 f"{dataset.source} no longer holds the files that {out} was started with: "
                 f"{file.name} would change; accepted are the same files; restore them, or train "

@@ -30,7 +30,9 @@ from unetkit.prediction.sources import open_source
 
 SIDE = 512  # pixels; of an image, a square of at most this side is taken from the middle
 MOST_PIXELS = 3 << 19  # of all of these
-SEEDS = tuple(round(0.1 * step, 1) for step in range(1, 10))
+SEEDS = (0.1, 0.3, 0.7, 0.9)
+SEED_STEP = 0.1  # from the best of these
+HOLE_SIZES = 2  # the largest of the sizes
 FRACTIONS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)  # of the median area of a true object
 LEAST_GAIN = 0.002  # a better F1 by less than this is chance: the earlier value is kept
 
@@ -77,20 +79,26 @@ def choose_rule(
     usual = float(np.median(areas)) if len(areas) else 0.0
     sizes = list(dict.fromkeys(round(fraction * usual) for fraction in FRACTIONS))
     background = classes.background or 0
-    trials: list[tuple[str, Sequence[float]]] = [
-        *(("seed", SEEDS), ("smallest", sizes), ("largest_hole", sizes))
-    ]
     begin = {"seed": USUAL_SEED, "smallest": sizes[len(sizes) // 2], "largest_hole": 0}
-    open_names = [name for name, _ in trials if getattr(rule, name) is None]
+    open_names = [name for name in begin if getattr(rule, name) is None]
     best = _with(rule, {name: begin[name] for name in open_names})
-    score = _metrics(samples, best, background)["mean_f1"]
-    for name, values in trials:
+    metrics = _metrics(samples, best, background)
+
+    def try_values(name: str, values: Sequence[float]) -> None:
+        nonlocal best, metrics
         for value in values if name in open_names else ():
             other = _with(best, {name: value})
-            found = _metrics(samples, other, background)["mean_f1"]
-            if found > score + LEAST_GAIN:
-                best, score = other, found
-    return best, _metrics(samples, best, background)["f1"]
+            found = _metrics(samples, other, background)
+            if found["mean_f1"] > metrics["mean_f1"] + LEAST_GAIN:
+                best, metrics = other, found
+
+    try_values("seed", SEEDS)
+    if best.seed is not None:
+        near = (round(best.seed + change, 2) for change in (-SEED_STEP, SEED_STEP))
+        try_values("seed", [value for value in near if 0 < value < 1])
+    try_values("smallest", sizes)
+    try_values("largest_hole", sizes[-HOLE_SIZES:])
+    return best, metrics["f1"]
 
 
 def _with(rule: ObjectRule, values: Mapping[str, Any]) -> ObjectRule:

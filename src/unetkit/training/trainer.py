@@ -393,7 +393,10 @@ def _named(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def interruptions(display: Display) -> Generator[threading.Event, None, None]:
-    """Turns the first Ctrl-C or SIGTERM into a request; a second one interrupts at once."""
+    """Turns the first Ctrl-C, SIGTERM or SIGHUP into a request; a second one interrupts at once.
+
+    SIGHUP stays ignored where it is, as under `nohup`.
+    """
     # Shown by another thread: the handler may run while this one is printing.
     notice = threading.Thread(
         target=display.say,
@@ -410,10 +413,10 @@ def interruptions(display: Display) -> Generator[threading.Event, None, None]:
         asked.set()
         notice.start()
 
-    kept = {
-        number: signal.signal(number, handle) or signal.SIG_DFL
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
+    kept = {number: signal.signal(number, handle) or signal.SIG_DFL for number in numbers}
     try:
         yield asked
     finally:

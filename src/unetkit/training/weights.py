@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import keras
 
+from unetkit._shared.files import require_regular
 from unetkit.errors import ModelFileError
 
 DIGEST_ATTRIBUTE = "unetkit.sha256"
@@ -47,6 +48,7 @@ def require_whole_weights(path: Path) -> bool:
         ModelFileError: They differ, or the file cannot be read.
     """
     try:
+        require_regular(path)
         with h5py.File(path) as file:
             for name, item in _datasets(file):
                 if item.nbytes > path.stat().st_size:

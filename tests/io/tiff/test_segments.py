@@ -245,7 +245,6 @@ CODECS = {  # name in tifffile, options that lose nothing, types of pixels
     "JPEG 2000": ("jpeg2000", REVERSIBLE, ("u1", "u2")),
     "WebP": ("webp", {"lossless": True}, ("u1",)),
     "JPEG XL": ("jpegxl", {"lossless": True}, ("u1", "u2", "f4")),
-    "JPEG XR": ("jpegxr", {"level": 1.0}, ("u1", "u2")),
     "PNG": ("png", {}, ("u1", "u2")),
     "LERC": ("lerc", {}, ("u1", "u2", "f4", "f8")),
     "LERC, deflated": ("lerc", {"compression": "deflate"}, ("u2", "f4")),
@@ -416,3 +415,11 @@ class TestWholePages:
             assert windows.shape == expected.shape
             found = windows.read(slice(20, 50), slice(30, 60))
         assert np.array_equal(found, expected[20:50, 30:60])
+
+
+def test_a_codec_that_can_crash_is_refused_by_name(tmp_path):
+    path = tmp_path / "x.tif"
+    tifffile.imwrite(path, np.zeros((16, 16), np.uint8), compression="jpegxr")
+    text = r"the compression JPEGXR\w*, whose decoder can crash on damaged files; accepted are none"
+    with pytest.raises(DataError, match=text):
+        read_frame(path, None)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from unetkit._shared.files import read_bytes
 from unetkit.errors import DataError, DataNotFoundError
 
 LARGEST_FILE = 512 * 2**20  # bytes; COCO's own instances_train2017.json has 449 MB
@@ -147,7 +148,7 @@ def _read_text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if path.is_file() and size <= LARGEST_FILE:
-            return path.read_bytes().decode("utf-8-sig")
+            return read_bytes(path, LARGEST_FILE).decode("utf-8-sig")
     except FileNotFoundError as error:
         raise DataNotFoundError(f"{path} does not exist; accepted is a JSON or XML file") from error
     except (OSError, ValueError) as error:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from unetkit._shared.files import is_present, read_bytes, read_text
 from unetkit.data.annotations.documents import OutlineError, at, refusal
 from unetkit.data.annotations.polygons import ImageAnnotation, Shape, ShapeCollector
 from unetkit.data.annotations.values import to_label, to_ring
@@ -83,8 +84,8 @@ def _names_in(folder: Path, version: int) -> dict[str, str]:
         if names:
             return names
     path = folder / "classes.txt"
-    if path.is_file() and path.stat().st_size <= LARGEST_NAMES_FILE:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    if is_present(path) and path.stat().st_size <= LARGEST_NAMES_FILE:
+        lines = read_bytes(path).decode("utf-8-sig", errors="replace").splitlines()
         return _checked(path, dict(enumerate(line.strip() for line in lines if line.strip())))
     return {}
 
@@ -92,10 +93,10 @@ def _names_in(folder: Path, version: int) -> dict[str, str]:
 def _read_yaml_names(path: Path) -> dict[str, str]:
     import yaml  # of the `train` extra, without which data are not read
 
-    if path.stat().st_size > LARGEST_NAMES_FILE:
+    if not is_present(path) or path.stat().st_size > LARGEST_NAMES_FILE:
         return {}
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+        content = yaml.safe_load(read_text(path, LARGEST_NAMES_FILE))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise DataError(f"{path} cannot be read ({reason}); accepted is YAML in UTF-8") from error

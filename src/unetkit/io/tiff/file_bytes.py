@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from unetkit._shared.files import open_input
 from unetkit.io.tiff.streams import ALIGNMENT, require_end, require_padding
 
 READ_BYTES = 1 << 23  # read or inflated at a time, unless one row is longer
@@ -38,12 +39,13 @@ class OpenFile:
         path: Path of the file.
 
     Raises:
+        DataError: It is no regular file.
         OSError: It cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
-        self._handle: Any = open(path, "rb")  # noqa: SIM115 - until `close`
+        self._handle: Any = open_input(path)  # until `close`
         self._lock = threading.Lock()
         self.version = version_of(self._handle)
         self.size = os.fstat(self._handle.fileno()).st_size

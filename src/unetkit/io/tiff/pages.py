@@ -30,12 +30,12 @@ from PIL import Image
 
 from unetkit.errors import DataError, DataNotFoundError, is_full_disk
 from unetkit.io.tiff.file_bytes import OpenFile
-from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, JPEG_XR, LERC, PALETTE, WEBP
+from unetkit.io.tiff.segments import COLOUR, JPEG, JPEG_2000, JPEG_XL, LERC, PALETTE, WEBP
 from unetkit.io.tiff.structure import require_whole_structure
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
 FEW_CHANNELS = 16  # a last axis of up to this size is channels if the others are much longer
-LOSSY = {6, LERC, *JPEG, *JPEG_2000, *WEBP, *JPEG_XL, *JPEG_XR}
+LOSSY = {6, LERC, *JPEG, *JPEG_2000, *WEBP, *JPEG_XL}
 ALPHA = {1, 2}  # values of the ExtraSamples tag
 TRANSPARENCY_MASK = 4  # a bit of the NewSubfileType tag
 WHITE_IS_ZERO = 0  # a photometric interpretation

@@ -34,7 +34,7 @@ WEBP = {34927, 50001}
 LERC = 34887
 PNG, JPEG_XR, JPEG_XL = {34933}, {22610, 34934}, {50002, 52546}
 FAX = {2, 3, 4}
-IMAGES = {*JPEG, *JPEG_2000, *WEBP, LERC, *PNG, *JPEG_XR, *JPEG_XL, *FAX}
+IMAGES = {*JPEG, *JPEG_2000, *WEBP, LERC, *PNG, *JPEG_XL, *FAX}
 LERC_PARAMETERS, T4_OPTIONS = 50674, 292  # tags
 HORIZONTAL, FLOATING = 2, 3  # predictors
 COLOUR, PALETTE, SEPARATED, YCBCR, CIELAB = 2, 3, 5, 6, 8  # photometric interpretations
@@ -333,7 +333,7 @@ def is_decoded_here(keyframe: Any) -> bool:
         return False
     if photometric == YCBCR:
         is_whole = keyframe.planarconfig != 2
-        return is_whole and compression in {*JPEG, *JPEG_2000, *WEBP, *JPEG_XL, *JPEG_XR}
+        return is_whole and compression in {*JPEG, *JPEG_2000, *WEBP, *JPEG_XL}
     return photometric in AS_THEY_ARE or bool(_mode_of(keyframe))
 
 
@@ -366,9 +366,13 @@ def msb_first(packed: bytes, keyframe: Any) -> bytes:
 def refused_codec(path: Path, keyframe: Any) -> DataError:
     """The error for a compression that cannot be decoded."""
     name = getattr(keyframe.compression, "name", keyframe.compression)
+    is_unsafe = int(keyframe.compression) in JPEG_XR
+    reason = (
+        "whose decoder can crash on damaged files" if is_unsafe else "which cannot be read here"
+    )
     return DataError(
         f"{path} has {keyframe.samplesperpixel} channels of {keyframe.bitspersample} bits in "
-        f"the compression {name}, which cannot be read here; accepted are none, deflate, LZW and "
+        f"the compression {name}, {reason}; accepted are none, deflate, LZW and "
         "those that the installed imagecodecs decodes; save it with one of these"
     )
 

@@ -1,0 +1,200 @@
+"""The two benchmarks of the U-Net paper that have public labels: EM membranes and DIC-HeLa cells.
+
+    python benchmarks/microscopy.py isbi2012 DATA --minutes 24
+    python benchmarks/microscopy.py dic-hela DATA --minutes 60
+
+ISBI 2012: five folds of six contiguous slices of the 30 labelled ones; of the other slices, three
+next to the fold choose weights and thresholds, the rest is trained on. DIC-HeLa: trained on the
+silver truth of one sequence, of which every sixth frame chooses, and tested on the hand-made truth
+of the other, both ways. The hidden labels of the challenges, which the paper's figures are of, are
+not public: what is measured here can be compared with other figures of this protocol only.
+
+Each part is a process of its own, and a row is appended to the file of `--rows` as soon as it is
+known. The same command again goes on with the parts that have no row yet. `--config` changes the
+training, for ablations: `--config 'border_weight.w0=0'`.
+"""
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from quality_per_minute import (
+    PACKAGES,
+    append_row,
+    describe_commit,
+    describe_config,
+    describe_machine,
+    describe_versions,
+    in_own_process,
+)
+from subject import peak_mib
+
+from unetkit import evaluate, train
+from unetkit._shared.manifest import read_manifest
+from unetkit.training.config_file import read_config
+
+ROWS = Path(__file__).with_suffix(".md")
+TITLE = f"# Membranes and cells\n\n{__doc__}"
+FOLDS = 5
+CHOOSING = 3  # slices beside a fold, which choose weights and thresholds
+EVERY = 6  # frame of a sequence, which does
+SEQUENCES = ("01", "02")
+# Of membranes, the cells between them are the objects.
+MEMBRANES: dict[str, Any] = {
+    "classes": {"names": ["membrane", "cell"], "values": [0, 255], "background": 0},
+    "objects": {"method": "ridge"},
+}
+
+
+@dataclass(frozen=True)
+class BenchmarkPart:
+    """A training and its test.
+
+    Args:
+        name: Name of the part.
+        pairs: (image, mask, part of the split) of each pair.
+        config: Configuration that the data need.
+    """
+
+    name: str
+    pairs: list[tuple[Path, Path, str]]
+    config: dict[str, Any]
+
+
+def parts_of_isbi(data: Path) -> Iterator[BenchmarkPart]:
+    images = sorted((data / "train" / "images").iterdir())
+    labels = sorted((data / "train" / "labels").iterdir())
+    size = len(images) // FOLDS
+    for fold in range(FOLDS):
+        tested = range(fold * size, (fold + 1) * size)
+        after = range(tested.stop, tested.stop + CHOOSING)
+        choosing = (
+            after if after.stop <= len(images) else range(tested.start - CHOOSING, fold * size)
+        )
+        parts = dict.fromkeys(tested, "test") | dict.fromkeys(choosing, "validation")
+        yield BenchmarkPart(
+            f"slices {tested.start} to {tested.stop - 1}",
+            [
+                (image, label, parts.get(place, "train"))
+                for place, (image, label) in enumerate(zip(images, labels, strict=True))
+            ],
+            MEMBRANES,
+        )
+
+
+def parts_of_hela(data: Path) -> Iterator[BenchmarkPart]:
+    for one, other in (SEQUENCES, SEQUENCES[::-1]):
+        silver = sorted((data / f"{one}_ST" / "SEG").glob("man_seg*.tif"))
+        gold = sorted((data / f"{other}_GT" / "SEG").glob("man_seg*.tif"))
+        learnt = [
+            (_frame(data / one, mask), mask, "validation" if place % EVERY == 3 else "train")
+            for place, mask in enumerate(silver)
+        ]
+        tested = [(_frame(data / other, mask), mask, "test") for mask in gold]
+        config = {"classes": {"kind": "instances"}}
+        yield BenchmarkPart(f"trained on {one}, tested on {other}", learnt + tested, config)
+
+
+def _frame(folder: Path, mask: Path) -> Path:
+    return folder / f"t{mask.stem.removeprefix('man_seg')}.tif"
+
+
+BENCHMARKS = {"isbi2012": parts_of_isbi, "dic-hela": parts_of_hela}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("benchmark", choices=BENCHMARKS)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--minutes", type=float, default=24.0)
+    parser.add_argument("--steps", type=int, help="Updates in place of minutes, to compare.")
+    parser.add_argument("--preset")
+    parser.add_argument("--config", default="", help="TOML, such as border_weight.w0=0.")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", type=int, default=FOLDS, help="Number of parts, from the first.")
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--rows", type=Path, default=ROWS)
+    options = parser.parse_args()
+    out = options.out or Path(tempfile.mkdtemp(prefix="unetkit-microscopy-"))
+    for part in list(BENCHMARKS[options.benchmark](options.data))[: options.parts]:
+        if not has_row(options.rows, key_of(part, options)):
+            append_row(options.rows, in_own_process(make_row, part, options, out), TITLE)
+
+
+def key_of(part: BenchmarkPart, options: argparse.Namespace) -> dict[str, str]:
+    """The cells that tell a training from others."""
+    config = tomllib.loads(options.config.replace(";", "\n"))
+    length = f"{options.steps} updates" if options.steps else f"{options.minutes:g} minutes"
+    return {
+        "part": f"{options.benchmark}, {part.name}",
+        "training": f"{options.preset or 'default'}, {length}, seed {options.seed}"
+        f"{describe_config(config)}",
+    }
+
+
+def has_row(rows: Path, key: dict[str, str]) -> bool:
+    """Whether an earlier run has written the row of a training."""
+    beginning = "| " + " | ".join(key.values()) + " |"
+    return rows.exists() and beginning in rows.read_text(encoding="utf-8")
+
+
+def make_row(part: BenchmarkPart, options: argparse.Namespace, out: Path) -> dict[str, str]:
+    """Trains and tests a part; returns the cells of its row."""
+    folder = out / f"{options.benchmark}-{time.time_ns()}"
+    folder.mkdir(parents=True)
+    table = folder / "pairs.csv"
+    with open(table, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["image", "mask", "part"])
+        writer.writerows(
+            (image.resolve(), mask.resolve(), name) for image, mask, name in part.pairs
+        )
+    given: dict[str, Any] = tomllib.loads(options.config.replace(";", "\n"))
+    config = {name: dict(section) for name, section in part.config.items()}
+    for name, section in given.items():
+        config.setdefault(name, {}).update(section)
+    if options.steps:
+        config.setdefault("training", {})["steps"] = options.steps
+    started = time.monotonic()
+    run = train(
+        table,
+        out=folder / "run",
+        preset=options.preset,
+        minutes=None if options.steps else options.minutes,
+        config=config,
+        seed=options.seed,
+    )
+    minutes = (time.monotonic() - started) / 60
+    result = evaluate(run, table, out=folder / "scores")
+    chosen, found = read_config(run / "config.toml"), read_manifest(run)
+    objects, counts = result["instances"]["metrics"], result["instances"]["counts"]
+    accuracy = result["figures"]["original"]["summed"]["pixel_accuracy"]
+    return {
+        **key_of(part, options),
+        "network": f"{chosen.preset} {'-'.join(map(str, chosen.network.filters))}, "
+        f"{chosen.scale.describe()}, batch {chosen.training.batch_size}, "
+        f"{chosen.objects.describe()}",
+        "minutes, whole process": f"{minutes:.1f}",
+        "updates": f"{found['steps_done']}",
+        "peak MiB": f"{peak_mib():,}",
+        "V_Rand": f"{objects['v_rand']:.4f}",
+        "V_Info": f"{objects['v_info']:.4f}",
+        "pixel error": f"{1 - accuracy:.4f}",
+        "SEG": f"{objects['seg']:.4f}",
+        "F1 at 0.5, 0.5 to 0.95": f"{objects['f1']:.4f}, {objects['mean_f1']:.4f}",
+        "objects": ", ".join(f"{count} {name}" for name, count in counts.items()),
+        "machine": describe_machine(os.cpu_count() or 1),
+        "versions": describe_versions(PACKAGES),
+        "commit": describe_commit(options.rows),
+    }
+
+
+if __name__ == "__main__":
+    main()
