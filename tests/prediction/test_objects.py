@@ -12,6 +12,7 @@ from skimage.measure import regionprops
 from tests.conftest import export_untrained
 from unetkit import Predictor
 from unetkit.errors import DataError, SizeError
+from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.separation import ObjectRule
 from unetkit.prediction import files as prediction
 from unetkit.prediction import objects, outputs, sources
@@ -91,6 +92,24 @@ class TestFiles:
             assert float(row["perimeter"]) == pytest.approx(region.perimeter)
             assert float(row["mean"]) == pytest.approx(region.intensity_mean)
             assert float(row["sum"]) == pytest.approx(region.image_intensity.sum())
+
+    @pytest.mark.parametrize("given", [None, PixelSize(2.0, "mm")])
+    def test_measures_in_physical_units(self, models, tmp_path, given):
+        tifffile.imwrite(
+            tmp_path / "a.tif",
+            blobs((60, 80)),
+            photometric="minisblack",
+            resolution=(20_000, 20_000),
+            resolutionunit="CENTIMETER",
+        )
+        _, _, table = predict_files(
+            Predictor(models["border"]), [tmp_path / "a.tif"], tmp_path / "out", pixel_size=given
+        )
+        row = read_table(table)[0]
+        side, unit = (0.5, "um") if given is None else (2.0, "mm")
+        assert float(row[f"area_{unit}2"]) == pytest.approx(int(row["area"]) * side**2)
+        for name in ("perimeter", "major_axis", "minor_axis"):
+            assert float(row[f"{name}_{unit}"]) == pytest.approx(float(row[name]) * side)
 
     def test_the_class_is_that_of_most_pixels(self, models, image, tmp_path):
         predictor = Predictor(models["border"])

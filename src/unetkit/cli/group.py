@@ -39,7 +39,7 @@ OPTION_GROUPS = {
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
         *("config", "resume", "out", "overlay", "cutout", "probabilities", "objects"),
-        *("table", "format", "overwrite"),
+        *("table", "pixel_size", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
 }

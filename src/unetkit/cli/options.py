@@ -357,6 +357,11 @@ predict_options = _together(
         help="Also write a table of the objects (default for models that tell objects apart).",
     ),
     click.option(
+        "--pixel-size",
+        help="Side of a pixel, such as 0.65um, for measures in physical units in the table "
+        "(default: from TIFF files that have it).",
+    ),
+    click.option(
         "--format",
         type=OneOf(OUTPUT_FORMAT_NAMES),
         default="auto",

@@ -16,6 +16,7 @@ from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
+from unetkit.io.pixel_size import PixelSize, parse_pixel_size
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.files import (
     Prediction,
@@ -46,6 +47,7 @@ class OutputOptions:
         as_json: Whether to print one line of JSON for each image to standard output, and nothing
             else.
         fail_fast: Whether to stop at the first image that cannot be predicted.
+        pixel_size: Physical size of a pixel, for tables of objects.
     """
 
     folder: Path
@@ -55,6 +57,7 @@ class OutputOptions:
     show: bool
     as_json: bool
     fail_fast: bool = False
+    pixel_size: PixelSize | None = None
 
 
 def run_prediction(
@@ -71,6 +74,7 @@ def run_prediction(
     show: bool,
     overwrite: bool,
     fail_fast: bool,
+    pixel_size: str | None,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
@@ -91,7 +95,8 @@ def run_prediction(
     if model is None:
         display.say(NOTICE)
     folder = Path(out or "predictions")
-    output = OutputOptions(folder, tuple(wanted), format, overwrite, show, as_json, fail_fast)
+    size = None if pixel_size is None else parse_pixel_size(pixel_size)
+    output = OutputOptions(folder, tuple(wanted), format, overwrite, show, as_json, fail_fast, size)
     try:
         display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
@@ -262,6 +267,7 @@ def _predict(
         kinds=output.kinds,
         format=output.format,
         overwrite=output.overwrite,
+        pixel_size=output.pixel_size,
         on_result=on_result,
         begin=begin,
         on_error=on_error,

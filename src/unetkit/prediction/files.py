@@ -29,6 +29,7 @@ from unetkit.errors import (
     SizeError,
     UnetkitError,
 )
+from unetkit.io.pixel_size import PixelSize
 from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
 from unetkit.prediction.needs import bytes_to_predict
 from unetkit.prediction.objects import with_objects
@@ -171,6 +172,7 @@ def predict_files(
     kinds: Sequence[str] | None = None,
     format: str = "auto",
     overwrite: bool = False,
+    pixel_size: PixelSize | None = None,
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
@@ -192,6 +194,8 @@ def predict_files(
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
         overwrite: Whether to replace existing outputs. Images are never replaced.
+        pixel_size: Physical size of a pixel, for further columns in tables of objects; None for
+            that of each file, if it has one.
         on_result: Called with each prediction: first those of images predicted in memory, in order,
             then all others.
         begin: Called before an image is predicted by windows, with its file, its tiles and the
@@ -222,7 +226,7 @@ def predict_files(
         opened.enter_context(writing_into(out))
         plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
         with BUDGET.limited(predictor.memory):
-            return _predict_plan(predictor, plan, overwrite, on_result, begin, on_error)
+            return _predict_plan(predictor, plan, overwrite, pixel_size, on_result, begin, on_error)
 
 
 def _require_folder(out: Path) -> None:
@@ -236,6 +240,7 @@ def _predict_plan(
     predictor: Predictor,
     plan: Sequence[Job],
     overwrite: bool,
+    pixel_size: PixelSize | None,
     on_result: Callable[[Prediction], object],
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
     on_error: Callable[[Path, UnetkitError], object] | None,
@@ -253,7 +258,7 @@ def _predict_plan(
         need = job.needed + predictor.least_tile_bytes
         try:
             with BUDGET.taken(need, str(job.image)):
-                return job, _predict_whole(one, job)
+                return job, _predict_whole(one, job, pixel_size)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
 
@@ -271,7 +276,7 @@ def _predict_plan(
     for job in large:
         with _going_on(job.image, on_error):
             try:
-                result = _predict_large(predictor, job, overwrite, begin)
+                result = _predict_large(predictor, job, overwrite, pixel_size, begin)
             except SizeError as error:
                 raise _of_image(error, job.image) from error
             keep(result)
@@ -296,7 +301,7 @@ def _going_on(
         on_error(image, error)
 
 
-def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
+def _predict_whole(predictor: Predictor, job: Job, pixel_size: PixelSize | None) -> Prediction:
     spec, files = predictor.spec, job.files
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
     with open_source(job.source, spec.pixels, job.page) as source:
@@ -317,7 +322,7 @@ def _predict_whole(predictor: Predictor, job: Job) -> Prediction:
         with ExitStack() as closing_folder:
             if any(OUTPUTS[kind].needs_objects for kind in files):
                 folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-                image = with_objects(image, Path(folder), predictor.memory)
+                image = with_objects(image, Path(folder), predictor.memory, pixel_size=pixel_size)
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
@@ -329,6 +334,7 @@ def _predict_large(
     predictor: Predictor,
     job: Job,
     overwrite: bool,
+    pixel_size: PixelSize | None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
@@ -339,6 +345,7 @@ def _predict_large(
             store_beside(job.files),
             belongs_to={**_identity(job.image), "page": job.page},
             overwrite=overwrite,
+            pixel_size=pixel_size,
             begin=partial(begin, job.image),
         )
         size = source.shape[:2]

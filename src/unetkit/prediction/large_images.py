@@ -15,6 +15,7 @@ import numpy as np
 
 from unetkit._shared.files import locked
 from unetkit.data.scale import windows_from_network
+from unetkit.io.pixel_size import PixelSize
 from unetkit.io.windows import Windows
 from unetkit.prediction.engine import scores_from_logits
 from unetkit.prediction.objects import with_objects
@@ -33,6 +34,7 @@ def predict_large_image(
     *,
     belongs_to: Mapping[str, Any],
     overwrite: bool = False,
+    pixel_size: PixelSize | None = None,
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
 ) -> tuple[np.ndarray | None, int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
@@ -44,6 +46,7 @@ def predict_large_image(
         store: Folder for finished tiles; removed when all files are written.
         belongs_to: Name and version of the image file; tiles of another one are not reused.
         overwrite: Whether to remove tiles that another run left in `store`.
+        pixel_size: Physical size of a pixel, for the table of objects; None for that of the file.
         begin: Called once with the tiles and the number of those that an earlier run finished;
             returns a function that is called after each further tile.
 
@@ -75,7 +78,13 @@ def predict_large_image(
         image = _predicted_image(predictor, source, tiles)
         (store / OUTPUT_FOLDER).mkdir(exist_ok=True)
         if any(OUTPUTS[kind].needs_objects for kind in files):
-            image = with_objects(image, store / OUTPUT_FOLDER, predictor.memory, on_disk=True)
+            image = with_objects(
+                image,
+                store / OUTPUT_FOLDER,
+                predictor.memory,
+                pixel_size=pixel_size,
+                on_disk=True,
+            )
         counts = {}
         for kind, file in files.items():
             part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit.errors import SizeError
+from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.components import Component, FoundObjects, find_objects
 from unetkit.objects.measures import Measures, measure_objects
 from unetkit.objects.separation import HALO, SeparationMaps
@@ -32,7 +33,12 @@ OBJECT_COLUMNS = (
 
 
 def with_objects(
-    image: PredictedImage, folder: Path, most_bytes: int, *, on_disk: bool = False
+    image: PredictedImage,
+    folder: Path,
+    most_bytes: int,
+    *,
+    pixel_size: PixelSize | None = None,
+    on_disk: bool = False,
 ) -> PredictedImage:
     """Finds the objects of an image, and writes their numbers and their table.
 
@@ -40,6 +46,8 @@ def with_objects(
         image: The predicted image.
         folder: Folder for the table, and for the numbers of objects if they are on disk.
         most_bytes: Memory for the largest connected region.
+        pixel_size: Physical size of a pixel, for further columns of the table; None for that of the
+            file, if it has one.
         on_disk: Whether the numbers of objects are in a file instead of memory.
 
     Returns:
@@ -56,7 +64,9 @@ def with_objects(
     table, count = folder / TABLE_FILE, 0
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*OBJECT_COLUMNS, *channel_columns(image.source.shape[2])])
+        size = pixel_size or image.source.pixel_size
+        intensities = channel_columns(image.source.shape[2])
+        writer.writerow([*OBJECT_COLUMNS, *intensities, *physical_columns(size)])
         for part in _find(image, most_bytes):
             classes = image.window(*part.box).labels
             part.objects[classes == NODATA_LABEL] = 0  # a filled hole may lack data
@@ -67,7 +77,8 @@ def with_objects(
             majorities = _majorities(part, classes, image.classes.background or 0)
             for one, index in zip(measures, majorities, strict=True):
                 count += 1
-                writer.writerow(_row(count, image.classes.names[index], one))
+                row = _row(count, image.classes.names[index], one)
+                writer.writerow([*row, *_physical(one, size)])
     return replace(image, objects=ImageObjects(labels, table, count))
 
 
@@ -79,6 +90,28 @@ def channel_columns(channels: int) -> list[str]:
     """
     ends = [""] if channels == 1 else [f"_{channel}" for channel in range(channels)]
     return [f"{name}{end}" for end in ends for name in ("mean", "sum")]
+
+
+def physical_columns(size: PixelSize | None) -> list[str]:
+    """Names of the columns with physical units.
+
+    >>> physical_columns(PixelSize(0.65, "um"))
+    ['area_um2', 'perimeter_um', 'major_axis_um', 'minor_axis_um']
+    """
+    if size is None:
+        return []
+    lengths = (f"{name}_{size.unit}" for name in ("perimeter", "major_axis", "minor_axis"))
+    return [f"area_{size.unit}2", *lengths]
+
+
+def _physical(measures: Measures, size: PixelSize | None) -> list[float]:
+    if size is None:
+        return []
+    lengths = measures.perimeter, measures.major_axis, measures.minor_axis
+    return [
+        _rounded(measures.area * size.side**2),
+        *(_rounded(length * size.side) for length in lengths),
+    ]
 
 
 def _find(image: PredictedImage, most_bytes: int) -> Iterator[FoundObjects]:

@@ -31,6 +31,7 @@ from unetkit.io.images import (
     suffix_of,
 )
 from unetkit.io.pixel_format import PixelFormat
+from unetkit.io.pixel_size import PixelSize
 from unetkit.io.tiff.reader import NODATA_TAG, TiffImage
 from unetkit.io.windows import ArrayWindows, Windows
 
@@ -53,6 +54,7 @@ class Source:
         geotags: Tags of a GeoTIFF.
         gaps: Where the file says in another way that a window has no data, (h, w) bool, as a
             function of its rows and columns; None if it does not.
+        pixel_size: Physical size of a pixel; None if the file has none.
     """
 
     def __init__(
@@ -64,8 +66,9 @@ class Source:
         nodata: float | None = None,
         geotags: dict[int, Any] | None = None,
         gaps: Callable[[slice, slice], np.ndarray] | None = None,
+        pixel_size: PixelSize | None = None,
     ) -> None:
-        self._gaps = gaps
+        self._gaps, self.pixel_size = gaps, pixel_size
         self._pixels, self._convert = pixels, convert
         self.shape = (*pixels.shape[:2], channels)
         self.is_large = is_large
@@ -267,12 +270,12 @@ class InputFile:
         places = {tag: value for tag, value in tiff.geotags.items() if tag != NODATA_TAG}
         is_large = math.prod(tiff.shape[:2]) > WHOLE_PIXELS
         try:
-            gaps = _gaps_of(tiff)
+            gaps, size = _gaps_of(tiff), tiff.pixel_size
             if is_large or nodata is not None or gaps is not None:
-                yield Source(tiff, convert, format.channels, is_large, nodata, places, gaps)
+                yield Source(tiff, convert, format.channels, is_large, nodata, places, gaps, size)
             else:  # strips and tiles of some compressions are too large for windows
                 whole = ArrayWindows(read_image(file, format, page))
-                yield Source(whole, _same, format.channels, geotags=places)
+                yield Source(whole, _same, format.channels, geotags=places, pixel_size=size)
         finally:
             tiff.close()
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from unetkit.errors import DataError, SizeError
+from unetkit.io.pixel_size import PixelSize, pixel_size_of_tiff
 from unetkit.io.tiff.file_bytes import Cache
 from unetkit.io.tiff.pages import (
     GREY_LEVELS,
@@ -209,13 +210,29 @@ class TiffImage:
         """
         self._require_open()
         with reading_errors(self._path), self._file.reserved():
-            page = self._first.series.keyframe
-            if not self._first.is_array:
-                page = self._first.series.pages[self._first.page]
-                if page.is_frame:
-                    page = page.keyframe if page.is_virtual else page.aspage()
+            page = self._tagged_page()
             found = [page.tags[code] for code in GEOTAGS if code in page.tags]
             return {tag.code: (int(tag.dtype), tag.count, tag.value) for tag in found}
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The physical size of a pixel, if the file says it.
+
+        Raises:
+            DataError: The tags are damaged, or the file was closed.
+        """
+        self._require_open()
+        with reading_errors(self._path), self._file.reserved():
+            return pixel_size_of_tiff(self._tagged_page())
+
+    def _tagged_page(self) -> Any:
+        """The page of tifffile whose tags describe the image."""
+        if self._first.is_array:
+            return self._first.series.keyframe
+        page = self._first.series.pages[self._first.page]
+        if page.is_frame:
+            page = page.keyframe if page.is_virtual else page.aspage()
+        return page
 
     @property
     def has_georeference(self) -> bool:
