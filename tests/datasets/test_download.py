@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -23,6 +24,7 @@ from tests.loopback import (
     stall,
     stay_on_loopback,
 )
+from unetkit.datasets import download
 from unetkit.datasets.download import obtain_archives
 from unetkit.datasets.unpacking import MIB
 from unetkit.errors import DataError, DataNotFoundError, UnetkitError
@@ -527,3 +529,39 @@ class TestTwoAtOnce:
         first.join(20)
         assert len(setting.server.log) == 2
         assert any("another process is downloading notes.tar.gz" in text for text in display.said)
+
+
+class TestSlowServers:
+    def clock(self, *moments):
+        """A clock that shows these times, and the last one for ever."""
+        left = list(moments)
+        return lambda: left.pop(0) if len(left) > 1 else left[0]
+
+    def test_a_slow_download_ends_and_goes_on_at_the_next_try(self, setting):
+        publication = setting.server.publication("/a")
+        # The first try takes 130 s for its first bytes, the second one no time at all.
+        slow = replace(publication, clock=self.clock(0, 130, 130), slow_bytes=1 << 30)
+        setting.answer(deliver(), deliver())
+        path = download._fetch(slow.archives[1], slow, setting.cache, setting.display)
+        assert path.stat().st_size == slow.archives[1].size
+        asked = setting.server.asked(slow.archives[1].name)
+        assert len(asked) == 2
+        assert asked[1][1].startswith("bytes=")
+        text = next(text for text in setting.display.said if "kB/s" in text)
+        assert "over 130 s; accepted are" in text
+        assert "what was received is kept; trying again" in text
+
+    def seconds_at(self, rate, setting):
+        """How many seconds a download at this speed is waited for, after a fast beginning."""
+        now = [0.0]
+        publication = replace(setting.server.publication("/a"), clock=lambda: now[0])
+        speed = download._Speed(publication, 0)
+        for second in range(1, 600):
+            now[0] = second
+            speed.require(10**7 + rate * second)
+        return second
+
+    def test_the_speed_is_that_of_the_last_two_minutes(self, setting):
+        assert self.seconds_at(20_100, setting) == 599
+        with pytest.raises(download._ServerError, match=r"sent 19\.\d kB/s over 12\d s; accepted"):
+            self.seconds_at(19_000, setting)

@@ -1,12 +1,14 @@
 """Images are decoded upright and opaque, frame by frame, or are refused with a reason."""
 
+import struct
+
 import imagecodecs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from PIL import Image, ImageOps
+from PIL import GifImagePlugin, Image, ImageOps
 
 from tests import hostile
 from tests.hostile import DEEP, PHOTO, PLAIN, count_images, read_file
@@ -265,3 +267,65 @@ class TestPnm:
             (tmp_path / "a.pgm").write_bytes(b"P5\n%d 1\n%d\n" % (largest + 1, largest) + numbers)
             with ImageFile(tmp_path / "a.pgm") as file:
                 assert file.read().bands.tobytes() == numbers
+
+
+def gif_of(frames):
+    """An animation of one pixel."""
+    start = b"GIF89a" + struct.pack("<HH", 1, 1) + b"\x80\0\0\0\0\0\xff\xff\xff"
+    frame = b"\x21\xf9\x04\0\0\0\0\0\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
+    return start + frame * frames + b"\x3b"
+
+
+class TestAnimations:
+    @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
+    def test_frames_are_the_same_in_any_order(self, tmp_path, format):
+        rng = np.random.default_rng(3)
+        frames = [Image.fromarray(rng.integers(0, 256, (9, 7, 3), np.uint8)) for _ in range(6)]
+        path = tmp_path / f"a.{format.lower()}"
+        frames[0].save(path, save_all=True, append_images=frames[1:], lossless=True)
+        with Image.open(path) as image:
+            expected = []
+            for number in range(6):
+                image.seek(number)
+                expected.append(np.asarray(image.convert("RGB")))
+        for number in (0, 1, 2, 5, 4, 1, 3, 0, 5):
+            with ImageFile(path) as file:
+                image = file.read(number)
+            colours = image.bands if image.palette is None else image.palette[image.bands[..., 0]]
+            np.testing.assert_array_equal(colours[..., :3], expected[number])
+
+    def test_each_frame_is_decoded_once(self, tmp_path, monkeypatch):
+        (tmp_path / "a.gif").write_bytes(gif_of(200))
+        seeks = []
+        seek = GifImagePlugin.GifImageFile._seek
+
+        def counted(self, frame, update_image=True):
+            seeks.append(frame)
+            return seek(self, frame, update_image)
+
+        monkeypatch.setattr(GifImagePlugin.GifImageFile, "_seek", counted)
+        for number in range(200):
+            with ImageFile(tmp_path / "a.gif") as file:
+                file.read(number)
+        assert len(seeks) < 200 * 6  # 20,000 if each began at the first
+
+    def test_too_many_frames_are_refused_when_they_are_counted(self, tmp_path):
+        (tmp_path / "a.gif").write_bytes(gif_of(10_001))
+        with (
+            ImageFile(tmp_path / "a.gif") as file,
+            pytest.raises(DataError, match=r"has 10,001 frames; accepted are up to 10,000; split"),
+        ):
+            file.count  # noqa: B018
+
+    def test_a_file_that_has_changed_is_read_anew(self, tmp_path):
+        path = tmp_path / "a.gif"
+        for level in (10, 200):
+            frames = [Image.new("L", (4, 4), level + k) for k in range(3)]
+            frames[0].save(path, save_all=True, append_images=frames[1:])
+            for number in (0, 1):
+                with ImageFile(path) as file:
+                    image = file.read(number)
+                values = (
+                    image.bands if image.palette is None else image.palette[image.bands[..., 0]]
+                )
+                assert values.max() == level + number

@@ -18,9 +18,10 @@ import logging
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,6 +37,8 @@ from unetkit.datasets.unpacking import MIB, ByteProgress
 from unetkit.errors import DataError, DataNotFoundError
 
 logger = logging.getLogger(__name__)
+
+MARKS = 60  # times that are kept to take an average speed of
 
 _BLOCK = 1 << 16  # bytes
 _OPTION = "the folder that contains them with archives=FOLDER (--archives FOLDER)"
@@ -69,6 +72,9 @@ class Publication:
         read_seconds: Longest time to wait for further bytes.
         tries: Largest number of successive tries at one mirror that give less than a mebibyte.
         wait_seconds: Time before the second try; doubles with each further one.
+        slow_seconds: Time over which the average speed is taken.
+        slow_bytes: Lowest average speed that is waited for, in bytes per second.
+        clock: Present time in seconds, from any origin.
     """
 
     archives: tuple[Archive, ...]
@@ -77,6 +83,9 @@ class Publication:
     read_seconds: float = 30
     tries: int = 4
     wait_seconds: float = 1
+    slow_seconds: float = 120
+    slow_bytes: int = 20_000
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
 
 
 def obtain_archives(
@@ -139,6 +148,35 @@ class _ServerError(Exception):
         super().__init__(reason)
         self.reached = reached
         self.retry = retry
+
+
+class _Speed:
+    """Average speed of a download over the last minutes, from the times of earlier positions."""
+
+    def __init__(self, publication: Publication, position: int) -> None:
+        self._limits = publication
+        self._marks: deque[tuple[float, int]] = deque([(publication.clock(), position)])
+
+    def require(self, position: int) -> None:
+        """Ends a download that is slower than accepted; what was received stays.
+
+        Raises:
+            _ServerError: Over the last `slow_seconds`, fewer bytes came than accepted.
+        """
+        limits, now = self._limits, self._limits.clock()
+        while len(self._marks) > 1 and now - self._marks[1][0] >= limits.slow_seconds:
+            self._marks.popleft()
+        begun, earlier = self._marks[0]
+        passed = now - begun
+        if passed >= limits.slow_seconds and position - earlier < limits.slow_bytes * passed:
+            raise _ServerError(
+                f"sent {(position - earlier) / passed / 1000:.1f} kB/s over {passed:.0f} s; "
+                f"accepted are {limits.slow_bytes / 1000:g} kB/s and more; what was received is "
+                "kept",
+                retry=True,
+            )
+        if now - self._marks[-1][0] >= limits.slow_seconds / MARKS:
+            self._marks.append((now, position))
 
 
 @dataclass
@@ -220,12 +258,16 @@ class _Downloader:
 
     def _append(self, response: requests.Response, position: int) -> None:
         with self.part.open("ab" if position else "wb") as file:
-            for block in response.raw.stream(_BLOCK, decode_content=False):
+            speed = _Speed(self.publication, position)
+            # `stream` would wait for a whole block, however slowly its bytes come.
+            while block := response.raw.read1(_BLOCK, decode_content=False):
                 position += len(block)
                 if position > self.archive.size:
                     break
                 file.write(block)
                 self.progress.reach(position)
+                if position < self.archive.size:
+                    speed.require(position)
         if position > self.archive.size:
             self.part.unlink()
             raise _ServerError(f"sent more than {self.archive.size:,} bytes")

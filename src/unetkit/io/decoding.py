@@ -7,18 +7,21 @@ choice of the decoder to `images`.
 
 import re
 import struct
+import threading
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import IO
 
 import cv2
 import imagecodecs
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from unetkit._shared.files import open_input
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError
 from unetkit.io.arrays import register_heif
 from unetkit.io.tiff.file_bytes import OpenFile
@@ -26,6 +29,7 @@ from unetkit.io.tiff.pages import turn
 from unetkit.io.tiff.reader import MAX_PIXELS
 
 MAX_FRAMES = 10_000  # of an animation
+KEPT_ANIMATIONS = 4  # that stay open, one for each thread that reads frames
 ORIENTATION = 0x0112  # EXIF tag
 LOSSY_FORMATS = ("JPEG", "AVIF", "HEIF")
 JPEG2000_HEADER = 1 << 16  # bytes, within which its markers are
@@ -207,11 +211,7 @@ def upright_size(path: Path, file: OpenFile, format: str) -> tuple[int, int] | N
 
 
 def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | None) -> DecodedImage:
-    with open_with_pillow(path, file, format) as image:
-        frames = getattr(image, "n_frames", 1) if format in ANIMATED else 1
-        _require_page(path, page, frames)
-        if page:
-            image.seek(page)
+    with _at_frame(path, file, format, page) as (image, frames):
         orientation = _orientation(image)
         image.load()
         # People and networks see colours, whatever color space these are stored in.
@@ -232,6 +232,89 @@ def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | Non
     is_lossy = format in LOSSY_FORMATS or (format == "WEBP" and _is_lossy_webp(file))
     found = DecodedImage(bands, palette, None, format, orientation, frames, is_lossy)
     return without_alpha(found) if plain.mode in ("LA", "RGBA") else found
+
+
+def require_few_frames(path: Path, image: Image.Image) -> int:
+    """Returns the number of frames of an animation.
+
+    Raises:
+        DataError: There are more than `MAX_FRAMES`.
+    """
+    try:
+        image.seek(0)
+        frames = int(getattr(image, "n_frames", 1))
+    except EOFError:
+        frames = 1
+    if frames > MAX_FRAMES:
+        raise DataError(
+            f"{path} has {frames:,} frames; accepted are up to {MAX_FRAMES:,}; split the file"
+        )
+    return frames
+
+
+@dataclass(frozen=True)
+class _Animation:
+    """An animation that stays open at a frame, with its own handle of the file."""
+
+    key: tuple[Path, object]
+    image: Image.Image
+    frames: int
+    handle: IO[bytes]
+
+    def close(self) -> None:
+        self.image.close()
+        self.handle.close()
+
+
+_animations: list[_Animation] = []
+_animations_lock = threading.Lock()
+
+
+@contextmanager
+def _at_frame(
+    path: Path, file: OpenFile, format: str, page: int | None
+) -> Iterator[tuple[Image.Image, int]]:
+    """An image at a frame, and the number of frames.
+
+    A frame builds on those before it. So animations stay open between two frames: going through
+    all of them takes time that grows with their number, and not with its square.
+    """
+    if format not in ANIMATED or page is None:
+        with open_with_pillow(path, file, format) as image:
+            frames = require_few_frames(path, image) if format in ANIMATED else 1
+            _require_page(path, page, frames)
+            yield image, frames
+        return
+    key = path, file.version
+    with _animations_lock:
+        known = [one for one in _animations if one.key == key and one.image.tell() <= page]
+        kept = max(known, key=lambda one: one.image.tell(), default=None)
+        if kept is not None:
+            _animations.remove(kept)
+    if kept is None:
+        handle = open_input(path)
+        try:
+            image = Image.open(handle, formats=[format])
+            kept = _Animation(key, image, require_few_frames(path, image), handle)
+        except BaseException:
+            handle.close()
+            raise
+    try:
+        _require_page(path, page, kept.frames)
+        kept.image.seek(page)
+        yield kept.image, kept.frames
+    except BaseException:
+        kept.close()
+        raise
+    with _animations_lock:
+        if page < kept.frames - 1:
+            _animations.append(kept)
+            surplus = _animations[:-KEPT_ANIMATIONS]
+            del _animations[:-KEPT_ANIMATIONS]
+        else:
+            surplus = [kept]
+    for one in surplus:
+        one.close()
 
 
 def _decode_jpeg2000(path: Path, file: OpenFile, page: int | None) -> DecodedImage:
@@ -351,10 +434,6 @@ def require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> Non
 
 
 def _require_page(path: Path, page: int | None, frames: int) -> None:
-    if frames > MAX_FRAMES:
-        raise DataError(
-            f"{path} has {frames} frames; accepted are up to {MAX_FRAMES}; split the file"
-        )
     if page is None and frames > 1:
         raise DataError(
             f"{path} is animated, with {frames} frames; accepted as one image is one frame; save "

@@ -33,6 +33,7 @@ from unetkit.io.decoding import (
     decode,
     is_nodata,
     open_with_pillow,
+    require_few_frames,
     require_palette,
     without_alpha,
 )
@@ -135,7 +136,7 @@ class ImageFile:
         if self.format not in ANIMATED:
             return 1
         with open_with_pillow(self.path, self._file, self.format) as image:
-            return getattr(image, "n_frames", 1)
+            return require_few_frames(self.path, image)
 
     def size(self, page: int | None = None) -> tuple[int, int]:
         """Returns (height, width) without decoding; of a JPEG or PNG before it is turned upright.

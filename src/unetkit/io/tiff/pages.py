@@ -15,7 +15,6 @@ import ctypes
 import itertools
 import logging
 import math
-import re
 import threading
 import warnings
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
+from xml.etree import ElementTree
 
 import numpy as np
 import tifffile
@@ -35,6 +35,10 @@ from unetkit.io.tiff.structure import require_whole_structure
 
 MAX_PAGES = 10_000  # beyond, pages of many sizes would be sorted for minutes
 FEW_CHANNELS = 16  # a last axis of up to this size is channels if the others are much longer
+LARGEST_DESCRIPTION = 1 << 26  # characters; those of plates with 10,000 images have a tenth
+OME_NUMBERS = {"SizeX", "SizeY", "SizeZ", "SizeC", "SizeT", "IFD", "PlaneCount"}
+OME_NUMBERS |= {"FirstZ", "FirstC", "FirstT"}
+OME_DIGITS = 10  # of a number; SizeX and IFD have 32 bits
 LOSSY = {6, LERC, *JPEG, *JPEG_2000, *WEBP, *JPEG_XL}
 ALPHA = {1, 2}  # values of the ExtraSamples tag
 TRANSPARENCY_MASK = 4  # a bit of the NewSubfileType tag
@@ -213,10 +217,6 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
     series = list(tif.series)
     if not series:
         raise DataError(f"{path} holds no image; accepted is a TIFF with one; replace it")
-    is_one_page = series[0].kind in ("generic", "uniform")
-    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
-        # tifffile takes the first page of a stack that is not whole for all of it.
-        raise OSError("it does not hold all images that its description names")
     if series[0].kind not in ("generic", "uniform", "shaped"):
         series = series[:1]  # the others are thumbnails, labels and overviews
     images: list[list[Plane]] = []
@@ -224,6 +224,10 @@ def _list_images(tif: tifffile.TiffFile, path: Path, channel_axis: str) -> list[
         if images and (one.keyframe.is_reduced or _is_mask(one.keyframe)):
             continue
         images += _images_of(one, path, channel_axis)
+    is_one_page = series[0].kind in ("generic", "uniform")
+    if (tif.is_imagej and is_one_page) or _is_cut(series[0], tif.filehandle.size):
+        # tifffile takes the first page of a stack that is not whole for all of it.
+        raise OSError("it does not hold all images that its description names")
     if series[0].kind == "generic":  # pages of many kinds, which tifffile sorts by kind
         images.sort(key=lambda planes: planes[0].series.pages[planes[0].page or 0].index)
     return images
@@ -265,10 +269,46 @@ def _require_few_pages(tif: tifffile.TiffFile, path: Path) -> None:
     else:
         raise _too_many_pages(path)
     # tifffile would list all pages that the metadata claim, whether they exist or not.
-    for pixels in re.findall(r"<(?:\w+:)?Pixels\b[^>]*", tif.ome_metadata or ""):
-        sizes = re.findall(r"\bSize[ZCT]\s*=\s*[\"'](\d{1,18})", pixels)
-        if math.prod(map(int, sizes)) > MAX_PAGES:
+    if tif.ome_metadata:
+        _require_sound_ome(tif.ome_metadata, path)
+
+
+def _require_sound_ome(description: str, path: Path) -> None:
+    """Refuses a description in OME-XML that declares entities, or more images than are accepted.
+
+    Raises:
+        DataError: It is too long, declares a document type, is no XML, or has a number that is none
+            or too large.
+    """
+    if len(description) > LARGEST_DESCRIPTION:
+        raise _odd_ome(path, f"{len(description):,} characters", f"{LARGEST_DESCRIPTION:,} of them")
+    if "<!DOCTYPE" in description or "<!ENTITY" in description:  # they could expand without limit
+        raise _odd_ome(path, "a document type", "descriptions without one")
+    try:
+        root = ElementTree.fromstring(description)
+    except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as error:
+        raise _odd_ome(path, f"damage ({error})", "well-formed XML") from error
+    for element in root.iter():
+        if element.tag.rpartition("}")[2] not in ("Pixels", "TiffData"):
+            continue
+        images = 1
+        for name, text in element.attrib.items():
+            if name not in OME_NUMBERS:
+                continue
+            if not (text.isascii() and text.isdigit() and len(text) <= OME_DIGITS):
+                raise _odd_ome(
+                    path, f"{name}={text!r:.40}", f"whole numbers of {OME_DIGITS} digits"
+                )
+            if name in ("SizeZ", "SizeC", "SizeT"):
+                images *= int(text)
+        if images > MAX_PAGES:
             raise _too_many_pages(path)
+
+
+def _odd_ome(path: Path, what: str, accepted: str) -> DataError:
+    return DataError(
+        f"{path} has an OME-XML description with {what}; accepted are {accepted}; save it again"
+    )
 
 
 def _too_many_pages(path: Path) -> DataError:
