@@ -259,7 +259,7 @@ class TestTroubleshooting:
 
     def test_a_message_that_nobody_says_would_be_found(self):
         assert stands_in_the_source("occurs in no training mask")
-        assert not stands_in_the_source("occurs in no training sock")
+        assert not stands_in_the_source("occurs in no training galosh")
         assert not stands_in_the_source("the masks in hold only the value 7")
 
     # What a user does, and the beginning of what the page quotes for it.
