@@ -161,7 +161,7 @@ class InputFile:
         return self._opened().size(page)
 
     def needed_bytes(self, page: int | None = None) -> int:
-        """Returns the most bytes that are in use while an image is read; 0 if by windows alone.
+        """Returns the most bytes that are in use while an image is read.
 
         Raises:
             DataNotFoundError, DataError: The file cannot be opened.
@@ -169,8 +169,6 @@ class InputFile:
         if not is_array_file(self.path):
             return self._opened().needed_bytes(page)
         array = self._opened_arrays()[page or 0]
-        if not isinstance(array, np.memmap):
-            return 0
         return 2 * FLOAT * math.prod(array.shape)
 
     def is_map(self, page: int | None = None) -> bool:
