@@ -11,7 +11,7 @@ from unetkit.models.spec import ModelSpec
 from unetkit.prediction.outputs import OUTPUTS
 
 FLOAT = 4  # bytes
-KEPT_SHARE = (
+REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
     0.7  # of what decoding took, at most, that is kept as pixels and while they are converted
 )
 # Bytes per pixel of the image, beside its pixels and its probabilities.
@@ -43,4 +43,4 @@ def bytes_to_predict(
         per_pixel += OBJECTS
     if per_pixel > DRAWING or not spec.scale.is_pixel_by_pixel:
         network *= FLOAT * spec.pixels.channels + 3 * scores
-    return max(decoding, round(KEPT_SHARE * decoding) + pixels * per_pixel + network)
+    return max(decoding, round(REMAINING * decoding) + pixels * per_pixel + network)
