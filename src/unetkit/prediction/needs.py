@@ -12,8 +12,6 @@ from unetkit.prediction.outputs import OUTPUTS
 
 FLOAT = 4  # bytes
 REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
-    0.7  # of what decoding took, at most, that is kept as pixels and while they are converted
-)
 # Bytes per pixel of the image, beside its pixels and its probabilities.
 LABELS = 10  # class indices of 8 bytes, as they are found, and of one
 DRAWING = 20  # labels, and the image in 8 bits and colour, drawn upon, and compressed
