@@ -330,7 +330,7 @@ def pngs() -> dict[str, Kind]:
         "WebP animated": file(encode(PHOTO, "WEBP", **animation), "is animated, with 2 frames"),
         "GIF animated": file(encode(PHOTO, "GIF", **animation), "is animated, with 2 frames"),
         "GIF of 65535 x 65535": file(lying_gif(65_535, 65_535), "too large", "x.gif"),
-        "GIF of 50000 frames": file(gif_chain(50_000), "50000 frames", "x.gif"),
+        "GIF of 50000 frames": file(gif_chain(50_000), "50,000 frames", "x.gif"),
         "BMP that claims 100000 x 100000": file(lying_bmp(100_000, 100_000), "too large", "x.bmp"),
         "BMP with its rows from the top": file(top_down_bmp(), PHOTO, "x.bmp"),
         "BMP of no rows": file(lying_bmp(W, 0), "", "x.bmp"),

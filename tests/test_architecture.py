@@ -210,6 +210,7 @@ except unetkit.UnetkitError as error:
 
 # What opens files without the door of `_shared/files.py`, and why it may. Each is (module, call).
 OTHER_DOORS = {
+    ("_shared.memory_budget", "Path('/proc/self/statm').read_text"): "of the system",
     ("_shared.files", "open"): "the door, and what is written",
     ("_shared.installation", "distribution(DISTRIBUTION).read_text"): "of the installed package",
     ("_shared.provenance", "CPU_FILE.read_text"): "of the system",

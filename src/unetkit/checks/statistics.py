@@ -14,6 +14,7 @@ from functools import partial
 import cv2
 import numpy as np
 
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.data.annotations.polygons import ImageAnnotation, rasterise
 from unetkit.data.labels import is_ignore_label
 from unetkit.data.masks import fill_objects, find_annotation, read_raw_mask
@@ -155,6 +156,9 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             if not stats.is_drawn:
                 mask = opened.enter_context(ImageFile(pair.mask, role="mask"))
             stats = replace(stats, mask_sha256=file_sha256(mask) if mask else mask_sha256(pair))
+            if pair.block is None:  # of a block no more is read than itself
+                need = image.needed_bytes(pair.page) + (mask.needed_bytes() if mask else 0)
+                opened.enter_context(BUDGET.taken(need, str(pair.image)))
             stats, missing = _with_image_statistics(stats, image)
             return _with_mask_statistics(stats, mask, missing)
     except (DataError, DataNotFoundError) as error:

@@ -35,6 +35,7 @@ from unetkit.cli.options import (
     out_option,
     parse_size,
     predict_options,
+    reading_memory_option,
     refuse_beside_resume,
     take_sections,
     training_options,
@@ -97,6 +98,7 @@ main.add_command(data_group)
     "--pictures", type=PATH, help="Folder for contact sheets of the pairs (default: none)."
 )
 @click.option("--write-split", type=PATH, help="File to write the split to (default: none).")
+@reading_memory_option
 def check_command(data: str, as_json: bool, seed: int | None, **options: Any) -> None:
     """Check the images and masks of DATA before training.
 
@@ -160,6 +162,7 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
     "else the CPU).",
 )
 @click.option("--tensorboard", is_flag=True, help="Write metrics and images for TensorBoard.")
+@reading_memory_option
 @click.pass_context
 def train_command(
     ctx: click.Context,
@@ -243,6 +246,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
 )
 @out_option("Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
+@reading_memory_option
 def evaluate_command(model: str, **options: Any) -> None:
     """Evaluate MODEL on the test split of a folder.
 

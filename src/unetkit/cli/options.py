@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.cli.group import OneOf, long_name
 from unetkit.errors import ConfigError, DataError
 
@@ -62,6 +63,22 @@ WEIGHT_NAMES = ("float32", "float16")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
+
+
+def _limit_memory(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        from unetkit.prediction.memory import parse_memory
+
+        BUDGET.limit = parse_memory(value)
+
+
+reading_memory_option = click.option(
+    "--memory",
+    callback=_limit_memory,
+    expose_value=False,
+    help="Memory of the process while images are read, such as 4GiB (default: half of the "
+    "machine's, at least 1.5GiB).",
+)
 image_seed_option = click.option(
     "--seed", type=NOT_NEGATIVE, default=0, show_default=True, help="Seed of the images."
 )
@@ -351,7 +368,7 @@ predict_options = _together(
         help="Format of the results (default: auto, which is tiff for large images and GeoTIFFs, "
         "png for others).",
     ),
-    click.option("--memory", help="Memory limit, such as 800MiB (default: 1.5GiB)."),
+    click.option("--memory", help="Memory of the process, such as 800MiB (default: 1.5GiB)."),
     click.option(
         "--margin",
         type=NOT_NEGATIVE,

@@ -21,6 +21,7 @@ import numpy as np
 
 from unetkit._shared.files import open_input
 from unetkit._shared.installation import install_command
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError
 from unetkit.io.tiff.file_bytes import OpenFile
 from unetkit.io.tiff.reader import MAX_PIXELS
@@ -32,6 +33,9 @@ NAMES = {  # of arrays in an archive
     "mask": ("mask", "label", "labels", "masks", "seg", "segmentation", "gt", "y", "arr_1"),
 }
 
+COPIES = 2  # of an array, while it is read and reordered
+FLOAT_BYTES = 8  # of a number after it is scaled
+
 
 @dataclass(frozen=True)
 class ArrayImages:
@@ -41,11 +45,13 @@ class ArrayImages:
         count: Number of images.
         size: (height, width) of each.
         read: Reads an image by its index, as (H, W, C).
+        needed_bytes: Most bytes that are in use while an image is read.
     """
 
     count: int
     size: tuple[int, int]
     read: Callable[[int], np.ndarray]
+    needed_bytes: int
 
 
 def open_arrays(
@@ -173,7 +179,8 @@ def _load_numpy(path: Path, stream: Any) -> np.ndarray:
             f"{path} holds an array of {shape}, {dtype}; accepted are numbers, at most "
             f"{MAX_PIXELS:,}; save the image as such an array"
         )
-    content = stream.read(count * dtype.itemsize)
+    with BUDGET.taken(COPIES * count * dtype.itemsize, str(path)):
+        content = stream.read(count * dtype.itemsize)
     if stream.read(1):  # an archive verifies its checksum at the end
         raise ValueError("bytes follow its array")
     array = np.frombuffer(content, dtype, count)
@@ -206,7 +213,8 @@ def _to_image(path: Path, array: np.ndarray, channel_axis: str) -> ArrayImages:
             f"{path} holds an array of {array.shape}; accepted are (height, width) and (height, "
             "width, channels); save one image in each file"
         )
-    return ArrayImages(1, (array.shape[0], array.shape[1]), lambda _: np.ascontiguousarray(array))
+    size, needed = (array.shape[0], array.shape[1]), COPIES * array.nbytes
+    return ArrayImages(1, size, lambda _: np.ascontiguousarray(array), needed)
 
 
 def _channel_axis(path: Path, shape: tuple[int, ...], given: str) -> int:
@@ -254,7 +262,8 @@ def _open_nifti(path: Path, file: OpenFile) -> ArrayImages:
             plane = np.asanyarray(volume.dataobj[place + rest])
         return np.ascontiguousarray(plane.T)[..., None]  # the file has columns first
 
-    return ArrayImages(shape[2] if len(shape) == 3 else 1, (shape[1], shape[0]), read)
+    needed = COPIES * shape[0] * shape[1] * FLOAT_BYTES
+    return ArrayImages(shape[2] if len(shape) == 3 else 1, (shape[1], shape[0]), read, needed)
 
 
 def _require_whole(stream: gzip.GzipFile, volume: Any) -> None:
@@ -297,7 +306,8 @@ def _open_dicom(path: Path, file: OpenFile) -> ArrayImages:
                 return pixels.astype(np.int32) + int(shift)
             return (pixels * slope + shift).astype(np.float32)
 
-    return ArrayImages(count, size, read)
+    samples = count * size[0] * size[1] * int(dataset.get("SamplesPerPixel") or 1)
+    return ArrayImages(count, size, read, COPIES * samples * FLOAT_BYTES)
 
 
 def _library(name: str, path: Path) -> Any:

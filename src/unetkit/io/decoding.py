@@ -54,6 +54,7 @@ SUFFIXES_OF = {
 IMAGE_SUFFIXES = tuple(suffix for suffixes in SUFFIXES_OF.values() for suffix in suffixes)
 ARRAY_FORMATS = ("NPY", "NPZ", "NIFTI", "DICOM")  # read by `arrays`
 ANIMATED = ("GIF", "WEBP", "PNG")  # further frames of others are previews and depth maps
+CONVERTED_MODES = ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "PA", "La", "RGBa")
 Image.init()  # loads all decoders now, which is not safe in several threads at once
 # Decoders warn of what is refused here anyway, or of damaged EXIF blocks, which are ignored.
 warnings.filterwarnings("ignore", module=r"PIL\.\w+ImagePlugin")
@@ -156,6 +157,38 @@ def open_with_pillow(path: Path, file: OpenFile, format: str) -> Iterator[Image.
             yield image
 
 
+def bytes_to_decode(path: Path, file: OpenFile, format: str) -> int:
+    """Returns the most bytes that are in use while an image is decoded, computed from its header.
+
+    Args:
+        path: Path of the file, for errors.
+        file: The open file.
+        format: Its format, one that Pillow reads.
+
+    Raises:
+        DataError: The file is damaged.
+    """
+    with open_with_pillow(path, file, format) as image:
+        pixels, mode, bands = image.width * image.height, image.mode, len(image.getbands())
+        is_animated = format in ANIMATED and getattr(image, "is_animated", False)
+    size = {"I": 4, "F": 4}.get(mode, 2 if mode.startswith("I;") else 1)
+    # Pillow's own pixels, and the array while it is taken from them, or turned upright.
+    found = (size if bands == 1 else 4) + 2 * bands * size
+    if mode in CONVERTED_MODES:
+        found += 4
+    if format in ("WEBP", "AVIF", "HEIF") or is_animated:
+        found += 8  # frames of the decoder
+    elif format == "JPEG2000":
+        found += 4 * bands
+    elif format == "PPM":
+        found += 8 * bands * size  # its numbers are scaled
+    elif format == "PNG":
+        file.seek(len(PNG_SIGNATURE) + 16)
+        if file.read(1) == b"\x10":  # 16 bits, of which Pillow may show 8
+            return pixels * max(found, 5 * bands) + 3 * file.size
+    return pixels * found
+
+
 def upright_size(path: Path, file: OpenFile, format: str) -> tuple[int, int] | None:
     """Returns (height, width) of an image that Pillow reads, turned upright, without decoding.
 
@@ -182,9 +215,9 @@ def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | Non
         orientation = _orientation(image)
         image.load()
         # People and networks see colours, whatever color space these are stored in.
-        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX"):
+        if image.mode in CONVERTED_MODES[:5]:
             plain = image.convert("RGB")
-        elif image.mode in ("PA", "La", "RGBa"):
+        elif image.mode in CONVERTED_MODES:
             plain = image.convert("LA" if image.mode == "La" else "RGBA")
         else:
             plain = image
@@ -372,7 +405,8 @@ def _decode_deep_png(path: Path, file: OpenFile, chunks: list[bytes], colour: in
     """Colour or opacity of 16 bits, by OpenCV, which is given the critical chunks only: it would
     print warnings about others.
     """
-    whole = _decode_with_pillow(path, file, "PNG", None)  # finds damage, and the orientation
+    # Pillow finds damage, and the orientation; its pixels are not kept.
+    orientation = _decode_with_pillow(path, file, "PNG", None).orientation
     data = np.frombuffer(PNG_SIGNATURE + b"".join(chunks), np.uint8)
     array = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
     if array is None or array.dtype != np.uint16:
@@ -381,9 +415,9 @@ def _decode_deep_png(path: Path, file: OpenFile, chunks: list[bytes], colour: in
             "it again, or as TIFF"
         )
     bands = array[..., 2::-1] if colour in (2, 6) else array[..., :1]  # OpenCV has blue first
-    alpha = turn(array[..., -1], whole.orientation) if colour in (4, 6) else None
-    bands = turn(bands, whole.orientation)
-    return DecodedImage(bands, None, alpha, "PNG", whole.orientation, 1)
+    alpha = turn(array[..., -1], orientation) if colour in (4, 6) else None
+    bands = turn(bands, orientation)
+    return DecodedImage(bands, None, alpha, "PNG", orientation, 1)
 
 
 def require_palette(path: Path, indices: np.ndarray, palette: np.ndarray) -> None:

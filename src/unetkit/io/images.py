@@ -7,6 +7,7 @@ left to `decoding` and `tiff`, and what the pixels of a mask mean to `data.masks
 """
 
 import hashlib
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from types import TracebackType
 import numpy as np
 
 from unetkit._shared.files import require_regular
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import DataError, DataNotFoundError
 from unetkit.io.arrays import ArrayImages, open_arrays
 from unetkit.io.decoding import (
@@ -27,6 +29,7 @@ from unetkit.io.decoding import (
     PNG_SIGNATURE,
     SUFFIXES_OF,
     DecodedImage,
+    bytes_to_decode,
     decode,
     is_nodata,
     open_with_pillow,
@@ -59,6 +62,8 @@ SIGNATURES = {
 }
 _PNM = re.compile(rb"P[1-6f]\s")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+COPIES = 2  # of the pixels of a TIFF, while it is decoded and turned
+TIFF_BYTES = 1 << 24  # of a decoded strip, and of the structure of the file
 START = 132  # bytes of a file from which its format is seen; DICOM's name is at 128
 
 
@@ -188,9 +193,26 @@ class ImageFile:
         """
         if self.format == "TIFF":
             return self._read_tiff(page, as_stored, window)
+        with BUDGET.taken(self.needed_bytes(page), str(self.path)):
+            if self.format in ARRAY_FORMATS:
+                return self._read_array(page)
+            return decode(self.path, self._file, self.format, page)
+
+    def needed_bytes(self, page: int | None = None) -> int:
+        """Returns the most bytes that are in use while an image is decoded, with its pixels.
+
+        Args:
+            page: Index of the image; None for the only one, or for pages that are channels.
+
+        Raises:
+            DataError: The file is damaged, or has no such image.
+        """
         if self.format in ARRAY_FORMATS:
-            return self._read_array(page)
-        return decode(self.path, self._file, self.format, page)
+            return self._arrays.needed_bytes
+        if self.format == "TIFF":
+            tiff = self.windows(page)
+            return _bytes_of_tiff(tiff.shape, tiff.dtype)
+        return bytes_to_decode(self.path, self._file, self.format)
 
     def sha256(self) -> str:
         """Returns the SHA-256 of the content, in hexadecimal.
@@ -251,11 +273,14 @@ class ImageFile:
             is_whole=is_whole,
             as_stored=as_stored,
         )
+        whole = (slice(0, tiff.shape[0]), slice(0, tiff.shape[1]))
+        rows, columns = window or whole
+        shape = (rows.stop - rows.start, columns.stop - columns.start, tiff.shape[2])
         try:
-            bands = tiff.read_whole() if window is None else tiff.read(*window)
-            nodata, is_map = tiff.nodata, tiff.has_georeference
-            whole = (slice(0, tiff.shape[0]), slice(0, tiff.shape[1]))
-            gaps = tiff.read_gaps(*(window or whole))
+            with BUDGET.taken(_bytes_of_tiff(shape, tiff.dtype), str(self.path)):
+                bands = tiff.read_whole() if window is None else tiff.read(*window)
+                nodata, is_map = tiff.nodata, tiff.has_georeference
+                gaps = tiff.read_gaps(rows, columns)
         finally:
             tiff.close()
         if tiff.palette is not None:
@@ -347,6 +372,10 @@ def pixels_of(image: DecodedImage, source: str, fill: float = 0.0) -> np.ndarray
     return pixels
 
 
+def _bytes_of_tiff(shape: tuple[int, int, int], dtype: np.dtype) -> int:
+    return math.prod(shape) * dtype.itemsize * COPIES + TIFF_BYTES
+
+
 def require_file(path: Path) -> None:
     """Refuses pipes and devices: reading them may never end.
 
@@ -389,6 +418,8 @@ def _open_errors(path: Path) -> Iterator[None]:
         raise DataNotFoundError(
             f"image {path} does not exist; accepted is an image file; check the path"
         ) from error
+    except DataError:
+        raise
     except (OSError, ValueError) as error:
         raise DataError(
             f"{path} cannot be opened ({getattr(error, 'strerror', None) or error}); accepted are "

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.files import writing_into
-from unetkit._shared.threads import Budget, in_order
+from unetkit._shared.memory_budget import BUDGET
+from unetkit._shared.threads import in_order
 from unetkit.errors import (
     ConfigError,
     DataError,
@@ -30,6 +31,7 @@ from unetkit.errors import (
 )
 from unetkit.io.pixel_size import PixelSize
 from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
+from unetkit.prediction.needs import bytes_to_predict
 from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     OUTPUTS,
@@ -44,7 +46,6 @@ from unetkit.prediction.outputs import (
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
-    WHOLE_PIXELS,
     InputFile,
     is_array_file,
     is_image,
@@ -67,6 +68,7 @@ class Job:
         image: Image file.
         page: Number of the image in a file of several, or None.
         pixels: Number of pixels of the image.
+        needed: Bytes that the image and its results take, if it is predicted in memory.
         format: Format of the files, a key of `outputs.FORMAT_SUFFIXES`.
         files: File to write for each kind of output.
         source: The image file, which may be open; or the path of a file of several images.
@@ -75,6 +77,7 @@ class Job:
     image: Path
     page: int | None
     pixels: int
+    needed: int
     format: str
     files: Mapping[str, Path]
     source: InputFile | Path
@@ -222,7 +225,8 @@ def predict_files(
         # Planned under the lock, as another process may have written the same files until now.
         opened.enter_context(writing_into(out))
         plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
-        return _predict_plan(predictor, plan, overwrite, pixel_size, on_result, begin, on_error)
+        with BUDGET.limited(predictor.memory):
+            return _predict_plan(predictor, plan, overwrite, pixel_size, on_result, begin, on_error)
 
 
 def _require_folder(out: Path) -> None:
@@ -244,14 +248,16 @@ def _predict_plan(
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
-    one, threads = predictor, 1
-    if len(ordinary) > 1:
-        one, threads = predictor.side_by_side(min(len(ordinary), os.cpu_count() or 1))
-    together = Budget(WHOLE_PIXELS)
+    room = BUDGET.limit - BUDGET.base - predictor.least_tile_bytes
+    needs = [job.needed for job in ordinary if job.needed <= room]
+    one, threads = predictor.leaving(max(needs, default=0)), 1
+    if len(needs) > 1:
+        one, threads = one.side_by_side(min(len(needs), os.cpu_count() or 1))
 
     def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
+        need = job.needed + predictor.least_tile_bytes
         try:
-            with together.taken(job.pixels):
+            with BUDGET.taken(need, str(job.image)):
                 return job, _predict_whole(one, job, pixel_size)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
@@ -265,7 +271,7 @@ def _predict_plan(
     for job, result in in_order(predict_ordinary, ordinary, threads):
         with _going_on(job.image, on_error):
             keep(result)
-    if one is not predictor and large:
+    if ordinary and large:
         one.release_memory()
     for job in large:
         with _going_on(job.image, on_error):
@@ -400,7 +406,11 @@ def _plan(
         chosen = choose_output_format(image, (height, width), file.is_map(page), format)
         files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
         source = file if count is None else image
-        job = Job(image, page, height * width, chosen, files, source)
+        needed = 0
+        if chosen == WHOLE_FORMAT:
+            decoding = file.needed_bytes(page)
+            needed = bytes_to_predict(decoding, (height, width), predictor.spec, kinds)
+        job = Job(image, page, height * width, needed, chosen, files, source)
         _require_short_names(job)
         yield job
     if count is not None:  # each page is read by itself, some at the same time

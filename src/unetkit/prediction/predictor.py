@@ -105,6 +105,8 @@ class Predictor:
                 f"the smallest tile of {self.path}"
             )
         self._most_pixels = tile_pixels
+        self._is_fixed = tile_pixels is not None
+        self._reserved = 0
         self._lock = threading.Lock()  # for `_single_engine` and `_most_pixels`, set on first use
         self._single_engine: Engine | None = None
         if memory is not None:  # so that too little memory is refused before any work
@@ -194,6 +196,19 @@ class Predictor:
         one._most_pixels = max(least, most // threads)
         return one, threads
 
+    def leaving(self, reserved: int) -> "Predictor":
+        """Returns a predictor whose tiles leave bytes of the memory limit to something else."""
+        one = copy.copy(self)
+        one._reserved = reserved
+        if self._most_pixels is not None and not self._is_fixed and reserved:
+            one._most_pixels = one._measured()
+        return one
+
+    @property
+    def least_tile_bytes(self) -> int:
+        """Bytes of one run over the smallest tile, computed from the graph."""
+        return self._engine.cost(self._smallest_tile).bytes
+
     def _allowed_pixels(self) -> int:
         """Largest number of pixels of a tile, measured if it is not known yet."""
         with self._lock:
@@ -233,9 +248,11 @@ class Predictor:
 
     def _measured(self) -> int:
         memory_use = memory_of_models.measure(self._engine, self._memory)
-        return memory_of_models.largest_tile(
-            memory_use, self._memory, self._smallest_tile, self.path
-        )
+        smallest = self._smallest_tile
+        most = memory_of_models.largest_tile(memory_use, self._memory, smallest, self.path)
+        # Reading an image whole takes the place of the reserve for windows.
+        left = self._memory - max(0, self._reserved - memory_of_models.RESERVE)
+        return max(math.prod(smallest), min(most, memory_use.most_pixels(left)))
 
     @property
     def _smallest_tile(self) -> tuple[int, int]:

@@ -115,6 +115,9 @@ class Source:
         return ArrayWindows(image_to_network(whole, scale))
 
 
+FLOAT = 4  # bytes
+
+
 class InputFile:
     """A file of one or several images for a model.
 
@@ -156,6 +159,17 @@ class InputFile:
             array = self._opened_arrays()[page or 0]
             return array.shape[0], array.shape[1]
         return self._opened().size(page)
+
+    def needed_bytes(self, page: int | None = None) -> int:
+        """Returns the most bytes that are in use while an image is read.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        if not is_array_file(self.path):
+            return self._opened().needed_bytes(page)
+        array = self._opened_arrays()[page or 0]
+        return 2 * FLOAT * math.prod(array.shape)
 
     def is_map(self, page: int | None = None) -> bool:
         """Returns whether an image has a georeference, or says which pixels are without data.

@@ -1,0 +1,116 @@
+"""Budget of bytes of this process, which everything that reads images draws from.
+
+What an image needs is computed from its header before it is decoded. Threads wait until what they
+need is free; what is larger than the whole budget is refused, with its name and its need. What
+Python and its libraries take is part of the budget: it is measured where the system tells it.
+"""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unetkit.errors import DataError
+
+MIB = 1 << 20
+LEAST_DEFAULT = 3 << 29  # bytes, 1.5 GiB
+USUAL_BASE = 256 * MIB  # of a process, where the system does not tell it
+MOST_MAPPED = 128 * MIB  # of files that the system may drop from memory at any time
+
+
+class MemoryBudget:
+    """Limit of bytes that several threads share.
+
+    Args:
+        limit: Bytes of the whole process.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._in_use = 0
+        self._base: int | None = None  # of the process when it first took something
+        self._changed = threading.Condition()
+        self._held = threading.local()
+
+    @contextmanager
+    def limited(self, limit: int) -> Iterator[None]:
+        """Sets another limit for a while, and measures anew what the process takes by itself."""
+        before, self.limit, self._base = self.limit, limit, None
+        try:
+            yield
+        finally:
+            self.limit, self._base = before, None
+
+    @property
+    def base(self) -> int:
+        """Bytes that the process took by itself when this was first asked."""
+        if self._base is None:
+            self._base = resident_bytes()
+        return self._base
+
+    @contextmanager
+    def taken(self, need: int, name: str) -> Iterator[None]:
+        """Waits until bytes are free, and holds them.
+
+        What a thread takes while it holds some is part of those, and not counted again.
+
+        Args:
+            need: Number of bytes.
+            name: Name of the image, for the error.
+
+        Raises:
+            DataError: The whole budget is less.
+        """
+        held = getattr(self._held, "bytes", 0)
+        if held:
+            self._require(max(need, held), name)
+            yield
+            return
+        with self._changed:
+            self._changed.wait_for(lambda: not self._in_use or self._fits(need))
+            self._require(need, name)
+            self._in_use += need
+        self._held.bytes = need
+        try:
+            yield
+        finally:
+            self._held.bytes = 0
+            with self._changed:
+                self._in_use -= need
+                self._changed.notify_all()
+
+    def _fits(self, need: int) -> bool:
+        return self.base + self._in_use + need <= self.limit
+
+    def _require(self, need: int, name: str) -> None:
+        least = self.base + need
+        if least > self.limit:
+            raise DataError(
+                f"{name} needs {need / MIB:,.0f} MiB to be read, and the program "
+                f"{self.base / MIB:,.0f} MiB; accepted are up to {self.limit / MIB:,.0f} MiB "
+                f"together; allow more (--memory {-(-least // MIB) + 64}MiB), or cut it into pieces"
+            )
+
+
+def resident_bytes() -> int:
+    """Returns the memory of this process now; a usual value where the system does not tell it."""
+    try:
+        _, resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[:3]
+    except (OSError, ValueError):
+        return USUAL_BASE
+    page = os.sysconf("SC_PAGE_SIZE")
+    own = (int(resident) - int(shared)) * page
+    return own + min(int(shared) * page, MOST_MAPPED)
+
+
+def default_limit() -> int:
+    """Returns half of the machine's memory, or 1.5 GiB if that is more or not known."""
+    try:
+        half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    except (AttributeError, OSError, ValueError):
+        return LEAST_DEFAULT
+    return max(LEAST_DEFAULT, half)
+
+
+BUDGET = MemoryBudget(default_limit())

@@ -1,0 +1,44 @@
+"""Memory that an ordinary image needs while it is predicted whole: its pixels and its results.
+
+The image is decoded, brought to the model's scale, predicted, and drawn; several arrays of its size
+exist at the same time. Images predicted by windows need none of this: see `large_images`.
+"""
+
+import math
+from collections.abc import Iterable
+
+from unetkit.models.spec import ModelSpec
+from unetkit.prediction.outputs import OUTPUTS
+
+FLOAT = 4  # bytes
+REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
+# Bytes per pixel of the image, beside its pixels and its probabilities.
+LABELS = 10  # class indices of 8 bytes, as they are found, and of one
+DRAWING = 20  # labels, and the image in 8 bits and colour, drawn upon, and compressed
+OBJECTS = 40  # numbers and maps from which objects are told apart
+
+
+def bytes_to_predict(
+    decoding: int, size: tuple[int, int], spec: ModelSpec, kinds: Iterable[str]
+) -> int:
+    """Returns the most bytes that an image and its results take at the same time.
+
+    Args:
+        decoding: Bytes while it is decoded, as `ImageFile.needed_bytes` returns them.
+        size: (height, width) of the image.
+        spec: Metadata of the model.
+        kinds: Kinds of output.
+    """
+    wanted = [OUTPUTS[kind] for kind in kinds]
+    pixels, network = math.prod(size), math.prod(spec.scale.network_size(size))
+    scores = FLOAT * spec.channels
+    per_pixel = DRAWING
+    if any(output.needs_probabilities for output in wanted):
+        per_pixel += 2 * scores
+    elif not spec.scale.is_pixel_by_pixel:
+        per_pixel = max(DRAWING, LABELS + scores)
+    if any(output.needs_objects for output in wanted):
+        per_pixel += OBJECTS
+    if per_pixel > DRAWING or not spec.scale.is_pixel_by_pixel:
+        network *= FLOAT * spec.pixels.channels + 3 * scores
+    return max(decoding, round(REMAINING * decoding) + pixels * per_pixel + network)

@@ -1,0 +1,72 @@
+"""One budget of bytes that threads share: waited for, or refused by name."""
+
+import threading
+
+import pytest
+
+from unetkit._shared import memory_budget
+from unetkit._shared.memory_budget import MIB, MemoryBudget, default_limit, resident_bytes
+from unetkit.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def base(monkeypatch):
+    """A process that takes 100 MiB by itself."""
+    monkeypatch.setattr(memory_budget, "resident_bytes", lambda: 100 * MIB)
+
+
+def test_what_is_larger_than_the_budget_is_refused_with_its_need():
+    budget = MemoryBudget(400 * MIB)
+    words = (
+        r"^a\.png needs 2,000 MiB to be read, and the program 100 MiB; accepted are up to 400 MiB "
+        r"together; allow more \(--memory 2164MiB\), or cut it into pieces$"
+    )
+    with pytest.raises(DataError, match=words), budget.taken(2000 * MIB, "a.png"):
+        pytest.fail("taken")
+
+
+def test_what_the_message_names_is_enough():
+    with MemoryBudget(2164 * MIB).taken(2000 * MIB, "a.png"):
+        pass
+
+
+def test_threads_wait_for_each_other():
+    budget, inside, most = MemoryBudget(400 * MIB), [], []
+
+    def use():
+        with budget.taken(200 * MIB, "a.png"):
+            inside.append(1)
+            most.append(len(inside))
+            threading.Event().wait(0.01)
+            inside.pop()
+
+    threads = [threading.Thread(target=use) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 6
+
+
+def test_what_a_thread_takes_within_what_it_holds_is_part_of_it():
+    budget = MemoryBudget(400 * MIB)
+    with budget.taken(300 * MIB, "a.png"), budget.taken(200 * MIB, "a.png"):
+        pass
+    with (
+        pytest.raises(DataError, match=r"b\.png needs 301 MiB"),
+        budget.taken(1, "a.png"),
+        budget.taken(301 * MIB, "b.png"),
+    ):
+        pytest.fail("taken")
+
+
+def test_another_limit_holds_for_a_while():
+    budget = MemoryBudget(400 * MIB)
+    with budget.limited(800 * MIB), budget.taken(700 * MIB, "a.png"):
+        pass
+    assert budget.limit == 400 * MIB
+
+
+def test_the_default_and_the_process_have_sizes_that_exist():
+    assert default_limit() >= 3 << 29
+    assert 10 * MIB < resident_bytes() < 1 << 40
