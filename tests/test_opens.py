@@ -35,7 +35,9 @@ class Opens:
         sys.addaudithook(self._hook)  # for good; it counts nothing without a folder
 
     def _hook(self, event, arguments):
-        if event == "open" and self.folder and isinstance(arguments[0], str | bytes | os.PathLike):
+        if event != "open" or not self.folder or arguments[1] is None:
+            return  # without a mode, it is the second event of a file with an opener
+        if isinstance(arguments[0], str | bytes | os.PathLike):
             path = os.path.realpath(os.fsdecode(arguments[0]))
             if os.path.dirname(path) == self.folder:
                 self.counts[os.path.basename(path)] += 1

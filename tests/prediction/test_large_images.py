@@ -15,7 +15,6 @@ from PIL import Image
 from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
-from unetkit.prediction import files as prediction
 from unetkit.prediction import outputs, sources, tile_store
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import labels_from_scores
@@ -53,7 +52,7 @@ def slide(tmp_path):
 @pytest.fixture
 def small_bound(monkeypatch):
     """Images of more than 10,000 pixels count as large."""
-    for module in (sources, outputs, prediction):
+    for module in (sources, outputs):
         monkeypatch.setattr(module, "WHOLE_PIXELS", 10_000)
 
 
@@ -339,13 +338,14 @@ class TestInterruptions:
             predict_files(colour, [slide], tmp_path / "out", format="tiff")
         predict_files(colour, [slide], tmp_path / "out", format="tiff", overwrite=True)
 
-    def test_finished_tiles_of_a_truncated_image_are_kept(self, small_bound, colour, tmp_path):
+    def test_finished_tiles_of_a_damaged_image_are_kept(self, small_bound, colour, tmp_path):
         path = tmp_path / "slide.tif"
-        tifffile.imwrite(path, noise(), rowsperstrip=10)
-        content = path.read_bytes()
+        tifffile.imwrite(path, noise(), rowsperstrip=10, compression="zlib")
+        content = bytearray(path.read_bytes())
         with tifffile.TiffFile(path) as file:
             offset = file.pages.first.dataoffsets[25]
-        path.write_bytes(content[: offset + 5])  # in the middle of a strip
+        content[offset + 5] ^= 255  # in the middle of a strip
+        path.write_bytes(content)
         with pytest.raises(DataError, match=r"slide\.tif .*(strip|rows) "):
             predict_files(colour, [path], tmp_path / "out", format="tiff")
         assert not (tmp_path / "out" / "slide.tif").exists()

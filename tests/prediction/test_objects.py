@@ -14,9 +14,8 @@ from unetkit import Predictor
 from unetkit.errors import DataError, SizeError
 from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.separation import ObjectRule
-from unetkit.prediction import files as prediction
 from unetkit.prediction import objects, outputs, sources
-from unetkit.prediction.files import predict_files
+from unetkit.prediction.files import predict_files, predict_stream
 from unetkit.prediction.objects import OBJECT_COLUMNS
 
 RULES = {
@@ -53,7 +52,7 @@ def image(tmp_path) -> Path:
 @pytest.fixture
 def small_bound(monkeypatch):
     """Images of more than 10,000 pixels count as large."""
-    for module in (sources, outputs, prediction):
+    for module in (sources, outputs):
         monkeypatch.setattr(module, "WHOLE_PIXELS", 10_000)
 
 
@@ -136,6 +135,12 @@ class TestFiles:
             expected = photo[numbers == 1][:, channel].mean()
             assert float(row[f"mean_{channel}"]) == pytest.approx(expected)
 
+    @pytest.mark.parametrize("kind", ["objects", "table"])
+    def test_of_an_image_in_a_stream(self, models, image, tmp_path, kind):
+        predictor = Predictor(models["border"])
+        (file,) = predict_files(predictor, [image], tmp_path / "out", kinds=[kind])
+        assert predict_stream(predictor, image.read_bytes(), kind) == file.read_bytes()
+
     def test_many_objects_need_32_bits(self, models, image, tmp_path, monkeypatch):
         monkeypatch.setattr(outputs, "LARGEST_16_BITS", 3)
         _, labels, _ = predict_files(Predictor(models["border"]), [image], tmp_path / "out")
@@ -163,7 +168,6 @@ class TestTiles:
     def test_by_windows_as_in_memory(self, models, image, tmp_path, monkeypatch, method):
         whole = Predictor(models[method])
         with monkeypatch.context() as context:
-            context.setattr(prediction, "WHOLE_PIXELS", 1 << 30)
             context.setattr(outputs, "WHOLE_PIXELS", 1 << 30)
             _, expected, expected_table = predict_files(whole, [image], tmp_path / "whole")
         table = expected_table.read_text()
@@ -188,9 +192,9 @@ class TestTiles:
 
     @pytest.mark.parametrize("bound", [1 << 30, 10_000])
     def test_a_region_that_does_not_fit_is_named(self, models, image, tmp_path, monkeypatch, bound):
-        for module in (sources, outputs, prediction):
+        for module in (sources, outputs):
             monkeypatch.setattr(module, "WHOLE_PIXELS", bound)
-        monkeypatch.setattr(Predictor, "memory", 100_000)
+        monkeypatch.setattr(objects, "BYTES_PER_PIXEL", 1 << 40)
         with pytest.raises(SizeError) as error:
             predict_files(Predictor(models["ridge"]), [image], tmp_path / "out")
         assert str(error.value).startswith(f"{image}: a connected region of objects has ")

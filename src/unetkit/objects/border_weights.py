@@ -71,7 +71,7 @@ def border_weights(objects: np.ndarray, weight: BorderWeight) -> np.ndarray:
         (H, W) float32, from 0 to `weight.w0`; 0 with fewer than two objects.
 
     >>> row = np.array([[1, 1, 0, 2, 2]])
-    >>> border_weights(row, BorderWeight(w0=10.0, sigma=5.0)).round(3).tolist()
+    >>> border_weights(row, BorderWeight(w0=10.0, sigma=5.0)).astype(float).round(3).tolist()
     [[0.0, 0.0, 9.231, 0.0, 0.0]]
     """
     far = np.float32(weight.reach + 1) ** 2
