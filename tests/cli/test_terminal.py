@@ -79,6 +79,7 @@ class TestPrintable:
     def test_log_records_and_warnings_of_libraries_pass(self, capsys, monkeypatch):
         monkeypatch.setattr(logging.lastResort, "formatter", None)
         monkeypatch.setattr(logging.getLogger("unetkit.x"), "propagate", False)
+        logging.captureWarnings(False)  # a command of another test may have left it on
         gate_logs()
         try:
             logging.getLogger("unetkit.x").warning("cannot read %s", ORDERS)

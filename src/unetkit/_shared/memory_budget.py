@@ -2,7 +2,8 @@
 
 What an image needs is computed from its header before it is decoded. Threads wait until what they
 need is free; what is larger than the whole budget is refused, with its name and its need. What
-Python and its libraries take is part of the budget: it is measured where the system tells it.
+Python and its libraries take is part of the budget: it is measured where the system tells it. What
+a larger process holds besides is not.
 """
 
 import os
@@ -15,7 +16,7 @@ from unetkit.errors import DataError
 
 MIB = 1 << 20
 LEAST_DEFAULT = 3 << 29  # bytes, 1.5 GiB
-USUAL_BASE = 256 * MIB  # of a process, where the system does not tell it
+USUAL_BASE = 256 * MIB  # largest of a process that only predicts
 MOST_MAPPED = 128 * MIB  # of files that the system may drop from memory at any time
 
 
@@ -44,9 +45,12 @@ class MemoryBudget:
 
     @property
     def base(self) -> int:
-        """Bytes that the process took by itself when this was first asked."""
+        """Bytes that the process took by itself when this was first asked, up to a bound.
+
+        More is what a program that calls this one holds, such as arrays or a training framework.
+        """
         if self._base is None:
-            self._base = resident_bytes()
+            self._base = min(resident_bytes(), USUAL_BASE)
         return self._base
 
     @contextmanager
