@@ -207,7 +207,8 @@ class TestChoices:
     def test_another_preset_leaves_what_is_no_part_of_a_recipe(self):
         choices = Choices.of(make_config()).with_preset("paper")
         emptied = {name for name in SECTIONS if not getattr(choices, name).given}
-        assert emptied == {"network", "normalization", "augmentation", "training"}
+        recipe = {"network", "normalization", "augmentation", "training", "border_weight"}
+        assert emptied == recipe
         assert choices.classes.complete(Classes(("a", "b"), (0, 1))) == make_config().classes
 
 
