@@ -6,6 +6,7 @@ import pytest
 
 from unetkit._shared import memory_budget
 from unetkit._shared.memory_budget import MIB, MemoryBudget, default_limit, resident_bytes
+from unetkit._shared.threads import in_order
 from unetkit.errors import DataError
 
 
@@ -70,3 +71,22 @@ def test_another_limit_holds_for_a_while():
 def test_the_default_and_the_process_have_sizes_that_exist():
     assert default_limit() >= 3 << 29
     assert 10 * MIB < resident_bytes() < 1 << 40
+
+
+def test_what_fits_is_held_together():
+    budget, together = MemoryBudget(1 << 40), threading.Barrier(2, timeout=10)
+
+    def meet(need):
+        with budget.taken(need, "image"):
+            return together.wait() >= 0
+
+    assert list(in_order(meet, [4, 6] * 3, 2)) == [True] * 6
+
+
+def test_an_error_gives_it_back():
+    budget = MemoryBudget(1 << 40)
+    most = budget.limit - budget.base
+    with pytest.raises(ZeroDivisionError), budget.taken(most, "image"):
+        raise ZeroDivisionError
+    with budget.taken(most, "image"):
+        pass

@@ -6,7 +6,7 @@ from itertools import count
 
 import pytest
 
-from unetkit._shared.threads import Budget, in_order
+from unetkit._shared.threads import in_order
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -67,52 +67,3 @@ def test_a_slow_source_does_not_keep_back_what_is_ready():
 
 def test_nothing_gives_nothing():
     assert list(in_order(lambda n: n, [], 2)) == []
-
-
-class TestBudget:
-    def test_no_more_is_in_use_than_there_is(self):
-        share, lock = Budget(10), threading.Lock()
-        in_use, most = 0, 0
-
-        def use(amount):
-            nonlocal in_use, most
-            with share.taken(amount):
-                with lock:
-                    in_use += amount
-                    most = max(most, in_use)
-                time.sleep(0.002)
-                with lock:
-                    in_use -= amount
-
-        list(in_order(use, [3, 4, 5, 6, 7] * 6, 4))
-        assert most <= 10
-        assert in_use == 0
-
-    def test_what_fits_works_together(self):
-        share, together = Budget(10), threading.Barrier(2, timeout=10)
-
-        def meet(amount):
-            with share.taken(amount):
-                return together.wait() >= 0
-
-        assert list(in_order(meet, [4, 6] * 3, 2)) == [True] * 6
-
-    def test_what_needs_more_than_all_is_alone(self):
-        share, alone = Budget(10), threading.Event()
-
-        def use(amount):
-            with share.taken(amount):
-                if amount > 10:
-                    alone.set()
-                    time.sleep(0.01)
-                    alone.clear()
-                return alone.is_set()
-
-        assert not any(list(in_order(use, [1, 20, 1, 1, 20, 1] * 3, 3)))
-
-    def test_an_error_gives_it_back(self):
-        share = Budget(10)
-        with pytest.raises(ZeroDivisionError), share.taken(10):
-            raise ZeroDivisionError
-        with share.taken(10):
-            pass

@@ -8,10 +8,11 @@ import pytest
 
 from tests.conftest import export_untrained
 from unetkit import Predictor
+from unetkit._shared.memory_budget import DEFAULT_MEMORY
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.known_models import remember
 from unetkit.prediction import memory
-from unetkit.prediction.engine import DEFAULT_MEMORY, Engine
+from unetkit.prediction.engine import Engine
 from unetkit.prediction.memory import MemoryUse, largest_tile, measure, parse_memory
 
 MIB = 1 << 20

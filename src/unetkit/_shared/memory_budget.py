@@ -15,7 +15,7 @@ from pathlib import Path
 from unetkit.errors import DataError
 
 MIB = 1 << 20
-LEAST_DEFAULT = 3 << 29  # bytes, 1.5 GiB
+DEFAULT_MEMORY = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers on sale
 USUAL_BASE = 256 * MIB  # largest of a process that only predicts
 MOST_MAPPED = 128 * MIB  # of files that the system may drop from memory at any time
 
@@ -113,8 +113,8 @@ def default_limit() -> int:
     try:
         half = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
     except (AttributeError, OSError, ValueError):
-        return LEAST_DEFAULT
-    return max(LEAST_DEFAULT, half)
+        return DEFAULT_MEMORY
+    return max(DEFAULT_MEMORY, half)
 
 
 BUDGET = MemoryBudget(default_limit())

@@ -1,10 +1,8 @@
 """Work on many items by a few threads, with results in order and a bound on those waiting."""
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -51,29 +49,3 @@ def in_order(
         except BaseException:
             pool.shutdown(cancel_futures=True)  # an interruption does not wait for other items
             raise
-
-
-class Budget:
-    """Limit on what several threads use together, such as memory.
-
-    Args:
-        most: Largest amount in use at the same time; exceeded only by a thread that runs alone.
-    """
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._in_use = 0
-        self._changed = threading.Condition()
-
-    @contextmanager
-    def taken(self, amount: int) -> Iterator[None]:
-        """Waits until an amount is free or no other thread uses any, and holds it."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._in_use or self._in_use + amount <= self._most)
-            self._in_use += amount
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._in_use -= amount
-                self._changed.notify_all()

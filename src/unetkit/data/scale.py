@@ -111,6 +111,15 @@ class Scale:
         width = min(full_width, max(1, round(size[1] * shrink)))
         return (full_height - height) // 2, (full_width - width) // 2, height, width
 
+    def pixel_area(self, size: tuple[int, int]) -> float:
+        """Returns the number of pixels of an image of a size for each at the network's scale.
+
+        >>> Scale("resize", 128, 128).pixel_area((256, 512))
+        8.0
+        """
+        _, _, height, width = self.inner_box(size)
+        return size[0] * size[1] / (height * width)
+
 
 def image_to_network(image: np.ndarray, scale: Scale) -> np.ndarray:
     """Resizes an image to the network's scale, before normalisation.

@@ -337,10 +337,9 @@ def _count(
 def _found_objects(spec: ModelSpec, prediction: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """Numbers of the objects that are found in an image, (H, W) int32; 0 outside objects."""
     height, width = prediction.shape
-    network = spec.scale.inner_box((height, width))[2:]
     background = spec.classes.background or 0
     maps = separation_maps(prediction != background, scores, spec.objects, background)
-    return label_objects(maps, spec.objects, height * width / (network[0] * network[1]))
+    return label_objects(maps, spec.objects, spec.scale.pixel_area((height, width)))
 
 
 def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[int]:
@@ -352,8 +351,7 @@ def _count_objects(predictor: Predictor, pair: Pair, truth: np.ndarray) -> list[
         areas = np.unique(objects[(objects > 0) & (truth != IGNORE)], return_counts=True)[1]
     else:
         areas = object_areas(truth, (classes.background, classes.border, IGNORE))
-    _, _, height, width = scale.inner_box(size)
-    sizes = object_sizes(areas) * np.sqrt(height * width / (size[0] * size[1]))
+    sizes = object_sizes(areas) / np.sqrt(scale.pixel_area(size))
     return [len(sizes), int(np.count_nonzero(sizes < LEAST_OBJECT))]
 
 

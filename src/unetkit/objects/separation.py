@@ -21,7 +21,6 @@ from unetkit.objects.border_weights import object_boxes
 METHODS = ("none", "ridge", "border", "distance")
 USUAL_SEED = 0.5
 MEETING = 2  # pixels; in a border, another object is at most so far away
-CROSS = cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))
 SQUARE = np.ones((3, 3), np.uint8)
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MEETING + 1, 2 * MEETING + 1))
 HALO = 2  # pixels around a window on which its maps depend

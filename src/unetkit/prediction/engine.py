@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared import run_folder
+from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.known_models import is_known
@@ -23,8 +24,6 @@ from unetkit.models.onnx_cost import Cost, OnnxCost
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
 
-MIB = 1 << 20
-DEFAULT_MEMORY = 3 << 29  # bytes, 1.5 GiB: less than half of the smallest computers on sale
 OVERHEAD = 64 * MIB  # of Python and its libraries, at least
 # Limits of one tile. The largest networks take a million operations per pixel; this is at least a
 # hundred times as many, and in all some minutes of an ordinary computer.

@@ -20,9 +20,10 @@ import numpy as np
 import platformdirs
 
 from unetkit._shared.files import read_text, write_text
+from unetkit._shared.memory_budget import MIB
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.onnx_runtime import onnxruntime
-from unetkit.prediction.engine import MIB, Engine
+from unetkit.prediction.engine import Engine
 
 RESERVE = 128 << 20  # bytes, for reading and writing a large image by windows
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.memory_budget import MIB
 from unetkit.errors import SizeError
 from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.components import Component, FoundObjects, find_objects
@@ -23,7 +24,6 @@ from unetkit.prediction.predictor import NODATA_LABEL
 
 BAND_PIXELS = 1 << 22  # read at once
 BYTES_PER_PIXEL = 150  # of a region's box while it is separated: lists of the watershed
-_MIB = 1 << 20
 NUMBERS_FILE, TABLE_FILE = ".objects", ".objects.csv"  # while an image is predicted
 TABLE_DIGITS = 10  # significant ones of a measure in a table
 OBJECT_COLUMNS = (
@@ -117,7 +117,6 @@ def _physical(measures: Measures, size: PixelSize | None) -> list[float]:
 def _find(image: PredictedImage, most_bytes: int) -> Iterator[FoundObjects]:
     spec = image.spec
     height, width = image.size
-    network = spec.scale.inner_box(image.size)[2:]
 
     def read(rows: slice, columns: slice) -> SeparationMaps:
         top, left = max(0, rows.start - HALO), max(0, columns.start - HALO)
@@ -138,7 +137,7 @@ def _find(image: PredictedImage, most_bytes: int) -> Iterator[FoundObjects]:
         spec.objects,
         band_rows=max(1, BAND_PIXELS // width),
         require_fits=partial(_require_fits, most_bytes=most_bytes),
-        pixel_area=height * width / (network[0] * network[1]),
+        pixel_area=spec.scale.pixel_area(image.size),
     )
 
 
@@ -149,7 +148,7 @@ def _require_fits(component: Component, most_bytes: int) -> None:
         raise SizeError(
             f"a connected region of objects has {height}x{width} pixels (rows {component.top} to "
             f"{component.bottom}, columns {component.left} to {component.right}), which take "
-            f"{needed / _MIB:,.0f} MiB to separate; accepted are up to {most_bytes / _MIB:,.0f} "
+            f"{needed / MIB:,.0f} MiB to separate; accepted are up to {most_bytes / MIB:,.0f} "
             "MiB; allow more with --memory"
         )
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.memory_budget import DEFAULT_MEMORY
 from unetkit._shared.threads import in_order
 from unetkit.data.scale import scores_from_network
 from unetkit.errors import ConfigError, SizeError
@@ -26,7 +27,6 @@ from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
 from unetkit.prediction.engine import (
-    DEFAULT_MEMORY,
     Engine,
     require_fitting,
     scores_from_logits,

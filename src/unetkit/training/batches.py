@@ -157,7 +157,7 @@ def build_samplers(
             config.pixels,
             config.scale,
             on_done,
-            with_objects=config.needs_objects,
+            with_objects=name == "train" and config.needs_objects,
         )
         for name, pairs in (("train", split.train), ("validation", split.validation))
     }

@@ -118,13 +118,12 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[V
         )
         with open_source(image, spec.pixels) as source:
             scores = predictor.answer(source, "scores")[middle]
-        network = spec.scale.inner_box(mask.shape)[2:]
         labels = scores[..., : len(classes)].argmax(-1)
         yield ValidationImage(
             labels != (classes.background or 0),
             scores,
             numbered_objects(pair, mask, classes, classes.background)[middle],
-            height * width / (network[0] * network[1]),
+            spec.scale.pixel_area((height, width)),
         )
         pixels += labels.size
         if pixels >= MOST_PIXELS:
