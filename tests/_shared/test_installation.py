@@ -2,7 +2,6 @@
 
 import json
 from importlib.metadata import PackageNotFoundError
-from pathlib import Path
 
 import pytest
 
@@ -92,8 +91,12 @@ class TestNotInstalled:
 
         monkeypatch.setattr(installation, "distribution", distribution)
 
-    def test_the_clone_that_it_runs_from_is_named(self):
-        clone = Path(__file__).parents[2]
+    def test_the_clone_that_it_runs_from_is_named(self, monkeypatch, tmp_path):
+        clone = tmp_path / "clone"
+        module = clone / "src" / "unetkit" / "_shared" / "installation.py"
+        module.parent.mkdir(parents=True)
+        (clone / "pyproject.toml").touch()
+        monkeypatch.setattr(installation, "__file__", str(module))
         assert install_command("zarr") == f'pip install -e "{clone}[zarr]"'
 
     def test_without_a_clone_it_has_its_name(self, monkeypatch, tmp_path):

@@ -32,6 +32,12 @@ from unetkit.prediction.files import predict_files
 
 
 @pytest.fixture(scope="module")
+def run(run, tmp_path_factory):
+    """A run folder of this module's own, into which it evaluates."""
+    return shutil.copytree(run, tmp_path_factory.mktemp("evaluated") / "tiny")
+
+
+@pytest.fixture(scope="module")
 def result(run, pets):
     """With all its files, as it is made before what follows takes effect."""
     return evaluate(run, pets)

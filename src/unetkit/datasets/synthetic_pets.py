@@ -27,6 +27,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from unetkit._shared.distances import squared_distances
 from unetkit.datasets.pets.animal import COATS, aim_camera, build_skeleton, draw_animal
 from unetkit.datasets.pets.coat import colour_coat, draw_light, paint_surface
 from unetkit.datasets.pets.scene import paint_foreground, paint_shadow, paint_surroundings
@@ -133,8 +134,7 @@ def _trimap(coverage: np.ndarray, size: tuple[int, int]) -> np.ndarray:
         # At the smallest sizes an animal can vanish; all three classes must occur.
         pet[:] = 0
         pet[2:-4, 2:-4] = 1
-    inside = cv2.distanceTransform(pet, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    outside = cv2.distanceTransform(1 - pet, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    inside, outside = (np.sqrt(squared_distances(pet == side)) for side in (1, 0))
     # Neighbours across the outline have a distance of 1, so that 1 separates the classes.
     band = max(min(_BORDER_REACH * math.sqrt(height * width), 0.1 * min(size)), 1.0)
     trimap = np.full(size, BORDER, np.uint8)

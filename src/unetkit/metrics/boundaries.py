@@ -10,6 +10,7 @@ import math
 import cv2
 import numpy as np
 
+from unetkit._shared.distances import squared_distances
 from unetkit.data.scale import IGNORE
 from unetkit.metrics.confusion import divide
 
@@ -94,7 +95,7 @@ def distance_counts(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     edge = _touches_another(truth)
     if not edge.any():
         return counts
-    distance = cv2.distanceTransform((~edge).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = np.sqrt(squared_distances(~edge))
     counted = truth != IGNORE
     bins = np.searchsorted(DISTANCES, distance[counted], side="right") - 1
     correct = prediction[counted] == truth[counted]

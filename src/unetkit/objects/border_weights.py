@@ -8,9 +8,9 @@ much as ten others.
 import math
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
+from unetkit._shared.distances import squared_distances
 from unetkit.errors import ConfigError
 
 # Weights below this fraction of w0 are 0, so that distances need to be known near objects only.
@@ -81,7 +81,7 @@ def border_weights(objects: np.ndarray, weight: BorderWeight) -> np.ndarray:
     margin = math.ceil(weight.reach)
     for number, box in object_boxes(objects).items():
         window = tuple(slice(max(0, side.start - margin), side.stop + margin) for side in box)
-        squares = _squared_distances(objects[window] == number)
+        squares = squared_distances(objects[window] != number)
         one, two = nearest[window], second[window]
         np.minimum(two, np.maximum(one, squares), out=two)
         np.minimum(one, squares, out=one)
@@ -93,13 +93,6 @@ def border_weights(objects: np.ndarray, weight: BorderWeight) -> np.ndarray:
     if not weight.everywhere:
         weights[objects > 0] = 0
     return weights.astype(np.float32)
-
-
-def _squared_distances(is_object: np.ndarray) -> np.ndarray:
-    """Exact squared distances to the nearest pixel of an object, (H, W) float32 whole numbers."""
-    outside = np.where(is_object, np.uint8(0), np.uint8(1))
-    distances = cv2.distanceTransform(outside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    return np.rint(distances * distances)
 
 
 def object_boxes(objects: np.ndarray) -> dict[int, tuple[slice, slice]]:

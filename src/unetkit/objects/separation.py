@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unetkit._shared.distances import squared_distances
 from unetkit.errors import ConfigError, did_you_mean
 from unetkit.objects.border_weights import object_boxes
 
@@ -207,9 +208,7 @@ def relative_distances(objects: np.ndarray) -> np.ndarray:
         if inside.all():
             found[window] = 1
             continue
-        distances = cv2.distanceTransform(
-            inside.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE
-        )
+        distances = np.sqrt(squared_distances(inside))
         np.copyto(found[window], distances / distances.max(), where=inside)
     return found
 
