@@ -148,7 +148,8 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
             return pages
         file.seek(0)
         # OME metadata may name other files, which are not opened.
-        flags = {"is_ndpi": False} if path.suffix.lower() == NDPI and not _has_ndpi(file) else {}
+        is_plain = path.suffix.lower() == NDPI and not _has_ndpi(file)
+        flags: dict[str, Any] = {"is_ndpi": False} if is_plain else {}
         file.seek(0)
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False, **flags)
         if not tif.is_ndpi:  # whose offsets have another size
