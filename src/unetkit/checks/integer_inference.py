@@ -316,9 +316,9 @@ def require_no_numbers(statistics: Sequence[PairStatistics], where: str) -> None
         raise DataError(
             f"masks in {where} come from two sources: {len(coloured)} have colours "
             f"({coloured[0].pair.mask} first) and {len(grey)} have the numbers "
-            f"{list_values(numbers)} ({grey[0].pair.mask} first); accepted is one way of writing the classes; write the "
-            "masks of one source again, or use --kind colours if each grey is a class, as each "
-            "colour is"
+            f"{list_values(numbers)} ({grey[0].pair.mask} first); accepted is one way of writing "
+            "the classes; write the masks of one source again, or use --kind colours if each grey "
+            "is a class, as each colour is"
         )
 
 
