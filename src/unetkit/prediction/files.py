@@ -248,7 +248,7 @@ def _predict_plan(
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
-    room = BUDGET.limit - BUDGET.base - predictor.least_tile_bytes
+    room = predictor.memory - BUDGET.base - predictor.least_tile_bytes
     needs = [job.needed for job in ordinary if job.needed <= room]
     one, threads = predictor.leaving(max(needs, default=0)), 1
     if len(needs) > 1:
@@ -257,7 +257,7 @@ def _predict_plan(
     def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
         need = job.needed + predictor.least_tile_bytes
         try:
-            with BUDGET.taken(need, str(job.image)):
+            with BUDGET.limited(predictor.memory), BUDGET.taken(need, str(job.image)):
                 return job, _predict_whole(one, job, pixel_size)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
