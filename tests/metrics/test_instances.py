@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import tifffile
+from ctc_metrics.metrics.technical.seg import seg
+from ctc_metrics.utils.representations import match
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -66,6 +69,23 @@ def test_against_brute_force(seed, smoothness, moved):
     if truth.any() or found.any():
         metrics = object_metrics(counts_of(truth, found))
         assert metrics == pytest.approx(brute_force(truth, found), nan_ok=True)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_seg_is_that_of_the_cell_tracking_challenge_s_tool(seed, tmp_path):
+    images = [(regions(seed + 8 * part, 2.0), regions(seed + 8 * part + 4, 1.5)) for part in (0, 1)]
+    images = [(truth, np.where(truth > 0, truth, other) % 7) for truth, other in images]
+    labels, overlaps = [], []
+    for part, (truth, found) in enumerate(images):
+        paths = [tmp_path / f"{name}{part}.tif" for name in ("truth", "found")]
+        for path, objects in zip(paths, (truth, found), strict=True):
+            tifffile.imwrite(path, objects.astype(np.uint16))
+        numbers, _, _, _, iou = match(*map(str, paths))
+        labels.append(numbers)
+        overlaps.append(iou)
+    total = sum(counts_of(truth, found) for truth, found in images)
+    assert 0.1 < object_metrics(total)["seg"] < 0.95
+    assert object_metrics(total)["seg"] == pytest.approx(seg(labels, overlaps))
 
 
 def test_ctc_seg_by_hand():
