@@ -1,6 +1,7 @@
 """TIFF files of every inner form, against arrays; and which pages and axes are what."""
 
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -636,3 +637,29 @@ class TestOmeDescriptions:
     def test_a_sound_one_is_read(self, tmp_path):
         path = self.described(tmp_path, f'{self.SIZES}"&#49;"')
         assert read_frame(path, None).array.shape == (16, 16, 1)
+
+
+def ndpi_slide(image):
+    """A slide of Hamamatsu: a classic TIFF whose offsets to directories have 64 bits."""
+    height, width = image.shape
+    tags = [
+        *((256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1)),
+        *((273, 4, 12), (277, 3, 1), (278, 4, height), (279, 4, image.size), (65420, 4, 1)),
+    ]
+    start = 12 + image.size
+    entries = b"".join(struct.pack("<HHII", code, kind, 1, value) for code, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(8) + bytes(4 * len(tags))
+    return b"II*\0" + struct.pack("<Q", start) + image.tobytes() + directory
+
+
+def test_a_slide_and_a_plain_tiff_under_its_suffix_are_both_read(tmp_path):
+    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    slide, plain = tmp_path / "slide.ndpi", tmp_path / "plain.NDPI"
+    slide.write_bytes(ndpi_slide(image))
+    tifffile.imwrite(plain, image, photometric="minisblack")
+    assert tifffile.TiffFile(slide).tiff.is_ndpi
+    assert read_file(slide).bands[..., 0].tolist() == image.tolist()
+    assert read_file(plain).bands[..., 0].tolist() == image.tolist()
+    plain.write_bytes(plain.read_bytes()[:20])
+    with pytest.raises(DataError, match=r"plain\.NDPI"):
+        read_file(plain)

@@ -41,6 +41,7 @@ TRANSPARENCY_MASK = 4  # a bit of the NewSubfileType tag
 WHITE_IS_ZERO = 0  # a photometric interpretation
 GREY_LEVELS = (WHITE_IS_ZERO, 1)  # photometric interpretations
 ORIENTATION = 274  # the tag
+NDPI, NDPI_TAG = ".ndpi", 65420  # suffix of Hamamatsu's slides, and a tag that all of them have
 KEPT_STACKS = 8  # of images and of masks, for each of four readers
 
 # Libraries also print what they then raise; users would see it in their terminals.
@@ -145,7 +146,9 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
             return pages
         file.seek(0)
         # OME metadata may name other files, which are not opened.
-        tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False)
+        flags = {"is_ndpi": False} if path.suffix.lower() == NDPI and not _has_ndpi(file) else {}
+        file.seek(0)
+        tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False, **flags)
         if not tif.is_ndpi:  # whose offsets have another size
             require_whole_structure(file, MAX_PAGES)
         _require_few_pages(tif, path)
@@ -156,6 +159,21 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
                 raise _too_many_pages(path)
         images = _list_images(tif, path, channel_axis)
         return Pages(key, file, images, _find_mask(tif, images), pixel_sizes)
+
+
+def _has_ndpi(file: OpenFile) -> bool:
+    """Whether a file is one of Hamamatsu's slides: a classic TIFF, but with 64-bit offsets.
+
+    tifffile takes every .ndpi file for one; other programs write plain TIFF under that name.
+    """
+    file.seek(4)
+    start = int.from_bytes(file.read(8), "little")
+    if not 0 < start < file.size:
+        return False
+    file.seek(start)
+    tags = file.read(12 * int.from_bytes(file.read(2), "little"))
+    codes = (int.from_bytes(tags[at : at + 2], "little") for at in range(0, len(tags), 12))
+    return NDPI_TAG in codes
 
 
 def keep_pages(pages: Pages) -> None:
