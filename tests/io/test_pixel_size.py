@@ -6,7 +6,6 @@ import tifffile
 import zarr
 
 from unetkit.errors import ConfigError
-from unetkit.io.images import ImageFile
 from unetkit.io.pixel_size import PixelSize, parse_pixel_size, pixel_size_of_tiff
 from unetkit.io.zarr_reader import open_zarr
 
@@ -62,39 +61,6 @@ def test_a_resolution_of_nothing_is_none(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", PIXELS, resolution=(0, 0), resolutionunit="CENTIMETER")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         assert pixel_size_of_tiff(file.pages.first) is None
-
-
-def micrometres(side):
-    return {f"PhysicalSize{axis}": side for axis in "XY"}
-
-
-@pytest.mark.parametrize(
-    ("metadata", "size"),
-    [
-        (micrometres(0.65), PixelSize(0.65, "um")),
-        (micrometres(65) | {f"PhysicalSize{a}Unit": "nm" for a in "XY"}, PixelSize(65.0, "nm")),
-        (micrometres(0.65) | {"PhysicalSizeYUnit": "mm"}, None),
-        ({"PhysicalSizeX": 0.65}, None),
-        ({"PhysicalSizeX": 0.65, "PhysicalSizeY": 0.7}, None),
-        (micrometres(-1), None),
-        ({}, None),
-    ],
-)
-def test_sizes_of_ome_descriptions(tmp_path, metadata, size):
-    planes = np.zeros((3, 8, 16), np.uint8)
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
-        file.write(planes, metadata={"axes": "ZYX"} | metadata)
-        file.write(planes[:, :4], metadata={"axes": "ZYX"} | micrometres(7.0))
-    with ImageFile(tmp_path / "a.ome.tif") as file:
-        assert [file.windows(page).pixel_size for page in range(file.count)] == [size] * 3
-
-
-def test_images_of_one_size_with_pixels_of_different_sizes_have_none(tmp_path):
-    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
-        for side in (0.5, 0.25):
-            file.write(PIXELS, metadata=micrometres(side))
-    with ImageFile(tmp_path / "a.ome.tif") as file:
-        assert file.windows(0).pixel_size is None
 
 
 @pytest.mark.parametrize("version", ["0.4", "0.5"])

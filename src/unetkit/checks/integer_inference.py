@@ -180,8 +180,9 @@ def _require_one_start(
     zero, one = by_start[True], by_start[False]
     if min(len(zero), len(one)) < FEW_MASKS:
         return
-    from_zero, from_one = ({v for s in masks for v in s.values} - {ignore} for masks in (zero, one))
-    if any(isinstance(value, str) for value in from_zero | from_one):
+    found = [{v for s in masks for v in s.values} - {ignore} for masks in (zero, one)]
+    from_zero, from_one = ({v for v in values if not isinstance(v, str)} for values in found)
+    if [from_zero, from_one] != found:
         return
     if from_zero == set(range(len(from_zero))) and from_one == {v + 1 for v in from_zero}:
         raise DataError(

@@ -10,9 +10,9 @@ from unetkit.errors import DataError
 from unetkit.io.pixel_size import PixelSize, pixel_size, square_size
 
 LARGEST_DESCRIPTION = 1 << 26  # characters; those of plates with 10,000 images have a tenth
-NUMBERS = {"SizeX", "SizeY", "SizeZ", "SizeC", "SizeT", "IFD", "PlaneCount"}
-NUMBERS |= {"FirstZ", "FirstC", "FirstT"}
-DIGITS = 10  # of a number; SizeX and IFD have 32 bits
+OME_NUMBERS = {"SizeX", "SizeY", "SizeZ", "SizeC", "SizeT", "IFD", "PlaneCount"}
+OME_NUMBERS |= {"FirstZ", "FirstC", "FirstT"}
+OME_DIGITS = 10  # of a number; SizeX and IFD have 32 bits
 USUAL_UNIT = "µm"
 
 # (width, height) of an image -> side of its pixels; None if images of this size differ, or have
@@ -20,7 +20,7 @@ USUAL_UNIT = "µm"
 PixelSizes = dict[tuple[int, int], PixelSize | None]
 
 
-def read_ome(description: str, path: Path, most_planes: int) -> PixelSizes | None:
+def read_ome(description: str, path: Path, most_planes: int) -> PixelSizes:
     """Reads the sizes of pixels from a description, and refuses one that tifffile cannot bound.
 
     Args:
@@ -29,7 +29,7 @@ def read_ome(description: str, path: Path, most_planes: int) -> PixelSizes | Non
         most_planes: Largest number of planes of an image.
 
     Returns:
-        Pixel sizes by the size of an image; None if an image has more planes than that.
+        Pixel sizes by the size of an image.
 
     Raises:
         DataError: It is too long, declares a document type, is no XML, or has a number that is none
@@ -48,15 +48,15 @@ def read_ome(description: str, path: Path, most_planes: int) -> PixelSizes | Non
         name = element.tag.rpartition("}")[2]
         if name not in ("Pixels", "TiffData"):
             continue
-        numbers = {key: text for key, text in element.attrib.items() if key in NUMBERS}
+        numbers = {key: text for key, text in element.attrib.items() if key in OME_NUMBERS}
         for key, text in numbers.items():
-            if not (text.isascii() and text.isdigit() and len(text) <= DIGITS):
-                raise _odd(path, f"{key}={text!r:.40}", f"whole numbers of {DIGITS} digits")
+            if not (text.isascii() and text.isdigit() and len(text) <= OME_DIGITS):
+                raise _odd(path, f"{key}={text!r:.40}", f"whole numbers of {OME_DIGITS} digits")
         planes = 1
         for key in ("SizeZ", "SizeC", "SizeT"):
             planes *= int(numbers.get(key, 1))
         if planes > most_planes:
-            return None
+            raise _odd(path, f"an image of {planes:,} planes", f"up to {most_planes:,}")
         if name == "Pixels" and {"SizeX", "SizeY"} <= numbers.keys():
             size = int(numbers["SizeX"]), int(numbers["SizeY"])
             side = _side_of(element)

@@ -146,17 +146,16 @@ def open_pages(path: Path, file: OpenFile, channel_axis: str = "auto") -> Pages:
             return pages
         file.seek(0)
         # OME metadata may name other files, which are not opened.
-        flags = {"is_ndpi": False} if path.suffix.lower() == NDPI and not _has_ndpi(file) else {}
+        is_plain = path.suffix.lower() == NDPI and not _has_ndpi(file)
         file.seek(0)
+        flags: dict[str, Any] = {"is_ndpi": False} if is_plain else {}
         tif = tifffile.TiffFile(cast(IO[bytes], file), _multifile=False, **flags)
         if not tif.is_ndpi:  # whose offsets have another size
             require_whole_structure(file, MAX_PAGES)
         _require_few_pages(tif, path)
-        pixel_sizes: PixelSizes | None = {}
-        if tif.ome_metadata:
-            pixel_sizes = read_ome(tif.ome_metadata, path, MAX_PAGES)
-            if pixel_sizes is None:  # tifffile would list them all, whether they exist or not
-                raise _too_many_pages(path)
+        # tifffile would list all pages that the metadata claim, whether they exist or not.
+        description = tif.ome_metadata
+        pixel_sizes = read_ome(description, path, MAX_PAGES) if description else {}
         images = _list_images(tif, path, channel_axis)
         return Pages(key, file, images, _find_mask(tif, images), pixel_sizes)
 
