@@ -180,15 +180,12 @@ def _require_one_start(
     zero, one = by_start[True], by_start[False]
     if min(len(zero), len(one)) < FEW_MASKS:
         return
-    found = [{v for s in masks for v in s.values} - {ignore} for masks in (zero, one)]
-    from_zero, from_one = ({v for v in values if not isinstance(v, str)} for values in found)
-    if [from_zero, from_one] != found:
-        return
+    from_zero, from_one = (_collect_values(masks, ignore).keys() for masks in (zero, one))
     if from_zero == set(range(len(from_zero))) and from_one == {v + 1 for v in from_zero}:
         raise DataError(
             f"masks in {where} come from two sources: {len(zero)} have the values "
-            f"{list_values(sorted(from_zero))} ({zero[0].pair.mask} first) and {len(one)} have "
-            f"{list_values(sorted(from_one))} ({one[0].pair.mask} first), as if some counted the "
+            f"{list_values([*from_zero])} ({zero[0].pair.mask} first) and {len(one)} have "
+            f"{list_values([*from_one])} ({one[0].pair.mask} first), as if some counted the "
             "classes from 0 and others from 1; accepted is one way of writing the classes; write "
             "the masks of one source again, or use --kind classes if each value is a class"
         )
@@ -314,15 +311,14 @@ def require_no_numbers(statistics: Sequence[PairStatistics], where: str) -> None
     """
     coloured = [stats for stats in statistics if stats.is_colour]
     grey = [stats for stats in statistics if not stats.is_colour and stats.palette is None]
-    numbers = {value for stats in grey for value in stats.values}
-    if coloured and grey and not numbers <= {0, VOID}:
+    numbers = _collect_values(grey, None)
+    if coloured and not numbers.keys() <= {0, VOID}:
         raise DataError(
             f"masks in {where} come from two sources: {len(coloured)} have colours "
             f"({coloured[0].pair.mask} first) and {len(grey)} have the numbers "
-            f"{list_values(sorted(v for v in numbers if isinstance(v, int)))} "
-            f"({grey[0].pair.mask} first); accepted is one way of writing the classes; write the "
-            "masks of one source again, or use --kind colours if each grey is a class, as each "
-            "colour is"
+            f"{list_values(numbers)} ({grey[0].pair.mask} first); accepted is one way of writing "
+            "the classes; write the masks of one source again, or use --kind colours if each grey "
+            "is a class, as each colour is"
         )
 
 
