@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -337,13 +337,20 @@ def _predict_large(
     pixel_size: PixelSize | None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
+    before = _identity(job.image)
+
+    def identity() -> dict[str, Any]:
+        with suppress(FileNotFoundError):  # a file that was removed stays as it is while it is open
+            return {**_identity(job.image), "page": job.page}
+        return {**before, "page": job.page}
+
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
         counts, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
             store_beside(job.files),
-            belongs_to={**_identity(job.image), "page": job.page},
+            identity=identity,
             overwrite=overwrite,
             pixel_size=pixel_size,
             begin=partial(begin, job.image),
