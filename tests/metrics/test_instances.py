@@ -16,6 +16,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 
 from unetkit.metrics.instances import (
     COUNTS,
+    LARGEST_NUMBER,
     THRESHOLDS,
     count_objects,
     find_overlaps,
@@ -102,6 +103,16 @@ def test_merged_split_missed_and_invented():
     found = {name: counts[name] for name in ("merged", "split", "missed", "invented")}
     # objects 3 and 4 are missed: neither part has more than half of object 3
     assert found == {"merged": 1, "split": 1, "missed": 2, "invented": 1}
+
+
+@pytest.mark.parametrize("largest", [LARGEST_NUMBER, LARGEST_NUMBER + 1, 2**31 - 1])
+def test_large_numbers(largest):
+    truth, found = np.array([[0, largest, 3, -1]]), np.array([[largest, largest, 0, 7]])
+    overlaps = find_overlaps(truth, found)
+    assert overlaps.true_areas.tolist() == [1, 1]
+    assert overlaps.found_areas.tolist() == [1, 2]
+    pairs = zip(overlaps.true, overlaps.found, overlaps.areas, strict=True)
+    assert list(pairs) == [(1, 1, 1)]
 
 
 def test_numbers_do_not_matter():
