@@ -16,7 +16,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 
 from unetkit.metrics.instances import (
     COUNTS,
-    LARGEST_NUMBER,
+    LARGEST_IN_TABLE,
     THRESHOLDS,
     count_objects,
     find_overlaps,
@@ -105,7 +105,7 @@ def test_merged_split_missed_and_invented():
     assert found == {"merged": 1, "split": 1, "missed": 2, "invented": 1}
 
 
-@pytest.mark.parametrize("largest", [LARGEST_NUMBER, LARGEST_NUMBER + 1, 2**31 - 1])
+@pytest.mark.parametrize("largest", [LARGEST_IN_TABLE, LARGEST_IN_TABLE + 1, 2**31 - 1])
 def test_large_numbers(largest):
     truth, found = np.array([[0, largest, 3, -1]]), np.array([[largest, largest, 0, 7]])
     overlaps = find_overlaps(truth, found)

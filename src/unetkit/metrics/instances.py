@@ -16,7 +16,7 @@ from unetkit.objects.flooding import flood
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of the IoU
 HALF = 0.5
-LARGEST_NUMBER = 1 << 20  # of an object that is looked up in a table rather than sorted
+LARGEST_IN_TABLE = 1 << 20  # of an object that is looked up in a table rather than sorted
 COUNTS = (
     *("true", "found", *(f"matched_{threshold}" for threshold in THRESHOLDS)),
     *("iou", "seg", "merged", "split", "missed", "invented"),
@@ -69,7 +69,7 @@ def find_overlaps(truth: np.ndarray, found: np.ndarray) -> Overlaps:
 def _numbered(objects: np.ndarray) -> tuple[int, np.ndarray]:
     """Number of objects, and each pixel's place among their numbers in order, 0 outside."""
     numbers = np.maximum(objects, 0).ravel()
-    if numbers.max(initial=0) > LARGEST_NUMBER:  # a table of all numbers would be large
+    if numbers.max(initial=0) > LARGEST_IN_TABLE:  # a table of all numbers would be large
         numbers = np.unique(np.append(numbers, 0), return_inverse=True)[1][:-1]
     is_used = np.bincount(numbers) > 0
     is_used[:1] = False
