@@ -322,7 +322,8 @@ def _predict_whole(predictor: Predictor, job: Job, pixel_size: PixelSize | None)
         with ExitStack() as closing_folder:
             if any(OUTPUTS[kind].needs_objects for kind in files):
                 folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-                image = with_objects(image, Path(folder), predictor.memory, pixel_size=pixel_size)
+                left = max(0, predictor.memory - BUDGET.base - job.needed)
+                image = with_objects(image, Path(folder), left, pixel_size=pixel_size)
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
