@@ -57,6 +57,7 @@ CONTENTS = {
         "report",
         "scale",
         "prediction",
+        "serve",
         "original-notebook",
     ),
     "Reference": (

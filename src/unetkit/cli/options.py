@@ -339,6 +339,11 @@ predict_options = _together(
     ),
     out_option("Folder for the results (default: predictions)."),
     click.option(
+        "--grey",
+        is_flag=True,
+        help="Also write the mask without a palette, each pixel the number of its class.",
+    ),
+    click.option(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."
     ),
     click.option(

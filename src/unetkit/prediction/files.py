@@ -32,14 +32,11 @@ from unetkit.errors import (
 from unetkit.io.pixel_size import PixelSize
 from unetkit.prediction.large_images import lock_of, predict_large_image, store_beside
 from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     OUTPUTS,
     WHOLE_FORMAT,
-    PredictedImage,
     choose_output_format,
     default_outputs,
-    metadata_of,
     require_outputs,
     write_output,
 )
@@ -53,6 +50,7 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
+from unetkit.prediction.whole_images import predict_whole
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 STANDARD_INPUT = "standard input"
@@ -188,9 +186,10 @@ def predict_files(
         images: Image files.
         out: Folder for the outputs.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices with a palette),
-            "overlay" (class colours over the photo), "cutout" (the photo with its background
-            transparent), "probabilities", "objects" (numbers of objects), "table" (measures of
-            objects); None for masks, and for objects and tables if the model tells objects apart.
+            "grey" (class indices without one), "overlay" (class colours over the photo), "cutout"
+            (the photo with its background transparent), "probabilities", "objects" (numbers of
+            objects), "table" (measures of objects); None for masks, and for objects and tables if
+            the model tells objects apart.
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
         overwrite: Whether to replace existing outputs. Images are never replaced.
@@ -302,27 +301,11 @@ def _going_on(
 
 
 def _predict_whole(predictor: Predictor, job: Job, pixel_size: PixelSize | None) -> Prediction:
-    spec, files = predictor.spec, job.files
-    needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
-    with open_source(job.source, spec.pixels, job.page) as source:
+    files = job.files
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
-        tiling = predictor.tiling(spec.scale.network_size(size))
-        found = predictor.answer(source, "scores" if needs_probabilities else "labels")
-
-        def read(rows: slice, columns: slice) -> np.ndarray:
-            return found[rows, columns]
-
-        image = PredictedImage(
-            source,
-            spec,
-            metadata_of(predictor, tiling),
-            read_labels=None if needs_probabilities else read,
-            read_scores=read if needs_probabilities else None,
-        )
-        with ExitStack() as closing_folder:
-            if any(OUTPUTS[kind].needs_objects for kind in files):
-                folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-                image = with_objects(image, Path(folder), predictor.memory, pixel_size=pixel_size)
+        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
+        with predict_whole(predictor, source, files, pixel_size=pixel_size) as image:
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count

@@ -181,8 +181,8 @@ class Output:
         channels: Number of channels C; None for one per class.
         dtype: Type of its pixels.
         nodata: Pixel value, in all channels, that stands for no data; None for none.
-        is_labels: Whether pixels are class indices. They are shown in the colours of the classes,
-            never interpolated, and counted.
+        is_labels: Whether pixels are class indices, which are never interpolated, and counted.
+        has_palette: Whether class indices are shown in the colours of the classes.
         needs_probabilities: Whether `pixels` uses the probabilities of the window.
         needs_background: Whether the model must have a background class.
         needs_objects: Whether the model must tell objects apart.
@@ -195,6 +195,7 @@ class Output:
     dtype: str = "uint8"
     nodata: float | None = None
     is_labels: bool = False
+    has_palette: bool = False
     needs_probabilities: bool = False
     needs_background: bool = False
     needs_objects: bool = False
@@ -211,7 +212,15 @@ def _cutout_pixels(window: PredictedImage) -> np.ndarray:
 
 OUTPUTS = {
     "mask": Output(
-        "", lambda window: window.labels[..., None], 1, nodata=NODATA_LABEL, is_labels=True
+        "",
+        lambda window: window.labels[..., None],
+        1,
+        nodata=NODATA_LABEL,
+        is_labels=True,
+        has_palette=True,
+    ),
+    "grey": Output(
+        "_grey", lambda window: window.labels[..., None], 1, nodata=NODATA_LABEL, is_labels=True
     ),
     "overlay": Output(
         "_overlay", lambda window: overlay(window.photo, window.labels, window.classes), 3
@@ -302,8 +311,8 @@ def _write_png(file: Path, output: Output, image: PredictedImage) -> None:
     pixels = output.pixels(image)
     if output.channels == 1:
         pixels = pixels[..., 0]
-    is_labels = output.is_labels
-    shown = palette_image(pixels, image.classes) if is_labels else Image.fromarray(pixels)
+    has_palette = output.has_palette
+    shown = palette_image(pixels, image.classes) if has_palette else Image.fromarray(pixels)
     write_png(file, shown, image.metadata)
 
 
@@ -326,7 +335,7 @@ def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
         output.dtype,
         _read_blocks(output, image),
         nearest=output.is_labels or output.needs_objects,
-        palette=classes.colours if output.is_labels else None,
+        palette=classes.colours if output.has_palette else None,
         names=classes.names if output.channels is None else None,
         metadata=image.metadata,
         geotags=image.source.geotags,
@@ -343,7 +352,7 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
         _read_blocks(output, image),
         nearest=output.is_labels or output.needs_objects,
         names=classes.names if output.is_labels or output.channels is None else None,
-        colours=classes.colours if output.is_labels else None,
+        colours=classes.colours if output.has_palette else None,
         metadata=image.metadata,
         overwrite=True,
     )
