@@ -58,7 +58,7 @@ LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
 PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx",)
+EXPORT_FORMAT_NAMES = ("onnx", "web")
 WEIGHT_NAMES = ("float32", "float16")
 
 
