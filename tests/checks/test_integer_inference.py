@@ -57,6 +57,41 @@ def test_values_of_both_kinds_in_a_mask_are_no_two_sources(tmp_path):
     assert "values that are not classes: 255" in error_of(mask_statistics(tmp_path, *masks))
 
 
+def test_half_from_0_and_half_from_1_are_two_sources(tmp_path):
+    statistics = mask_statistics(tmp_path, *[scattered(0, 1), scattered(0, 1) + 1] * 3)
+    message = error_of(statistics)
+    assert "come from two sources: 3 have the values 0, 1 (" in message
+    assert "and 3 have 1, 2 (" in message
+    assert choose(statistics, kind="classes").values == (0, 1, 2)
+
+
+def test_a_mask_of_all_values_shows_that_they_have_one_meaning(tmp_path):
+    masks = [*[scattered(0, 1), scattered(0, 1) + 1] * 3, scattered(0, 1, 2)]
+    assert choose(mask_statistics(tmp_path, *masks)).values == (0, 1, 2)
+
+
+def test_colours_beside_numbers_are_two_sources(tmp_path):
+    red = np.zeros((8, 8, 3), np.uint8)
+    red[2:5, 2:5, 0] = 255
+    statistics = mask_statistics(tmp_path, *[scattered(0, 1), red] * 2)
+    message = error_of(statistics)
+    assert "come from two sources: 2 have colours (" in message
+    assert "and 2 have the numbers 0, 1 (" in message
+    assert choose(statistics, kind="colours").values == (0, 0x010101, 0xFF0000)
+
+
+def test_values_near_the_ends_may_be_thresholded(tmp_path):
+    statistics = mask_statistics(tmp_path, scattered(0, 251, 255))
+    assert "use --threshold 127 if values near 255 are one class" in error_of(statistics)
+    assert choose(statistics, threshold=127).values == (0, 255)
+
+
+def test_a_value_between_black_and_white_may_be_ignored(tmp_path):
+    statistics = mask_statistics(tmp_path, scattered(0, 128, 255))
+    assert "--ignore 128 if those of 128 are not" in error_of(statistics)
+    assert choose(statistics, ignore=128).values == (0, 255)
+
+
 @pytest.mark.parametrize("values", [(0, 128, 255), (0, 2, 4), (0, 2)])
 def test_names_in_ascending_order_close_a_gap(tmp_path, values):
     statistics = mask_statistics(tmp_path, scattered(*values))

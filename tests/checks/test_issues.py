@@ -200,6 +200,9 @@ class TestNames:
                 "Image_01L, Image_01R; Image_02L",
             ),
             (["p1_left", "p1_right", "p2_left", "p2_right"], "p1_left, p1_right; p2_left"),
+            (["p1_OD", "p1_OS", "p2_OD", "p2_OS"], "p1_OD, p1_OS; p2_OD"),
+            (["1-left-eye", "1-right-eye", "2-left-eye", "2-right-eye"], "1-left-eye, 1-right"),
+            (["L_001", "L_002", "R_001", "R_002"], "L_001, R_001; L_002, R_002"),
             (["7-a", "7-b", "8-a", "8-b", "9-a", "9-b"], "7-a, 7-b; 8-a"),
         ],
         ids=str,
@@ -216,8 +219,9 @@ class TestNames:
         groups = groups_of(dataset, SplitRule(group_by=pattern))
         assert len(set(groups.values())) == len(names) // 2
 
-    def test_small_groups_by_a_last_number_too(self):
-        names = [f"patient{i}_{j}" for i in range(5) for j in range(3)]
+    @pytest.mark.parametrize("number", ["{}", "s{}", "slice{}"])
+    def test_small_groups_by_a_last_number_too(self, number):
+        names = [f"patient{i}_{number.format(j)}" for i in range(5) for j in range(3)]
         (issue,) = find_name_issues(dataset_of(*names), SplitRule())
         assert "5 groups of 3 images have names that differ only in their last number" in issue.text
 
@@ -226,6 +230,8 @@ class TestNames:
         [
             [f"img_{i:03}" for i in range(40)],  # a series
             [f"film_{i}" for i in range(2)],
+            [f"scan_{letter}{i}" for letter in "abc" for i in range(30)],  # plates
+            [f"{side}_{i}" for side in "ab" for i in range(9)],  # two series
             [f"{breed}_{i}" for breed in ("beagle", "pug") for i in range(30)],  # classes
             [f"p{i}_{j}" for i in range(9) for j in range(1 + i % 3)],  # of all sizes
             ["ball", "bear", "a", "b"],  # letters of words

@@ -99,7 +99,7 @@ def test_a_size_is_a_side_or_two():
         (["--minutes", "5"], "--minutes"),
         (["--fastest"], "--deterministic"),
         (["--seed", "1"], "--seed"),
-        (["photos"], "data"),
+        (["photos"], "error: DATA"),
     ],
 )
 def test_nothing_is_chosen_anew_beside_resume(option, named):

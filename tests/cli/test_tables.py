@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from rich.console import Console
 
-from unetkit.cli.tables import dataset_table, problems_of, runs_table
+from unetkit.cli.tables import dataset_table, issues_table, problems_of, runs_table
 
 RUN = {
     "run": "runs/photos-fast-2",
@@ -103,3 +103,12 @@ def test_what_is_not_known_of_images_has_no_row():
     assert [str(cell) for cell in table.columns[0].cells] == [
         *("masks in", "pixel values", "mask kind")
     ]
+
+
+def test_a_long_pattern_in_a_remedy_is_not_cut():
+    pattern = "(?i)^(.*?)" + "x" * 90
+    issue = {"level": "warning", "code": "names", "text": "two sides", "remedy": pattern}
+    output = io.StringIO()
+    Console(file=output, width=80).print(issues_table({"findings": [issue]}))
+    cells = [line.split("│")[4].strip() for line in output.getvalue().splitlines() if "│" in line]
+    assert pattern in "".join(cells)

@@ -25,6 +25,7 @@ from unetkit.checks.integer_inference import (
     choose_names,
     classes_from_integers,
     require_grey,
+    require_no_numbers,
     require_one_palette,
     roles_in,
     with_background,
@@ -113,6 +114,8 @@ def choose_classes(
         default = ("background", "object")
         found = Classes(choose_names(names, default), (0, 1), **_instance_arguments(given))
     elif kind == "colours" or (kind is None and any(stats.is_colour for stats in statistics)):
+        if kind is None:
+            require_no_numbers(statistics, where)
         found = _classes_from_colours(statistics, where, names, given)
     else:
         if kind is None:

@@ -18,6 +18,7 @@ from unetkit.errors import ConfigError, DataError
 
 FULL_SCALE = (255, 65535)  # largest values of 8 and 16 bits, which beside 0 mean a foreground
 VOID = 255  # of 8-bit masks, often pixels that are not labelled
+FEW_MASKS = 3  # of one source
 NEARLY_BLACK, NEARLY_WHITE = 16, 239
 TWO_TONES = 0.9  # fraction of pixels that are nearly black or white in masks of two classes
 
@@ -52,6 +53,8 @@ def classes_from_integers(
         return _classes_from_trimap(statistics, where, names, given, is_trimap)
     if names is None and 0 in present and "ignore" not in given:
         _require_data_at_zero(statistics, where, values)
+    if names is None and kind is None:
+        _require_one_start(statistics, where, given.get("ignore"))
     if present <= {0}:
         raise _single_value_error(statistics, where)
     is_two = len(present) == 2 and 0 in present and max(present) in FULL_SCALE
@@ -98,8 +101,12 @@ def _unknown_values_error(
         )
     examples = [_name_for(value, names) for value in values]
     meanings = []
+    if _are_near_ends(values) and not _may_be_void(values):
+        meanings.append("--threshold 127 if values near 255 are one class and those near 0 another")
     if len(values) > 2:  # the rest are two classes or more
         meanings.append(f"--ignore {unknown[-1]} if pixels of {unknown[-1]} are not to be scored")
+        if 0 in values and len(values) == 3 and unknown[1:] == [VOID]:  # 128 often means uncertain
+            meanings.append(f"--ignore {unknown[0]} if those of {unknown[0]} are not")
     if len(values) <= MAX_LISTED and _may_be_void(values):
         table = ", ".join(f'"{name}" = {v}' for name, v in zip(examples, values, strict=True))
         meanings.append(
@@ -161,6 +168,34 @@ def _require_one_source(
         f"({with_before[0].pair.mask} first), and none has values of both; accepted is one way of "
         f"writing the classes; {', '.join(meanings)}"
     )
+
+
+def _require_one_start(
+    statistics: Sequence[PairStatistics], where: str, ignore: int | None
+) -> None:
+    """Raises DataError if some masks count classes from 0 and all others the same ones from 1."""
+    by_start: dict[bool, list[PairStatistics]] = {True: [], False: []}
+    for stats in statistics:
+        by_start[0 in stats.values].append(stats)
+    zero, one = by_start[True], by_start[False]
+    if min(len(zero), len(one)) < FEW_MASKS:
+        return
+    from_zero, from_one = (_collect_values(masks, ignore).keys() for masks in (zero, one))
+    if from_zero == set(range(len(from_zero))) and from_one == {v + 1 for v in from_zero}:
+        raise DataError(
+            f"masks in {where} come from two sources: {len(zero)} have the values "
+            f"{list_values([*from_zero])} ({zero[0].pair.mask} first) and {len(one)} have "
+            f"{list_values([*from_one])} ({one[0].pair.mask} first), as if some counted the "
+            "classes from 0 and others from 1; accepted is one way of writing the classes; write "
+            "the masks of one source again, or use --kind classes if each value is a class"
+        )
+
+
+def _are_near_ends(values: Mapping[int, Path]) -> bool:
+    """Whether all values are nearly black or nearly white, and both occur."""
+    is_black = [value <= NEARLY_BLACK for value in values]
+    near = [0 <= v <= NEARLY_BLACK or NEARLY_WHITE <= v <= VOID for v in values]
+    return all(near) and any(is_black) and not all(is_black)
 
 
 def _are_two_tones(statistics: Sequence[PairStatistics]) -> bool:
@@ -263,6 +298,27 @@ def require_grey(statistics: Sequence[PairStatistics], where: str, kind: str) ->
         raise DataError(
             f"masks in {where} have colours, {coloured} first; accepted for {kind} are integers; "
             "convert the colours to integers, or use --kind colours if each colour is a class"
+        )
+
+
+def require_no_numbers(statistics: Sequence[PairStatistics], where: str) -> None:
+    """Refuses grey masks of numbers, such as 0 and 1, beside colour images of no given kind.
+
+    Grey masks of black and white may be those of a class that is white.
+
+    Raises:
+        DataError: Some masks have colours, and others numbers.
+    """
+    coloured = [stats for stats in statistics if stats.is_colour]
+    grey = [stats for stats in statistics if not stats.is_colour and stats.palette is None]
+    numbers = _collect_values(grey, None)
+    if coloured and not numbers.keys() <= {0, VOID}:
+        raise DataError(
+            f"masks in {where} come from two sources: {len(coloured)} have colours "
+            f"({coloured[0].pair.mask} first) and {len(grey)} have the numbers "
+            f"{list_values(numbers)} ({grey[0].pair.mask} first); accepted is one way of writing "
+            "the classes; write the masks of one source again, or use --kind colours if each grey "
+            "is a class, as each colour is"
         )
 
 

@@ -76,10 +76,11 @@ REMEDIES = {
 FEW_PAIRS = 12  # metrics of fewer mean little
 DARK_FRACTION = 0.25  # of the 16-bit range; images below it look black in viewers
 FOLDER_PATTERNS = ("^([^/]+)/", "^(.+)/")  # the outermost folder, or the whole folder path
-# What images of one person or object may have in common: all but a side, such as L and R; all but a
-# last number, of a few.
-SIDE_PATTERN = r"(?i)^(.+?)(?:(?<=\d)[lrab]|[-_ ](?:left|right|l|r|a|b))?\.[^./]+$"
-NUMBER_PATTERN = r"^(.+?)[-_ ]\d+\.[^./]+$"
+# What images of one person or object may have in common: all but a side, at the end or further to
+# the front, such as L and R; all but a last number, of a few.
+SIDE_PATTERN = r"(?i)^(.+?)(?:(?<=\d)[lrab]|[-_ ](?:left|right|o[ds]|[lr]e|[lrab]))?\.[^./]+$"
+FRONT_SIDE_PATTERN = r"(?i)^(.*?)(?<![a-z])(?:left|right|o[ds]|[lr]e?)(?![a-z])(.*)"
+NUMBER_PATTERN = r"^(.+?)[-_ ][A-Za-z]*\d+\.[^./]+$"
 MOST = 0.8  # of the images are in such groups
 MOST_IN_GROUP = 4  # more are a series, or a class
 # Problems of files that belong to no pair: level, and text for one file and for several.
@@ -250,6 +251,7 @@ def find_name_issues(dataset: Dataset, rule: SplitRule) -> list[Issue]:
         return []
     for pattern, sizes, what in (
         (SIDE_PATTERN, (2,), "a side, such as left and right"),
+        (FRONT_SIDE_PATTERN, (2,), "a side, such as left and right"),
         (NUMBER_PATTERN, range(2, MOST_IN_GROUP + 1), "their last number"),
     ):
         groups = _groups_by(dataset, replace(rule, group_by=pattern))

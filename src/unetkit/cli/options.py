@@ -529,7 +529,8 @@ def refuse_beside_resume(ctx: click.Context) -> None:
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
-            option = next(long_name(p) for p in ctx.command.params if p.name == name)
+            given = next(p for p in ctx.command.params if p.name == name)
+            option = name.upper() if isinstance(given, click.Argument) else long_name(given)
             again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
             moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(

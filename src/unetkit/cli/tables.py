@@ -129,7 +129,8 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
     """Issues of a data set, and what to do."""
     if not report["findings"]:
         return shown("no issues found")
-    table = Table("level", Column("code", no_wrap=True), "issue", "what to do", show_lines=True)
+    texts = (Column(name, overflow="fold") for name in ("issue", "what to do"))  # never cut
+    table = Table("level", Column("code", no_wrap=True), *texts, show_lines=True)
     styles = {"error": "bold red", "warning": "yellow", "note": ""}
     for issue in report["findings"]:
         level = shown(issue["level"], styles[issue["level"]])

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -248,7 +248,7 @@ def _predict_plan(
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
-    room = BUDGET.limit - BUDGET.base - predictor.least_tile_bytes
+    room = predictor.memory - BUDGET.base - predictor.least_tile_bytes
     needs = [job.needed for job in ordinary if job.needed <= room]
     one, threads = predictor.leaving(max(needs, default=0)), 1
     if len(needs) > 1:
@@ -257,7 +257,7 @@ def _predict_plan(
     def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
         need = job.needed + predictor.least_tile_bytes
         try:
-            with BUDGET.taken(need, str(job.image)):
+            with BUDGET.limited(predictor.memory), BUDGET.taken(need, str(job.image)):
                 return job, _predict_whole(one, job, pixel_size)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
@@ -337,13 +337,20 @@ def _predict_large(
     pixel_size: PixelSize | None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
+    before = _identity(job.image)
+
+    def identity() -> dict[str, Any]:
+        with suppress(FileNotFoundError):  # a file that was removed stays as it is while it is open
+            return {**_identity(job.image), "page": job.page}
+        return {**before, "page": job.page}
+
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
         counts, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
             store_beside(job.files),
-            belongs_to={**_identity(job.image), "page": job.page},
+            identity=identity,
             overwrite=overwrite,
             pixel_size=pixel_size,
             begin=partial(begin, job.image),

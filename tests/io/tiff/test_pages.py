@@ -1,6 +1,7 @@
 """TIFF files of every inner form, against arrays; and which pages and axes are what."""
 
 import os
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
@@ -594,45 +595,27 @@ def test_the_shape_of_a_plane_is_the_end_of_that_of_its_series(axes, shape, page
     assert tiff.Plane(series, page, is_array=True).shape == expected
 
 
-class TestOmeDescriptions:
-    """Numbers in OME-XML are bounded before tifffile believes them."""
+def ndpi_slide(image):
+    """A slide of Hamamatsu: a classic TIFF whose offsets to directories have 64 bits."""
+    height, width = image.shape
+    tags = [
+        *((256, 4, width), (257, 4, height), (258, 3, 8), (259, 3, 1), (262, 3, 1)),
+        *((273, 4, 12), (277, 3, 1), (278, 4, height), (279, 4, image.size), (65420, 4, 1)),
+    ]
+    start = 12 + image.size
+    entries = b"".join(struct.pack("<HHII", code, kind, 1, value) for code, kind, value in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(8) + bytes(4 * len(tags))
+    return b"II*\0" + struct.pack("<Q", start) + image.tobytes() + directory
 
-    def described(self, tmp_path, pixels, before=""):
-        path = tmp_path / "x.ome.tif"
-        text = f'<?xml version="1.0"?>{before}<OME xmlns="http://x/OME"><Image><Pixels {pixels}>'
-        text += "<TiffData/></Pixels></Image></OME>"
-        tifffile.imwrite(
-            path, np.zeros((16, 16), np.uint8), description=text.encode(), metadata=None
-        )
-        return path
 
-    SIZES = 'DimensionOrder="XYZCT" SizeX="16" SizeY="16" SizeC="1" SizeT="1" Type="uint8" SizeZ='
-
-    @pytest.mark.parametrize(
-        ("number", "words"),
-        [
-            ("100000000", "has more than 10000 pages"),
-            ("&#49;00000000", "has more than 10000 pages"),
-            ("+100000000", r"with SizeZ='\+100000000'; accepted are whole numbers of 10 digits"),
-            ("1_00_000_000", r"with SizeZ='1_00_000_000'; accepted are whole numbers"),
-            ("\u0661\u0660", r"with SizeZ='.*'; accepted are whole numbers"),
-            ("1" * 5000, r"with SizeZ='1*; accepted are whole numbers"),
-            ("-1", r"with SizeZ='-1'; accepted are whole numbers"),
-            ("&n;", r"with damage \(undefined entity.*; accepted are well-formed XML; save it"),
-        ],
-    )
-    def test_numbers_that_are_none_or_too_large(self, tmp_path, number, words):
-        path = self.described(tmp_path, f'{self.SIZES}"{number}"')
-        with pytest.raises(DataError, match=words):
-            read_frame(path, None)
-
-    def test_entities_are_not_expanded(self, tmp_path):
-        path = self.described(
-            tmp_path, f'{self.SIZES}"&n;"', '<!DOCTYPE OME [<!ENTITY n "100000000">]>'
-        )
-        with pytest.raises(DataError, match="with a document type; accepted are descriptions with"):
-            read_frame(path, None)
-
-    def test_a_sound_one_is_read(self, tmp_path):
-        path = self.described(tmp_path, f'{self.SIZES}"&#49;"')
-        assert read_frame(path, None).array.shape == (16, 16, 1)
+def test_a_slide_and_a_plain_tiff_under_its_suffix_are_both_read(tmp_path):
+    image = np.arange(48, dtype=np.uint8).reshape(6, 8)
+    slide, plain = tmp_path / "slide.ndpi", tmp_path / "plain.NDPI"
+    slide.write_bytes(ndpi_slide(image))
+    tifffile.imwrite(plain, image, photometric="minisblack")
+    assert tifffile.TiffFile(slide).tiff.is_ndpi
+    assert read_file(slide).bands[..., 0].tolist() == image.tolist()
+    assert read_file(plain).bands[..., 0].tolist() == image.tolist()
+    plain.write_bytes(plain.read_bytes()[:20])
+    with pytest.raises(DataError, match=r"plain\.NDPI"):
+        read_file(plain)
