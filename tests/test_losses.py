@@ -606,8 +606,24 @@ class TestSeparation:
             + 0.5 * math.log(1 / (1 + math.exp(1)))
             + 0.5 * math.log(1 - 1 / (1 + math.exp(1)))
         )
+        p = 1 / (1 + np.exp(-self.LOGITS[0, 0, :3, 2].astype(float)))
+        dice = 1 - 2 * (p[0] + p[2] / 2) / ((p**2).sum() + 1 + 0.25)
         value = separation_loss(self.TARGET, self.LOGITS[..., 2])
-        assert float(value) == pytest.approx(expected / 3, rel=1e-5)
+        assert float(value) == pytest.approx(expected / 3 + dice, rel=1e-5)
+
+    def test_without_anything_to_tell_apart_it_is_cross_entropy(self):
+        target = self.TARGET * [1, 1, 0]
+        value = separation_loss(target, self.LOGITS[..., 2])
+        expected = np.log1p(np.exp(self.LOGITS[0, 0, :3, 2])).mean()
+        assert float(value) == pytest.approx(expected, rel=1e-5)
+        assert float(separation_loss(np.full_like(target, IGNORE), self.LOGITS[..., 2])) == 0
+
+    def test_it_is_least_where_the_target_is_met(self):
+        target = np.array([[[[1, 0, t] for t in (0.1, 0.4, 0.9)]]], np.float32)
+        met = np.log(target[..., 2] / (1 - target[..., 2]))
+        least = float(separation_loss(target, met))
+        for change in 0.3 * np.vstack([np.eye(3), -np.eye(3)]).astype(np.float32):
+            assert float(separation_loss(target, met + change)) > least
 
     def test_it_is_added_to_the_terms_of_the_classes(self):
         loss = combined_loss(ALL_TERMS, WEIGHTS[:2], has_separation=True)
@@ -624,4 +640,4 @@ class TestSeparation:
 
     def test_large_logits_stay_finite(self):
         value = separation_loss(self.TARGET, 1e4 * self.LOGITS[..., 2])
-        assert float(value) == pytest.approx(5000 / 3, rel=1e-3)  # of the third pixel
+        assert float(value) == pytest.approx(5000 / 3, rel=1e-3)  # of the third pixel, but for 1

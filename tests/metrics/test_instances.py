@@ -4,6 +4,9 @@ import math
 
 import numpy as np
 import pytest
+import tifffile
+from ctc_metrics.metrics.technical.seg import seg
+from ctc_metrics.utils.representations import match
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
@@ -13,6 +16,7 @@ from skimage.metrics import adapted_rand_error, variation_of_information
 
 from unetkit.metrics.instances import (
     COUNTS,
+    LARGEST_IN_TABLE,
     THRESHOLDS,
     count_objects,
     find_overlaps,
@@ -68,6 +72,23 @@ def test_against_brute_force(seed, smoothness, moved):
         assert metrics == pytest.approx(brute_force(truth, found), nan_ok=True)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_seg_is_that_of_the_cell_tracking_challenge_s_tool(seed, tmp_path):
+    images = [(regions(seed + 8 * part, 2.0), regions(seed + 8 * part + 4, 1.5)) for part in (0, 1)]
+    images = [(truth, np.where(truth > 0, truth, other) % 7) for truth, other in images]
+    labels, overlaps = [], []
+    for part, (truth, found) in enumerate(images):
+        paths = [tmp_path / f"{name}{part}.tif" for name in ("truth", "found")]
+        for path, objects in zip(paths, (truth, found), strict=True):
+            tifffile.imwrite(path, objects.astype(np.uint16))
+        numbers, _, _, _, iou = match(*map(str, paths))
+        labels.append(numbers)
+        overlaps.append(iou)
+    total = sum(counts_of(truth, found) for truth, found in images)
+    assert 0.1 < object_metrics(total)["seg"] < 0.95
+    assert object_metrics(total)["seg"] == pytest.approx(seg(labels, overlaps))
+
+
 def test_ctc_seg_by_hand():
     # IoU of 2 / 3 for the first; exactly half of the second is found, which is not more than half
     truth = [[1, 1, 1, 0, 2, 2]]
@@ -82,6 +103,16 @@ def test_merged_split_missed_and_invented():
     found = {name: counts[name] for name in ("merged", "split", "missed", "invented")}
     # objects 3 and 4 are missed: neither part has more than half of object 3
     assert found == {"merged": 1, "split": 1, "missed": 2, "invented": 1}
+
+
+@pytest.mark.parametrize("largest", [LARGEST_IN_TABLE, LARGEST_IN_TABLE + 1, 2**31 - 1])
+def test_large_numbers(largest):
+    truth, found = np.array([[0, largest, 3, -1]]), np.array([[largest, largest, 0, 7]])
+    overlaps = find_overlaps(truth, found)
+    assert overlaps.true_areas.tolist() == [1, 1]
+    assert overlaps.found_areas.tolist() == [1, 2]
+    pairs = zip(overlaps.true, overlaps.found, overlaps.areas, strict=True)
+    assert list(pairs) == [(1, 1, 1)]
 
 
 def test_numbers_do_not_matter():

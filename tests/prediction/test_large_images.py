@@ -153,6 +153,35 @@ class TestLarge:
         assert begun == [(slide, len(seen[0].tiling), 0)]
         assert seen[0].mask is None
 
+    @pytest.mark.parametrize("kind", ["slide.tif", "slide.npy"])
+    def test_a_file_that_changes_while_it_is_read_is_refused(
+        self, kind, small_bound, colour, slide, tmp_path
+    ):
+        path = tmp_path / kind
+        if kind == "slide.npy":
+            np.save(path, noise())
+        content = path.read_bytes()
+
+        def rewrite():
+            with open(path, "r+b") as file:
+                file.write(content)
+
+        def begin(image, tiling, finished):
+            return rewrite
+
+        with pytest.raises(DataError, match=rf"^{kind} changed while it was read; accepted are"):
+            predict_files(colour, [path], tmp_path / "out", begin=begin)
+        assert not (tmp_path / "out").exists()
+        predict_files(colour, [path], tmp_path / "out")
+
+    def test_a_file_that_is_removed_while_it_is_read_is_read_to_its_end(
+        self, small_bound, colour, slide, tmp_path
+    ):
+        def begin(image, tiling, finished):
+            return lambda: slide.unlink(missing_ok=True)
+
+        assert predict_files(colour, [slide], tmp_path / "out", begin=begin)
+
     def test_a_photo_among_large_ones_stays_a_png(self, small_bound, colour, slide, tmp_path):
         Image.fromarray(noise((50, 60))).save(tmp_path / "photo.png")
         written = predict_files(colour, [slide, tmp_path / "photo.png"], tmp_path / "out")

@@ -1,6 +1,8 @@
 """Checkpoint files: undamaged or refused, and never more than two."""
 
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -129,6 +131,23 @@ class TestDamage:
             np.save(file, np.zeros(3))
         with pytest.raises(ModelFileError, match=r"damaged\.npz is damaged \("):
             read_checkpoint(tmp_path / "damaged.npz")
+
+    def test_compressed_arrays_are_refused_before_they_are_unpacked(self, tmp_path):
+        path = tmp_path / "damaged.npz"
+        np.savez_compressed(path, numbers=np.zeros(1 << 20))
+        with pytest.raises(ModelFileError, match=r"numbers\.npy is compressed\); accepted"):
+            read_checkpoint(path)
+
+    @pytest.mark.parametrize("size", [3, 1 << 60])
+    def test_an_array_of_another_size_than_its_header_says(self, size, tmp_path):
+        path, content = tmp_path / "damaged.npz", io.BytesIO()
+        np.lib.format.write_array_header_1_0(
+            content, {"descr": "<f4", "fortran_order": False, "shape": (size,)}
+        )
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("numbers.npy", content.getvalue() + bytes(8))
+        with pytest.raises(ModelFileError, match=r"an array of .* has 136 bytes of "):
+            read_checkpoint(path)
 
     def test_only_older_ones_are_read(self, tmp_path):
         old = write_checkpoint(tmp_path, 1, ARRAYS, {"step": 1})

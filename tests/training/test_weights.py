@@ -1,5 +1,8 @@
 """Weights files: whole, or refused by their digest."""
 
+import os
+from functools import partial
+
 import h5py
 import keras
 import numpy as np
@@ -8,6 +11,7 @@ import pytest
 from unetkit.errors import ModelFileError
 from unetkit.training.weights import (
     DIGEST_ATTRIBUTE,
+    first_not_finite,
     load_weights,
     require_whole_weights,
     save_weights,
@@ -78,8 +82,109 @@ def test_a_file_that_was_cut_is_refused(path, size):
         require_whole_weights(path)
 
 
-def test_arrays_that_are_larger_than_the_file_are_not_read(path):
+def other_file(path):
+    """An HDF5 file beside the weights, with an array."""
+    with h5py.File(path.with_name("other.h5"), "w") as other:
+        other["numbers"] = np.zeros(10, np.float32)
+    return path.with_name("other.h5")
+
+
+def add_virtual(file, path):
+    layout = h5py.VirtualLayout((10,), np.float32)
+    layout[:] = h5py.VirtualSource(other_file(path), "numbers", (10,))
+    file.create_virtual_dataset("odd", layout)
+
+
+def add_external(file, path):
+    raw = path.with_name("raw.bin")
+    raw.write_bytes(bytes(40))
+    file.create_dataset("odd", (10,), np.float32, external=[(str(raw), 0, 40)])
+
+
+def add_pipe(file, path):
+    os.mkfifo(path.with_name("pipe"))
+    file.create_dataset("odd", (10,), np.float32, external=[(str(path.with_name("pipe")), 0, 40)])
+
+
+def add_external_link(file, path):
+    file["odd"] = h5py.ExternalLink(other_file(path), "numbers")
+
+
+def add_link(file, path):
+    file["first"]["odd"] = h5py.SoftLink("/elsewhere")
+
+
+def add_text(file, path):
+    file.create_dataset("odd", data="text", dtype=h5py.string_dtype())
+
+
+def add_lists(file, path):
+    file.create_dataset("odd", (3,), h5py.vlen_dtype(np.int32))
+
+
+def add_records(file, path):
+    file.create_dataset("odd", (3,), [("a", "f4"), ("b", "i4")])
+
+
+def add_type(file, path):
+    file["odd"] = np.dtype("f4")
+
+
+def add_unwritten(file, path):
+    file.create_dataset("odd", (1 << 40,), np.float32, chunks=(1 << 10,))
+
+
+def add_unwritten_of_the_size_of_the_file(file, path):
+    file.create_dataset("odd", (path.stat().st_size // 8,), np.float32, chunks=(1 << 4,))
+
+
+def add_compressed(file, path):
+    file.create_dataset("odd", data=np.zeros(1 << 20, np.float32), compression="gzip")
+
+
+def add_compressed_to_less_than_the_file(file, path):
+    file.create_dataset("odd", data=np.zeros(300, np.float32), compression="gzip")
+
+
+FOREIGN = {
+    add_virtual: "odd refers to other files",
+    add_external: "odd refers to other files",
+    add_pipe: "odd refers to other files",
+    add_external_link: "odd in / is a link",
+    add_link: "odd in first is a link",
+    add_text: "odd is no array of numbers",
+    add_lists: "odd is no array of numbers",
+    add_records: "odd is no array of numbers",
+    add_type: "odd is no array of numbers",
+    add_unwritten: "odd is declared larger than what the file holds",
+    add_unwritten_of_the_size_of_the_file: "odd is declared larger than what the file holds",
+    add_compressed: "odd is declared larger than what the file holds",
+    add_compressed_to_less_than_the_file: "odd is declared larger than what the file holds",
+}
+
+
+@pytest.mark.skipif(os.name != "posix", reason="one of them is a pipe")
+@pytest.mark.parametrize("change", FOREIGN, ids=lambda change: change.__name__)
+def test_what_keras_never_writes_is_refused_before_it_is_read(change, path):
     with h5py.File(path, "r+") as file:
-        file.create_dataset("huge", (1 << 40,), np.float32, chunks=(1 << 10,))
-    with pytest.raises(ModelFileError, match="huge is declared larger than the file"):
-        load_weights(network(), path)
+        file.require_group("first")
+        change(file, path)
+    for read in (partial(load_weights, network()), require_whole_weights, first_not_finite):
+        with pytest.raises(ModelFileError, match=FOREIGN[change]):
+            read(path)
+
+
+def test_groups_that_contain_each_other_end(path):
+    with h5py.File(path, "r+") as file:
+        file["circle"] = file["/"]
+    assert require_whole_weights(path)
+
+
+def test_values_that_are_not_finite_are_found(path):
+    assert first_not_finite(path) is None
+    model = network()
+    weights = model.get_weights()
+    weights[1][0] = np.nan
+    model.set_weights(weights)
+    save_weights(model, path)
+    assert first_not_finite(path).endswith("vars/1")

@@ -100,6 +100,22 @@ def _read_numpy_header(stream: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     return shape, is_fortran, dtype
 
 
+def require_array_size(stream: Any, size: int) -> None:
+    """Checks that an array in NumPy's format has as many bytes as its header says.
+
+    Args:
+        stream: Its bytes, from the first.
+        size: Number of bytes, with the header.
+
+    Raises:
+        ValueError: It has others, or the header is damaged.
+    """
+    shape, _, dtype = _read_numpy_header(stream)
+    declared = stream.tell() + math.prod(shape) * dtype.itemsize
+    if declared != size:
+        raise ValueError(f"an array of {shape} has {size:,} bytes of {declared:,}")
+
+
 class NumpyWindows:
     """An image in a .npy file, read by windows.
 

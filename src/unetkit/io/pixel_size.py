@@ -35,6 +35,23 @@ class PixelSize:
     unit: str
 
 
+def pixel_size(side: str, unit: str) -> PixelSize | None:
+    """A size from a number and a unit as files write them; None if they are no such size.
+
+    >>> pixel_size("0.65", "µm")
+    PixelSize(side=0.65, unit='um')
+    """
+    number, known = _number(side), _unit(unit)
+    return PixelSize(number, known) if number is not None and known is not None else None
+
+
+def square_size(rows: PixelSize | None, columns: PixelSize | None) -> PixelSize | None:
+    """The size of a pixel, from those along rows and columns; None if it is not square."""
+    if rows is None or columns is None or rows.unit != columns.unit:
+        return None
+    return columns if math.isclose(rows.side, columns.side, rel_tol=_SAME) else None
+
+
 def parse_pixel_size(text: str) -> PixelSize:
     """Reads a size such as "0.65um".
 
@@ -45,13 +62,13 @@ def parse_pixel_size(text: str) -> PixelSize:
     PixelSize(side=0.65, unit='um')
     """
     match = _WRITTEN.fullmatch(text)
-    side, unit = (_number(match[1]), _unit(match[2])) if match else (None, None)
-    if side is None or unit is None:
+    size = pixel_size(match[1], match[2]) if match else None
+    if size is None:
         raise ConfigError(
             f"--pixel-size is {text!r}; accepted are a number above 0 and a unit, "
             f"{', '.join(LENGTH_UNITS)}; use for example 0.65um"
         )
-    return PixelSize(side, unit)
+    return size
 
 
 def pixel_size_of_tiff(page: Any) -> PixelSize | None:

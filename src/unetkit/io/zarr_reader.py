@@ -23,6 +23,7 @@ from unetkit._shared.files import require_regular
 from unetkit._shared.installation import install_command
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError, UnetkitError
 from unetkit.io.pixel_format import MAX_CHANNELS
+from unetkit.io.pixel_size import PixelSize, pixel_size, square_size
 from unetkit.io.tiff.pages import FEW_CHANNELS
 from unetkit.io.windows import require_numbers
 
@@ -42,6 +43,7 @@ class ZarrWindows:
         array: The whole array.
         axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
         place: Index along every other axis.
+        pixel_size: Physical size of a pixel; None if the metadata state none.
 
     Attributes:
         shape: (height, width, channels).
@@ -49,11 +51,16 @@ class ZarrWindows:
     """
 
     def __init__(
-        self, path: Path, array: Any, axes: tuple[str, ...], place: Mapping[str, int]
+        self,
+        path: Path,
+        array: Any,
+        axes: tuple[str, ...],
+        place: Mapping[str, int],
+        pixel_size: PixelSize | None = None,
     ) -> None:
         sizes = dict(zip(axes, array.shape, strict=True))
         self._path, self._array, self._axes = path, array, axes
-        self.place = dict(place)
+        self.place, self.pixel_size = dict(place), pixel_size
         self.shape: tuple[int, int, int] = (sizes["y"], sizes["x"], sizes.get("c", 1))
         self.dtype = require_numbers(array.dtype, str(path))
 
@@ -109,14 +116,14 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]
     with _named(path):
         node = zarr.open(store=_store_of_files()(path, read_only=True), mode="r")
         if isinstance(node, zarr.Array):
-            array, axes = node, _axes_of_array(path, node, channel_axis)
+            array, axes, side = node, _axes_of_array(path, node, channel_axis), None
         else:
-            array, axes = _full_resolution(path, node, zarr)
+            array, axes, side = _full_resolution(path, node, zarr)
         _require_limits(path, array, axes)
         others = {a: n for a, n in zip(axes, array.shape, strict=True) if a not in ("y", "x", "c")}
         places = itertools.product(*(range(size) for size in others.values()))
         return [
-            ZarrWindows(path, array, axes, dict(zip(others, place, strict=True)))
+            ZarrWindows(path, array, axes, dict(zip(others, place, strict=True)), side)
             for place in places
         ]
 
@@ -203,8 +210,10 @@ def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]
     )
 
 
-def _full_resolution(path: Path, group: Any, zarr: Any) -> tuple[Any, tuple[str, ...]]:
-    """The largest array of an image, and the names of its axes."""
+def _full_resolution(
+    path: Path, group: Any, zarr: Any
+) -> tuple[Any, tuple[str, ...], PixelSize | None]:
+    """The largest array of an image, the names of its axes, and the size of its pixels."""
     attributes = group.attrs.asdict()
     ome = attributes.get("ome", attributes)  # version 0.5, and those before
     scales = ome.get("multiscales") if isinstance(ome, Mapping) else None
@@ -232,7 +241,27 @@ def _full_resolution(path: Path, group: Any, zarr: Any) -> tuple[Any, tuple[str,
         )
     if not named and array.ndim == len(OLD_AXES):
         named = list(OLD_AXES)
-    return array, _known_axes(path, tuple(named))
+    return array, _known_axes(path, tuple(named)), _pixel_size(scales[0])
+
+
+def _pixel_size(scales: Mapping[str, Any]) -> PixelSize | None:
+    """The size of the pixels of the largest array; None if they have none, or are not square.
+
+    Source: OME-Zarr 0.5, "coordinateTransformations" of datasets, then of the multiscales.
+    """
+    try:
+        of_array, of_all = (
+            [move["scale"] for move in one.get("coordinateTransformations", ()) if "scale" in move]
+            for one in (scales["datasets"][0], scales)
+        )
+        sizes = [
+            pixel_size(str(math.prod(scale[place] for scale in of_array + of_all)), axis["unit"])
+            for place, axis in list(enumerate(scales["axes"]))[-2:]
+            if of_array
+        ]
+    except (AttributeError, KeyError, IndexError, TypeError):
+        return None
+    return square_size(*sizes) if sizes else None
 
 
 def _name(axis: Mapping[str, Any]) -> str:

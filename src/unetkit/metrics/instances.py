@@ -16,6 +16,7 @@ from unetkit.objects.flooding import flood
 
 THRESHOLDS = tuple(round(0.5 + 0.05 * step, 2) for step in range(10))  # of the IoU
 HALF = 0.5
+LARGEST_IN_TABLE = 1 << 20  # of an object that is looked up in a table rather than sorted
 COUNTS = (
     *("true", "found", *(f"matched_{threshold}" for threshold in THRESHOLDS)),
     *("iou", "seg", "merged", "split", "missed", "invented"),
@@ -67,9 +68,13 @@ def find_overlaps(truth: np.ndarray, found: np.ndarray) -> Overlaps:
 
 def _numbered(objects: np.ndarray) -> tuple[int, np.ndarray]:
     """Number of objects, and each pixel's place among their numbers in order, 0 outside."""
-    numbers, places = np.unique(np.maximum(objects, 0), return_inverse=True)
-    outside = int(numbers[0] == 0)
-    return len(numbers) - outside, places.ravel().astype(np.int64) + (1 - outside)
+    numbers = np.maximum(objects, 0).ravel()
+    if numbers.max(initial=0) > LARGEST_IN_TABLE:  # a table of all numbers would be large
+        numbers = np.unique(np.append(numbers, 0), return_inverse=True)[1][:-1]
+    is_used = np.bincount(numbers) > 0
+    is_used[:1] = False
+    places = np.cumsum(is_used)
+    return int(is_used.sum()), places[numbers]
 
 
 def wrong_objects(overlaps: Overlaps) -> dict[str, np.ndarray]:

@@ -35,8 +35,8 @@ class ObjectRule:
     Args:
         method: "ridge", "border" or "distance"; "none" for classes only.
         seed: Threshold of seeds, between 0 and 1: with "ridge", the largest probability of the
-            background; with "border", of a border; with "distance", the least relative distance.
-            Unless given, the best one on the validation pairs.
+            background; with "border", that of a border or background; with "distance", the
+            least relative distance. Unless given, the best one on the validation pairs.
         smallest: Area of the smallest object, in pixels of the network's scale; smaller ones are
             left out. Unless given, the best one on the validation pairs.
         largest_hole: Area of the largest hole that is filled, in pixels of the network's scale.
@@ -135,7 +135,8 @@ def separation_maps(
         background: Index of the background.
     """
     if rule.method == "border":
-        landscape = scores[..., -1]
+        # Of two objects that nearly touch, the background between them says so, too.
+        landscape = 1 - (1 - scores[..., -1]) * (1 - scores[..., background])
     elif rule.method == "distance":
         landscape = 1 - scores[..., -1]
     else:

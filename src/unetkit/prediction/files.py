@@ -9,7 +9,7 @@ What the outputs look like is left to `outputs`.
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -189,7 +189,7 @@ def _predict_plan(
     written: list[Path] = []
     ordinary = [job for job in plan if job.is_whole]
     large = [job for job in plan if not job.is_whole]
-    room = BUDGET.limit - BUDGET.base - predictor.least_tile_bytes
+    room = predictor.memory - BUDGET.base - predictor.least_tile_bytes
     needs = [job.needed for job in ordinary if job.needed <= room]
     one, threads = predictor.leaving(max(needs, default=0)), 1
     if len(needs) > 1:
@@ -198,7 +198,7 @@ def _predict_plan(
     def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
         need = job.needed + predictor.least_tile_bytes
         try:
-            with BUDGET.taken(need, str(job.image)):
+            with BUDGET.limited(predictor.memory), BUDGET.taken(need, str(job.image)):
                 return job, _predict_whole(one, job, options)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
@@ -266,13 +266,20 @@ def _predict_large(
     options: ResultOptions,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
+    before = _identity(job.image)
+
+    def identity() -> dict[str, Any]:
+        with suppress(FileNotFoundError):  # a file that was removed stays as it is while it is open
+            return {**_identity(job.image), "page": job.page}
+        return {**before, "page": job.page}
+
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
         counts, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
             store_beside(job.files),
-            belongs_to={**_identity(job.image), "page": job.page},
+            identity=identity,
             overwrite=overwrite,
             options=options,
             begin=partial(begin, job.image),

@@ -16,6 +16,7 @@ import numpy as np
 
 from unetkit._shared.files import locked
 from unetkit.data.scale import windows_from_network
+from unetkit.errors import DataError
 from unetkit.io.windows import Windows
 from unetkit.prediction.engine import scores_from_logits
 from unetkit.prediction.objects import with_objects
@@ -39,7 +40,7 @@ def predict_large_image(
     files: Mapping[str, Path],
     store: Path,
     *,
-    belongs_to: Mapping[str, Any],
+    identity: Callable[[], Mapping[str, Any]],
     overwrite: bool = False,
     options: ResultOptions | None = None,
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
@@ -51,7 +52,7 @@ def predict_large_image(
         source: The image.
         files: File to write for each kind of output, TIFF or OME-Zarr; existing ones are replaced.
         store: Folder for finished tiles; removed when all files are written.
-        belongs_to: Name and version of the image file; tiles of another one are not reused.
+        identity: Returns name and version of the image file; tiles of another one are not reused.
         overwrite: Whether to remove tiles that another run left in `store`.
         options: How outputs are written; None for the defaults.
         begin: Called once with the tiles and the number of those that an earlier run finished;
@@ -62,7 +63,7 @@ def predict_large_image(
         objects, or None if none are written; and the tiles.
 
     Raises:
-        DataError: The image cannot be read.
+        DataError: The image cannot be read, or its file has changed meanwhile.
         OutputExistsError: `store` holds tiles of another run, or another process writes into it.
         SizeError: The allowed memory is too small for one tile.
     """
@@ -71,6 +72,7 @@ def predict_large_image(
     tiling = predictor.tiling(scaled.shape[:2])
     needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
     labels_only = not needs_probabilities and scale.is_pixel_by_pixel and tiling.is_exact
+    belongs_to = identity()
     with locked(lock_of(store), f"writes into {store}"):
         tiles = open_store(
             store,
@@ -97,6 +99,12 @@ def predict_large_image(
         for kind, file in files.items():
             part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
             counts[kind] = write_output(kind, part, image)
+            if identity() != belongs_to:
+                tiles.remove()
+                raise DataError(
+                    f"{belongs_to['image']} changed while it was read; accepted are files that "
+                    "stay as they are; predict it again"
+                )
             _move(part, file)
         tiles.remove()
     found = None if image.objects is None else image.objects.count

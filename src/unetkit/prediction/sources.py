@@ -389,7 +389,8 @@ def _of_array(array: Any, format: PixelFormat, name: str = "image") -> Source:
     if not is_large:  # any problem is found before work begins
         whole = convert(windows.read(slice(0, shape[0]), slice(0, shape[1])))
         return Source(ArrayWindows(whole), _same, format.channels)
-    return Source(windows, convert, format.channels, is_large)
+    size = getattr(windows, "pixel_size", None)
+    return Source(windows, convert, format.channels, is_large, pixel_size=size)
 
 
 def is_array_file(path: Path) -> bool:

@@ -9,17 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
-
 from unetkit._shared import run_folder
-from unetkit._shared.files import require_regular
 from unetkit._shared.manifest import data_digest, file_digest, read_split_record
 from unetkit.data.splits import read_split_names
 from unetkit.errors import ModelFileError, UnetkitError
 from unetkit.prediction.predictor import Predictor
 from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
-from unetkit.training.weights import H5_DAMAGE, require_whole_weights
+from unetkit.training.weights import first_not_finite, require_whole_weights
 
 
 def check_files(run: Path, manifest: Mapping[str, Any]) -> list[dict[str, str | bool | None]]:
@@ -89,28 +85,13 @@ def _check_weights(run: Path, manifest: Mapping[str, Any]) -> str | None:
     if not file.is_file():
         has_best = (manifest.get("best") or {}).get("step")
         return "it is missing" if has_best or manifest["state"] == "finished" else None
-    most = file.stat().st_size
-    problems: list[str] = []
-
-    def read(name: str, item: Any) -> None:
-        if not isinstance(item, h5py.Dataset):
-            return
-        if item.nbytes > most:
-            problems.append(f"{name} is declared larger than the file")
-        elif np.issubdtype(item.dtype, np.number) and not np.isfinite(item[()]).all():
-            problems.append(f"{name} has values that are not finite")
-
     try:
-        require_regular(file)
-        with h5py.File(file) as weights:
-            weights.visititems(read)
-        if problems:
-            return problems[0]
         require_whole_weights(file)
+        name = first_not_finite(file)
     except ModelFileError as error:
         return str(error)
-    except H5_DAMAGE as error:
-        return f"it cannot be read ({error})"
+    if name is not None:
+        return f"{name} has values that are not finite"
     return _compare_digest(file, manifest)
 
 

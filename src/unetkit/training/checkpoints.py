@@ -11,6 +11,7 @@ import io
 import json
 import math
 import os
+import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from unetkit._shared.files import read_bytes, write_atomically
 from unetkit._shared.records import convert
 from unetkit.errors import ModelFileError
+from unetkit.io.arrays import require_array_size
 
 LARGEST_CHECKPOINT = 1 << 34  # bytes; the network of the paper and its optimizer have 0.4 GB
 
@@ -94,6 +96,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     content = io.BytesIO(read_bytes(path, LARGEST_CHECKPOINT))
     try:
+        _require_stored(content)
         with np.load(content, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         recorded = arrays.pop(DIGEST, None)
@@ -106,6 +109,21 @@ def read_checkpoint(path: Path) -> Checkpoint:
             "as training wrote it; remove it to use the previous one"
         ) from error
     return Checkpoint(path, arrays, state, recorded is not None)
+
+
+def _require_stored(content: io.BytesIO) -> None:
+    """Refuses compressed arrays, as a small file can hold any number of them, and too short ones.
+
+    Raises:
+        ValueError: There is one.
+    """
+    with zipfile.ZipFile(content) as archive:
+        for entry in archive.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{entry.filename} is compressed")
+            with archive.open(entry) as member:
+                require_array_size(member, entry.file_size)
+    content.seek(0)
 
 
 def _digest(members: Mapping[str, np.ndarray]) -> str:

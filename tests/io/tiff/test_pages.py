@@ -595,50 +595,6 @@ def test_the_shape_of_a_plane_is_the_end_of_that_of_its_series(axes, shape, page
     assert tiff.Plane(series, page, is_array=True).shape == expected
 
 
-class TestOmeDescriptions:
-    """Numbers in OME-XML are bounded before tifffile believes them."""
-
-    def described(self, tmp_path, pixels, before=""):
-        path = tmp_path / "x.ome.tif"
-        text = f'<?xml version="1.0"?>{before}<OME xmlns="http://x/OME"><Image><Pixels {pixels}>'
-        text += "<TiffData/></Pixels></Image></OME>"
-        tifffile.imwrite(
-            path, np.zeros((16, 16), np.uint8), description=text.encode(), metadata=None
-        )
-        return path
-
-    SIZES = 'DimensionOrder="XYZCT" SizeX="16" SizeY="16" SizeC="1" SizeT="1" Type="uint8" SizeZ='
-
-    @pytest.mark.parametrize(
-        ("number", "words"),
-        [
-            ("100000000", "has more than 10000 pages"),
-            ("&#49;00000000", "has more than 10000 pages"),
-            ("+100000000", r"with SizeZ='\+100000000'; accepted are whole numbers of 10 digits"),
-            ("1_00_000_000", r"with SizeZ='1_00_000_000'; accepted are whole numbers"),
-            ("\u0661\u0660", r"with SizeZ='.*'; accepted are whole numbers"),
-            ("1" * 5000, r"with SizeZ='1*; accepted are whole numbers"),
-            ("-1", r"with SizeZ='-1'; accepted are whole numbers"),
-            ("&n;", r"with damage \(undefined entity.*; accepted are well-formed XML; save it"),
-        ],
-    )
-    def test_numbers_that_are_none_or_too_large(self, tmp_path, number, words):
-        path = self.described(tmp_path, f'{self.SIZES}"{number}"')
-        with pytest.raises(DataError, match=words):
-            read_frame(path, None)
-
-    def test_entities_are_not_expanded(self, tmp_path):
-        path = self.described(
-            tmp_path, f'{self.SIZES}"&n;"', '<!DOCTYPE OME [<!ENTITY n "100000000">]>'
-        )
-        with pytest.raises(DataError, match="with a document type; accepted are descriptions with"):
-            read_frame(path, None)
-
-    def test_a_sound_one_is_read(self, tmp_path):
-        path = self.described(tmp_path, f'{self.SIZES}"&#49;"')
-        assert read_frame(path, None).array.shape == (16, 16, 1)
-
-
 def ndpi_slide(image):
     """A slide of Hamamatsu: a classic TIFF whose offsets to directories have 64 bits."""
     height, width = image.shape

@@ -85,6 +85,7 @@ class TiffImage:
         as_stored: bool = False,
     ) -> None:
         self._path, self._file, self._as_stored = path, pages.file, as_stored
+        self._pixel_sizes = pages.pixel_sizes
         self._mask: TiffImage | None = None
         if pages.mask is not None:
             self._mask = TiffImage(path, pages.of_mask(), 0, "last", cache_bytes, is_whole, True)
@@ -223,7 +224,9 @@ class TiffImage:
         """
         self._require_open()
         with reading_errors(self._path), self._file.reserved():
-            return pixel_size_of_tiff(self._tagged_page())
+            page = self._tagged_page()
+            stated = self._pixel_sizes.get((page.imagewidth, page.imagelength))
+            return stated or pixel_size_of_tiff(page)
 
     def _tagged_page(self) -> Any:
         """The page of tifffile whose tags describe the image."""
