@@ -26,8 +26,8 @@ from unetkit.cli.group import (
 )
 from unetkit.cli.main import main as cli
 from unetkit.models.unet import UNetConfig
+from unetkit.prediction.masks import MASK_STYLES
 from unetkit.training.config import TrainingConfig
-from unetkit.visualization.overlays import MASK_STYLES
 
 # Keys of a configuration file, which messages name as they stand there.
 CONFIG_KEYS = {

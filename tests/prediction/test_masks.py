@@ -23,11 +23,10 @@ from unetkit.errors import ConfigError, DataError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.models.unet import UNetConfig
+from unetkit.prediction.masks import MASK_STYLES, mask_table
 from unetkit.prediction.outputs import PredictedImage, ResultOptions, write_output
-from unetkit.prediction.plan import find_destination
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
-from unetkit.visualization.overlays import MASK_STYLES, mask_table
 
 LABELS = np.array([[0, 1, 2, 1], [2, 2, 0, 0]], np.uint8)
 COLOURS = Classes(
@@ -136,28 +135,6 @@ def test_two_values_need_a_background():
 def test_another_style_is_refused():
     with pytest.raises(ConfigError, match="mask is 'grey'; accepted are 'index', 'palette'"):
         ResultOptions("grey")
-
-
-@pytest.mark.parametrize(
-    ("name", "format"),
-    [("m.png", "png"), ("a/m.PNG", "png"), ("m.tiff", "tiff"), ("m.ome.zarr", "zarr")],
-)
-def test_a_name_with_a_suffix_is_that_of_a_mask(tmp_path, name, format):
-    found = find_destination(tmp_path / name, "auto")
-    assert (found.mask, found.stem, found.format) == (tmp_path / name, "m", format)
-    with pytest.raises(ConfigError, match="accepted is a name that ends as files of the format"):
-        find_destination(tmp_path / name, "png" if format != "png" else "tiff")
-
-
-def test_a_folder_may_have_a_dot_in_its_name(tmp_path):
-    (tmp_path / "old.png").mkdir()
-    for name in ("v1.2", "old.png", "plain"):
-        assert find_destination(tmp_path / name, "auto").mask is None
-
-
-def test_a_mask_is_never_a_jpeg(tmp_path):
-    with pytest.raises(ConfigError, match=r"not written as \.jpg; accepted .* end with \.png"):
-        find_destination(tmp_path / "mask.jpg", "auto")
 
 
 READERS = {

@@ -15,7 +15,6 @@ from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
-from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
@@ -25,6 +24,7 @@ from unetkit.prediction.files import (
     predict_files,
     predict_stream,
 )
+from unetkit.prediction.masks import describe_masks
 from unetkit.prediction.outputs import MASK, ResultOptions, default_outputs
 from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
 from unetkit.prediction.plan import find_destination, plan_outputs
@@ -169,25 +169,6 @@ def predict_images(
             display.say(others)
     if failed:
         sys.exit(1)
-
-
-def describe_masks(classes: Classes, style: str) -> str:
-    """What pixels of the masks are that were written, in one line.
-
-    >>> classes = Classes(("ground", "cell"), (0, 255), background=0)
-    >>> describe_masks(classes, "index")
-    'masks are grey: 0 ground, 1 cell (nearly black; --mask palette shows colours)'
-    >>> describe_masks(classes, "values")
-    'masks have the values that the model learnt from: 0 ground, 255 cell'
-    """
-    numbers = ", ".join(f"{index} {name}" for index, name in enumerate(classes.names))
-    return {
-        "index": f"masks are grey: {numbers} (nearly black; --mask palette shows colours)",
-        "palette": f"masks have a palette: {numbers} (some programs read colours instead; "
-        "--mask index)",
-        "binary": f"masks are 0 in {classes.names[classes.background or 0]} and 255 elsewhere",
-        "values": f"masks have the values that the model learnt from: {classes.describe()}",
-    }[style]
 
 
 def predict_pipe(predictor: Predictor, kind: str, options: ResultOptions) -> None:

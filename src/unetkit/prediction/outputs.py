@@ -32,13 +32,12 @@ from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.separation import SeparationMaps, separation_maps
+from unetkit.prediction.masks import MASK_STYLES, mask_table
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import WHOLE_PIXELS, Source
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
-    MASK_STYLES,
     cutout,
-    mask_table,
     opacity,
     overlay,
     palette_image,

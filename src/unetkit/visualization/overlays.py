@@ -1,4 +1,4 @@
-"""Masks, overlays and cut-outs as pixels of files; PNG and NPZ files, written whole or not at all.
+"""Masks in class colours, overlays and cut-outs; PNG and NPZ files, written whole or not at all.
 
 Files larger than memory are written in `io`.
 """
@@ -13,15 +13,12 @@ from PIL.PngImagePlugin import PngInfo
 
 from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
-from unetkit.errors import DataError
 
 PNG_TEXT_KEY = "unetkit"  # text chunk of a PNG that holds the metadata
 OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
 # Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
 # on photos of pets, where higher ones cut into fur and lower ones leave a halo.
 TRANSPARENT, OPAQUE = 0.3, 0.6
-MASK_STYLES = ("index", "palette", "binary", "values")
-LARGEST_8_BITS, LARGEST_16_BITS = 255, 65535
 ROWS = 64  # blended at once, to bound the memory of float32 intermediates
 
 
@@ -38,62 +35,6 @@ def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
         colours += [0] * (3 * 256 - len(colours))
     image.putpalette(colours)
     return image
-
-
-def mask_table(
-    style: str, classes: Classes, nodata: int, *, has_gaps: bool = False
-) -> tuple[np.ndarray, int | None]:
-    """Returns what stands for each class in mask files of a style.
-
-    Args:
-        style: "index" or "palette" for class indices; "binary" for 0 in the background and 255
-            elsewhere; "values" for the numbers or colours of the masks that a model learnt from.
-        classes: The K classes.
-        nodata: Index of pixels without data.
-        has_gaps: Whether there may be pixels without data.
-
-    Returns:
-        Pixel values of each index, (256, C) uint8 or uint16, and the one that stands for no data.
-        C is 3 for colours, else 1; the latter is None in masks that have no other value.
-
-    Raises:
-        DataError: "binary" without a background class, or "values" without one for pixels without
-            data.
-    """
-    if style in ("index", "palette"):
-        return np.arange(256, dtype=np.uint8)[:, None], nodata
-    if style == "binary":
-        if classes.background is None:
-            raise DataError(
-                "masks of two values need a background class, which the model does not have; "
-                "accepted for it are 'index', 'palette' and 'values'; choose with --mask"
-            )
-        table = np.full((256, 1), LARGEST_8_BITS, np.uint8)
-        table[[classes.background, nodata]] = 0
-        return table, None
-    values, gap = list(classes.values), classes.ignore
-    if classes.kind == "colours":
-        if has_gaps and gap is None:
-            raise DataError(
-                "the image has pixels without data, and the masks that the model learnt from have "
-                "no colour that is ignored; accepted is --mask index, where they are 255"
-            )
-        table = np.zeros((256, 3), np.uint8)
-        for index, value in [*enumerate(values), (nodata, gap or 0)]:
-            table[index] = value >> 16, value >> 8 & 255, value & 255
-        return table, None
-    largest = LARGEST_8_BITS if max(values) <= LARGEST_8_BITS else LARGEST_16_BITS
-    if gap is None or not 0 <= gap <= largest:
-        gap = largest
-    if has_gaps and gap in values:
-        raise DataError(
-            f"the image has pixels without data, and {gap} is a class in the masks that the model "
-            "learnt from; accepted is --mask index, where 255 is no class"
-        )
-    table = np.zeros((256, 1), np.uint8 if largest == LARGEST_8_BITS else np.uint16)
-    table[: len(values), 0] = values
-    table[nodata] = gap
-    return table, gap
 
 
 def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
