@@ -57,6 +57,7 @@ CONTENTS = {
         "report",
         "scale",
         "prediction",
+        "export",
         "original-notebook",
     ),
     "Reference": (

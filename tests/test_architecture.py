@@ -33,6 +33,7 @@ ROOMS = (
     "prediction",
     "evaluation",
     "training",
+    "exports",
     "runs",
     "cli",
 )
@@ -217,6 +218,9 @@ OTHER_DOORS = {
     ("prediction.memory", "Path('/proc/self/status').read_text"): "of the system",
     ("training.backend", "Path(description).read_text"): "of the system",
     ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",
+    ("models.built_in", "(BUILT_IN.parent / 'LICENSE').read_text"): "of the package",
+    ("exports.web_page", "file.read_text"): "of the package",
+    ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
     ("prediction.objects", "np.memmap"): "made by this process",
     ("prediction.files", "file.read_bytes"): "written a moment before",

@@ -65,7 +65,23 @@ def test_another_limit_holds_for_a_while():
     budget = MemoryBudget(400 * MIB)
     with budget.limited(800 * MIB), budget.taken(700 * MIB, "a.png"):
         pass
-    assert budget.limit == 400 * MIB
+    with pytest.raises(DataError, match="up to 400 MiB"), budget.taken(700 * MIB, "a.png"):
+        pytest.fail("taken")
+
+
+def test_the_limit_of_one_thread_is_not_that_of_others():
+    budget, said = MemoryBudget(400 * MIB), []
+
+    def use():
+        with pytest.raises(DataError, match="up to 400 MiB"), budget.taken(700 * MIB, "a.png"):
+            pytest.fail("taken")
+        said.append(True)
+
+    with budget.limited(800 * MIB):
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    assert said
 
 
 def test_the_default_and_the_process_have_sizes_that_exist():

@@ -75,7 +75,10 @@ class TestMeasuring:
         monkeypatch.setattr(memory, "_measure_in_process", lambda *args: pytest.fail("twice"))
         assert measure(engine, 1 << 30) == found
 
-    @pytest.mark.parametrize("content", ["", "{}", "[1]", '{"base": -1, "per_pixel": 3}', "\0"])
+    @pytest.mark.parametrize(
+        "content",
+        ["", "{}", "[1]", '{"refused": 3, "memory": 1e12}', '{"base": -1, "per_pixel": 3}', "\0"],
+    )
     def test_a_damaged_cache_file_is_measured_again(self, content, run, cache, monkeypatch):
         monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(5, 6.0))
         engine = Engine(run)
@@ -89,6 +92,25 @@ class TestMeasuring:
         cache.parent.write_text("a file in the way")
         monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(5, 6.0))
         assert measure(Engine(run), 1 << 30) == MemoryUse(5, 6.0)
+
+    def test_a_refusal_is_kept_for_the_same_file_under_any_name(self, run, tmp_path, monkeypatch):
+        engine = Engine(run)
+        refusal = f"{engine.path} answers with values that are not finite"
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: refusal)
+        with pytest.raises(ModelFileError, match="not finite"):
+            measure(engine, 1 << 30)
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: pytest.fail("twice"))
+        engine.path = tmp_path / "other.onnx"
+        with pytest.raises(ModelFileError, match=f"^{tmp_path}/other.onnx answers with values"):
+            measure(engine, 1 << 30)
+
+    def test_a_refusal_under_less_memory_is_measured_again(self, run, monkeypatch):
+        engine = Engine(run)
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: "it failed")
+        with pytest.raises(ModelFileError, match="it failed"):
+            measure(engine, 1 << 30)
+        monkeypatch.setattr(memory, "_measure_in_process", lambda *args: MemoryUse(5, 6.0))
+        assert measure(engine, 1 << 31) == MemoryUse(5, 6.0)
 
     def test_a_failed_measurement_is_reported(self, run, tmp_path):
         engine = Engine(run)

@@ -9,7 +9,10 @@ import pytest
 from PIL import Image
 
 from unetkit import Predictor
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import ConfigError, DataError, SizeError
+from unetkit.prediction import memory
+from unetkit.prediction.memory import MemoryUse
 from unetkit.prediction.predictor import labels_from_scores
 from unetkit.prediction.tiling import smallest_tile
 
@@ -201,6 +204,16 @@ class TestMany:
         one, threads = predictor.side_by_side(64)  # of whom six have room for a tile of 104x104
         assert threads == (1 << 16) // 104**2
         assert len(one.tiling((1000, 1000))) > 4
+
+    def test_files_are_decoded_within_its_memory(self, grey_model, tmp_path, monkeypatch):
+        monkeypatch.setattr(BUDGET, "limit", 1 << 40)  # of the process
+        monkeypatch.setattr(memory, "measure", lambda *_: MemoryUse(1 << 27, 300.0))
+        path = tmp_path / "large.png"
+        Image.new("RGB", (9000, 9000)).save(path, compress_level=1)
+        predictor = Predictor(grey_model, memory="500MiB")
+        for answer in (predictor, lambda image: list(predictor.map([image]))):
+            with pytest.raises(DataError, match=r"large\.png needs .* up to 500 MiB together"):
+                answer(path)
 
     def test_many_threads_share_one_predictor(self, grey):
         """Runs at the same time never see each other's pixels."""

@@ -32,16 +32,22 @@ class MemoryBudget:
         self._in_use = 0
         self._base: int | None = None  # of the process when it first took something
         self._changed = threading.Condition()
-        self._held = threading.local()
+        self._of_thread = threading.local()  # bytes held, and a limit of its own
 
     @contextmanager
     def limited(self, limit: int) -> Iterator[None]:
-        """Sets another limit for a while, and measures anew what the process takes by itself."""
-        before, self.limit, self._base = self.limit, limit, None
+        """Sets another limit for a while, for what this thread takes."""
+        before = getattr(self._of_thread, "limit", None)
+        self._of_thread.limit = limit
         try:
             yield
         finally:
-            self.limit, self._base = before, None
+            self._of_thread.limit = before
+
+    @property
+    def _limit_here(self) -> int:
+        own: int | None = getattr(self._of_thread, "limit", None)
+        return self.limit if own is None else own
 
     @property
     def base(self) -> int:
@@ -66,7 +72,7 @@ class MemoryBudget:
         Raises:
             DataError: The whole budget is less.
         """
-        held = getattr(self._held, "bytes", 0)
+        held = getattr(self._of_thread, "bytes", 0)
         if held:
             self._require(max(need, held), name)
             yield
@@ -75,24 +81,24 @@ class MemoryBudget:
             self._changed.wait_for(lambda: not self._in_use or self._fits(need))
             self._require(need, name)
             self._in_use += need
-        self._held.bytes = need
+        self._of_thread.bytes = need
         try:
             yield
         finally:
-            self._held.bytes = 0
+            self._of_thread.bytes = 0
             with self._changed:
                 self._in_use -= need
                 self._changed.notify_all()
 
     def _fits(self, need: int) -> bool:
-        return self.base + self._in_use + need <= self.limit
+        return self.base + self._in_use + need <= self._limit_here
 
     def _require(self, need: int, name: str) -> None:
         least = self.base + need
-        if least > self.limit:
+        if least > self._limit_here:
             raise DataError(
                 f"{name} needs {need / MIB:,.0f} MiB to be read, and the program "
-                f"{self.base / MIB:,.0f} MiB; accepted are up to {self.limit / MIB:,.0f} MiB "
+                f"{self.base / MIB:,.0f} MiB; accepted are up to {self._limit_here / MIB:,.0f} MiB "
                 f"together; allow more (--memory {-(-least // MIB) + 64}MiB), or cut it into pieces"
             )
 

@@ -6,6 +6,7 @@ thumbnail and a sample are kept, so that the statistics of thousands of pairs fi
 mask values mean is left to `class_inference`, and what is wrong with the data set to `issues`.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,8 @@ SAMPLE_PIXELS = 512  # pixels of an image from which black and white levels are 
 MAX_VALUES = 4096  # different values of a mask that are counted separately
 MAX_COLOURS = 300  # the same for colours; more than there can be classes
 MAX_LOSSY_COLOURS = 1024  # the same for JPEGs; the rarest are too few to matter
-MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found; 20 bytes each
+MAX_LABELLED_PIXELS = 1 << 26  # of a mask whose regions are found
+REGION_BYTES = 16  # for each of its pixels, beside image and mask (docs/log.md, 2026-12-01)
 MAX_REGIONS = 20_000  # regions of a mask whose areas are kept, the largest first
 MAX_WIDTHS = 16  # mask values whose widths are measured; masks with more number their objects
 NO_PIXELS = np.zeros((0, 1), np.uint16)
@@ -158,6 +160,7 @@ def compute_pair_statistics(pair: Pair, channel_axis: str = "auto") -> PairStati
             stats = replace(stats, mask_sha256=file_sha256(mask) if mask else mask_sha256(pair))
             if pair.block is None:  # of a block no more is read than itself
                 need = image.needed_bytes(pair.page) + (mask.needed_bytes() if mask else 0)
+                need += REGION_BYTES * min(math.prod(image.size(pair.page)), MAX_LABELLED_PIXELS)
                 opened.enter_context(BUDGET.taken(need, str(pair.image)))
             stats, missing = _with_image_statistics(stats, image)
             return _with_mask_statistics(stats, mask, missing)

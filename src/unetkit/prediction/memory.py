@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import platformdirs
@@ -32,6 +33,7 @@ PROBE_PIXELS = 1 << 20
 PROBE_SHAPES = (1, 4)  # square, and four times as wide as high
 PROBE_OPERATIONS = 2 * 10**11  # some seconds of two slow cores
 TIMEOUT_SECONDS = 300
+REFUSED = "refused"  # key of a record in the cache
 LIBRARIES = 3 << 30  # bytes of addresses, most never used, that libraries and threads reserve
 
 logger = logging.getLogger(__name__)
@@ -111,24 +113,42 @@ def measure(engine: Engine, memory: int) -> MemoryUse:
         memory: Memory limit in bytes, which the measurement keeps to.
 
     Raises:
-        ModelFileError: The process that measures fails, or needs far more than was computed.
+        ModelFileError: The process that measures fails, needs far more than was computed, or
+            refuses the model, as it did before.
     """
     cached = _memory_file(engine)
+    found = _kept(cached, engine, memory)
+    if found is None:
+        logger.info("measuring the memory that %s needs (once per model)", engine.path)
+        found = _measure_in_process(engine, memory)
+        record = asdict(found) if isinstance(found, MemoryUse) else _refusal(found, engine, memory)
+        try:
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            write_text(cached, json.dumps(record))
+        except OSError as error:
+            logger.warning("cannot cache the memory that a model needs: %s", error)
+    if isinstance(found, str):
+        raise ModelFileError(found)
+    return found
+
+
+def _kept(cached: Path, engine: Engine, memory: int) -> MemoryUse | str | None:
+    """What was measured before; None without a sound record, or if less memory was allowed then."""
     try:
-        found = json.loads(read_text(cached))
-        memory_use = MemoryUse(int(found["base"]), float(found["per_pixel"]))
-        if memory_use.base > 0 and 0 < memory_use.per_pixel < np.inf:
-            return memory_use
+        record = json.loads(read_text(cached))
+        if REFUSED in record:
+            is_enough = int(record["memory"]) >= memory
+            return str(engine.path).join(record[REFUSED]) if is_enough else None
+        memory_use = MemoryUse(int(record["base"]), float(record["per_pixel"]))
     except (OSError, ValueError, KeyError, TypeError, OverflowError):
-        pass  # not cached, or damaged
-    logger.info("measuring the memory that %s needs (once per model)", engine.path)
-    memory_use = _measure_in_process(engine, memory)
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        write_text(cached, json.dumps(asdict(memory_use)))
-    except OSError as error:
-        logger.warning("cannot cache the memory that a model needs: %s", error)
-    return memory_use
+        return None
+    is_sound = memory_use.base > 0 and 0 < memory_use.per_pixel < np.inf
+    return memory_use if is_sound else None
+
+
+def _refusal(words: str, engine: Engine, memory: int) -> dict[str, Any]:
+    """A record of why a model is refused, without its name, which may be another one later."""
+    return {REFUSED: words.split(str(engine.path)), "memory": memory}
 
 
 def _memory_file(engine: Engine) -> Path:
@@ -161,8 +181,10 @@ def _probe_size(engine: Engine, ratio: int, memory: int) -> tuple[int, int]:
         pixels //= 2
 
 
-def _measure_in_process(engine: Engine, memory: int) -> MemoryUse:
+def _measure_in_process(engine: Engine, memory: int) -> MemoryUse | str:
     """Runs `_print_needs` in a new process, whose peak memory is that of the model alone.
+
+    Returns what it measured, or why it refuses the model.
 
     Where the system can limit the addresses of a process, that process has twice what was computed
     for its tiles, and `LIBRARIES`.
@@ -188,9 +210,7 @@ def _measure_in_process(engine: Engine, memory: int) -> MemoryUse:
             f"model that can predict a tile of {sizes[0][0]}x{sizes[0][1]} pixels; close other "
             "programs, or predict on a machine with more memory"
         ) from error
-    if refusal:  # as it would be here
-        raise ModelFileError(refusal)
-    return MemoryUse(base, per_pixel)
+    return str(refusal) or MemoryUse(base, per_pixel)
 
 
 def _print_needs(model: str, sizes: str, limit: str) -> None:

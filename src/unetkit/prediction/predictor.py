@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit._shared.memory_budget import DEFAULT_MEMORY
+from unetkit._shared.memory_budget import BUDGET, DEFAULT_MEMORY
 from unetkit._shared.threads import in_order
 from unetkit.data.scale import scores_from_network
 from unetkit.errors import ConfigError, SizeError
@@ -268,12 +268,12 @@ class Predictor:
 
         (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
         """
-        with open_source(image, self.spec.pixels) as source:
+        with BUDGET.limited(self._memory), open_source(image, self.spec.pixels) as source:
             logits = self._network_logits(source.at_scale(self.spec.scale))
             return scores_from_logits(logits, len(self.spec.classes))
 
     def _predict(self, image: Image, answer: str) -> np.ndarray:
-        with open_source(image, self.spec.pixels) as source:
+        with BUDGET.limited(self._memory), open_source(image, self.spec.pixels) as source:
             return self.answer(source, answer)
 
     def answer(self, source: Source, answer: str) -> np.ndarray:
