@@ -58,6 +58,7 @@ CONTENTS = {
         "scale",
         "prediction",
         "serve",
+        "export",
         "original-notebook",
     ),
     "Reference": (

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from unetkit.models.built_in import BUILT_IN
+from unetkit.prediction.outputs import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
 from unetkit.prediction.whole_images import predict_whole
@@ -19,7 +20,7 @@ def predictor():
 def test_masks_need_labels_only(predictor):
     with (
         open_source(PHOTO, predictor.spec.pixels) as source,
-        predict_whole(predictor, source, ["mask", "overlay"]) as image,
+        predict_whole(predictor, source, ["mask", "overlay"], ResultOptions()) as image,
     ):
         assert (image.labels == predictor(PHOTO)).all()
         assert image.metadata["model"] == predictor.digest
@@ -30,7 +31,7 @@ def test_masks_need_labels_only(predictor):
 def test_cutouts_need_probabilities(predictor):
     with (
         open_source(PHOTO, predictor.spec.pixels) as source,
-        predict_whole(predictor, source, ["cutout"]) as image,
+        predict_whole(predictor, source, ["cutout"], ResultOptions()) as image,
     ):
         assert (image.probabilities == predictor.probabilities(PHOTO)).all()
         assert (image.labels == predictor(PHOTO)).all()

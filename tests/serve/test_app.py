@@ -16,7 +16,7 @@ from unetkit.serve.limits import Limits
 
 
 class TestPredict:
-    @pytest.mark.parametrize("output", ["mask", "grey", "overlay", "cutout", "probabilities"])
+    @pytest.mark.parametrize("output", ["mask", "overlay", "cutout", "probabilities"])
     def test_an_answer_has_its_media_type_and_length(self, service, output):
         response = service.post(photo_bytes(), f"/v1/predict?output={output}")
         assert response.status_code == 200
@@ -32,7 +32,7 @@ class TestPredict:
         ("path", "headers", "status", "words"),
         [
             ("?output=none", {}, 422, "output is 'none'; accepted"),
-            ("?output=objects", {}, 422, "accepted with this model are mask, grey"),
+            ("?output=objects", {}, 422, "accepted with this model are mask, overlay"),
             ("", {"Accept": "video/mp4"}, 406, "media types of this model's answers"),
             ("", {"Content-Type": "multipart/form-data; boundary=x"}, 415, "the body is a form"),
             ("", {"Content-Encoding": "gzip"}, 415, "bodies that are not packed"),

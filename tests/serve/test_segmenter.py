@@ -11,7 +11,8 @@ from tests.serving import photo_bytes
 from unetkit.errors import SizeError
 from unetkit.prediction import predictor as predictor_module
 from unetkit.prediction.files import predict_files
-from unetkit.prediction.outputs import OUTPUTS
+from unetkit.prediction.masks import MASK_STYLES
+from unetkit.prediction.outputs import OUTPUTS, ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.serve.limits import Limits, RefusedError
 from unetkit.serve.segmenter import Segmenter
@@ -35,9 +36,20 @@ def test_the_bytes_are_those_of_predict(segmenter, built_in, format, tmp_path):
     image.write_bytes(content)
     kinds = [kind for kind in segmenter.outputs if kind in OUTPUTS]
     files = predict_files(built_in, [image], tmp_path / "out", kinds=kinds, format="png")
-    assert len(kinds) == 5
+    assert len(kinds) == 4
     for kind, file in zip(kinds, files, strict=True):
         assert ask(segmenter, content, kind) == file.read_bytes(), kind
+
+
+@pytest.mark.parametrize("style", MASK_STYLES)
+def test_masks_of_each_style_are_those_of_predict(segmenter, built_in, style, tmp_path):
+    image = tmp_path / "image.png"
+    image.write_bytes(photo_bytes())
+    (file,) = predict_files(
+        built_in, [image], tmp_path / "out", kinds=["mask"], options=ResultOptions(style)
+    )
+    answer = asyncio.run(segmenter.answer(photo_bytes(), "mask", style))
+    assert answer == file.read_bytes()
 
 
 @pytest.mark.parametrize(

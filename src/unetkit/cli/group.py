@@ -38,7 +38,7 @@ OPTION_GROUPS = {
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
-        *("config", "resume", "out", "grey", "overlay", "cutout", "probabilities"),
+        *("config", "resume", "out", "overlay", "cutout", "probabilities"),
         *("objects", "table", "pixel_size", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),

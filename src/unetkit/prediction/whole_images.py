@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from unetkit.io.pixel_size import PixelSize
 from unetkit.prediction.objects import with_objects
-from unetkit.prediction.outputs import OUTPUTS, PredictedImage, metadata_of
+from unetkit.prediction.outputs import OUTPUTS, PredictedImage, ResultOptions, metadata_of
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import Source
 
@@ -19,8 +18,7 @@ def predict_whole(
     predictor: Predictor,
     source: Source,
     kinds: Collection[str],
-    *,
-    pixel_size: PixelSize | None = None,
+    options: ResultOptions,
 ) -> Iterator[PredictedImage]:
     """Predicts an open image.
 
@@ -28,7 +26,7 @@ def predict_whole(
         predictor: The model.
         source: The image, as the model takes it.
         kinds: Kinds of output that will be written, keys of `outputs.OUTPUTS`.
-        pixel_size: Physical size of a pixel, for tables of objects; None for that of the file.
+        options: How they will be written.
 
     Yields:
         The image with its prediction; the table of its objects, if any, exists until the end.
@@ -49,11 +47,12 @@ def predict_whole(
         source,
         predictor.spec,
         metadata_of(predictor, tiling),
+        options,
         read_labels=None if needs_scores else read,
         read_scores=read if needs_scores else None,
     )
     with ExitStack() as closing_folder:
         if any(output.needs_objects for output in wanted):
             folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-            image = with_objects(image, Path(folder), predictor.memory, pixel_size=pixel_size)
+            image = with_objects(image, Path(folder), predictor.memory)
         yield image

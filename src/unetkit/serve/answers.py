@@ -8,7 +8,7 @@ import numpy as np
 
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError
-from unetkit.prediction.outputs import OUTPUTS, PredictedImage, require_outputs
+from unetkit.prediction.outputs import OUTPUTS, PredictedImage, ResultOptions, require_outputs
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor
 from unetkit.serve.limits import RefusedError
 
@@ -17,7 +17,6 @@ JSON = "application/json"
 # Media type of each kind of answer: those of `prediction.outputs`, and a summary.
 MEDIA_TYPES = {
     "mask": "image/png",
-    "grey": "image/png",
     "overlay": "image/png",
     "cutout": "image/png",
     "probabilities": "application/x-npz",
@@ -32,7 +31,7 @@ def outputs_of(predictor: Predictor) -> tuple[str, ...]:
     found = []
     for name in MEDIA_TYPES:
         try:
-            require_outputs(predictor, [] if name == SUMMARY else [name], "png")
+            require_outputs(predictor, [] if name == SUMMARY else [name], "png", ResultOptions())
         except DataError:
             continue  # it needs a background class, or objects, which the model does not have
         found.append(name)

@@ -7,9 +7,9 @@ to `segmenter`, connections to `server`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,6 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unetkit._version import __version__
+from unetkit.prediction.masks import MASK_STYLES
 from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records
 from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, too_large
 from unetkit.serve.limits import ACCEPTED_FORMATS, HeldBytes, Limits, RefusedError
@@ -82,6 +83,13 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
                 json_schema_extra={"enum": list(segmenter.outputs)},
             ),
         ] = None,
+        mask: Annotated[
+            Literal[MASK_STYLES],  # type: ignore[valid-type]
+            Query(
+                description="What pixels of masks are: numbers of classes, in grey or with a "
+                "palette; 0 and 255; or the values of the masks that the model learnt from."
+            ),
+        ] = "index",
     ) -> Response:
         """Segment the image that is the body of the request."""
         chosen = choose_output(output, request.headers.get("accept"), segmenter.outputs)
@@ -91,7 +99,7 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
         try:
             await body.read(request)
             started = time.monotonic()
-            answer = await _unless_gone(request, segmenter, body.content, chosen)
+            answer = await _unless_gone(request, segmenter.answer(body.content, chosen, mask))
         finally:
             body.release()
         if answer is None:
@@ -217,16 +225,14 @@ class _Answer(Response):
             self._release()
 
 
-async def _unless_gone(
-    request: Request, segmenter: Segmenter, content: bytes, output: str
-) -> bytes | None:
+async def _unless_gone(request: Request, answering: Coroutine[Any, Any, bytes]) -> bytes | None:
     """The answer; None if the client goes away before, so that a request that waits is given up."""
 
     async def wait_until_gone() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    answer = asyncio.ensure_future(segmenter.answer(content, output))
+    answer = asyncio.ensure_future(answering)
     gone = asyncio.ensure_future(wait_until_gone())
     try:
         await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)

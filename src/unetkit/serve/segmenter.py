@@ -21,7 +21,7 @@ from PIL.Image import DecompressionBombError
 from unetkit._shared.memory_budget import BUDGET, MIB
 from unetkit.errors import DataError, ModelFileError, SizeError, UnetkitError
 from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.outputs import OUTPUTS, write_output
+from unetkit.prediction.outputs import OUTPUTS, ResultOptions, write_output
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile, open_source
 from unetkit.prediction.whole_images import predict_whole
@@ -88,12 +88,13 @@ class Segmenter:
                 retry_seconds=max(1, round(self._pending * self._mean_seconds / self.threads)),
             )
 
-    async def answer(self, content: bytes, output: str) -> bytes:
+    async def answer(self, content: bytes, output: str, mask: str = "index") -> bytes:
         """Answers one request.
 
         Args:
             content: Content of an image file.
             output: Kind of answer, one of `outputs`.
+            mask: What pixels of masks are, one of `prediction.masks.MASK_STYLES`.
 
         Returns:
             Content of the answer, of the media type `answers.MEDIA_TYPES[output]`.
@@ -105,7 +106,7 @@ class Segmenter:
         self.require_room()
         with self._lock:
             self._pending += 1
-        future = self._pool.submit(self._work, content, output)
+        future = self._pool.submit(self._work, content, output, ResultOptions(mask))
         future.add_done_callback(self._done)
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -126,19 +127,19 @@ class Segmenter:
         with self._lock:
             self._pending -= 1
 
-    def _work(self, content: bytes, output: str) -> bytes:
+    def _work(self, content: bytes, output: str, options: ResultOptions) -> bytes:
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="unetkit-") as folder:
             image = Path(folder, "image")
             with _refusing(image):
                 image.write_bytes(content)
-                answer = self._answer(image, output)
+                answer = self._answer(image, output, options)
         seconds = time.monotonic() - started
         with self._lock:
             self._mean_seconds += SMOOTHING * (seconds - self._mean_seconds)
         return answer
 
-    def _answer(self, image: Path, output: str) -> bytes:
+    def _answer(self, image: Path, output: str, options: ResultOptions) -> bytes:
         spec = self.predictor.spec
         kinds = kinds_of(output, spec.objects.finds_objects)
         with closing(InputFile(image, spec.pixels)) as file:
@@ -146,7 +147,7 @@ class Segmenter:
             with BUDGET.limited(self._memory), BUDGET.taken(need, THE_IMAGE):
                 with (
                     open_source(file, spec.pixels) as source,
-                    predict_whole(self._model, source, kinds) as predicted,
+                    predict_whole(self._model, source, kinds, options) as predicted,
                 ):
                     if output not in OUTPUTS:
                         return json.dumps(summarize(predicted), ensure_ascii=False).encode()
