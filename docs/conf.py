@@ -57,6 +57,8 @@ CONTENTS = {
         "report",
         "scale",
         "prediction",
+        "serve",
+        "export",
         "original-notebook",
     ),
     "Reference": (

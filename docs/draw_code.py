@@ -83,7 +83,11 @@ BOXES = {
     "prediction": Box(
         0, 516, 230, "prediction", ("one model file applied,", "in exact tiles, by windows")
     ),
-    "answer": Box(0, 640, 230, "masks, overlays, cut-outs"),
+    "answer": Box(0, 640, 190, "masks, overlays, cut-outs"),
+    "exports": Box(
+        0, 720, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
+    ),
+    "serve": Box(300, 720, 195, "serve", ("a model over HTTP,", "within limits")),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
@@ -110,7 +114,9 @@ ARROWS = (
     ("run", "bottom", 280, "prediction", "top", 180),
     ("run", "bottom", 400, "evaluation", "top", 400),
     ("prediction", "right", 550, "evaluation", "left", 550),
-    ("prediction", "bottom", 115, "answer", "top", 115),
+    ("prediction", "bottom", 95, "answer", "top", 95),
+    ("prediction", "bottom", 210, "exports", "top", 210),
+    ("prediction", "right", 575, "serve", "left", 750),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),

@@ -12,6 +12,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.browser import Browser
+
 import unetkit
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale, image_to_network
@@ -63,6 +67,21 @@ def make_prediction(run: Path) -> None:
         rows.append([photo, overlay(photo, mask, classes), np.asarray(background.convert("RGB"))])
     grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     save(Image.fromarray(grid), "predicted")
+
+
+def make_web_page(folder: Path) -> None:
+    """Shows the web page of the built-in network, in headless Chromium, with a synthetic dog."""
+    photo, _ = unetkit.synthetic_pet(2, height=480, width=640, seed=NEW_SEED)
+    Image.fromarray(photo).save(folder / "dog.png")
+    page = unetkit.export(format="web", out=folder / "pets.html", overwrite=True)
+    browser = Browser(folder / "profile")
+    browser.open(page, width=1060, height=900)
+    browser.wait_until("isReady")
+    browser.choose_files("input[type=file]", folder / "dog.png")
+    browser.wait_until("canvas.getAttribute('aria-label')")
+    browser.screenshot(folder / "web-page.png", whole=False)
+    browser.close()
+    save(Image.open(folder / "web-page.png"), "web-page")
 
 
 def draw_checkerboard(height: int, width: int) -> np.ndarray:
@@ -132,6 +151,7 @@ def main(folder: Path) -> None:
     make_prediction(run)
     make_scales(folder)
     make_border_weights(folder)
+    make_web_page(folder)
     make_diagrams()
 
 

@@ -1,7 +1,7 @@
 """Headless Chromium, controlled over a pipe with the DevTools protocol, without driver or port.
 
-Only what the tests of pages need: open a file, run a script, take a screenshot, and list requests
-and errors of the page.
+Only what the tests of pages need: open a file, run a script, choose files, press keys, save, take a
+screenshot, and list requests and errors of the page.
 """
 
 import base64
@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ FLAGS = (
     "--hide-scrollbars",
     "--remote-debugging-pipe",
 )
+
+KEYS = {  # by name: its code, its number, and the text that it enters
+    "Tab": ("Tab", 9, ""),
+    "Enter": ("Enter", 13, "\r"),
+    " ": ("Space", 32, " "),
+    "ArrowRight": ("ArrowRight", 39, ""),
+    "ArrowLeft": ("ArrowLeft", 37, ""),
+}
 
 
 class Browser:
@@ -85,6 +94,32 @@ class Browser:
         if "exceptionDetails" in result:
             raise RuntimeError(result["exceptionDetails"]["exception"]["description"])
         return result["result"].get("value")
+
+    def wait_until(self, condition: str, seconds: float = 60) -> None:
+        """Waits until an expression in the page is true."""
+        ends = time.monotonic() + seconds
+        while not self.run(f"Boolean({condition})"):
+            if time.monotonic() > ends:
+                raise TimeoutError(f"{condition} is not true after {seconds} s: {self.errors}")
+            time.sleep(0.05)
+
+    def choose_files(self, selector: str, *files: Path) -> None:
+        """Chooses files in an input, as its dialogue does."""
+        root = self._call("DOM.getDocument")["root"]["nodeId"]
+        node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self._call("DOM.setFileInputFiles", nodeId=node, files=[str(f.resolve()) for f in files])
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        """Presses and releases a key, such as "Tab", "Enter", " " or "ArrowRight"."""
+        code, number, text = KEYS[key]
+        event = {"key": key, "code": code, "windowsVirtualKeyCode": number, "text": text}
+        modifiers = 8 if shift else 0
+        for kind in ("keyDown", "keyUp"):
+            self._call("Input.dispatchKeyEvent", type=kind, modifiers=modifiers, **event)
+
+    def save_into(self, folder: Path) -> None:
+        """Saves what the page downloads into a folder, without asking."""
+        self._call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def screenshot(self, file: Path, *, whole: bool = True) -> None:
         clip = self._clip() if whole else {}

@@ -38,6 +38,7 @@ README = ROOT / "README.md"
 GIVEN: dict[str, tuple[str, ...]] = {
     "README.md": ("photos", "new"),
     "docs/data.md": ("photos",),
+    "docs/export.md": ("run",),
     "docs/figures.md": ("pets", "run"),
     "docs/photos.md": ("photos", "new"),
     "docs/prediction.md": ("run", "new"),

@@ -33,7 +33,9 @@ ROOMS = (
     "prediction",
     "evaluation",
     "training",
+    "exports",
     "runs",
+    "serve",
     "cli",
 )
 TRAINING_LIBRARIES = (
@@ -217,6 +219,9 @@ OTHER_DOORS = {
     ("prediction.memory", "Path('/proc/self/status').read_text"): "of the system",
     ("training.backend", "Path(description).read_text"): "of the system",
     ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",
+    ("models.built_in", "(BUILT_IN.parent / 'LICENSE').read_text"): "of the package",
+    ("exports.web_page", "file.read_text"): "of the package",
+    ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
     ("prediction.objects", "np.memmap"): "made by this process",
     ("prediction.files", "file.read_bytes"): "written a moment before",
@@ -238,6 +243,8 @@ OTHER_DOORS = {
     ("data.annotations.supervisely", "Image.open"): "from memory",
     ("data.annotations.labelme", "Image.open"): "from memory",
     ("prediction.sources", "np.memmap"): "made by this process",
+    ("serve.answers", "open"): "written a moment before",
+    ("serve.segmenter", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",
     ("io.arrays", "zipfile.ZipFile"): "of an open file",

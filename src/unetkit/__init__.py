@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from unetkit.evaluation.comparison import compare as compare
     from unetkit.evaluation.evaluate import evaluate as evaluate
     from unetkit.evaluation.report import report as report
+    from unetkit.exports.export import export as export
     from unetkit.models.unet import PRESETS as PRESETS
     from unetkit.models.unet import UNetConfig as UNetConfig
     from unetkit.models.unet import build_unet as build_unet
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from unetkit.runs.verification import verify as verify
     from unetkit.training.cross_validation import cross_validate as cross_validate
     from unetkit.training.cross_validation import resume_folds as resume_folds
-    from unetkit.training.export import export as export
     from unetkit.training.train import resume as resume
     from unetkit.training.train import train as train
     from unetkit.visualization.unet_diagram import draw_unet as draw_unet
@@ -63,7 +63,7 @@ _MODULE_OF = {
     "download_oxford_pets": "datasets.oxford_pets",
     "draw_unet": "visualization.unet_diagram",
     "evaluate": "evaluation.evaluate",
-    "export": "training.export",
+    "export": "exports.export",
     "list_runs": "runs.listing",
     "report": "evaluation.report",
     "resume": "training.train",

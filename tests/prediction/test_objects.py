@@ -17,6 +17,7 @@ from unetkit.objects.separation import ObjectRule
 from unetkit.prediction import objects, outputs, sources
 from unetkit.prediction.files import predict_files, predict_stream
 from unetkit.prediction.objects import OBJECT_COLUMNS
+from unetkit.prediction.outputs import ResultOptions
 
 RULES = {
     "ridge": ObjectRule("ridge", 0.4, 12, 20),
@@ -102,7 +103,10 @@ class TestFiles:
             resolutionunit="CENTIMETER",
         )
         _, _, table = predict_files(
-            Predictor(models["border"]), [tmp_path / "a.tif"], tmp_path / "out", pixel_size=given
+            Predictor(models["border"]),
+            [tmp_path / "a.tif"],
+            tmp_path / "out",
+            options=ResultOptions(pixel_size=given),
         )
         row = read_table(table)[0]
         side, unit = (0.5, "um") if given is None else (2.0, "mm")

@@ -15,15 +15,13 @@ from tests.models.test_onnx_import import some_network
 from tests.training.test_fine_tuning import make_config, write_run
 from unetkit import Predictor
 from unetkit._shared import run_folder
-from unetkit._shared.display import Display
-from unetkit._shared.files import locked, part_of
 from unetkit._shared.manifest import write_manifest
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import Scale
 from unetkit.data.splits import Split, split_to_json
 from unetkit.datasets.synthetic_pets import synthetic_pet
-from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError, OutputExistsError
+from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import image_digest
@@ -33,23 +31,16 @@ from unetkit.training.config_file import config_to_toml
 from unetkit.training.export import (
     CHECK_IMAGES,
     _synthetic_image,
-    export,
     export_best,
+    export_run,
     model_spec,
+    require_run,
     seen_images,
     trained_network,
 )
 
 DEEP = PixelFormat(1, "uint16", (200.0,), (3000.0,))
 BEFORE = "0123456789ab"  # digest of an image that the run's start was trained on
-
-
-class Listener(Display):
-    def __init__(self):
-        self.lines = []
-
-    def say(self, text):
-        self.lines.append(text)
 
 
 def make_run(folder, data, config):
@@ -120,27 +111,13 @@ def test_synthetic_images_are_spread_over_the_levels(name):
 
 
 class TestExport:
-    def test_one_process_at_a_time_exports_to_a_file(self, copied, tmp_path):
-        path = tmp_path / "x.onnx"
-        part_of(path).write_bytes(b"half")  # of a killed process
-        part_of(tmp_path / "y.onnx").write_bytes(b"half")
-        with (
-            locked(tmp_path / ".x.onnx.lock", "exports"),
-            pytest.raises(OutputExistsError, match=r"another process exports .*x\.onnx; accepted"),
-        ):
-            export(copied, out=path)
-        assert export(copied, out=path) == path
-        left = [p.name for p in tmp_path.iterdir() if p.is_file()]
-        assert len(left) == 2  # the export, and what belongs to the other name
-
     @pytest.mark.parametrize("kind", ["photos", "disks"])
     def test_a_run_is_exported_and_compared_on_its_validation_images(self, kind, request, tmp_path):
         run, config, model, split = request.getfixturevalue(f"{kind}_run")
         run = shutil.copytree(run, tmp_path / "run")
         assert export_best(run, config, model, split) < 1e-3
-        listener = Listener()
-        path = export(run, out=tmp_path / "m.onnx", display=listener)
-        (line,) = listener.lines
+        path = tmp_path / "m.onnx"
+        line = export_run(run, path)
         assert "largest difference from Keras" in line
         assert f"on {CHECK_IMAGES} validation images" in line
         image = split.test[0].image
@@ -154,7 +131,7 @@ class TestExport:
     ):
         run, config, model, split = disks_run
         expected = [read_image(pair.image, DEEP) for pair in split.validation[:CHECK_IMAGES]]
-        export(run, out=tmp_path / "m.onnx")
+        export_run(run, tmp_path / "m.onnx")
         copy = shutil.copytree(run, tmp_path / "run")
         assert export_best(copy, config, model, split) == 1e-6
         assert (copy / run_folder.MODEL).read_bytes() == b"converted"
@@ -168,9 +145,7 @@ class TestExport:
         run = shutil.copytree(run, tmp_path / "run")
         gone = replace(config, data=str(tmp_path / "gone"))
         (run / run_folder.CONFIG).write_text(config_to_toml(gone), encoding="utf-8")
-        listener = Listener()
-        export(run, out=tmp_path / "m.onnx", display=listener)
-        assert "on 4 synthetic images" in listener.lines[0]
+        assert "on 4 synthetic images" in export_run(run, tmp_path / "m.onnx")
         assert len({image.tobytes() for image in compared}) == CHECK_IMAGES
         assert {image.dtype for image in compared} == {np.dtype(np.uint16)}
 
@@ -184,51 +159,29 @@ class TestExport:
         run = shutil.copytree(run, tmp_path / "run")
         config = replace(config, data=str(data))
         (run / run_folder.CONFIG).write_text(config_to_toml(config), encoding="utf-8")
-        listener = Listener()
-        export(run, out=tmp_path / "m.onnx", display=listener)
-        assert "on 4 synthetic images" in listener.lines[0]
+        assert "on 4 synthetic images" in export_run(run, tmp_path / "m.onnx")
         assert compared == [0, 1, 2, 3]
-
-    @pytest.mark.usefixtures("compared")
-    def test_the_file_is_named_after_the_run(self, photos_run, tmp_path, monkeypatch):
-        monkeypatch.chdir(tmp_path)
-        assert export(photos_run[0]).name == "run.onnx"
-        assert [path.name for path in tmp_path.iterdir()] == ["run.onnx"]
-
-    @pytest.mark.usefixtures("compared")
-    def test_existing_files_are_not_replaced_unless_asked(self, photos_run, tmp_path):
-        (tmp_path / "m.onnx").write_text("mine")
-        with pytest.raises(OutputExistsError, match=r"m\.onnx exists already; .*--overwrite"):
-            export(photos_run[0], out=tmp_path / "m.onnx")
-        assert (tmp_path / "m.onnx").read_text() == "mine"
-        export(photos_run[0], out=tmp_path / "m.onnx", overwrite=True)
-        assert (tmp_path / "m.onnx").read_bytes() == b"converted"
 
 
 class TestRefusals:
     def test_a_folder_that_is_no_run(self, tmp_path):
         with pytest.raises(DataNotFoundError, match=r"holds no config\.toml; accepted is the fold"):
-            export(tmp_path)
+            require_run(tmp_path)
 
     def test_a_run_without_trained_weights(self, copied):
         (copied / run_folder.WEIGHTS).unlink()
         with pytest.raises(DataNotFoundError, match=r"run holds no best\.weights\.h5"):
-            export(copied)
+            require_run(copied)
 
-    def test_a_folder_that_does_not_exist(self, photos_run, tmp_path):
-        words = "deep does not exist; accepted is a file in an existing folder"
-        with pytest.raises(DataNotFoundError, match=words):
-            export(photos_run[0], out=tmp_path / "deep" / "m.onnx")
-
-    def test_an_unknown_format(self, photos_run):
-        words = r"format 'onx' is unknown; accepted are onnx; did you mean 'onnx'\?"
+    def test_unknown_weights(self, copied, tmp_path):
+        words = r"weights 'float8' is unknown; accepted are float32, float16; did you mean"
         with pytest.raises(ConfigError, match=words):
-            export(photos_run[0], format="onx")
+            export_run(copied, tmp_path / "m.onnx", "float8")
 
     def test_damaged_weights_are_named(self, copied, tmp_path):
         (copied / run_folder.WEIGHTS).write_bytes(b"damage")
         with pytest.raises(ModelFileError, match=r"best\.weights\.h5 cannot be loaded"):
-            export(copied, out=tmp_path / "m.onnx")
+            export_run(copied, tmp_path / "m.onnx")
         assert not (tmp_path / "m.onnx").exists()
 
     @pytest.mark.filterwarnings("ignore:Skipping nested container")

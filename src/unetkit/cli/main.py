@@ -40,6 +40,7 @@ from unetkit.cli.options import (
     take_sections,
     training_options,
 )
+from unetkit.cli.serve import serve_command
 from unetkit.cli.terminal import echo, gate_logs, print_json
 from unetkit.errors import ConfigError, UnetkitError
 
@@ -88,6 +89,7 @@ def demo_command(out: str, steps: int | None) -> None:
 
 
 main.add_command(data_group)
+main.add_command(serve_command)
 
 
 @main.command("check")
@@ -331,7 +333,7 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
 
 
 @main.command("export")
-@click.argument("model", type=PATH)
+@click.argument("model", required=False, type=PATH)
 @click.option(
     "--format",
     type=OneOf(EXPORT_FORMAT_NAMES),
@@ -344,12 +346,13 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
     default="float32",
     help="Type in which weights are stored; float16 takes half the space (default: float32).",
 )
-@out_option("File to write (default: MODEL.onnx in the current folder).")
+@out_option("File to write (default: MODEL.onnx or MODEL.html in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def export_command(model: str, **options: Any) -> None:
+def export_command(model: str | None, **options: Any) -> None:
     """Export the network of MODEL to a file that runs without Keras.
 
-    MODEL is a run folder.
+    onnx is a model file; MODEL is a run folder. web is a page that segments images in a browser,
+    without a network; MODEL is a run folder or a model file, or left out for the built-in network.
     """
     display = open_display()
     library("export", display)(model, display=display, **options)

@@ -57,8 +57,9 @@ CHANNEL_AXIS_NAMES = ("auto", "first", "last")
 LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
 PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
+MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx",)
+EXPORT_FORMAT_NAMES = ("onnx", "web")
 WEIGHT_NAMES = ("float32", "float16")
 
 
@@ -337,7 +338,17 @@ predict_options = _together(
         help="A run folder or an exported .onnx file (default: the built-in network, for cats and "
         "dogs in photos).",
     ),
-    out_option("Folder for the results (default: predictions)."),
+    out_option(
+        "Folder for the results, or the mask of one image, such as mask.png (default: predictions)."
+    ),
+    click.option(
+        "--mask",
+        type=OneOf(MASK_STYLE_NAMES),
+        default="index",
+        help="Pixels of masks: index (class numbers, which every program reads), palette (numbers "
+        "shown in colours), binary (0 in the background, 255 elsewhere), values (as in the masks "
+        "that the model learnt from) (default: index).",
+    ),
     click.option(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."
     ),

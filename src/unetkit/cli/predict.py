@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,18 @@ from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
-from unetkit.io.pixel_size import PixelSize, parse_pixel_size
+from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.files import (
     Prediction,
     find_images,
-    plan_outputs,
     predict_files,
     predict_stream,
 )
-from unetkit.prediction.outputs import default_outputs
+from unetkit.prediction.masks import describe_masks
+from unetkit.prediction.outputs import MASK, ResultOptions, default_outputs
 from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
+from unetkit.prediction.plan import find_destination, plan_outputs
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import is_image, stamp
 from unetkit.prediction.tiling import Tiling
@@ -39,7 +40,7 @@ class OutputOptions:
     """Where outputs are written, and what is printed.
 
     Args:
-        folder: Folder for the outputs.
+        out: Folder for the outputs, or file of the mask of one image.
         kinds: Kinds of output; see `predict_files`.
         format: Format of the files; see `predict_files`.
         overwrite: Whether to replace existing outputs.
@@ -47,17 +48,17 @@ class OutputOptions:
         as_json: Whether to print one line of JSON for each image to standard output, and nothing
             else.
         fail_fast: Whether to stop at the first image that cannot be predicted.
-        pixel_size: Physical size of a pixel, for tables of objects.
+        options: How results are written.
     """
 
-    folder: Path
+    out: Path
     kinds: tuple[str, ...]
     format: str
     overwrite: bool
     show: bool
     as_json: bool
     fail_fast: bool = False
-    pixel_size: PixelSize | None = None
+    options: ResultOptions = field(default_factory=ResultOptions)
 
 
 def run_prediction(
@@ -75,16 +76,19 @@ def run_prediction(
     overwrite: bool,
     fail_fast: bool,
     pixel_size: str | None,
+    mask: str,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
     wanted = [name for name, is_wanted in outputs.items() if is_wanted]
+    size = None if pixel_size is None else parse_pixel_size(pixel_size)
+    options = ResultOptions(mask, size)
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if model is None:
             echo(NOTICE, err=True)
         predictor = Predictor(model, memory=memory, margin=margin)
-        predict_pipe(predictor, *(wanted or ["mask"]))
+        predict_pipe(predictor, wanted[0] if wanted else MASK, options)
         return
     if bool(images) == (watch is not None):
         raise ConfigError(
@@ -95,14 +99,14 @@ def run_prediction(
     if model is None:
         display.say(NOTICE)
     folder = Path(out or "predictions")
-    size = None if pixel_size is None else parse_pixel_size(pixel_size)
-    output = OutputOptions(folder, tuple(wanted), format, overwrite, show, as_json, fail_fast, size)
+    kinds = tuple(wanted)
+    output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
         predictor = Predictor(model, memory=memory, margin=margin)
         display.finish()
-        kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
-        output = replace(output, kinds=tuple(kinds))
+        all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
+        output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
             predict_images(predictor, images, output, display)
             return
@@ -157,14 +161,17 @@ def predict_images(
         bad = len(dict.fromkeys(failed))
         every = format_count(len(files), "image")
         number = f"{len(files) - bad} of {every}" if bad else every
-        display.say(f"{number}, {format_count(len(written), 'file')} in {output.folder}")
+        where = find_destination(output.out, output.format).folder
+        display.say(f"{number}, {format_count(len(written), 'file')} in {where}")
+        if written:
+            display.say(describe_masks(predictor.spec.classes, output.options.mask))
         if others:
             display.say(others)
     if failed:
         sys.exit(1)
 
 
-def predict_pipe(predictor: Predictor, kind: str) -> None:
+def predict_pipe(predictor: Predictor, kind: str, options: ResultOptions) -> None:
     """Segments one image from standard input, to standard output."""
     if sys.stdin is None or sys.stdout is None:
         name = "input" if sys.stdin is None else "output"
@@ -177,7 +184,8 @@ def predict_pipe(predictor: Predictor, kind: str) -> None:
             "standard output is a terminal, which cannot show an image file; accepted is a file or "
             "a pipe; append > mask.png"
         )
-    sys.stdout.buffer.write(predict_stream(predictor, sys.stdin.buffer.read(), kind))
+    content = sys.stdin.buffer.read()
+    sys.stdout.buffer.write(predict_stream(predictor, content, kind, options))
 
 
 def watch_folder(
@@ -192,17 +200,22 @@ def watch_folder(
         OutputExistsError: The outputs would be written into the watched folder.
         DataNotFoundError: The folder does not exist.
     """
-    if output.folder.resolve() == folder.resolve():
+    if find_destination(output.out, output.format).mask is not None:
+        raise ConfigError(
+            f"output {output.out} names one file, and --watch predicts many images; accepted is a "
+            "folder; name one with --out"
+        )
+    if output.out.resolve() == folder.resolve():
         raise OutputExistsError(
-            f"output {output.folder} is the folder that is watched, where results would be taken "
+            f"output {output.out} is the folder that is watched, where results would be taken "
             "for new images; accepted is another folder; choose one with --out"
         )
-    display.say(f"watching  {folder}; results go to {output.folder}; Ctrl-C ends")
+    display.say(f"watching  {folder}; results go to {output.out}; Ctrl-C ends")
     again = replace(output, overwrite=True)  # when an image has changed
     owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
-            plan = plan_outputs(predictor, [image], again.folder, again.kinds, again.format, True)
+            plan = plan_outputs(predictor, [image], again.out, again.kinds, again.format, True)
             files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
             is_new = image not in owners.values()
@@ -263,11 +276,11 @@ def _predict(
     written = predict_files(
         predictor,
         files,
-        output.folder,
+        output.out,
         kinds=output.kinds,
         format=output.format,
         overwrite=output.overwrite,
-        pixel_size=output.pixel_size,
+        options=output.options,
         on_result=on_result,
         begin=begin,
         on_error=on_error,

@@ -19,6 +19,11 @@ def built_in_card() -> str:
     return (BUILT_IN.parent / "README.md").read_text(encoding="utf-8")
 
 
+def built_in_licence() -> str:
+    """The licence of the network, with its attribution."""
+    return (BUILT_IN.parent / "LICENSE").read_text(encoding="utf-8")
+
+
 def is_built_in(model: Path) -> bool:
     """Whether a model file is the one that comes with the package."""
     return model.resolve() == BUILT_IN.resolve()

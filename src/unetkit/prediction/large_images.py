@@ -8,6 +8,7 @@ needs more, and logits otherwise; an interrupted run continues with the tiles th
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,17 @@ import numpy as np
 from unetkit._shared.files import locked
 from unetkit.data.scale import windows_from_network
 from unetkit.errors import DataError
-from unetkit.io.pixel_size import PixelSize
 from unetkit.io.windows import Windows
 from unetkit.prediction.engine import scores_from_logits
 from unetkit.prediction.objects import with_objects
-from unetkit.prediction.outputs import OUTPUTS, PredictedImage, metadata_of, write_output
+from unetkit.prediction.outputs import (
+    MASK,
+    OUTPUTS,
+    PredictedImage,
+    ResultOptions,
+    metadata_of,
+    write_output,
+)
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
@@ -35,7 +42,7 @@ def predict_large_image(
     *,
     identity: Callable[[], Mapping[str, Any]],
     overwrite: bool = False,
-    pixel_size: PixelSize | None = None,
+    options: ResultOptions | None = None,
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
 ) -> tuple[np.ndarray | None, int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
@@ -47,7 +54,7 @@ def predict_large_image(
         store: Folder for finished tiles; removed when all files are written.
         identity: Returns name and version of the image file; tiles of another one are not reused.
         overwrite: Whether to remove tiles that another run left in `store`.
-        pixel_size: Physical size of a pixel, for the table of objects; None for that of the file.
+        options: How outputs are written; None for the defaults.
         begin: Called once with the tiles and the number of those that an earlier run finished;
             returns a function that is called after each further tile.
 
@@ -77,14 +84,15 @@ def predict_large_image(
             overwrite,
         )
         _fill(predictor, scaled, tiles, begin)
-        image = _predicted_image(predictor, source, tiles)
+        image = replace(
+            _predicted_image(predictor, source, tiles), options=options or ResultOptions()
+        )
         (store / OUTPUT_FOLDER).mkdir(exist_ok=True)
         if any(OUTPUTS[kind].needs_objects for kind in files):
             image = with_objects(
                 image,
                 store / OUTPUT_FOLDER,
                 predictor.memory,
-                pixel_size=pixel_size,
                 on_disk=True,
             )
         counts = {}
@@ -100,7 +108,7 @@ def predict_large_image(
             _move(part, file)
         tiles.remove()
     found = None if image.objects is None else image.objects.count
-    return counts.get("mask"), found, tiles.tiling
+    return counts.get(MASK), found, tiles.tiling
 
 
 def store_beside(files: Mapping[str, Path]) -> Path:
@@ -146,7 +154,7 @@ def _predicted_image(predictor: Predictor, source: Source, tiles: TileStore) -> 
             missing = source.missing(rows, columns)
             return labels if missing is None else np.where(missing, np.uint8(NODATA_LABEL), labels)
 
-        return PredictedImage(source, predictor.spec, metadata, read_labels)
+        return PredictedImage(source, predictor.spec, metadata, read_labels=read_labels)
 
     size = source.shape[:2]
     scores = _Scores(tiles, len(predictor.spec.classes))

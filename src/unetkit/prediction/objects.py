@@ -38,7 +38,6 @@ def with_objects(
     folder: Path,
     most_bytes: int,
     *,
-    pixel_size: PixelSize | None = None,
     on_disk: bool = False,
 ) -> PredictedImage:
     """Finds the objects of an image, and writes their numbers and their table.
@@ -47,8 +46,6 @@ def with_objects(
         image: The predicted image.
         folder: Folder for the table, and for the numbers of objects if they are on disk.
         most_bytes: Memory for the largest connected region.
-        pixel_size: Physical size of a pixel, for further columns of the table; None for that of the
-            file, if it has one.
         on_disk: Whether the numbers of objects are in a file instead of memory.
 
     Returns:
@@ -65,7 +62,7 @@ def with_objects(
     table, count = folder / TABLE_FILE, 0
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        size = pixel_size or image.source.pixel_size
+        size = image.options.pixel_size or image.source.pixel_size
         intensities = channel_columns(image.source.shape[2])
         writer.writerow([*OBJECT_COLUMNS, *intensities, *physical_columns(size)])
         for part in _find(image, most_bytes):

@@ -25,12 +25,14 @@ from unetkit._version import __version__
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.ome_zarr_writer import write_ome_zarr
+from unetkit.io.pixel_size import PixelSize
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.separation import SeparationMaps, separation_maps
+from unetkit.prediction.masks import MASK_STYLES, mask_table
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import WHOLE_PIXELS, Source
 from unetkit.prediction.tiling import Tiling
@@ -46,6 +48,7 @@ from unetkit.visualization.overlays import (
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
 OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
 LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
+MASK = "mask"
 WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
 
 # Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
@@ -54,6 +57,28 @@ WINDOW_BYTES = 1 << 25
 PIXEL_BYTES = 40
 CLASS_BYTES = 12
 COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
+
+
+@dataclass(frozen=True)
+class ResultOptions:
+    """How results are written.
+
+    Args:
+        mask: What pixels of masks are, one of `MASK_STYLES`: "index" (class indices, grey),
+            "palette" (class indices that viewers show in colours), "binary" (0 in the background,
+            255 elsewhere) or "values" (as in the masks that the model learnt from).
+        pixel_size: Physical size of a pixel, for further columns of tables; None for that of each
+            file, if it has one.
+    """
+
+    mask: str = "index"
+    pixel_size: PixelSize | None = None
+
+    def __post_init__(self) -> None:
+        if self.mask not in MASK_STYLES:
+            raise ConfigError(
+                f"mask is {self.mask!r}; accepted are {', '.join(map(repr, MASK_STYLES))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -87,6 +112,7 @@ class PredictedImage:
         source: The image.
         spec: Description of the model.
         metadata: How the prediction was made; stored in every file.
+        options: How results are written.
         read_labels: Reads (h, w) uint8 class indices, `NODATA_LABEL` where the image has no data;
             None to compute them from the probabilities.
         read_scores: Reads probabilities, (h, w, K) float32, or (h, w, K + 1) of a model with an
@@ -100,6 +126,7 @@ class PredictedImage:
     source: Source
     spec: ModelSpec
     metadata: Mapping[str, Any]
+    options: ResultOptions = field(default_factory=ResultOptions)
     read_labels: Read | None = None
     read_scores: Read | None = None
     objects: ImageObjects | None = None
@@ -181,8 +208,9 @@ class Output:
         channels: Number of channels C; None for one per class.
         dtype: Type of its pixels.
         nodata: Pixel value, in all channels, that stands for no data; None for none.
-        is_labels: Whether pixels are class indices. They are shown in the colours of the classes,
-            never interpolated, and counted.
+        is_exact: Whether pixels are numbers or names of colours, which are never interpolated.
+        is_labels: Whether pixels are class indices.
+        has_palette: Whether files show these in the colours of the classes.
         needs_probabilities: Whether `pixels` uses the probabilities of the window.
         needs_background: Whether the model must have a background class.
         needs_objects: Whether the model must tell objects apart.
@@ -194,7 +222,9 @@ class Output:
     channels: int | None
     dtype: str = "uint8"
     nodata: float | None = None
+    is_exact: bool = False
     is_labels: bool = False
+    has_palette: bool = False
     needs_probabilities: bool = False
     needs_background: bool = False
     needs_objects: bool = False
@@ -210,9 +240,7 @@ def _cutout_pixels(window: PredictedImage) -> np.ndarray:
 
 
 OUTPUTS = {
-    "mask": Output(
-        "", lambda window: window.labels[..., None], 1, nodata=NODATA_LABEL, is_labels=True
-    ),
+    MASK: Output("", lambda window: window.labels[..., None], 1, is_exact=True),  # see `_of_mask`
     "overlay": Output(
         "_overlay", lambda window: overlay(window.photo, window.labels, window.classes), 3
     ),
@@ -231,6 +259,7 @@ OUTPUTS = {
         lambda window: window.object_numbers[..., None],
         1,
         "uint32",
+        is_exact=True,
         needs_probabilities=True,
         needs_background=True,
         needs_objects=True,
@@ -278,32 +307,47 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | N
     Returns:
         (K,) int64, number of pixels of each class, for an output of class indices; else None.
     """
-    output = OUTPUTS[kind]
-    write = WRITERS[file.suffix]
+    output = _of_mask(image) if kind == MASK else OUTPUTS[kind]
+    write = WRITERS[file.suffix.lower()]
     if image.objects is not None and kind == "objects":
         output = replace(output, dtype=image.objects.dtype)
-    if not output.is_labels:
+    if kind != MASK:
         write(file, output, image)
         return None
     counts = np.zeros(len(image.classes), np.int64)
 
     def counted(window: PredictedImage) -> np.ndarray:
-        labels = output.pixels(window)
+        labels = window.labels
         for top in range(0, len(labels), COUNTED_ROWS):
             found = np.bincount(labels[top : top + COUNTED_ROWS].ravel(), minlength=len(counts))
             counts[:] += found[: len(counts)]
-        return labels
+        return output.pixels(window)
 
     write(file, replace(output, pixels=counted), image)
     return counts
+
+
+def _of_mask(image: PredictedImage) -> Output:
+    """Masks in the style that is asked for."""
+    style = image.options.mask
+    table, nodata = mask_table(style, image.classes, NODATA_LABEL, has_gaps=image.has_gaps)
+    return replace(
+        OUTPUTS[MASK],
+        pixels=lambda window: table[window.labels],
+        channels=table.shape[1],
+        dtype=table.dtype.name,
+        nodata=nodata,
+        is_labels=style in ("index", "palette"),
+        has_palette=style == "palette",
+    )
 
 
 def _write_png(file: Path, output: Output, image: PredictedImage) -> None:
     pixels = output.pixels(image)
     if output.channels == 1:
         pixels = pixels[..., 0]
-    is_labels = output.is_labels
-    shown = palette_image(pixels, image.classes) if is_labels else Image.fromarray(pixels)
+    has_palette = output.has_palette
+    shown = palette_image(pixels, image.classes) if has_palette else Image.fromarray(pixels)
     write_png(file, shown, image.metadata)
 
 
@@ -325,8 +369,8 @@ def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
         _shape(output, image),
         output.dtype,
         _read_blocks(output, image),
-        nearest=output.is_labels or output.needs_objects,
-        palette=classes.colours if output.is_labels else None,
+        nearest=output.is_exact,
+        palette=classes.colours if output.has_palette else None,
         names=classes.names if output.channels is None else None,
         metadata=image.metadata,
         geotags=image.source.geotags,
@@ -341,7 +385,7 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
         _shape(output, image),
         output.dtype,
         _read_blocks(output, image),
-        nearest=output.is_labels or output.needs_objects,
+        nearest=output.is_exact,
         names=classes.names if output.is_labels or output.channels is None else None,
         colours=classes.colours if output.is_labels else None,
         metadata=image.metadata,
@@ -353,7 +397,7 @@ WRITERS: dict[str, Callable[[Path, Output, PredictedImage], None]] = {  # by the
     ".png": _write_png,
     ".npz": _write_npz,
     ".csv": _write_csv,
-    ".tif": _write_tiff,
+    **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".zarr": _write_zarr,
 }
 
@@ -379,13 +423,16 @@ def _read_blocks(output: Output, image: PredictedImage) -> Read:
     return read
 
 
-def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> None:
-    """Checks kinds and format of outputs.
+def require_outputs(
+    predictor: Predictor, kinds: Sequence[str], format: str, options: ResultOptions
+) -> None:
+    """Checks kinds, format and options of outputs.
 
     Args:
         predictor: The model.
         kinds: Kinds of output, keys of `OUTPUTS`.
         format: Format of the files, one of `OUTPUT_FORMATS`.
+        options: How they are written.
 
     Raises:
         ConfigError: A kind or the format is unknown.
@@ -402,6 +449,8 @@ def require_outputs(predictor: Predictor, kinds: Sequence[str], format: str) -> 
                 )
     if format == "zarr":
         require_zarr()
+    if MASK in kinds:
+        mask_table(options.mask, predictor.spec.classes, NODATA_LABEL)
     if not predictor.spec.objects.finds_objects:
         for kind in kinds:
             if OUTPUTS[kind].needs_objects:

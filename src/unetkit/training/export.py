@@ -8,21 +8,13 @@ import keras
 import numpy as np
 
 from unetkit._shared import run_folder
-from unetkit._shared.display import Display
-from unetkit._shared.files import locked, remove_leftovers
 from unetkit._shared.manifest import read_manifest, read_split_record, record_files
 from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_photo
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_pet
-from unetkit.errors import (
-    ConfigError,
-    DataNotFoundError,
-    OutputExistsError,
-    UnetkitError,
-    did_you_mean,
-)
+from unetkit.errors import ConfigError, DataNotFoundError, UnetkitError, did_you_mean
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import TOLERANCES, export_onnx
 from unetkit.models.spec import Layer, ModelSpec, seen_digests
@@ -32,91 +24,58 @@ from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 from unetkit.training.weights import load_weights
 
-EXPORT_FORMATS = ("onnx",)
 WEIGHT_TYPES = tuple(TOLERANCES)
-LOCK_NAME = 60  # characters of a file's name that its lock has, of up to four bytes each
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
-def export(
-    model: str | Path,
-    *,
-    format: str = "onnx",
-    weights: str = "float32",
-    out: str | Path | None = None,
-    overwrite: bool = False,
-    display: Display | None = None,
-) -> Path:
-    """Exports a run's best network to a file that runs without Keras, and compares it with Keras.
-
-    The comparison uses validation images of the run, or synthetic images if those do not exist.
-
-    Args:
-        model: Run folder.
-        format: Format of the file: "onnx".
-        weights: Type in which weights are stored: "float32", or "float16" for half the size.
-        out: Path of the file; by default RUN.onnx in the current folder.
-        overwrite: Whether to replace an existing file.
-        display: Shows progress.
-
-    Returns:
-        The path of the file.
+def require_run(run: Path) -> None:
+    """Refuses what is not a run folder with trained weights.
 
     Raises:
-        ConfigError: `format` is not "onnx", or `weights` is no type of weights.
-        DataNotFoundError: `model` is not a run folder with trained weights, or the folder of `out`
-            does not exist.
-        OutputExistsError: The file exists, or another process exports to it.
-        ModelFileError: The weights do not fit the network, or the output of the file differs from
-            that of Keras.
+        DataNotFoundError: A file of the run is missing.
     """
-    display = display or Display()
-    for name, value, accepted in (
-        ("format", format, EXPORT_FORMATS),
-        ("weights", weights, WEIGHT_TYPES),
-    ):
-        if value not in accepted:
-            raise ConfigError(
-                f"{name} {value!r} is unknown; accepted are {', '.join(accepted)}"
-                f"{did_you_mean(value, accepted)}"
-            )
-    run = Path(model)
     for name in (run_folder.CONFIG, run_folder.WEIGHTS):
         if not (run / name).is_file():
             raise DataNotFoundError(
                 f"{run} holds no {name}; accepted is the folder of a training run"
             )
-    path = Path(out) if out is not None else Path(f"{run.resolve().name}.onnx")
-    _require_new(path, overwrite)
-    if not path.parent.is_dir():
-        raise DataNotFoundError(
-            f"folder {path.parent} does not exist; accepted is a file in an existing folder"
+
+
+def export_run(run: Path, path: Path, weights: str = "float32") -> str:
+    """Exports a run's best network to an ONNX file, and compares it with Keras.
+
+    The comparison uses validation images of the run, or synthetic images if those do not exist.
+
+    Args:
+        run: Run folder.
+        path: File to write or replace.
+        weights: Type in which weights are stored: "float32", or "float16" for half the size.
+
+    Returns:
+        The largest difference from Keras, and on which images, in words.
+
+    Raises:
+        ConfigError: `weights` is no type of weights.
+        ModelFileError: The weights do not fit the network, or the output of the file differs from
+            that of Keras.
+    """
+    if weights not in WEIGHT_TYPES:
+        raise ConfigError(
+            f"weights {weights!r} is unknown; accepted are {', '.join(WEIGHT_TYPES)}"
+            f"{did_you_mean(weights, WEIGHT_TYPES)}"
         )
-    with locked(path.with_name(f".{path.name[:LOCK_NAME]}.lock"), f"exports {path}"):
-        _require_new(path, overwrite)  # written by another process meanwhile
-        remove_leftovers(path)
-        config = read_config(run / run_folder.CONFIG)
-        network = trained_network(run, config)
-        names = read_split_names(run / run_folder.SPLIT)
-        images, what = _reference_images(config, names["validation"])
-        spec = model_spec(config, network, seen_images(run))
-        with backend.full_precision():
-            difference = export_onnx(network, spec, path, images, weights)
-        if path.resolve() == (run / run_folder.MODEL).resolve():
-            record_files(run)
-    display.say(
-        f"{path}: {path.stat().st_size / 1e6:.1f} MB, largest difference from Keras "
-        f"{difference:.1g} on {format_count(images, f'{what} image')}"
+    config = read_config(run / run_folder.CONFIG)
+    network = trained_network(run, config)
+    names = read_split_names(run / run_folder.SPLIT)
+    images, what = _reference_images(config, names["validation"])
+    spec = model_spec(config, network, seen_images(run))
+    with backend.full_precision():
+        difference = export_onnx(network, spec, path, images, weights)
+    if path.resolve() == (run / run_folder.MODEL).resolve():
+        record_files(run)
+    return (
+        f"largest difference from Keras {difference:.1g} on {format_count(images, f'{what} image')}"
     )
-    return path
-
-
-def _require_new(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise OutputExistsError(
-            f"{path} exists already; accepted is a new file; name another with --out, or allow it "
-            "with --overwrite"
-        )
 
 
 def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:

@@ -1,0 +1,265 @@
+"""Which files are written for which image: names are planned and checked before any prediction."""
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from unetkit.errors import (
+    ConfigError,
+    DataError,
+    DataNotFoundError,
+    OutputExistsError,
+    SizeError,
+    UnetkitError,
+)
+from unetkit.prediction.large_images import lock_of, store_beside
+from unetkit.prediction.needs import bytes_to_predict
+from unetkit.prediction.outputs import (
+    MASK,
+    OUTPUTS,
+    WHOLE_FORMAT,
+    choose_output_format,
+)
+from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.sources import InputFile, stamp
+
+IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
+LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
+MOST_OPEN = 64  # image files that stay open from the plan to their prediction
+FORMAT_OF_SUFFIX = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".zarr": "zarr"}
+NO_MASKS = (".jpg", ".jpeg", ".jpe", ".jp2", ".gif", ".bmp", ".webp", ".avif", ".heic", ".npy")
+
+
+@dataclass(frozen=True)
+class Job:
+    """An image and the files to write.
+
+    Args:
+        image: Image file.
+        page: Number of the image in a file of several, or None.
+        pixels: Number of pixels of the image.
+        needed: Bytes that the image and its results take, if it is predicted in memory.
+        format: Format of the files, a key of `outputs.FORMAT_SUFFIXES`.
+        files: File to write for each kind of output.
+        source: The image file, which may be open; or the path of a file of several images.
+    """
+
+    image: Path
+    page: int | None
+    pixels: int
+    needed: int
+    format: str
+    files: Mapping[str, Path]
+    source: InputFile | Path
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the image is predicted in memory."""
+        return self.format == WHOLE_FORMAT
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an earlier run left tiles of the image."""
+        return not self.is_whole and store_beside(self.files).exists()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all files exist, are complete, and are newer than the image."""
+        changed = stamp(self.image)[1]
+        return not self.is_interrupted and all(
+            file.exists() and file.stat().st_mtime_ns >= changed for file in self.files.values()
+        )
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where results are written.
+
+    Args:
+        folder: Folder for the results.
+        format: Format of the files, one of `OUTPUT_FORMATS`.
+        mask: File of the mask of the only image, whose name those of its other results begin with;
+            None to name results after images.
+    """
+
+    folder: Path
+    format: str
+    mask: Path | None = None
+
+    @property
+    def stem(self) -> str | None:
+        """What names of results begin with."""
+        return None if self.mask is None else self.mask.stem.removesuffix(".ome")
+
+
+def find_destination(out: Path, format: str) -> Destination:
+    """Decides whether results go into a folder or, for one image, into a named file.
+
+    Args:
+        out: A folder, or a file with a suffix of `FORMAT_OF_SUFFIX`.
+        format: Format of the files, one of `OUTPUT_FORMATS`.
+
+    Raises:
+        ConfigError: Masks are not written in files with this suffix, or the format is another one.
+        OutputExistsError: The folder is a file.
+    """
+    suffix = out.suffix.lower()
+    if suffix in FORMAT_OF_SUFFIX and (suffix == ".zarr" or not out.is_dir()):
+        own = FORMAT_OF_SUFFIX[suffix]
+        if format not in ("auto", own):
+            raise ConfigError(
+                f"output {out} is given together with format {format!r}; accepted is a name that "
+                "ends as files of the format do; leave one of them out"
+            )
+        return Destination(out.parent, own, out)
+    if suffix in NO_MASKS and not out.is_dir():
+        raise ConfigError(
+            f"output {out} is no folder, and masks are not written as {suffix}; accepted for the "
+            f"mask of one image are names that end with {', '.join(FORMAT_OF_SUFFIX)}"
+        )
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(
+            f"output {out} is a file; accepted is a folder; choose another with --out"
+        )
+    return Destination(out, format)
+
+
+@contextmanager
+def going_on(
+    image: Path, on_error: Callable[[Path, UnetkitError], object] | None
+) -> Iterator[None]:
+    """Reports an image that cannot be predicted, unless errors are raised."""
+    try:
+        yield
+    except IMAGE_ERRORS as error:
+        if on_error is None:
+            raise
+        on_error(image, error)
+
+
+def _plan(
+    predictor: Predictor,
+    image: Path,
+    destination: Destination,
+    kinds: Sequence[str],
+    opened: ExitStack,
+) -> Iterator[Job]:
+    """Yields the job of each image of a file; `opened` closes the file."""
+    out, format = destination.folder, destination.format
+    file = opened.enter_context(closing(InputFile(image, predictor.spec.pixels)))
+    count = file.count
+    pages: Iterable[int | None] = [None] if count is None else range(count)
+    stem = destination.stem or image.stem.removesuffix(".ome")
+    if destination.mask is not None and count is not None:
+        raise ConfigError(
+            f"output {destination.mask} names one file, and {image} has {count} pages; accepted "
+            "for several results is a folder"
+        )
+    for page in pages:
+        name = stem if page is None else f"{stem}_p{page:03d}"
+        height, width = file.size(page)
+        chosen = choose_output_format(image, (height, width), file.is_map(page), format)
+        files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
+        if destination.mask is not None and MASK in files:
+            files[MASK] = destination.mask
+        source = file if count is None else image
+        needed = 0
+        if chosen == WHOLE_FORMAT:
+            decoding = file.needed_bytes(page)
+            needed = bytes_to_predict(decoding, (height, width), predictor.spec, kinds)
+        job = Job(image, page, height * width, needed, chosen, files, source)
+        _require_short_names(job)
+        yield job
+    if count is not None:  # each page is read by itself, some at the same time
+        file.close()
+
+
+def plan_outputs(
+    predictor: Predictor,
+    images: Sequence[Path],
+    out: Path,
+    kinds: Sequence[str],
+    format: str,
+    overwrite: bool,
+    opened: ExitStack | None = None,
+    on_error: Callable[[Path, UnetkitError], object] | None = None,
+) -> list[Job]:
+    """Returns the job of each image, after all file names have been checked.
+
+    Further Args and Raises are those of `predict_files`, which `plan_outputs` is a part of.
+
+    Args:
+        opened: Closes image files that stay open for the prediction; None to close each at once.
+        on_error: Called with an image that cannot be opened; None to raise the error.
+    """
+    images = list(dict.fromkeys(images))
+    destination = find_destination(out, format)
+    if destination.mask is not None and len(images) != 1:
+        raise ConfigError(
+            f"output {out} names one file, and there are {len(images)} images; accepted for "
+            "several results is a folder; name one with --out"
+        )
+    resolved = [image.resolve() for image in images]
+    sources = {_key(image) for image in resolved}
+    if (
+        overwrite
+        and destination.mask is None
+        and _key(out.resolve()) in {_key(image.parent) for image in resolved}
+    ):
+        raise OutputExistsError(
+            f"output {out} is the folder of one of the images, where --overwrite might replace "
+            "images; accepted is another folder; choose one with --out"
+        )
+    plan: list[Job] = []
+    for image in images:
+        with going_on(image, on_error), ExitStack() as closing_now:
+            keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
+            plan += _plan(predictor, image, destination, kinds, keep)
+    if not overwrite and any(job.is_interrupted for job in plan):
+        # An interrupted run continues: what it finished is left out.
+        plan = [job for job in plan if not job.is_finished]
+    owners: dict[str, Path] = {}
+    for job in plan:
+        # Some outputs of an interrupted image may be complete; they are written again.
+        may_replace = overwrite or job.is_interrupted
+        for file in job.files.values():
+            owner = owners.setdefault(_key(file), job.image)
+            if owner != job.image:
+                raise OutputExistsError(
+                    f"{owner} and {job.image} would both be written to {file}; accepted are images "
+                    "of different names; predict them into two folders"
+                )
+            if not file.exists():
+                continue
+            if _key(file.resolve()) in sources:
+                raise OutputExistsError(
+                    f"{file} is one of the images; results never replace images; choose another "
+                    "folder with --out"
+                )
+            if not may_replace:
+                raise OutputExistsError(
+                    f"{file} exists already; accepted is a folder without earlier results; name "
+                    "another with --out, or allow it with --overwrite"
+                )
+    return plan
+
+
+def _require_short_names(job: Job) -> None:
+    """Refuses results whose names, or that of the folder for their tiles, no file can have."""
+    names = [file.name for file in job.files.values()]
+    if not job.is_whole:
+        names.append(lock_of(store_beside(job.files)).name)
+    size = max(len(os.fsencode(name)) for name in names)
+    if size > LONGEST_FILE_NAME:
+        raise DataError(
+            f"a result of {job.image} would have a name of {size} bytes; accepted are up to "
+            f"{LONGEST_FILE_NAME}; give the image a shorter name"
+        )
+
+
+def _key(path: Path) -> str:
+    """The path as text, in lower case on systems that ignore the case of file names."""
+    return str(path).casefold() if sys.platform in ("win32", "darwin") else str(path)

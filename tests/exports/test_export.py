@@ -1,0 +1,132 @@
+"""A network in a file of another kind: which models, which names, and what is never replaced."""
+
+import shutil
+
+import pytest
+
+import unetkit
+from tests.test_architecture import TRAINING_LIBRARIES, run_python
+from unetkit import Predictor
+from unetkit._shared import run_folder
+from unetkit._shared.display import Display
+from unetkit._shared.files import locked, part_of
+from unetkit.cli import options
+from unetkit.errors import (
+    ConfigError,
+    DataNotFoundError,
+    MissingExtraError,
+    ModelFileError,
+    OutputExistsError,
+)
+from unetkit.exports.export import EXPORT_FORMATS, export
+from unetkit.models.built_in import BUILT_IN
+
+
+class Listener(Display):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
+def test_the_command_has_the_formats_of_the_library():
+    assert options.EXPORT_FORMAT_NAMES == EXPORT_FORMATS
+    assert unetkit.export is export
+
+
+class TestFiles:
+    def test_a_run_becomes_a_model_file(self, run, tmp_path):
+        listener = Listener()
+        path = export(run, out=tmp_path / "m.onnx", display=listener)
+        (line,) = listener.lines
+        assert "m.onnx: " in line
+        assert "largest difference from Keras" in line
+        assert Predictor(path).spec == Predictor(run).spec
+
+    @pytest.mark.parametrize(("format", "name"), [("onnx", "my.run.onnx"), ("web", "my.run.html")])
+    def test_the_file_is_named_after_the_run(self, format, name, run, tmp_path, monkeypatch):
+        copy = shutil.copytree(run, tmp_path / "my.run")
+        (tmp_path / "empty").mkdir()
+        monkeypatch.chdir(tmp_path / "empty")
+        assert export(copy, format=format).name == name
+        assert [path.name for path in (tmp_path / "empty").iterdir()] == [name]
+
+    def test_a_page_is_named_after_the_model_file(self, run, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        shutil.copy(run / run_folder.MODEL, tmp_path / "mine.onnx")
+        assert export("mine.onnx", format="web").name == "mine.html"
+
+    def test_one_process_at_a_time_exports_to_a_file(self, run, tmp_path):
+        path = tmp_path / "x.html"
+        part_of(path).write_bytes(b"half")  # of a killed process
+        part_of(tmp_path / "y.html").write_bytes(b"half")
+        with (
+            locked(tmp_path / ".x.html.lock", "exports"),
+            pytest.raises(OutputExistsError, match=r"another process exports .*x\.html; accepted"),
+        ):
+            export(run, format="web", out=path)
+        assert export(run, format="web", out=path) == path
+        left = [p.name for p in tmp_path.iterdir() if p.is_file()]
+        assert len(left) == 2  # the export, and what belongs to the other name
+
+    @pytest.mark.parametrize("format", EXPORT_FORMATS)
+    def test_existing_files_are_not_replaced_unless_asked(self, format, run, tmp_path):
+        (tmp_path / "m").write_text("mine")
+        with pytest.raises(OutputExistsError, match=r"m exists already; .*--overwrite"):
+            export(run, format=format, out=tmp_path / "m")
+        assert (tmp_path / "m").read_text() == "mine"
+        export(run, format=format, out=tmp_path / "m", overwrite=True)
+        assert (tmp_path / "m").stat().st_size > 1000
+
+
+class TestRefusals:
+    def test_an_unknown_format(self, run):
+        words = r"format 'onx' is unknown; accepted are onnx, .*; did you mean 'onnx'\?"
+        with pytest.raises(ConfigError, match=words):
+            export(run, format="onx")
+
+    def test_a_folder_that_is_no_run(self, tmp_path):
+        with pytest.raises(DataNotFoundError, match=r"holds no config\.toml; accepted is the fold"):
+            export(tmp_path)
+        with pytest.raises(
+            DataNotFoundError, match=r"holds no model\.onnx; accepted is the folder"
+        ):
+            export(tmp_path, format="web")
+
+    @pytest.mark.parametrize("format", EXPORT_FORMATS)
+    def test_a_folder_that_does_not_exist(self, format, run, tmp_path):
+        words = "deep does not exist; accepted is a file in an existing folder"
+        with pytest.raises(DataNotFoundError, match=words):
+            export(run, format=format, out=tmp_path / "deep" / "m.onnx")
+
+    def test_the_built_in_network_is_a_model_file_already(self):
+        with pytest.raises(ConfigError, match=r"without a model; .* already, .*pets\.onnx"):
+            export()
+
+    def test_a_page_has_the_weights_of_its_model_file(self):
+        words = "weights are 'float16' with format 'web'; accepted are those of the model file"
+        with pytest.raises(ConfigError, match=words):
+            export(format="web", weights="float16")
+
+    def test_what_is_no_model_file(self, tmp_path):
+        (tmp_path / "m.onnx").write_text("no")
+        with pytest.raises(ModelFileError, match=r"m\.onnx"):
+            export(tmp_path / "m.onnx", format="web", out=tmp_path / "m.html")
+        assert not (tmp_path / "m.html").exists()
+
+    def test_without_keras_an_onnx_file_names_the_extra(self, run, monkeypatch):
+        monkeypatch.setitem(__import__("sys").modules, "unetkit.training.export", None)
+        with pytest.raises(MissingExtraError, match=r"export to ONNX needs .*, which is not inst"):
+            export(run)
+
+
+def test_a_page_needs_no_training_library(tmp_path):
+    code = f"""
+import sys, unetkit
+unetkit.export(format="web", out={str(tmp_path / "page.html")!r})
+print(*sys.modules)
+"""
+    loaded = run_python(code, cwd=tmp_path).split()
+    assert not set(TRAINING_LIBRARIES) & set(loaded)
+    assert (tmp_path / "page.html").stat().st_size > BUILT_IN.stat().st_size
