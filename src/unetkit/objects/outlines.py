@@ -97,13 +97,13 @@ def _find_corners(
 ) -> np.ndarray:
     """Corners of all outlines, (N,) `_CORNER`, by row."""
     height, width = size
-    outside = np.full((1, width + 2), OUTSIDE, np.int64)
+    outside = np.full((1, width + 2), OUTSIDE, np.int32)
     above, found, count = outside, [], 0
     for start in [*range(0, height, band_rows), height]:
         band = outside  # below the last row
         if start < height:
             stop = min(start + band_rows, height)
-            band = np.full((stop - start, width + 2), OUTSIDE, np.int64)
+            band = np.full((stop - start, width + 2), OUTSIDE, np.int32)
             band[:, 1:-1] = read(slice(start, stop), slice(0, width))
         found.append(_corners_of_band(np.concatenate([above, band]), start, skipped))
         above = band[-1:]
@@ -194,7 +194,29 @@ def _regions_of_label(
     label = int(corners["label"][members[0]])
     for number, ring_points in enumerate(points):
         if is_outer[number]:
-            yield Region(label, ring_points, tuple(holes[number]))
+            outer, *pockets = _simple_rings(ring_points)
+            inner = [ring for hole in holes[number] for ring in _simple_rings(hole)]
+            yield Region(label, outer, (*pockets, *(ring[::-1] for ring in inner)))
+
+
+def _simple_rings(ring: np.ndarray) -> list[np.ndarray]:
+    """Cuts an outline where it touches itself, the ring with its first corner first.
+
+    What is cut off from an outer ring is a pocket, which is enclosed but for a point: a hole.
+    """
+    if len(np.unique(ring, axis=0)) == len(ring):
+        return [ring]
+    cut: list[np.ndarray] = []
+    open_points: dict[tuple[int, ...], None] = {}  # in order
+    for point in map(tuple, ring.tolist()):
+        if point in open_points:
+            loop: list[tuple[int, ...]] = []
+            while not loop or loop[-1] != point:
+                loop.append(next(reversed(open_points)))
+                del open_points[loop[-1]]
+            cut.append(np.array(loop[::-1]))
+        open_points[point] = None
+    return [np.array(list(open_points)), *cut]
 
 
 def _owners(corners: np.ndarray, rings: list[list[int]], is_outer: list[bool]) -> list[int]:
