@@ -23,18 +23,14 @@ from unetkit._shared.threads import in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
 from unetkit.prediction.collected import collect, require_collectable
 from unetkit.prediction.large_images import predict_large_image, store_beside
-from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     MASK,
     default_outputs,
-    metadata_of,
-    needs_objects,
-    needs_probabilities,
     require_outputs,
     write_output,
 )
 from unetkit.prediction.plan import IMAGE_ERRORS, Job, find_destination, going_on, plan_outputs
-from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
@@ -45,6 +41,7 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
+from unetkit.prediction.whole_images import predict_whole
 
 STANDARD_INPUT = "standard input"
 
@@ -238,30 +235,11 @@ def _of_image(error: UnetkitError, image: Path) -> UnetkitError:
 
 
 def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Prediction:
-    spec, files = predictor.spec, job.files
-    needs_scores = needs_probabilities(files, spec)
-    with open_source(job.source, spec.pixels, job.page) as source:
+    files = job.files
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
-        tiling = predictor.tiling(spec.scale.network_size(size))
-        found = predictor.answer(source, "scores" if needs_scores else "labels")
-
-        def read(rows: slice, columns: slice) -> np.ndarray:
-            return found[rows, columns]
-
-        image = PredictedImage(
-            source,
-            spec,
-            metadata_of(predictor, tiling),
-            options,
-            job.path_in_results,
-            predictor.memory,
-            read_labels=None if needs_scores else read,
-            read_scores=read if needs_scores else None,
-        )
-        with ExitStack() as closing_folder:
-            if needs_objects(files, spec):
-                folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-                image = with_objects(image, Path(folder), predictor.memory)
+        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
+        with predict_whole(predictor, source, files, options, job.path_in_results) as image:
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
