@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import metadata_of, needs_objects, needs_probabilities
 from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
@@ -58,5 +59,5 @@ def predict_whole(
     with ExitStack() as closing_folder:
         if needs_objects(kinds, predictor.spec):
             folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-            image = with_objects(image, Path(folder), predictor.memory)
+            image = with_objects(image, Path(folder), min(predictor.memory, BUDGET.left))
         yield image
