@@ -46,6 +46,6 @@ def test_an_image_without_any_data_has_no_areas(tmp_path):
 
 @pytest.mark.parametrize("band", [1, 7, 1000])
 def test_windows_change_no_count(monkeypatch, band):
-    monkeypatch.setattr(areas, "BAND_PIXELS", band)
+    monkeypatch.setattr(areas, "COUNTED_PIXELS", band)
     with predicted(LABELS, THREE) as image:
         assert count_classes(image).tolist() == [5, 3, 0]

@@ -61,7 +61,7 @@ class TestResults:
     def test_polygons_and_areas_are_those_of_the_mask(
         self, colour, whole, slide, tmp_path, monkeypatch, kind
     ):
-        monkeypatch.setattr(polygons, "BAND_PIXELS", 7 * 410)
+        monkeypatch.setattr(polygons, "TRACED_PIXELS", 7 * 410)
         (file,) = predict_files(colour, [slide], tmp_path / "a", kinds=[kind], format="tiff")
         (expected,) = predict_files(whole, [slide], tmp_path / "b", kinds=[kind], format="png")
         contents = (path.read_text() for path in (file, expected))

@@ -188,7 +188,7 @@ class TestTiles:
     @pytest.mark.usefixtures("small_bound")
     def test_polygons_are_those_of_objects(self, models, image, tmp_path, monkeypatch):
         """Filled again, they give the numbers of the objects, from tiles and from few rows."""
-        monkeypatch.setattr(polygons, "BAND_PIXELS", 17 * 310)
+        monkeypatch.setattr(polygons, "TRACED_PIXELS", 17 * 310)
         tiles = Predictor(models["border"], tile_pixels=136**2)
         kinds = ["geojson", "objects"]
         file, labels = predict_files(tiles, [image], tmp_path / "out", kinds=kinds, format="tiff")

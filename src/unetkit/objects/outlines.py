@@ -19,7 +19,7 @@ from unetkit._shared.memory_budget import MIB
 from unetkit.errors import SizeError
 from unetkit.io.pyramid import Read
 
-OUTSIDE = -1  # label beyond the edges of an image
+OFF_IMAGE = -1  # label beyond the edges of an image
 CORNER_BYTES = 400  # of Python's numbers and lists, while outlines are joined
 _NW, _NE, _SW, _SE = 1, 2, 4, 8  # which of the four pixels around a point have a label
 _DIAGONAL = (_NW | _SE, _NE | _SW)
@@ -97,13 +97,13 @@ def _find_corners(
 ) -> np.ndarray:
     """Corners of all outlines, (N,) `_CORNER`, by row."""
     height, width = size
-    outside = np.full((1, width + 2), OUTSIDE, np.int32)
+    outside = np.full((1, width + 2), OFF_IMAGE, np.int32)
     above, found, count = outside, [], 0
     for start in [*range(0, height, band_rows), height]:
         band = outside  # below the last row
         if start < height:
             stop = min(start + band_rows, height)
-            band = np.full((stop - start, width + 2), OUTSIDE, np.int32)
+            band = np.full((stop - start, width + 2), OFF_IMAGE, np.int32)
             band[:, 1:-1] = read(slice(start, stop), slice(0, width))
         found.append(_corners_of_band(np.concatenate([above, band]), start, skipped))
         above = band[-1:]
@@ -125,7 +125,7 @@ def _corners_of_band(labels: np.ndarray, first: int, skipped: Collection[int]) -
     is_straight |= (north_west == south_west) & (north_east == south_east)
     rows, columns = np.nonzero(~is_straight)
     pixels = np.stack([one[rows, columns] for one in around])
-    is_skipped = np.isin(pixels, [OUTSIDE, *skipped])
+    is_skipped = np.isin(pixels, [OFF_IMAGE, *skipped])
     found = []
     for place in range(4):
         same = pixels == pixels[place]
@@ -287,5 +287,5 @@ def _distances(points: np.ndarray, start: np.ndarray, end: np.ndarray) -> np.nda
     """Distance of each point from a line segment."""
     along = end - start
     length = float(along @ along)
-    share = np.clip((points - start) @ along / length, 0, 1) if length else np.zeros(len(points))
-    return np.asarray(np.linalg.norm(points - start - share[:, None] * along, axis=1))
+    fraction = np.clip((points - start) @ along / length, 0, 1) if length else np.zeros(len(points))
+    return np.asarray(np.linalg.norm(points - start - fraction[:, None] * along, axis=1))

@@ -8,7 +8,7 @@ import numpy as np
 from unetkit._shared.files import write_atomically
 from unetkit.prediction.predicted_image import PredictedImage
 
-BAND_PIXELS = 1 << 20  # counted at once
+COUNTED_PIXELS = 1 << 20  # counted at once
 AREA_DIGITS = 10  # significant ones
 
 
@@ -36,7 +36,7 @@ def write_areas(file: Path, image: PredictedImage) -> None:
 def count_classes(image: PredictedImage) -> np.ndarray:
     """Number of pixels of each class, (K,) int64, counted by windows."""
     (height, width), counts = image.size, np.zeros(256, np.int64)
-    rows = max(1, BAND_PIXELS // width)
+    rows = max(1, COUNTED_PIXELS // width)
     for top in range(0, height, rows):
         window = image.window(slice(top, min(top + rows, height)), slice(0, width))
         counts += np.bincount(window.labels.ravel(), minlength=256)

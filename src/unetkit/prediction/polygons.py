@@ -17,7 +17,7 @@ from unetkit.objects.outlines import Region, find_regions, simplify
 from unetkit.prediction.predicted_image import PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 
-BAND_PIXELS = 1 << 20  # read at once
+TRACED_PIXELS = 1 << 20  # read at once
 SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735  # tags of GeoTIFF
 RASTER_TYPE, GEOGRAPHIC, PROJECTED = 1025, 2048, 3072  # keys of GeoTIFF
 PIXEL_IS_POINT = 2  # value of RASTER_TYPE: places are those of the centres of pixels
@@ -37,7 +37,7 @@ def find_shapes(image: PredictedImage) -> Iterator[Drawn]:
         read,
         image.size,
         skipped if image.objects is None else {0},
-        band_rows=max(1, BAND_PIXELS // image.size[1]),
+        band_rows=max(1, TRACED_PIXELS // image.size[1]),
         most_bytes=image.most_bytes,
     )
     if image.objects is None:
