@@ -35,6 +35,7 @@ ROOMS = (
     "training",
     "exports",
     "runs",
+    "serve",
     "cli",
 )
 TRAINING_LIBRARIES = (
@@ -242,6 +243,8 @@ OTHER_DOORS = {
     ("data.annotations.supervisely", "Image.open"): "from memory",
     ("data.annotations.labelme", "Image.open"): "from memory",
     ("prediction.sources", "np.memmap"): "made by this process",
+    ("serve.answers", "open"): "written a moment before",
+    ("serve.segmenter", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",
     ("io.arrays", "zipfile.ZipFile"): "of an open file",

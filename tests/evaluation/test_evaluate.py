@@ -15,6 +15,7 @@ import unetkit
 from tests.conftest import SMALL_CONFIG, write_disks, write_pair
 from unetkit import Predictor, Sources, evaluate, train
 from unetkit._shared.files import writing_into
+from unetkit._shared.records import plain
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.dataset import find_dataset
 from unetkit.data.masks import read_mask
@@ -524,3 +525,15 @@ class TestObjects:
         counts = [found["instances"]["counts"] for found in (half, whole)]
         assert 0 < counts[0]["true"] < counts[1]["true"]
         assert counts[0]["found"] <= counts[1]["found"]
+
+
+def test_the_result_does_not_depend_on_the_number_of_cores(run, pets, tmp_path, monkeypatch):
+    texts = []
+    for cores in (1, 4):
+        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        result = evaluate(run, pets, part="all", out=tmp_path / f"{cores}")
+        names = [record["name"] for record in result["images"]]
+        assert names == sorted(names)
+        del result["date"], result["machine"]
+        texts.append(json.dumps(plain(result)))
+    assert texts[0] == texts[1]

@@ -22,7 +22,7 @@ COMMAND_GROUPS = {
     "To begin": ("demo", "data", "check"),
     "To train": ("train", "runs", "verify"),
     "To evaluate": ("evaluate", "report", "compare"),
-    "To use": ("predict", "info", "export"),
+    "To use": ("predict", "serve", "info", "export"),
 }
 OPTION_GROUPS = {
     "Data": (
@@ -38,10 +38,15 @@ OPTION_GROUPS = {
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
-        *("config", "resume", "out", "overlay", "cutout", "probabilities", "objects"),
-        *("table", "pixel_size", "format", "overwrite"),
+        *("config", "resume", "out", "overlay", "cutout", "probabilities"),
+        *("objects", "table", "pixel_size", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
+    "Access": (
+        *("host", "port", "token", "insecure_no_token", "allow_host", "allow_origin"),
+        "root_path",
+    ),
+    "Limits": ("max_body", "max_pixels", "timeout", "queue"),
 }
 SHOWN_AROUND = 40  # characters of a name before and after what is wrong in it
 TRACEBACK = "UNETKIT_TRACEBACK"  # variable of the environment, for reports of faults

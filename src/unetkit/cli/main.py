@@ -40,6 +40,7 @@ from unetkit.cli.options import (
     take_sections,
     training_options,
 )
+from unetkit.cli.serve import serve_command
 from unetkit.cli.terminal import echo, gate_logs, print_json
 from unetkit.errors import ConfigError, UnetkitError
 
@@ -88,6 +89,7 @@ def demo_command(out: str, steps: int | None) -> None:
 
 
 main.add_command(data_group)
+main.add_command(serve_command)
 
 
 @main.command("check")

@@ -8,9 +8,10 @@ intervals, comparisons and reports need no second prediction. Which pairs are ev
 """
 
 import json
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import numpy as np
 
 from unetkit._shared.display import Display
 from unetkit._shared.files import PART, write_text, writing_into
+from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.provenance import provenance
 from unetkit._shared.records import plain
+from unetkit._shared.threads import in_order
 from unetkit._shared.wording import format_count
 from unetkit.checks.examine import check_sound, examine_files
 from unetkit.checks.label_inference import describe_labels
@@ -55,7 +58,7 @@ from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
-from unetkit.metrics.instances import count_objects, find_overlaps, rand_scores
+from unetkit.metrics.instances import Overlaps, count_objects, find_overlaps, rand_scores
 from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
 from unetkit.metrics.ranking import PROBABILITY_BINS, ranking_counts
 from unetkit.metrics.summary import classes_to_json, summarise_metrics
@@ -65,6 +68,9 @@ from unetkit.objects.numbering import numbered_objects, renumbered
 from unetkit.objects.separation import separation_maps
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
+
+# Bytes for each pixel of a mask while it is scored, measured: of arrays, and of each output.
+BYTES_A_PIXEL, BYTES_AN_OUTPUT = 60, 12
 
 
 def evaluate(
@@ -220,16 +226,27 @@ def score_pairs(
     records: list[dict[str, Any]] = []
     ranking = np.zeros((len(predictor.spec.classes), PROBABILITY_BINS, 2), np.int64)
     skipped, errors = {}, ObjectErrors()
-    for pair in pairs:
+    one, threads = predictor, 1
+    if len(pairs) > 1:
+        one, threads = predictor.side_by_side(min(len(pairs), os.cpu_count() or 1))
+
+    def score(pair: Pair) -> _Scored | DataError | DataNotFoundError:
         try:
-            record, ranked = _count(predictor, pair, truth, groups.get(pair.name), errors)
-            records.append(record)
-            ranking += ranked
+            return _score(one, pair, truth, groups.get(pair.name))
+        except (DataError, DataNotFoundError) as error:  # of images before it come first
+            return error
+
+    for pair, outcome in zip(pairs, in_order(score, pairs, threads), strict=True):
+        if isinstance(outcome, _Scored):
+            records.append(outcome.record)
+            ranking += outcome.ranking
+            if outcome.objects is not None:
+                errors.add(pair.name, *outcome.objects)
             scored.append(pair)
-        except (DataError, DataNotFoundError) as error:
-            if not sources.skip_bad:
-                raise
-            skipped[pair.name] = str(error)
+        elif sources.skip_bad:
+            skipped[pair.name] = str(outcome)
+        else:
+            raise outcome
         on_done()
     if not scored:
         raise DataError(
@@ -294,16 +311,38 @@ def _choose_out(
     return folder
 
 
-def _count(
-    predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None, errors: ObjectErrors
-) -> tuple[dict[str, Any], np.ndarray]:
-    """The entry of an image in evaluation.json, counts from which metrics are computed.
+@dataclass(frozen=True)
+class _Scored:
+    """What is counted in an image.
 
-    Objects that are found wrongly are added to `errors`.
-    The counts of `ranking_counts` are returned beside it: they are too many to be stored.
+    Args:
+        record: Its entry in evaluation.json, counts from which metrics are computed.
+        ranking: Counts of `ranking_counts`, which are too many to be stored.
+        objects: The photo, its true and found objects, and their overlaps, for `ObjectErrors`.
     """
-    classes, scale = predictor.spec.classes, predictor.spec.scale
+
+    record: dict[str, Any]
+    ranking: np.ndarray
+    objects: tuple[np.ndarray, np.ndarray, np.ndarray, Overlaps] | None = None
+
+
+def _score(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None) -> _Scored:
+    """Predicts an image, and counts how it agrees with its mask."""
     image, truth = truth_of.read(pair, predictor.spec.pixels)
+    outputs = len(predictor.spec.classes) + predictor.spec.objects.channels
+    with BUDGET.taken(truth.size * (BYTES_A_PIXEL + outputs * BYTES_AN_OUTPUT), pair.name):
+        return _scored(predictor, pair, image, truth, truth_of, group)
+
+
+def _scored(
+    predictor: Predictor,
+    pair: Pair,
+    image: np.ndarray,
+    truth: np.ndarray,
+    truth_of: Truth,
+    group: str | None,
+) -> _Scored:
+    classes, scale = predictor.spec.classes, predictor.spec.scale
     scores = predictor.network_scores(image)
     probabilities = scores[..., : len(classes)]
     small_truth = mask_to_network(truth, scale)
@@ -323,15 +362,16 @@ def _count(
         "distance": distance_counts(truth, prediction).tolist(),
         "objects": _count_objects(predictor, pair, truth),
     }
+    objects = None
     if predictor.spec.objects.finds_objects:
         found = _found_objects(predictor.spec, prediction, full_scores)
         found = renumbered(np.where(truth == IGNORE, 0, found))
         true = numbered_objects(pair, truth, truth_of.classes, classes.background)
         overlaps = find_overlaps(true, found)
-        errors.add(pair.name, predictor.spec.pixels.photo(image), true, found, overlaps)
+        objects = predictor.spec.pixels.photo(image), true, found, overlaps
         record["instances"] = count_objects(overlaps).tolist()
         record["rand"] = list(rand_scores(true, found))
-    return record, ranking_counts(truth, resized)
+    return _Scored(record, ranking_counts(truth, resized), objects)
 
 
 def _found_objects(spec: ModelSpec, prediction: np.ndarray, scores: np.ndarray) -> np.ndarray:

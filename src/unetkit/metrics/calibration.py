@@ -40,7 +40,9 @@ def confidence_counts(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarra
             "and (H, W, K) of one size"
         )
     counted = truth != IGNORE
-    confidence = probabilities.max(-1)[counted].astype(np.float64)
+    # The largest of few classes is found many times as fast plane by plane as pixel by pixel.
+    planes = np.ascontiguousarray(np.moveaxis(probabilities, -1, 0))
+    confidence = planes.max(0)[counted].astype(np.float64)
     correct = probabilities.argmax(-1)[counted] == truth[counted]
     bins = np.clip((confidence * BINS).astype(np.int64), 0, BINS - 1)
     columns = [np.bincount(bins, weights, BINS) for weights in (None, confidence, correct)]

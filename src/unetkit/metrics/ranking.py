@@ -60,7 +60,7 @@ def ranking_counts(truth: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 def _bins_of(probabilities: np.ndarray) -> np.ndarray:
     low, high = LOG_ODDS
     with np.errstate(divide="ignore"):  # 0 and 1 have infinite log-odds
-        log_odds = np.log(probabilities) - np.log1p(-probabilities)
+        log_odds = np.log(probabilities / (1 - probabilities))
     inner = (np.clip(log_odds, low, high) - low) * ((PROBABILITY_BINS - 2) / (high - low))
     places = np.minimum(inner.astype(np.int64), PROBABILITY_BINS - 3) + 1
     places[probabilities <= 0] = 0

@@ -22,14 +22,10 @@ from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
 from unetkit.prediction.large_images import predict_large_image, store_beside
-from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     MASK,
-    OUTPUTS,
-    PredictedImage,
     ResultOptions,
     default_outputs,
-    metadata_of,
     require_outputs,
     write_output,
 )
@@ -44,6 +40,7 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
+from unetkit.prediction.whole_images import predict_whole
 
 STANDARD_INPUT = "standard input"
 
@@ -230,28 +227,11 @@ def _of_image(error: UnetkitError, image: Path) -> UnetkitError:
 
 
 def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Prediction:
-    spec, files = predictor.spec, job.files
-    needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
-    with open_source(job.source, spec.pixels, job.page) as source:
+    files = job.files
+    with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
-        tiling = predictor.tiling(spec.scale.network_size(size))
-        found = predictor.answer(source, "scores" if needs_probabilities else "labels")
-
-        def read(rows: slice, columns: slice) -> np.ndarray:
-            return found[rows, columns]
-
-        image = PredictedImage(
-            source,
-            spec,
-            metadata_of(predictor, tiling),
-            options,
-            read_labels=None if needs_probabilities else read,
-            read_scores=read if needs_probabilities else None,
-        )
-        with ExitStack() as closing_folder:
-            if any(OUTPUTS[kind].needs_objects for kind in files):
-                folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-                image = with_objects(image, Path(folder), predictor.memory)
+        tiling = predictor.tiling(predictor.spec.scale.network_size(size))
+        with predict_whole(predictor, source, files, options) as image:
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
