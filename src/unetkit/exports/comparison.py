@@ -16,7 +16,7 @@ from unetkit.models.spec import ModelSpec
 from unetkit.prediction.engine import Engine
 from unetkit.prediction.tiling import Span, read_tile
 
-TOLERANCE = 1e-3  # largest accepted difference of a logit, relative to the largest one
+LOGIT_TOLERANCE = 1e-3  # largest accepted difference of a logit, relative to the largest one
 REPEATS = 3  # of each tile, after a first run that is not timed
 
 Network = Callable[[np.ndarray], np.ndarray]  # (1, h, w, C) pixel values in, logits out
@@ -102,10 +102,10 @@ def compare_networks(
         for _ in range(REPEATS if tile.shape == tiles[-1].shape else 0):
             seconds["network"].append(_timed(partial(network, tile)))
             seconds["model"].append(_timed(partial(engine, tile[0])))
-    if not worst <= TOLERANCE * largest:
+    if not worst <= LOGIT_TOLERANCE * largest:
         raise ModelFileError(
             f"the exported network differs from {engine.path} by {worst:.2g} in logits of up to "
-            f"{largest:.2g}; accepted is {TOLERANCE:g} of the largest; please report this as a bug"
+            f"{largest:.2g}; accepted is {LOGIT_TOLERANCE:g} of the largest; please report this as a bug"
         )
     return Comparison(
         worst,

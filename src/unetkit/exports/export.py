@@ -44,7 +44,7 @@ LOCK_NAME = 60  # characters of a file's name that its lock has, of up to four b
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportedFile:
     """An exported file or folder.
 
     Args:
@@ -144,13 +144,13 @@ def _export_model(
     path: Path,
     overwrite: bool,
     display: Display,
-) -> Exported:
+) -> ExportedFile:
     """Writes one format that is made from a model file."""
     if format == "web":
         require_web(engine)
         with _writing(path, overwrite):
             write_web_page(engine, name, path)
-        return Exported(path, None)
+        return ExportedFile(path, None)
     write, read = _converter(format)
     any_size = format != "litert"
     if engine.spec.scale.is_native and not any_size:
@@ -174,7 +174,7 @@ def _export_model(
             content.replace(path)
         finally:
             remove(part)
-    return Exported(path, comparison)
+    return ExportedFile(path, comparison)
 
 
 def _export_all(
@@ -194,7 +194,7 @@ def _export_all(
             if format == "onnx":
                 with _writing(path, overwrite):
                     write_atomically(path, lambda part: shutil.copyfile(engine.path, part))
-                exported = Exported(path, None)
+                exported = ExportedFile(path, None)
             else:
                 exported = _export_model(engine, model, name, format, path, overwrite, display)
         except (ConfigError, MissingExtraError, ModelFileError) as error:
