@@ -105,7 +105,8 @@ def compare_networks(
     if not worst <= LOGIT_TOLERANCE * largest:
         raise ModelFileError(
             f"the exported network differs from {engine.path} by {worst:.2g} in logits of up to "
-            f"{largest:.2g}; accepted is {LOGIT_TOLERANCE:g} of the largest; please report this as a bug"
+            f"{largest:.2g}; accepted is {LOGIT_TOLERANCE:g} of the largest; please report this as "
+            "a bug"
         )
     return Comparison(
         worst,
