@@ -15,7 +15,7 @@ REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they a
 # Bytes per pixel of the image, beside its pixels and its probabilities.
 LABELS = 10  # class indices of 8 bytes, as they are found, and of one
 DRAWING = 20  # labels, and the image in 8 bits and colour, drawn upon, and compressed
-OBJECTS = 40  # numbers and maps from which objects are told apart
+OBJECTS = 12  # numbers of objects, and maps by which they are told apart (docs/log.md, 2026-12-01)
 
 
 def bytes_to_predict(

@@ -23,7 +23,8 @@ from unetkit.prediction.outputs import ImageObjects, PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 
 BAND_PIXELS = 1 << 22  # read at once
-BYTES_PER_PIXEL = 150  # of a region's box while it is separated: lists of the watershed
+# Of a region's box while it is separated: lists of the watershed, with a seed in every tenth pixel.
+BYTES_PER_PIXEL = 300
 NUMBERS_FILE, TABLE_FILE = ".objects", ".objects.csv"  # while an image is predicted
 TABLE_DIGITS = 10  # significant ones of a measure in a table
 OBJECT_COLUMNS = (

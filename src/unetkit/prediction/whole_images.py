@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import OUTPUTS, PredictedImage, ResultOptions, metadata_of
 from unetkit.prediction.predictor import Predictor
@@ -54,5 +55,5 @@ def predict_whole(
     with ExitStack() as closing_folder:
         if any(output.needs_objects for output in wanted):
             folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
-            image = with_objects(image, Path(folder), predictor.memory)
+            image = with_objects(image, Path(folder), min(predictor.memory, BUDGET.left))
         yield image
