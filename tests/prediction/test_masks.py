@@ -121,9 +121,13 @@ class TestPixelsWithoutData:
     def test_without_a_free_value_they_are_refused(self):
         two = Classes(("ground", "cell"), (0, 255), background=0)
         mask_table("values", two, NODATA_LABEL)
-        with pytest.raises(DataError, match=r"255 is a class in the masks .* accepted is --mask"):
+        with pytest.raises(
+            DataError, match=r"255 is a class in the masks .* accepted are masks of 'index'"
+        ):
             mask_table("values", two, NODATA_LABEL, has_gaps=True)
-        with pytest.raises(DataError, match="no colour that is ignored; accepted is --mask index"):
+        with pytest.raises(
+            DataError, match="no colour that is ignored; accepted are masks of 'index'"
+        ):
             mask_table("values", replace(COLOURS, ignore=None), NODATA_LABEL, has_gaps=True)
 
 
