@@ -220,6 +220,7 @@ OTHER_DOORS = {
     ("training.backend", "Path(description).read_text"): "of the system",
     ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",
     ("models.built_in", "(BUILT_IN.parent / 'LICENSE').read_text"): "of the package",
+    ("exports.keras_formats", "tf.saved_model.load"): "written a moment before",
     ("exports.web_page", "file.read_text"): "of the package",
     ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",

@@ -14,7 +14,8 @@ from unetkit.errors import SizeError
 from unetkit.prediction import predictor as predictor_module
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.masks import MASK_STYLES
-from unetkit.prediction.outputs import OUTPUTS, ResultOptions
+from unetkit.prediction.outputs import OUTPUTS
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.serve.limits import Limits, RefusedError
 from unetkit.serve.segmenter import Segmenter

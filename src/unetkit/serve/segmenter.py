@@ -21,7 +21,8 @@ from PIL.Image import DecompressionBombError
 from unetkit._shared.memory_budget import BUDGET, MIB
 from unetkit.errors import DataError, ModelFileError, SizeError, UnetkitError
 from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.outputs import OUTPUTS, ResultOptions, write_output
+from unetkit.prediction.outputs import OUTPUTS, write_output
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile, open_source
 from unetkit.prediction.whole_images import predict_whole
