@@ -20,7 +20,7 @@ MASK = RANDOM.integers(0, 3, (9, 12)).astype(np.uint8)
 
 
 def test_an_overlay_is_the_one_that_is_written():
-    expected = overlays.overlay(PHOTO, MASK, THREE)
+    expected = overlays.lay_over(PHOTO, MASK, THREE)
     assert np.array_equal(unetkit.overlay(PHOTO, MASK, THREE), expected)
     grey = PHOTO[..., 0]
     assert np.array_equal(

@@ -30,7 +30,7 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
         SizeError: The arrays have other shapes or types, or differ in size.
     """
     photo = _require_photo(photo, mask)
-    return overlays.overlay(photo, _require_mask(mask), classes)
+    return overlays.lay_over(photo, _require_mask(mask), classes)
 
 
 def cutout(photo: np.ndarray, probabilities: np.ndarray, classes: Classes) -> np.ndarray:
@@ -59,7 +59,7 @@ def cutout(photo: np.ndarray, probabilities: np.ndarray, classes: Classes) -> np
             f"classes {', '.join(classes.names)} have no background, which would be transparent; "
             "accepted are classes with one; use overlay"
         )
-    return overlays.cutout(photo, overlays.opacity(probabilities, classes))
+    return overlays.add_opacity(photo, overlays.opacity(probabilities, classes))
 
 
 def polygons(mask: np.ndarray, classes: Classes, *, simplify: float = 0.0) -> dict[str, Any]:
