@@ -59,7 +59,7 @@ PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "all")
+EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
 WEIGHT_NAMES = ("float32", "float16")
 
 
