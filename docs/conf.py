@@ -57,6 +57,7 @@ CONTENTS = {
         "report",
         "scale",
         "prediction",
+        "serve",
         "export",
         "original-notebook",
     ),

@@ -87,6 +87,7 @@ BOXES = {
     "exports": Box(
         0, 720, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
+    "serve": Box(300, 720, 195, "serve", ("a model over HTTP,", "within limits")),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
@@ -115,6 +116,7 @@ ARROWS = (
     ("prediction", "right", 550, "evaluation", "left", 550),
     ("prediction", "bottom", 95, "answer", "top", 95),
     ("prediction", "bottom", 210, "exports", "top", 210),
+    ("prediction", "right", 575, "serve", "left", 750),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),

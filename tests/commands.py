@@ -67,7 +67,8 @@ class Process:
             self._process.wait()
         else:
             self._process.join()
-        out, err = (Path(file).read_text(encoding="utf-8") for file in self._files)
+        files = map(Path, self._files)  # a process that was killed may have made none
+        out, err = (file.read_text(encoding="utf-8") if file.exists() else "" for file in files)
         self._folder.cleanup()
         return out, err
 

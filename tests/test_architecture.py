@@ -35,6 +35,7 @@ ROOMS = (
     "training",
     "exports",
     "runs",
+    "serve",
     "cli",
 )
 TRAINING_LIBRARIES = (
@@ -219,6 +220,7 @@ OTHER_DOORS = {
     ("training.backend", "Path(description).read_text"): "of the system",
     ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",
     ("models.built_in", "(BUILT_IN.parent / 'LICENSE').read_text"): "of the package",
+    ("exports.keras_formats", "tf.saved_model.load"): "written a moment before",
     ("exports.web_page", "file.read_text"): "of the package",
     ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
@@ -242,6 +244,8 @@ OTHER_DOORS = {
     ("data.annotations.supervisely", "Image.open"): "from memory",
     ("data.annotations.labelme", "Image.open"): "from memory",
     ("prediction.sources", "np.memmap"): "made by this process",
+    ("serve.answers", "open"): "written a moment before",
+    ("serve.segmenter", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",
     ("io.arrays", "zipfile.ZipFile"): "of an open file",

@@ -84,6 +84,14 @@ def test_the_limit_of_one_thread_is_not_that_of_others():
     assert said
 
 
+def test_what_is_left_is_what_nothing_has_taken():
+    budget = MemoryBudget(400 * MIB)
+    with budget.taken(200 * MIB, "a.png"):
+        assert budget.left == 100 * MIB
+    with budget.limited(50 * MIB):
+        assert budget.left == 0
+
+
 def test_the_default_and_the_process_have_sizes_that_exist():
     assert default_limit() >= 3 << 29
     assert 10 * MIB < resident_bytes() < 1 << 40

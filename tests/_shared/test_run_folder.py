@@ -23,6 +23,12 @@ def test_a_run_that_another_process_finished_meanwhile_is_left_alone(tmp_path):
         run_folder.require_unused(run)
 
 
+def test_a_run_that_was_killed_is_continued_by_what_the_message_names(tmp_path):
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(OutputExistsError, match=rf"in it: unetkit train --resume {tmp_path}$"):
+        run_folder.claim(tmp_path, "x")
+
+
 @pytest.mark.parametrize("name", ["config.toml", "mine.txt"])
 def test_anything_else_is_left_alone(tmp_path, name):
     (tmp_path / name).write_text("keep")

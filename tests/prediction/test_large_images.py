@@ -15,7 +15,7 @@ from PIL import Image
 from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
-from unetkit.prediction import outputs, sources, tile_store
+from unetkit.prediction import outputs, polygons, sources, tile_store
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import labels_from_scores
 from unetkit.visualization.overlays import cutout, opacity, overlay
@@ -57,6 +57,19 @@ def small_bound(monkeypatch):
 
 
 class TestResults:
+    @pytest.mark.parametrize("kind", ["geojson", "coco", "yolo", "labelme", "areas"])
+    def test_polygons_and_areas_are_those_of_the_mask(
+        self, colour, whole, slide, tmp_path, monkeypatch, kind
+    ):
+        monkeypatch.setattr(polygons, "TRACED_PIXELS", 7 * 410)
+        (file,) = predict_files(colour, [slide], tmp_path / "a", kinds=[kind], format="tiff")
+        (expected,) = predict_files(whole, [slide], tmp_path / "b", kinds=[kind], format="png")
+        contents = (path.read_text() for path in (file, expected))
+        # the metadata name the tiles
+        one, other = (text.partition('"tiles"')[2].partition("}")[2] or text for text in contents)
+        assert len(one) > 40
+        assert one == other
+
     def test_every_output_is_that_of_the_whole_image(self, colour, whole, slide, tmp_path):
         seen = []
         written = predict_files(

@@ -59,6 +59,11 @@ class MemoryBudget:
             self._base = min(resident_bytes(), USUAL_BASE)
         return self._base
 
+    @property
+    def left(self) -> int:
+        """Bytes that nothing has taken."""
+        return max(0, self._limit_here - self.base - self._in_use)
+
     @contextmanager
     def taken(self, need: int, name: str) -> Iterator[None]:
         """Waits until bytes are free, and holds them.

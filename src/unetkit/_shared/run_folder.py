@@ -16,6 +16,7 @@ tensorboard/       metrics and images for TensorBoard, if wanted
 import contextlib
 import itertools
 import os
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -83,9 +84,13 @@ def require_unused(run: Path) -> None:
     """
     names = os.listdir(run) if run.is_dir() else [""]
     if any(name not in NOTHING_YET and not name.startswith(PART) for name in names):
+        remedy = "name another with --out"
+        if (run / CONFIG).is_file():
+            resume = shlex.join(["unetkit", "train", "--resume", str(run)])
+            remedy += f", or continue the run in it: {resume}"
         raise OutputExistsError(
             f"run folder {run} exists and is not empty; accepted is a new or an empty folder; "
-            "name another with --out"
+            f"{remedy}"
         )
 
 

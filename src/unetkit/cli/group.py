@@ -22,7 +22,7 @@ COMMAND_GROUPS = {
     "To begin": ("demo", "data", "check"),
     "To train": ("train", "runs", "verify"),
     "To evaluate": ("evaluate", "report", "compare"),
-    "To use": ("predict", "info", "export"),
+    "To use": ("predict", "serve", "info", "export"),
 }
 OPTION_GROUPS = {
     "Data": (
@@ -38,10 +38,15 @@ OPTION_GROUPS = {
     ),
     "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
     "Input and output": (
-        *("config", "resume", "out", "overlay", "cutout", "probabilities", "objects"),
-        *("table", "pixel_size", "format", "overwrite"),
+        *("config", "resume", "out", "overlay", "cutout", "probabilities"),
+        *("objects", "table", "pixel_size", "format", "overwrite"),
         *("watch", "as_json", "show", "pictures", "write_split", "tensorboard"),
     ),
+    "Access": (
+        *("host", "port", "token", "insecure_no_token", "allow_host", "allow_origin"),
+        "root_path",
+    ),
+    "Limits": ("max_body", "max_pixels", "timeout", "queue"),
 }
 SHOWN_AROUND = 40  # characters of a name before and after what is wrong in it
 TRACEBACK = "UNETKIT_TRACEBACK"  # variable of the environment, for reports of faults
@@ -297,14 +302,14 @@ def library(name: str, display: Any = None) -> Callable[..., Any]:
 
     if display is not None:
         display.waiting("loading   the libraries")
-    with _quiet_stderr():
+    with quiet_stderr():
         function: Callable[..., Any] = getattr(unetkit, name)
     return function
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Discards standard error: TensorFlow writes to it from C++ while it loads."""
+def quiet_stderr() -> Iterator[None]:
+    """Discards standard error: TensorFlow writes to it from C++ while it loads and converts."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:

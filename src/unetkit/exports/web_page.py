@@ -46,9 +46,9 @@ def require_web(engine: Engine) -> None:
     spec, pixels = engine.spec, engine.spec.pixels
     reason = ""
     if pixels.channels not in (1, 3):
-        reason = f"images of {pixels.channels} channels; accepted are grey and colour, 1 or 3"
+        reason = f"takes images of {pixels.channels} channels; accepted are grey and colour, 1 or 3"
     elif pixels.dtype == "float32":
-        reason = "images of float32; accepted are 8 and 16 bits, which browsers' images have"
+        reason = "takes images of float32; accepted are 8 and 16 bits, as PNGs have them"
     elif spec.objects.finds_objects:
         reason = (
             f"tells objects apart ({spec.objects.method}); accepted are models of classes alone"
@@ -59,9 +59,8 @@ def require_web(engine: Engine) -> None:
             f"{LARGEST_RUN // MIB:,} MiB in a browser"
         )
     if reason:
-        verb = "" if reason.startswith(("tells", "needs")) else "takes "
         raise ModelFileError(
-            f"{engine.path} {verb}{reason}; a web page cannot run it; export it with --format onnx"
+            f"{engine.path} {reason}, for a web page; unetkit predict runs this model"
         )
 
 

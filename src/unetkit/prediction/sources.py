@@ -149,6 +149,17 @@ class InputFile:
                 self._count = None if self._is_one_image() else self._opened().count
         return self._count
 
+    @property
+    def format(self) -> str:
+        """Format by the first bytes of the file, a key of `io.decoding.SUFFIXES_OF`; or "ZARR".
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        if is_array_file(self.path):
+            return "NPY" if self.path.suffix.lower() == ARRAY else "ZARR"
+        return self._opened().format
+
     def size(self, page: int | None = None) -> tuple[int, int]:
         """Returns (height, width) of an image.
 
