@@ -11,6 +11,7 @@ import gzip
 import html
 import json
 import math
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -91,15 +92,29 @@ def write_web_page(engine: Engine, name: str, path: Path) -> None:
         "runtime": _packed(_gzip(_bytes(runtime / RUNTIME_SCRIPT))),
         "wasm": _packed(_bytes(runtime / RUNTIME_WASM)),
         "weights": _packed(_gzip(read_bytes(engine.path, LARGEST_MODEL))),
-        "script": _read(folder / "page.js"),
+        "script": read_source("entry.js") + _read(folder / "page.js"),
     }
-    page = _read(folder / "page.html")
+    write_text(path, fill_page(_read(folder / "page.html"), parts))
+
+
+def fill_page(page: str, parts: Mapping[str, str]) -> str:
+    """Returns a page with its parts in the places that name them, as in [[ title ]].
+
+    Args:
+        page: The page.
+        parts: Text of each part by its name.
+    """
     pieces = page.split("[[ ")  # each begins with the name of a part, so that none is filled twice
     filled = [pieces[0]]
     for piece in pieces[1:]:
         part, rest = piece.split(" ]]", 1)
         filled += [parts[part], rest]
-    write_text(path, "".join(filled))
+    return "".join(filled)
+
+
+def read_source(name: str) -> str:
+    """Text of a source of the page, such as "page.css", which other pages share."""
+    return _read(resources.files(__package__) / "web" / name)
 
 
 def _description(engine: Engine) -> dict[str, Any]:

@@ -182,6 +182,14 @@ class InputFile:
         array = self._opened_arrays()[page or 0]
         return 2 * FLOAT * math.prod(array.shape)
 
+    def compressions(self, page: int | None = None) -> set[int]:
+        """Returns values of the tag Compression of an image in a TIFF; none of other formats.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        return set(self._opened().windows(page).compressions) if self.format == "TIFF" else set()
+
     def is_map(self, page: int | None = None) -> bool:
         """Returns whether an image has a georeference, or says which pixels are without data.
 
