@@ -21,6 +21,7 @@ from unetkit.errors import (
     ModelFileError,
     OutputExistsError,
 )
+from unetkit.exports import export as export_module
 from unetkit.exports import keras_formats
 from unetkit.exports.export import EXPORT_FORMATS, export
 from unetkit.models.built_in import BUILT_IN
@@ -123,11 +124,12 @@ class TestRefusals:
             export(tmp_path / "m.onnx", format="web", out=tmp_path / "m.html")
         assert not (tmp_path / "m.html").exists()
 
-    @pytest.mark.parametrize("format", ["onnx", "keras"])
-    def test_without_keras_the_extra_is_named(self, format, run, monkeypatch):
-        for module in ("unetkit.training.export", "unetkit.exports.keras_formats"):
-            monkeypatch.setitem(sys.modules, module, None)
-        monkeypatch.delattr("unetkit.exports.keras_formats", raising=False)
+    @pytest.mark.parametrize("format", ["onnx", "keras", "openvino"])
+    def test_without_its_library_the_extra_is_named(self, format, run, monkeypatch):
+        for module in ("training.export", "exports.keras_formats", "exports.openvino_format"):
+            monkeypatch.setitem(sys.modules, f"unetkit.{module}", None)
+        for name in ("keras_formats", "openvino_format"):
+            monkeypatch.delattr(f"unetkit.exports.{name}", raising=False)
         with pytest.raises(MissingExtraError, match=rf"export to {format} needs .*, which is not"):
             export(run, format=format)
 
@@ -178,13 +180,18 @@ class TestAll:
         def refuse(format):
             raise refused
 
+        def refuse_openvino():
+            raise MissingExtraError("no OpenVINO")
+
         monkeypatch.setattr(keras_formats, "require_tensorflow", refuse)
+        monkeypatch.setattr(export_module, "_openvino", refuse_openvino)
         listener = Listener()
         folder = export(listed_model, format="all", out=tmp_path / "all", display=listener)
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
         assert names == {"listed.onnx", "listed.html", "listed.keras"}
         assert (folder / "listed.onnx").read_bytes() == listed_model.read_bytes()
-        assert listener.warnings == ["savedmodel: no TensorFlow", "litert: no TensorFlow"]
+        refusals = ["savedmodel: no TensorFlow", "litert: no TensorFlow", "openvino: no OpenVINO"]
+        assert listener.warnings == refusals
         assert [line.split()[0] for line in listener.lines] == ["format", "onnx", "web", "keras"]
         with pytest.raises(OutputExistsError, match="all exists already"):
             export(listed_model, format="all", out=folder)

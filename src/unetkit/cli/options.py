@@ -60,7 +60,7 @@ PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 POLYGON_NAMES = ("geojson", "coco", "yolo", "labelme")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "all")
+EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
 WEIGHT_NAMES = ("float32", "float16")
 
 

@@ -17,6 +17,7 @@ from unetkit.prediction.engine import Engine
 from unetkit.prediction.tiling import Span, read_tile
 
 LOGIT_TOLERANCE = 1e-3  # largest accepted difference of a logit, relative to the largest one
+METADATA_FILE = "unetkit.json"  # metadata of the model, in or beside what is exported
 REPEATS = 3  # of each tile, after a first run that is not timed
 
 Network = Callable[[np.ndarray], np.ndarray]  # (1, h, w, C) pixel values in, logits out
@@ -105,7 +106,8 @@ def compare_networks(
     if not worst <= LOGIT_TOLERANCE * largest:
         raise ModelFileError(
             f"the exported network differs from {engine.path} by {worst:.2g} in logits of up to "
-            f"{largest:.2g}; accepted is {LOGIT_TOLERANCE:g} of the largest; please report this as a bug"
+            f"{largest:.2g}; accepted is {LOGIT_TOLERANCE:g} of the largest; please report this as "
+            "a bug"
         )
     return Comparison(
         worst,

@@ -36,6 +36,7 @@ EXPORT_SUFFIXES = {  # of files and folders, for each format
     "keras": ".keras",
     "savedmodel": "-savedmodel",
     "litert": ".tflite",
+    "openvino": "-openvino",
 }
 ALL = "all"
 EXPORT_FORMATS = (*EXPORT_SUFFIXES, ALL)
@@ -77,7 +78,8 @@ def export(
     "onnx" is a model file, written from the best weights of a run. All other formats are made from
     a model file: "web", a web page that segments images in a browser; "keras", a model for Keras 3;
     "savedmodel", a folder for TensorFlow; "litert", a file for TensorFlow Lite, which takes images
-    of a single size. "all" is a folder with every format that can be written here.
+    of a single size; "openvino", a folder for OpenVINO. "all" is a folder with every format that
+    can be written here.
 
     Networks are compared on validation images of the run, or on synthetic images if those do not
     exist. A web page holds the model file itself.
@@ -216,9 +218,11 @@ def _converter(format: str) -> tuple[Callable[[Path, Path], object], Callable[[P
     """How a format is written from a model file, and how it is opened.
 
     Raises:
-        MissingExtraError: It needs Keras, which is not installed.
+        MissingExtraError: It needs Keras or OpenVINO, which is not installed.
         ConfigError: It needs another backend of Keras.
     """
+    if format == "openvino":
+        return _openvino()
     try:
         from unetkit.exports import keras_formats as formats
     except ModuleNotFoundError as error:
@@ -231,19 +235,30 @@ def _converter(format: str) -> tuple[Callable[[Path, Path], object], Callable[[P
     return formats.write_saved_model, formats.read_saved_model
 
 
-def _missing(format: str, error: ModuleNotFoundError) -> MissingExtraError:
+def _openvino() -> tuple[Callable[[Path, Path], object], Callable[[Path], Network]]:
+    try:
+        from unetkit.exports import openvino_format
+    except ModuleNotFoundError as error:
+        raise _missing("openvino", error, "openvino") from error
+    return openvino_format.write_openvino, openvino_format.read_openvino
+
+
+def _missing(format: str, error: ModuleNotFoundError, extra: str = "train") -> MissingExtraError:
     return MissingExtraError(
         f"export to {format} needs {error.name}, which is not installed; the bare install exports "
-        f"model files to web pages; {install_command('train')}"
+        f"model files to web pages; {install_command(extra)}"
     )
 
 
 def _reference_images(engine: Engine, model: str | Path | None) -> tuple[list[np.ndarray], str]:
     """Images to compare on, and their kind: those of the run, or synthetic ones."""
     if model is not None and (Path(model) / run_folder.CONFIG).is_file():
-        from unetkit.training.export import reference_images
-
-        return reference_images(Path(model))
+        try:
+            from unetkit.training.export import reference_images
+        except ModuleNotFoundError:  # OpenVINO needs no Keras
+            pass
+        else:
+            return reference_images(Path(model))
     return [synthetic_image(i, engine.spec.pixels) for i in range(SYNTHETIC)], "synthetic"
 
 

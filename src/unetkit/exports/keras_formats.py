@@ -19,14 +19,13 @@ from keras import layers
 
 from unetkit._shared.files import write_text
 from unetkit.errors import ConfigError
-from unetkit.exports.comparison import Network
+from unetkit.exports.comparison import METADATA_FILE, Network
 from unetkit.models.keras_encoders import Gelu
 from unetkit.models.normalization import LayerNormalization
 from unetkit.models.onnx_import import read_exported, rebuild
 from unetkit.models.spec import ModelSpec
 from unetkit.models.unet import SizeCheck
 
-METADATA_FILE = "unetkit.json"
 EXTRA_ASSETS = "assets.extra"  # of a SavedModel, for files that TensorFlow does not read
 
 
