@@ -26,22 +26,22 @@ def test_pixels_without_data_are_no_part_of_the_whole(tmp_path):
     with predicted(LABELS, THREE) as image:
         write_areas(tmp_path / "a.csv", image)
     assert rows_of(tmp_path / "a.csv") == [
-        {"class": "ground", "pixels": "5", "fraction": "0.625000"},
-        {"class": "cell", "pixels": "3", "fraction": "0.375000"},
-        {"class": "nucleus", "pixels": "0", "fraction": "0.000000"},
+        {"class": "ground", "pixels": "5", "fraction": "0.625"},
+        {"class": "cell", "pixels": "3", "fraction": "0.375"},
+        {"class": "nucleus", "pixels": "0", "fraction": "0.0"},
     ]
 
 
 def test_areas_are_in_the_units_of_the_pixel_size(tmp_path):
     with predicted(LABELS, THREE, pixel_size=PixelSize(0.5, "um")) as image:
         write_areas(tmp_path / "a.csv", image)
-    assert [row["area_um2"] for row in rows_of(tmp_path / "a.csv")] == ["1.25", "0.75", "0"]
+    assert [row["area_um2"] for row in rows_of(tmp_path / "a.csv")] == ["1.25", "0.75", "0.0"]
 
 
 def test_an_image_without_any_data_has_no_areas(tmp_path):
     with predicted(np.full((2, 2), NODATA_LABEL, np.uint8), THREE) as image:
         write_areas(tmp_path / "a.csv", image)
-    assert {row["fraction"] for row in rows_of(tmp_path / "a.csv")} == {"0.000000"}
+    assert {row["fraction"] for row in rows_of(tmp_path / "a.csv")} == {"0.0"}
 
 
 @pytest.mark.parametrize("band", [1, 7, 1000])

@@ -18,7 +18,7 @@ from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.prediction import outputs, polygons, sources, tile_store
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import labels_from_scores
-from unetkit.visualization.overlays import cutout, opacity, overlay
+from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 TILE = 136  # the smallest tile is 104; of these the images here have a fifth as many
 KINDS = ("mask", "overlay", "cutout", "probabilities")
@@ -82,9 +82,9 @@ class TestResults:
         probabilities = whole.probabilities(photo)
         mask, laid_over, cut_out, planes = map(tifffile.imread, written)
         assert (mask == labels_from_scores(probabilities)).mean() > 0.9999
-        assert (laid_over == overlay(photo, mask, classes)).all()
+        assert (laid_over == lay_over(photo, mask, classes)).all()
         np.testing.assert_allclose(planes.transpose(1, 2, 0), probabilities, atol=1e-5)
-        wanted = cutout(photo, opacity(probabilities, classes))
+        wanted = add_opacity(photo, opacity(probabilities, classes))
         assert np.abs(cut_out.astype(int) - wanted).max() <= 1
         assert seen[0].counts.tolist() == np.bincount(mask.ravel(), minlength=3).tolist()
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
@@ -446,7 +446,7 @@ class TestInterruptions:
         mask, laid_over = predict_files(colour, [slide], out, kinds=kinds, format="tiff")
         assert (
             tifffile.imread(laid_over)
-            == overlay(noise(), tifffile.imread(mask), whole.spec.classes)
+            == lay_over(noise(), tifffile.imread(mask), whole.spec.classes)
         ).all()
         assert sorted(path.name for path in out.iterdir()) == ["slide.tif", "slide_overlay.tif"]
         with pytest.raises(OutputExistsError, match=r"slide\.tif exists already"):

@@ -22,7 +22,7 @@ from unetkit.prediction.polygons import POLYGONS
 from unetkit.prediction.predicted_image import PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
-from unetkit.visualization.overlays import cutout, opacity, overlay
+from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")
 PHOTO = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -83,8 +83,8 @@ class TestTable:
         mask, probabilities = predictor(PHOTO), predictor.probabilities(PHOTO)
         expected = {
             "mask": mask,
-            "overlay": overlay(PHOTO, mask, predictor.spec.classes),
-            "cutout": cutout(PHOTO, opacity(probabilities, predictor.spec.classes)),
+            "overlay": lay_over(PHOTO, mask, predictor.spec.classes),
+            "cutout": add_opacity(PHOTO, opacity(probabilities, predictor.spec.classes)),
             "probabilities": probabilities,
         }[kind]
         if format == "tiff":

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared.files import write_atomically
+from unetkit.data.classes import Classes
+from unetkit.io.pixel_size import PixelSize
 from unetkit.prediction.predicted_image import PredictedImage
 
 COUNTED_PIXELS = 1 << 20  # counted at once
@@ -18,19 +20,29 @@ def write_areas(file: Path, image: PredictedImage) -> None:
     The fraction is that of the pixels with data. The area is in the units of a pixel's size, and
     left out where that is not known.
     """
-    counts = count_classes(image)
-    size, total = image.pixel_size, max(1, int(counts.sum()))
-    columns = ["class", "pixels", "fraction", *([] if size is None else [f"area_{size.unit}2"])]
+    rows = area_rows(count_classes(image), image.classes, image.pixel_size)
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as lines:
-            writer = csv.writer(lines, lineterminator="\n")
-            writer.writerow(columns)
-            for name, count in zip(image.classes.names, counts.tolist(), strict=True):
-                area = [] if size is None else [f"{count * size.side**2:.{AREA_DIGITS}g}"]
-                writer.writerow([name, count, f"{count / total:.6f}", *area])
+            writer = csv.DictWriter(lines, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
     write_atomically(file, write)
+
+
+def area_rows(
+    counts: np.ndarray, classes: Classes, size: PixelSize | None
+) -> list[dict[str, str | int | float]]:
+    """The rows of the table, from the number of pixels of each class, (K,) integers."""
+    total = max(1, int(counts.sum()))
+    rows: list[dict[str, str | int | float]] = []
+    for name, count in zip(classes.names, counts.tolist(), strict=True):
+        row = {"class": name, "pixels": count, "fraction": round(count / total, 6)}
+        if size is not None:
+            row[f"area_{size.unit}2"] = float(f"{count * size.side**2:.{AREA_DIGITS}g}")
+        rows.append(row)
+    return rows
 
 
 def count_classes(image: PredictedImage) -> np.ndarray:

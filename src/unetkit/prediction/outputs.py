@@ -36,9 +36,9 @@ from unetkit.prediction.predictor import NODATA_LABEL, Predictor
 from unetkit.prediction.sources import WHOLE_PIXELS
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
-    cutout,
+    add_opacity,
+    lay_over,
     opacity,
-    overlay,
     palette_image,
     write_png,
     write_probabilities,
@@ -101,7 +101,7 @@ class Output:
 
 
 def _cutout_pixels(window: PredictedImage) -> np.ndarray:
-    return cutout(window.photo, opacity(window.probabilities, window.classes))
+    return add_opacity(window.photo, opacity(window.probabilities, window.classes))
 
 
 def _copy_table(file: Path, image: PredictedImage) -> None:
@@ -114,7 +114,7 @@ def _copy_table(file: Path, image: PredictedImage) -> None:
 OUTPUTS = {
     MASK: Output("", lambda window: window.labels[..., None], 1, is_exact=True),  # see `_of_mask`
     "overlay": Output(
-        "_overlay", lambda window: overlay(window.photo, window.labels, window.classes), 3
+        "_overlay", lambda window: lay_over(window.photo, window.labels, window.classes), 3
     ),
     "cutout": Output("_cutout", _cutout_pixels, 4, needs_probabilities=True, needs_background=True),
     "probabilities": Output(

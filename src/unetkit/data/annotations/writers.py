@@ -74,7 +74,14 @@ class AnnotatedImage:
 
 
 def write_geojson(file: Path, image: AnnotatedImage, shapes: Iterable[Drawn]) -> None:
-    """Writes GeoJSON as QuPath, Fiji and, with a place, programs for maps take it.
+    """Writes GeoJSON as QuPath, Fiji and, with a place, programs for maps take it."""
+    write_json(file, *geojson_of(image, shapes))
+
+
+def geojson_of(
+    image: AnnotatedImage, shapes: Iterable[Drawn]
+) -> tuple[dict[str, Any], dict[str, Iterator[dict[str, Any]]]]:
+    """The members of a GeoJSON object, and those that are lists.
 
     Source: RFC 7946; GeoJSON 2008, section 3, for "crs"; QuPath, "Exporting annotations".
     """
@@ -83,31 +90,26 @@ def write_geojson(file: Path, image: AnnotatedImage, shapes: Iterable[Drawn]) ->
     if place is not None and place.epsg is not None:
         name = f"urn:ogc:def:crs:EPSG::{place.epsg}"
         head["crs"] = {"type": "name", "properties": {"name": name}}
-    head["unetkit"] = dict(image.metadata)
+    if image.metadata:
+        head["unetkit"] = dict(image.metadata)
+    return head, {"features": (_feature(shape, image) for shape in shapes)}
 
-    def features() -> Iterator[dict[str, Any]]:
-        for shape in shapes:
-            parts = [[_closed(ring, place) for ring in rings] for rings in shape.polygons]
-            is_one = len(parts) == 1
-            properties: dict[str, Any] = {
-                "objectType": "annotation" if shape.number is None else "detection",
-                "classification": {
-                    "name": image.names[shape.category],
-                    "color": list(image.colours[shape.category]),
-                },
-            }
-            if shape.number is not None:
-                properties["number"] = shape.number
-            yield {
-                "type": "Feature",
-                "geometry": {
-                    "type": "Polygon" if is_one else "MultiPolygon",
-                    "coordinates": parts[0] if is_one else parts,
-                },
-                "properties": properties,
-            }
 
-    write_json(file, head, {"features": features()})
+def _feature(shape: Drawn, image: AnnotatedImage) -> dict[str, Any]:
+    parts = [[_closed(ring, image.place) for ring in rings] for rings in shape.polygons]
+    properties: dict[str, Any] = {
+        "objectType": "annotation" if shape.number is None else "detection",
+        "classification": {
+            "name": image.names[shape.category],
+            "color": list(image.colours[shape.category]),
+        },
+    }
+    if shape.number is not None:
+        properties["number"] = shape.number
+    geometry = {"type": "Polygon", "coordinates": parts[0]}
+    if len(parts) > 1:
+        geometry = {"type": "MultiPolygon", "coordinates": parts}
+    return {"type": "Feature", "geometry": geometry, "properties": properties}
 
 
 def write_coco(file: Path, image: AnnotatedImage, shapes: Iterable[Drawn]) -> None:
