@@ -207,7 +207,7 @@ def _about(engine: Engine) -> list[tuple[str, str]]:
     most = math.floor(WHOLE_PIXELS / 1e6)
     return [
         ("network", f"{spec.preset}, {spec.parameters:,} parameters"),
-        ("input", f"{colours} of {bits} bits; {size}"),
+        ("input", f"{colours} images of {bits} bits; {size}"),
         ("images", f"up to {most} million pixels; of an animation, the first image"),
         ("SHA-256", engine.digest),
         (
