@@ -17,6 +17,7 @@ from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
 from unetkit.prediction import outputs, polygons, sources, tile_store
 from unetkit.prediction.files import predict_files
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import labels_from_scores
 from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
@@ -99,7 +100,11 @@ class TestResults:
         notes = json.loads(page.description)
         assert notes["exact"] is True
         assert notes["classes"] == ["class 0", "class 1", "class 2"]
-        assert (page.colormap[:, 2] >> 8).tolist() == list(whole.spec.classes.colours[2])
+        style = ResultOptions("palette")
+        (mask,) = predict_files(colour, [slide], tmp_path / "b", format="tiff", options=style)
+        with tifffile.TiffFile(mask) as file:
+            colours = file.pages.first.colormap >> 8
+        assert colours[:, 2].tolist() == list(whole.spec.classes.colours[2])
 
     def test_zarr_in_and_out(self, colour, whole, tmp_path):
         zarr = pytest.importorskip("zarr")
@@ -437,7 +442,7 @@ class TestInterruptions:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(outputs, "overlay", full)
+        monkeypatch.setattr(outputs, "lay_over", full)
         out, kinds = tmp_path / "out", ("mask", "overlay")
         with pytest.raises(OSError, match="No space left"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")
