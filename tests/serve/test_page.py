@@ -173,7 +173,7 @@ class TestSaving:
         read_when_written(file, 1)
         with zipfile.ZipFile(file) as archive:
             assert archive.testzip() is None
-            ends = (".png", "_overlay.png", "_cutout.png")
+            ends = (".png", "_overlay.png", "_cutout.png", ".geojson")
             names = [f"{stem}{end}" for stem in ("one", "two") for end in ends]
             assert archive.namelist() == [*names, "areas.csv"]
             overlay = service.post(photos[0].read_bytes(), "/v1/predict?output=overlay").content

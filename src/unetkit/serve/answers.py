@@ -21,6 +21,7 @@ MEDIA_TYPES = {
     "overlay": "image/png",
     "cutout": "image/png",
     "probabilities": "application/x-npz",
+    "geojson": "application/geo+json",
     "objects": "image/tiff",
     "table": "text/csv",
     SUMMARY: JSON,

@@ -10,12 +10,12 @@ const SAVES = { // what can be saved, of what the server offers: words, and the 
   mask: ["mask", "PNG, class numbers", ".png"],
   overlay: ["overlay", "PNG", "_overlay.png"],
   cutout: ["cut-out", "PNG, transparent", "_cutout.png"],
-  polygons: ["polygons", "GeoJSON", ".geojson"],
+  geojson: ["polygons", "GeoJSON", ".geojson"],
   objects: ["objects", "TIFF, numbers", "_objects.tif"],
   table: ["objects", "CSV, measures", "_objects.csv"],
   probabilities: ["probabilities", "NPZ, for NumPy", "_probabilities.npz"],
 };
-const ZIPPED = ["mask", "overlay", "cutout", "polygons", "objects", "table"];
+const ZIPPED = ["mask", "overlay", "cutout", "geojson", "objects", "table"];
 const ZOOMS = [0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8];
 const TRIES = 8; // of a request that the server is too busy for
 
