@@ -87,7 +87,7 @@ BOXES = {
     "exports": Box(
         0, 720, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
-    "serve": Box(300, 720, 195, "serve", ("a model over HTTP,", "within limits")),
+    "serve": Box(300, 720, 195, "serve", ("a model over HTTP,", "and its page")),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")

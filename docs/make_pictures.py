@@ -22,7 +22,7 @@ from unetkit.data.scale import Scale, image_to_network
 from unetkit.objects.border_weights import BorderWeight, border_weights
 from unetkit.objects.separation import with_ridges
 from unetkit.visualization.figures import Sample, draw_samples, draw_weights
-from unetkit.visualization.overlays import cutout, opacity, overlay
+from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 IMAGES = Path(__file__).parent / "pictures"
 WIDTH = 1200  # pixels; twice the width on a page, for high-resolution screens
@@ -59,12 +59,12 @@ def make_prediction(run: Path) -> None:
         photo, _ = unetkit.synthetic_pet(index, height=240, width=320, seed=NEW_SEED)
         probabilities = predictor.probabilities(photo)
         mask = probabilities.argmax(-1).astype(np.uint8)
-        animal = cutout(photo, opacity(probabilities, classes))
+        animal = add_opacity(photo, opacity(probabilities, classes))
         background = Image.fromarray(draw_checkerboard(photo.shape[0], photo.shape[1])).convert(
             "RGBA"
         )
         background.alpha_composite(Image.fromarray(animal))
-        rows.append([photo, overlay(photo, mask, classes), np.asarray(background.convert("RGB"))])
+        rows.append([photo, lay_over(photo, mask, classes), np.asarray(background.convert("RGB"))])
     grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
     save(Image.fromarray(grid), "predicted")
 

@@ -48,7 +48,11 @@ class Service:
 
     def client(self, **options: object) -> httpx.Client:
         return httpx.Client(
-            base_url=f"http://{self.host}", timeout=SECONDS, trust_env=False, **options
+            base_url=f"http://{self.host}",
+            timeout=SECONDS,
+            trust_env=False,
+            verify=False,
+            **options,
         )
 
     def post(self, content: bytes, path: str = "/v1/predict", **headers: str) -> httpx.Response:

@@ -12,7 +12,7 @@ from PIL import Image
 from unetkit.checks.statistics import collect_statistics
 from unetkit.data.dataset import find_dataset
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.prediction import files
+from unetkit.prediction import plan
 from unetkit.prediction.files import find_images, predict_files
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
@@ -76,7 +76,7 @@ def test_beyond_a_number_of_files_they_are_opened_again(
     opens, tmp_path, colour_predictor, monkeypatch
 ):
     folder = write_images(tmp_path / "images", ("jpg", "png", "tif"))
-    monkeypatch.setattr(files, "MOST_OPEN", 1)
+    monkeypatch.setattr(plan, "MOST_OPEN", 1)
     counts = opens(folder)
     predict_files(colour_predictor, find_images([folder]), tmp_path / "out")
     assert sorted(counts.values()) == [1, 2, 2]

@@ -27,6 +27,7 @@ from unetkit.cli.group import (
 from unetkit.cli.main import main as cli
 from unetkit.models.unet import UNetConfig
 from unetkit.prediction.masks import MASK_STYLES
+from unetkit.prediction.polygons import POLYGONS
 from unetkit.training.config import TrainingConfig
 
 # Keys of a configuration file, which messages name as they stand there.
@@ -172,6 +173,7 @@ class TestHelp:
         assert set(options.MASK_KIND_NAMES) == set(MASK_KINDS)
         assert set(options.CHANNEL_AXIS_NAMES) == set(CHANNEL_AXES)
         assert options.MASK_STYLE_NAMES == MASK_STYLES
+        assert tuple(POLYGONS) == options.POLYGON_NAMES
         assert set(options.LOSS_NAMES) == set(LOSSES)
         assert set(options.PRECISION_NAMES) == {"auto", *PRECISIONS}
         assert set(options.PART_NAMES) == set(SPLIT_CHOICES)

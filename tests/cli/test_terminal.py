@@ -146,7 +146,7 @@ def test_only_the_gate_writes():
     """Elsewhere, no code of the package writes to the standard streams, or makes a console."""
     allowed = {
         "cli.terminal": {"echo"},
-        "cli.group": {"main", "_output_fails", "_discard_output", "_quiet_stderr"},  # descriptors
+        "cli.group": {"main", "_output_fails", "_discard_output", "quiet_stderr"},  # descriptors
         "cli.main": {"main"},  # how its characters are encoded
         "cli.predict": {"predict_pipe"},  # the bytes of an image
         "cli.console": {"GatedConsole"},

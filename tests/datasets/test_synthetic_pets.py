@@ -9,12 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
+from tests.models.test_onnx_export import FORMATS
 from unetkit.datasets import synthetic_pets
 from unetkit.datasets.synthetic_pets import (
     BACKGROUND,
     BORDER,
     COATS,
     PET,
+    synthetic_image,
     synthetic_pet,
     write_synthetic_pets,
 )
@@ -326,3 +328,14 @@ class TestTheFolder:
         with pytest.raises(OSError, match="the disk is full"):
             write_synthetic_pets(tmp_path / "pets", count=4, height=16, width=16)
         assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_synthetic_images_are_spread_over_the_levels(name):
+    pixels = FORMATS[name]
+    image = synthetic_image(0, pixels)
+    assert image.shape == (256, 256, pixels.channels)
+    assert image.dtype == pixels.dtype
+    photo = synthetic_pet(0, height=256, width=256)[0][..., np.arange(pixels.channels) % 3]
+    # Levels may reach beyond the type's range, by 78.5 / 3078.5 of 255 at most: 6.5.
+    assert np.abs(pixels.scaled(image) - photo).max() < 7

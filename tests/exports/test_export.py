@@ -1,7 +1,10 @@
 """A network in a file of another kind: which models, which names, and what is never replaced."""
 
 import shutil
+import sys
 
+import keras
+import numpy as np
 import pytest
 
 import unetkit
@@ -18,13 +21,18 @@ from unetkit.errors import (
     ModelFileError,
     OutputExistsError,
 )
+from unetkit.exports import export as export_module
+from unetkit.exports import keras_formats
 from unetkit.exports.export import EXPORT_FORMATS, export
 from unetkit.models.built_in import BUILT_IN
 
 
 class Listener(Display):
     def __init__(self):
-        self.lines = []
+        self.lines, self.warnings = [], []
+
+    def warn(self, text):
+        self.warnings.append(text)
 
     def say(self, text):
         self.lines.append(text)
@@ -70,7 +78,7 @@ class TestFiles:
         left = [p.name for p in tmp_path.iterdir() if p.is_file()]
         assert len(left) == 2  # the export, and what belongs to the other name
 
-    @pytest.mark.parametrize("format", EXPORT_FORMATS)
+    @pytest.mark.parametrize("format", ["onnx", "web"])
     def test_existing_files_are_not_replaced_unless_asked(self, format, run, tmp_path):
         (tmp_path / "m").write_text("mine")
         with pytest.raises(OutputExistsError, match=r"m exists already; .*--overwrite"):
@@ -82,7 +90,7 @@ class TestFiles:
 
 class TestRefusals:
     def test_an_unknown_format(self, run):
-        words = r"format 'onx' is unknown; accepted are onnx, .*; did you mean 'onnx'\?"
+        words = r"format 'onx' is unknown; accepted are onnx, .*, all; did you mean 'onnx'\?"
         with pytest.raises(ConfigError, match=words):
             export(run, format="onx")
 
@@ -94,7 +102,7 @@ class TestRefusals:
         ):
             export(tmp_path, format="web")
 
-    @pytest.mark.parametrize("format", EXPORT_FORMATS)
+    @pytest.mark.parametrize("format", ["onnx", "web", "keras", "litert"])
     def test_a_folder_that_does_not_exist(self, format, run, tmp_path):
         words = "deep does not exist; accepted is a file in an existing folder"
         with pytest.raises(DataNotFoundError, match=words):
@@ -104,10 +112,11 @@ class TestRefusals:
         with pytest.raises(ConfigError, match=r"without a model; .* already, .*pets\.onnx"):
             export()
 
-    def test_a_page_has_the_weights_of_its_model_file(self):
-        words = "weights are 'float16' with format 'web'; accepted are those of the model file"
+    @pytest.mark.parametrize("format", ["web", "litert", "all"])
+    def test_a_file_made_from_a_model_file_has_its_weights(self, format):
+        words = f"weights are 'float16' with format '{format}'; accepted are those of the model f"
         with pytest.raises(ConfigError, match=words):
-            export(format="web", weights="float16")
+            export(format=format, weights="float16")
 
     def test_what_is_no_model_file(self, tmp_path):
         (tmp_path / "m.onnx").write_text("no")
@@ -115,10 +124,77 @@ class TestRefusals:
             export(tmp_path / "m.onnx", format="web", out=tmp_path / "m.html")
         assert not (tmp_path / "m.html").exists()
 
-    def test_without_keras_an_onnx_file_names_the_extra(self, run, monkeypatch):
-        monkeypatch.setitem(__import__("sys").modules, "unetkit.training.export", None)
-        with pytest.raises(MissingExtraError, match=r"export to ONNX needs .*, which is not inst"):
-            export(run)
+    @pytest.mark.parametrize("format", ["onnx", "keras", "openvino"])
+    def test_without_its_library_the_extra_is_named(self, format, run, monkeypatch):
+        for module in ("training.export", "exports.keras_formats", "exports.openvino_format"):
+            monkeypatch.setitem(sys.modules, f"unetkit.{module}", None)
+        for name in ("keras_formats", "openvino_format"):
+            monkeypatch.delattr(f"unetkit.exports.{name}", raising=False)
+        with pytest.raises(MissingExtraError, match=rf"export to {format} needs .*, which is not"):
+            export(run, format=format)
+
+    def test_another_backend_of_keras(self, colour_model, tmp_path, monkeypatch):
+        monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+        for format in ("savedmodel", "litert"):
+            words = f"format is '{format}' with Keras on jax; accepted is TensorFlow"
+            with pytest.raises(ConfigError, match=words):
+                export(colour_model, format=format, out=tmp_path / "m")
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestConverted:
+    @pytest.mark.parametrize("format", ["keras", "savedmodel", "litert"])
+    def test_it_is_compared_with_the_model_file(self, format, run, tmp_path):
+        listener = Listener()
+        path = export(run, format=format, out=tmp_path / "out", display=listener)
+        line = listener.lines[-1]
+        assert line.startswith(f"{path}: ")
+        assert "largest difference from the model file" in line
+        assert " validation images" in line  # as the data of the run exist
+        assert [one.name for one in tmp_path.iterdir() if one.name != ".out.lock"] == ["out"]
+
+    def test_what_differs_is_not_written(self, listed_model, tmp_path, monkeypatch):
+        wrong = lambda path: lambda tile: np.ones((*tile.shape[:3], 3), np.float32)  # noqa: E731
+        monkeypatch.setattr(keras_formats, "read_keras", wrong)
+        (tmp_path / "m.keras").write_text("mine")
+        with pytest.raises(ModelFileError, match=r"the exported network differs from .* report"):
+            export(listed_model, format="keras", out=tmp_path / "m.keras", overwrite=True)
+        assert (tmp_path / "m.keras").read_text() == "mine"
+
+    def test_a_file_of_one_size_says_so_before_it_is_written(self, listed_model, tmp_path):
+        class Early(Listener):
+            def say(self, text):
+                self.lines.append((text, (tmp_path / "m.tflite").exists()))
+
+        listener = Early()
+        export(listed_model, format="litert", out=tmp_path / "m.tflite", display=listener)
+        (text, exists), _ = listener.lines
+        assert text.startswith("m.tflite takes inputs of 32x40 only")
+        assert not exists
+
+
+class TestAll:
+    def test_every_format_is_in_one_folder_and_one_table(self, listed_model, tmp_path, monkeypatch):
+        refused = MissingExtraError("no TensorFlow")
+
+        def refuse(format):
+            raise refused
+
+        def refuse_openvino():
+            raise MissingExtraError("no OpenVINO")
+
+        monkeypatch.setattr(keras_formats, "require_tensorflow", refuse)
+        monkeypatch.setattr(export_module, "_openvino", refuse_openvino)
+        listener = Listener()
+        folder = export(listed_model, format="all", out=tmp_path / "all", display=listener)
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+        assert names == {"listed.onnx", "listed.html", "listed.keras"}
+        assert (folder / "listed.onnx").read_bytes() == listed_model.read_bytes()
+        refusals = ["savedmodel: no TensorFlow", "litert: no TensorFlow", "openvino: no OpenVINO"]
+        assert listener.warnings == refusals
+        assert [line.split()[0] for line in listener.lines] == ["format", "onnx", "web", "keras"]
+        with pytest.raises(OutputExistsError, match="all exists already"):
+            export(listed_model, format="all", out=folder)
 
 
 def test_a_page_needs_no_training_library(tmp_path):

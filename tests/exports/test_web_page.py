@@ -139,7 +139,7 @@ class TestRefusals:
     )
     def test_a_model_that_the_page_cannot_run(self, pixels, objects, words, tmp_path):
         model = export_untrained(tmp_path / "m.onnx", pixels, objects=objects)
-        with pytest.raises(ModelFileError, match=rf"m\.onnx {words}.*--format onnx"):
+        with pytest.raises(ModelFileError, match=rf"m\.onnx {words}.*, for a web page; unetkit"):
             write_web_page(Engine(model), "m", tmp_path / "page.html")
         assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 

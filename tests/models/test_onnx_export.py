@@ -197,3 +197,14 @@ class TestHalfWeights:
         images = np.random.default_rng(0).uniform(-1, 1, (1, 32, 48, 3)).astype(np.float32)
         found, wanted = answer(rebuilt, images), answer(model, images)
         assert np.allclose(found, wanted, atol=3e-3 * np.abs(wanted).max())
+
+
+def test_an_answer_that_is_no_number_is_a_difference(tmp_path, pictures):
+    model = build_unet(CONFIG, in_channels=3, num_classes=3)
+    bias = model.weights[-1]  # of the last layer
+    bias.assign(np.full(bias.shape, np.nan, np.float32))
+    with pytest.raises(ModelFileError, match="differs from the original by nan"):
+        export_onnx(
+            model, make_spec(CONFIG, Scale("resize", 32, 48)), tmp_path / "m.onnx", pictures
+        )
+    assert list(tmp_path.iterdir()) == []

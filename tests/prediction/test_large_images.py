@@ -15,10 +15,11 @@ from PIL import Image
 from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
-from unetkit.prediction import outputs, sources, tile_store
+from unetkit.prediction import outputs, polygons, sources, tile_store
 from unetkit.prediction.files import predict_files
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import labels_from_scores
-from unetkit.visualization.overlays import cutout, opacity, overlay
+from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 TILE = 136  # the smallest tile is 104; of these the images here have a fifth as many
 KINDS = ("mask", "overlay", "cutout", "probabilities")
@@ -57,6 +58,19 @@ def small_bound(monkeypatch):
 
 
 class TestResults:
+    @pytest.mark.parametrize("kind", ["geojson", "coco", "yolo", "labelme", "areas"])
+    def test_polygons_and_areas_are_those_of_the_mask(
+        self, colour, whole, slide, tmp_path, monkeypatch, kind
+    ):
+        monkeypatch.setattr(polygons, "TRACED_PIXELS", 7 * 410)
+        (file,) = predict_files(colour, [slide], tmp_path / "a", kinds=[kind], format="tiff")
+        (expected,) = predict_files(whole, [slide], tmp_path / "b", kinds=[kind], format="png")
+        contents = (path.read_text() for path in (file, expected))
+        # the metadata name the tiles
+        one, other = (text.partition('"tiles"')[2].partition("}")[2] or text for text in contents)
+        assert len(one) > 40
+        assert one == other
+
     def test_every_output_is_that_of_the_whole_image(self, colour, whole, slide, tmp_path):
         seen = []
         written = predict_files(
@@ -69,9 +83,9 @@ class TestResults:
         probabilities = whole.probabilities(photo)
         mask, laid_over, cut_out, planes = map(tifffile.imread, written)
         assert (mask == labels_from_scores(probabilities)).mean() > 0.9999
-        assert (laid_over == overlay(photo, mask, classes)).all()
+        assert (laid_over == lay_over(photo, mask, classes)).all()
         np.testing.assert_allclose(planes.transpose(1, 2, 0), probabilities, atol=1e-5)
-        wanted = cutout(photo, opacity(probabilities, classes))
+        wanted = add_opacity(photo, opacity(probabilities, classes))
         assert np.abs(cut_out.astype(int) - wanted).max() <= 1
         assert seen[0].counts.tolist() == np.bincount(mask.ravel(), minlength=3).tolist()
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
@@ -86,7 +100,11 @@ class TestResults:
         notes = json.loads(page.description)
         assert notes["exact"] is True
         assert notes["classes"] == ["class 0", "class 1", "class 2"]
-        assert (page.colormap[:, 2] >> 8).tolist() == list(whole.spec.classes.colours[2])
+        style = ResultOptions("palette")
+        (mask,) = predict_files(colour, [slide], tmp_path / "b", format="tiff", options=style)
+        with tifffile.TiffFile(mask) as file:
+            colours = file.pages.first.colormap >> 8
+        assert colours[:, 2].tolist() == list(whole.spec.classes.colours[2])
 
     def test_zarr_in_and_out(self, colour, whole, tmp_path):
         zarr = pytest.importorskip("zarr")
@@ -424,7 +442,7 @@ class TestInterruptions:
         def full(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(outputs, "overlay", full)
+        monkeypatch.setattr(outputs, "lay_over", full)
         out, kinds = tmp_path / "out", ("mask", "overlay")
         with pytest.raises(OSError, match="No space left"):
             predict_files(colour, [slide], out, kinds=kinds, format="tiff")
@@ -433,7 +451,7 @@ class TestInterruptions:
         mask, laid_over = predict_files(colour, [slide], out, kinds=kinds, format="tiff")
         assert (
             tifffile.imread(laid_over)
-            == overlay(noise(), tifffile.imread(mask), whole.spec.classes)
+            == lay_over(noise(), tifffile.imread(mask), whole.spec.classes)
         ).all()
         assert sorted(path.name for path in out.iterdir()) == ["slide.tif", "slide_overlay.tif"]
         with pytest.raises(OutputExistsError, match=r"slide\.tif exists already"):

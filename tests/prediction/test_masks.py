@@ -1,7 +1,6 @@
 """What pixels of mask files are, and how eight readers of PNG read them."""
 
 import re
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,16 +16,12 @@ import tifffile
 from matplotlib import pyplot
 from PIL import Image
 
+from tests.prediction.predicted import predicted
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
-from unetkit.data.scale import Scale
-from unetkit.errors import ConfigError, DataError
-from unetkit.io.pixel_format import PixelFormat
-from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.models.unet import UNetConfig
+from unetkit.errors import DataError
 from unetkit.prediction.masks import MASK_STYLES, mask_table
-from unetkit.prediction.outputs import PredictedImage, ResultOptions, write_output
+from unetkit.prediction.outputs import write_output
 from unetkit.prediction.predictor import NODATA_LABEL
-from unetkit.prediction.sources import open_source
 
 LABELS = np.array([[0, 1, 2, 1], [2, 2, 0, 0]], np.uint8)
 COLOURS = Classes(
@@ -36,30 +31,8 @@ TENS = Classes(("ground", "cell", "nucleus"), (0, 300, 700), background=0)
 DOCS = Path(__file__).parents[2] / "docs" / "prediction.md"
 
 
-@contextmanager
-def predicted(classes, style="index", labels=LABELS):
-    spec = ModelSpec(
-        preset="fast",
-        pixels=PixelFormat(1, "uint8", (0,), (255,)),
-        classes=classes,
-        scale=Scale("native", 32, 32),
-        normalization=Normalization(1 / 127.5, -1.0),
-        geometry=UNetConfig(filters=(4, 8)).geometry,
-        seen=(),
-        layers=(),
-    )
-    with open_source(np.zeros(labels.shape, np.uint8), spec.pixels) as source:
-        yield PredictedImage(
-            source,
-            spec,
-            {},
-            ResultOptions(style),
-            read_labels=lambda rows, columns: labels[rows, columns],
-        )
-
-
 def written(path, classes, style="index"):
-    with predicted(classes, style) as image:
+    with predicted(LABELS, classes, mask=style) as image:
         counts = write_output("mask", path, image)
     assert counts.tolist() == np.bincount(LABELS.ravel(), minlength=3).tolist()
     return path
@@ -121,20 +94,19 @@ class TestPixelsWithoutData:
     def test_without_a_free_value_they_are_refused(self):
         two = Classes(("ground", "cell"), (0, 255), background=0)
         mask_table("values", two, NODATA_LABEL)
-        with pytest.raises(DataError, match=r"255 is a class in the masks .* accepted is --mask"):
+        with pytest.raises(
+            DataError, match=r"255 is a class in the masks .* accepted is the style"
+        ):
             mask_table("values", two, NODATA_LABEL, has_gaps=True)
-        with pytest.raises(DataError, match="no colour that is ignored; accepted is --mask index"):
+        with pytest.raises(
+            DataError, match="no colour that is ignored; accepted is the style 'index'"
+        ):
             mask_table("values", replace(COLOURS, ignore=None), NODATA_LABEL, has_gaps=True)
 
 
 def test_two_values_need_a_background():
     with pytest.raises(DataError, match="masks of two values need a background class"):
         mask_table("binary", COLOURS, NODATA_LABEL)
-
-
-def test_another_style_is_refused():
-    with pytest.raises(ConfigError, match="mask is 'grey'; accepted are 'index', 'palette'"):
-        ResultOptions("grey")
 
 
 READERS = {

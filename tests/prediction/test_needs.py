@@ -19,6 +19,7 @@ from unetkit.cli.main import main
 from unetkit.data.scale import Scale
 from unetkit.io.images import ImageFile
 from unetkit.models.built_in import BUILT_IN
+from unetkit.objects.separation import ObjectRule
 from unetkit.prediction.engine import Engine
 from unetkit.prediction.needs import bytes_to_predict
 
@@ -164,7 +165,8 @@ def test_a_small_file_of_a_large_image_is_refused_with_what_it_needs(command, tm
 
 
 def test_needs_grow_with_what_is_asked_for():
-    spec = type("Spec", (), {"channels": 3, "scale": Scale("native", 64, 64)})
+    members = {"channels": 3, "scale": Scale("native", 64, 64), "objects": ObjectRule()}
+    spec = type("Spec", (), members)
     size = (100, 100)
     labels = bytes_to_predict(1000, size, spec, ["mask"])
     assert labels == 700 + 10_000 * 20 + 10_000

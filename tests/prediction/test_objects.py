@@ -1,10 +1,12 @@
 """Objects of predicted images: the same in any tiles, in label images and tables that agree."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import shapely
 import tifffile
 from scipy import ndimage
 from skimage.measure import regionprops
@@ -14,7 +16,7 @@ from unetkit import Predictor
 from unetkit.errors import DataError, SizeError
 from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.separation import ObjectRule
-from unetkit.prediction import objects, outputs, sources
+from unetkit.prediction import objects, outputs, polygons, predicted_image, sources
 from unetkit.prediction.files import predict_files, predict_stream
 from unetkit.prediction.objects import OBJECT_COLUMNS
 from unetkit.prediction.outputs import ResultOptions
@@ -139,14 +141,14 @@ class TestFiles:
             expected = photo[numbers == 1][:, channel].mean()
             assert float(row[f"mean_{channel}"]) == pytest.approx(expected)
 
-    @pytest.mark.parametrize("kind", ["objects", "table"])
+    @pytest.mark.parametrize("kind", ["objects", "table", "geojson"])
     def test_of_an_image_in_a_stream(self, models, image, tmp_path, kind):
         predictor = Predictor(models["border"])
         (file,) = predict_files(predictor, [image], tmp_path / "out", kinds=[kind])
         assert predict_stream(predictor, image.read_bytes(), kind) == file.read_bytes()
 
     def test_many_objects_need_32_bits(self, models, image, tmp_path, monkeypatch):
-        monkeypatch.setattr(outputs, "LARGEST_16_BITS", 3)
+        monkeypatch.setattr(predicted_image, "LARGEST_16_BITS", 3)
         _, labels, _ = predict_files(Predictor(models["border"]), [image], tmp_path / "out")
         assert tifffile.imread(labels).dtype == np.uint32
 
@@ -182,6 +184,22 @@ class TestTiles:
             assert np.array_equal(tifffile.imread(written[1]), tifffile.imread(expected))
             assert written[2].read_text() == table
             assert len(list((tmp_path / f"{rows}").iterdir())) == 3  # nothing else is left
+
+    @pytest.mark.usefixtures("small_bound")
+    def test_polygons_are_those_of_objects(self, models, image, tmp_path, monkeypatch):
+        """Filled again, they give the numbers of the objects, from tiles and from few rows."""
+        monkeypatch.setattr(polygons, "TRACED_PIXELS", 17 * 310)
+        tiles = Predictor(models["border"], tile_pixels=136**2)
+        kinds = ["geojson", "objects"]
+        file, labels = predict_files(tiles, [image], tmp_path / "out", kinds=kinds, format="tiff")
+        expected = tifffile.imread(labels)
+        rows, columns = np.mgrid[: expected.shape[0], : expected.shape[1]] + 0.5
+        found = np.zeros_like(expected)
+        for feature in json.loads(file.read_text())["features"]:
+            shape = shapely.from_geojson(json.dumps(feature["geometry"]))
+            found[shapely.contains_xy(shape, columns, rows)] = feature["properties"]["number"]
+        assert expected.any()
+        assert np.array_equal(found, expected)
 
     @pytest.mark.usefixtures("small_bound")
     def test_zarr(self, models, image, tmp_path):

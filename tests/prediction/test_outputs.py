@@ -16,12 +16,13 @@ from unetkit.prediction.outputs import (
     OUTPUTS,
     WRITERS,
     Output,
-    PredictedImage,
     write_output,
 )
+from unetkit.prediction.polygons import POLYGONS
+from unetkit.prediction.predicted_image import PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
-from unetkit.visualization.overlays import cutout, opacity, overlay
+from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")
 PHOTO = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -44,7 +45,7 @@ class TestTable:
     def test_every_output_has_a_file_in_every_format(self):
         for output in OUTPUTS.values():
             assert set(output.suffixes) == set(FORMAT_SUFFIXES)
-            for suffix in output.suffixes.values():
+            for suffix in output.suffixes.values() if output.write is None else ():
                 assert f".{suffix.rsplit('.')[-1]}" in WRITERS
 
     def test_names_of_files_differ_between_outputs(self):
@@ -55,7 +56,8 @@ class TestTable:
         from unetkit.cli.main import predict
 
         options = {option.name for option in predict.params}
-        assert set(OUTPUTS) - {"mask"} <= options
+        assert set(OUTPUTS) - {"mask", "areas", *POLYGONS} <= options
+        assert {"table", "polygons"} <= options
 
     @pytest.mark.parametrize("kind", FOUR)
     def test_pixels_have_the_declared_channels_and_type(self, predictor, kind):
@@ -81,8 +83,8 @@ class TestTable:
         mask, probabilities = predictor(PHOTO), predictor.probabilities(PHOTO)
         expected = {
             "mask": mask,
-            "overlay": overlay(PHOTO, mask, predictor.spec.classes),
-            "cutout": cutout(PHOTO, opacity(probabilities, predictor.spec.classes)),
+            "overlay": lay_over(PHOTO, mask, predictor.spec.classes),
+            "cutout": add_opacity(PHOTO, opacity(probabilities, predictor.spec.classes)),
             "probabilities": probabilities,
         }[kind]
         if format == "tiff":

@@ -1,8 +1,12 @@
 """Images of any type, one or many, to labels, probabilities and logits."""
 
+import copy
 import io
+import multiprocessing
+import pickle
+import shutil
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -10,7 +14,7 @@ from PIL import Image
 
 from unetkit import Predictor
 from unetkit._shared.memory_budget import BUDGET
-from unetkit.errors import ConfigError, DataError, SizeError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError
 from unetkit.prediction import memory
 from unetkit.prediction.memory import MemoryUse
 from unetkit.prediction.predictor import labels_from_scores
@@ -86,6 +90,21 @@ class TestTypes:
         image = noise() // 2  # up to 127
         expected = grey.probabilities(image)
         np.testing.assert_allclose(grey.probabilities(image.astype(dtype)), expected, atol=1e-6)
+
+    @pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+    def test_floats_from_0_to_1_are_refused_instead_of_black(self, grey, tmp_path, dtype):
+        image = (noise() / 255).astype(dtype)
+        words = r"has floats from 0 to 1; accepted are values from 0 to 255, .* multiply by 255"
+        with pytest.raises(DataError, match=words):
+            grey(image)
+        np.save(tmp_path / "a.npy", image)
+        for large in (np.load(tmp_path / "a.npy", mmap_mode="r"), tmp_path / "a.npy"):
+            with pytest.raises(DataError, match=words):
+                grey(large)
+
+    def test_black_floats_are_black(self, grey):
+        black = np.zeros((8, 9))
+        assert np.array_equal(grey(black), grey(black.astype(np.uint8)))
 
     def test_fractions_stay_fractions(self, grey):
         image = noise().astype(np.float32) * np.float32(0.99)
@@ -228,3 +247,71 @@ class TestMany:
         with ThreadPoolExecutor(4) as pool:
             for number, answer in enumerate(pool.map(predict, range(32))):
                 assert (answer == expected[number % 8]).all()
+
+
+class TestImagesOfPillow:
+    @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I", "F", "I;16"])
+    def test_each_mode_is_as_it_is_shown(self, grey, mode):
+        image = Image.fromarray(noise())
+        if mode == "I;16":
+            image = Image.fromarray(noise().astype(np.uint16) * 257)
+            assert image.mode == mode
+        else:
+            image = image.convert(mode)
+        shown = np.asarray(Image.fromarray(noise()).convert("1" if mode == "1" else "L"))
+        expected = grey(shown.astype(np.uint8) * (255 if mode == "1" else 1))
+        assert (grey(image) != expected).mean() < 0.01
+
+    def test_it_is_not_turned_by_its_exif(self, grey):
+        """Pillow shows it as it is stored; whoever turns it has a turned image."""
+        image = Image.fromarray(noise((20, 30)))
+        image.getexif()[0x0112] = 6
+        assert grey(image).shape == (20, 30)
+
+
+def test_the_content_of_a_file_is_an_image(grey, tmp_path):
+    content = io.BytesIO()
+    Image.fromarray(noise()).save(content, "PNG")
+    expected = grey(noise())
+    for given in (content.getvalue(), bytearray(content.getvalue()), content.getbuffer()):
+        assert np.array_equal(grey(given), expected)
+    with pytest.raises(DataError, match="the open file is not an image that can be read"):
+        grey(b"no image")
+
+
+class TestCopies:
+    def test_a_copy_shares_the_network(self, grey):
+        other = copy.copy(grey)
+        assert other._engine is grey._engine
+        assert np.array_equal(other(noise()), grey(noise()))
+
+    @pytest.mark.parametrize("again", [copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+    def test_what_was_pickled_predicts_the_same(self, grey_model, again):
+        predictor = Predictor(grey_model, threads=1, memory="900MiB", margin=9)
+        other = again(predictor)
+        assert other is not predictor
+        assert (other.memory, other.margin) == (predictor.memory, 9)
+        assert np.array_equal(other.logits(noise()), predictor.logits(noise()))
+
+    def test_it_works_in_another_process(self, grey):
+        images = [noise(seed=seed) for seed in range(2)]
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            found = list(pool.map(grey, images))
+        assert all(map(np.array_equal, found, map(grey, images)))
+
+    def test_a_relative_path_is_kept(self, grey_model, monkeypatch, tmp_path):
+        monkeypatch.chdir(grey_model.parent)
+        packed = pickle.dumps(Predictor(grey_model.name))
+        monkeypatch.chdir(tmp_path)
+        assert np.array_equal(pickle.loads(packed)(noise()), Predictor(grey_model)(noise()))
+
+    def test_a_model_that_changed_is_refused(self, grey_model, half_model, tmp_path):
+        path = tmp_path / "m.onnx"
+        shutil.copy(grey_model, path)
+        packed = pickle.dumps(Predictor(path))
+        shutil.copy(half_model, path)
+        with pytest.raises(DataError, match="has changed since a predictor of it was pickled"):
+            pickle.loads(packed)
+        path.unlink()
+        with pytest.raises(DataNotFoundError):
+            pickle.loads(packed)

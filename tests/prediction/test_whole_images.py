@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from unetkit.models.built_in import BUILT_IN
-from unetkit.prediction.outputs import ResultOptions
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
 from unetkit.prediction.whole_images import predict_whole

@@ -3,7 +3,9 @@
 import asyncio
 import threading
 
+import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.hostile import png
@@ -12,7 +14,8 @@ from unetkit.errors import SizeError
 from unetkit.prediction import predictor as predictor_module
 from unetkit.prediction.files import predict_files
 from unetkit.prediction.masks import MASK_STYLES
-from unetkit.prediction.outputs import OUTPUTS, ResultOptions
+from unetkit.prediction.outputs import OUTPUTS
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.serve.limits import Limits, RefusedError
 from unetkit.serve.segmenter import Segmenter
@@ -36,7 +39,7 @@ def test_the_bytes_are_those_of_predict(segmenter, built_in, format, tmp_path):
     image.write_bytes(content)
     kinds = [kind for kind in segmenter.outputs if kind in OUTPUTS]
     files = predict_files(built_in, [image], tmp_path / "out", kinds=kinds, format="png")
-    assert len(kinds) == 4
+    assert len(kinds) == 5
     for kind, file in zip(kinds, files, strict=True):
         assert ask(segmenter, content, kind) == file.read_bytes(), kind
 
@@ -78,6 +81,20 @@ def test_what_is_no_accepted_image_is_refused(segmenter, content, words):
     assert caught.value.status == 422
     assert "/tmp" not in caught.value.sentence
     assert "replace" not in caught.value.sentence  # advice on files
+
+
+def test_a_tiff_that_asks_for_another_decoder_is_refused(segmenter, tmp_path):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, compression="jpeg2000", photometric="rgb")
+    with pytest.raises(RefusedError, match="compression 34712; accepted are none, LZW, JPEG, def"):
+        ask(segmenter, (tmp_path / "a.tif").read_bytes())
+
+
+@pytest.mark.parametrize("compression", ["none", "lzw", "zlib", "packbits", "jpeg"])
+def test_tiffs_of_the_accepted_compressions_are_read(segmenter, compression, tmp_path):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, compression=compression, photometric="rgb")
+    assert ask(segmenter, (tmp_path / "a.tif").read_bytes()).startswith(b"\x89PNG")
 
 
 def test_several_images_are_refused(segmenter, tmp_path):

@@ -83,7 +83,7 @@ class TestDefaults:
     @pytest.mark.parametrize(
         ("kind", "given", "method", "w0"),
         [
-            ("instances", {}, "border", 0.0),
+            ("instances", {}, "distance", 0.0),
             ("classes", {}, "none", 0.0),
             ("instances", {"method": "none"}, "none", 0.0),
             ("classes", {"method": "ridge"}, "ridge", 10.0),

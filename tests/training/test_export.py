@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_disks, write_pair
-from tests.models.test_onnx_export import FORMATS
 from tests.models.test_onnx_import import some_network
 from tests.training.test_fine_tuning import make_config, write_run
 from unetkit import Predictor
@@ -20,7 +19,6 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import Scale
 from unetkit.data.splits import Split, split_to_json
-from unetkit.datasets.synthetic_pets import synthetic_pet
 from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
 from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
@@ -30,7 +28,6 @@ from unetkit.training import export as export_module
 from unetkit.training.config_file import config_to_toml
 from unetkit.training.export import (
     CHECK_IMAGES,
-    _synthetic_image,
     export_best,
     export_run,
     model_spec,
@@ -99,17 +96,6 @@ def compared(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("name", FORMATS)
-def test_synthetic_images_are_spread_over_the_levels(name):
-    pixels = FORMATS[name]
-    image = _synthetic_image(0, pixels)
-    assert image.shape == (256, 256, pixels.channels)
-    assert image.dtype == pixels.dtype
-    photo = synthetic_pet(0, height=256, width=256)[0][..., np.arange(pixels.channels) % 3]
-    # Levels may reach beyond the type's range, by 78.5 / 3078.5 of 255 at most: 6.5.
-    assert np.abs(pixels.scaled(image) - photo).max() < 7
-
-
 class TestExport:
     @pytest.mark.parametrize("kind", ["photos", "disks"])
     def test_a_run_is_exported_and_compared_on_its_validation_images(self, kind, request, tmp_path):
@@ -152,7 +138,7 @@ class TestExport:
     def test_if_one_validation_image_is_damaged_synthetic_images_are_used(
         self, photos_run, compared, monkeypatch, tmp_path
     ):
-        monkeypatch.setattr(export_module, "_synthetic_image", lambda index, pixels: index)
+        monkeypatch.setattr(export_module, "synthetic_image", lambda index, pixels: index)
         run, config, _, split = photos_run
         data = shutil.copytree(config.data, tmp_path / "data")
         (data / "images" / split.validation[3].image.name).write_bytes(b"damage")

@@ -582,7 +582,7 @@ class TestObjects:
     def test_a_run_on_instances_tells_objects_apart(self, cells, tmp_path):
         run = train(cells, out=tmp_path / "run", config=small())
         rule = read_config(run / "config.toml").objects
-        assert rule.method == "border"
+        assert rule.method == "distance"
         assert rule.is_complete
         predictor = Predictor(run)
         assert predictor.spec.objects == rule
@@ -607,7 +607,7 @@ class TestObjects:
         first = train(cells, out=tmp_path / "first", config=config)
         config = small(training={"start": str(first)})
         second = train(cells, out=tmp_path / "second", config=config)
-        assert "new in the last layer: border of objects" in (second / "log.txt").read_text()
+        assert "new in the last layer: distance of objects" in (second / "log.txt").read_text()
 
 
 @pytest.fixture(scope="module")

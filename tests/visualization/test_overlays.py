@@ -13,9 +13,9 @@ from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.visualization.overlays import (
     PNG_TEXT_KEY,
     ROWS,
-    cutout,
+    add_opacity,
+    lay_over,
     opacity,
-    overlay,
     palette_image,
     write_png,
     write_probabilities,
@@ -54,20 +54,20 @@ class TestPalette:
 class TestOverlay:
     def test_the_background_is_left_unchanged(self):
         photo = np.full((1, 3, 3), 100, np.uint8)
-        result = overlay(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)
+        result = lay_over(photo, np.array([[0, 1, 2]], np.uint8), TRIMAP_CLASSES)
         assert (result[0, 1] == 100).all()
         # half photo, half colour: (100 + 230) / 2, (100 + 159) / 2, (100 + 0) / 2
         assert result[0, 0].tolist() == [165, 130, 50]
 
     def test_pixels_of_no_class_are_left_unchanged(self):
         photo = np.full((1, 2, 3), 100, np.uint8)
-        result = overlay(photo, np.array([[2, 255]], np.uint8), TWO)
+        result = lay_over(photo, np.array([[2, 255]], np.uint8), TWO)
         assert (result == 100).all()
 
     def test_without_background_every_class_is_blended(self):
         classes = Classes(("a", "b"), (0, 1), colours=((200, 0, 0), (0, 200, 0)))
         photo = np.full((1, 2, 3), 100, np.uint8)
-        result = overlay(photo, np.array([[0, 1]], np.uint8), classes)
+        result = lay_over(photo, np.array([[0, 1]], np.uint8), classes)
         assert result.tolist() == [[[150, 50, 50], [50, 150, 50]]]
 
     @pytest.mark.parametrize("height", [1, ROWS, ROWS + 1, 2 * ROWS + 5])
@@ -78,14 +78,14 @@ class TestOverlay:
         colours = palette_image(mask, TRIMAP_CLASSES).convert("RGB")
         blended = np.asarray(Image.blend(Image.fromarray(photo), colours, 0.5)).astype(int)
         expected = np.where(mask[..., None] == TRIMAP_CLASSES.background, photo, blended)
-        result = overlay(photo, mask, TRIMAP_CLASSES)
+        result = lay_over(photo, mask, TRIMAP_CLASSES)
         assert (result.shape, result.dtype) == (photo.shape, np.uint8)
         # Pillow cuts halves off, which are rounded here.
         assert np.abs(result - expected).max() <= 1
 
     def test_arguments_are_not_changed(self):
         photo, mask = np.full((2, 2, 3), 9, np.uint8), np.ones((2, 2), np.uint8)
-        overlay(photo, mask, TWO)
+        lay_over(photo, mask, TWO)
         assert (photo == 9).all()
         assert (mask == 1).all()
 
@@ -93,19 +93,19 @@ class TestOverlay:
 class TestCutout:
     def test_it_is_the_photo_with_its_opacity(self):
         photo = np.full((1, 2, 3), 7, np.uint8)
-        result = cutout(photo, np.array([[0.0, 1.0]], np.float32))
+        result = add_opacity(photo, np.array([[0.0, 1.0]], np.float32))
         assert result.tolist() == [[[7, 7, 7, 0], [7, 7, 7, 255]]]
 
     def test_opacity_is_rounded_and_limited(self):
         """0.2 * 255 = 51, 0.25 * 255 = 63.75, and 0.5 * 255 = 127.5 is rounded to the even 128."""
         alpha = np.array([[-0.1, 0.2, 0.25, 0.5, 1.1]], np.float32)
-        result = cutout(np.zeros((1, 5, 3), np.uint8), alpha)
+        result = add_opacity(np.zeros((1, 5, 3), np.uint8), alpha)
         assert result.dtype == np.uint8
         assert result[0, :, 3].tolist() == [0, 51, 64, 128, 255]
 
     @given(arrays(np.uint8, (3, 4, 3), elements=BYTES), arrays(np.uint8, (3, 4), elements=BYTES))
     def test_colours_and_opacity_come_back(self, photo, opacity):
-        result = cutout(photo, opacity.astype(np.float32) / 255)
+        result = add_opacity(photo, opacity.astype(np.float32) / 255)
         assert (result[..., :3] == photo).all()
         assert (result[..., 3] == opacity).all()
 

@@ -33,7 +33,7 @@ from unetkit._shared.pace import WAITING_LIMIT, Pace
 from unetkit._shared.wording import printable
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError
-from unetkit.visualization.overlays import overlay
+from unetkit.visualization.overlays import lay_over
 
 PLAIN_WIDTH = 120  # columns of tables in a pipe
 GAP = 2  # columns between two images
@@ -421,7 +421,7 @@ def draw_result(
     shrink = min(columns / width, LARGEST_HEIGHT * 2 * console.height / height)
     size = max(1, round(width * shrink)), max(2, round(height * shrink))
     sheet = Image.new("RGBA", (2 * size[0] + GAP, size[1]))
-    for place, image in enumerate((photo, overlay(photo, mask, classes))):
+    for place, image in enumerate((photo, lay_over(photo, mask, classes))):
         small = Image.fromarray(image).resize(size, Image.Resampling.BOX)
         sheet.paste(small, (place * (size[0] + GAP), 0))
     console.print(shown(f"{name}: {', '.join(_fractions(mask, classes))}"))

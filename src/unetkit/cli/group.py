@@ -302,14 +302,14 @@ def library(name: str, display: Any = None) -> Callable[..., Any]:
 
     if display is not None:
         display.waiting("loading   the libraries")
-    with _quiet_stderr():
+    with quiet_stderr():
         function: Callable[..., Any] = getattr(unetkit, name)
     return function
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
-    """Discards standard error: TensorFlow writes to it from C++ while it loads."""
+def quiet_stderr() -> Iterator[None]:
+    """Discards standard error: TensorFlow writes to it from C++ while it loads and converts."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:

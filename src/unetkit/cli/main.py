@@ -21,7 +21,7 @@ import click
 
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
-from unetkit.cli.group import Commands, OneOf, library, open_display
+from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
 from unetkit.cli.options import (
     EXPORT_FORMAT_NAMES,
     PART_NAMES,
@@ -338,7 +338,7 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
     "--format",
     type=OneOf(EXPORT_FORMAT_NAMES),
     default="onnx",
-    help="Format of the file (default: onnx).",
+    help="Format of the file, or all of them (default: onnx).",
 )
 @click.option(
     "--weights",
@@ -346,16 +346,21 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
     default="float32",
     help="Type in which weights are stored; float16 takes half the space (default: float32).",
 )
-@out_option("File to write (default: MODEL.onnx or MODEL.html in the current folder).")
+@out_option("File or folder to write (default: named after MODEL, in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
 def export_command(model: str | None, **options: Any) -> None:
     """Export the network of MODEL to a file that runs without Keras.
 
-    onnx is a model file; MODEL is a run folder. web is a page that segments images in a browser,
-    without a network; MODEL is a run folder or a model file, or left out for the built-in network.
+    onnx is a model file; MODEL is a run folder. All other formats are made from a run folder or a
+    model file, or without MODEL from the built-in network: web is a page that segments images in a
+    browser, without a network; keras is for Keras 3, savedmodel a folder for TensorFlow, litert for
+    TensorFlow Lite, openvino a folder for OpenVINO; all is a folder with each of them.
     """
     display = open_display()
-    library("export", display)(model, display=display, **options)
+    function = library("export", display)
+    display.waiting(f"exporting {model or 'the built-in network'}")
+    with quiet_stderr():
+        function(model, display=display, **options)
     display.finish()
 
 

@@ -58,8 +58,9 @@ LOSS_NAMES = ("cross_entropy", "dice", "tversky", "focal", "boundary")
 PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
+POLYGON_NAMES = ("geojson", "coco", "yolo", "labelme")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx", "web")
+EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
 WEIGHT_NAMES = ("float32", "float16")
 
 
@@ -365,7 +366,19 @@ predict_options = _together(
     click.option(
         "--table",
         is_flag=True,
-        help="Also write a table of the objects (default for models that tell objects apart).",
+        help="Also write tables: the area of each class and, for models that tell objects apart, "
+        "the measures of each object (the latter by default).",
+    ),
+    click.option(
+        "--polygons",
+        type=OneOf(POLYGON_NAMES),
+        help="Also write the outlines of regions, or of objects: geojson (QuPath, Fiji, maps), "
+        "coco, yolo or labelme (default: none).",
+    ),
+    click.option(
+        "--simplify",
+        type=click.FloatRange(min=0),
+        help="Pixels by which outlines may differ from the exact ones (default: 0).",
     ),
     click.option(
         "--pixel-size",

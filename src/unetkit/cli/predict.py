@@ -77,18 +77,30 @@ def run_prediction(
     fail_fast: bool,
     pixel_size: str | None,
     mask: str,
+    polygons: str | None,
+    simplify: float | None,
+    table: bool,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
     wanted = [name for name, is_wanted in outputs.items() if is_wanted]
     size = None if pixel_size is None else parse_pixel_size(pixel_size)
-    options = ResultOptions(mask, size)
+    if simplify is not None and polygons is None:
+        raise ConfigError(
+            f"--simplify is {simplify} without --polygons; accepted is it for outlines; add "
+            "--polygons geojson"
+        )
+    options = ResultOptions(mask, size, simplify or 0.0)
+    wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if model is None:
             echo(NOTICE, err=True)
         predictor = Predictor(model, memory=memory, margin=margin)
-        predict_pipe(predictor, wanted[0] if wanted else MASK, options)
+        kind = wanted[0] if wanted else MASK
+        if kind == "areas" and predictor.spec.objects.finds_objects:
+            kind = "table"
+        predict_pipe(predictor, kind, options)
         return
     if bool(images) == (watch is not None):
         raise ConfigError(
@@ -129,7 +141,7 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
         others = ", ".join(given) or "other images or several kinds of output"
         raise ConfigError(
             f"IMAGES is -, standard input, together with {others}; accepted is - alone, with one "
-            "of --overlay, --cutout and --probabilities at most: "
+            "of --overlay, --cutout, --probabilities, --table and --polygons at most: "
             "unetkit predict - --model MODEL > FILE"
         )
 
@@ -281,6 +293,7 @@ def _predict(
         format=output.format,
         overwrite=output.overwrite,
         options=output.options,
+        collected=True,
         on_result=on_result,
         begin=begin,
         on_error=on_error,

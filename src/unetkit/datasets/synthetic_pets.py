@@ -33,6 +33,7 @@ from unetkit.datasets.pets.coat import colour_coat, draw_light, paint_surface
 from unetkit.datasets.pets.scene import paint_foreground, paint_shadow, paint_surroundings
 from unetkit.datasets.pets.surface import find_surface, fur_tile
 from unetkit.errors import ConfigError, OutputExistsError
+from unetkit.io.pixel_format import PixelFormat
 
 PET, BACKGROUND, BORDER = 1, 2, 3
 MIN_SIZE = 16
@@ -285,3 +286,22 @@ def require_within(name: str, value: int, least: int, most: int | None = None) -
     too_large = whole and value >= least
     advice = f"{name}={most} or less" if too_large else f"{name}={least} or more"
     raise ConfigError(f"{name} is {value!r}; accepted are whole numbers {accepted}; give {advice}")
+
+
+def synthetic_image(index: int, format: PixelFormat) -> np.ndarray:
+    """Draws an image with the channels, type and levels of a pixel format, to try a network on.
+
+    Args:
+        index: Number of the image.
+        format: Pixel format.
+
+    Returns:
+        (256, 256, C) of the format's type.
+    """
+    image = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
+    bands = np.take(image, np.arange(format.channels) % 3, axis=2)
+    low, multiply = format.factors()
+    pixels = bands / multiply + low
+    if format.dtype != "float32":  # levels are a little wider than the range of the dtype
+        pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
+    return pixels.astype(format.dtype)

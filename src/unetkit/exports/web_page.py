@@ -11,6 +11,7 @@ import gzip
 import html
 import json
 import math
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -46,9 +47,9 @@ def require_web(engine: Engine) -> None:
     spec, pixels = engine.spec, engine.spec.pixels
     reason = ""
     if pixels.channels not in (1, 3):
-        reason = f"images of {pixels.channels} channels; accepted are grey and colour, 1 or 3"
+        reason = f"takes images of {pixels.channels} channels; accepted are grey and colour, 1 or 3"
     elif pixels.dtype == "float32":
-        reason = "images of float32; accepted are 8 and 16 bits, which browsers' images have"
+        reason = "takes images of float32; accepted are 8 and 16 bits, as PNGs have them"
     elif spec.objects.finds_objects:
         reason = (
             f"tells objects apart ({spec.objects.method}); accepted are models of classes alone"
@@ -59,9 +60,8 @@ def require_web(engine: Engine) -> None:
             f"{LARGEST_RUN // MIB:,} MiB in a browser"
         )
     if reason:
-        verb = "" if reason.startswith(("tells", "needs")) else "takes "
         raise ModelFileError(
-            f"{engine.path} {verb}{reason}; a web page cannot run it; export it with --format onnx"
+            f"{engine.path} {reason}, for a web page; unetkit predict runs this model"
         )
 
 
@@ -92,15 +92,29 @@ def write_web_page(engine: Engine, name: str, path: Path) -> None:
         "runtime": _packed(_gzip(_bytes(runtime / RUNTIME_SCRIPT))),
         "wasm": _packed(_bytes(runtime / RUNTIME_WASM)),
         "weights": _packed(_gzip(read_bytes(engine.path, LARGEST_MODEL))),
-        "script": _read(folder / "page.js"),
+        "script": read_source("entry.js") + _read(folder / "page.js"),
     }
-    page = _read(folder / "page.html")
+    write_text(path, fill_page(_read(folder / "page.html"), parts))
+
+
+def fill_page(page: str, parts: Mapping[str, str]) -> str:
+    """Returns a page with its parts in the places that name them, as in [[ title ]].
+
+    Args:
+        page: The page.
+        parts: Text of each part by its name.
+    """
     pieces = page.split("[[ ")  # each begins with the name of a part, so that none is filled twice
     filled = [pieces[0]]
     for piece in pieces[1:]:
         part, rest = piece.split(" ]]", 1)
         filled += [parts[part], rest]
-    write_text(path, "".join(filled))
+    return "".join(filled)
+
+
+def read_source(name: str) -> str:
+    """Text of a source of the page, such as "page.css", which other pages share."""
+    return _read(resources.files(__package__) / "web" / name)
 
 
 def _description(engine: Engine) -> dict[str, Any]:
@@ -193,7 +207,7 @@ def _about(engine: Engine) -> list[tuple[str, str]]:
     most = math.floor(WHOLE_PIXELS / 1e6)
     return [
         ("network", f"{spec.preset}, {spec.parameters:,} parameters"),
-        ("input", f"{colours} of {bits} bits; {size}"),
+        ("input", f"{colours} images of {bits} bits; {size}"),
         ("images", f"up to {most} million pixels; of an animation, the first image"),
         ("SHA-256", engine.digest),
         (

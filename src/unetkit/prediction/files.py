@@ -21,15 +21,16 @@ from unetkit._shared.files import writing_into
 from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
+from unetkit.prediction.collected import collect, require_collectable
 from unetkit.prediction.large_images import predict_large_image, store_beside
 from unetkit.prediction.outputs import (
     MASK,
-    ResultOptions,
     default_outputs,
     require_outputs,
     write_output,
 )
 from unetkit.prediction.plan import IMAGE_ERRORS, Job, find_destination, going_on, plan_outputs
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
@@ -117,6 +118,7 @@ def predict_files(
     format: str = "auto",
     overwrite: bool = False,
     options: ResultOptions | None = None,
+    collected: bool = False,
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
@@ -140,6 +142,7 @@ def predict_files(
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
         overwrite: Whether to replace existing outputs. Images are never replaced.
         options: How results are written; None for the defaults.
+        collected: Whether tables and COCO files of all images in the folder are put together, too.
         on_result: Called with each prediction: first those of images predicted in memory, in order,
             then all others.
         begin: Called before an image is predicted by windows, with its file, its tiles and the
@@ -165,13 +168,18 @@ def predict_files(
     kinds = default_outputs(predictor.spec) if kinds is None else kinds
     options = options or ResultOptions()
     require_outputs(predictor, kinds, format, options)
-    folder = find_destination(out, format).folder
+    destination = find_destination(out, format)
+    folder = destination.folder
+    collected = collected and destination.mask is None
     with ExitStack() as opened:
         # Planned under the lock, as another process may have written the same files until now.
         opened.enter_context(writing_into(folder))
+        if collected:
+            require_collectable(folder, kinds)
         plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
         with BUDGET.limited(predictor.memory):
-            return _predict_plan(predictor, plan, overwrite, options, on_result, begin, on_error)
+            written = _predict_plan(predictor, plan, overwrite, options, on_result, begin, on_error)
+        return written + (collect(folder, kinds, predictor.spec.classes) if collected else [])
 
 
 def _predict_plan(
@@ -231,7 +239,7 @@ def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Pr
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
-        with predict_whole(predictor, source, files, options) as image:
+        with predict_whole(predictor, source, files, options, job.path_in_results) as image:
             counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
@@ -262,6 +270,7 @@ def _predict_large(
             identity=identity,
             overwrite=overwrite,
             options=options,
+            path=job.path_in_results,
             begin=partial(begin, job.image),
         )
         size = source.shape[:2]

@@ -22,12 +22,12 @@ from unetkit.prediction.engine import scores_from_logits
 from unetkit.prediction.objects import with_objects
 from unetkit.prediction.outputs import (
     MASK,
-    OUTPUTS,
-    PredictedImage,
-    ResultOptions,
     metadata_of,
+    needs_objects,
+    needs_probabilities,
     write_output,
 )
+from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
@@ -43,6 +43,7 @@ def predict_large_image(
     identity: Callable[[], Mapping[str, Any]],
     overwrite: bool = False,
     options: ResultOptions | None = None,
+    path: str = "image",
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
 ) -> tuple[np.ndarray | None, int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
@@ -55,6 +56,7 @@ def predict_large_image(
         identity: Returns name and version of the image file; tiles of another one are not reused.
         overwrite: Whether to remove tiles that another run left in `store`.
         options: How outputs are written; None for the defaults.
+        path: Path of the image file, as outputs name it.
         begin: Called once with the tiles and the number of those that an earlier run finished;
             returns a function that is called after each further tile.
 
@@ -70,8 +72,8 @@ def predict_large_image(
     scale = predictor.spec.scale
     scaled = source.at_scale(scale)
     tiling = predictor.tiling(scaled.shape[:2])
-    needs_probabilities = any(OUTPUTS[kind].needs_probabilities for kind in files)
-    labels_only = not needs_probabilities and scale.is_pixel_by_pixel and tiling.is_exact
+    needs_scores = needs_probabilities(files, predictor.spec)
+    labels_only = not needs_scores and scale.is_pixel_by_pixel and tiling.is_exact
     belongs_to = identity()
     with locked(lock_of(store), f"writes into {store}"):
         tiles = open_store(
@@ -85,10 +87,13 @@ def predict_large_image(
         )
         _fill(predictor, scaled, tiles, begin)
         image = replace(
-            _predicted_image(predictor, source, tiles), options=options or ResultOptions()
+            _predicted_image(predictor, source, tiles),
+            options=options or ResultOptions(),
+            path=path,
+            most_bytes=predictor.memory,
         )
         (store / OUTPUT_FOLDER).mkdir(exist_ok=True)
-        if any(OUTPUTS[kind].needs_objects for kind in files):
+        if needs_objects(files, predictor.spec):
             image = with_objects(
                 image,
                 store / OUTPUT_FOLDER,

@@ -39,7 +39,7 @@ def mask_table(
         if classes.background is None:
             raise DataError(
                 "masks of two values need a background class, which the model does not have; "
-                "accepted for it are 'index', 'palette' and 'values'; choose with --mask"
+                "accepted for it are 'index', 'palette' and 'values'"
             )
         table = np.full((256, 1), LARGEST_8_BITS, np.uint8)
         table[[classes.background, nodata]] = 0
@@ -49,7 +49,7 @@ def mask_table(
         if has_gaps and gap is None:
             raise DataError(
                 "the image has pixels without data, and the masks that the model learnt from have "
-                "no colour that is ignored; accepted is --mask index, where they are 255"
+                "no colour that is ignored; accepted is the style 'index', where they are 255"
             )
         table = np.zeros((256, 3), np.uint8)
         for index, value in [*enumerate(values), (nodata, gap or 0)]:
@@ -61,7 +61,7 @@ def mask_table(
     if has_gaps and gap in values:
         raise DataError(
             f"the image has pixels without data, and {gap} is a class in the masks that the model "
-            "learnt from; accepted is --mask index, where 255 is no class"
+            "learnt from; accepted is the style 'index', where 255 is no class"
         )
     table = np.zeros((256, 1), np.uint8 if largest == LARGEST_8_BITS else np.uint16)
     table[: len(values), 0] = values

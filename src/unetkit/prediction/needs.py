@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 
 from unetkit.models.spec import ModelSpec
-from unetkit.prediction.outputs import OUTPUTS
+from unetkit.prediction.outputs import needs_objects, needs_probabilities
 
 FLOAT = 4  # bytes
 REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
@@ -29,15 +29,15 @@ def bytes_to_predict(
         spec: Metadata of the model.
         kinds: Kinds of output.
     """
-    wanted = [OUTPUTS[kind] for kind in kinds]
+    kinds = list(kinds)
     pixels, network = math.prod(size), math.prod(spec.scale.network_size(size))
     scores = FLOAT * spec.channels
     per_pixel = DRAWING
-    if any(output.needs_probabilities for output in wanted):
+    if needs_probabilities(kinds, spec):
         per_pixel += 2 * scores
     elif not spec.scale.is_pixel_by_pixel:
         per_pixel = max(DRAWING, LABELS + scores)
-    if any(output.needs_objects for output in wanted):
+    if needs_objects(kinds, spec):
         per_pixel += OBJECTS
     if per_pixel > DRAWING or not spec.scale.is_pixel_by_pixel:
         network *= FLOAT * spec.pixels.channels + 3 * scores

@@ -19,7 +19,7 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.components import Component, FoundObjects, find_objects
 from unetkit.objects.measures import Measures, measure_objects
 from unetkit.objects.separation import HALO, SeparationMaps
-from unetkit.prediction.outputs import ImageObjects, PredictedImage
+from unetkit.prediction.predicted_image import ImageObjects, PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
 
 BAND_PIXELS = 1 << 22  # read at once
@@ -59,25 +59,26 @@ def with_objects(
         if on_disk
         else np.zeros(image.size, np.uint32)
     )
-    table, count = folder / TABLE_FILE, 0
+    table = folder / TABLE_FILE
+    found: list[int] = []  # class of each object
     with open(table, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        size = image.options.pixel_size or image.source.pixel_size
+        size = image.pixel_size
         intensities = channel_columns(image.source.shape[2])
         writer.writerow([*OBJECT_COLUMNS, *intensities, *physical_columns(size)])
         for part in _find(image, most_bytes):
             classes = image.window(*part.box).labels
             part.objects[classes == NODATA_LABEL] = 0  # a filled hole may lack data
             inside = part.objects > 0
-            labels[part.box][inside] = part.objects[inside] + count
+            labels[part.box][inside] = part.objects[inside] + len(found)
             origin = part.box[0].start, part.box[1].start
             measures = measure_objects(part.objects, image.source.read(*part.box), origin)
             majorities = _majorities(part, classes, image.classes.background or 0)
             for one, index in zip(measures, majorities, strict=True):
-                count += 1
-                row = _row(count, image.classes.names[index], one)
+                found.append(index)
+                row = _row(len(found), image.classes.names[index], one)
                 writer.writerow([*row, *_physical(one, size)])
-    return replace(image, objects=ImageObjects(labels, table, count))
+    return replace(image, objects=ImageObjects(labels, table, tuple(found)))
 
 
 def channel_columns(channels: int) -> list[str]:

@@ -11,9 +11,8 @@ are wanted and where they go to `files`.
 
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +21,24 @@ from PIL import Image
 
 from unetkit._shared.files import write_atomically
 from unetkit._version import __version__
-from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
 from unetkit.io.ome_zarr_writer import write_ome_zarr
-from unetkit.io.pixel_size import PixelSize
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
-from unetkit.objects.separation import SeparationMaps, separation_maps
-from unetkit.prediction.masks import MASK_STYLES, mask_table
-from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
-from unetkit.prediction.sources import WHOLE_PIXELS, Source
+from unetkit.prediction.areas import write_areas
+from unetkit.prediction.masks import mask_table
+from unetkit.prediction.polygons import POLYGONS
+from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
+from unetkit.prediction.predictor import NODATA_LABEL, Predictor
+from unetkit.prediction.sources import WHOLE_PIXELS
 from unetkit.prediction.tiling import Tiling
 from unetkit.visualization.overlays import (
-    cutout,
+    add_opacity,
+    lay_over,
     opacity,
-    overlay,
     palette_image,
     write_png,
     write_probabilities,
@@ -47,7 +46,6 @@ from unetkit.visualization.overlays import (
 
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
 OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
-LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
 MASK = "mask"
 WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
 
@@ -59,143 +57,8 @@ CLASS_BYTES = 12
 COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
 
 
-@dataclass(frozen=True)
-class ResultOptions:
-    """How results are written.
-
-    Args:
-        mask: What pixels of masks are, one of `MASK_STYLES`: "index" (class indices, grey),
-            "palette" (class indices that viewers show in colours), "binary" (0 in the background,
-            255 elsewhere) or "values" (as in the masks that the model learnt from).
-        pixel_size: Physical size of a pixel, for further columns of tables; None for that of each
-            file, if it has one.
-    """
-
-    mask: str = "index"
-    pixel_size: PixelSize | None = None
-
-    def __post_init__(self) -> None:
-        if self.mask not in MASK_STYLES:
-            raise ConfigError(
-                f"mask is {self.mask!r}; accepted are {', '.join(map(repr, MASK_STYLES))}"
-            )
-
-
-@dataclass(frozen=True)
-class ImageObjects:
-    """The objects of an image.
-
-    Args:
-        labels: Number of the object at each pixel, (H, W) uint32, 0 outside objects: an array or a
-            memory map.
-        table: File of the table, CSV with a row for each object.
-        count: Number of objects.
-    """
-
-    labels: np.ndarray
-    table: Path
-    count: int
-
-    @property
-    def dtype(self) -> str:
-        """Smallest type of label images that holds all numbers."""
-        return "uint16" if self.count <= LARGEST_16_BITS else "uint32"
-
-
-@dataclass(frozen=True)
-class PredictedImage:
-    """An image, or a window of it, and its prediction.
-
-    Labels, probabilities and photo are computed on first use, and kept.
-
-    Args:
-        source: The image.
-        spec: Description of the model.
-        metadata: How the prediction was made; stored in every file.
-        options: How results are written.
-        read_labels: Reads (h, w) uint8 class indices, `NODATA_LABEL` where the image has no data;
-            None to compute them from the probabilities.
-        read_scores: Reads probabilities, (h, w, K) float32, or (h, w, K + 1) of a model with an
-            output that tells objects apart, nan where the image has no data; None where no output
-            needs probabilities.
-        objects: Objects of the whole image; None where no output needs them.
-        rows: Rows of the window; None for all.
-        columns: Columns of the window; None for all.
-    """
-
-    source: Source
-    spec: ModelSpec
-    metadata: Mapping[str, Any]
-    options: ResultOptions = field(default_factory=ResultOptions)
-    read_labels: Read | None = None
-    read_scores: Read | None = None
-    objects: ImageObjects | None = None
-    rows: slice | None = None
-    columns: slice | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of the whole image, in pixels."""
-        return self.source.shape[0], self.source.shape[1]
-
-    @property
-    def has_gaps(self) -> bool:
-        """Whether there may be pixels without data."""
-        return self.source.has_gaps
-
-    @property
-    def classes(self) -> Classes:
-        return self.spec.classes
-
-    def window(self, rows: slice, columns: slice) -> "PredictedImage":
-        """A window of the image."""
-        return replace(self, rows=rows, columns=columns)
-
-    @cached_property
-    def labels(self) -> np.ndarray:
-        """(h, w) uint8 class indices; `NODATA_LABEL` where the image has no data."""
-        if self.read_labels is not None:
-            return self.read_labels(*self._window)
-        labels = labels_from_scores(self.probabilities)
-        if self.has_gaps:
-            labels[np.isnan(self.probabilities[..., 0])] = NODATA_LABEL
-        return labels
-
-    @cached_property
-    def probabilities(self) -> np.ndarray:
-        """(h, w, K) float32; nan where the image has no data."""
-        return self.scores[..., : len(self.classes)]
-
-    @cached_property
-    def scores(self) -> np.ndarray:
-        """Probabilities, and that of the output that tells objects apart, if any; float32."""
-        if self.read_scores is None:
-            raise TypeError("an output uses probabilities but does not declare that it needs them")
-        return self.read_scores(*self._window)
-
-    @property
-    def separation_maps(self) -> SeparationMaps:
-        """Maps of the window in which objects are found."""
-        labels, background = self.labels, self.classes.background or 0
-        is_object = (labels != background) & (labels != NODATA_LABEL)
-        return separation_maps(is_object, self.scores, self.spec.objects, background)
-
-    @property
-    def object_numbers(self) -> np.ndarray:
-        """(h, w) uint16 or uint32 numbers of objects; 0 outside objects."""
-        if self.objects is None:
-            raise TypeError("an output uses objects but does not declare that it needs them")
-        return self.objects.labels[self._window].astype(self.objects.dtype)
-
-    @cached_property
-    def photo(self) -> np.ndarray:
-        """(h, w, 3) uint8."""
-        return self.spec.pixels.photo(self.source.read(*self._window))
-
-    @property
-    def _window(self) -> tuple[slice, slice]:
-        height, width = self.size
-        return self.rows or slice(0, height), self.columns or slice(0, width)
+def _no_pixels(window: PredictedImage) -> np.ndarray:
+    raise TypeError("the output has no pixels")
 
 
 @dataclass(frozen=True)
@@ -215,11 +78,12 @@ class Output:
         needs_background: Whether the model must have a background class.
         needs_objects: Whether the model must tell objects apart.
         suffixes: File suffix for each format.
+        write: Writes it to a file, if it has no pixels.
     """
 
     name_end: str
-    pixels: Callable[[PredictedImage], np.ndarray]
-    channels: int | None
+    pixels: Callable[[PredictedImage], np.ndarray] = _no_pixels
+    channels: int | None = None
     dtype: str = "uint8"
     nodata: float | None = None
     is_exact: bool = False
@@ -229,6 +93,7 @@ class Output:
     needs_background: bool = False
     needs_objects: bool = False
     suffixes: Mapping[str, str] = field(default_factory=lambda: FORMAT_SUFFIXES)
+    write: Callable[[Path, PredictedImage], None] | None = None
 
     def ending(self, format: str) -> str:
         """End of the names of its files in this format."""
@@ -236,13 +101,20 @@ class Output:
 
 
 def _cutout_pixels(window: PredictedImage) -> np.ndarray:
-    return cutout(window.photo, opacity(window.probabilities, window.classes))
+    return add_opacity(window.photo, opacity(window.probabilities, window.classes))
+
+
+def _copy_table(file: Path, image: PredictedImage) -> None:
+    if image.objects is None:
+        raise TypeError("an output uses objects but does not declare that it needs them")
+    table = image.objects.table
+    write_atomically(file, lambda part: shutil.copyfile(table, part))
 
 
 OUTPUTS = {
     MASK: Output("", lambda window: window.labels[..., None], 1, is_exact=True),  # see `_of_mask`
     "overlay": Output(
-        "_overlay", lambda window: overlay(window.photo, window.labels, window.classes), 3
+        "_overlay", lambda window: lay_over(window.photo, window.labels, window.classes), 3
     ),
     "cutout": Output("_cutout", _cutout_pixels, 4, needs_probabilities=True, needs_background=True),
     "probabilities": Output(
@@ -267,14 +139,32 @@ OUTPUTS = {
     ),
     "table": Output(
         "_objects",
-        lambda window: window.object_numbers[..., None],
-        1,
+        write=_copy_table,
         needs_probabilities=True,
         needs_background=True,
         needs_objects=True,
         suffixes=dict.fromkeys(FORMAT_SUFFIXES, ".csv"),
     ),
+    "areas": Output("_areas", write=write_areas, suffixes=dict.fromkeys(FORMAT_SUFFIXES, ".csv")),
+    **{
+        kind: Output(name_end, write=write, suffixes=dict.fromkeys(FORMAT_SUFFIXES, suffix))
+        for kind, (name_end, suffix, write) in POLYGONS.items()
+    },
 }
+
+
+def needs_objects(kinds: Iterable[str], spec: ModelSpec) -> bool:
+    """Whether objects have to be found: polygons are those of objects where a model has them."""
+    return any(
+        OUTPUTS[kind].needs_objects or (spec.objects.finds_objects and kind in POLYGONS)
+        for kind in kinds
+    )
+
+
+def needs_probabilities(kinds: Iterable[str], spec: ModelSpec) -> bool:
+    """Whether labels alone are too little for these kinds of output."""
+    kinds = list(kinds)
+    return needs_objects(kinds, spec) or any(OUTPUTS[kind].needs_probabilities for kind in kinds)
 
 
 def default_outputs(spec: ModelSpec) -> tuple[str, ...]:
@@ -308,6 +198,9 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | N
         (K,) int64, number of pixels of each class, for an output of class indices; else None.
     """
     output = _of_mask(image) if kind == MASK else OUTPUTS[kind]
+    if output.write is not None:
+        output.write(file, image)
+        return None
     write = WRITERS[file.suffix.lower()]
     if image.objects is not None and kind == "objects":
         output = replace(output, dtype=image.objects.dtype)
@@ -355,13 +248,6 @@ def _write_npz(file: Path, output: Output, image: PredictedImage) -> None:
     write_probabilities(file, output.pixels(image), image.classes, image.metadata)
 
 
-def _write_csv(file: Path, output: Output, image: PredictedImage) -> None:
-    if image.objects is None:
-        raise TypeError("an output uses objects but does not declare that it needs them")
-    table = image.objects.table
-    write_atomically(file, lambda part: shutil.copyfile(table, part))
-
-
 def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
     classes = image.classes
     write_tiff_pyramid(
@@ -396,7 +282,6 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
 WRITERS: dict[str, Callable[[Path, Output, PredictedImage], None]] = {  # by the file's last suffix
     ".png": _write_png,
     ".npz": _write_npz,
-    ".csv": _write_csv,
     **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".zarr": _write_zarr,
 }

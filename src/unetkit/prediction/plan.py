@@ -61,6 +61,16 @@ class Job:
         return self.format == WHOLE_FORMAT
 
     @property
+    def path_in_results(self) -> str:
+        """Path of the image from the folder of its results, with forward slashes."""
+        folder = next(iter(self.files.values())).parent
+        try:
+            path = Path(os.path.relpath(self.image, folder))
+        except ValueError:  # another drive
+            path = self.image.resolve()
+        return path.as_posix()
+
+    @property
     def is_interrupted(self) -> bool:
         """Whether an earlier run left tiles of the image."""
         return not self.is_whole and store_beside(self.files).exists()

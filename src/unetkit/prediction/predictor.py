@@ -8,20 +8,20 @@ of one run over the whole image.
 Images whose result does not fit into memory are left to `large_images`, files to `files`.
 """
 
-import copy
 import logging
 import math
 import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET, DEFAULT_MEMORY
 from unetkit._shared.threads import in_order
 from unetkit.data.scale import scores_from_network
-from unetkit.errors import ConfigError, SizeError
+from unetkit.errors import ConfigError, DataError, SizeError
 from unetkit.io.windows import Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
@@ -87,6 +87,12 @@ class Predictor:
             )
         if model is None:
             logger.info(NOTICE)
+        self._arguments = {
+            "threads": threads,
+            "memory": memory,
+            "tile_pixels": tile_pixels,
+            "margin": margin,
+        }
         if isinstance(memory, str):
             memory = memory_of_models.parse_memory(memory)
         self._memory = DEFAULT_MEMORY if memory is None else memory
@@ -112,14 +118,25 @@ class Predictor:
         if memory is not None:  # so that too little memory is refused before any work
             self._most_pixels = self._measured()
 
+    def __copy__(self) -> "Predictor":
+        """A predictor that shares the loaded network."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
+        """Pickles the path of the model and the arguments; the network is loaded again."""
+        return _load_again, (Path(self.path).resolve(), self.digest, self._arguments)
+
     def __call__(self, image: Image) -> np.ndarray:
         """Segments an image.
 
         Args:
-            image: Path of an image file or an open file, of a single image; or pixel values, (H, W)
-                or (H, W, C), of any integer or float type: an array, a memory map, a Zarr array.
-                uint8 and uint16 are converted into one another so that white stays white; values
-                of other types are taken to be on the scale of the model's own images.
+            image: Path of an image file, an open file or its content in bytes, of a single image;
+                an image of Pillow, as it is shown; or pixel values, (H, W) or (H, W, C), of any
+                integer or float type: an array, a memory map, a Zarr array. uint8 and uint16 are
+                converted into one another so that white stays white; values of other types are
+                taken to be on the scale of the model's own images.
 
         Returns:
             Class indices, (H, W) uint8, at the size of the image; 255 (`NODATA_LABEL`) where a
@@ -128,7 +145,7 @@ class Predictor:
         Raises:
             DataNotFoundError: The file does not exist.
             DataError: The file cannot be read, or a pixel value is out of the range of the model's
-                images.
+                images; or floats are from 0 to 1, and the model's images are integers.
             SizeError: The array is not of numbers, or has channels that the model does not accept.
         """
         return self._predict(image, "labels")
@@ -185,7 +202,7 @@ class Predictor:
         with self._lock:
             if self._single_engine is None:
                 self._single_engine = self._engine.on_threads(1)
-        one = copy.copy(self)
+        one = self.__copy__()
         one._engine = self._single_engine
         scale = self.spec.scale
         is_small = not scale.is_native and threads * scale.height * scale.width <= FEW_PIXELS
@@ -198,7 +215,7 @@ class Predictor:
 
     def leaving(self, reserved: int) -> "Predictor":
         """Returns a predictor whose tiles leave bytes of the memory limit to something else."""
-        one = copy.copy(self)
+        one = self.__copy__()
         one._reserved = reserved
         if self._most_pixels is not None and not self._is_fixed and reserved:
             one._most_pixels = one._measured()
@@ -357,6 +374,22 @@ class Predictor:
         )
         tile = np.zeros((*size, self.spec.pixels.channels), np.float32)
         self._engine(tile, is_last=True)
+
+
+def _load_again(path: Path, digest: str, arguments: dict[str, Any]) -> Predictor:
+    """A predictor that was pickled, or copied with all that it holds.
+
+    Raises:
+        DataNotFoundError, ModelFileError: The model is not there any more.
+        DataError: It has changed.
+    """
+    predictor = Predictor(path, **arguments)
+    if predictor.digest != digest:
+        raise DataError(
+            f"{path} has changed since a predictor of it was pickled; accepted is the same model; "
+            "restore it, or make a new Predictor"
+        )
+    return predictor
 
 
 def labels_from_scores(scores: np.ndarray) -> np.ndarray:

@@ -9,10 +9,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+from PIL import Image as PillowImage
 
 from unetkit._shared.wording import format_count
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
@@ -37,6 +39,7 @@ from unetkit.io.windows import ArrayWindows, Windows
 
 # A larger image is not held in memory: 200 MB of colours, decoded twice over at times.
 WHOLE_PIXELS = 1 << 26
+SAMPLED_ROWS = 16  # of an array that is not in memory, to find its scale
 ARRAY, ZARR = ".npy", ".zarr"
 SUFFIXES = (*IMAGE_SUFFIXES, ZARR)
 STREAM = "the open file"
@@ -182,6 +185,14 @@ class InputFile:
         array = self._opened_arrays()[page or 0]
         return 2 * FLOAT * math.prod(array.shape)
 
+    def compressions(self, page: int | None = None) -> set[int]:
+        """Returns values of the tag Compression of an image in a TIFF; none of other formats.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+        """
+        return set(self._opened().windows(page).compressions) if self.format == "TIFF" else set()
+
     def is_map(self, page: int | None = None) -> bool:
         """Returns whether an image has a georeference, or says which pixels are without data.
 
@@ -307,7 +318,7 @@ def _gaps_of(tiff: TiffImage) -> Callable[[slice, slice], np.ndarray] | None:
     return gaps
 
 
-Image = np.ndarray | str | Path | BinaryIO | Windows | InputFile
+Image = np.ndarray | str | Path | bytes | BinaryIO | PillowImage.Image | Windows | InputFile
 
 
 @contextmanager
@@ -315,8 +326,9 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
     """Opens an image for a model; a file is closed afterwards.
 
     Args:
-        image: A file of one image or its path; or (H, W, C) or (H, W) pixel values: an array, a
-            memory map, a Zarr array, or anything that is read by windows.
+        image: A file of one image, its path or its content in bytes; or an image of Pillow; or
+            (H, W, C) or (H, W) pixel values: an array, a memory map, a Zarr array, or anything that
+            is read by windows.
         format: Pixel format of the model.
         page: Number of the image in a file of several, from 0; None for the only one.
 
@@ -327,6 +339,10 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
     """
     if isinstance(image, str | Path):
         image = InputFile(Path(image), format)
+    elif isinstance(image, bytes | bytearray | memoryview):
+        image = BytesIO(image)
+    elif isinstance(image, PillowImage.Image):
+        image = array_of_pillow(image)
     if isinstance(image, InputFile):
         try:
             with image.open(page) as source:
@@ -344,8 +360,8 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
                 raise type(error)(str(error).replace(str(path), STREAM)) from error
     else:
         raise SizeError(
-            f"image is a {type(image).__name__}; accepted are a path, an open file, and arrays of "
-            "pixels; convert it"
+            f"image is a {type(image).__name__}; accepted are a path, an open file, bytes of a "
+            "file, images of Pillow, and arrays of pixels; convert it"
         )
 
 
@@ -396,12 +412,52 @@ def _of_array(array: Any, format: PixelFormat, name: str = "image") -> Source:
         )
     windows: Windows = array if hasattr(array, "read") else ArrayWindows(array)
     is_large = not isinstance(array, np.ndarray) or isinstance(array, np.memmap)
+    if dtype.kind == "f" and format.dtype != "float32":
+        _require_scale(windows, format, name, None if is_large else 1)
     convert = partial(format.accept_numbers, source=name)
     if not is_large:  # any problem is found before work begins
         whole = convert(windows.read(slice(0, shape[0]), slice(0, shape[1])))
         return Source(ArrayWindows(whole), _same, format.channels)
     size = getattr(windows, "pixel_size", None)
     return Source(windows, convert, format.channels, is_large, pixel_size=size)
+
+
+def _require_scale(windows: Windows, format: PixelFormat, name: str, step: int | None) -> None:
+    """Refuses floats from 0 to 1 where a model takes larger integers, as they would look black.
+
+    Args:
+        windows: The pixels.
+        format: Pixel format of the model.
+        name: Name of the array in an error.
+        step: 1 to look at every row; None for a few rows of an array that is not in memory.
+    """
+    height, width = windows.shape[:2]
+    largest = 0.0
+    for row in range(0, height, step or max(1, height // SAMPLED_ROWS)):
+        line = windows.read(slice(row, row + 1), slice(0, width))
+        if not np.all((line >= 0) & (line <= 1)):
+            return
+        largest = max(largest, float(line.max()))
+    if largest > 0:
+        white = np.iinfo(format.dtype).max
+        raise DataError(
+            f"{name} has floats from 0 to {largest:.4g}; accepted are values from 0 to {white}, as "
+            f"in the model's {format.dtype} images, among which these would be black; multiply by "
+            f"{white}, or convert to {format.dtype}"
+        )
+
+
+def array_of_pillow(image: PillowImage.Image) -> np.ndarray:
+    """Pixels of an image of Pillow as it is shown, without opacity, (H, W) or (H, W, 3).
+
+    >>> array_of_pillow(PillowImage.new("CMYK", (2, 1))).tolist()
+    [[[255, 255, 255], [255, 255, 255]]]
+    """
+    if image.mode in ("1", "LA", "La"):
+        image = image.convert("L")
+    elif image.mode not in ("L", "RGB", "I", "F") and not image.mode.startswith("I;"):
+        image = image.convert("RGB")
+    return np.asarray(image)
 
 
 def is_array_file(path: Path) -> bool:

@@ -9,7 +9,8 @@ import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.prediction.objects import with_objects
-from unetkit.prediction.outputs import OUTPUTS, PredictedImage, ResultOptions, metadata_of
+from unetkit.prediction.outputs import metadata_of, needs_objects, needs_probabilities
+from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import Source
 
@@ -20,6 +21,7 @@ def predict_whole(
     source: Source,
     kinds: Collection[str],
     options: ResultOptions,
+    path: str = "image",
 ) -> Iterator[PredictedImage]:
     """Predicts an open image.
 
@@ -28,6 +30,7 @@ def predict_whole(
         source: The image, as the model takes it.
         kinds: Kinds of output that will be written, keys of `outputs.OUTPUTS`.
         options: How they will be written.
+        path: Path of the image file, as results name it.
 
     Yields:
         The image with its prediction; the table of its objects, if any, exists until the end.
@@ -36,8 +39,7 @@ def predict_whole(
         DataError: The image is damaged.
         SizeError: A connected region of objects does not fit into memory.
     """
-    wanted = [OUTPUTS[kind] for kind in kinds]
-    needs_scores = any(output.needs_probabilities for output in wanted)
+    needs_scores = needs_probabilities(kinds, predictor.spec)
     tiling = predictor.tiling(predictor.spec.scale.network_size(source.shape[:2]))
     found = predictor.answer(source, "scores" if needs_scores else "labels")
 
@@ -49,11 +51,13 @@ def predict_whole(
         predictor.spec,
         metadata_of(predictor, tiling),
         options,
+        path,
+        predictor.memory,
         read_labels=None if needs_scores else read,
         read_scores=read if needs_scores else None,
     )
     with ExitStack() as closing_folder:
-        if any(output.needs_objects for output in wanted):
+        if needs_objects(kinds, predictor.spec):
             folder = closing_folder.enter_context(tempfile.TemporaryDirectory())
             image = with_objects(image, Path(folder), min(predictor.memory, BUDGET.left))
         yield image

@@ -8,7 +8,8 @@ import numpy as np
 
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError
-from unetkit.prediction.outputs import OUTPUTS, PredictedImage, ResultOptions, require_outputs
+from unetkit.prediction.outputs import OUTPUTS, require_outputs
+from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor
 from unetkit.serve.limits import RefusedError
 
@@ -20,6 +21,7 @@ MEDIA_TYPES = {
     "overlay": "image/png",
     "cutout": "image/png",
     "probabilities": "application/x-npz",
+    "geojson": "application/geo+json",
     "objects": "image/tiff",
     "table": "text/csv",
     SUMMARY: JSON,

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
@@ -25,6 +25,7 @@ from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records
 from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, too_large
 from unetkit.serve.limits import ACCEPTED_FORMATS, HeldBytes, Limits, RefusedError
 from unetkit.serve.metrics import MEDIA_TYPE, Metrics
+from unetkit.serve.page import make_page
 from unetkit.serve.segmenter import Segmenter
 
 PART_BYTES = 1 << 16  # of an answer, sent at once: a client must take each within some time
@@ -72,6 +73,12 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
         telemetry=NO_TELEMETRY,  # type: ignore[arg-type]
     )
     _add_error_handlers(app, limits)
+
+    page = make_page()
+
+    @app.get("/", include_in_schema=False)
+    async def show_page() -> HTMLResponse:
+        return HTMLResponse(page.content, headers={"Content-Security-Policy": page.policy})
 
     @app.post("/v1/predict", **_described(segmenter))
     async def predict(

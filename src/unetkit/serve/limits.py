@@ -6,6 +6,15 @@ MIB = 1 << 20
 # Image files that are decoded for clients. Other formats that unetkit reads from files of its user
 # (scientific arrays, DICOM, HEIC, JPEG 2000 ...) are left to the commands.
 ACCEPTED_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
+# Values of the tag Compression of TIFF, each with the decoder that it asks for.
+ACCEPTED_COMPRESSIONS = {
+    1: "none",
+    5: "LZW",
+    7: "JPEG",
+    8: "deflate",
+    32773: "PackBits",
+    32946: "deflate",
+}
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from PIL.Image import DecompressionBombError
 from unetkit._shared.memory_budget import BUDGET, MIB
 from unetkit.errors import DataError, ModelFileError, SizeError, UnetkitError
 from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.outputs import OUTPUTS, ResultOptions, write_output
+from unetkit.prediction.outputs import OUTPUTS, write_output
+from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile, open_source
 from unetkit.prediction.whole_images import predict_whole
 from unetkit.serve.answers import kinds_of, outputs_of, summarize
-from unetkit.serve.limits import ACCEPTED_FORMATS, Limits, RefusedError
+from unetkit.serve.limits import ACCEPTED_COMPRESSIONS, ACCEPTED_FORMATS, Limits, RefusedError
 
 THE_IMAGE = "the image"  # in messages, in place of a file's name
 IMAGE_FRACTION = 0.75  # of the memory that is left, for the pixels and results of one image
@@ -169,12 +170,20 @@ class Segmenter:
         try:
             file.require_one_image()
             height, width = file.size()
+            compressions = file.compressions()
         except DataError as error:
             if isinstance(error.__cause__, DecompressionBombError):
                 raise self._too_many_pixels("too many") from error
             raise
         if height * width > self.limits.pixels:
             raise self._too_many_pixels(f"{height:,} x {width:,}")
+        if not compressions <= ACCEPTED_COMPRESSIONS.keys():
+            names = ", ".join(dict.fromkeys(ACCEPTED_COMPRESSIONS.values()))
+            raise RefusedError(
+                422,
+                f"the TIFF has the compression {max(compressions - ACCEPTED_COMPRESSIONS.keys())}; "
+                f"accepted are {names}",
+            )
         spec = self.predictor.spec
         need = bytes_to_predict(file.needed_bytes(), (height, width), spec, kinds)
         if need > self._most_needed:

@@ -61,7 +61,7 @@ from unetkit.training.scale_choice import (
 )
 
 SAID = ("labels", "no-data", "blended", "blocks")  # notes on what is read, which training repeats
-DEFAULT_METHOD = "border"  # to tell objects apart, where masks hold instances
+DEFAULT_METHOD = "distance"  # to tell objects apart, where masks hold instances (docs/log.md)
 MOST_STEPS_PER_VALIDATION = 200  # the best weights are found only by validating
 
 

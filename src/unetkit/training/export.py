@@ -1,7 +1,7 @@
 """Export of a run's network to a model file that runs without Keras, checked on its images."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
@@ -13,9 +13,8 @@ from unetkit._shared.wording import format_count
 from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_photo
 from unetkit.data.splits import Split, read_split_names
-from unetkit.datasets.synthetic_pets import synthetic_pet
+from unetkit.datasets.synthetic_pets import synthetic_image
 from unetkit.errors import ConfigError, DataNotFoundError, UnetkitError, did_you_mean
-from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import TOLERANCES, export_onnx
 from unetkit.models.spec import Layer, ModelSpec, seen_digests
 from unetkit.training import backend
@@ -66,8 +65,7 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
         )
     config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
-    names = read_split_names(run / run_folder.SPLIT)
-    images, what = _reference_images(config, names["validation"])
+    images, what = reference_images(run)
     spec = model_spec(config, network, seen_images(run))
     with backend.full_precision():
         difference = export_onnx(network, spec, path, images, weights)
@@ -120,7 +118,18 @@ def trained_network(run: Path, config: RunConfig) -> keras.Model:
     return network
 
 
-def _reference_images(config: RunConfig, validation: Sequence[str]) -> tuple[list[np.ndarray], str]:
+def reference_images(run: Path) -> tuple[list[np.ndarray], str]:
+    """Images to compare a run's network on, and of what kind they are.
+
+    Args:
+        run: Run folder.
+
+    Returns:
+        Images of the run's pixel format, and "validation", or "synthetic" if the data are absent
+        or damaged.
+    """
+    config = read_config(run / run_folder.CONFIG)
+    validation = read_split_names(run / run_folder.SPLIT)["validation"]
     try:
         dataset = find_dataset(config.data, config.sources)
         wanted = set(validation[:CHECK_IMAGES])
@@ -130,18 +139,7 @@ def _reference_images(config: RunConfig, validation: Sequence[str]) -> tuple[lis
         images = []
     if images:
         return images, "validation"
-    return [_synthetic_image(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
-
-
-def _synthetic_image(index: int, format: PixelFormat) -> np.ndarray:
-    """A synthetic image with the channels, dtype and levels of a pixel format."""
-    image = synthetic_pet(index, height=256, width=256)[0].astype(np.float32)
-    bands = np.take(image, np.arange(format.channels) % 3, axis=2)
-    low, multiply = format.factors()
-    pixels = bands / multiply + low
-    if format.dtype != "float32":  # levels are a little wider than the range of the dtype
-        pixels = np.clip(np.rint(pixels), 0, np.iinfo(format.dtype).max)
-    return pixels.astype(format.dtype)
+    return [synthetic_image(i, config.pixels) for i in range(CHECK_IMAGES)], "synthetic"
 
 
 def model_spec(config: RunConfig, model: keras.Model, seen: Iterable[str]) -> ModelSpec:

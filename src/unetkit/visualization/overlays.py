@@ -37,7 +37,7 @@ def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
     return image
 
 
-def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
+def lay_over(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray:
     """Blends class colours into a photo, except where the mask is background or of no class.
 
     Args:
@@ -87,7 +87,7 @@ def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def cutout(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def add_opacity(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """Adds an opacity channel to a photo.
 
     Args:

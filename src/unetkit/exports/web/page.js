@@ -151,10 +151,7 @@ function segment(files) {
   worker.postMessage({kind: "segment", file: image, number});
 }
 
-input.addEventListener("change", () => {
-  segment(input.files);
-  input.value = ""; // so that the same file may be chosen again
-});
+listenForFiles(input, segment, warn);
 for (const radio of document.querySelectorAll("[name=view]")) radio.addEventListener("change", showView);
 for (const button of document.querySelectorAll("[data-save]")) {
   button.addEventListener("click", () => {
@@ -162,23 +159,6 @@ for (const button of document.querySelectorAll("[data-save]")) {
     worker.postMessage({kind: "save", view: button.dataset.save, number});
   });
 }
-let depth = 0; // of elements that a dragged file is over
-document.addEventListener("dragenter", () => { document.body.classList.toggle("over", ++depth > 0); });
-document.addEventListener("dragleave", () => { document.body.classList.toggle("over", --depth > 0); });
-document.addEventListener("dragover", (event) => event.preventDefault());
-document.addEventListener("drop", (event) => {
-  event.preventDefault();
-  depth = 0;
-  document.body.classList.remove("over");
-  const files = event.dataTransfer.files;
-  if (files.length) segment(files);
-  else warn("What was dropped is not a file; save the image first, then drop the file.");
-});
-document.addEventListener("paste", (event) => {
-  const files = event.clipboardData.files;
-  if (files.length) segment(files);
-  else warn("The clipboard has no image.");
-});
 if (model.classes.background === null) { // nothing that could be left out of a cut-out
   for (const one of document.querySelectorAll("[value=cutout], [data-save=cutout]")) {
     (one.closest("label") ?? one).remove();

@@ -66,6 +66,7 @@ class TiffImage:
         orientation: EXIF orientation of the stored image, 1 to 8.
         count: Number of images in the file; 1 where its pages are channels.
         is_lossy: Whether the compression changes pixels.
+        compressions: Values of the tag Compression in the pages of the image and its mask.
         is_stack: Whether several channels are planes of grey levels rather than colours.
         has_mask: Whether a page of the file says where the image has data.
 
@@ -108,7 +109,10 @@ class TiffImage:
             self.orientation = orientation_of(keyframe)
             self.palette = palette_of(path, keyframe)
             self.is_lossy = int(keyframe.compression) in LOSSY
+            self.compressions = {int(plane.series.keyframe.compression) for plane in planes}
             self.is_stack = self._photometric in GREY_LEVELS
+        if self._mask is not None:
+            self.compressions |= self._mask.compressions
         sizes = sorted({plane.shape[:2] for plane in self._planes})
         if len(sizes) > 1:
             raise DataError(

@@ -1,0 +1,51 @@
+"""Areas of classes, counted by windows."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from tests.prediction.predicted import predicted
+from unetkit.data.classes import Classes
+from unetkit.io.pixel_size import PixelSize
+from unetkit.prediction import areas
+from unetkit.prediction.areas import count_classes, write_areas
+from unetkit.prediction.predictor import NODATA_LABEL
+
+THREE = Classes(("ground", "cell", "nucleus"), (0, 1, 2), background=0)
+# 5 of ground, 3 of cells, none of nuclei, 2 without data
+LABELS = np.array([[0, 0, 1, 1, 255], [0, 0, 0, 1, 255]], np.uint8)
+
+
+def rows_of(path):
+    with open(path, newline="") as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_pixels_without_data_are_no_part_of_the_whole(tmp_path):
+    with predicted(LABELS, THREE) as image:
+        write_areas(tmp_path / "a.csv", image)
+    assert rows_of(tmp_path / "a.csv") == [
+        {"class": "ground", "pixels": "5", "fraction": "0.625"},
+        {"class": "cell", "pixels": "3", "fraction": "0.375"},
+        {"class": "nucleus", "pixels": "0", "fraction": "0.0"},
+    ]
+
+
+def test_areas_are_in_the_units_of_the_pixel_size(tmp_path):
+    with predicted(LABELS, THREE, pixel_size=PixelSize(0.5, "um")) as image:
+        write_areas(tmp_path / "a.csv", image)
+    assert [row["area_um2"] for row in rows_of(tmp_path / "a.csv")] == ["1.25", "0.75", "0.0"]
+
+
+def test_an_image_without_any_data_has_no_areas(tmp_path):
+    with predicted(np.full((2, 2), NODATA_LABEL, np.uint8), THREE) as image:
+        write_areas(tmp_path / "a.csv", image)
+    assert {row["fraction"] for row in rows_of(tmp_path / "a.csv")} == {"0.0"}
+
+
+@pytest.mark.parametrize("band", [1, 7, 1000])
+def test_windows_change_no_count(monkeypatch, band):
+    monkeypatch.setattr(areas, "COUNTED_PIXELS", band)
+    with predicted(LABELS, THREE) as image:
+        assert count_classes(image).tolist() == [5, 3, 0]

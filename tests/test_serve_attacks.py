@@ -1,0 +1,111 @@
+"""A service under attack, through real sockets: hostile files, and requests from its OpenAPI."""
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.hostile import KINDS
+from tests.serving import photo_bytes, sentence_of, serving
+from unetkit.prediction.predictor import Predictor
+from unetkit.serve.limits import ACCEPTED_FORMATS, Limits
+
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECTX")
+VALUES = (
+    "",
+    "mask",
+    "\u00e9",
+    "%00",
+    "../../etc/passwd",
+    "a" * 3000,
+    "1e999",
+    "null",
+    "[]",
+    "\U0001f408",
+)
+
+
+@pytest.fixture(scope="module")
+def service():
+    with serving(Predictor(memory=2 << 30), Limits(pixels=1_000_000)) as running:
+        yield running
+
+
+@pytest.fixture
+def without_network(monkeypatch):
+    """Every pixel is of the first class, which takes no time: files are what is tested."""
+
+    def answer(self, source, kind):
+        assert kind == "labels"
+        source.read(slice(0, source.shape[0]), slice(0, source.shape[1]))
+        return np.zeros(source.shape[:2], np.uint8)
+
+    monkeypatch.setattr(Predictor, "answer", answer)
+
+
+def content_of(kind, folder: Path) -> bytes | None:
+    """What a hostile file holds; None of what is no file."""
+    path = folder / "inside" / kind.name
+    path.parent.mkdir()
+    kind.write(path)
+    if not path.exists() or not stat.S_ISREG(path.lstat().st_mode):
+        return None
+    return path.read_bytes()
+
+
+def test_hostile_files_are_answered_or_refused_and_nothing_else_happens(
+    service, without_network, tmp_path
+):
+    answered = refused = 0
+    for number, (name, kind) in enumerate(KINDS.items()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        content = content_of(kind, folder)
+        if content is None or len(content) > Limits.body_bytes:
+            continue
+        response = service.post(content)
+        assert response.status_code in (200, 422), (name, response.text)
+        if response.status_code == 200:
+            answered += 1
+        else:
+            refused += 1
+            sentence = sentence_of(response)
+            assert "/" not in sentence.replace("1/", ""), (name, sentence)
+            assert "\n" not in sentence, (name, sentence)
+    assert answered >= 50
+    assert refused >= 100
+    assert service.get("/health").status_code == 200
+    assert "unetkit_held_bytes 0.0" in service.get("/metrics").text
+
+
+def test_every_method_and_query_of_the_description_gets_an_answer_that_it_names(service):
+    described = service.get("/openapi.json").json()
+    with service.client() as client:
+        for path, operations in described["paths"].items():
+            for method in METHODS:
+                response = client.request(method, path)
+                operation = operations.get(method.lower())
+                if operation is None:
+                    assert response.status_code == 405, (method, path)
+                else:
+                    assert str(response.status_code) in operation["responses"], (method, path)
+        predict = described["paths"]["/v1/predict"]["post"]
+        for name in ("output", "mask", "unknown"):
+            for value in VALUES:
+                response = client.post("/v1/predict", params={name: value}, content=b"no image")
+                assert str(response.status_code) in predict["responses"], (name, value)
+                sentence_of(response)
+        for header in ("Accept", "Content-Type", "Content-Encoding", "Range", "Expect", "Cookie"):
+            for value in ("", ";;q=,", "a/b" * 500, "\u00ff".encode("latin-1"), "*/*;q=nan"):
+                response = client.post(
+                    "/v1/predict", headers={header: value}, content=photo_bytes()
+                )
+                assert str(response.status_code) in predict["responses"], (header, value)
+
+
+def test_formats_are_those_of_the_description(service):
+    predict = service.get("/openapi.json").json()["paths"]["/v1/predict"]["post"]
+    for format in ACCEPTED_FORMATS:
+        assert f"image/{format.lower()}" in predict["requestBody"]["content"]
+        assert service.post(photo_bytes(format)).status_code == 200
