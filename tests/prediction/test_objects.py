@@ -23,7 +23,7 @@ from unetkit.prediction.outputs import ResultOptions
 
 RULES = {
     "ridge": ObjectRule("ridge", 0.4, 12, 20),
-    "border": ObjectRule("border", 0.5, 12, 20),
+    "border": ObjectRule("border", 0.65, 12, 20),
     "distance": ObjectRule("distance", 0.5, 12, 20),
 }
 EACH_RULE = pytest.mark.parametrize("method", RULES)
@@ -225,7 +225,7 @@ class TestTiles:
 
 def test_of_a_resized_model_areas_are_those_of_the_network(tmp_path):
     """An image four times as large has objects of sixteen times the area."""
-    rule = ObjectRule("border", 0.5, smallest=12, largest_hole=0)
+    rule = ObjectRule("border", 0.64, smallest=12, largest_hole=0)
     model = export_untrained(
         tmp_path / "m.onnx", objects=rule, policy="resize", height=64, width=64
     )
@@ -238,7 +238,9 @@ def test_of_a_resized_model_areas_are_those_of_the_network(tmp_path):
         found[name] = tifffile.imread(labels)
     areas = np.bincount(found["large"].ravel())[1:]
     assert areas.min() >= 12 * 16
-    assert abs(found["large"].max() - found["small"].max()) <= 2
+    counts = [int(labels.max()) for labels in found.values()]
+    assert min(counts) > 20
+    assert abs(counts[0] - counts[1]) < 0.2 * max(counts)
 
 
 @pytest.mark.usefixtures("small_bound")
