@@ -23,9 +23,11 @@ TWO = Classes(("background", "cell"), (0, 255), background=0)
 OBJECTS = Classes(("background", "cell"), (0, 1), background=0, kind="instances")
 
 
-def choose(*images):
+def choose(*images, tells_apart=False):
     found = [ImageSizes(size, np.array(objects, float)) for size, objects in images]
-    return choose_scale(found, PRESETS["pretrained"], RECIPES["pretrained"])
+    return choose_scale(
+        found, PRESETS["pretrained"], RECIPES["pretrained"], tells_apart=tells_apart
+    )
 
 
 class TestChoice:
@@ -56,6 +58,30 @@ class TestChoice:
     def test_images_of_one_size_are_as_before(self):
         assert choose(((100, 130), [3]))[0] == Scale("resize", 128, 160)
         assert choose(((512, 300), [3]))[0] == Scale("native", 192, 192)
+
+    def test_large_objects_are_told_apart_at_a_coarser_scale(self):
+        for sizes in [(512, 512)], [(512, 512), (600, 512)]:
+            scale, why = choose(*((size, [80.0] * 9) for size in sizes), tells_apart=True)
+            assert scale == Scale("native", 192, 192, factor=0.5)  # 40 of 80 pixels
+            assert why == (
+                "the smallest tenth of the objects has 80 pixels a side, of which 40 are enough to "
+                "tell them apart"
+            )
+        scale, _ = choose(((400, 300), [160.0] * 9), tells_apart=True)
+        assert scale == Scale("native", 100, 75, factor=0.25)
+
+    def test_objects_to_be_told_apart_are_never_squashed(self):
+        for size in (9, 30):
+            images = ((520, 696), [size] * 50), ((300, 256), [size] * 20)
+            assert choose(*images, tells_apart=True)[0] == Scale("native", 192, 192)
+        assert choose(((512, 512), [30] * 50), tells_apart=True)[0] == Scale("native", 192, 192)
+        small = ((200, 256), [100] * 3)
+        assert choose(small, tells_apart=True)[0] == Scale("resize", 224, 256)
+
+    def test_without_objects_to_tell_apart_the_sizes_decide(self):
+        images = ((300, 400), []), ((500, 300), [])
+        assert choose(*images, tells_apart=True)[0].policy == "resize"
+        assert choose(((500, 300), []), tells_apart=True)[0] == Scale("native", 192, 192)
 
     def test_what_is_thin_is_never_squashed_away(self):
         images = [

@@ -316,7 +316,10 @@ def choose_config(
     preset = choices.preset or default_preset(choices)
     network = choose_network(choices)
     recipe = RECIPES[preset]
-    fitting, why = choose_scale(images, network, recipe)
+    chosen_classes = choices.classes.complete(classes)
+    method = DEFAULT_METHOD if chosen_classes.kind == "instances" else NO_OBJECTS.method
+    objects = choices.objects.complete(replace(NO_OBJECTS, method=method))
+    fitting, why = choose_scale(images, network, recipe, tells_apart=objects.finds_objects)
     scale = choices.scale.complete(fitting)
     if "policy" not in choices.scale.given:
         reasons.append(f"scale {scale.policy}: {why}")
@@ -336,7 +339,6 @@ def choose_config(
     augmentation = NO_AUGMENTATION
     if recipe.augment:
         augmentation = MICROSCOPE_AUGMENTATION if scale.is_native else PHOTO_AUGMENTATION
-    chosen_classes = choices.classes.complete(classes)
     samples = samples_per_epoch([image.size for image in images], scale)
     if scale.is_native and recipe.crop_batch:
         by_crops = replace(recipe.training, batch_size=recipe.crop_batch)
@@ -352,8 +354,6 @@ def choose_config(
     has_instances = chosen_classes.kind == "instances" or any(
         pair.source.has_shapes for pair in dataset.pairs
     )
-    method = DEFAULT_METHOD if chosen_classes.kind == "instances" else NO_OBJECTS.method
-    objects = choices.objects.complete(replace(NO_OBJECTS, method=method))
     if "method" not in choices.objects.given and objects.finds_objects:
         reasons.append(f"objects are told apart by {objects.method}: the masks hold instances")
     of_recipe = recipe.border_weight

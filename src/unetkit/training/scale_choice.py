@@ -3,7 +3,8 @@
 Photos show a subject that fills them at any resolution: `resize`. Images of one size above 256
 pixels, as from a microscope, keep their pixels: `native`. So do images of several sizes if resizing
 would squash their objects: the smallest tenth must keep `LEAST_OBJECT` pixels, and what is thin
-`LEAST_WIDTH`.
+`LEAST_WIDTH`. Objects that are told apart keep `GOOD_INSTANCE` pixels; larger ones are reduced, so
+that the network sees a whole one and its neighbours.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ from unetkit.training.config import Recipe
 
 LARGEST_WHOLE = 256  # largest side of images of equal size that are not cropped
 GOOD_OBJECT = 16.0  # above, objects need no more pixels
+GOOD_INSTANCE = 40.0  # likewise, where touching ones are told apart (docs/log.md, 2026-12-01)
 LEAST_WIDTH = 3.0  # pixels at the network's scale
 THIN = 6.0  # below, a structure needs features at full resolution
 
@@ -95,12 +97,32 @@ def network_factors(images: Iterable[ImageSizes], scale: Scale) -> list[float]:
 
 
 def choose_scale(
-    images: Collection[ImageSizes], network: UNetConfig, recipe: Recipe
+    images: Collection[ImageSizes],
+    network: UNetConfig,
+    recipe: Recipe,
+    *,
+    tells_apart: bool = False,
 ) -> tuple[Scale, str]:
-    """The scale policy for training images, and the reason for it in one sentence."""
+    """The scale policy for training images, and the reason for it in one sentence.
+
+    Args:
+        images: Sizes of the training images and of their objects.
+        network: The network, whose stride sizes are multiples of.
+        recipe: Recipe of the preset.
+        tells_apart: Whether the network is to tell objects apart.
+    """
     step = network.geometry.stride
     sizes = [image.size for image in images]
     height, width = np.min(sizes, axis=0)
+    found = [image.objects for image in images]
+    own = _smallest_tenth(found)
+    if tells_apart and max(height, width) > LARGEST_WHOLE and GOOD_INSTANCE < own < np.inf:
+        factor = _reduction(GOOD_INSTANCE, own)
+        crop = [min(recipe.crop_size, round(factor * side)) for side in (height, width)]
+        return Scale("native", crop[0], crop[1], factor=factor), (
+            f"the smallest tenth of the objects has {own:.0f} pixels a side, of which "
+            f"{GOOD_INSTANCE:.0f} are enough to tell them apart"
+        )
     if len(set(sizes)) == 1:
         height, width = sizes[0]
         if max(height, width) <= LARGEST_WHOLE:
@@ -109,31 +131,38 @@ def choose_scale(
         scale = Scale("native", min(recipe.crop_size, height), min(recipe.crop_size, width))
         return scale, f"all images are of one size, {height}x{width}, as from a microscope"
     side = recipe.photo_size
-    found = [image.objects for image in images]
     resized = [
         objects * side / np.sqrt(image.size[0] * image.size[1])
         for image, objects in zip(images, found, strict=True)
     ]
-    every = np.concatenate(resized)
-    smallest = np.percentile(every, SMALLEST_TENTH) if len(every) else np.inf
+    smallest = _smallest_tenth(resized)
     width = thinnest(images, network_factors(images, Scale("resize", side, side)))
     if smallest >= LEAST_OBJECT and width < LEAST_WIDTH:
-        own = thinnest(images, [1.0] * len(images))
+        thin = thinnest(images, [1.0] * len(images))
         scale = Scale("native", recipe.crop_size, recipe.crop_size)
         return scale, (
             f"resized to {side}x{side}, what is thin would be {width:.1f} pixels wide; at its own "
-            f"scale it is {own:.1f}"
+            f"scale it is {thin:.1f}"
         )
-    if smallest >= LEAST_OBJECT:
+    if smallest >= LEAST_OBJECT and not (tells_apart and own < np.inf):
         about = "" if np.isinf(smallest) else f", where small objects have {smallest:.0f} pixels"
         return Scale("resize", side, side), f"the images have several sizes{about}"
-    own = np.percentile(np.concatenate(found), SMALLEST_TENTH)
-    factor = float(round(min(1.0, GOOD_OBJECT / own), 2))
-    crop = recipe.crop_size
-    return Scale("native", crop, crop, factor=factor), (
+    factor = 1.0 if tells_apart else _reduction(GOOD_OBJECT, own)
+    return Scale("native", recipe.crop_size, recipe.crop_size, factor=factor), (
         f"resized to {side}x{side}, the smallest tenth of the objects would have {smallest:.1f} "
         f"pixels a side; at their own scale it has {own:.0f}"
     )
+
+
+def _smallest_tenth(objects: Sequence[np.ndarray]) -> float:
+    """Largest size among the smallest tenth of all objects, in pixels; infinity without any."""
+    every = np.concatenate(objects)
+    return float(np.percentile(every, SMALLEST_TENTH)) if len(every) else np.inf
+
+
+def _reduction(enough: float, size: float) -> float:
+    """The factor of a scale by which objects keep enough pixels; at most 1."""
+    return float(round(min(1.0, enough / size), 2))
 
 
 def choose_network_for(
