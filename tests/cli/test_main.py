@@ -31,6 +31,7 @@ COMMANDS = (
     ["predict"],
     ["report"],
     ["runs"],
+    ["serve"],
     ["train"],
     ["verify"],
 )
