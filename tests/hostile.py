@@ -615,7 +615,7 @@ def tiffs() -> dict[str, Kind]:
             GREY[..., 0], None, description="ImageJ=1.53\nimages=999999999\nslices=999999999\n"
         ),
         "TIFF whose OME metadata claim 10**10 pages": written(
-            GREY[..., 0], "an image of 10,000,000,000 planes", description=OME_OF_MANY, metadata=None
+            GREY[..., 0], "10,000,000,000 planes", description=OME_OF_MANY, metadata=None
         ),
         "TIFF whose shape claims 10**8 pages": written(
             GREY[..., 0], "more than", description='{"shape": [100000000, 24, 32]}', metadata=None
