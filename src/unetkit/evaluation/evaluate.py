@@ -331,10 +331,10 @@ def _score(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None)
     image, truth = truth_of.read(pair, predictor.spec.pixels)
     outputs = len(predictor.spec.classes) + predictor.spec.objects.channels
     with BUDGET.taken(truth.size * (BYTES_A_PIXEL + outputs * BYTES_AN_OUTPUT), pair.name):
-        return _scored(predictor, pair, image, truth, truth_of, group)
+        return _count(predictor, pair, image, truth, truth_of, group)
 
 
-def _scored(
+def _count(
     predictor: Predictor,
     pair: Pair,
     image: np.ndarray,

@@ -84,11 +84,12 @@ def polygons(mask: np.ndarray, classes: Classes, *, simplify: float = 0.0) -> di
     [[[1, 0], [3, 0], [3, 1], [1, 1], [1, 0]]]
     """
     mask = _require_mask(mask)
+    size = mask.shape[0], mask.shape[1]
     background = classes.background
     skipped = {NODATA_LABEL} if background is None else {NODATA_LABEL, background}
     regions = find_regions(
         lambda rows, columns: mask[rows, columns],
-        (mask.shape[0], mask.shape[1]),
+        size,
         skipped,
         band_rows=mask.shape[0],
     )
@@ -96,7 +97,6 @@ def polygons(mask: np.ndarray, classes: Classes, *, simplify: float = 0.0) -> di
         Drawn(region.label, [[simplified(ring, simplify) for ring in region.rings]])
         for region in regions
     )
-    size = mask.shape[0], mask.shape[1]
     head, lists = geojson_of(AnnotatedImage("", size, classes.names, classes.colours, {}), shapes)
     return head | {name: list(items) for name, items in lists.items()}
 

@@ -4,13 +4,12 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError
+from unetkit.prediction.areas import count_classes
 from unetkit.prediction.outputs import OUTPUTS, require_outputs
 from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
-from unetkit.prediction.predictor import NODATA_LABEL, Predictor
+from unetkit.prediction.predictor import Predictor
 from unetkit.serve.limits import RefusedError
 
 SUMMARY = "summary"
@@ -110,17 +109,17 @@ def class_records(classes: Classes) -> list[dict[str, Any]]:
 
 def summarize(image: PredictedImage) -> dict[str, Any]:
     """What the JSON summary has of an image: its size, the areas of its classes, its objects."""
-    counts = np.bincount(image.labels.ravel(), minlength=NODATA_LABEL + 1)
+    counts = count_classes(image)
     height, width = image.size
-    total = height * width - int(counts[NODATA_LABEL])
+    total = int(counts.sum())
     records = class_records(image.classes)
-    for record, count in zip(records, counts.tolist(), strict=False):
+    for record, count in zip(records, counts.tolist(), strict=True):
         record["pixels"] = count
         record["fraction"] = count / total if total else None
     summary = {
         "height": height,
         "width": width,
-        "pixels_without_data": int(counts[NODATA_LABEL]),
+        "pixels_without_data": height * width - total,
         "classes": records,
         "prediction": dict(image.metadata),
     }
