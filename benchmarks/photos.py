@@ -55,7 +55,7 @@ def copy_photos(source: Path, folder: Path, count: int) -> list[Path]:
 
 def measure_many(model: str, photos: list[Path], folder: Path, repeats: int) -> str:
     from unetkit import Predictor
-    from unetkit.prediction.files import predict_files
+    from unetkit.results.files import predict_files
 
     cores = os.cpu_count() or 1
     fractions, seconds, stages = [], [], []

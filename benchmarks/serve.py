@@ -118,7 +118,7 @@ def measure_predict(folder: Path) -> float:
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from unetkit.prediction.files import predict_files
+from unetkit.results.files import predict_files
 from unetkit.prediction.predictor import Predictor
 files = sorted(Path({str(folder)!r}).glob("*.jpg"))
 predictor = Predictor()

@@ -83,11 +83,12 @@ BOXES = {
     "prediction": Box(
         0, 516, 230, "prediction", ("one model file applied,", "in exact tiles, by windows")
     ),
-    "answer": Box(0, 640, 190, "masks, overlays, cut-outs"),
+    "results": Box(0, 618, 200, "results", ("masks, objects, tables,", "whole or by windows")),
+    "answer": Box(300, 706, 195, "masks, overlays, tables"),
     "exports": Box(
-        0, 720, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
+        0, 770, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
-    "serve": Box(300, 720, 195, "serve", ("a model over HTTP,", "and its page")),
+    "serve": Box(300, 770, 195, "serve", ("a model over HTTP,", "and its page")),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
@@ -114,9 +115,10 @@ ARROWS = (
     ("run", "bottom", 280, "prediction", "top", 180),
     ("run", "bottom", 400, "evaluation", "top", 400),
     ("prediction", "right", 550, "evaluation", "left", 550),
-    ("prediction", "bottom", 95, "answer", "top", 95),
-    ("prediction", "bottom", 210, "exports", "top", 210),
-    ("prediction", "right", 575, "serve", "left", 750),
+    ("prediction", "bottom", 100, "results", "top", 100),
+    ("prediction", "bottom", 215, "exports", "top", 215),
+    ("results", "right", 645, "answer", "left", 723),
+    ("results", "right", 660, "serve", "left", 800),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),

@@ -31,6 +31,7 @@ ROOMS = (
     "visualization",
     "checks",
     "prediction",
+    "results",
     "evaluation",
     "training",
     "exports",
@@ -169,7 +170,7 @@ def test_the_command_line_answers_without_numerical_libraries():
 def test_predicting_imports_no_training_library(run, tmp_path):
     code = f"""
 import sys, numpy as np, unetkit
-from unetkit.prediction.files import predict_files, find_images
+from unetkit.results.files import predict_files, find_images
 mask = unetkit.Predictor({str(run)!r})(np.zeros((40, 50, 3), np.uint8))
 assert mask.shape == (40, 50)
 print(*sys.modules)
@@ -224,8 +225,8 @@ OTHER_DOORS = {
     ("exports.web_page", "file.read_text"): "of the package",
     ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
-    ("prediction.objects", "np.memmap"): "made by this process",
-    ("prediction.files", "file.read_bytes"): "written a moment before",
+    ("results.objects", "np.memmap"): "made by this process",
+    ("results.files", "file.read_bytes"): "written a moment before",
     ("training.batches", "np.memmap"): "made by this process",
     ("training.checkpoints", "np.load"): "from memory",
     ("training.checkpoints", "os.open"): "a folder, to flush it",

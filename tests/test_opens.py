@@ -12,10 +12,10 @@ from PIL import Image
 from unetkit.checks.statistics import collect_statistics
 from unetkit.data.dataset import find_dataset
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.prediction import plan
-from unetkit.prediction.files import find_images, predict_files
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
+from unetkit.results import plan
+from unetkit.results.files import find_images, predict_files
 
 PHOTO = np.random.default_rng(4).integers(0, 256, (32, 48, 3), np.uint8)
 SUFFIXES = ("jpg", "png", "tif", "bmp", "webp", "gif")

@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from unetkit.models.unet import UNetConfig as UNetConfig
     from unetkit.models.unet import build_unet as build_unet
     from unetkit.prediction.predictor import Predictor as Predictor
-    from unetkit.prediction.results import cutout as cutout
-    from unetkit.prediction.results import overlay as overlay
-    from unetkit.prediction.results import polygons as polygons
-    from unetkit.prediction.results import table as table
+    from unetkit.results.from_arrays import cutout as cutout
+    from unetkit.results.from_arrays import overlay as overlay
+    from unetkit.results.from_arrays import polygons as polygons
+    from unetkit.results.from_arrays import table as table
     from unetkit.runs.demo import demo as demo
     from unetkit.runs.listing import list_runs as list_runs
     from unetkit.runs.verification import verify as verify
@@ -62,7 +62,7 @@ _MODULE_OF = {
     "build_unet": "models.unet",
     "check": "checks.report",
     "compare": "evaluation.comparison",
-    "cutout": "prediction.results",
+    "cutout": "results.from_arrays",
     "cross_validate": "training.cross_validation",
     "demo": "runs.demo",
     "download_oxford_pets": "datasets.oxford_pets",
@@ -70,14 +70,14 @@ _MODULE_OF = {
     "evaluate": "evaluation.evaluate",
     "export": "exports.export",
     "list_runs": "runs.listing",
-    "overlay": "prediction.results",
-    "polygons": "prediction.results",
+    "overlay": "results.from_arrays",
+    "polygons": "results.from_arrays",
     "report": "evaluation.report",
     "resume": "training.train",
     "resume_folds": "training.cross_validation",
     "synthetic_cells": "datasets.synthetic_cells",
     "synthetic_pet": "datasets.synthetic_pets",
-    "table": "prediction.results",
+    "table": "results.from_arrays",
     "train": "training.train",
     "verify": "runs.verification",
     "write_synthetic_cells": "datasets.synthetic_cells",

@@ -26,8 +26,8 @@ from unetkit.cli.group import (
 )
 from unetkit.cli.main import main as cli
 from unetkit.models.unet import UNetConfig
-from unetkit.prediction.masks import MASK_STYLES
-from unetkit.prediction.polygons import POLYGONS
+from unetkit.results.masks import MASK_STYLES
+from unetkit.results.polygons import POLYGONS
 from unetkit.training.config import TrainingConfig
 
 # Keys of a configuration file, which messages name as they stand there.

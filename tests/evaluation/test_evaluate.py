@@ -29,7 +29,7 @@ from unetkit.evaluation.results import read_evaluation
 from unetkit.metrics.boundaries import boundary_counts, distance_counts
 from unetkit.metrics.calibration import confidence_counts
 from unetkit.metrics.instances import COUNTS, count_objects, find_overlaps, object_metrics
-from unetkit.prediction.files import predict_files
+from unetkit.results.files import predict_files
 
 
 @pytest.fixture(scope="module")

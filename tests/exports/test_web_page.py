@@ -35,8 +35,8 @@ from unetkit.models.built_in import BUILT_IN
 from unetkit.models.geometry import Geometry, unet_geometry
 from unetkit.objects.separation import ObjectRule
 from unetkit.prediction.engine import Engine
-from unetkit.prediction.files import predict_files
 from unetkit.prediction.tiling import choose_tiles, smallest_tile
+from unetkit.results.files import predict_files
 
 WEB = resources.files("unetkit.exports") / "web"
 DEEP = PixelFormat(1, "uint16", (200.0,), (3000.0,))

@@ -12,11 +12,11 @@ from tests.hostile import png
 from tests.serving import photo_bytes
 from unetkit.errors import SizeError
 from unetkit.prediction import predictor as predictor_module
-from unetkit.prediction.files import predict_files
-from unetkit.prediction.masks import MASK_STYLES
-from unetkit.prediction.outputs import OUTPUTS
-from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
+from unetkit.results.files import predict_files
+from unetkit.results.masks import MASK_STYLES
+from unetkit.results.outputs import OUTPUTS
+from unetkit.results.predicted_image import ResultOptions
 from unetkit.serve.limits import Limits, RefusedError
 from unetkit.serve.segmenter import Segmenter
 

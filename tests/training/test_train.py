@@ -24,7 +24,7 @@ from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExis
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.losses import LOSSES
 from unetkit.models.spec import image_digest
-from unetkit.prediction.files import predict_files
+from unetkit.results.files import predict_files
 from unetkit.training.batches import Sampler, build_cache
 from unetkit.training.choices import gather_choices
 from unetkit.training.config_file import read_config
@@ -282,7 +282,7 @@ class TestDeepPictures:
         assert json.loads((run / "manifest.json").read_text())["best"]["mean_iou"] > 0.8
 
     def test_a_stack_is_as_many_pairs(self, tmp_path, without_pictures):
-        from tests.prediction.test_files import write_pages
+        from tests.results.test_files import write_pages
 
         data = write_disks(tmp_path / "data", count=6)
         for part in ("images", "masks"):

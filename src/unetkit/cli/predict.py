@@ -18,19 +18,19 @@ from unetkit.cli.terminal import echo, print_json
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
-from unetkit.prediction.files import (
+from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.sources import is_image, stamp
+from unetkit.prediction.tiling import Tiling
+from unetkit.results.files import (
     Prediction,
     find_images,
     predict_files,
     predict_stream,
 )
-from unetkit.prediction.masks import describe_masks
-from unetkit.prediction.outputs import MASK, ResultOptions, default_outputs
-from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
-from unetkit.prediction.plan import find_destination, plan_outputs
-from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.sources import is_image, stamp
-from unetkit.prediction.tiling import Tiling
+from unetkit.results.masks import describe_masks
+from unetkit.results.outputs import MASK, ResultOptions, default_outputs
+from unetkit.results.passed_over import describe_passed_over, find_passed_over
+from unetkit.results.plan import find_destination, plan_outputs
 
 PIPE = "-"
 

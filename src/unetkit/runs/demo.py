@@ -8,8 +8,8 @@ from unetkit._shared.display import Display
 from unetkit.datasets.synthetic_pets import write_synthetic_pets
 from unetkit.errors import OutputExistsError
 from unetkit.evaluation.evaluate import evaluate
-from unetkit.prediction.files import predict_files
 from unetkit.prediction.predictor import Predictor
+from unetkit.results.files import predict_files
 from unetkit.training.train import train
 
 PAIRS = 500

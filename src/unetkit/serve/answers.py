@@ -6,15 +6,15 @@ from typing import Any
 
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError
-from unetkit.prediction.areas import count_classes
-from unetkit.prediction.outputs import OUTPUTS, require_outputs
-from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import Predictor
+from unetkit.results.areas import count_classes
+from unetkit.results.outputs import OUTPUTS, require_outputs
+from unetkit.results.predicted_image import PredictedImage, ResultOptions
 from unetkit.serve.limits import RefusedError
 
 SUMMARY = "summary"
 JSON = "application/json"
-# Media type of each kind of answer: those of `prediction.outputs`, and a summary.
+# Media type of each kind of answer: those of `results.outputs`, and a summary.
 MEDIA_TYPES = {
     "mask": "image/png",
     "overlay": "image/png",

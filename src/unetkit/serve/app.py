@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unetkit._version import __version__
-from unetkit.prediction.masks import MASK_STYLES
+from unetkit.results.masks import MASK_STYLES
 from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records
 from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, too_large
 from unetkit.serve.limits import ACCEPTED_FORMATS, HeldBytes, Limits, RefusedError

@@ -20,12 +20,12 @@ from PIL.Image import DecompressionBombError
 
 from unetkit._shared.memory_budget import BUDGET, MIB
 from unetkit.errors import DataError, ModelFileError, SizeError, UnetkitError
-from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.outputs import OUTPUTS, write_output
-from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile, open_source
-from unetkit.prediction.whole_images import predict_whole
+from unetkit.results.needs import bytes_to_predict
+from unetkit.results.outputs import OUTPUTS, write_output
+from unetkit.results.predicted_image import ResultOptions
+from unetkit.results.whole_images import predict_whole
 from unetkit.serve.answers import kinds_of, outputs_of, summarize
 from unetkit.serve.limits import ACCEPTED_COMPRESSIONS, ACCEPTED_FORMATS, Limits, RefusedError
 
@@ -95,7 +95,7 @@ class Segmenter:
         Args:
             content: Content of an image file.
             output: Kind of answer, one of `outputs`.
-            mask: What pixels of masks are, one of `prediction.masks.MASK_STYLES`.
+            mask: What pixels of masks are, one of `results.masks.MASK_STYLES`.
 
         Returns:
             Content of the answer, of the media type `answers.MEDIA_TYPES[output]`.

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 
 from unetkit.models.spec import ModelSpec
-from unetkit.prediction.outputs import needs_objects, needs_probabilities
+from unetkit.results.outputs import needs_objects, needs_probabilities
 
 FLOAT = 4  # bytes
 REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to

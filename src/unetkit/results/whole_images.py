@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET
-from unetkit.prediction.objects import with_objects
-from unetkit.prediction.outputs import metadata_of, needs_objects, needs_probabilities
-from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import Source
+from unetkit.results.objects import with_objects
+from unetkit.results.outputs import metadata_of, needs_objects, needs_probabilities
+from unetkit.results.predicted_image import PredictedImage, ResultOptions
 
 
 @contextmanager

@@ -9,19 +9,19 @@ from PIL import Image
 
 from unetkit import Predictor
 from unetkit.errors import DataError
-from unetkit.prediction import outputs
-from unetkit.prediction.files import predict_files, predict_stream
-from unetkit.prediction.outputs import (
+from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.prediction.sources import open_source
+from unetkit.results import outputs
+from unetkit.results.files import predict_files, predict_stream
+from unetkit.results.outputs import (
     FORMAT_SUFFIXES,
     OUTPUTS,
     WRITERS,
     Output,
     write_output,
 )
-from unetkit.prediction.polygons import POLYGONS
-from unetkit.prediction.predicted_image import PredictedImage
-from unetkit.prediction.predictor import NODATA_LABEL
-from unetkit.prediction.sources import open_source
+from unetkit.results.polygons import POLYGONS
+from unetkit.results.predicted_image import PredictedImage
 from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")

@@ -19,19 +19,19 @@ from unetkit.data.scale import windows_from_network
 from unetkit.errors import DataError
 from unetkit.io.windows import Windows
 from unetkit.prediction.engine import scores_from_logits
-from unetkit.prediction.objects import with_objects
-from unetkit.prediction.outputs import (
+from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
+from unetkit.prediction.sources import Source
+from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
+from unetkit.prediction.tiling import Tiling
+from unetkit.results.objects import with_objects
+from unetkit.results.outputs import (
     MASK,
     metadata_of,
     needs_objects,
     needs_probabilities,
     write_output,
 )
-from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
-from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
-from unetkit.prediction.sources import Source
-from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
-from unetkit.prediction.tiling import Tiling
+from unetkit.results.predicted_image import PredictedImage, ResultOptions
 
 
 def predict_large_image(

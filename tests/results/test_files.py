@@ -25,10 +25,10 @@ from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
-from unetkit.prediction import files as files_module
-from unetkit.prediction.files import find_images, predict_files, predict_stream
-from unetkit.prediction.outputs import OUTPUTS
 from unetkit.prediction.predictor import Predictor
+from unetkit.results import files as files_module
+from unetkit.results.files import find_images, predict_files, predict_stream
+from unetkit.results.outputs import OUTPUTS
 from unetkit.visualization.overlays import lay_over, opacity
 
 

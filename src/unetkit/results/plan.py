@@ -15,16 +15,16 @@ from unetkit.errors import (
     SizeError,
     UnetkitError,
 )
-from unetkit.prediction.large_images import lock_of, store_beside
-from unetkit.prediction.needs import bytes_to_predict
-from unetkit.prediction.outputs import (
+from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.sources import InputFile, stamp
+from unetkit.results.large_images import lock_of, store_beside
+from unetkit.results.needs import bytes_to_predict
+from unetkit.results.outputs import (
     MASK,
     OUTPUTS,
     WHOLE_FORMAT,
     choose_output_format,
 )
-from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.sources import InputFile, stamp
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 LONGEST_FILE_NAME = 255  # bytes, on the file systems in use

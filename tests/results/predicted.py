@@ -12,8 +12,8 @@ from unetkit.data.scale import Scale
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.models.unet import UNetConfig
-from unetkit.prediction.predicted_image import ImageObjects, PredictedImage, ResultOptions
 from unetkit.prediction.sources import open_source
+from unetkit.results.predicted_image import ImageObjects, PredictedImage, ResultOptions
 
 SPEC = ModelSpec(
     preset="fast",

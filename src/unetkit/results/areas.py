@@ -8,7 +8,7 @@ import numpy as np
 from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
 from unetkit.io.pixel_size import PixelSize
-from unetkit.prediction.predicted_image import PredictedImage
+from unetkit.results.predicted_image import PredictedImage
 
 COUNTED_PIXELS = 1 << 20  # counted at once
 AREA_DIGITS = 10  # significant ones

@@ -1,6 +1,6 @@
 """What is passed over in a folder is counted by kind, with the reason."""
 
-from unetkit.prediction.passed_over import describe_passed_over, find_passed_over
+from unetkit.results.passed_over import describe_passed_over, find_passed_over
 
 
 def test_files_that_are_no_images_are_found_but_not_hidden_ones(tmp_path):

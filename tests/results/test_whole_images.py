@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from unetkit.models.built_in import BUILT_IN
-from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
-from unetkit.prediction.whole_images import predict_whole
+from unetkit.results.predicted_image import ResultOptions
+from unetkit.results.whole_images import predict_whole
 
 PHOTO = np.random.default_rng(3).integers(0, 256, (40, 56, 3), dtype=np.uint8)
 

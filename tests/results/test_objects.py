@@ -16,10 +16,11 @@ from unetkit import Predictor
 from unetkit.errors import DataError, SizeError
 from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.separation import ObjectRule
-from unetkit.prediction import objects, outputs, polygons, predicted_image, sources
-from unetkit.prediction.files import predict_files, predict_stream
-from unetkit.prediction.objects import OBJECT_COLUMNS
-from unetkit.prediction.outputs import ResultOptions
+from unetkit.prediction import sources
+from unetkit.results import objects, outputs, polygons, predicted_image
+from unetkit.results.files import predict_files, predict_stream
+from unetkit.results.objects import OBJECT_COLUMNS
+from unetkit.results.outputs import ResultOptions
 
 RULES = {
     "ridge": ObjectRule("ridge", 0.4, 12, 20),

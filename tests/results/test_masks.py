@@ -16,12 +16,12 @@ import tifffile
 from matplotlib import pyplot
 from PIL import Image
 
-from tests.prediction.predicted import predicted
+from tests.results.predicted import predicted
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import DataError
-from unetkit.prediction.masks import MASK_STYLES, mask_table
-from unetkit.prediction.outputs import write_output
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results.masks import MASK_STYLES, mask_table
+from unetkit.results.outputs import write_output
 
 LABELS = np.array([[0, 1, 2, 1], [2, 2, 0, 0]], np.uint8)
 COLOURS = Classes(

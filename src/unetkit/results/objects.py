@@ -19,8 +19,8 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.objects.components import Component, FoundObjects, find_objects
 from unetkit.objects.measures import Measures, measure_objects
 from unetkit.objects.separation import HALO, SeparationMaps
-from unetkit.prediction.predicted_image import ImageObjects, PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results.predicted_image import ImageObjects, PredictedImage
 
 BAND_PIXELS = 1 << 22  # read at once
 # Of a region's box while it is separated: lists of the watershed, with a seed in every tenth pixel.

@@ -28,13 +28,13 @@ from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.io.zarr_reader import require_zarr
 from unetkit.models.built_in import PURPOSE, is_built_in
 from unetkit.models.spec import ModelSpec
-from unetkit.prediction.areas import write_areas
-from unetkit.prediction.masks import mask_table
-from unetkit.prediction.polygons import POLYGONS
-from unetkit.prediction.predicted_image import PredictedImage, ResultOptions
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor
 from unetkit.prediction.sources import WHOLE_PIXELS
 from unetkit.prediction.tiling import Tiling
+from unetkit.results.areas import write_areas
+from unetkit.results.masks import mask_table
+from unetkit.results.polygons import POLYGONS
+from unetkit.results.predicted_image import PredictedImage, ResultOptions
 from unetkit.visualization.overlays import (
     add_opacity,
     lay_over,

@@ -5,12 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-from tests.prediction.predicted import predicted
+from tests.results.predicted import predicted
 from unetkit.data.classes import Classes
 from unetkit.io.pixel_size import PixelSize
-from unetkit.prediction import areas
-from unetkit.prediction.areas import count_classes, write_areas
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results import areas
+from unetkit.results.areas import count_classes, write_areas
 
 THREE = Classes(("ground", "cell", "nucleus"), (0, 1, 2), background=0)
 # 5 of ground, 3 of cells, none of nuclei, 2 without data

@@ -21,16 +21,6 @@ from unetkit._shared.files import writing_into
 from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
-from unetkit.prediction.collected import collect, require_collectable
-from unetkit.prediction.large_images import predict_large_image, store_beside
-from unetkit.prediction.outputs import (
-    MASK,
-    default_outputs,
-    require_outputs,
-    write_output,
-)
-from unetkit.prediction.plan import IMAGE_ERRORS, Job, find_destination, going_on, plan_outputs
-from unetkit.prediction.predicted_image import ResultOptions
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
@@ -41,7 +31,17 @@ from unetkit.prediction.sources import (
     stamp,
 )
 from unetkit.prediction.tiling import Tiling
-from unetkit.prediction.whole_images import predict_whole
+from unetkit.results.collected import collect, require_collectable
+from unetkit.results.large_images import predict_large_image, store_beside
+from unetkit.results.outputs import (
+    MASK,
+    default_outputs,
+    require_outputs,
+    write_output,
+)
+from unetkit.results.plan import IMAGE_ERRORS, Job, find_destination, going_on, plan_outputs
+from unetkit.results.predicted_image import ResultOptions
+from unetkit.results.whole_images import predict_whole
 
 STANDARD_INPUT = "standard input"
 

@@ -16,7 +16,7 @@ from unetkit._shared.records import RecordError, read_json
 from unetkit.data.annotations.writers import write_json
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError, OutputExistsError
-from unetkit.prediction.outputs import OUTPUTS
+from unetkit.results.outputs import OUTPUTS
 
 # First bytes of each collected file, by which it is known again.
 BEGINNINGS = {

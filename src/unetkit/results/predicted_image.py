@@ -17,9 +17,9 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.io.pyramid import Read
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.separation import SeparationMaps, separation_maps
-from unetkit.prediction.masks import MASK_STYLES
 from unetkit.prediction.predictor import NODATA_LABEL, labels_from_scores
 from unetkit.prediction.sources import Source
+from unetkit.results.masks import MASK_STYLES
 
 LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
 

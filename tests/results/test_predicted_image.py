@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from tests.prediction.predicted import SPEC, predicted
+from tests.results.predicted import SPEC, predicted
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError
 from unetkit.io.pixel_size import PixelSize
-from unetkit.prediction.predicted_image import ImageObjects, PredictedImage, ResultOptions
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
+from unetkit.results.predicted_image import ImageObjects, PredictedImage, ResultOptions
 
 TWO = Classes(("ground", "cell"), (0, 1), background=0)
 LABELS = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)

@@ -7,10 +7,10 @@ import pytest
 import shapely
 
 import unetkit
-from tests.prediction.predicted import predicted
+from tests.results.predicted import predicted
 from unetkit.data.classes import TRIMAP_CLASSES, Classes
 from unetkit.errors import SizeError
-from unetkit.prediction.outputs import write_output
+from unetkit.results.outputs import write_output
 from unetkit.visualization import overlays
 
 THREE = Classes(("ground", "cell", "nucleus"), (0, 1, 2), background=0)

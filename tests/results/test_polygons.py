@@ -8,15 +8,15 @@ import pytest
 import tifffile
 from PIL import Image
 
-from tests.prediction.predicted import predicted
+from tests.results.predicted import predicted
 from unetkit.data.classes import Classes
 from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_pair
 from unetkit.io.pixel_format import PixelFormat
-from unetkit.prediction.outputs import OUTPUTS, write_output
-from unetkit.prediction.polygons import POLYGONS, find_shapes, place_of
-from unetkit.prediction.predicted_image import ImageObjects
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results.outputs import OUTPUTS, write_output
+from unetkit.results.polygons import POLYGONS, find_shapes, place_of
+from unetkit.results.predicted_image import ImageObjects
 
 THREE = Classes(("background", "cell", "nucleus"), (0, 1, 2), background=0)
 RANDOM = np.random.default_rng(3)

@@ -10,8 +10,8 @@ from unetkit.errors import SizeError
 from unetkit.io.pixel_size import PixelSize, parse_pixel_size
 from unetkit.objects.outlines import find_regions
 from unetkit.objects.outlines import simplify as simplified
-from unetkit.prediction.areas import area_rows
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results.areas import area_rows
 from unetkit.visualization import overlays
 
 

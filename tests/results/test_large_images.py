@@ -15,10 +15,11 @@ from PIL import Image
 from unetkit import Predictor
 from unetkit._shared.files import locked
 from unetkit.errors import ConfigError, DataError, OutputExistsError
-from unetkit.prediction import outputs, polygons, sources, tile_store
-from unetkit.prediction.files import predict_files
-from unetkit.prediction.predicted_image import ResultOptions
+from unetkit.prediction import sources, tile_store
 from unetkit.prediction.predictor import labels_from_scores
+from unetkit.results import outputs, polygons
+from unetkit.results.files import predict_files
+from unetkit.results.predicted_image import ResultOptions
 from unetkit.visualization.overlays import add_opacity, lay_over, opacity
 
 TILE = 136  # the smallest tile is 104; of these the images here have a fifth as many
@@ -474,7 +475,7 @@ class TestInterruptions:
         tifffile.imwrite(path, noise((600, 450)), tile=(64, 64))
         code = (
             "import sys; from pathlib import Path; from unetkit import Predictor;"
-            "from unetkit.prediction.files import predict_files;"
+            "from unetkit.results.files import predict_files;"
             f"p = Predictor({str(colour_model)!r}, tile_pixels=12000);"
             f"predict_files(p, [Path({str(path)!r})], {str(tmp_path / 'out')!r}, format='tiff')"
         )

@@ -14,8 +14,8 @@ import numpy as np
 from unetkit.data.annotations import writers
 from unetkit.data.annotations.writers import AnnotatedImage, Drawn, Place
 from unetkit.objects.outlines import Region, find_regions, simplify
-from unetkit.prediction.predicted_image import PredictedImage
 from unetkit.prediction.predictor import NODATA_LABEL
+from unetkit.results.predicted_image import PredictedImage
 
 TRACED_PIXELS = 1 << 20  # read at once
 SCALE, TIE_POINTS, MATRIX, KEYS = 33550, 33922, 34264, 34735  # tags of GeoTIFF

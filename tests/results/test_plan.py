@@ -3,7 +3,7 @@
 import pytest
 
 from unetkit.errors import ConfigError, OutputExistsError
-from unetkit.prediction.plan import find_destination
+from unetkit.results.plan import find_destination
 
 
 @pytest.mark.parametrize(

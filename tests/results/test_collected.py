@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
-from tests.prediction.predicted import predicted
+from tests.results.predicted import predicted
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError, OutputExistsError
-from unetkit.prediction.collected import collect, require_collectable
-from unetkit.prediction.outputs import OUTPUTS, write_output
+from unetkit.results.collected import collect, require_collectable
+from unetkit.results.outputs import OUTPUTS, write_output
 
 TWO = Classes(("ground", "cell"), (0, 1), background=0)
 MASKS = {

@@ -21,7 +21,7 @@ from unetkit.io.images import ImageFile
 from unetkit.models.built_in import BUILT_IN
 from unetkit.objects.separation import ObjectRule
 from unetkit.prediction.engine import Engine
-from unetkit.prediction.needs import bytes_to_predict
+from unetkit.results.needs import bytes_to_predict
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
 
@@ -42,8 +42,8 @@ def peak(key):
     return int(re.search(key + r":\\s+(\\d+)", status)[1]) << 10
 from unetkit import Predictor
 from unetkit.io.images import ImageFile
-import unetkit.prediction.files as files
-import unetkit.prediction.objects
+import unetkit.results.files as files
+import unetkit.results.objects
 image, model, out = sys.argv[1:]
 if model:
     predictor = Predictor(model, memory="1GiB")
