@@ -44,6 +44,7 @@ from unetkit.prediction.tiling import (
 logger = logging.getLogger(__name__)
 
 NODATA_LABEL = 255  # label of pixels without data; no class has this index
+COST_ARGUMENTS = {"threads", "memory", "tile_pixels"}  # results do not depend on them
 ANSWERS = ("labels", "probabilities", "logits")
 # Any network of our presets needs at most 400 MB for so many pixels, which needs no measurement.
 FEW_PIXELS = 1 << 20
@@ -127,6 +128,15 @@ class Predictor:
     def __reduce__(self) -> tuple[Callable[..., "Predictor"], tuple[Any, ...]]:
         """Pickles the path of the model and the arguments; the network is loaded again."""
         return _load_again, (Path(self.path).resolve(), self.digest, self._arguments)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that results depend on: all but those that decide time and memory only.
+
+        Tiles with a smaller margin are blended, so that their sizes count, too.
+        """
+        spared = COST_ARGUMENTS if self.margin is None else {"threads"}
+        return {name: value for name, value in self._arguments.items() if name not in spared}
 
     def __call__(self, image: Image) -> np.ndarray:
         """Segments an image.

@@ -45,6 +45,7 @@ def predict_large_image(
     options: ResultOptions | None = None,
     path: str = "image",
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
+    on_complete: Callable[[Mapping[str, Path]], object] = lambda parts: None,
 ) -> tuple[np.ndarray | None, int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
 
@@ -59,6 +60,7 @@ def predict_large_image(
         path: Path of the image file, as outputs name it.
         begin: Called once with the tiles and the number of those that an earlier run finished;
             returns a function that is called after each further tile.
+        on_complete: Called with the files of all outputs, before these are moved to their places.
 
     Returns:
         Number of pixels of each class, (K,) int64, or None if no mask is written; number of
@@ -100,17 +102,18 @@ def predict_large_image(
                 predictor.memory,
                 on_disk=True,
             )
-        counts = {}
-        for kind, file in files.items():
-            part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
-            counts[kind] = write_output(kind, part, image)
-            if identity() != belongs_to:
-                tiles.remove()
-                raise DataError(
-                    f"{belongs_to['image']} changed while it was read; accepted are files that "
-                    "stay as they are; predict it again"
-                )
-            _move(part, file)
+        # Removed with the tiles if the run fails.
+        parts = {kind: store / OUTPUT_FOLDER / file.name for kind, file in files.items()}
+        counts = {kind: write_output(kind, part, image) for kind, part in parts.items()}
+        if identity() != belongs_to:
+            tiles.remove()
+            raise DataError(
+                f"{belongs_to['image']} changed while it was read; accepted are files that "
+                "stay as they are; predict it again"
+            )
+        on_complete(parts)
+        for kind, part in parts.items():
+            _move(part, files[kind])
         tiles.remove()
     found = None if image.objects is None else image.objects.count
     return counts.get(MASK), found, tiles.tiling
