@@ -65,6 +65,31 @@ def test_counts_agree_with_their_nouns(grey_model, pictures, tmp_path):
     assert f"2 images, 4 files in {tmp_path / 'two'}" in result.stdout
 
 
+class TestKindsOfFiles:
+    def test_overlays_as_jpeg_and_probabilities_of_8_bits(self, grey_model, pictures, tmp_path):
+        out = tmp_path / "out"
+        kinds = ["--overlay", "--overlay-format", "jpeg"]
+        kinds += ["--probabilities", "--probabilities-dtype", "uint8"]
+        predict(pictures / "a.png", "-m", grey_model, "-o", out, *kinds)
+        with Image.open(out / "a_overlay.jpg") as overlay:
+            assert (overlay.format, overlay.size) == ("JPEG", (50, 40))
+        assert np.load(out / "a_probabilities.npz")["probabilities"].dtype == np.uint8
+
+    @pytest.mark.parametrize(
+        ("option", "value", "needed"),
+        [
+            ("--overlay-format", "jpeg", "--overlay"),
+            ("--probabilities-dtype", "uint8", "--probabilities"),
+        ],
+    )
+    def test_an_option_of_what_is_not_written_is_refused(
+        self, grey_model, pictures, tmp_path, option, value, needed
+    ):
+        result = predict(pictures, "-m", grey_model, "-o", tmp_path / "x", option, value, code=2)
+        assert f"{option} is {value} without {needed}; accepted is" in result.stderr
+        assert not (tmp_path / "x").exists()
+
+
 class TestLarge:
     def test_the_tiles_are_printed(self, grey_model, tmp_path):
         image = np.random.default_rng(0).integers(0, 256, (200, 300), dtype=np.uint8)

@@ -59,6 +59,8 @@ PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 POLYGON_NAMES = ("geojson", "coco", "yolo", "labelme")
+OVERLAY_FORMAT_NAMES = ("png", "jpeg")
+PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
 EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
 WEIGHT_NAMES = ("float32", "float16")
@@ -354,9 +356,21 @@ predict_options = _together(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."
     ),
     click.option(
+        "--overlay-format",
+        type=OneOf(OVERLAY_FORMAT_NAMES),
+        help="Format of overlays: png, without loss, or jpeg, a quarter of the size (default: "
+        "png; overlays of large images and GeoTIFFs are in --format).",
+    ),
+    click.option(
         "--cutout", is_flag=True, help="Also write the photo with transparent background."
     ),
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
+    click.option(
+        "--probabilities-dtype",
+        type=OneOf(PROBABILITY_DTYPE_NAMES),
+        help="Type of the probabilities: float32, float16, or uint8, where 255 stands for 1 "
+        "(default: float32).",
+    ),
     click.option(
         "--objects",
         is_flag=True,

@@ -80,6 +80,8 @@ def run_prediction(
     polygons: str | None,
     simplify: float | None,
     table: bool,
+    overlay_format: str | None,
+    probabilities_dtype: str | None,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
@@ -90,7 +92,18 @@ def run_prediction(
             f"--simplify is {simplify} without --polygons; accepted is it for outlines; add "
             "--polygons geojson"
         )
-    options = ResultOptions(mask, size, simplify or 0.0)
+    for option, given, needed in (
+        ("--overlay-format", overlay_format, "overlay"),
+        ("--probabilities-dtype", probabilities_dtype, "probabilities"),
+    ):
+        if given is not None and not outputs[needed]:
+            raise ConfigError(
+                f"{option} is {given} without --{needed}; accepted is it together with that; add "
+                f"--{needed}"
+            )
+    options = ResultOptions(
+        mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
+    )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
@@ -227,7 +240,15 @@ def watch_folder(
     owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
-            plan = plan_outputs(predictor, [image], again.out, again.kinds, again.format, True)
+            plan = plan_outputs(
+                predictor,
+                [image],
+                again.out,
+                again.kinds,
+                again.format,
+                True,
+                options=again.options,
+            )
             files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
             is_new = image not in owners.values()

@@ -176,7 +176,9 @@ def predict_files(
         opened.enter_context(writing_into(folder))
         if collected:
             require_collectable(folder, kinds)
-        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
+        plan = plan_outputs(
+            predictor, images, out, kinds, format, overwrite, opened, on_error, options
+        )
         with BUDGET.limited(predictor.memory):
             written = _predict_plan(predictor, plan, overwrite, options, on_result, begin, on_error)
         return written + (collect(folder, kinds, predictor.spec.classes) if collected else [])
@@ -295,7 +297,7 @@ def predict_stream(
         options: How it is written; None for the defaults.
 
     Returns:
-        Content of the output file: PNG, or NPZ for probabilities.
+        Content of the output file: PNG, NPZ for probabilities, or what `options` say.
 
     Raises:
         ConfigError: `kind` is unknown, or the image has more than `WHOLE_PIXELS` pixels.

@@ -21,6 +21,8 @@ from unetkit.prediction.predictor import NODATA_LABEL, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.results.masks import MASK_STYLES
 
+OVERLAY_FORMATS = ("png", "jpeg")
+PROBABILITY_DTYPES = ("float32", "float16", "uint8")
 LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
 
 
@@ -35,17 +37,27 @@ class ResultOptions:
         pixel_size: Physical size of a pixel, for further columns of tables; None for that of each
             file, if it has one.
         simplify: Distance in pixels by which outlines in polygons may differ from the exact ones.
+        overlay: Format of overlays of images whose results are PNGs, one of `OVERLAY_FORMATS`.
+        probabilities: Type of probabilities, one of `PROBABILITY_DTYPES`; "uint8" has 255 for 1,
+            and 0 in all classes where the image has no data.
     """
 
     mask: str = "index"
     pixel_size: PixelSize | None = None
     simplify: float = 0.0
+    overlay: str = "png"
+    probabilities: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.mask not in MASK_STYLES:
-            raise ConfigError(
-                f"mask is {self.mask!r}; accepted are {', '.join(map(repr, MASK_STYLES))}"
-            )
+        for name, given, accepted in (
+            ("mask", self.mask, MASK_STYLES),
+            ("overlay", self.overlay, OVERLAY_FORMATS),
+            ("probabilities", self.probabilities, PROBABILITY_DTYPES),
+        ):
+            if given not in accepted:
+                raise ConfigError(
+                    f"{name} is {given!r}; accepted are {', '.join(map(repr, accepted))}"
+                )
         if not self.simplify >= 0:
             raise ConfigError(
                 f"simplify is {self.simplify}; accepted are numbers of pixels from 0; use 1"
