@@ -97,7 +97,7 @@ def _pack_rows(pixels: np.ndarray, is_flat: bool) -> bytes:
         filtered[0, 1:] = rows[0]
         np.subtract(rows[1:], rows[:-1], out=filtered[1:, 1:])
     level = FLAT_LEVEL if is_flat else PHOTO_LEVEL
-    return bytes(imagecodecs.deflate_encode(filtered, level=level))
+    return bytes(imagecodecs.deflate_encode(filtered, level=level))  # type: ignore[arg-type]
 
 
 def write_jpeg(file: Path, pixels: np.ndarray, metadata: Mapping[str, Any] | None = None) -> None:
