@@ -29,7 +29,7 @@ NO_FILTER, UP = 0, 2  # filters of rows
 # Levels of libdeflate: a photo is 5 % larger than at the highest level of zlib that Pillow uses by
 # default, in a tenth of the time; areas of one colour as small as there, in a quarter.
 PHOTO_LEVEL, FLAT_LEVEL = 1, 5
-QUALITY = 92  # of JPEGs
+LOSSY_QUALITY = 92  # of JPEGs
 JPEG_LARGEST_SIDE = 65_500  # of libjpeg
 JPEG_LARGEST_COMMENT = 65_533  # bytes
 NPZ_LEVEL = 1  # of zlib
@@ -113,7 +113,7 @@ def write_jpeg(file: Path, pixels: np.ndarray, metadata: Mapping[str, Any] | Non
         OSError: The file cannot be written.
     """
     comment = {} if metadata is None else {"comment": json.dumps(metadata).encode("ascii")}
-    options = {"quality": QUALITY, "subsampling": "4:4:4", **comment}
+    options = {"quality": LOSSY_QUALITY, "subsampling": "4:4:4", **comment}
     write_atomically(file, lambda part: Image.fromarray(pixels).save(part, "JPEG", **options))
 
 
