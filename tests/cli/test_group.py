@@ -166,6 +166,7 @@ class TestHelp:
         from unetkit.losses import LOSSES
         from unetkit.models.unet import PRESETS
         from unetkit.objects.separation import METHODS
+        from unetkit.prediction.orientations import AUGMENTATIONS
         from unetkit.training.config import PRECISIONS
 
         assert set(options.PRESET_NAMES) == set(PRESETS)
@@ -173,6 +174,7 @@ class TestHelp:
         assert set(options.MASK_KIND_NAMES) == set(MASK_KINDS)
         assert set(options.CHANNEL_AXIS_NAMES) == set(CHANNEL_AXES)
         assert options.MASK_STYLE_NAMES == MASK_STYLES
+        assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
         assert tuple(POLYGONS) == options.POLYGON_NAMES
         assert set(options.LOSS_NAMES) == set(LOSSES)
         assert set(options.PRECISION_NAMES) == {"auto", *PRECISIONS}
