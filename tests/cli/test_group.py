@@ -167,6 +167,7 @@ class TestHelp:
         from unetkit.losses import LOSSES
         from unetkit.models.unet import PRESETS
         from unetkit.objects.separation import METHODS
+        from unetkit.prediction.orientations import AUGMENTATIONS
         from unetkit.training.config import PRECISIONS
 
         assert set(options.PRESET_NAMES) == set(PRESETS)
@@ -176,6 +177,7 @@ class TestHelp:
         assert options.MASK_STYLE_NAMES == MASK_STYLES
         assert options.OVERLAY_FORMAT_NAMES == OVERLAY_FORMATS
         assert options.PROBABILITY_DTYPE_NAMES == PROBABILITY_DTYPES
+        assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
         assert tuple(POLYGONS) == options.POLYGON_NAMES
         assert set(options.LOSS_NAMES) == set(LOSSES)
         assert set(options.PRECISION_NAMES) == {"auto", *PRECISIONS}

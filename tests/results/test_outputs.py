@@ -60,7 +60,8 @@ class TestTable:
         from unetkit.cli.main import predict
 
         options = {option.name for option in predict.params}
-        assert set(OUTPUTS) - {"mask", "areas", *POLYGONS} <= options
+        own = {"mask", "areas", "disagreement", *POLYGONS}
+        assert set(OUTPUTS) - own <= options
         assert {"table", "polygons"} <= options
 
     @pytest.mark.parametrize("kind", FOUR)

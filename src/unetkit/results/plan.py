@@ -185,7 +185,9 @@ def _plan(
         needed = 0
         if chosen == WHOLE_FORMAT:
             decoding = file.needed_bytes(page)
-            needed = bytes_to_predict(decoding, (height, width), predictor.spec, kinds)
+            needed = bytes_to_predict(
+                decoding, (height, width), predictor.spec, kinds, len(predictor.members)
+            )
         job = Job(image, page, height * width, needed, chosen, files, source)
         _require_short_names(job)
         yield job

@@ -17,6 +17,7 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.io.pyramid import Read
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.separation import SeparationMaps, separation_maps
+from unetkit.prediction.certainty import entropy
 from unetkit.prediction.predictor import NODATA_LABEL, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.results.masks import MASK_STYLES
@@ -108,6 +109,9 @@ class PredictedImage:
         read_scores: Reads probabilities, (h, w, K) float32, or (h, w, K + 1) of a model with an
             output that tells objects apart, nan where the image has no data; None where no output
             needs probabilities.
+        read_disagreement: Reads how far several predictions disagree, (h, w) float32, nan where the
+            image has no data; None where no output needs it.
+        has_uncertainty: Whether tables have a column of uncertainty.
         objects: Objects of the whole image; None where no output needs them.
         rows: Rows of the window; None for all.
         columns: Columns of the window; None for all.
@@ -121,6 +125,8 @@ class PredictedImage:
     most_bytes: int | None = None
     read_labels: Read | None = None
     read_scores: Read | None = None
+    read_disagreement: Read | None = None
+    has_uncertainty: bool = False
     objects: ImageObjects | None = None
     rows: slice | None = None
     columns: slice | None = None
@@ -169,6 +175,18 @@ class PredictedImage:
         if self.read_scores is None:
             raise TypeError("an output uses probabilities but does not declare that it needs them")
         return self.read_scores(*self._window)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1], entropy of the probabilities; nan where there is no data."""
+        return entropy(self.probabilities)
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1]; nan where the image has no data."""
+        if self.read_disagreement is None:
+            raise TypeError("an output uses disagreement but does not declare that it needs it")
+        return self.read_disagreement(*self._window)
 
     @property
     def separation_maps(self) -> SeparationMaps:
