@@ -1,11 +1,12 @@
 """What `unetkit train DATA --minutes N` alone chooses and reaches on sets of every kind.
 
-    python benchmarks/self_configuration.py vessels spots nuclei fields ../cells --minutes 6
+    python benchmarks/self_configuration.py vessels spots nuclei stains ../cells --minutes 6
 
 A set is the name of one of `synthetic_sets.py`, which is drawn first, or a folder. Each training is
 a process of its own, and a row is appended to the file of `--rows` as soon as it is known: the
-choices with their reasons, and IoU and Dice of each class and AUC of the foreground, at the masks'
-own resolution, on the test part; on the validation part where there is none.
+choices with their reasons, IoU and Dice of each class, AUC of the foreground, and F1 of objects at
+IoU 0.5 and over 0.5 to 0.95, at the masks' own resolution, on the test part; on the validation part
+where there is none.
 """
 
 import argparse
@@ -103,10 +104,20 @@ def make_row(data: Path, options: argparse.Namespace, out: Path) -> dict[str, st
         "IoU, Dice by class": by_class,
         "mean IoU": f"{figures['mean_iou']:.4f}",
         "AUC of what is not background": measure_auc(run, part, chosen),
+        "F1 of objects": describe_objects(result),
         "machine": describe_machine(os.cpu_count() or 1),
         "versions": describe_versions(PACKAGES),
         "commit": describe_commit(ROWS),
     }
+
+
+def describe_objects(result: dict[str, Any]) -> str:
+    """F1 of objects at an IoU of 0.5 and over 0.5 to 0.95, and their errors."""
+    if "instances" not in result:
+        return "-"
+    objects, counts = result["instances"]["metrics"], result["instances"]["counts"]
+    errors = ", ".join(f"{count} {name}" for name, count in counts.items())
+    return f"{objects['f1']:.4f}, {objects['mean_f1']:.4f}; {errors}"
 
 
 def measure_auc(run: Path, part: str, config: RunConfig) -> str:

@@ -7,6 +7,8 @@ Each set is one difficulty of real data, drawn by rule from a seed:
     vessels   round field of view, branching tubes 1 to 9 pixels wide, the thin ones faint
     spots     one class on 0.5 % of the pixels, among blemishes that resemble it
     nuclei    pictures of several sizes, touching nuclei of about 20 pixels, instance labels
+    stains    nuclei of 12 to 50 pixels as three microscopes show them: bright on black, purple on
+              pink, dark on grey, in colour files of several sizes, instance labels
     fields    four channels of 16 bits, of which the fourth is needed to tell two classes apart
 """
 
@@ -113,11 +115,47 @@ def draw_spots(rng: np.random.Generator) -> Scene:
 def draw_nuclei(rng: np.random.Generator) -> Scene:
     """Grey (H, W, 1) uint8 of one of several sizes, and instance labels, uint16."""
     sizes = [(256, 256), (256, 320), (360, 360), (520, 696), (512, 640)]
-    height, width = sizes[rng.integers(len(sizes))]
+    size = sizes[rng.integers(len(sizes))]
+    light, mask = _scatter_nuclei(rng, size, rng.uniform(8, 13))
+    image = light * rng.uniform(60, 170) + 12 + 14 * _smooth(rng, size, 60)
+    noisy = rng.poisson(np.clip(image, 0, None)) + rng.normal(0, 3, image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)[..., None], mask
+
+
+def draw_stained(rng: np.random.Generator) -> Scene:
+    """Colours (H, W, 3) uint8 of one of several sizes and stains, and instance labels, uint16."""
+    sizes = [(256, 256), (256, 320), (360, 360), (512, 640), (1040, 1388)]
+    size = sizes[rng.choice(len(sizes), p=[0.4, 0.2, 0.2, 0.15, 0.05])]
+    density, mask = _scatter_nuclei(rng, size, rng.uniform(6, 20))
+    density = density[..., None]
+    # A colour without nuclei, and what a full density of them takes away or adds, of each stain.
+    ground, full = [
+        ((8, 8, 8), (150, 150, 150)),
+        ((225, 190, 210), (-130, -140, -80)),
+        ((190, 185, 180), (-90, -95, -110)),
+    ][rng.choice(3, p=[0.5, 0.3, 0.2])]
+    tissue = _smooth(rng, size, 25)[..., None] - 0.5
+    image = np.float32(ground) * (1 + 0.25 * tissue) + np.float32(full) * density * rng.uniform(
+        0.5, 1
+    )
+    noisy = rng.poisson(np.clip(image, 0, None)) + rng.normal(0, 2, image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8), mask
+
+
+def _scatter_nuclei(
+    rng: np.random.Generator, size: tuple[int, int], mean: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Density of stain, (H, W) float32, and instance labels, (H, W) uint16, of scattered nuclei.
+
+    Args:
+        rng: Random numbers.
+        size: (H, W).
+        mean: Mean radius of the nuclei, in pixels.
+    """
+    height, width = size
     best = np.zeros((height, width), np.float32)
     mask = np.zeros((height, width), np.uint16)
     light = np.zeros((height, width), np.float32)
-    mean = rng.uniform(8, 13)
     clusters = rng.uniform(0.1, 0.9, (6, 2)) * (height, width)
     for number in range(1, int(height * width / mean**2 / 14) + 1):
         y, x = rng.uniform(0, 1, 2) * (height, width)
@@ -145,10 +183,7 @@ def draw_nuclei(rng: np.random.Generator) -> Scene:
             number,
             brightness,
         )
-    image = cv2.GaussianBlur(light * (0.8 + 0.4 * _smooth(rng, (height, width), 3)), (0, 0), 1.2)
-    image = image * rng.uniform(60, 170) + 12 + 14 * _smooth(rng, (height, width), 60)
-    noisy = rng.poisson(np.clip(image, 0, None)) + rng.normal(0, 3, image.shape)
-    return np.clip(noisy, 0, 255).astype(np.uint8)[..., None], mask
+    return cv2.GaussianBlur(light * (0.8 + 0.4 * _smooth(rng, size, 3)), (0, 0), 1.2), mask
 
 
 def draw_fields(rng: np.random.Generator) -> Scene:
@@ -178,6 +213,7 @@ SETS: dict[str, Callable[[np.random.Generator], Scene]] = {
     "vessels": draw_vessels,
     "spots": draw_spots,
     "nuclei": draw_nuclei,
+    "stains": draw_stained,
     "fields": draw_fields,
 }
 

@@ -28,12 +28,19 @@ from unetkit.results.files import (
     predict_stream,
 )
 from unetkit.results.masks import describe_masks
-from unetkit.results.outputs import MASK, ResultOptions, default_outputs
+from unetkit.results.outputs import (
+    DISAGREEMENT,
+    MASK,
+    UNCERTAINTY,
+    ResultOptions,
+    default_outputs,
+)
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
 
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
+LISTED = 3  # images that are named because they are the most uncertain
 
 
 @dataclass(frozen=True)
@@ -65,8 +72,9 @@ class OutputOptions:
 def run_prediction(
     ctx: click.Context,
     images: Sequence[str],
-    model: str | None,
     *,
+    models: Sequence[str],
+    tta: str | None,
     out: str | None,
     format: str,
     memory: str | None,
@@ -81,6 +89,8 @@ def run_prediction(
     polygons: str | None,
     simplify: float | None,
     table: bool,
+    overlay_format: str | None,
+    probabilities_dtype: str | None,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
@@ -91,13 +101,24 @@ def run_prediction(
             f"--simplify is {simplify} without --polygons; accepted is it for outlines; add "
             "--polygons geojson"
         )
-    options = ResultOptions(mask, size, simplify or 0.0)
+    for option, given, needed in (
+        ("--overlay-format", overlay_format, "overlay"),
+        ("--probabilities-dtype", probabilities_dtype, "probabilities"),
+    ):
+        if given is not None and not outputs[needed]:
+            raise ConfigError(
+                f"{option} is {given} without --{needed}; accepted is it together with that; add "
+                f"--{needed}"
+            )
+    options = ResultOptions(
+        mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
+    )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
-        if model is None:
+        if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(model, memory=memory, margin=margin)
+        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -109,15 +130,17 @@ def run_prediction(
             "--watch FOLDER"
         )
     display = open_display(stderr=as_json)
-    if model is None:
+    if not models:
         display.say(NOTICE)
     folder = Path(out or "predictions")
     kinds = tuple(wanted)
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = Predictor(model, memory=memory, margin=margin)
+        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
         display.finish()
+        if UNCERTAINTY in wanted and len(predictor.members) > 1:
+            output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
@@ -167,6 +190,8 @@ def predict_images(
         if written:
             display.say(describe_masks(predictor.spec.classes, output.options.mask))
         others = describe_passed_over(find_passed_over(images))
+        if run.uncertainties:
+            display.say(describe_uncertainties(run.uncertainties))
         if others:
             display.say(others)
         run.list_failed()
@@ -218,7 +243,13 @@ def watch_folder(
     for image in watch(folder):
         try:
             plan = plan_outputs(
-                predictor, [image], output.out, output.kinds, output.format, output.overwrite
+                predictor,
+                [image],
+                output.out,
+                output.kinds,
+                output.format,
+                output.overwrite,
+                options=output.options,
             )
             files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
@@ -269,6 +300,7 @@ class _Run:
         self._predicted: set[Path] = set()
         self._finished_before: set[Path] = set()
         self.failed: dict[Path, UnetkitError] = {}  # the first error of each image
+        self.uncertainties: list[tuple[float, str]] = []  # with the name of each image
         self._advance: Callable[[], object] | None = None
 
     def predict(self, files: Sequence[Path], is_strict: bool) -> list[Path]:
@@ -342,6 +374,8 @@ class _Run:
         elif output.show and result.photo is not None and result.mask is not None:
             classes = self._predictor.spec.classes
             draw_result(self._display.console, classes, result.name, result.photo, result.mask)
+        if result.uncertainty is not None:
+            self.uncertainties.append((result.uncertainty, result.name))
         is_new = result.image not in self._predicted
         self._predicted.add(result.image)
         if is_new and self._total > 1:
@@ -355,8 +389,20 @@ class _Run:
         done = len(self._predicted | self._finished_before | self.failed.keys())
         number = f" ({min(done + 1, self._total)} of {self._total})" if self._total > 1 else ""
         self._display.say(f"{image.name}{number}: {tiling.describe()}{earlier}")
-        self._advance = self._display.task("tiles", len(tiling) - finished)
-        return self._advance
+        self._advance = lambda: None  # tiles show the progress instead of images
+        return self._display.task("tiles", len(tiling) - finished)
+
+
+def describe_uncertainties(uncertainties: Sequence[tuple[float, str]]) -> str:
+    """Says in one line how uncertain images are, and which of them most.
+
+    >>> describe_uncertainties([(0.1, "a.png"), (0.4, "b.png"), (0.1, "c.png")])
+    'mean uncertainty 0.200, from 0 to 1; largest: b.png 0.400, a.png 0.100, c.png 0.100'
+    """
+    mean = sum(value for value, _ in uncertainties) / len(uncertainties)
+    largest = sorted(uncertainties, key=lambda one: (-one[0], one[1]))[:LISTED]
+    named = ", ".join(f"{name} {value:.3f}" for value, name in largest)
+    return f"mean uncertainty {mean:.3f}, from 0 to 1; largest: {named}"
 
 
 def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, Any]:
@@ -368,6 +414,8 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "height": result.size[0],
         "width": result.size[1],
         "objects": result.objects,
+        "uncertainty": result.uncertainty,
+        "disagreement": result.disagreement,
         "pixels": None if counts is None else dict(zip(names, counts, strict=True)),
         "exact": result.tiling.is_exact,
         "tiles": len(result.tiling),

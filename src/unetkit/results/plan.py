@@ -24,7 +24,9 @@ from unetkit.results.outputs import (
     OUTPUTS,
     WHOLE_FORMAT,
     choose_output_format,
+    require_jpeg_size,
 )
+from unetkit.results.predicted_image import ResultOptions
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, OutputExistsError, SizeError)  # of a single image
 LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
@@ -148,6 +150,7 @@ def _plan(
     destination: Destination,
     kinds: Sequence[str],
     file: InputFile,
+    options: ResultOptions,
 ) -> Iterator[Job]:
     """Yields the job of each image of a file."""
     out, format = destination.folder, destination.format
@@ -163,14 +166,19 @@ def _plan(
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width = file.size(page)
         chosen = choose_output_format(image, (height, width), file.is_map(page), format)
-        files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
+        ends = {kind: OUTPUTS[kind].of_options(kind, options).ending(chosen) for kind in kinds}
+        if ends.get("overlay", "").endswith(".jpg"):
+            require_jpeg_size(image, (height, width))
+        files = {kind: out / f"{name}{end}" for kind, end in ends.items()}
         if destination.mask is not None and MASK in files:
             files[MASK] = destination.mask
         source = file if count is None else image
         needed = 0
         if chosen == WHOLE_FORMAT:
             decoding = file.needed_bytes(page)
-            needed = bytes_to_predict(decoding, (height, width), predictor.spec, kinds)
+            needed = bytes_to_predict(
+                decoding, (height, width), predictor.spec, kinds, len(predictor.members)
+            )
         job = Job(image, page, height * width, needed, chosen, files, source)
         _require_short_names(job)
         yield job
@@ -188,6 +196,7 @@ def plan_outputs(
     opened: ExitStack | None = None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
     is_needed: Callable[[Job], bool] = lambda job: True,
+    options: ResultOptions | None = None,
 ) -> list[Job]:
     """Returns the job of each image, after all file names have been checked.
 
@@ -199,6 +208,7 @@ def plan_outputs(
         is_needed: Whether results of a job are to be made; those of others are left as they are.
     """
     images = list(dict.fromkeys(images))
+    options = options or ResultOptions()
     destination = find_destination(out, format)
     if destination.mask is not None and len(images) != 1:
         raise ConfigError(
@@ -223,7 +233,9 @@ def plan_outputs(
         with ExitStack() as closing_file:
             file = closing_file.enter_context(closing(InputFile(image, predictor.spec.pixels)))
             with going_on(image, on_error):
-                jobs = list(_plan(predictor, image, destination, kinds, file))
+                jobs = list(
+                    _plan(predictor, image, destination, kinds, file, options or ResultOptions())
+                )
             for job in jobs:
                 _require_own_files(job, owners, sources)
             with going_on(image, on_error):
