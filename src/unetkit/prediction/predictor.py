@@ -226,6 +226,12 @@ class Predictor:
         """Bytes of one run over the smallest tile, computed from the graph."""
         return self._engine.cost(self._smallest_tile).bytes
 
+    @property
+    def least_memory(self) -> int:
+        """Smallest memory limit with which this model predicts, in bytes, as measured."""
+        use = memory_of_models.measure(self._engine, self._memory)
+        return use.needed(math.prod(self._smallest_tile))
+
     def _allowed_pixels(self) -> int:
         """Largest number of pixels of a tile, measured if it is not known yet."""
         with self._lock:
