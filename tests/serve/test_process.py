@@ -16,7 +16,7 @@ from unetkit.serve.worker import IMAGE, Request, Setup
 
 @pytest.fixture(scope="module")
 def setup(built_in):
-    return Setup(str(built_in.path), built_in.digest, 10_000, built_in.memory, 0)
+    return Setup([str(built_in.path)], None, built_in.digest, 10_000, built_in.memory, 0)
 
 
 @pytest.fixture

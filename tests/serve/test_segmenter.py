@@ -49,6 +49,16 @@ def test_the_bytes_are_those_of_predict(segmenter, built_in, format, tmp_path):
         assert ask(segmenter, content, kind) == file.read_bytes(), kind
 
 
+def test_several_orientations_are_averaged_as_predict_does(tmp_path):
+    predictor = Predictor(memory=3 << 30, tta="mirror")
+    segmenter = Segmenter(predictor, Limits(), 1)
+    image = tmp_path / "image.png"
+    image.write_bytes(photo_bytes())
+    (file,) = predict_files(predictor, [image], tmp_path / "out", kinds=["probabilities"])
+    assert ask(segmenter, photo_bytes(), "probabilities") == file.read_bytes()
+    segmenter.close()
+
+
 @pytest.mark.parametrize("style", MASK_STYLES)
 def test_masks_of_each_style_are_those_of_predict(segmenter, built_in, style, tmp_path):
     image = tmp_path / "image.png"

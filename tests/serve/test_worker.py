@@ -15,7 +15,8 @@ def converse(built_in, tmp_path):
     """Starts a conversation with a setup; returns the lines that come back, as objects."""
     (tmp_path / IMAGE).write_bytes(photo_bytes())
     setup = {
-        "model": str(built_in.path),
+        "models": [str(built_in.path)],
+        "tta": None,
         "digest": built_in.digest,
         "pixels": 10_000,
         "memory": built_in.memory,

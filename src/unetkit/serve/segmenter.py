@@ -48,7 +48,7 @@ class Segmenter:
         self.predictor, self.limits = predictor, limits
         self.outputs = outputs_of(predictor)
         # The network is loaded twice, for all cores and for one; images are not read by windows.
-        second = predictor.path.stat().st_size + predictor.least_tile_bytes
+        second = predictor.weight_bytes + predictor.least_tile_bytes
         each = predictor.least_memory - RESERVE + second
         room = predictor.memory - limits.held_bytes - BUDGET.base
         self.processes = processes or max(1, min(os.cpu_count() or 1, room // 2 // each))
@@ -65,7 +65,8 @@ class Segmenter:
         more = (free - self._most_needed) // self.processes
         self._images = MemoryBudget(BUDGET.base + self._most_needed)
         setup = Setup(
-            str(predictor.path.resolve()),
+            [str(path.resolve()) for path in predictor.paths],
+            predictor.tta,
             predictor.digest,
             limits.pixels,
             memory=predictor.least_memory + more // 2,

@@ -45,14 +45,16 @@ class Setup:
     """What a process is told when it starts.
 
     Args:
-        model: Path of the model file.
-        digest: SHA-256 of the model file.
+        models: Paths of the model files, whose predictions are averaged.
+        tta: Test-time augmentation, as of `Predictor`.
+        digest: SHA-256 of the model file, or of several.
         pixels: Largest number of pixels of an image.
         memory: Memory limit of each of its two predictors, without images, in bytes.
         object_bytes: Memory to tell objects apart with, beside that of the image, in bytes.
     """
 
-    model: str
+    models: list[str]
+    tta: str | None
     digest: str
     pixels: int
     memory: int
@@ -129,7 +131,7 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._alone = Predictor(setup.model, memory=setup.memory)
+        self._alone = Predictor(setup.models, tta=setup.tta, memory=setup.memory)
         if self._alone.digest != setup.digest:
             raise ModelFileError("the model file has changed since the server began; start it anew")
         self._beside, _ = self._alone.side_by_side(1)
@@ -192,7 +194,8 @@ class _Worker:
                 f"the TIFF has the compression {max(compressions - ACCEPTED_COMPRESSIONS.keys())}; "
                 f"accepted are {names}",
             )
-        return bytes_to_predict(file.needed_bytes(), (height, width), self._spec, kinds)
+        members = len(self._alone.members)
+        return bytes_to_predict(file.needed_bytes(), (height, width), self._spec, kinds, members)
 
     def _too_many_pixels(self, size: str) -> RefusedError:
         most = self._setup.pixels
