@@ -115,7 +115,8 @@ def resident_bytes(process: int | str = "self") -> int:
         process: Its number; this one by default.
     """
     try:
-        _, resident, shared = Path(f"/proc/{process}/statm").read_text(encoding="ascii").split()[:3]
+        record = Path("/proc", str(process), "statm")
+        _, resident, shared = record.read_text(encoding="ascii").split()[:3]
     except (OSError, ValueError):
         return USUAL_BASE
     page = os.sysconf("SC_PAGE_SIZE")

@@ -19,7 +19,7 @@ from unetkit.errors import ModelFileError
 from unetkit.serve.limits import RefusedError
 from unetkit.serve.worker import Request, Setup
 
-CODE = "from unetkit.serve.worker import main; main()"
+CODE = "from unetkit.serve.worker import run; run()"
 REASONS = ("crash", "timeout")  # why a process is replaced
 END_SECONDS = 5.0  # for a process without work to end
 
@@ -119,8 +119,8 @@ class PredictionProcess:
             raise
         with held:
             self._send(True)
-            name = self._receive()["file"]
-        return Path(request.folder, name).read_bytes()
+            result = Path(request.folder, self._receive()["file"])
+        return result.read_bytes()
 
     def _send(self, message: Any) -> None:
         self._input.write(json.dumps(message).encode() + b"\n")

@@ -1,6 +1,6 @@
 """The process that reads images and predicts them, one request after another.
 
-Decoders of image files are large libraries of machine code, and they get files of strangers. One
+Decoders of image files are large libraries of machine code, and they get files from anyone. One
 that crashes ends this process only, and one that takes too long can be ended; `process` starts
 another. Requests come on the standard input and answers leave on the standard output, a line of
 JSON each; the image and the result are files in a folder of the request.
@@ -78,7 +78,7 @@ class Request:
     is_alone: bool
 
 
-def main() -> None:
+def run() -> None:
     """Answers requests until the standard input ends."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # the server finishes its requests first
         if hasattr(signal, name):
