@@ -213,7 +213,7 @@ except unetkit.UnetkitError as error:
 
 # What opens files without the door of `_shared/files.py`, and why it may. Each is (module, call).
 OTHER_DOORS = {
-    ("_shared.memory_budget", "Path('/proc/self/statm').read_text"): "of the system",
+    ("_shared.memory_budget", "record.read_text"): "of the system",
     ("_shared.files", "open"): "the door, and what is written",
     ("_shared.installation", "distribution(DISTRIBUTION).read_text"): "of the installed package",
     ("_shared.provenance", "CPU_FILE.read_text"): "of the system",
@@ -226,6 +226,9 @@ OTHER_DOORS = {
     ("exports.web_page", "file.read_bytes"): "of the package",
     ("prediction.tile_store", "np.load"): "a tile in a locked folder of this process",
     ("results.objects", "np.memmap"): "made by this process",
+    ("results.finished", "Image.open"): "of an open file",
+    ("results.finished", "zipfile.ZipFile"): "of an open file",
+    ("results.records", "os.open"): "to append, after reading it through the door",
     ("results.files", "file.read_bytes"): "written a moment before",
     ("training.batches", "np.memmap"): "made by this process",
     ("training.checkpoints", "np.load"): "from memory",
@@ -247,7 +250,7 @@ OTHER_DOORS = {
     ("prediction.sources", "np.memmap"): "made by this process",
     ("serve.page", "(folder / name).read_text"): "of the package",
     ("serve.answers", "open"): "written a moment before",
-    ("serve.segmenter", "result.read_bytes"): "written a moment before",
+    ("serve.process", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",
     ("io.arrays", "zipfile.ZipFile"): "of an open file",
