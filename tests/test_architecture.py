@@ -32,6 +32,7 @@ ROOMS = (
     "checks",
     "prediction",
     "results",
+    "video",
     "evaluation",
     "training",
     "exports",
