@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import suppress
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -49,6 +50,37 @@ class TestJson:
         assert lines[0]["pixels"] == {"class 0": counts[0], "class 1": counts[1]}
         assert lines[0]["exact"] is True
 
+    def test_options_of_certainty(self, grey_model, pictures, tmp_path):
+        options = ["--model", grey_model, "--out", tmp_path / "out", "--tta", "flips"]
+        result = predict(pictures, *options, "--uncertainty", "--table", "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        one = Predictor(grey_model, tta="flips")
+        for line, name in zip(lines, ("a.png", "b.png"), strict=True):
+            expected = one.uncertainty(pictures / name)
+            found = cv2.imread(line["files"]["uncertainty"], cv2.IMREAD_UNCHANGED)
+            assert np.abs(found / 65534 - expected).max() < 1e-4
+            assert line["uncertainty"] == pytest.approx(expected.mean(), abs=1e-4)
+            disagreement = one.disagreement(pictures / name)
+            assert line["disagreement"] == pytest.approx(disagreement.mean(), abs=1e-4)
+        notes = json.loads(Image.open(lines[0]["files"]["mask"]).text["unetkit"])
+        assert notes["tta"] == "flips"
+        table = (tmp_path / "out" / "areas.csv").read_text()
+        assert table.startswith("image,class,pixels,fraction,uncertainty")
+
+    def test_several_models_are_averaged_and_named(
+        self, grey_model, half_model, pictures, tmp_path
+    ):
+        options = ["--model", grey_model, "-m", half_model, "--out", tmp_path / "out"]
+        result = predict(pictures, *options, "--uncertainty")
+        folder = tmp_path / "out"
+        expected = Predictor([grey_model, half_model])
+        assert (np.asarray(Image.open(folder / "a.png")) == expected(pictures / "a.png")).all()
+        notes = json.loads(Image.open(folder / "a_disagreement.png").text["unetkit"])
+        assert notes["models"] == list(expected.digests)
+        means = {name: expected.uncertainty(pictures / name).mean() for name in ("a.png", "b.png")}
+        first, second = sorted(means, key=means.get, reverse=True)
+        assert f"largest: {first} {means[first]:.3f}, {second}" in " ".join(result.output.split())
+
     def test_an_error_is_a_line(self, grey_model, tmp_path):
         (tmp_path / "a.png").write_bytes(b"no picture")
         result = predict(
@@ -63,6 +95,31 @@ def test_counts_agree_with_their_nouns(grey_model, pictures, tmp_path):
     assert f"1 image, 1 file in {tmp_path / 'one'}" in result.stdout
     result = predict(pictures, "-m", grey_model, "-o", tmp_path / "two", "--overlay")
     assert f"2 images, 4 files in {tmp_path / 'two'}" in result.stdout
+
+
+class TestKindsOfFiles:
+    def test_overlays_as_jpeg_and_probabilities_of_8_bits(self, grey_model, pictures, tmp_path):
+        out = tmp_path / "out"
+        kinds = ["--overlay", "--overlay-format", "jpeg"]
+        kinds += ["--probabilities", "--probabilities-dtype", "uint8"]
+        predict(pictures / "a.png", "-m", grey_model, "-o", out, *kinds)
+        with Image.open(out / "a_overlay.jpg") as overlay:
+            assert (overlay.format, overlay.size) == ("JPEG", (50, 40))
+        assert np.load(out / "a_probabilities.npz")["probabilities"].dtype == np.uint8
+
+    @pytest.mark.parametrize(
+        ("option", "value", "needed"),
+        [
+            ("--overlay-format", "jpeg", "--overlay"),
+            ("--probabilities-dtype", "uint8", "--probabilities"),
+        ],
+    )
+    def test_an_option_of_what_is_not_written_is_refused(
+        self, grey_model, pictures, tmp_path, option, value, needed
+    ):
+        result = predict(pictures, "-m", grey_model, "-o", tmp_path / "x", option, value, code=2)
+        assert f"{option} is {value} without {needed}; accepted is" in result.stderr
+        assert not (tmp_path / "x").exists()
 
 
 class TestLarge:

@@ -419,7 +419,9 @@ class TestFiles:
 class TestStream:
     """Content of an image file in, content of an output file out."""
 
-    @pytest.mark.parametrize("kind", [k for k, o in OUTPUTS.items() if not o.needs_objects])
+    @pytest.mark.parametrize(
+        "kind", [k for k, o in OUTPUTS.items() if not o.needs_objects and not o.needs_several]
+    )
     def test_it_equals_the_output_of_predicting_a_file(self, predictor, photos, tmp_path, kind):
         photo = sorted(photos.iterdir())[0]
         (file,) = predict_files(predictor, [photo], tmp_path / "out", kinds=[kind])

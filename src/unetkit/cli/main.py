@@ -314,7 +314,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @click.argument("images", nargs=-1, type=PATH)
 @predict_options
 @click.pass_context
-def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **options: Any) -> None:
+def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
     """Segment IMAGES: files, folders or patterns, of images and videos.
 
     A pattern such as 'photos/*.jpg' stands for all files that match it.
@@ -332,7 +332,7 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
     """
     from unetkit.cli.predict import run_prediction
 
-    run_prediction(ctx, images, model, **options)
+    run_prediction(ctx, images, **options)
 
 
 @main.command("export")
@@ -373,7 +373,7 @@ def export_command(model: str | None, **options: Any) -> None:
 def info_command(model: str | None, layers: bool) -> None:
     """Describe MODEL, or without it the built-in network.
 
-    MODEL is a run folder or a model file.
+    MODEL is a run folder, the folder of a cross-validation, or a model file.
     """
     from rich.markdown import Markdown
 
@@ -384,8 +384,9 @@ def info_command(model: str | None, layers: bool) -> None:
 
     predictor = Predictor(model)
     console = make_console()
-    size = Path(predictor.path).stat().st_size
-    console.print(describe_model(predictor.spec, str(predictor.path), size, predictor.is_checkable))
+    for one, _ in predictor.members:  # of the folder of a cross-validation, several
+        size = one.path.stat().st_size
+        console.print(describe_model(one.spec, str(one.path), size, one.is_checkable))
     if layers:
         console.print(layers_table(predictor.spec))
     if model is None:

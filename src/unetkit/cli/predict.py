@@ -29,12 +29,19 @@ from unetkit.results.files import (
     predict_stream,
 )
 from unetkit.results.masks import describe_masks
-from unetkit.results.outputs import MASK, ResultOptions, default_outputs
+from unetkit.results.outputs import (
+    DISAGREEMENT,
+    MASK,
+    UNCERTAINTY,
+    ResultOptions,
+    default_outputs,
+)
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import find_destination, plan_outputs
 from unetkit.video.containers import separate_videos
 
 PIPE = "-"
+LISTED = 3  # images that are named because they are the most uncertain
 
 
 @dataclass(frozen=True)
@@ -66,8 +73,9 @@ class OutputOptions:
 def run_prediction(
     ctx: click.Context,
     images: Sequence[str],
-    model: str | None,
     *,
+    models: Sequence[str],
+    tta: str | None,
     out: str | None,
     format: str,
     memory: str | None,
@@ -82,6 +90,8 @@ def run_prediction(
     polygons: str | None,
     simplify: float | None,
     table: bool,
+    overlay_format: str | None,
+    probabilities_dtype: str | None,
     **outputs: bool,
 ) -> None:
     """Runs the command with its options; `outputs` says which are wanted beside the default."""
@@ -92,13 +102,24 @@ def run_prediction(
             f"--simplify is {simplify} without --polygons; accepted is it for outlines; add "
             "--polygons geojson"
         )
-    options = ResultOptions(mask, size, simplify or 0.0)
+    for option, given, needed in (
+        ("--overlay-format", overlay_format, "overlay"),
+        ("--probabilities-dtype", probabilities_dtype, "probabilities"),
+    ):
+        if given is not None and not outputs[needed]:
+            raise ConfigError(
+                f"{option} is {given} without --{needed}; accepted is it together with that; add "
+                f"--{needed}"
+            )
+    options = ResultOptions(
+        mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
+    )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
-        if model is None:
+        if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(model, memory=memory, margin=margin)
+        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -110,15 +131,17 @@ def run_prediction(
             "--watch FOLDER"
         )
     display = open_display(stderr=as_json)
-    if model is None:
+    if not models:
         display.say(NOTICE)
     folder = Path(out or "predictions")
     kinds = tuple(wanted)
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = Predictor(model, memory=memory, margin=margin)
+        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
         display.finish()
+        if UNCERTAINTY in wanted and len(predictor.members) > 1:
+            output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
@@ -191,7 +214,10 @@ def predict_images(
             display.warn(str(error))
 
     is_strict = output.fail_fast or len(files) == 1
-    written = _predict(predictor, files, output, display, None if is_strict else report)
+    uncertainties: list[tuple[float, str]] = []
+    written = _predict(
+        predictor, files, output, display, None if is_strict else report, uncertainties
+    )
     if not output.as_json:
         others = describe_passed_over(find_passed_over(images))
         bad = len(dict.fromkeys(failed))
@@ -201,6 +227,8 @@ def predict_images(
         display.say(f"{number}, {format_count(len(written), 'file')} in {where}")
         if written:
             display.say(describe_masks(predictor.spec.classes, output.options.mask))
+        if uncertainties:
+            display.say(describe_uncertainties(uncertainties))
         if others:
             display.say(others)
     if failed:
@@ -251,7 +279,15 @@ def watch_folder(
     owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
-            plan = plan_outputs(predictor, [image], again.out, again.kinds, again.format, True)
+            plan = plan_outputs(
+                predictor,
+                [image],
+                again.out,
+                again.kinds,
+                again.format,
+                True,
+                options=again.options,
+            )
             files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
             is_new = image not in owners.values()
@@ -292,6 +328,7 @@ def _predict(
     output: OutputOptions,
     display: ConsoleDisplay,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
+    uncertainties: list[tuple[float, str]] | None = None,
 ) -> list[Path]:
     on_image = display.task("predicting", len(files)) if len(files) > 1 else lambda: None
 
@@ -301,6 +338,8 @@ def _predict(
         elif output.show and result.photo is not None and result.mask is not None:
             classes = predictor.spec.classes
             draw_result(display.console, classes, result.name, result.photo, result.mask)
+        if uncertainties is not None and result.uncertainty is not None:
+            uncertainties.append((result.uncertainty, result.name))
         if not result.page:
             on_image()
 
@@ -326,6 +365,18 @@ def _predict(
     return written
 
 
+def describe_uncertainties(uncertainties: Sequence[tuple[float, str]]) -> str:
+    """Says in one line how uncertain images are, and which of them most.
+
+    >>> describe_uncertainties([(0.1, "a.png"), (0.4, "b.png"), (0.1, "c.png")])
+    'mean uncertainty 0.200, from 0 to 1; largest: b.png 0.400, a.png 0.100, c.png 0.100'
+    """
+    mean = sum(value for value, _ in uncertainties) / len(uncertainties)
+    largest = sorted(uncertainties, key=lambda one: (-one[0], one[1]))[:LISTED]
+    named = ", ".join(f"{name} {value:.3f}" for value, name in largest)
+    return f"mean uncertainty {mean:.3f}, from 0 to 1; largest: {named}"
+
+
 def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, Any]:
     """Returns what `--json` prints of an image."""
     names = predictor.spec.classes.names
@@ -337,6 +388,8 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "width": result.size[1],
         "files": {kind: str(file) for kind, file in result.files.items()},
         "objects": result.objects,
+        "uncertainty": result.uncertainty,
+        "disagreement": result.disagreement,
         "pixels": None if counts is None else dict(zip(names, counts, strict=True)),
         "exact": result.tiling.is_exact,
         "tiles": len(result.tiling),

@@ -34,7 +34,9 @@ from unetkit.prediction.tiling import Tiling
 from unetkit.results.collected import collect, require_collectable
 from unetkit.results.large_images import predict_large_image, store_beside
 from unetkit.results.outputs import (
+    DISAGREEMENT,
     MASK,
+    UNCERTAINTY,
     default_outputs,
     require_outputs,
     write_output,
@@ -56,6 +58,8 @@ class Prediction:
         size: (height, width) in pixels.
         files: File written for each kind of output.
         counts: Number of pixels of each class, (K,) int64; None if no mask was written.
+        uncertainty: Mean uncertainty, from 0 to 1; None if it was not written.
+        disagreement: Mean disagreement, from 0 to 1; None if it was not written.
         tiling: Tiles in which the image was predicted.
         objects: Number of objects; None if they were not written.
         photo: The image, (H, W, 3) uint8; None if it was not predicted in memory.
@@ -69,6 +73,8 @@ class Prediction:
     counts: np.ndarray | None
     tiling: Tiling
     objects: int | None = None
+    uncertainty: float | None = None
+    disagreement: float | None = None
     photo: np.ndarray | None = None
     mask: np.ndarray | None = None
 
@@ -136,7 +142,8 @@ def predict_files(
             OME-Zarr, whose name those of its other outputs begin with.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices),
             "overlay" (class colours over the photo), "cutout" (the photo with its background
-            transparent), "probabilities", "objects" (numbers of objects), "table" (measures of
+            transparent), "probabilities", "uncertainty" and "disagreement" (from 0 to 65534, 65535
+            where there is no data), "objects" (numbers of objects), "table" (measures of
             objects); None for masks, and for objects and tables if the model tells objects apart.
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
@@ -176,7 +183,9 @@ def predict_files(
         opened.enter_context(writing_into(folder))
         if collected:
             require_collectable(folder, kinds)
-        plan = plan_outputs(predictor, images, out, kinds, format, overwrite, opened, on_error)
+        plan = plan_outputs(
+            predictor, images, out, kinds, format, overwrite, opened, on_error, options
+        )
         with BUDGET.limited(predictor.memory):
             written = _predict_plan(predictor, plan, overwrite, options, on_result, begin, on_error)
         return written + (collect(folder, kinds, predictor.spec.classes) if collected else [])
@@ -240,11 +249,20 @@ def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Pr
         size = source.shape[:2]
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
         with predict_whole(predictor, source, files, options, job.path_in_results) as image:
-            counts = {kind: write_output(kind, file, image) for kind, file in files.items()}
+            written = {kind: write_output(kind, file, image) for kind, file in files.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
-    pixels = counts.get(MASK)
-    return Prediction(job.image, job.page, size, files, pixels, tiling, objects, photo, mask)
+    return Prediction(
+        job.image,
+        job.page,
+        size,
+        files,
+        tiling=tiling,
+        objects=objects,
+        photo=photo,
+        mask=mask,
+        **_figures(written),
+    )
 
 
 def _predict_large(
@@ -262,7 +280,7 @@ def _predict_large(
         return {**before, "page": job.page}
 
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
-        counts, objects, tiling = predict_large_image(
+        written, objects, tiling = predict_large_image(
             predictor,
             source,
             job.files,
@@ -274,7 +292,24 @@ def _predict_large(
             begin=partial(begin, job.image),
         )
         size = source.shape[:2]
-    return Prediction(job.image, job.page, size, job.files, counts, tiling, objects)
+    return Prediction(
+        job.image,
+        job.page,
+        size,
+        job.files,
+        tiling=tiling,
+        objects=objects,
+        **_figures(written),
+    )
+
+
+def _figures(written: Mapping[str, Any]) -> dict[str, Any]:
+    """What was counted while outputs were written, by the names of `Prediction`."""
+    return {
+        "counts": written.get(MASK),
+        UNCERTAINTY: written.get(UNCERTAINTY),
+        DISAGREEMENT: written.get(DISAGREEMENT),
+    }
 
 
 def _identity(image: Path) -> dict[str, Any]:
@@ -295,7 +330,7 @@ def predict_stream(
         options: How it is written; None for the defaults.
 
     Returns:
-        Content of the output file: PNG, or NPZ for probabilities.
+        Content of the output file: PNG, NPZ for probabilities, or what `options` say.
 
     Raises:
         ConfigError: `kind` is unknown, or the image has more than `WHOLE_PIXELS` pixels.

@@ -19,7 +19,7 @@ OBJECTS = 12  # numbers of objects, and maps by which they are told apart (docs/
 
 
 def bytes_to_predict(
-    decoding: int, size: tuple[int, int], spec: ModelSpec, kinds: Iterable[str]
+    decoding: int, size: tuple[int, int], spec: ModelSpec, kinds: Iterable[str], members: int = 1
 ) -> int:
     """Returns the most bytes that an image and its results take at the same time.
 
@@ -28,6 +28,7 @@ def bytes_to_predict(
         size: (height, width) of the image.
         spec: Metadata of the model.
         kinds: Kinds of output.
+        members: Number of predictions that are averaged.
     """
     kinds = list(kinds)
     pixels, network = math.prod(size), math.prod(spec.scale.network_size(size))
@@ -37,6 +38,8 @@ def bytes_to_predict(
         per_pixel += 2 * scores
     elif not spec.scale.is_pixel_by_pixel:
         per_pixel = max(DRAWING, LABELS + scores)
+    if members > 1:  # the sum, its mean, and one of them
+        per_pixel = max(per_pixel, DRAWING + 2 * scores) + scores
     if needs_objects(kinds, spec):
         per_pixel += OBJECTS
     if per_pixel > DRAWING or not spec.scale.is_pixel_by_pixel:

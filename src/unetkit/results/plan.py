@@ -24,7 +24,9 @@ from unetkit.results.outputs import (
     OUTPUTS,
     WHOLE_FORMAT,
     choose_output_format,
+    require_jpeg_size,
 )
+from unetkit.results.predicted_image import ResultOptions
 
 IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
 LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
@@ -155,6 +157,7 @@ def _plan(
     image: Path,
     destination: Destination,
     kinds: Sequence[str],
+    options: ResultOptions,
     opened: ExitStack,
 ) -> Iterator[Job]:
     """Yields the job of each image of a file; `opened` closes the file."""
@@ -172,14 +175,19 @@ def _plan(
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width = file.size(page)
         chosen = choose_output_format(image, (height, width), file.is_map(page), format)
-        files = {kind: out / f"{name}{OUTPUTS[kind].ending(chosen)}" for kind in kinds}
+        ends = {kind: OUTPUTS[kind].of_options(kind, options).ending(chosen) for kind in kinds}
+        if ends.get("overlay", "").endswith(".jpg"):
+            require_jpeg_size(image, (height, width))
+        files = {kind: out / f"{name}{end}" for kind, end in ends.items()}
         if destination.mask is not None and MASK in files:
             files[MASK] = destination.mask
         source = file if count is None else image
         needed = 0
         if chosen == WHOLE_FORMAT:
             decoding = file.needed_bytes(page)
-            needed = bytes_to_predict(decoding, (height, width), predictor.spec, kinds)
+            needed = bytes_to_predict(
+                decoding, (height, width), predictor.spec, kinds, len(predictor.members)
+            )
         job = Job(image, page, height * width, needed, chosen, files, source)
         _require_short_names(job)
         yield job
@@ -196,6 +204,7 @@ def plan_outputs(
     overwrite: bool,
     opened: ExitStack | None = None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
+    options: ResultOptions | None = None,
 ) -> list[Job]:
     """Returns the job of each image, after all file names have been checked.
 
@@ -227,7 +236,7 @@ def plan_outputs(
     for image in images:
         with going_on(image, on_error), ExitStack() as closing_now:
             keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
-            plan += _plan(predictor, image, destination, kinds, keep)
+            plan += _plan(predictor, image, destination, kinds, options or ResultOptions(), keep)
     if not overwrite and any(job.is_interrupted for job in plan):
         # An interrupted run continues: what it finished is left out.
         plan = [job for job in plan if not job.is_finished]

@@ -185,7 +185,8 @@ class Segmenter:
                 f"accepted are {names}",
             )
         spec = self.predictor.spec
-        need = bytes_to_predict(file.needed_bytes(), (height, width), spec, kinds)
+        members = len(self.predictor.members)
+        need = bytes_to_predict(file.needed_bytes(), (height, width), spec, kinds, members)
         if need > self._most_needed:
             raise RefusedError(
                 422,

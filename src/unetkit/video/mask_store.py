@@ -22,7 +22,7 @@ from unetkit._shared.records import convert, read_json, refusing
 from unetkit._version import __version__
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError, OutputExistsError
-from unetkit.visualization.overlays import palette_image, write_png
+from unetkit.io.encoding import write_png
 
 PLAN_NAME = "plan.json"
 FRAMES, FINISHED = "frames", "result"  # folders in the store
@@ -68,8 +68,8 @@ class MaskStore:
 
     def write(self, number: int, labels: np.ndarray) -> None:
         """Writes the mask of a frame, (H, W) uint8 class indices, as a whole."""
-        shown = palette_image(labels, self.classes) if self.has_palette else Image.fromarray(labels)
-        write_png(self._file(number), shown, self.metadata)
+        palette = self.classes.colours if self.has_palette else None
+        write_png(self._file(number), labels, self.metadata, palette=palette, is_flat=True)
 
     def export(self, number: int, folder: Path, table: np.ndarray) -> None:
         """Writes the mask of a frame into another folder, in other values.
@@ -89,8 +89,8 @@ class MaskStore:
                 "same command again"
             )
         values = table[labels]
-        shown = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-        write_png(folder / self._file(number).name, shown, self.metadata)
+        pixels = values[..., 0] if values.shape[2] == 1 else values
+        write_png(folder / self._file(number).name, pixels, self.metadata, is_flat=True)
 
     def count(self) -> int:
         """Number of masks."""

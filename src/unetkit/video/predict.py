@@ -130,7 +130,7 @@ def _predict_video(
         has_palette = options.mask == "palette"
         length, changed = stamp(job.video)
         belongs_to = {"video": job.video.name, "bytes": length, "changed": changed}
-        belongs_to |= {"model": predictor.digest, "margin": predictor.margin}
+        belongs_to |= {"model": predictor.digest, "margin": predictor.margin, "tta": predictor.tta}
         store = open_mask_store(
             job.store, spec.classes, metadata, has_palette, belongs_to, overwrite
         )
@@ -162,7 +162,8 @@ def _side_by_side(predictor: Predictor, video: Video) -> tuple[Predictor, int, i
         DataError: A frame does not fit into the memory of the predictor.
     """
     decoded = DECODED_BYTES * video.size[0] * video.size[1]
-    need = bytes_to_predict(decoded, video.size, predictor.spec, [MASK, OVERLAY])
+    kinds, members = [MASK, OVERLAY], len(predictor.members)
+    need = bytes_to_predict(decoded, video.size, predictor.spec, kinds, members)
     with BUDGET.limited(predictor.memory):
         with BUDGET.taken(need + predictor.least_tile_bytes, f"a frame of {video.path}"):
             pass

@@ -1,20 +1,13 @@
-"""Masks in class colours, overlays and cut-outs; PNG and NPZ files, written whole or not at all.
+"""Masks in class colours, overlays and cut-outs.
 
-Files larger than memory are written in `io`.
+How they are written to files is left to `io`.
 """
-
-import json
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
 
-PNG_TEXT_KEY = "unetkit"  # text chunk of a PNG that holds the metadata
 OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
 # Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
 # on photos of pets, where higher ones cut into fur and lower ones leave a halo.
@@ -99,37 +92,3 @@ def add_opacity(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     """
     opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
     return np.dstack([photo, opacity])
-
-
-def write_png(file: Path, image: Image.Image, metadata: Mapping[str, object] | None = None) -> None:
-    """Writes a PNG under another name and renames it, so that no file is ever incomplete.
-
-    Args:
-        file: File to write or replace.
-        image: The image.
-        metadata: Stored as JSON in a text chunk named `PNG_TEXT_KEY`; None for no chunk.
-    """
-    notes = PngInfo()
-    if metadata is not None:
-        notes.add_text(PNG_TEXT_KEY, json.dumps(metadata))
-    write_atomically(file, lambda part: image.save(part, format="PNG", pnginfo=notes))
-
-
-def write_probabilities(
-    file: Path,
-    probabilities: np.ndarray,
-    classes: Classes,
-    metadata: Mapping[str, object] | None = None,
-) -> None:
-    """Writes an NPZ file of the arrays `probabilities`, `classes` (names) and `metadata` (JSON).
-
-    Args:
-        file: File to write or replace.
-        probabilities: (H, W, K) float32.
-        classes: The K classes.
-        metadata: How the prediction was made; None to leave the array out.
-    """
-    arrays = {"probabilities": probabilities, "classes": np.array(classes.names)}
-    if metadata is not None:
-        arrays["metadata"] = np.array(json.dumps(metadata))
-    write_atomically(file, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
