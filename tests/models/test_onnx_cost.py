@@ -181,7 +181,7 @@ def test_a_trained_network_costs_what_its_layers_do(run):
 
 
 @given(st.data())
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, max_examples=200)
 def test_any_damage_ends_in_a_cost_or_a_refusal(data):
     nodes, weights = NODES[data.draw(st.sampled_from(sorted(NODES)))]
     whole = bytearray(content_of([CHANNELS_FIRST, *nodes], weights))
