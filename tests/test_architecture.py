@@ -231,6 +231,7 @@ OTHER_DOORS = {
     ("training.batches", "np.memmap"): "made by this process",
     ("training.checkpoints", "np.load"): "from memory",
     ("training.checkpoints", "os.open"): "a folder, to flush it",
+    ("video.mask_store", "Image.open"): "from a file of the door",
     ("visualization.tensorboard", "Image.open"): "drawn a moment before",
     ("visualization.tensorboard", "path.read_bytes"): "drawn a moment before",
     ("visualization.animation", "imageio.imread"): "drawn a moment before",

@@ -14,16 +14,16 @@ MEMORY = str(1 << 29)
 
 
 def messages_of(path, monkeypatch, memory=MEMORY):
-    """What `main` sends, run here without a limit of addresses."""
+    """What `run_decoder` sends, run here without a limit of addresses."""
     out = io.BytesIO()
     monkeypatch.setattr(decoder, "limit_addresses", lambda limit: None)
     monkeypatch.setattr(decoder.sys, "stdout", type("Stream", (), {"buffer": out}))
-    decoder.main(str(path), memory, "1")
+    decoder.run_decoder(str(path), memory, "1")
     monkeypatch.undo()
     out.seek(0)
     found = []
-    while head := out.read(decoder.HEAD.size):
-        kind, length = decoder.HEAD.unpack(head)
+    while head := out.read(decoder.MESSAGE_HEAD.size):
+        kind, length = decoder.MESSAGE_HEAD.unpack(head)
         found.append((kind, out.read(length)))
     return found
 
@@ -49,7 +49,7 @@ def test_frames_that_need_more_memory_are_refused_before_they_are_decoded(tmp_pa
     reason, remedy = json.loads(content)
     assert reason == "its frames of 6000x8000 pixels may take 2,994 MiB to decode"
     assert remedy.startswith("accepted is half of the memory limit, 512 MiB; allow more (--memory ")
-    need = decoder.BYTES + decoder.BYTES_PER_PIXEL * 6000 * 8000
+    need = decoder.DECODER_BASE_BYTES + decoder.DECODER_PIXEL_BYTES * 6000 * 8000
     assert f"--memory {math.ceil(2 * need / 2**20)}MiB" in remedy
 
 

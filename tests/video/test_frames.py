@@ -95,7 +95,7 @@ def test_the_memory_of_the_decoder_is_limited(tmp_path, monkeypatch):
         "from unetkit._shared.memory_budget import limit_addresses, mapped_bytes\n"
         "from unetkit.video import decoder\n"
         "decoder._send_video = lambda *_: bytearray(1 << 28)\n"
-        "import sys; decoder.main(*sys.argv[1:])"
+        "import sys; decoder.run_decoder(*sys.argv[1:])"
     )
     real = decoder.command
     monkeypatch.setattr(decoder, "command", lambda *a: [sys.executable, "-c", code, *real(*a)[4:]])

@@ -15,7 +15,7 @@ from unetkit.results.predicted_image import ResultOptions
 from unetkit.video.frames import Video
 from unetkit.video.predict import VideoPrediction, predict_videos
 
-FORMATS = ("auto", "png")  # of masks of frames
+FRAME_FORMATS = ("auto", "png")  # of masks of frames
 
 
 def run_videos(
@@ -55,7 +55,7 @@ def run_videos(
     """
     if show:
         raise ConfigError(f"--show draws masks of images, and {videos[0]} is a video; leave it out")
-    if format not in FORMATS:
+    if format not in FRAME_FORMATS:
         raise ConfigError(
             f"format is {format!r}, and {videos[0]} is a video; accepted for masks of frames is png"
         )

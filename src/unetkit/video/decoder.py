@@ -17,11 +17,13 @@ import numpy as np
 
 from unetkit._shared.memory_budget import MIB, limit_addresses, mapped_bytes
 
-HEAD = struct.Struct("<cQ")
+MESSAGE_HEAD = struct.Struct("<cQ")
 TIME = struct.Struct("<d")  # seconds, before the pixels of a frame
 INFO, FRAME, ERROR, END = b"I", b"F", b"E", b"."
-BYTES_PER_PIXEL = 64  # of a decoder that refers to 16 frames, of the frame in RGB, and its copies
-BYTES = 64 * MIB  # of a decoder, however small its frames
+DECODER_PIXEL_BYTES = (
+    64  # of a decoder that refers to 16 frames, of the frame in RGB, and its copies
+)
+DECODER_BASE_BYTES = 64 * MIB  # of a decoder, however small its frames
 PROBED = 32  # frames whose times tell the frame rate
 RATES = (0.01, 240.0)  # frames a second that headers are believed
 USUAL_RATE = 25.0
@@ -32,7 +34,7 @@ class _RefusedError(Exception):
     """What is wrong with a video, and what to do, if it is not what `frames` says of all."""
 
 
-def main(path: str, memory: str, threads: str) -> None:
+def run_decoder(path: str, memory: str, threads: str) -> None:
     """Decodes the video at a path.
 
     Args:
@@ -59,7 +61,7 @@ def main(path: str, memory: str, threads: str) -> None:
 def _send(
     out: BinaryIO, kind: bytes, content: bytes = b"", pixels: np.ndarray | None = None
 ) -> None:
-    out.write(HEAD.pack(kind, len(content) + (0 if pixels is None else pixels.nbytes)))
+    out.write(MESSAGE_HEAD.pack(kind, len(content) + (0 if pixels is None else pixels.nbytes)))
     out.write(content)
     if pixels is not None:
         out.write(pixels.data)
@@ -71,7 +73,7 @@ def _send_video(out: BinaryIO, path: str, memory: int, threads: int) -> None:
     times: list[float] = []
     width, height = (int(capture.get(side)) for side in (3, 4))
     # A decoder that lacks memory for a frame may show another one in its place.
-    need = BYTES + BYTES_PER_PIXEL * width * height
+    need = DECODER_BASE_BYTES + DECODER_PIXEL_BYTES * width * height
     if need > memory:
         raise _RefusedError(
             f"its frames of {height}x{width} pixels may take {need / MIB:,.0f} MiB to decode",
@@ -146,7 +148,7 @@ def is_available() -> bool:
 
 
 def command(path: Path, memory: int, threads: int) -> list[str]:
-    """Returns the command that starts `main` in a process of its own."""
-    code = "import sys; from unetkit.video import decoder; decoder.main(*sys.argv[1:])"
+    """Returns the command that starts `run_decoder` in a process of its own."""
+    code = "import sys; from unetkit.video import decoder; decoder.run_decoder(*sys.argv[1:])"
     # -P: import nothing from the current folder
     return [sys.executable, "-P", "-c", code, str(path.resolve()), str(memory), str(threads)]

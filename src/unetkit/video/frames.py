@@ -21,8 +21,10 @@ from unetkit.video.containers import container_of
 
 SECONDS_PER_FRAME = 120.0  # until a decoder that sends nothing is taken to hang
 MOST_DECODING_THREADS = 4
-FORMATS = "mov,avi,matroska"  # FFmpeg's names of the containers
-REMEDY = "accepted are complete videos that FFmpeg decodes; convert it: ffmpeg -i FILE film.mp4"
+DEMUXERS = "mov,avi,matroska"  # FFmpeg's names of the containers
+VIDEO_REMEDY = (
+    "accepted are complete videos that FFmpeg decodes; convert it: ffmpeg -i FILE film.mp4"
+)
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def open_video(path: Path, memory: int) -> Iterator[Video]:
     threads = min(MOST_DECODING_THREADS, os.cpu_count() or 1)
     # Libraries print what they think of a file; quiet, as the reason comes as a message.
     quiet = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8", "MALLOC_ARENA_MAX": "2"}
-    quiet["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;file|format_whitelist;{FORMATS}"
+    quiet["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;file|format_whitelist;{DEMUXERS}"
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             decoder.command(path, memory, threads),
@@ -130,10 +132,10 @@ class _Messages:
         timer.daemon = True
         timer.start()
         try:
-            head = self._pipe.read(decoder.HEAD.size)
-            if len(head) < decoder.HEAD.size:
+            head = self._pipe.read(decoder.MESSAGE_HEAD.size)
+            if len(head) < decoder.MESSAGE_HEAD.size:
                 return b"", bytearray()
-            kind, length = decoder.HEAD.unpack(head)
+            kind, length = decoder.MESSAGE_HEAD.unpack(head)
             content = bytearray(length)
             if self._pipe.readinto(content) < length:
                 return b"", bytearray()
@@ -148,10 +150,10 @@ class _Messages:
     def failure(self, kind: bytes, content: bytearray, number: int | None = None) -> DataError:
         """The error that the end of the process, or its message, stands for."""
         where = "" if number is None else f" after {format_count(number, 'frame')}"
-        remedy = REMEDY
+        remedy = VIDEO_REMEDY
         if kind == decoder.ERROR:
             reason, *others = json.loads(content)
-            remedy = others[0] if others else REMEDY
+            remedy = others[0] if others else VIDEO_REMEDY
         elif self._hangs:
             reason = f"the decoder sent nothing for {SECONDS_PER_FRAME:.0f} seconds"
         else:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from unetkit._shared.files import list_leftovers, remove, write_text
+from unetkit._shared.files import list_leftovers, open_input, remove, write_text
 from unetkit._shared.records import convert, read_json, refusing
 from unetkit._version import __version__
 from unetkit.data.classes import Classes
@@ -59,11 +59,11 @@ class MaskStore:
     def read(self, number: int) -> np.ndarray | None:
         """Returns the mask of a frame, (H, W) uint8 class indices; None if there is none."""
         try:
-            with Image.open(self._file(number), formats=["PNG"]) as image:
+            with open_input(self._file(number)) as file, Image.open(file, formats=["PNG"]) as image:
                 return np.array(image)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, SyntaxError):  # cut by a crash
+        except (OSError, ValueError, SyntaxError):  # cut by a crash, or no PNG
             return None
 
     def write(self, number: int, labels: np.ndarray) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from unetkit._shared.files import open_input
+
 SUFFIX = ".mp4"
 FOURCC = "mp4v"
-LONGEST_PAUSE = 600.0  # seconds that a frame is shown for; more is a wrong time
+LONGEST_FRAME_SECONDS = 600.0  # that a frame is shown for; more is a wrong time
 FULL_DISK_BYTES = 1 << 20  # of a disk that has less is said that it is full
 
 
@@ -57,7 +59,7 @@ class VideoFile:
         if self._waiting is not None:
             step = seconds - self._seconds
             # Times that go backwards, or far ahead, are damaged: the next frame simply follows.
-            self._tick += step * self._rate if 0 <= step <= LONGEST_PAUSE else 1.0
+            self._tick += step * self._rate if 0 <= step <= LONGEST_FRAME_SECONDS else 1.0
             self._repeat(round(self._tick) - self._written)
         bottom, right = self._odd
         pixels = cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR)
@@ -99,7 +101,7 @@ def _has_index(path: Path) -> bool:
     Source: ISO 14496-12, section 4.2: the length and the name of a box.
     """
     left = path.stat().st_size
-    with open(path, "rb") as file:
+    with open_input(path) as file:
         while head := file.read(8):
             length, name = int.from_bytes(head[:4], "big"), head[4:]
             if length == 1:
