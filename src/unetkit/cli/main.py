@@ -320,7 +320,9 @@ def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None
     A pattern such as 'photos/*.jpg' stands for all files that match it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
-    result of one run over the whole image. An interrupted run continues.
+    result of one run over the whole image.
+
+    The same command again leaves results that are finished, and predicts the others.
 
     Of a video (MP4, QuickTime, AVI, Matroska, WebM), a folder of masks is written, one for each
     frame; and with --overlay, a video.

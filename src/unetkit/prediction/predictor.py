@@ -51,6 +51,7 @@ from unetkit.prediction.tiling import (
 logger = logging.getLogger(__name__)
 
 NODATA_LABEL = 255  # label of pixels without data; no class has this index
+COST_ARGUMENTS = {"threads", "memory", "tile_pixels"}  # results do not depend on them
 ANSWERS = ("labels", "probabilities", "logits", "uncertainty", "disagreement")
 WEIGHT_COPIES = 3  # bytes that a loaded network keeps for each of its file
 # Any network of our presets needs at most 400 MB for so many pixels, which needs no measurement.
@@ -178,6 +179,15 @@ class Predictor:
         """Pickles the paths of the models and the arguments; the networks are loaded again."""
         paths = [path.resolve() for path in self.paths]
         return _load_again, (paths, self.digests, self._arguments)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that results depend on: all but those that decide time and memory only.
+
+        Tiles with a smaller margin are blended, so that their sizes count, too.
+        """
+        spared = COST_ARGUMENTS if self.margin is None else {"threads"}
+        return {name: value for name, value in self._arguments.items() if name not in spared}
 
     def __call__(self, image: Image) -> np.ndarray:
         """Segments an image.

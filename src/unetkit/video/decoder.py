@@ -20,9 +20,7 @@ from unetkit._shared.memory_budget import MIB, limit_addresses, mapped_bytes
 MESSAGE_HEAD = struct.Struct("<cQ")
 TIME = struct.Struct("<d")  # seconds, before the pixels of a frame
 INFO, FRAME, ERROR, END = b"I", b"F", b"E", b"."
-DECODER_PIXEL_BYTES = (
-    64  # of a decoder that refers to 16 frames, of the frame in RGB, and its copies
-)
+DECODER_PIXEL_BYTES = 64  # for each pixel: 16 frames that a codec refers to, and copies in RGB
 DECODER_BASE_BYTES = 64 * MIB  # of a decoder, however small its frames
 PROBED = 32  # frames whose times tell the frame rate
 RATES = (0.01, 240.0)  # frames a second that headers are believed
