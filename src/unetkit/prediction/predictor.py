@@ -342,6 +342,17 @@ class Predictor:
         own = self._engine.cost(self._smallest_tile).bytes
         return max([own, *(other.least_tile_bytes for other in self._others)])
 
+    @property
+    def least_memory(self) -> int:
+        """Smallest memory limit with which the model predicts, in bytes, as measured."""
+        own = self._memory_use().needed(math.prod(self._smallest_tile))
+        return max([own, *(other.least_memory for other in self._others)])
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model files together."""
+        return sum(path.stat().st_size for path in self.paths)
+
     def _allowed_pixels(self) -> int:
         """Largest number of pixels of a tile, measured if it is not known yet."""
         with self._lock:
@@ -379,10 +390,12 @@ class Predictor:
             return cut(size, geometry)
         return choose_tiles(size, geometry, self._allowed_pixels(), self.margin)
 
-    def _measured(self) -> int:
+    def _memory_use(self) -> memory_of_models.MemoryUse:
         alone = memory_of_models.measure(self._engine, self._memory)
-        memory_use = replace(alone, base=alone.base + self._other_bytes)
-        smallest = self._smallest_tile
+        return replace(alone, base=alone.base + self._other_bytes)
+
+    def _measured(self) -> int:
+        memory_use, smallest = self._memory_use(), self._smallest_tile
         most = memory_of_models.largest_tile(memory_use, self._memory, smallest, self.path)
         # Reading an image whole takes the place of the reserve for windows.
         left = self._memory - max(0, self._reserved - memory_of_models.RESERVE)
