@@ -127,9 +127,9 @@ def resident_bytes(process: int | str = "self") -> int:
 def mapped_bytes() -> int | None:
     """Returns the addresses that this process has in use; None where the system does not tell."""
     try:
-        return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf(
-            "SC_PAGE_SIZE"
-        )
+        record = Path("/proc/self/statm")
+        mapped = int(record.read_text(encoding="ascii").split()[0])
+        return mapped * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):
         return None
 
