@@ -124,6 +124,30 @@ def resident_bytes(process: int | str = "self") -> int:
     return own + min(int(shared) * page, MOST_MAPPED)
 
 
+def mapped_bytes() -> int | None:
+    """Returns the addresses that this process has in use; None where the system does not tell."""
+    try:
+        record = Path("/proc/self/statm")
+        mapped = int(record.read_text(encoding="ascii").split()[0])
+        return mapped * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def limit_addresses(limit: int) -> None:
+    """Limits the addresses of this process, and so its memory, where the system can do that.
+
+    Args:
+        limit: Most bytes, from now on.
+    """
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, OSError, ValueError):
+        pass  # Windows, and systems that refuse
+
+
 def default_limit() -> int:
     """Returns half of the machine's memory, or 1.5 GiB if that is more or not known."""
     try:
