@@ -16,6 +16,7 @@ from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
+from unetkit.cli.video import run_videos
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
@@ -40,6 +41,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
+from unetkit.video.containers import separate_videos
 
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
@@ -56,7 +58,7 @@ class Selection:
         shard: Part of the images; None for all.
     """
 
-    items: Sequence[str]
+    items: Sequence[str | Path]
     recursive: bool = False
     shard: Shard | None = None
 
@@ -175,8 +177,32 @@ def run_prediction(
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
-            act = print_missing if list_missing else predict_images
-            act(predictor, selection, output, display)
+            videos, others = separate_videos(images)
+            if videos and (shard is not None or list_missing):
+                raise ConfigError(
+                    f"{videos[0]} is a video; accepted with --shard and --list-missing are images; "
+                    "predict videos in a command of their own"
+                )
+            is_strict = fail_fast or len(videos) + len(others) == 1
+            if videos:
+                good = run_videos(
+                    predictor,
+                    videos,
+                    display,
+                    out=folder,
+                    kinds=wanted,
+                    format=format,
+                    overwrite=overwrite,
+                    show=show,
+                    as_json=as_json,
+                    is_strict=is_strict,
+                    options=options,
+                )
+            if others:
+                act = print_missing if list_missing else predict_images
+                act(predictor, replace(selection, items=others), output, display)
+            if videos and not good:
+                sys.exit(1)
             return
         with suppress(KeyboardInterrupt):  # the way to end it
             watch_folder(predictor, Path(watch), output, display)
