@@ -5,7 +5,7 @@
 Eight pets of 450x600 are drawn without noise, so that the opacity of each pixel, and its colour on
 any background, are known. In place of a network's answer there is that opacity at a third of the
 size, blurred, and displaced by about one pixel of that size. Prints Markdown rows: mean squared
-error of opacity and of its gradients (Gaussian derivatives, standard deviation 1.4), and mean absolute
+error of opacity and of its gradients (Gaussian derivatives of 1.4 pixels), and mean absolute
 error of colours of composites in levels of 8 bits, in a band of 10 pixels around edges; as drawn,
 and with noise (standard deviation 4) after JPEG of quality 85.
 """

@@ -32,6 +32,7 @@ ROOMS = (
     "checks",
     "prediction",
     "results",
+    "video",
     "evaluation",
     "training",
     "exports",
@@ -213,7 +214,7 @@ except unetkit.UnetkitError as error:
 
 # What opens files without the door of `_shared/files.py`, and why it may. Each is (module, call).
 OTHER_DOORS = {
-    ("_shared.memory_budget", "Path('/proc/self/statm').read_text"): "of the system",
+    ("_shared.memory_budget", "record.read_text"): "of the system",
     ("_shared.files", "open"): "the door, and what is written",
     ("_shared.installation", "distribution(DISTRIBUTION).read_text"): "of the installed package",
     ("_shared.provenance", "CPU_FILE.read_text"): "of the system",
@@ -233,6 +234,7 @@ OTHER_DOORS = {
     ("training.batches", "np.memmap"): "made by this process",
     ("training.checkpoints", "np.load"): "from memory",
     ("training.checkpoints", "os.open"): "a folder, to flush it",
+    ("video.mask_store", "Image.open"): "from a file of the door",
     ("visualization.tensorboard", "Image.open"): "drawn a moment before",
     ("visualization.tensorboard", "path.read_bytes"): "drawn a moment before",
     ("visualization.animation", "imageio.imread"): "drawn a moment before",
@@ -250,7 +252,7 @@ OTHER_DOORS = {
     ("prediction.sources", "np.memmap"): "made by this process",
     ("serve.page", "(folder / name).read_text"): "of the package",
     ("serve.answers", "open"): "written a moment before",
-    ("serve.segmenter", "result.read_bytes"): "written a moment before",
+    ("serve.process", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",
     ("_shared.files", "os.open"): "the door",
     ("io.arrays", "zipfile.ZipFile"): "of an open file",

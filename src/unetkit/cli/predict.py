@@ -15,6 +15,7 @@ from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
+from unetkit.cli.video import run_videos
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
@@ -37,6 +38,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
+from unetkit.video.containers import separate_videos
 
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
@@ -144,7 +146,26 @@ def run_prediction(
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
-            predict_images(predictor, images, output, display)
+            videos, others = separate_videos(images)
+            is_strict = fail_fast or len(videos) + len(others) == 1
+            if videos:
+                good = run_videos(
+                    predictor,
+                    videos,
+                    display,
+                    out=folder,
+                    kinds=wanted,
+                    format=format,
+                    overwrite=overwrite,
+                    show=show,
+                    as_json=as_json,
+                    is_strict=is_strict,
+                    options=options,
+                )
+            if others:
+                predict_images(predictor, others, output, display)
+            if videos and not good:
+                sys.exit(1)
             return
         with suppress(KeyboardInterrupt):  # the way to end it
             watch_folder(predictor, Path(watch), output, display)
@@ -171,7 +192,10 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
 
 
 def predict_images(
-    predictor: Predictor, images: Sequence[str], output: OutputOptions, display: ConsoleDisplay
+    predictor: Predictor,
+    images: Sequence[str | Path],
+    output: OutputOptions,
+    display: ConsoleDisplay,
 ) -> None:
     """Segments image files, and prints a summary.
 

@@ -306,7 +306,7 @@ def _of_mask(image: PredictedImage) -> Output:
     table, nodata = mask_table(style, image.classes, NODATA_LABEL, has_gaps=image.has_gaps)
     return replace(
         OUTPUTS[MASK],
-        pixels=lambda window: table[window.labels],
+        pixels=lambda window: table.take(window.labels, axis=0),
         channels=table.shape[1],
         dtype=table.dtype.name,
         nodata=nodata,

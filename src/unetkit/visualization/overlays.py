@@ -12,7 +12,7 @@ OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
 # Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
 # on photos of pets, where higher ones cut into fur and lower ones leave a halo.
 TRANSPARENT, OPAQUE = 0.3, 0.6
-ROWS = 64  # blended at once, to bound the memory of float32 intermediates
+ROWS = 64  # blended at once, to bound the memory of intermediate arrays
 
 
 def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
@@ -41,18 +41,19 @@ def lay_over(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarra
     Returns:
         (H, W, 3) uint8.
     """
-    strengths = np.zeros(256, np.float32)
-    strengths[: len(classes)] = OVERLAY_STRENGTH
-    if classes.background is not None:
-        strengths[classes.background] = 0
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(classes)] = classes.colours
+    # The result for each label, channel and value of the photo.
+    table = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 3, 256)).copy()
+    for index, colour in enumerate(classes.colours):
+        if index != classes.background:
+            mixed = (1 - OVERLAY_STRENGTH) * np.arange(256) + OVERLAY_STRENGTH * np.c_[list(colour)]
+            table[index] = np.rint(mixed)
     blended = np.empty_like(photo)
     for start in range(0, len(photo), ROWS):
         rows = slice(start, start + ROWS)
-        strength = strengths[mask[rows]][..., None]
-        mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
-        blended[rows] = np.rint(mixed)
+        first = mask[rows].astype(np.int32) * 256
+        for channel in range(3):
+            places = first + photo[rows, :, channel]
+            blended[rows, :, channel] = table[:, channel].ravel().take(places)
     return blended
 
 
