@@ -58,7 +58,7 @@ def lay_over(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarra
 
 
 def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
-    """Opacity of a cut-out, from the probabilities of a model with a background class.
+    """Opacity by probabilities alone, of a model with a background class; see `results.matting`.
 
         s = 1 - p_background - p_border / 2
         opacity = 3 t^2 - 2 t^3, t = (s - TRANSPARENT) / (OPAQUE - TRANSPARENT), clipped to [0, 1]
@@ -71,25 +71,15 @@ def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
         classes: The K classes, one of them the background.
 
     Returns:
-        (H, W) float32 in [0, 1].
+        (H, W, 1) uint8.
     """
-    missing = probabilities[..., classes.background]
-    if classes.border is not None:
-        missing = missing + probabilities[..., classes.border] / 2
-    shown = 1 - np.nan_to_num(missing, nan=1)
-    t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
-
-
-def add_opacity(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Adds an opacity channel to a photo.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        alpha: Opacity, (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W, 4) uint8.
-    """
-    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-    return np.dstack([photo, opacity])
+    levels = np.empty((*probabilities.shape[:2], 1), np.uint8)
+    for start in range(0, len(probabilities), ROWS):
+        rows = slice(start, start + ROWS)
+        missing = probabilities[rows, :, classes.background]
+        if classes.border is not None:
+            missing = missing + probabilities[rows, :, classes.border] / 2
+        shown = np.fmax(1 - missing, 0)  # 0 of nan
+        t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
+        levels[rows, :, 0] = np.rint(t * t * (3 - 2 * t) * np.float32(255))
+    return levels
