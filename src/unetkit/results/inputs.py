@@ -19,7 +19,7 @@ from unetkit.prediction.sources import SUFFIXES, is_array_file, is_image
 TABLES = (".csv", ".parquet")
 LISTS = (".txt", *TABLES)
 WILD = "*?["  # signs of patterns
-DIGEST_BYTES = 8
+HASH_BYTES = 8
 TREE_TOP = PurePosixPath()
 
 
@@ -76,7 +76,7 @@ class Shard:
 
     def has(self, name: str) -> bool:
         """Whether an image of this name belongs to the shard."""
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=DIGEST_BYTES)
+        digest = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=HASH_BYTES)
         return int.from_bytes(digest.digest()) % self.count == self.number - 1
 
 

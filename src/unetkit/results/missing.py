@@ -49,7 +49,7 @@ def find_missing(
     require_outputs(predictor, kinds, format, options)
     missing: list[MissingResult] = []
 
-    def look(job: Job) -> bool:
+    def note(job: Job) -> bool:
         state, file = finder.state_of(job)
         if state is not ResultState.FINISHED:
             missing.append(MissingResult(job.image, job.page, state.value, _reason(state, file)))
@@ -68,7 +68,7 @@ def find_missing(
             format,
             overwrite=False,
             on_error=on_error,
-            is_needed=look,
+            is_needed=note,
             options=options,
         )
     return missing
