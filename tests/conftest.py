@@ -7,8 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Tests share one process: TensorFlow has computed in it before most of them train.
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")

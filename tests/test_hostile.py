@@ -35,7 +35,7 @@ READERS = {
     "image", "first page", "count", "colour", "grey of 16 bits", "channels first", "mask",
     "image of a pair", "mask of a pair",
 }  # fmt: skip
-FUZZING = settings(derandomize=True, deadline=None, max_examples=120)
+FUZZING = settings(derandomize=True, max_examples=120)
 POSIX = pytest.mark.skipif(os.name != "posix", reason="limits and pipes of POSIX systems")
 
 

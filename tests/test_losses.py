@@ -29,7 +29,7 @@ from unetkit.losses import (
 )
 
 pytestmark = pytest.mark.contract
-STEADY = settings(derandomize=True, deadline=None, max_examples=25)
+STEADY = settings(derandomize=True, max_examples=25)
 ALL_TERMS = {name: 0.5 + index for index, name in enumerate(LOSSES)}
 WEIGHTS = (0.5, 2.0, 1.0)
 PLAIN = {**LOSSES, "sum": combined_loss(ALL_TERMS)}

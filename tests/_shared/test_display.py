@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -137,7 +137,6 @@ class TestLine:
     def test_a_warning_begins_with_its_keyword(self):
         assert warning_line("the disk is full") == "warning   the disk is full"
 
-    @settings(deadline=None)
     @given(st.integers(0, 10**8))
     def test_a_time_is_the_number_of_its_seconds(self, seconds):
         hours, minutes, rest = map(int, f"0:{clock_text(seconds)}".split(":")[-3:])

@@ -277,9 +277,25 @@ def test_palette_masks_may_be_read_as_colours(tmp_path):
 
 def test_colours_are_refused_where_integers_are_expected(tmp_path):
     statistics = mask_statistics(tmp_path, np.array([[RED, GREEN]], np.uint8))
-    for kind in ("classes", "instances"):
-        with pytest.raises(DataError, match=f"have colours, .*0.png first; accepted for {kind} ar"):
-            choose(statistics, kind=kind)
+    with pytest.raises(DataError, match="first; accepted for classes are integers"):
+        choose(statistics, kind="classes")
+
+
+def test_colours_may_be_objects(tmp_path):
+    statistics = mask_statistics(tmp_path, np.array([[RED, GREEN]], np.uint8))
+    assert choose(statistics, kind="instances").values == (0, 1)
+
+
+def test_many_colours_in_one_piece_each_are_asked_about(tmp_path):
+    """Eight, and seven, stripes of a colour of their own."""
+    masks = [
+        np.array([[(0, 0, 0), (9, shade, 40)] for shade in range(n)], np.uint8).reshape(1, -1, 3)
+        for n in (8, 7)
+    ]
+    with pytest.raises(DataError, match="--kind instances if each colour is an object, --kind col"):
+        choose(mask_statistics(tmp_path, *masks))
+    assert choose(mask_statistics(tmp_path, *masks), kind="colours").kind == "colours"
+    assert len(choose(mask_statistics(tmp_path, masks[1], masks[1][:, :-2]))) == 8
 
 
 def test_one_colour_mask_among_integer_masks_is_refused(tmp_path):

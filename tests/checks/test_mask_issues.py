@@ -232,8 +232,6 @@ def test_classes_of_one_region_each_are_suspect():
     assert issue.remedy == "use --kind instances if each value is an object"
     border = Classes(("ground", "a", "b", "c"), (0, 1, 2, 3), background=0, border=3)
     assert find_mask_issues(good, border, None) == []
-    one_colour = [*good, stats_of("c", {1: 9}, is_colour=True)]
-    assert find_mask_issues(one_colour, classes, None) == []
 
 
 # Objects

@@ -3,7 +3,12 @@
 import numpy as np
 
 from tests.checks.masks import BLUE, RED, blocks, mask_statistics, palette_mask, scattered
-from unetkit.checks.mask_values import colour_fractions, is_instance_like, value_to_colour
+from unetkit.checks.mask_values import (
+    are_certain_objects,
+    colour_fractions,
+    is_instance_like,
+    value_to_colour,
+)
 
 
 def test_values_in_many_regions_are_not_instance_like(tmp_path):
@@ -46,3 +51,30 @@ def test_objects_in_pieces_run_from_one_up_in_each_mask(tmp_path):
     assert not is_instance_like(mask_statistics(tmp_path, *masks[:3]))  # may be chance
     other = [np.where(mask == 2, 9, mask) for mask in masks]  # a number is missing
     assert not is_instance_like(mask_statistics(tmp_path, *other))
+
+
+class TestCertainObjects:
+    def test_many_values_in_one_piece(self, tmp_path):
+        assert are_certain_objects(mask_statistics(tmp_path, 2 * blocks(25), 2 * blocks(24)))
+
+    def test_fewer_that_run_from_one_to_many_ends(self, tmp_path):
+        assert are_certain_objects(mask_statistics(tmp_path, *(blocks(n) for n in (8, 5, 6, 7))))
+
+    def test_three_ends_may_be_chance(self, tmp_path):
+        assert not are_certain_objects(
+            mask_statistics(tmp_path, *(blocks(n) for n in (8, 6, 7, 7)))
+        )
+
+    def test_seven_may_be_classes(self, tmp_path):
+        assert not are_certain_objects(
+            mask_statistics(tmp_path, *(blocks(n) for n in (7, 6, 5, 4)))
+        )
+
+    def test_classes_of_which_a_mask_lacks_one(self, tmp_path):
+        masks = [blocks(n) for n in (8, 5, 6, 7)]
+        masks[0][masks[0] == 3] = 0
+        assert not are_certain_objects(mask_statistics(tmp_path, *masks))
+
+    def test_masks_without_objects_say_nothing(self, tmp_path):
+        masks = [np.zeros((4, 4), np.uint8), *(blocks(n) for n in (8, 5, 6, 7))]
+        assert are_certain_objects(mask_statistics(tmp_path, *masks))

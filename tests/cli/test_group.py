@@ -28,6 +28,7 @@ from unetkit.cli.main import main as cli
 from unetkit.models.unet import UNetConfig
 from unetkit.results.masks import MASK_STYLES
 from unetkit.results.polygons import POLYGONS
+from unetkit.results.predicted_image import OVERLAY_FORMATS, PROBABILITY_DTYPES
 from unetkit.training.config import TrainingConfig
 
 # Keys of a configuration file, which messages name as they stand there.
@@ -166,6 +167,7 @@ class TestHelp:
         from unetkit.losses import LOSSES
         from unetkit.models.unet import PRESETS
         from unetkit.objects.separation import METHODS
+        from unetkit.prediction.orientations import AUGMENTATIONS
         from unetkit.training.config import PRECISIONS
 
         assert set(options.PRESET_NAMES) == set(PRESETS)
@@ -173,6 +175,9 @@ class TestHelp:
         assert set(options.MASK_KIND_NAMES) == set(MASK_KINDS)
         assert set(options.CHANNEL_AXIS_NAMES) == set(CHANNEL_AXES)
         assert options.MASK_STYLE_NAMES == MASK_STYLES
+        assert options.OVERLAY_FORMAT_NAMES == OVERLAY_FORMATS
+        assert options.PROBABILITY_DTYPE_NAMES == PROBABILITY_DTYPES
+        assert tuple(AUGMENTATIONS) == options.AUGMENTATION_NAMES
         assert tuple(POLYGONS) == options.POLYGON_NAMES
         assert set(options.LOSS_NAMES) == set(LOSSES)
         assert set(options.PRECISION_NAMES) == {"auto", *PRECISIONS}

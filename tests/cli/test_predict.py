@@ -7,9 +7,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -49,6 +49,37 @@ class TestJson:
         assert lines[0]["pixels"] == {"class 0": counts[0], "class 1": counts[1]}
         assert lines[0]["exact"] is True
 
+    def test_options_of_certainty(self, grey_model, pictures, tmp_path):
+        options = ["--model", grey_model, "--out", tmp_path / "out", "--tta", "flips"]
+        result = predict(pictures, *options, "--uncertainty", "--table", "--json")
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        one = Predictor(grey_model, tta="flips")
+        for line, name in zip(lines, ("a.png", "b.png"), strict=True):
+            expected = one.uncertainty(pictures / name)
+            found = cv2.imread(line["files"]["uncertainty"], cv2.IMREAD_UNCHANGED)
+            assert np.abs(found / 65534 - expected).max() < 1e-4
+            assert line["uncertainty"] == pytest.approx(expected.mean(), abs=1e-4)
+            disagreement = one.disagreement(pictures / name)
+            assert line["disagreement"] == pytest.approx(disagreement.mean(), abs=1e-4)
+        notes = json.loads(Image.open(lines[0]["files"]["mask"]).text["unetkit"])
+        assert notes["tta"] == "flips"
+        table = (tmp_path / "out" / "areas.csv").read_text()
+        assert table.startswith("image,class,pixels,fraction,uncertainty")
+
+    def test_several_models_are_averaged_and_named(
+        self, grey_model, half_model, pictures, tmp_path
+    ):
+        options = ["--model", grey_model, "-m", half_model, "--out", tmp_path / "out"]
+        result = predict(pictures, *options, "--uncertainty")
+        folder = tmp_path / "out"
+        expected = Predictor([grey_model, half_model])
+        assert (np.asarray(Image.open(folder / "a.png")) == expected(pictures / "a.png")).all()
+        notes = json.loads(Image.open(folder / "a_disagreement.png").text["unetkit"])
+        assert notes["models"] == list(expected.digests)
+        means = {name: expected.uncertainty(pictures / name).mean() for name in ("a.png", "b.png")}
+        first, second = sorted(means, key=means.get, reverse=True)
+        assert f"largest: {first} {means[first]:.3f}, {second}" in " ".join(result.output.split())
+
     def test_an_error_is_a_line(self, grey_model, tmp_path):
         (tmp_path / "a.png").write_bytes(b"no picture")
         result = predict(
@@ -63,6 +94,31 @@ def test_counts_agree_with_their_nouns(grey_model, pictures, tmp_path):
     assert f"1 image, 1 file in {tmp_path / 'one'}" in result.stdout
     result = predict(pictures, "-m", grey_model, "-o", tmp_path / "two", "--overlay")
     assert f"2 images, 4 files in {tmp_path / 'two'}" in result.stdout
+
+
+class TestKindsOfFiles:
+    def test_overlays_as_jpeg_and_probabilities_of_8_bits(self, grey_model, pictures, tmp_path):
+        out = tmp_path / "out"
+        kinds = ["--overlay", "--overlay-format", "jpeg"]
+        kinds += ["--probabilities", "--probabilities-dtype", "uint8"]
+        predict(pictures / "a.png", "-m", grey_model, "-o", out, *kinds)
+        with Image.open(out / "a_overlay.jpg") as overlay:
+            assert (overlay.format, overlay.size) == ("JPEG", (50, 40))
+        assert np.load(out / "a_probabilities.npz")["probabilities"].dtype == np.uint8
+
+    @pytest.mark.parametrize(
+        ("option", "value", "needed"),
+        [
+            ("--overlay-format", "jpeg", "--overlay"),
+            ("--probabilities-dtype", "uint8", "--probabilities"),
+        ],
+    )
+    def test_an_option_of_what_is_not_written_is_refused(
+        self, grey_model, pictures, tmp_path, option, value, needed
+    ):
+        result = predict(pictures, "-m", grey_model, "-o", tmp_path / "x", option, value, code=2)
+        assert f"{option} is {value} without {needed}; accepted is" in result.stderr
+        assert not (tmp_path / "x").exists()
 
 
 class TestLarge:
@@ -168,15 +224,16 @@ class TestWatch:
         predict(pictures / "a.png", "--model", grey_model, "--out", out)
         result = predict("--watch", pictures, "-m", grey_model, "-o", out)
         lines = [line for line in result.stdout.splitlines() if ".png: " in line]
-        assert lines[0] == "a.png: predicted before; --overwrite predicts it again"
+        assert lines[0] == "a.png: finished before"
         assert re.fullmatch(rf"b\.png: {out}/b\.png \(\d+\.\d s\)", lines[1])
 
-    def test_images_with_outputs_are_skipped(self, grey_model, pictures, tmp_path, monkeypatch):
+    def test_finished_images_are_skipped_and_changed_ones_predicted_again(
+        self, grey_model, pictures, tmp_path, monkeypatch
+    ):
         out = tmp_path / "out"
         predict(pictures, "--model", grey_model, "--out", out)
         before = (out / "a.png").stat().st_mtime_ns
-        changed = time.time_ns() + 10**9
-        os.utime(pictures / "b.png", ns=(changed, changed))
+        Image.new("L", (30, 64)).save(pictures / "b.png")
 
         def once(folder):
             yield from sorted(folder.iterdir())
@@ -184,9 +241,9 @@ class TestWatch:
 
         monkeypatch.setattr("unetkit.cli.predict.watch", once)
         result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
-        assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [
-            str(pictures / "b.png")
-        ]
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]
+        assert [line.get("finished_before", False) for line in lines] == [True, False]
         assert (out / "a.png").stat().st_mtime_ns == before
 
 
@@ -278,12 +335,29 @@ class TestGoingOn:
     def test_the_others_are_predicted_and_the_exit_code_is_1(self, grey_model, mixed, tmp_path):
         out = tmp_path / "out"
         result = predict(mixed, "--model", grey_model, "--out", out, code=1)
-        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+        assert sorted(path.name for path in out.glob("[!.]*")) == ["a.png", "b.png", "c.png"]
         said = " ".join(result.output.split())
         assert "a2.png is not an image that can be read" in said
         assert "b2.png cannot be read whole" in said
         assert f"3 of 5 images, 3 files in {out}" in said
         assert "passed over: 1 .txt (no images)" in said
+        names = [str(mixed / name) for name in ("a2.png", "b2.png")]
+        assert said.endswith(f"2 images not predicted: {' '.join(names)}")
+
+    def test_results_of_other_origin_are_named_and_left(self, grey_model, mixed, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.png").write_text("mine")
+        options = ("--model", grey_model, "--out", tmp_path / "out")
+        said = " ".join(predict(mixed, *options, code=1).output.split())
+        assert "a.png exists already and is without a record" in said
+        assert "2 of 5 images, 2 files in" in said
+        assert said.endswith(
+            "1 image with results of other origin, left as they are; --overwrite replaces these: "
+            f"{mixed / 'a.png'}"
+        )
+        assert (tmp_path / "out" / "a.png").read_text() == "mine"
+        again = " ".join(predict(mixed, *options, "--overwrite", code=1).output.split())
+        assert "1 of 5 images, 2 finished before, 1 file in" in again
 
     def test_each_error_is_a_line_of_json(self, grey_model, mixed, tmp_path):
         options = ("--model", grey_model, "--out", tmp_path / "out", "--json")

@@ -20,7 +20,7 @@ from unetkit.data.augmentation import (
 )
 from unetkit.errors import ConfigError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=80)
+STEADY = settings(derandomize=True, max_examples=80)
 SEEDS = st.integers(0, 9999)
 AUGMENTATIONS = st.sampled_from([NO_AUGMENTATION, PHOTO_AUGMENTATION, MICROSCOPE_AUGMENTATION])
 

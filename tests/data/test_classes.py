@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tomli_w
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from unetkit.data.classes import (
@@ -226,7 +226,6 @@ class TestClassFiles:
         with pytest.raises(DataError, match=r"cannot be read .* accepted is TOML or JSON in UTF-8"):
             read_class_file(path)
 
-    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(NAMES, st.integers(0, 65535)),

@@ -646,7 +646,7 @@ STEMS = st.lists(
     max_size=8,
     unique=True,
 )
-FEW = settings(max_examples=60, deadline=None)
+FEW = settings(max_examples=60)
 
 
 def empty_files(folder, paths):

@@ -273,6 +273,10 @@ class TestInstances:
         path = save(tmp_path, np.array([[0, 3, 65535]], np.uint16))
         assert read(path, classes).tolist() == [[0, 1, IGNORE]]
 
+    def test_each_colour_may_be_an_object(self, tmp_path):
+        path = save(tmp_path, np.array([[(0, 0, 0), (9, 0, 0), (0, 0, 1)]], np.uint8))
+        assert read(path, CELLS).tolist() == [[0, 1, 1]]
+
 
 class TestThreshold:
     def test_it_parts_two_classes(self, tmp_path):

@@ -14,7 +14,7 @@ from unetkit.data.pairing import match_masks
 from unetkit.data.sources import Sources, sort_files
 from unetkit.errors import DataError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=50)
+STEADY = settings(derandomize=True, max_examples=50)
 # Stems that have no word for image, mask or split.
 STEMS = st.sets(st.sampled_from(["a", "b", "c", "kx", "ky", "kz"]), min_size=1)
 

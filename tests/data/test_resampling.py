@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from unetkit.data.resampling import Axis, ResampledWindows, resample, resample_window
 from unetkit.errors import SizeError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=200)
+STEADY = settings(derandomize=True, max_examples=200)
 SIDES = st.integers(1, 200)
 SIZES = st.tuples(SIDES, SIDES)
 DTYPES = (np.uint8, np.uint16, np.float32)

@@ -21,7 +21,7 @@ from unetkit.data.scale import (
 from unetkit.errors import ConfigError
 from unetkit.io.windows import ArrayWindows
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=60)
+STEADY = settings(derandomize=True, max_examples=60)
 SIDES = st.integers(1, 40)
 SIZES = st.tuples(SIDES, SIDES)
 RESIZES = st.builds(

@@ -13,7 +13,7 @@ from unetkit.data.dataset import find_dataset
 from unetkit.data.sources import SHOWN, Sources, list_some, sort_files
 from unetkit.errors import ConfigError, DataError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=50)
+STEADY = settings(derandomize=True, max_examples=50)
 
 
 def sort(*names, folder=Path("data"), **options):

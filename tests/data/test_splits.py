@@ -25,7 +25,7 @@ from unetkit.errors import ConfigError, DataError, DataNotFoundError
 ROOT = Path("data")
 WORDS = st.characters(exclude_categories=["Cs"], exclude_characters="/\0")
 SEEDS = st.integers(0, 2**32 - 1)
-MANY = settings(max_examples=60, deadline=None)
+MANY = settings(max_examples=60)
 
 
 def dataset(names, **options):

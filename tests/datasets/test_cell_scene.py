@@ -31,7 +31,7 @@ from unetkit.datasets.cell_scene import (
     draw_field,
 )
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=25)
+STEADY = settings(derandomize=True, max_examples=25)
 DISH = Dish(0.6, 16.0, 0.5, 700.0, 0.5, 0.3 + 0j, 0.7)
 
 

@@ -209,7 +209,7 @@ class TestUnpacking:
         _, folder = self.unpack(packed.getvalue(), tmp_path)
         assert (folder / info.name).read_bytes() == b"one"
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=150)
     @given(
         changes=st.lists(
             st.tuples(st.integers(0, 10_239), st.binary(min_size=1, max_size=40)),

@@ -183,7 +183,7 @@ class TestTestSplit:
         assert recorded_groups(run, dataset) == {}
 
     @given(seen=st.sets(st.sampled_from(NAMES)))
-    @settings(max_examples=16, deadline=None)
+    @settings(max_examples=16)
     def test_chosen_pairs_and_images_of_the_training_are_disjoint_and_complete(
         self, tmp_path_factory, seen
     ):

@@ -21,7 +21,7 @@ from unetkit.io.images import (
 )
 from unetkit.io.pixel_format import PixelFormat
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=100)
+STEADY = settings(derandomize=True, max_examples=100)
 SIDES = st.integers(1, 12)
 
 

@@ -18,7 +18,7 @@ from unetkit.io.zarr_reader import open_zarr
 
 zarr = pytest.importorskip("zarr")
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=12)
+STEADY = settings(derandomize=True, max_examples=12)
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -21,7 +21,7 @@ from unetkit.io.pyramid import (
     walk_tiles,
 )
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=60)
+STEADY = settings(derandomize=True, max_examples=60)
 PLACE = Path("result.tif")
 
 

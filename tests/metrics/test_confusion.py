@@ -26,7 +26,7 @@ from unetkit.metrics.confusion import (
     pixel_accuracy,
 )
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=80)
+STEADY = settings(derandomize=True, max_examples=80)
 PET, BACKGROUND, BORDER = range(3)  # of TRIMAP_CLASSES
 
 

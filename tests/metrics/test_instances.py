@@ -63,7 +63,7 @@ def regions(seed: int, smoothness: float) -> np.ndarray:
 
 
 @given(seed=st.integers(0, 10**6), smoothness=st.floats(0.8, 2.5), moved=st.integers(0, 4))
-@settings(max_examples=50, deadline=None, derandomize=True)
+@settings(max_examples=50, derandomize=True)
 def test_against_brute_force(seed, smoothness, moved):
     truth = regions(seed, smoothness)
     found = np.roll(truth, moved, axis=1) * (regions(seed + 1, 3) > 0)
@@ -138,7 +138,7 @@ def test_nothing_there_and_nothing_found_is_undefined():
 
 class TestRandScores:
     @given(seed=st.integers(0, 10**6), smoothness=st.floats(0.8, 2.5), moved=st.integers(0, 5))
-    @settings(max_examples=30, deadline=None, derandomize=True)
+    @settings(max_examples=30, derandomize=True)
     def test_against_scikit_image(self, seed, smoothness, moved):
         """Of regions without gaps, so that nothing is grown."""
         truth = regions(seed, smoothness)

@@ -51,7 +51,7 @@ def test_values_are_those_of_scikit_learn_within_the_stated_error(sharpness):
             assert abs(values[index] - expected) <= errors[index] + 1e-12
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.booleans(), st.sampled_from([0.0, 1e-30, 0.2, 0.2001, 0.5, 0.999, 1.0])),
@@ -76,7 +76,7 @@ def test_the_error_holds_for_ties_zeros_and_ones(pixels):
         assert abs(values[1] - expected) <= errors[1] + 1e-9
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2)), min_size=2, max_size=30), st.data())
 def test_no_order_within_the_bins_leaves_the_stated_error(pixels, data):
     """Pixels are counted in three bins; their true order within a bin is any."""

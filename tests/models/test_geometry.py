@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from unetkit.errors import SizeError
 from unetkit.models.geometry import Geometry, encoder_geometry, skip_crops, unet_geometry
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=60)
+STEADY = settings(derandomize=True, max_examples=60)
 PADDED = [
     unet_geometry(depth, "same", stem_stride, up_kernel, head)
     for depth, stem_stride, up_kernel, head in product((1, 2, 4), (1, 2), (2, 3), (False, True))

@@ -223,7 +223,7 @@ def test_the_runtime_s_own_format_is_refused(tmp_path):
 
 
 @given(st.data())
-@settings(derandomize=True, deadline=None, max_examples=200)
+@settings(derandomize=True, max_examples=200)
 def test_any_damage_ends_in_a_result_or_a_refusal(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("damage") / "m.onnx"
     whole = bytearray(write(path, graph_of([relu()], [weights()])).read_bytes())

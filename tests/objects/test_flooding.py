@@ -22,7 +22,7 @@ def landscape(seed: int, size: tuple[int, int], smoothness: float) -> np.ndarray
     seeded=st.floats(0.02, 0.5),
     inner=st.floats(0.5, 1),
 )
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60, derandomize=True)
 def test_it_is_that_of_scikit_image(seed, size, smoothness, seeded, inner):
     heights = landscape(seed, size, smoothness)
     inside = heights <= np.quantile(heights, inner)

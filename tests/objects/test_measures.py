@@ -36,7 +36,7 @@ def assert_equal_measures(objects: np.ndarray, pixels: np.ndarray) -> int:
 
 
 @given(seed=st.integers(0, 10**6), channels=st.integers(1, 4), smoothness=st.floats(0, 2.5))
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40, derandomize=True)
 def test_of_regions_of_noise(seed, channels, smoothness):
     rng = np.random.default_rng(seed)
     image = ndimage.gaussian_filter(rng.normal(size=(25, 31)), smoothness) > 0

@@ -38,7 +38,7 @@ def filled(regions, shape, empty=-1):
     return labels
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SMALL, st.integers(1, 4))
 def test_filled_outlines_give_the_labels_back(labels, band_rows):
     regions = regions_of(labels, band_rows=band_rows)
@@ -56,7 +56,7 @@ def test_filled_outlines_give_the_labels_back(labels, band_rows):
         assert count == ndimage.label(labels == label)[1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(SMALL)
 def test_bands_of_rows_change_nothing(labels):
     whole = regions_of(labels, {0})
@@ -94,7 +94,7 @@ def test_outlines_that_need_more_memory_are_refused():
         list(find_regions(lambda r, c: labels[r, c], (40, 40), (), band_rows=10, most_bytes=9000))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SMALL, st.sampled_from([0.5, 0.71, 1.0, 2.5]))
 def test_a_simplified_outline_stays_within_the_bound(labels, bound):
     for region in regions_of(labels, {0}):

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from onnx import helper
@@ -347,7 +347,6 @@ class TestSoftmax:
         logits = np.array([[0, 0], [0, np.log(3)]], np.float32)
         np.testing.assert_allclose(softmax(logits), [[0.5, 0.5], [0.25, 0.75]], rtol=1e-6)
 
-    @settings(deadline=None)
     @given(
         st.integers(1, 5).flatmap(
             lambda k: arrays(np.float32, (2, 3, k), elements=st.floats(-1e4, 1e4, width=32))

@@ -42,7 +42,7 @@ GEOMETRIES = {
     "one, unpadded": unet_geometry(1, "valid"),
     "two, unpadded, head": unet_geometry(2, "valid", head=True),
 }
-STEADY = settings(derandomize=True, deadline=None, max_examples=100)
+STEADY = settings(derandomize=True, max_examples=100)
 
 
 @st.composite
@@ -464,7 +464,7 @@ class TestNetworks:
         size=st.tuples(st.integers(1, 120), st.integers(1, 120)),
         more=st.tuples(st.integers(0, 6), st.integers(0, 6)),
     )
-    @settings(derandomize=True, deadline=None, max_examples=30)
+    @settings(derandomize=True, max_examples=30)
     def test_any_size_in_any_tiles(self, name, kind, size, more):
         geometry = NETWORKS[name].geometry
         least = smallest_tile(geometry)

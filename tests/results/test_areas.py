@@ -1,6 +1,7 @@
 """Areas of classes, counted by windows."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -49,3 +50,23 @@ def test_windows_change_no_count(monkeypatch, band):
     monkeypatch.setattr(areas, "COUNTED_PIXELS", band)
     with predicted(LABELS, THREE) as image:
         assert count_classes(image).tolist() == [5, 3, 0]
+
+
+def test_the_mean_uncertainty_of_each_class(tmp_path, monkeypatch):
+    # The first row is certain, the second even: of ground, 2 pixels at 0 and 3 at 1; of cells, 2 at
+    # 0 and 1 at 1.
+    probabilities = np.zeros((2, 5, 3), np.float32)
+    probabilities[0, :2, 0] = probabilities[0, 2:, 1] = 1
+    probabilities[1] = 1 / 3
+    with predicted(LABELS, THREE) as image:
+        image = replace(
+            image,
+            read_scores=lambda rows, columns: probabilities[rows, columns],
+            has_uncertainty=True,
+        )
+        write_areas(tmp_path / "a.csv", image)
+        monkeypatch.setattr(areas, "COUNTED_PIXELS", 1)
+        write_areas(tmp_path / "b.csv", image)
+    rows = rows_of(tmp_path / "a.csv")
+    assert [row["uncertainty"] for row in rows] == ["0.6", "0.333333", ""]
+    assert rows_of(tmp_path / "b.csv") == rows

@@ -1,14 +1,18 @@
 """The table of outputs: one entry is enough for a new kind of output."""
 
 import dataclasses
+import json
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image
 
-from unetkit import Predictor
-from unetkit.errors import DataError
+from unetkit import Predictor, cutout
+from unetkit.data.classes import Classes
+from unetkit.errors import ConfigError, DataError
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.prediction.sources import open_source
 from unetkit.results import outputs
@@ -21,8 +25,8 @@ from unetkit.results.outputs import (
     write_output,
 )
 from unetkit.results.polygons import POLYGONS
-from unetkit.results.predicted_image import PredictedImage
-from unetkit.visualization.overlays import add_opacity, lay_over, opacity
+from unetkit.results.predicted_image import PredictedImage, ResultOptions
+from unetkit.visualization.overlays import lay_over
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")
 PHOTO = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -56,7 +60,8 @@ class TestTable:
         from unetkit.cli.main import predict
 
         options = {option.name for option in predict.params}
-        assert set(OUTPUTS) - {"mask", "areas", *POLYGONS} <= options
+        own = {"mask", "areas", "disagreement", *POLYGONS}
+        assert set(OUTPUTS) - own <= options
         assert {"table", "polygons"} <= options
 
     @pytest.mark.parametrize("kind", FOUR)
@@ -65,7 +70,8 @@ class TestTable:
         with open_source(PHOTO, predictor.spec.pixels) as source:
             image = predicted(predictor, source, read_scores=reader(probabilities))
             window = image.window(slice(3, 20), slice(8, 50))
-            pixels = OUTPUTS[kind].pixels(window)
+            output = outputs._of_cutout(image) if kind == "cutout" else OUTPUTS[kind]
+            pixels = output.pixels(window)
         channels = OUTPUTS[kind].channels or len(predictor.spec.classes)
         assert pixels.shape == (17, 42, channels)
         assert pixels.dtype == OUTPUTS[kind].dtype
@@ -84,7 +90,7 @@ class TestTable:
         expected = {
             "mask": mask,
             "overlay": lay_over(PHOTO, mask, predictor.spec.classes),
-            "cutout": add_opacity(PHOTO, opacity(probabilities, predictor.spec.classes)),
+            "cutout": cutout(PHOTO, probabilities, predictor.spec.classes, predictor.spec.scale),
             "probabilities": probabilities,
         }[kind]
         if format == "tiff":
@@ -95,6 +101,94 @@ class TestTable:
         else:
             found = np.asarray(Image.open(file))
         assert (found == expected).all()
+
+
+class TestOptions:
+    def write(self, predictor, tmp_path, kind, format="png", image=PHOTO, **options):
+        if not (tmp_path / "a.tif").exists():
+            tifffile.imwrite(tmp_path / "a.tif", image, photometric="rgb")
+        (file,) = predict_files(
+            predictor,
+            [tmp_path / "a.tif"],
+            tmp_path / f"out-{format}",
+            kinds=[kind],
+            format=format,
+            options=ResultOptions(**options),
+        )
+        return file
+
+    def test_an_overlay_as_jpeg_is_near_that_without_loss(self, predictor, tmp_path):
+        photo = cv2.GaussianBlur(PHOTO, (0, 0), 4)
+        file = self.write(predictor, tmp_path, "overlay", image=photo, overlay="jpeg")
+        assert file.name == "a_overlay.jpg"
+        expected = lay_over(photo, predictor(photo), predictor.spec.classes)
+        with Image.open(file) as found:
+            assert json.loads(found.info["comment"])["model"] == predictor.digest
+            difference = np.abs(np.asarray(found).astype(int) - expected)
+        assert difference.mean() < 3
+
+    def test_a_large_overlay_stays_a_tiff(self, predictor, tmp_path):
+        file = self.write(predictor, tmp_path, "overlay", "tiff", overlay="jpeg")
+        assert file.name == "a_overlay.tif"
+
+    @pytest.mark.parametrize("format", ["png", "tiff", "zarr"])
+    @pytest.mark.parametrize(("dtype", "step"), [("float16", 2**-11), ("uint8", 0.5 / 255)])
+    def test_probabilities_are_rounded(self, predictor, tmp_path, format, dtype, step):
+        file = self.write(predictor, tmp_path, "probabilities", format, probabilities=dtype)
+        if format == "png":
+            found = np.load(file)["probabilities"]
+        elif format == "tiff":
+            found = tifffile.imread(file).transpose(1, 2, 0)
+        else:
+            found = zarr.open_group(file)["0"][:].transpose(1, 2, 0)
+        assert found.dtype == dtype
+        scale = 255 if dtype == "uint8" else 1
+        expected = predictor.probabilities(PHOTO)
+        # By half a step; another 1e-6 for logits that differ between whole images and tiles.
+        assert np.abs(found.astype(np.float64) / scale - expected).max() <= step + 1e-6
+
+    def test_three_classes_of_8_bits_are_no_colours(self, predictor, tmp_path):
+        file = self.write(predictor, tmp_path, "probabilities", "tiff", probabilities="uint8")
+        with tifffile.TiffFile(file) as tif:
+            assert tif.pages[0].photometric.name == "MINISBLACK"
+
+    @pytest.mark.parametrize(("dtype", "missing"), [("float16", np.nan), ("uint8", 0)])
+    def test_pixels_without_data_have_no_probability(self, predictor, tmp_path, dtype, missing):
+        gaps = PHOTO // 2 + 1
+        gaps[10:20, 30:50] = 0
+        tag = (42113, 2, 0, "0", True)
+        tifffile.imwrite(tmp_path / "a.tif", gaps, photometric="rgb", extratags=[tag])
+        file = self.write(predictor, tmp_path, "probabilities", "auto", probabilities=dtype)
+        found = tifffile.imread(file)
+        assert np.array_equal(
+            found[:, 10:20, 30:50].astype(float), np.full((3, 10, 20), missing), equal_nan=True
+        )
+        if dtype == "uint8":
+            sums = found.sum(axis=0, dtype=int)
+            sums[10:20, 30:50] = 255
+            assert np.abs(sums - 255).max() <= 1  # each of three is off by half at most
+            with tifffile.TiffFile(file) as tif:
+                assert 42113 not in tif.pages[0].tags
+
+    def test_a_jpeg_is_refused_where_it_cannot_be(self, predictor, tmp_path):
+        Image.fromarray(np.zeros((3, 65_501), np.uint8)).save(tmp_path / "long.png")
+        jpeg = ResultOptions(overlay="jpeg")
+        with pytest.raises(ConfigError, match=r"long\.png has 3x65501 pixels; accepted are sides"):
+            predict_files(
+                predictor,
+                [tmp_path / "long.png"],
+                tmp_path / "out",
+                kinds=["overlay"],
+                options=jpeg,
+            )
+        names = tuple(f"{i:0200}" for i in range(3 * 110))[:255]
+        other = Predictor(predictor.path)
+        classes = Classes(tuple(f"{name}{'é' * 50}"[-200:] for name in names), tuple(range(255)))
+        other.spec = dataclasses.replace(other.spec, classes=classes)
+        with pytest.raises(ConfigError, match=r"the names of the classes of .* accepted are up to"):
+            outputs.require_outputs(other, ["overlay"], "png", jpeg)
+        outputs.require_outputs(other, ["mask"], "png", jpeg)
+        assert not (tmp_path / "out").exists()
 
 
 class TestNewOutput:

@@ -53,9 +53,17 @@ def test_numbers_of_objects_take_the_smallest_type(tmp_path, count, dtype):
         assert image.object_numbers.dtype == dtype
 
 
-def test_another_style_of_masks_is_refused():
-    with pytest.raises(ConfigError, match="mask is 'grey'; accepted are 'index', 'palette'"):
-        ResultOptions("grey")
+@pytest.mark.parametrize(
+    ("option", "given", "accepted"),
+    [
+        ("mask", "grey", "'index', 'palette'"),
+        ("overlay", "webp", "'png', 'jpeg'"),
+        ("probabilities", "float64", "'float32', 'float16', 'uint8'"),
+    ],
+)
+def test_another_choice_is_refused(option, given, accepted):
+    with pytest.raises(ConfigError, match=f"{option} is '{given}'; accepted are {accepted}"):
+        ResultOptions(**{option: given})
 
 
 @pytest.mark.parametrize("bound", [-1.0, float("nan")])

@@ -22,6 +22,10 @@ class TestPredict:
         assert response.status_code == 200
         assert response.headers["content-type"] == MEDIA_TYPES[output]
         assert int(response.headers["content-length"]) == len(response.content)
+        name = response.headers["content-disposition"].removeprefix('inline; filename="')
+        end = {"overlay": "_overlay.png", "cutout": "_cutout.png"}
+        end["probabilities"] = "_probabilities.npz"
+        assert name == f'image{end.get(output, ".png")}"'
 
     def test_accept_chooses_the_answer(self, service):
         both = [service.post(photo_bytes(), Accept=MEDIA_TYPES["probabilities"])]
@@ -202,6 +206,28 @@ class TestOtherRoutes:
         assert response.status_code == 405
         assert response.headers["allow"] == "POST"
         assert "method is not accepted" in sentence_of(response)
+
+    @pytest.mark.parametrize("path", ["/", "/health", "/ready", "/v1/model", "/openapi.json"])
+    def test_head_gets_the_headers_of_get_without_a_body(self, service, path):
+        with service.client() as client:
+            asked, got = client.head(path), client.get(path)
+        assert asked.status_code == got.status_code == 200
+        assert asked.content == b""
+        assert dict(asked.headers) == dict(got.headers) | {"date": asked.headers["date"]}
+
+    @pytest.mark.parametrize(
+        ("path", "allowed"), [("/health", "GET, HEAD"), ("/v1/predict", "POST")]
+    )
+    def test_options_names_the_methods_of_a_path(self, service, path, allowed):
+        with service.client() as client:
+            response, refused = client.options(path), client.put(path)
+        assert (response.status_code, response.content) == (204, b"")
+        assert response.headers["allow"] == refused.headers["allow"] == allowed
+        assert refused.status_code == 405
+
+    @pytest.mark.parametrize("path", ["/health/", "/v1/predict/", "/HEALTH"])
+    def test_a_path_has_one_spelling_and_others_are_not_redirected(self, service, path):
+        assert service.get(path).status_code == 404
 
     def test_no_page_loads_scripts_from_elsewhere(self, service):
         assert service.get("/docs").status_code == service.get("/redoc").status_code == 404

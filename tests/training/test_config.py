@@ -128,7 +128,7 @@ class TestSection:
         },
     )
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(VALUES, VALUES)
     def test_the_last_of_two_updates_wins(self, first, second):
         defaults = Scale("resize", 128, 160)

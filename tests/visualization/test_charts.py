@@ -227,7 +227,7 @@ def test_images_are_counted_in_bins_of_a_twentieth(drawn):
 
 
 @given(scores=st.lists(st.floats(0, 1), min_size=1, max_size=30))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_each_image_is_in_one_bin(scores):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(charts, "_draw", lambda *arguments: "")

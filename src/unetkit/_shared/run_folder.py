@@ -40,6 +40,8 @@ MODEL = "model.onnx"
 EXAMPLES = "pictures"
 TENSORBOARD = "tensorboard"
 PLAN = "plan.json"  # in the folder of a cross-validation, to resume it
+FOLD = "fold-{}"  # there, the run folder of each network
+FOLDS = "folds.json"  # there, metrics over all folds
 CACHE = "cache"  # during training
 EVERYTHING = (
     *(CONFIG, SPLIT, MANIFEST, LOG, CURVES, CURVES_IMAGE, WEIGHTS, MODEL),

@@ -32,7 +32,8 @@ from unetkit.checks.integer_inference import (
 )
 from unetkit.checks.label_inference import MAX_LISTED, classes_from_labels, with_labels
 from unetkit.checks.mask_values import (
-    CERTAIN_OBJECTS,
+    COUNTED_OBJECTS,
+    are_certain_objects,
     colour_fractions,
     is_instance_like,
     value_to_colour,
@@ -87,7 +88,7 @@ def choose_classes(
     names = given.pop("names", None)
     if kind is None and not is_drawn and not {"values", "threshold"} & given.keys():
         is_colour = any(stats.is_colour for stats in statistics)
-        is_sure = is_instance_like(statistics, given.get("ignore"), CERTAIN_OBJECTS)
+        is_sure = are_certain_objects(statistics, given.get("ignore"))
         kind = "instances" if is_sure and not is_colour and len(names or ()) in (0, 2) else None
     if given.get("threshold") is None and any(stats.is_lossy for stats in statistics):
         _require_listed_colours(statistics, where, kind, given)
@@ -116,6 +117,7 @@ def choose_classes(
     elif kind == "colours" or (kind is None and any(stats.is_colour for stats in statistics)):
         if kind is None:
             require_no_numbers(statistics, where)
+            _require_no_objects(statistics, where, names, given.get("ignore"))
         found = _classes_from_colours(statistics, where, names, given)
     else:
         if kind is None:
@@ -253,6 +255,21 @@ def _example_of(fractions: Mapping[int, float]) -> str:
     return "'" + ",".join(f"class {i}=#{colour:06x}" for i, colour in enumerate(many)) + "'"
 
 
+def _require_no_objects(
+    statistics: Sequence[PairStatistics],
+    where: str,
+    names: Sequence[str] | None,
+    ignore: int | None,
+) -> None:
+    """Raises DataError if each colour may be an object, and no classes are named."""
+    if names is None and is_instance_like(statistics, ignore, COUNTED_OBJECTS):
+        raise DataError(
+            f"masks in {where} may be instances or classes: nearly every colour is one connected "
+            "region; accepted is either, if it is given; use --kind instances if each colour is an "
+            "object, --kind colours if each colour is a class"
+        )
+
+
 def _classes_from_colours(
     statistics: Sequence[PairStatistics],
     where: str,
@@ -289,8 +306,8 @@ def _require_known_values(
     statistics: Sequence[PairStatistics], where: str, classes: Classes
 ) -> None:
     """Raises DataError if some pixel belongs to none of the classes."""
-    if classes.kind != "colours":
-        require_grey(statistics, where, classes.kind)
+    if classes.kind == "classes":
+        require_grey(statistics, where)
     if classes.kind == "instances" or classes.threshold is not None:
         return
     accepted = {*classes.values, classes.ignore}

@@ -45,7 +45,7 @@ def classes_from_integers(
         DataError: The values are ambiguous, or do not match the names.
         ConfigError: The arguments in `given` are invalid.
     """
-    require_grey(statistics, where, "classes")
+    require_grey(statistics, where)
     values = _collect_values(statistics, given.get("ignore"))
     present = set(values)
     every = {value for stats in statistics for value in stats.values}
@@ -287,8 +287,8 @@ def require_one_palette(statistics: Sequence[PairStatistics], where: str) -> Non
                 )
 
 
-def require_grey(statistics: Sequence[PairStatistics], where: str, kind: str) -> None:
-    """Refuses colour images among masks whose kind has integers.
+def require_grey(statistics: Sequence[PairStatistics], where: str) -> None:
+    """Refuses colour images among masks of class numbers.
 
     Raises:
         DataError: A mask has colours.
@@ -296,8 +296,8 @@ def require_grey(statistics: Sequence[PairStatistics], where: str, kind: str) ->
     coloured = next((stats.pair.mask for stats in statistics if stats.is_colour), None)
     if coloured is not None:
         raise DataError(
-            f"masks in {where} have colours, {coloured} first; accepted for {kind} are integers; "
-            "convert the colours to integers, or use --kind colours if each colour is a class"
+            f"masks in {where} have colours, {coloured} first; accepted for classes are integers; "
+            "use --kind colours if each colour is a class, --kind instances if each is an object"
         )
 
 

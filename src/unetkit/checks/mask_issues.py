@@ -253,7 +253,7 @@ def _find_class_issues(
 
 def _find_kind_issues(classes: Classes, good: Sequence[PairStatistics]) -> list[Issue]:
     """Returns an issue if instances look like classes, or classes like instances."""
-    if any(stats.is_drawn or stats.is_colour for stats in good):
+    if any(stats.is_drawn for stats in good):
         return []
     if len(classes) == 2 and len(good) >= FEW_FIELDS and _is_one_field(good):
         text = "all masks mark one region of the same size, as those of a field of view do"

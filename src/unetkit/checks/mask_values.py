@@ -15,6 +15,7 @@ MIN_QUANTITIES = 4  # different numbers of objects, with which objects may be in
 ONE_PIECE_FRACTION = 0.9  # of the values; if more are one region each, they look like objects
 MIN_OBJECTS = 3  # in the mask with the most values
 CERTAIN_OBJECTS = 25  # the same; no image has so many classes, each of them in one piece
+COUNTED_OBJECTS = 8  # the same, where the values of each mask run from 1 to their number
 
 
 def value_to_colour(stats: PairStatistics, value: int) -> int:
@@ -72,6 +73,28 @@ def is_instance_like(
             num_values >= ONE_PIECE_FRACTION * num_regions
             or (run_from_one and len(values_per_mask) >= MIN_QUANTITIES)
         )
+    )
+
+
+def are_certain_objects(statistics: Sequence[PairStatistics], ignore: int | None = None) -> bool:
+    """Whether the values of integer masks can hardly be anything but object numbers.
+
+    Each is in one piece, and there are more than an image has classes; or fewer, but in each mask
+    they run from 1 to a number that differs between masks: of classes, a mask would then never
+    lack one and have the next.
+
+    Args:
+        statistics: Statistics of the pairs that can be read.
+        ignore: Mask value that is left out; None for no value.
+    """
+    if is_instance_like(statistics, ignore, CERTAIN_OBJECTS):
+        return True
+    values = [np.unique(s.regions[s.regions[:, 0] != ignore, 0]) for s in statistics]
+    values = [one for one in values if len(one)]
+    return (
+        is_instance_like(statistics, ignore, COUNTED_OBJECTS)
+        and all(one[-1] == len(one) for one in values)
+        and len({len(one) for one in values}) >= MIN_QUANTITIES
     )
 
 

@@ -316,13 +316,18 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @click.argument("images", nargs=-1, type=PATH)
 @predict_options
 @click.pass_context
-def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **options: Any) -> None:
-    """Segment IMAGES: files, folders or patterns.
+def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
+    """Segment IMAGES: files, folders or patterns, of images and videos.
 
     A pattern such as 'photos/*.jpg' stands for all files that match it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
-    result of one run over the whole image. An interrupted run continues.
+    result of one run over the whole image.
+
+    The same command again leaves results that are finished, and predicts the others.
+
+    Of a video (MP4, QuickTime, AVI, Matroska, WebM), a folder of masks is written, one for each
+    frame; and with --overlay, a video.
 
     With - for IMAGES, one image is read from standard input, and its mask (or, with one of the
     options, its overlay, cut-out or probabilities) is written to standard output.
@@ -331,7 +336,7 @@ def predict(ctx: click.Context, images: tuple[str, ...], model: str | None, **op
     """
     from unetkit.cli.predict import run_prediction
 
-    run_prediction(ctx, images, model, **options)
+    run_prediction(ctx, images, **options)
 
 
 @main.command("export")
@@ -372,7 +377,7 @@ def export_command(model: str | None, **options: Any) -> None:
 def info_command(model: str | None, layers: bool) -> None:
     """Describe MODEL, or without it the built-in network.
 
-    MODEL is a run folder or a model file.
+    MODEL is a run folder, the folder of a cross-validation, or a model file.
     """
     from rich.markdown import Markdown
 
@@ -383,8 +388,9 @@ def info_command(model: str | None, layers: bool) -> None:
 
     predictor = Predictor(model)
     console = make_console()
-    size = Path(predictor.path).stat().st_size
-    console.print(describe_model(predictor.spec, str(predictor.path), size, predictor.is_checkable))
+    for one, _ in predictor.members:  # of the folder of a cross-validation, several
+        size = one.path.stat().st_size
+        console.print(describe_model(one.spec, str(one.path), size, one.is_checkable))
     if layers:
         console.print(layers_table(predictor.spec))
     if model is None:

@@ -59,6 +59,9 @@ PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 POLYGON_NAMES = ("geojson", "coco", "yolo", "labelme")
+OVERLAY_FORMAT_NAMES = ("png", "jpeg")
+PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
+AUGMENTATION_NAMES = ("mirror", "flips", "turns")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
 EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
 WEIGHT_NAMES = ("float32", "float16")
@@ -335,9 +338,18 @@ predict_options = _together(
     click.option(
         "--model",
         "-m",
+        "models",
         type=PATH,
-        help="A run folder or an exported .onnx file (default: the built-in network, for cats and "
-        "dogs in photos).",
+        multiple=True,
+        help="A run folder, the folder of a cross-validation, or an exported .onnx file; may be "
+        "repeated to average the probabilities of several (default: the built-in network, for cats "
+        "and dogs in photos).",
+    ),
+    click.option(
+        "--tta",
+        type=OneOf(AUGMENTATION_NAMES),
+        help="Also predict each image mirrored (mirror: left and right; flips: upside down, too; "
+        "turns: and in quarter turns), and average the probabilities (default: none).",
     ),
     out_option(
         "Folder for the results, or the mask of one image, such as mask.png (default: predictions)."
@@ -354,9 +366,27 @@ predict_options = _together(
         "--overlay", is_flag=True, help="Also write the photo blended with class colours."
     ),
     click.option(
+        "--overlay-format",
+        type=OneOf(OVERLAY_FORMAT_NAMES),
+        help="Format of overlays: png, without loss, or jpeg, a quarter of the size (default: "
+        "png; overlays of large images and GeoTIFFs are in --format).",
+    ),
+    click.option(
         "--cutout", is_flag=True, help="Also write the photo with transparent background."
     ),
     click.option("--probabilities", is_flag=True, help="Also write the probability of each class."),
+    click.option(
+        "--probabilities-dtype",
+        type=OneOf(PROBABILITY_DTYPE_NAMES),
+        help="Type of the probabilities: float32, float16, or uint8, where 255 stands for 1 "
+        "(default: float32).",
+    ),
+    click.option(
+        "--uncertainty",
+        is_flag=True,
+        help="Also write how uncertain each pixel is and, with several models or --tta, how far "
+        "they disagree.",
+    ),
     click.option(
         "--objects",
         is_flag=True,
@@ -406,7 +436,11 @@ predict_options = _together(
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
-    click.option("--overwrite", is_flag=True, help="Replace existing results."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace results of other models, options or images, and files of unknown origin.",
+    ),
     click.option(
         "--fail-fast",
         is_flag=True,

@@ -1,8 +1,8 @@
 """Meaning of the values in masks: kind, names, values in files, colours, special classes.
 
 All masks of a data set have one kind. `classes`: one integer per class. `colours`: one colour per
-class, with the value 0xRRGGBB. `instances`: one integer per object and 0 for the background; the
-network has two classes. A class file beside the data may define all this.
+class, with the value 0xRRGGBB. `instances`: one integer or colour per object, 0 or black for the
+background; the network has two classes. A class file beside the data may define all this.
 """
 
 import colorsys

@@ -256,7 +256,7 @@ def _to_indices(raw: RawMask, classes: Classes, path: Path) -> np.ndarray:
         if classes.blended:
             tolerance = LOSSY_TOLERANCE if raw.is_lossy else TOLERANCE
             values = nearest_colours(values, classes, tolerance)
-    elif raw.is_colour:
+    elif raw.is_colour and classes.kind != "instances":
         row, column = np.argwhere(values % GREY != 0)[0]
         raise DataError(
             f"mask {path} has colours, #{values[row, column]:06x} at row {row}, column {column}; "

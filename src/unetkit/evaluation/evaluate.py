@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from unetkit._shared import run_folder
 from unetkit._shared.display import Display
 from unetkit._shared.files import PART, write_text, writing_into
 from unetkit._shared.memory_budget import BUDGET
@@ -31,7 +32,7 @@ from unetkit.data.pairs import Dataset, Pair
 from unetkit.data.reading import read_objects
 from unetkit.data.scale import IGNORE, mask_to_network, scores_from_network
 from unetkit.data.sources import Sources
-from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, OutputExistsError
 from unetkit.evaluation.examples import (
     EXAMPLES_FOLDER,
     EXAMPLES_IMAGE,
@@ -113,7 +114,7 @@ def evaluate(
         image.
 
     Raises:
-        ConfigError: `part` is not a split.
+        ConfigError: `part` is not a split, or `model` holds several models.
         DataNotFoundError: `data` or `field_of_view` does not exist, or a model file has no "train"
             or "validation".
         DataError: The split has no pairs, a pair cannot be read, an image has no mask in
@@ -126,6 +127,12 @@ def evaluate(
     display = display or Display()
     require_split_name(part)
     predictor = Predictor(model)
+    if len(predictor.paths) > 1:
+        raise ConfigError(
+            f"{model} holds {len(predictor.paths)} models, of the folds of a cross-validation; "
+            f"accepted is one, such as {predictor.path.parent}; {run_folder.FOLDS} has the metrics "
+            "of all"
+        )
     sources = sources or recorded_sources(Path(model), Path(data))
     dataset = find_dataset(data, sources)
     folder = _choose_out(Path(model), dataset, part, out, overwrite)

@@ -59,7 +59,7 @@ def write_ome_zarr(
         path: Path of the new folder. It exists when all is written; until then a hidden folder
             beside it does.
         shape: (H, W, C), in pixels.
-        dtype: "uint8", "uint16", "uint32" or "float32".
+        dtype: "uint8", "uint16", "uint32", "float16" or "float32".
         read: Returns the pixels of rows and columns, (h, w, C) of `dtype`; called as by
             `walk_tiles`.
         nearest: Whether overviews take every second pixel, as for labels, instead of means.

@@ -23,7 +23,7 @@ Read = Callable[[slice, slice], np.ndarray]  # rows, columns -> (h, w, C)
 TILE = 512  # rows and columns of a tile
 LONGEST = 1024  # longest side of the smallest overview, about a screen
 BLOCK_BYTES = 1 << 26  # read at once, unless a single tile is larger
-PYRAMID_DTYPES = ("uint8", "uint16", "uint32", "float32")
+PYRAMID_DTYPES = ("uint8", "uint16", "uint32", "float16", "float32")
 
 
 def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:

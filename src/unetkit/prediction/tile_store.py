@@ -30,6 +30,8 @@ from unetkit.prediction.tiling import Span, Tiling
 PLAN_FORMAT = 1
 PLAN_NAME = "plan.json"
 TILE_NAME = r"\d{7}\.npy"
+MEMBER_FOLDER = "member-{:02d}"  # in the store, for tiles of further models and orientations
+MEMBER_NAME = r"member-\d{2,}"
 OUTPUT_FOLDER = "result"  # in the store, for outputs while they are written
 LARGEST_PLAN_BYTES = 1 << 26  # spans of a million tiles along an axis
 PLAN_REMEDY = "accepted are plans of this version; remove the folder"
@@ -170,7 +172,7 @@ def open_store(
             plan.unlink()
         else:
             _require_tiles_fit(folder, begun, max(most_pixels, math.prod(tiling.tile_size)))
-            _clear(folder, keep=TILE_NAME)
+            _clear(folder, keep=f"{TILE_NAME}|{MEMBER_NAME}")
             return TileStore(folder, begun, channels, dtype)
     if folder.exists():
         _clear(folder)  # interrupted before the plan was written or after it was removed
@@ -193,7 +195,9 @@ def _clear(folder: Path, keep: str | None = None) -> None:
             continue
         if re.fullmatch(TILE_NAME, path.name):
             path.unlink()
-        elif path.name.startswith(".part-") or path.name == OUTPUT_FOLDER:
+        elif path.name.startswith(".part-") or re.fullmatch(
+            f"{OUTPUT_FOLDER}|{MEMBER_NAME}", path.name
+        ):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 

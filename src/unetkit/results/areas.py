@@ -1,6 +1,7 @@
 """The area of each class in a predicted image, as a table."""
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,15 +13,20 @@ from unetkit.results.predicted_image import PredictedImage
 
 COUNTED_PIXELS = 1 << 20  # counted at once
 AREA_DIGITS = 10  # significant ones
+UNCERTAINTY_LEVELS, MEAN_DIGITS = 1 << 20, 6
 
 
 def write_areas(file: Path, image: PredictedImage) -> None:
     """Writes a CSV of a row for each class: its pixels, their fraction, and their area.
 
     The fraction is that of the pixels with data. The area is in the units of a pixel's size, and
-    left out where that is not known.
+    left out where that is not known. Where uncertainty is written, its mean over the pixels of each
+    class is in the table, too.
     """
     rows = area_rows(count_classes(image), image.classes, image.pixel_size)
+    if image.has_uncertainty:
+        for row, mean in zip(rows, mean_uncertainties(image), strict=True):
+            row["uncertainty"] = "" if mean is None else mean
 
     def write(part: Path) -> None:
         with open(part, "w", newline="", encoding="utf-8") as lines:
@@ -47,9 +53,29 @@ def area_rows(
 
 def count_classes(image: PredictedImage) -> np.ndarray:
     """Number of pixels of each class, (K,) int64, counted by windows."""
-    (height, width), counts = image.size, np.zeros(256, np.int64)
-    rows = max(1, COUNTED_PIXELS // width)
-    for top in range(0, height, rows):
-        window = image.window(slice(top, min(top + rows, height)), slice(0, width))
+    counts = np.zeros(256, np.int64)
+    for window in _bands(image):
         counts += np.bincount(window.labels.ravel(), minlength=256)
     return counts[: len(image.classes)]
+
+
+def mean_uncertainties(image: PredictedImage) -> list[float | None]:
+    """Mean uncertainty of the pixels of each class, from 0 to 1; None for a class without any."""
+    counts, sums = np.zeros(256), np.zeros(256)
+    for window in _bands(image):
+        labels = window.labels.ravel()
+        levels = np.rint(np.nan_to_num(window.uncertainty).ravel() * UNCERTAINTY_LEVELS)
+        counts += np.bincount(labels, minlength=256)
+        sums += np.bincount(labels, levels, 256)  # of whole numbers: the same in any bands
+    return [
+        round(total / UNCERTAINTY_LEVELS / count, MEAN_DIGITS) if count else None
+        for total, count in zip(sums, counts[: len(image.classes)].tolist(), strict=False)
+    ]
+
+
+def _bands(image: PredictedImage) -> Iterator[PredictedImage]:
+    """The image in bands of rows."""
+    height, width = image.size
+    rows = max(1, COUNTED_PIXELS // width)
+    for top in range(0, height, rows):
+        yield image.window(slice(top, min(top + rows, height)), slice(0, width))

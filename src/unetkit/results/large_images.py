@@ -3,12 +3,14 @@
     source -> windows at the network's scale -> tiles -> tile store -> outputs, read by windows
 
 Each half needs only a few tiles in memory. The tile store between them holds labels where no output
-needs more, and logits otherwise; an interrupted run continues with the tiles that it has.
+needs more, and logits otherwise; an interrupted run continues with the tiles that it has. Each of
+several models, and each orientation of the image, has a store of its own; they are averaged when
+they are read.
 """
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +19,24 @@ import numpy as np
 from unetkit._shared.files import locked
 from unetkit.data.scale import windows_from_network
 from unetkit.errors import DataError
+from unetkit.io.pyramid import Read
 from unetkit.io.windows import Windows
+from unetkit.prediction.certainty import MeanScores
 from unetkit.prediction.engine import scores_from_logits
+from unetkit.prediction.orientations import Orientation, oriented
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import Source
-from unetkit.prediction.tile_store import OUTPUT_FOLDER, TileStore, open_store
+from unetkit.prediction.tile_store import (
+    MEMBER_FOLDER,
+    OUTPUT_FOLDER,
+    TileStore,
+    open_store,
+)
 from unetkit.prediction.tiling import Tiling
 from unetkit.results.objects import with_objects
 from unetkit.results.outputs import (
-    MASK,
+    DISAGREEMENT,
+    UNCERTAINTY,
     metadata_of,
     needs_objects,
     needs_probabilities,
@@ -45,7 +56,8 @@ def predict_large_image(
     options: ResultOptions | None = None,
     path: str = "image",
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
-) -> tuple[np.ndarray | None, int | None, Tiling]:
+    on_complete: Callable[[Mapping[str, Path]], object] = lambda parts: None,
+) -> tuple[dict[str, Any], int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
 
     Args:
@@ -57,40 +69,47 @@ def predict_large_image(
         overwrite: Whether to remove tiles that another run left in `store`.
         options: How outputs are written; None for the defaults.
         path: Path of the image file, as outputs name it.
-        begin: Called once with the tiles and the number of those that an earlier run finished;
-            returns a function that is called after each further tile.
+        begin: Called with the tiles and the number of those that an earlier run finished, for each
+            model and orientation; returns a function that is called after each further tile.
+        on_complete: Called with the files of all outputs, before these are moved to their places.
 
     Returns:
-        Number of pixels of each class, (K,) int64, or None if no mask is written; number of
-        objects, or None if none are written; and the tiles.
+        What `write_output` found, by kind of output; number of objects, or None if none are
+        written; and the tiles.
 
     Raises:
         DataError: The image cannot be read, or its file has changed meanwhile.
         OutputExistsError: `store` holds tiles of another run, or another process writes into it.
         SizeError: The allowed memory is too small for one tile.
     """
-    scale = predictor.spec.scale
-    scaled = source.at_scale(scale)
-    tiling = predictor.tiling(scaled.shape[:2])
-    needs_scores = needs_probabilities(files, predictor.spec)
+    scale, members = predictor.spec.scale, predictor.members
+    tiling = predictor.tiling(scale.network_size(source.shape[:2]))
+    needs_scores = needs_probabilities(files, predictor.spec) or len(members) > 1
     labels_only = not needs_scores and scale.is_pixel_by_pixel and tiling.is_exact
     belongs_to = identity()
     with locked(lock_of(store), f"writes into {store}"):
-        tiles = open_store(
-            store,
-            tiling,
-            1 if labels_only else predictor.spec.channels,
-            "uint8" if labels_only else "float32",
-            {**belongs_to, "model": predictor.digest, "margin": predictor.margin},
-            predictor.most_pixels,
-            overwrite,
-        )
-        _fill(predictor, scaled, tiles, begin)
+        options_of_run = {"margin": predictor.margin, "tta": predictor.tta}
+        predicted = []
+        for number, (one, orientation) in enumerate(members):
+            scaled = oriented(source, orientation).at_scale(one.spec.scale)
+            tiles = open_store(
+                store / MEMBER_FOLDER.format(number) if number else store,
+                one.tiling(scaled.shape[:2]),
+                1 if labels_only else predictor.spec.channels,
+                "uint8" if labels_only else "float32",
+                {**belongs_to, "model": predictor.digest, **options_of_run},
+                one.most_pixels,
+                overwrite,
+            )
+            _fill(one, scaled, tiles, begin)
+            predicted.append(_Member(one, orientation, tiles))
+        tiles = predicted[0].tiles
         image = replace(
-            _predicted_image(predictor, source, tiles),
+            _predicted_image(predictor, source, predicted, DISAGREEMENT in files),
             options=options or ResultOptions(),
             path=path,
             most_bytes=predictor.memory,
+            has_uncertainty=UNCERTAINTY in files,
         )
         (store / OUTPUT_FOLDER).mkdir(exist_ok=True)
         if needs_objects(files, predictor.spec):
@@ -100,20 +119,21 @@ def predict_large_image(
                 predictor.memory,
                 on_disk=True,
             )
-        counts = {}
-        for kind, file in files.items():
-            part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
-            counts[kind] = write_output(kind, part, image)
-            if identity() != belongs_to:
-                tiles.remove()
-                raise DataError(
-                    f"{belongs_to['image']} changed while it was read; accepted are files that "
-                    "stay as they are; predict it again"
-                )
-            _move(part, file)
+        # Removed with the tiles if the run fails.
+        parts = {kind: store / OUTPUT_FOLDER / file.name for kind, file in files.items()}
+        written = {kind: write_output(kind, part, image) for kind, part in parts.items()}
+        if identity() != belongs_to:
+            tiles.remove()
+            raise DataError(
+                f"{belongs_to['image']} changed while it was read; accepted are files that "
+                "stay as they are; predict it again"
+            )
+        on_complete(parts)
+        for kind, part in parts.items():
+            _move(part, files[kind])
         tiles.remove()
     found = None if image.objects is None else image.objects.count
-    return counts.get(MASK), found, tiles.tiling
+    return written, found, tiles.tiling
 
 
 def store_beside(files: Mapping[str, Path]) -> Path:
@@ -149,10 +169,33 @@ def _fill(
     predictor.release_memory()
 
 
-def _predicted_image(predictor: Predictor, source: Source, tiles: TileStore) -> PredictedImage:
+@dataclass(frozen=True)
+class _Member:
+    """One prediction of an image: a model, the orientation of the image, and the tiles."""
+
+    predictor: Predictor
+    orientation: Orientation
+    tiles: TileStore
+
+    def scores(self, size: tuple[int, int]) -> Read:
+        """Reads scores of a window of the image, whose (height, width) is `size`."""
+        spec, laid = self.predictor.spec, self.orientation
+        scores = _Scores(self.tiles, len(spec.classes))
+        windows = windows_from_network(scores, spec.scale, laid.size(size))
+
+        def read(rows: slice, columns: slice) -> np.ndarray:
+            return laid.undo(windows.read(*laid.window_of(rows, columns, size)))
+
+        return read
+
+
+def _predicted_image(
+    predictor: Predictor, source: Source, members: Sequence[_Member], measures_disagreement: bool
+) -> PredictedImage:
     """The prediction at the size of the image, read from the tiles."""
-    metadata = metadata_of(predictor, tiles.tiling)
-    if tiles.dtype == "uint8":
+    metadata = metadata_of(predictor, members[0].tiles.tiling)
+    if members[0].tiles.dtype == "uint8":
+        tiles = members[0].tiles
 
         def read_labels(rows: slice, columns: slice) -> np.ndarray:
             labels = tiles.read(rows, columns)[..., 0]
@@ -161,16 +204,35 @@ def _predicted_image(predictor: Predictor, source: Source, tiles: TileStore) -> 
 
         return PredictedImage(source, predictor.spec, metadata, read_labels=read_labels)
 
-    size = source.shape[:2]
-    scores = _Scores(tiles, len(predictor.spec.classes))
-    windows = windows_from_network(scores, predictor.spec.scale, size)
+    readers = [member.scores((source.shape[0], source.shape[1])) for member in members]
+
+    def mean_of(rows: slice, columns: slice, measures_disagreement: bool) -> MeanScores:
+        mean = MeanScores(len(predictor.spec.classes), measures_disagreement)
+        for read in readers:
+            mean.add(read(rows, columns))
+        return mean
+
+    def with_gaps(found: np.ndarray, rows: slice, columns: slice) -> np.ndarray:
+        missing = source.missing(rows, columns)
+        if missing is not None:
+            found[missing] = np.nan
+        return found
 
     def read_scores(rows: slice, columns: slice) -> np.ndarray:
-        found = windows.read(rows, columns)
-        missing = source.missing(rows, columns)
-        return found if missing is None else np.where(missing[..., None], np.float32(np.nan), found)
+        is_one = len(readers) == 1
+        found = readers[0](rows, columns) if is_one else mean_of(rows, columns, False).scores()
+        return with_gaps(found, rows, columns)
 
-    return PredictedImage(source, predictor.spec, metadata, read_scores=read_scores)
+    def read_disagreement(rows: slice, columns: slice) -> np.ndarray:
+        return with_gaps(mean_of(rows, columns, True).disagreement(), rows, columns)
+
+    return PredictedImage(
+        source,
+        predictor.spec,
+        metadata,
+        read_scores=read_scores,
+        read_disagreement=read_disagreement if measures_disagreement else None,
+    )
 
 
 class _Scores:

@@ -13,13 +13,12 @@ from unetkit.results.outputs import needs_objects, needs_probabilities
 FLOAT = 4  # bytes
 REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
 # Bytes per pixel of the image, beside its pixels and its probabilities.
-LABELS = 10  # class indices of 8 bytes, as they are found, and of one
 DRAWING = 20  # labels, and the image in 8 bits and colour, drawn upon, and compressed
 OBJECTS = 12  # numbers of objects, and maps by which they are told apart (docs/log.md, 2026-12-01)
 
 
 def bytes_to_predict(
-    decoding: int, size: tuple[int, int], spec: ModelSpec, kinds: Iterable[str]
+    decoding: int, size: tuple[int, int], spec: ModelSpec, kinds: Iterable[str], members: int = 1
 ) -> int:
     """Returns the most bytes that an image and its results take at the same time.
 
@@ -28,6 +27,7 @@ def bytes_to_predict(
         size: (height, width) of the image.
         spec: Metadata of the model.
         kinds: Kinds of output.
+        members: Number of predictions that are averaged.
     """
     kinds = list(kinds)
     pixels, network = math.prod(size), math.prod(spec.scale.network_size(size))
@@ -35,8 +35,8 @@ def bytes_to_predict(
     per_pixel = DRAWING
     if needs_probabilities(kinds, spec):
         per_pixel += 2 * scores
-    elif not spec.scale.is_pixel_by_pixel:
-        per_pixel = max(DRAWING, LABELS + scores)
+    if members > 1:  # the sum, its mean, and one of them
+        per_pixel = max(per_pixel, DRAWING + 2 * scores) + scores
     if needs_objects(kinds, spec):
         per_pixel += OBJECTS
     if per_pixel > DRAWING or not spec.scale.is_pixel_by_pixel:

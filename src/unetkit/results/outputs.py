@@ -1,4 +1,4 @@
-"""What is written of a predicted image, and how: masks, overlays, cut-outs, probabilities.
+"""What is written of a predicted image, and how: masks, overlays, cut-outs, uncertainty and others.
 
 `OUTPUTS` describes each kind of output once: how its pixels of a window follow from the labels, the
 probabilities and the photo of that window. `WRITERS` holds one function per file type. An image in
@@ -9,6 +9,7 @@ How labels and probabilities are computed is left to `predictor` and `large_imag
 are wanted and where they go to `files`.
 """
 
+import json
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,11 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from unetkit._shared.files import write_atomically
 from unetkit._version import __version__
 from unetkit.errors import ConfigError, DataError
+from unetkit.io.encoding import (
+    JPEG_LARGEST_COMMENT,
+    JPEG_LARGEST_SIDE,
+    write_jpeg,
+    write_npz,
+    write_png,
+)
 from unetkit.io.ome_zarr_writer import write_ome_zarr
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
@@ -31,22 +38,19 @@ from unetkit.models.spec import ModelSpec
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor
 from unetkit.prediction.sources import WHOLE_PIXELS
 from unetkit.prediction.tiling import Tiling
-from unetkit.results.areas import write_areas
+from unetkit.results.areas import MEAN_DIGITS, write_areas
 from unetkit.results.masks import mask_table
+from unetkit.results.matting import CutOut, pixel_side
 from unetkit.results.polygons import POLYGONS
 from unetkit.results.predicted_image import PredictedImage, ResultOptions
-from unetkit.visualization.overlays import (
-    add_opacity,
-    lay_over,
-    opacity,
-    palette_image,
-    write_png,
-    write_probabilities,
-)
+from unetkit.visualization.overlays import lay_over, opacity
 
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
 OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
-MASK = "mask"
+MASK, CUTOUT = "mask", "cutout"
+UNCERTAINTY, DISAGREEMENT = "uncertainty", "disagreement"
+# Of pixels of uncertainty, in 16 bits: that of 1, and of no data.
+UNCERTAIN, NO_UNCERTAINTY = (1 << 16) - 2, (1 << 16) - 1
 WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are written by windows
 
 # Memory of a block of pixels while it is computed, and of one pixel: an overlay's intermediate
@@ -54,6 +58,7 @@ WHOLE_FORMAT = "png"  # written from an image in memory; all other formats are w
 WINDOW_BYTES = 1 << 25
 PIXEL_BYTES = 40
 CLASS_BYTES = 12
+OTHER_METADATA = 1 << 14  # bytes at most, beside the names of the classes
 COUNTED_ROWS = 64  # counted at once: `numpy.bincount` takes 8 bytes for each pixel
 
 
@@ -77,6 +82,7 @@ class Output:
         needs_probabilities: Whether `pixels` uses the probabilities of the window.
         needs_background: Whether the model must have a background class.
         needs_objects: Whether the model must tell objects apart.
+        needs_several: Whether several predictions are necessary, of models or orientations.
         suffixes: File suffix for each format.
         write: Writes it to a file, if it has no pixels.
     """
@@ -92,6 +98,7 @@ class Output:
     needs_probabilities: bool = False
     needs_background: bool = False
     needs_objects: bool = False
+    needs_several: bool = False
     suffixes: Mapping[str, str] = field(default_factory=lambda: FORMAT_SUFFIXES)
     write: Callable[[Path, PredictedImage], None] | None = None
 
@@ -99,9 +106,39 @@ class Output:
         """End of the names of its files in this format."""
         return f"{self.name_end}{self.suffixes[format]}"
 
+    def of_options(self, kind: str, options: ResultOptions) -> "Output":
+        """The output as it is asked for; masks depend on the image, too, see `_of_mask`.
 
-def _cutout_pixels(window: PredictedImage) -> np.ndarray:
-    return add_opacity(window.photo, opacity(window.probabilities, window.classes))
+        Args:
+            kind: Its key in `OUTPUTS`.
+            options: How results are written.
+        """
+        if kind == "overlay" and options.overlay == "jpeg":
+            return replace(self, suffixes={**self.suffixes, WHOLE_FORMAT: ".jpg"})
+        if kind == "probabilities" and options.probabilities != self.dtype:
+            dtype = options.probabilities
+            nodata = None if dtype == "uint8" else self.nodata
+            return replace(
+                self,
+                pixels=lambda window: _as_type(window.probabilities, dtype),
+                dtype=dtype,
+                nodata=nodata,
+            )
+        return self
+
+
+def _as_type(probabilities: np.ndarray, dtype: str) -> np.ndarray:
+    """Probabilities as "float16", or as "uint8" from 0 to 255, where nan is 0."""
+    if dtype == "float16":
+        return probabilities.astype(np.float16)
+    return np.rint(255 * np.nan_to_num(probabilities)).astype(np.uint8)
+
+
+def _uncertainty_pixels(values: np.ndarray) -> np.ndarray:
+    """Values from 0 to 1 in 16 bits, (h, w, 1)."""
+    levels = np.rint(np.nan_to_num(values) * np.float32(UNCERTAIN)).astype(np.uint16)
+    levels[np.isnan(values)] = NO_UNCERTAINTY
+    return levels[..., None]
 
 
 def _copy_table(file: Path, image: PredictedImage) -> None:
@@ -116,7 +153,8 @@ OUTPUTS = {
     "overlay": Output(
         "_overlay", lambda window: lay_over(window.photo, window.labels, window.classes), 3
     ),
-    "cutout": Output("_cutout", _cutout_pixels, 4, needs_probabilities=True, needs_background=True),
+    # See `_of_cutout`.
+    CUTOUT: Output("_cutout", channels=4, needs_probabilities=True, needs_background=True),
     "probabilities": Output(
         "_probabilities",
         lambda window: window.probabilities,
@@ -125,6 +163,23 @@ OUTPUTS = {
         float("nan"),
         needs_probabilities=True,
         suffixes={**FORMAT_SUFFIXES, "png": ".npz"},
+    ),
+    UNCERTAINTY: Output(
+        "_uncertainty",
+        lambda window: _uncertainty_pixels(window.uncertainty),
+        1,
+        "uint16",
+        NO_UNCERTAINTY,
+        needs_probabilities=True,
+    ),
+    DISAGREEMENT: Output(
+        "_disagreement",
+        lambda window: _uncertainty_pixels(window.disagreement),
+        1,
+        "uint16",
+        NO_UNCERTAINTY,
+        needs_probabilities=True,
+        needs_several=True,
     ),
     "objects": Output(
         "_objects",
@@ -178,6 +233,8 @@ def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
     return {
         "unetkit": __version__,
         "model": predictor.digest,
+        **({} if len(predictor.digests) == 1 else {"models": list(predictor.digests)}),
+        **({} if predictor.tta is None else {"tta": predictor.tta}),
         **built_in,
         "preset": predictor.spec.preset,
         "classes": list(predictor.spec.classes.names),
@@ -186,7 +243,7 @@ def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
     }
 
 
-def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | None:
+def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | float | None:
     """Writes one output of an image.
 
     Args:
@@ -195,15 +252,20 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | N
         image: The predicted image.
 
     Returns:
-        (K,) int64, number of pixels of each class, for an output of class indices; else None.
+        (K,) int64, number of pixels of each class, for masks; mean over the pixels with data, for
+        uncertainty and disagreement; else None.
     """
-    output = _of_mask(image) if kind == MASK else OUTPUTS[kind]
+    output = OUTPUTS[kind].of_options(kind, image.options)
+    if kind in (MASK, CUTOUT):
+        output = _of_mask(image) if kind == MASK else _of_cutout(image)
     if output.write is not None:
         output.write(file, image)
         return None
     write = WRITERS[file.suffix.lower()]
     if image.objects is not None and kind == "objects":
         output = replace(output, dtype=image.objects.dtype)
+    if kind in (UNCERTAINTY, DISAGREEMENT):
+        return _write_and_average(write, file, output, image)
     if kind != MASK:
         write(file, output, image)
         return None
@@ -220,13 +282,31 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | N
     return counts
 
 
+def _write_and_average(
+    write: "Writer", file: Path, output: Output, image: PredictedImage
+) -> float | None:
+    """Writes an output of uncertainty; returns its mean, None if no pixel has data."""
+    total = number = 0
+
+    def summed(window: PredictedImage) -> np.ndarray:
+        nonlocal total, number
+        pixels = output.pixels(window)
+        known = pixels != NO_UNCERTAINTY
+        total += int(pixels.sum(dtype=np.int64, where=known))
+        number += int(np.count_nonzero(known))
+        return pixels
+
+    write(file, replace(output, pixels=summed), image)
+    return round(total / UNCERTAIN / number, MEAN_DIGITS) if number else None
+
+
 def _of_mask(image: PredictedImage) -> Output:
     """Masks in the style that is asked for."""
     style = image.options.mask
     table, nodata = mask_table(style, image.classes, NODATA_LABEL, has_gaps=image.has_gaps)
     return replace(
         OUTPUTS[MASK],
-        pixels=lambda window: table[window.labels],
+        pixels=lambda window: table.take(window.labels, axis=0),
         channels=table.shape[1],
         dtype=table.dtype.name,
         nodata=nodata,
@@ -235,17 +315,57 @@ def _of_mask(image: PredictedImage) -> Output:
     )
 
 
+def _of_cutout(image: PredictedImage) -> Output:
+    """Cut-outs, whose opacity depends on pixels around a window, too."""
+    scale = image.spec.scale
+    cut_out = CutOut(
+        _PixelsOf(image, 3, lambda window: window.photo),
+        _PixelsOf(image, 1, lambda window: opacity(window.probabilities, window.classes)),
+        pixel_side(scale, image.size),
+        is_small=not scale.is_native,
+        missing=image.source.missing,
+    )
+    return replace(OUTPUTS[CUTOUT], pixels=lambda window: cut_out.read(*window.spans))
+
+
+class _PixelsOf:
+    """Windows of what is computed of a predicted image, in 8 bits.
+
+    Args:
+        image: The image.
+        channels: Number of channels.
+        compute: Returns the pixels of a window of the image.
+    """
+
+    def __init__(
+        self, image: PredictedImage, channels: int, compute: Callable[[PredictedImage], np.ndarray]
+    ) -> None:
+        self.shape, self.dtype = (*image.size, channels), np.dtype(np.uint8)
+        self._image, self._compute = image, compute
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return self._compute(self._image.window(rows, columns))
+
+
 def _write_png(file: Path, output: Output, image: PredictedImage) -> None:
     pixels = output.pixels(image)
     if output.channels == 1:
         pixels = pixels[..., 0]
-    has_palette = output.has_palette
-    shown = palette_image(pixels, image.classes) if has_palette else Image.fromarray(pixels)
-    write_png(file, shown, image.metadata)
+    palette = image.classes.colours if output.has_palette else None
+    write_png(file, pixels, image.metadata, palette=palette, is_flat=output.is_exact)
+
+
+def _write_jpeg(file: Path, output: Output, image: PredictedImage) -> None:
+    write_jpeg(file, output.pixels(image), image.metadata)
 
 
 def _write_npz(file: Path, output: Output, image: PredictedImage) -> None:
-    write_probabilities(file, output.pixels(image), image.classes, image.metadata)
+    arrays = {
+        "probabilities": output.pixels(image),
+        "classes": np.array(image.classes.names),
+        "metadata": np.array(json.dumps(image.metadata)),
+    }
+    write_npz(file, arrays)
 
 
 def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
@@ -279,8 +399,10 @@ def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
     )
 
 
-WRITERS: dict[str, Callable[[Path, Output, PredictedImage], None]] = {  # by the file's last suffix
+Writer = Callable[[Path, Output, PredictedImage], None]
+WRITERS: dict[str, Writer] = {  # by the file's last suffix
     ".png": _write_png,
+    ".jpg": _write_jpeg,
     ".npz": _write_npz,
     **dict.fromkeys((".tif", ".tiff"), _write_tiff),
     ".zarr": _write_zarr,
@@ -334,6 +456,17 @@ def require_outputs(
                 )
     if format == "zarr":
         require_zarr()
+    if "overlay" in kinds and options.overlay == "jpeg":
+        size = len(json.dumps(predictor.spec.classes.names))
+        if size > JPEG_LARGEST_COMMENT - OTHER_METADATA:
+            raise ConfigError(
+                f"overlay is 'jpeg' and the names of the classes of {predictor.path} take {size:,} "
+                f"bytes; accepted are up to {JPEG_LARGEST_COMMENT - OTHER_METADATA:,} in the "
+                "comment of a JPEG; use png"
+            )
+
+    if any(OUTPUTS[kind].needs_several for kind in kinds):
+        predictor.require_several()
     if MASK in kinds:
         mask_table(options.mask, predictor.spec.classes, NODATA_LABEL)
     if not predictor.spec.objects.finds_objects:
@@ -351,6 +484,23 @@ def require_outputs(
                     f"{predictor.path} has no background class, which the output {kind!r} needs; "
                     "accepted are the other outputs, such as 'overlay'"
                 )
+
+
+def require_jpeg_size(image: Path, size: tuple[int, int]) -> None:
+    """Refuses an overlay as JPEG of an image that is too long.
+
+    Args:
+        image: Image file, for the message.
+        size: (height, width) of the image.
+
+    Raises:
+        ConfigError: A side is longer than a JPEG may have.
+    """
+    if max(size) > JPEG_LARGEST_SIDE:
+        raise ConfigError(
+            f"overlay is 'jpeg' and {image} has {size[0]}x{size[1]} pixels; accepted are sides of "
+            f"up to {JPEG_LARGEST_SIDE:,} pixels as JPEG; use png"
+        )
 
 
 def choose_output_format(image: Path, size: tuple[int, int], is_map: bool, format: str) -> str:

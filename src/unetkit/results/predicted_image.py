@@ -17,10 +17,13 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.io.pyramid import Read
 from unetkit.models.spec import ModelSpec
 from unetkit.objects.separation import SeparationMaps, separation_maps
+from unetkit.prediction.certainty import entropy
 from unetkit.prediction.predictor import NODATA_LABEL, labels_from_scores
 from unetkit.prediction.sources import Source
 from unetkit.results.masks import MASK_STYLES
 
+OVERLAY_FORMATS = ("png", "jpeg")
+PROBABILITY_DTYPES = ("float32", "float16", "uint8")
 LARGEST_16_BITS = (1 << 16) - 1  # objects that label images of 16 bits hold
 
 
@@ -35,17 +38,27 @@ class ResultOptions:
         pixel_size: Physical size of a pixel, for further columns of tables; None for that of each
             file, if it has one.
         simplify: Distance in pixels by which outlines in polygons may differ from the exact ones.
+        overlay: Format of overlays of images whose results are PNGs, one of `OVERLAY_FORMATS`.
+        probabilities: Type of probabilities, one of `PROBABILITY_DTYPES`; "uint8" has 255 for 1,
+            and 0 in all classes where the image has no data.
     """
 
     mask: str = "index"
     pixel_size: PixelSize | None = None
     simplify: float = 0.0
+    overlay: str = "png"
+    probabilities: str = "float32"
 
     def __post_init__(self) -> None:
-        if self.mask not in MASK_STYLES:
-            raise ConfigError(
-                f"mask is {self.mask!r}; accepted are {', '.join(map(repr, MASK_STYLES))}"
-            )
+        for name, given, accepted in (
+            ("mask", self.mask, MASK_STYLES),
+            ("overlay", self.overlay, OVERLAY_FORMATS),
+            ("probabilities", self.probabilities, PROBABILITY_DTYPES),
+        ):
+            if given not in accepted:
+                raise ConfigError(
+                    f"{name} is {given!r}; accepted are {', '.join(map(repr, accepted))}"
+                )
         if not self.simplify >= 0:
             raise ConfigError(
                 f"simplify is {self.simplify}; accepted are numbers of pixels from 0; use 1"
@@ -96,6 +109,9 @@ class PredictedImage:
         read_scores: Reads probabilities, (h, w, K) float32, or (h, w, K + 1) of a model with an
             output that tells objects apart, nan where the image has no data; None where no output
             needs probabilities.
+        read_disagreement: Reads how far several predictions disagree, (h, w) float32, nan where the
+            image has no data; None where no output needs it.
+        has_uncertainty: Whether tables have a column of uncertainty.
         objects: Objects of the whole image; None where no output needs them.
         rows: Rows of the window; None for all.
         columns: Columns of the window; None for all.
@@ -109,6 +125,8 @@ class PredictedImage:
     most_bytes: int | None = None
     read_labels: Read | None = None
     read_scores: Read | None = None
+    read_disagreement: Read | None = None
+    has_uncertainty: bool = False
     objects: ImageObjects | None = None
     rows: slice | None = None
     columns: slice | None = None
@@ -140,7 +158,7 @@ class PredictedImage:
     def labels(self) -> np.ndarray:
         """(h, w) uint8 class indices; `NODATA_LABEL` where the image has no data."""
         if self.read_labels is not None:
-            return self.read_labels(*self._window)
+            return self.read_labels(*self.spans)
         labels = labels_from_scores(self.probabilities)
         if self.has_gaps:
             labels[np.isnan(self.probabilities[..., 0])] = NODATA_LABEL
@@ -156,7 +174,19 @@ class PredictedImage:
         """Probabilities, and that of the output that tells objects apart, if any; float32."""
         if self.read_scores is None:
             raise TypeError("an output uses probabilities but does not declare that it needs them")
-        return self.read_scores(*self._window)
+        return self.read_scores(*self.spans)
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1], entropy of the probabilities; nan where there is no data."""
+        return entropy(self.probabilities)
+
+    @property
+    def disagreement(self) -> np.ndarray:
+        """(h, w) float32 in [0, 1]; nan where the image has no data."""
+        if self.read_disagreement is None:
+            raise TypeError("an output uses disagreement but does not declare that it needs it")
+        return self.read_disagreement(*self.spans)
 
     @property
     def separation_maps(self) -> SeparationMaps:
@@ -170,14 +200,15 @@ class PredictedImage:
         """(h, w) uint16 or uint32 numbers of objects; 0 outside objects."""
         if self.objects is None:
             raise TypeError("an output uses objects but does not declare that it needs them")
-        return self.objects.labels[self._window].astype(self.objects.dtype)
+        return self.objects.labels[self.spans].astype(self.objects.dtype)
 
     @cached_property
     def photo(self) -> np.ndarray:
         """(h, w, 3) uint8."""
-        return self.spec.pixels.photo(self.source.read(*self._window))
+        return self.spec.pixels.photo(self.source.read(*self.spans))
 
     @property
-    def _window(self) -> tuple[slice, slice]:
+    def spans(self) -> tuple[slice, slice]:
+        """Rows and columns of the window."""
         height, width = self.size
         return self.rows or slice(0, height), self.columns or slice(0, width)

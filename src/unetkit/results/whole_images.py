@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET
+from unetkit.io.pyramid import Read
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import Source
 from unetkit.results.objects import with_objects
-from unetkit.results.outputs import metadata_of, needs_objects, needs_probabilities
+from unetkit.results.outputs import (
+    DISAGREEMENT,
+    UNCERTAINTY,
+    metadata_of,
+    needs_objects,
+    needs_probabilities,
+)
 from unetkit.results.predicted_image import PredictedImage, ResultOptions
 
 
@@ -41,10 +48,14 @@ def predict_whole(
     """
     needs_scores = needs_probabilities(kinds, predictor.spec)
     tiling = predictor.tiling(predictor.spec.scale.network_size(source.shape[:2]))
-    found = predictor.answer(source, "scores" if needs_scores else "labels")
+    disagreement = None
+    if needs_scores:
+        found, disagreement = predictor.scores(source, DISAGREEMENT in kinds)
+    else:
+        found = predictor.answer(source, "labels")
 
-    def read(rows: slice, columns: slice) -> np.ndarray:
-        return found[rows, columns]
+    def reader(array: np.ndarray) -> Read:
+        return lambda rows, columns: array[rows, columns]
 
     image = PredictedImage(
         source,
@@ -53,8 +64,10 @@ def predict_whole(
         options,
         path,
         predictor.memory,
-        read_labels=None if needs_scores else read,
-        read_scores=read if needs_scores else None,
+        read_labels=None if needs_scores else reader(found),
+        read_scores=reader(found) if needs_scores else None,
+        read_disagreement=None if disagreement is None else reader(disagreement),
+        has_uncertainty=UNCERTAINTY in kinds,
     )
     with ExitStack() as closing_folder:
         if needs_objects(kinds, predictor.spec):

@@ -39,6 +39,15 @@ def outputs_of(predictor: Predictor) -> tuple[str, ...]:
     return tuple(found)
 
 
+def file_name(output: str) -> str:
+    """Name under which a client may save an answer: as `unetkit predict` names it of `image`.
+
+    >>> file_name("overlay"), file_name("summary")
+    ('image_overlay.png', 'image.json')
+    """
+    return f"image{OUTPUTS[output].ending('png') if output in OUTPUTS else '.json'}"
+
+
 def choose_output(output: str | None, accept: str | None, offered: tuple[str, ...]) -> str:
     """Returns the kind of answer that a request asks for.
 

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from unetkit._version import __version__
 from unetkit.results.masks import MASK_STYLES
-from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records
+from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records, file_name
 from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, headers_of, too_large
 from unetkit.serve.limits import ACCEPTED_FORMATS, HeldBytes, Limits, RefusedError
 from unetkit.serve.metrics import MEDIA_TYPE, Metrics
@@ -113,7 +113,7 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
             return Response(status_code=GONE)
         metrics.answer_seconds.labels(chosen).observe(time.monotonic() - started)
         held.take(len(answer))
-        return _Answer(answer, MEDIA_TYPES[chosen], lambda: held.release(len(answer)))
+        return _Answer(answer, chosen, lambda: held.release(len(answer)))
 
     @app.get("/v1/model", responses=_errors(401, 403, 421))
     async def model() -> JSONResponse:
@@ -211,8 +211,9 @@ class _Body:
 class _Answer(Response):
     """An answer that is sent in parts, and whose bytes are counted until it is sent."""
 
-    def __init__(self, content: bytes, media_type: str, release: Callable[[], object]) -> None:
-        super().__init__(content, media_type=media_type)
+    def __init__(self, content: bytes, output: str, release: Callable[[], object]) -> None:
+        headers = {"Content-Disposition": f'inline; filename="{file_name(output)}"'}
+        super().__init__(content, headers=headers, media_type=MEDIA_TYPES[output])
         self._release = release
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -293,8 +294,13 @@ def add_error_handlers(app: FastAPI, limits: Limits) -> None:
             405: "this method is not accepted at this path; the header Allow lists those that are",
         }
         sentence = sentences.get(error.status_code, str(error.detail))
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"  # which the guard makes a GET
+        if error.status_code == 405 and request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
         response = error_response(RefusedError(error.status_code, sentence))
-        response.headers.update(error.headers or {})
+        response.headers.update(headers)
         return response
 
     @app.exception_handler(Exception)
@@ -322,8 +328,7 @@ def _described(segmenter: Segmenter) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     types = dict.fromkeys(MEDIA_TYPES[name] for name in segmenter.outputs)
     answers = {
-        name: {"schema": {"type": "object"}} if name == "application/json" else binary
-        for name in types
+        name: {"schema": {"type": "object"}} if name.endswith("json") else binary for name in types
     }
     bodies = [f"image/{format.lower()}" for format in ACCEPTED_FORMATS]
     return {

@@ -150,8 +150,10 @@ class Guard:
             self._require(Request(scope))
         except RefusedError as error:
             await error_response(error)(scope, receive, send_with_headers)
-        else:
-            await self._app(scope, receive, send_with_headers)
+            return
+        if scope["method"] == "HEAD":  # the server sends no body in answer to it
+            scope = {**scope, "method": "GET"}
+        await self._app(scope, receive, send_with_headers)
 
     def _require(self, request: Request) -> None:
         headers, access = request.headers, self._access

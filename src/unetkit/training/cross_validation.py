@@ -40,8 +40,6 @@ from unetkit.training.config_file import parse_choices
 from unetkit.training.fine_tuning import read_origin
 from unetkit.training.train import resume, train
 
-FOLDS_NAME = "folds.json"
-
 
 class PlanRecord(msgspec.Struct):
     """Content of plan.json."""
@@ -207,7 +205,7 @@ def _train_folds(
     results, counts = [], []
     for number, (split, file) in enumerate(zip(splits, files, strict=True), start=1):
         display.say(f"fold {number} of {folds}")
-        run = out / f"fold-{number}"
+        run = out / run_folder.FOLD.format(number)
         if (run / run_folder.CONFIG).is_file():
             resume(run, data=choices.data, **session)
         else:
@@ -217,9 +215,14 @@ def _train_folds(
         result, ranking = _score_fold(run, usable, split, sources, display)
         results.append(result)
         counts.append(ranking)
-    pooled = _pool(results, np.sum(counts, axis=0), Predictor(out / "fold-1"), str(choices.data))
-    write_text(out / FOLDS_NAME, json.dumps(plain(pooled)))
-    display.say(f"metrics over all folds in {out / FOLDS_NAME}")
+    pooled = _pool(
+        results,
+        np.sum(counts, axis=0),
+        Predictor(out / run_folder.FOLD.format(1)),
+        str(choices.data),
+    )
+    write_text(out / run_folder.FOLDS, json.dumps(plain(pooled)))
+    display.say(f"metrics over all folds in {out / run_folder.FOLDS}")
     return pooled
 
 

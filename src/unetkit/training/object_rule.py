@@ -117,7 +117,7 @@ def _samples(model: Path, pairs: Sequence[Pair], classes: Classes) -> Iterator[V
             for side in (height, width)
         )
         with open_source(image, spec.pixels) as source:
-            scores = predictor.answer(source, "scores")[middle]
+            scores = predictor.scores(source)[0][middle]
         labels = scores[..., : len(classes)].argmax(-1)
         yield ValidationImage(
             labels != (classes.background or 0),

@@ -1,25 +1,18 @@
-"""Masks in class colours, overlays and cut-outs; PNG and NPZ files, written whole or not at all.
+"""Masks in class colours, overlays and cut-outs.
 
-Files larger than memory are written in `io`.
+How they are written to files is left to `io`.
 """
-
-import json
-from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
-from unetkit._shared.files import write_atomically
 from unetkit.data.classes import Classes
 
-PNG_TEXT_KEY = "unetkit"  # text chunk of a PNG that holds the metadata
 OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
 # Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
 # on photos of pets, where higher ones cut into fur and lower ones leave a halo.
 TRANSPARENT, OPAQUE = 0.3, 0.6
-ROWS = 64  # blended at once, to bound the memory of float32 intermediates
+ROWS = 64  # blended at once, to bound the memory of intermediate arrays
 
 
 def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
@@ -48,23 +41,24 @@ def lay_over(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarra
     Returns:
         (H, W, 3) uint8.
     """
-    strengths = np.zeros(256, np.float32)
-    strengths[: len(classes)] = OVERLAY_STRENGTH
-    if classes.background is not None:
-        strengths[classes.background] = 0
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(classes)] = classes.colours
+    # The result for each label, channel and value of the photo.
+    table = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 3, 256)).copy()
+    for index, colour in enumerate(classes.colours):
+        if index != classes.background:
+            mixed = (1 - OVERLAY_STRENGTH) * np.arange(256) + OVERLAY_STRENGTH * np.c_[list(colour)]
+            table[index] = np.rint(mixed)
     blended = np.empty_like(photo)
     for start in range(0, len(photo), ROWS):
         rows = slice(start, start + ROWS)
-        strength = strengths[mask[rows]][..., None]
-        mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
-        blended[rows] = np.rint(mixed)
+        first = mask[rows].astype(np.int32) * 256
+        for channel in range(3):
+            places = first + photo[rows, :, channel]
+            blended[rows, :, channel] = table[:, channel].ravel().take(places)
     return blended
 
 
 def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
-    """Opacity of a cut-out, from the probabilities of a model with a background class.
+    """Opacity by probabilities alone, of a model with a background class; see `results.matting`.
 
         s = 1 - p_background - p_border / 2
         opacity = 3 t^2 - 2 t^3, t = (s - TRANSPARENT) / (OPAQUE - TRANSPARENT), clipped to [0, 1]
@@ -77,59 +71,15 @@ def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
         classes: The K classes, one of them the background.
 
     Returns:
-        (H, W) float32 in [0, 1].
+        (H, W, 1) uint8.
     """
-    missing = probabilities[..., classes.background]
-    if classes.border is not None:
-        missing = missing + probabilities[..., classes.border] / 2
-    shown = 1 - np.nan_to_num(missing, nan=1)
-    t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
-
-
-def add_opacity(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Adds an opacity channel to a photo.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        alpha: Opacity, (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W, 4) uint8.
-    """
-    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-    return np.dstack([photo, opacity])
-
-
-def write_png(file: Path, image: Image.Image, metadata: Mapping[str, object] | None = None) -> None:
-    """Writes a PNG under another name and renames it, so that no file is ever incomplete.
-
-    Args:
-        file: File to write or replace.
-        image: The image.
-        metadata: Stored as JSON in a text chunk named `PNG_TEXT_KEY`; None for no chunk.
-    """
-    notes = PngInfo()
-    if metadata is not None:
-        notes.add_text(PNG_TEXT_KEY, json.dumps(metadata))
-    write_atomically(file, lambda part: image.save(part, format="PNG", pnginfo=notes))
-
-
-def write_probabilities(
-    file: Path,
-    probabilities: np.ndarray,
-    classes: Classes,
-    metadata: Mapping[str, object] | None = None,
-) -> None:
-    """Writes an NPZ file of the arrays `probabilities`, `classes` (names) and `metadata` (JSON).
-
-    Args:
-        file: File to write or replace.
-        probabilities: (H, W, K) float32.
-        classes: The K classes.
-        metadata: How the prediction was made; None to leave the array out.
-    """
-    arrays = {"probabilities": probabilities, "classes": np.array(classes.names)}
-    if metadata is not None:
-        arrays["metadata"] = np.array(json.dumps(metadata))
-    write_atomically(file, lambda part: np.savez_compressed(part, **arrays))  # type: ignore[arg-type]
+    levels = np.empty((*probabilities.shape[:2], 1), np.uint8)
+    for start in range(0, len(probabilities), ROWS):
+        rows = slice(start, start + ROWS)
+        missing = probabilities[rows, :, classes.background]
+        if classes.border is not None:
+            missing = missing + probabilities[rows, :, classes.border] / 2
+        shown = np.fmax(1 - missing, 0)  # 0 of nan
+        t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
+        levels[rows, :, 0] = np.rint(t * t * (3 - 2 * t) * np.float32(255))
+    return levels

@@ -23,7 +23,7 @@ from unetkit.data.annotations.coco import decode_counts
 from unetkit.data.annotations.polygons import rasterise_instances
 from unetkit.errors import DataError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=150)
+STEADY = settings(derandomize=True, max_examples=150)
 
 
 def coco_text(counts: list[int]) -> str:

@@ -33,7 +33,7 @@ from unetkit.data.annotations.formats import annotation_format, read_annotations
 from unetkit.data.annotations.polygons import rasterise, rasterise_instances
 from unetkit.errors import DataError, UnetkitError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=300)
+STEADY = settings(derandomize=True, max_examples=300)
 
 
 _POLYGON = {"geometryType": "polygon"}

@@ -22,7 +22,7 @@ from unetkit.data.annotations.polygons import (
 )
 from unetkit.errors import DataError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=150)
+STEADY = settings(derandomize=True, max_examples=150)
 HEIGHT, WIDTH = 11, 13
 
 

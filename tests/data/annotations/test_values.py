@@ -19,7 +19,7 @@ from unetkit.data.annotations.values import (
 from unetkit.data.classes import LONGEST_NAME
 from unetkit.errors import DataError
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=60)
+STEADY = settings(derandomize=True, max_examples=60)
 COORDINATES = st.integers(-(10**6), 10**6) | st.floats(-1e6, 1e6)
 POINTS = st.lists(st.tuples(COORDINATES, COORDINATES).map(list), min_size=3, max_size=6)
 

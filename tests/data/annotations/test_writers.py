@@ -102,7 +102,7 @@ def filled(file, format, shape, is_exact=True):
 
 @pytest.mark.parametrize("format", WRITERS)
 class TestRoundTrip:
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(mask=MASKS)
     def test_the_mask_comes_back_bit_for_bit(self, tmp_path_factory, format, mask):
         file = write(tmp_path_factory.mktemp("a"), format, mask)
@@ -121,7 +121,7 @@ class TestRoundTrip:
         assert (again != mask).mean() < 0.06
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MASKS)
 def test_run_lengths_are_those_of_the_mask(mask):
     rings = [ring for shape in shapes_of(mask > 0) for ring in shape.polygons[0]]

@@ -22,7 +22,7 @@ from unetkit.datasets.pets.animal import (
     draw_animal,
 )
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=40)
+STEADY = settings(derandomize=True, max_examples=40)
 DEGREES = st.floats(-180, 180)
 SPECIES = st.sampled_from(["cat", "dog"])
 ANIMALS = st.builds(Animal, SPECIES, st.just("plain"), st.sampled_from(_POSES))

@@ -32,7 +32,7 @@ from unetkit.datasets.pets.coat import (
 )
 from unetkit.datasets.pets.surface import Camera, Cone, Surface, find_surface
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=40)
+STEADY = settings(derandomize=True, max_examples=40)
 PATTERNS = sorted({coat for coats in COATS.values() for coat in coats})
 FRONT = np.array((0, 0, 1), np.float32)
 

@@ -22,7 +22,7 @@ from unetkit.datasets.pets.scene import (
 )
 from unetkit.datasets.pets.surface import Camera, Cone, fur_tile
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=30)
+STEADY = settings(derandomize=True, max_examples=30)
 BALD = np.zeros((256, 256), np.float32)
 LIGHT = np.array((0.5, -0.7, 0.5), np.float32)
 ABOVE = np.array((0, -1, 0), np.float32)

@@ -17,7 +17,7 @@ from unetkit.datasets.pets.surface import (
     sample_tile,
 )
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=30)
+STEADY = settings(derandomize=True, max_examples=30)
 SHAPE = (60, 80)
 BALD = np.zeros((256, 256), np.float32)
 COORDINATES = st.floats(-5, 5)

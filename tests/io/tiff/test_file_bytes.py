@@ -132,7 +132,7 @@ def as_pixels(unpacked, columns):
 class TestRows:
     IMAGE = np.random.default_rng(1).integers(0, 256, (11, 13, 3), np.uint8)
 
-    @settings(deadline=None, max_examples=60)
+    @settings(max_examples=60)
     @given(
         rows=st.tuples(st.integers(0, 10), st.integers(1, 11)),
         columns=st.tuples(st.integers(0, 12), st.integers(1, 13)),
@@ -305,7 +305,6 @@ class TestCache:
         assert cache.get("b") is not None
         assert cache.get("c") is not None
 
-    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12)), max_size=30))
     def test_its_size_is_bounded_and_values_are_never_mixed_up(self, puts):
         cache, sizes = Cache(20), {}

@@ -96,7 +96,7 @@ def numbers(draw):
 
 
 class TestForms:
-    @settings(derandomize=True, deadline=None, max_examples=300)
+    @settings(derandomize=True, max_examples=300)
     @given(
         array=numbers(),
         compression=st.sampled_from(sorted(COMPRESSIONS.values())),

@@ -181,7 +181,6 @@ class TestOpening:
 
 
 class TestWindows:
-    @settings(deadline=None)
     @given(
         size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
         segment=st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -203,7 +202,7 @@ class TestWindows:
             planes._place(out, np.full((rows, columns, 1), index), grid.corner(index), *window)
         assert np.array_equal(out[..., 0], numbers[window])
 
-    @settings(derandomize=True, deadline=None, max_examples=40)
+    @settings(derandomize=True, max_examples=40)
     @given(
         dtype=st.sampled_from(("u1", "u2", "f4")),
         predictor=st.sampled_from((1, 2, 3)),
@@ -229,7 +228,7 @@ class TestWindows:
                     found = opened.read(slice(top, bottom), slice(left, right))
                     assert np.array_equal(found, array[top:bottom, left:right])
 
-    @settings(derandomize=True, deadline=None, max_examples=40)
+    @settings(derandomize=True, max_examples=40)
     @given(
         dtype=st.sampled_from(("u1", "u2")),
         planar=st.booleans(),
@@ -439,7 +438,7 @@ class TestThreads:
         for (row, column), window in zip(starts, found, strict=True):
             assert np.array_equal(window, COLOUR[row : row + 20, column : column + 20])
 
-    @settings(derandomize=True, deadline=None, max_examples=60)
+    @settings(derandomize=True, max_examples=60)
     @given(
         compression=st.sampled_from((5, 8, 32773)),
         planar=st.booleans(),

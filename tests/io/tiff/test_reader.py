@@ -23,7 +23,7 @@ RNG = np.random.default_rng(5)
 SHAPE = (70, 90)
 ROWS, COLUMNS = np.mgrid[: SHAPE[0], : SHAPE[1]]
 PHOTO = np.stack([ROWS * 3, COLUMNS * 2, 250 - ROWS - COLUMNS], 2).astype(np.uint8)
-LAW = settings(derandomize=True, deadline=None, max_examples=25)
+LAW = settings(derandomize=True, max_examples=25)
 
 
 def noise(dtype, channels=1):
@@ -252,7 +252,7 @@ class TestTheLaw:
             check()
             assert np.array_equal(windows.read(slice(0, height), slice(0, width)), whole)
 
-    @settings(derandomize=True, deadline=None, max_examples=150)
+    @settings(derandomize=True, max_examples=150)
     @given(
         dtype=st.sampled_from(("u1", "u2", "u4", "i2", "i4", "f2", "f4", "f8")),
         channels=st.sampled_from((1, 3, 4, 7)),

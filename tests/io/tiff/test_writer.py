@@ -19,7 +19,7 @@ from unetkit.io.pyramid import halve, level_sizes
 from unetkit.io.tiff import writer
 from unetkit.io.tiff.writer import write_tiff_pyramid
 
-STEADY = settings(derandomize=True, deadline=None, max_examples=25)
+STEADY = settings(derandomize=True, max_examples=25)
 COLOURS = ((0, 0, 0), (255, 0, 0), (10, 20, 30))
 SIDES = st.integers(1, 150)
 # WGS 84 by its number, half a degree a pixel, the corner at 10 east and 50 north.

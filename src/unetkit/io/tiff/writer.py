@@ -60,9 +60,9 @@ def write_tiff_pyramid(
     (QuPath), libvips and tifffile all take for levels of one image; Bio-Formats, which supports
     levels in OME files only, skips such pages and reads the first one by its tiles.
 
-    Colours (uint8, three channels, or four with opacity) are stored pixel by pixel. Any other
-    channels, such as probabilities, are stored plane by plane: a viewer that shows one class
-    decodes that class only, and the file is a single image with a band for each class.
+    Colours (uint8, three channels without names, or four with opacity) are stored pixel by pixel.
+    Any other channels, such as probabilities, are stored plane by plane: a viewer that shows one
+    class decodes that class only, and the file is a single image with a band for each class.
 
     The compression is deflate, which every reader supports and tifffile decodes without further
     libraries; it would not undo a predictor for floats, so that there is none. Labels of 8 bits
@@ -75,7 +75,7 @@ def write_tiff_pyramid(
         path: Path of the file, which is replaced when all is written. Until then a hidden file and
             a temporary file of compressed tiles lie beside it.
         shape: (H, W, C), in pixels.
-        dtype: "uint8", "uint16", "uint32" or "float32".
+        dtype: "uint8", "uint16", "uint32", "float16" or "float32".
         read: Returns the pixels of rows and columns, (h, w, C) of `dtype`; called as by
             `walk_tiles`.
         nearest: Whether overviews take every second pixel, as for labels, instead of means.
@@ -95,7 +95,7 @@ def write_tiff_pyramid(
     path = Path(path)
     dtype = require_image(path, shape, dtype)
     require_names(path, names, shape[2])
-    layout = _layout(path, shape, dtype, palette, nearest)
+    layout = _layout(path, shape, dtype, palette, nearest, is_photo=names is None)
     first = _first_page(as_json(path, metadata) if metadata else None, names, geotags, nodata)
     tiles = walk_tiles(shape, dtype, read, partial(halve, nearest=nearest, nodata=nodata))
     is_big = _upper_bound(shape, dtype) > CLASSIC
@@ -127,13 +127,14 @@ def _layout(
     dtype: np.dtype,
     palette: Sequence[Sequence[int]] | None,
     nearest: bool,
+    is_photo: bool,
 ) -> _Layout:
     channels = shape[2]
     options: dict[str, Any] = {"photometric": "minisblack"}
     planes = 1
     if palette is not None:
         options = {"photometric": "palette", "colormap": _colormap(path, palette, channels, dtype)}
-    elif dtype == np.uint8 and channels in (3, 4):
+    elif is_photo and dtype == np.uint8 and channels in (3, 4):
         options = {"photometric": "rgb", "planarconfig": "contig"}
         if channels == 4:
             options["extrasamples"] = ["unassalpha"]
