@@ -9,7 +9,7 @@ import numpy as np
 
 from unetkit.label.app import LIMITS, labelling_app
 from unetkit.label.project import Project
-from unetkit.label.store import MaskStore
+from unetkit.label.store import DrawnMasks
 from unetkit.label.tiles import PyramidCache
 from unetkit.serve.guard import SECURITY_HEADERS, Access
 from unetkit.serve.server import Server, bind, hosts_of
@@ -26,7 +26,7 @@ class Labelling:
         store: Its masks.
     """
 
-    def __init__(self, port: int, store: MaskStore) -> None:
+    def __init__(self, port: int, store: DrawnMasks) -> None:
         self.port, self.store = port, store
         self.address = f"http://127.0.0.1:{port}/"
         self.page = f"{self.address}#{TOKEN}"
@@ -45,7 +45,7 @@ class Labelling:
 def labelling(project: Project, port: int = 0, pause_seconds: float = 3.0) -> Iterator[Labelling]:
     """The service of a project in a thread, until the end."""
     bound = bind("127.0.0.1", port)
-    store = MaskStore(project, PyramidCache(), pause_seconds)
+    store = DrawnMasks(project, PyramidCache(), pause_seconds)
     app = labelling_app(store, Access(hosts_of(bound), token=TOKEN, has_options=False))
     started = threading.Event()
     server = Server(app, bound, LIMITS, headers=SECURITY_HEADERS, on_start=started.set)

@@ -14,7 +14,7 @@ from tests.label.conftest import entry_of, runs
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.label.journal import Change, read_journal
 from unetkit.label.project import PAIRS_TABLE
-from unetkit.label.store import MaskStore, StaleRevisionError
+from unetkit.label.store import DrawnMasks, StaleRevisionError
 from unetkit.label.tiles import PyramidCache
 
 NEVER = 1e6  # seconds: mask files are written on request alone
@@ -22,7 +22,7 @@ NEVER = 1e6  # seconds: mask files are written on request alone
 
 @pytest.fixture
 def store(project):
-    made = MaskStore(project, PyramidCache(), pause_seconds=NEVER)
+    made = DrawnMasks(project, PyramidCache(), pause_seconds=NEVER)
     yield made
     made._ending.set()
 
@@ -43,7 +43,7 @@ def pixels_of(file):
 
 def reopened(store):
     """Another store of the same folders, as after a crash of the first."""
-    return MaskStore(store.project, PyramidCache(), pause_seconds=NEVER)
+    return DrawnMasks(store.project, PyramidCache(), pause_seconds=NEVER)
 
 
 class TestChanges:
@@ -120,7 +120,7 @@ class TestChanges:
 
 class TestPauses:
     def test_a_mask_file_is_written_by_itself_after_a_pause(self, project, entry):
-        store = MaskStore(project, PyramidCache(), pause_seconds=0.1)
+        store = DrawnMasks(project, PyramidCache(), pause_seconds=0.1)
         store.change(entry, 0, change(1, (0, 9, 1)))
         ends = time.monotonic() + 20
         while not entry.mask.exists() and time.monotonic() < ends:
@@ -129,7 +129,7 @@ class TestPauses:
         store.close()
 
     def test_the_end_writes_everything(self, project, entry):
-        store = MaskStore(project, PyramidCache(), pause_seconds=NEVER)
+        store = DrawnMasks(project, PyramidCache(), pause_seconds=NEVER)
         store.change(entry, 0, change(1, (0, 9, 1)))
         store._pause = 0.0
         store._ending.set()
@@ -228,10 +228,10 @@ import sys, numpy as np
 from pathlib import Path
 from unetkit.label.journal import Change
 from unetkit.label.project import open_project
-from unetkit.label.store import MaskStore
+from unetkit.label.store import DrawnMasks
 from unetkit.label.tiles import PyramidCache
 project = open_project(Path({str(project.images)!r}), classes={{"names": ("background", "pet")}})
-store = MaskStore(project, PyramidCache(), pause_seconds=0.05)
+store = DrawnMasks(project, PyramidCache(), pause_seconds=0.05)
 entry = project.entries[{entry.id!r}]
 for number in range(2400):
     runs = np.array([[number, 1, number % 2]], np.uint32)
@@ -246,7 +246,7 @@ for number in range(2400):
             os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert 150 <= answered < 2399
-    again = MaskStore(project, PyramidCache(), pause_seconds=NEVER)
+    again = DrawnMasks(project, PyramidCache(), pause_seconds=NEVER)
     again.recover()
     drawn = pixels_of(entry.mask).ravel()
     assert np.array_equal(drawn[: answered + 1], np.arange(answered + 1) % 2)

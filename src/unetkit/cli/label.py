@@ -53,7 +53,7 @@ def label_command(
 
         from unetkit.label.app import LIMITS, labelling_app
         from unetkit.label.project import PAIRS_TABLE, open_project, session_token, write_class_file
-        from unetkit.label.store import MaskStore
+        from unetkit.label.store import DrawnMasks
         from unetkit.label.tiles import PyramidCache
         from unetkit.serve.guard import SECURITY_HEADERS, Access
         from unetkit.serve.server import Server, address_of, bind, hosts_of
@@ -72,7 +72,7 @@ def label_command(
     project = open_project(Path(images), None if out is None else Path(out), given)
     with bind("127.0.0.1", port) as bound, writing_into(project.out):
         wrote = write_class_file(project)
-        store = MaskStore(project, PyramidCache())
+        store = DrawnMasks(project, PyramidCache())
         recovered = store.recover()
         token = session_token(project)
         app = labelling_app(store, Access(hosts_of(bound), token=token, has_options=False))

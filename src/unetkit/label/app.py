@@ -21,7 +21,7 @@ from unetkit.label.journal import Change
 from unetkit.label.page import labelling_page
 from unetkit.label.project import ImageEntry
 from unetkit.label.regions import similar_region
-from unetkit.label.store import MaskStore, StaleRevisionError
+from unetkit.label.store import DrawnMasks, StaleRevisionError
 from unetkit.label.tiles import TILE
 from unetkit.serve.answers import class_records
 from unetkit.serve.app import NO_TELEMETRY, add_error_handlers
@@ -35,7 +35,7 @@ RUN_BYTES = 12
 FASTEST = 1  # level of gzip
 
 
-def labelling_app(store: MaskStore, access: Access) -> ASGIApp:
+def labelling_app(store: DrawnMasks, access: Access) -> ASGIApp:
     """Returns the service of a project as an ASGI application.
 
     Args:
@@ -123,7 +123,7 @@ def labelling_app(store: MaskStore, access: Access) -> ASGIApp:
     return Guard(app, access, LIMITS)
 
 
-def describe_project(store: MaskStore) -> dict[str, Any]:
+def describe_project(store: DrawnMasks) -> dict[str, Any]:
     """What `/v1/project` answers: classes, and the images with what is known of each."""
     project = store.project
     return {
@@ -148,7 +148,7 @@ def describe_project(store: MaskStore) -> dict[str, Any]:
     }
 
 
-def _entry(store: MaskStore, id: str) -> ImageEntry:
+def _entry(store: DrawnMasks, id: str) -> ImageEntry:
     try:
         return store.project.entries[id]
     except KeyError:

@@ -77,7 +77,7 @@ class OpenMask:
         return self.start.revision
 
 
-class MaskStore:
+class DrawnMasks:
     """The masks of a project; for several threads.
 
     Args:
