@@ -7,7 +7,6 @@ time; a few frames are between them. Each mask is a file as soon as it is predic
 interrupted run continues: it decodes and encodes again, and only predicts what is missing.
 """
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -168,7 +167,7 @@ def _side_by_side(predictor: Predictor, video: Video) -> tuple[Predictor, int, i
         with BUDGET.taken(need + predictor.least_tile_bytes, f"a frame of {video.path}"):
             pass
         room = BUDGET.left - predictor.least_tile_bytes
-    threads = max(1, min(os.cpu_count() or 1, (room - WAITING * decoded) // need))
+    threads = max(1, min(predictor.threads, (room - WAITING * decoded) // need))
     one, threads = predictor.leaving(need).side_by_side(threads)
     return one, threads, need + predictor.least_tile_bytes
 
