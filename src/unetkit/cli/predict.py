@@ -38,7 +38,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
-from unetkit.video.containers import separate_videos
+from unetkit.video.plan import separate_videos
 
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
@@ -77,6 +77,7 @@ def run_prediction(
     *,
     models: Sequence[str],
     tta: str | None,
+    smooth: int | None,
     out: str | None,
     format: str,
     memory: str | None,
@@ -131,6 +132,12 @@ def run_prediction(
             "images are given together with --watch, or neither is given; accepted are IMAGES or "
             "--watch FOLDER"
         )
+    videos, others = separate_videos(images)
+    if smooth is not None and not videos:
+        raise ConfigError(
+            f"--smooth is {smooth} without a video; accepted is it for videos and animations; "
+            "leave it out"
+        )
     display = open_display(stderr=as_json)
     if not models:
         display.say(NOTICE)
@@ -146,7 +153,6 @@ def run_prediction(
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
-            videos, others = separate_videos(images)
             is_strict = fail_fast or len(videos) + len(others) == 1
             if videos:
                 good = run_videos(
@@ -156,6 +162,7 @@ def run_prediction(
                     out=folder,
                     kinds=wanted,
                     format=format,
+                    smooth=smooth or 1,
                     overwrite=overwrite,
                     show=show,
                     as_json=as_json,
@@ -179,7 +186,7 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
     """Refuses options that do not fit one image from standard input and one result."""
     given = [
         name
-        for name in ("as_json", "format", "out", "overwrite", "show", "watch")
+        for name in ("as_json", "format", "out", "overwrite", "show", "smooth", "watch")
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if given or count > 1:
