@@ -25,6 +25,7 @@ from unetkit.errors import OutputExistsError, UnetkitError
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
 from unetkit.prediction.sources import ImageVersion, image_sha256, image_state
 from unetkit.results.finished import Finder
+from unetkit.results.from_arrays import cutout
 from unetkit.results.masks import mask_table
 from unetkit.results.needs import bytes_to_predict
 from unetkit.results.outputs import MASK, metadata_of, require_outputs
@@ -39,7 +40,7 @@ from unetkit.video.plan import CUTOUT, OVERLAY, VIDEO_KINDS, VideoJob, plan_vide
 from unetkit.video.smoothing import ScoredFrame, mean_of, radius_of, windows_of
 from unetkit.video.sound import add_sound
 from unetkit.video.writers import VideoFile
-from unetkit.visualization.overlays import add_opacity, lay_over, opacity
+from unetkit.visualization.overlays import lay_over
 
 DECODED_BYTES = 9  # per pixel of a frame: as it comes, in BGR for the encoder, and the overlay
 FLOAT_BYTES = 4  # of a probability
@@ -353,7 +354,9 @@ class _FrameWork:
             if OVERLAY in self.kinds:
                 drawn[OVERLAY] = lay_over(frame.pixels, labels, classes)
             if CUTOUT in self.kinds and probabilities is not None:
-                drawn[CUTOUT] = add_opacity(frame.pixels, opacity(probabilities, classes))
+                drawn[CUTOUT] = cutout(
+                    frame.pixels, probabilities, classes, scale=self.predictor.spec.scale
+                )
             counts = np.bincount(labels.ravel(), minlength=len(classes))[: len(classes)]
             return _Result(frame, counts, drawn)
 
