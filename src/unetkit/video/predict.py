@@ -43,7 +43,7 @@ from unetkit.video.writers import VideoFile
 from unetkit.visualization.overlays import lay_over
 
 DECODED_BYTES = 9  # per pixel of a frame: as it comes, in BGR for the encoder, and the overlay
-FLOAT_BYTES = 4  # of a probability
+PROBABILITY_BYTES = 4  # of a probability
 WAITING = 2  # frames that wait between the network and the encoder, beside those in threads
 MISSING_SECONDS = 0.5  # at the end of a video, more of which are reported
 
@@ -252,7 +252,7 @@ class _Run:
         need = bytes_to_predict(decoded, video.size, predictor.spec, kinds, members)
         waiting = WAITING * decoded
         if self.radius:
-            scores = FLOAT_BYTES * len(predictor.spec.classes) * height * width
+            scores = PROBABILITY_BYTES * len(predictor.spec.classes) * height * width
             need += 2 * scores
             waiting += (2 * self.radius + 1 + 2 * WAITING) * (scores + decoded)
         least = predictor.least_tile_bytes

@@ -18,7 +18,7 @@ from unetkit.errors import ConfigError
 from unetkit.video.frames import Frame
 
 MOST_SMOOTHED = 31  # frames of a window
-THUMBNAIL = 16  # pixels of a side of the frames that are compared
+COMPARED_SIDE = 16  # pixels of a side of the frames that are compared
 # Mean difference of two frames, in levels of 255, from which they belong to two shots: any two of
 # 400 photos differ by more, frames of a camera that pans by 2 % of its width by less (docs/log.md).
 CUT_LEVELS = 28.0
@@ -96,8 +96,8 @@ def mean_of(window: list[np.ndarray]) -> np.ndarray:
 
 
 def thumbnail(pixels: np.ndarray) -> np.ndarray:
-    """A frame, (H, W, 3) uint8, at `THUMBNAIL` x `THUMBNAIL` pixels."""
-    return cv2.resize(pixels, (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    """A frame, (H, W, 3) uint8, at `COMPARED_SIDE` x `COMPARED_SIDE` pixels."""
+    return cv2.resize(pixels, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def is_cut(before: np.ndarray, after: np.ndarray) -> bool:

@@ -13,9 +13,9 @@ from unetkit._shared.files import open_input
 PROGRAM = "ffmpeg"
 TIMEOUT_SOUND = 600.0  # seconds, of copying or encoding it
 ENDS_BYTES = 1 << 20  # at the start and the end of a file, in which its streams are described
-MARKS = {"mov": b"soun", "avi": b"auds", "matroska": b"A_"}  # of a stream of sound
+SOUND_MARKS = {"mov": b"soun", "avi": b"auds", "matroska": b"A_"}  # of a stream of sound
 # As it is, or, where an MP4 does not take its codec, encoded.
-WAYS = (("copy",), ("aac", "-b:a", "192k"))
+SOUND_CODECS = (("copy",), ("aac", "-b:a", "192k"))
 
 
 def seems_to_have_sound(video: Path, container: str) -> bool:
@@ -31,7 +31,7 @@ def seems_to_have_sound(video: Path, container: str) -> bool:
         for start in (0, max(0, size - ENDS_BYTES)):
             file.seek(start)
             ends.append(file.read(ENDS_BYTES))
-    return any(MARKS[container] in end for end in ends)
+    return any(SOUND_MARKS[container] in end for end in ends)
 
 
 def add_sound(film: Path, video: Path, container: str) -> str | None:
@@ -55,7 +55,7 @@ def add_sound(film: Path, video: Path, container: str) -> str | None:
         )
     part = film.with_name(f"sound-{film.name[-40:]}")
     reason = ""
-    for way in WAYS:
+    for way in SOUND_CODECS:
         command = [program, "-v", "error", "-nostdin", "-y", "-i", str(film)]
         # The format is given, so that a file is not read as a list of others.
         command += ["-protocol_whitelist", "file", "-f", container, "-i", str(video.resolve())]
