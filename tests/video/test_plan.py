@@ -45,6 +45,9 @@ def test_videos_are_separated_from_images(tmp_path):
     videos, others = separate_videos([*inputs, moving, "no.mp4"])
     assert videos == [mixed / "a.MP4", moving, films / "c.avi", tmp_path / "e.mov"]
     assert others == [mixed, images, f"{images}/*.png", "no.mp4"]
+    (films / "deeper").mkdir()
+    assert separate_videos([films], recursive=False)[1] == []
+    assert separate_videos([films], recursive=True)[1] == [films]
 
 
 def test_results_are_named_after_videos(films, tmp_path):

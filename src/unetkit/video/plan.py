@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
+from unetkit.prediction.sources import is_image
 from unetkit.results.finished import MADE_AGAIN, Finder, ResultState, earlier_result_error
 from unetkit.results.outputs import MASK
 from unetkit.results.plan import going_on
@@ -17,15 +18,18 @@ OVERLAY, CUTOUT = "overlay", "cutout"
 VIDEO_KINDS = (MASK, OVERLAY, CUTOUT)
 
 
-def separate_videos(inputs: Iterable[str | Path]) -> tuple[list[Path], list[str | Path]]:
+def separate_videos(
+    inputs: Iterable[str | Path], recursive: bool = False
+) -> tuple[list[Path], list[str | Path]]:
     """Separates videos and animations from images among what is to be predicted.
 
     Args:
         inputs: Paths of files or folders, and glob patterns.
+        recursive: Whether the other inputs are searched with their subfolders.
 
     Returns:
-        The videos, also those in folders and of patterns, without duplicates; and the other inputs,
-        without folders and patterns that hold nothing but videos.
+        The videos, also those directly in folders and of patterns, without duplicates; and the
+        other inputs, without folders and patterns that hold videos and no image.
     """
     videos: list[Path] = []
     others: list[str | Path] = []
@@ -44,7 +48,8 @@ def separate_videos(inputs: Iterable[str | Path]) -> tuple[list[Path], list[str 
             listed = []
         found = [file for file in listed if is_video(file) or is_animation(file)]
         videos += found
-        if not found or any(not file.name.startswith(".") for file in listed if file not in found):
+        left = [file for file in listed if file not in found]
+        if not found or any(is_image(file) or (recursive and file.is_dir()) for file in left):
             others.append(item)
     return list(dict.fromkeys(videos)), others
 
