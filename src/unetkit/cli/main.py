@@ -327,8 +327,8 @@ def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None
 
     The same command again leaves results that are finished, and predicts the others.
 
-    Of a video (MP4, QuickTime, AVI, Matroska, WebM), a folder of masks is written, one for each
-    frame; and with --overlay, a video.
+    Of a video (MP4, QuickTime, AVI, Matroska, WebM) or an animation (GIF, WebP, PNG), a folder of
+    masks is written, one for each frame; and with --overlay, a video or an animation.
 
     With - for IMAGES, one image is read from standard input, and its mask (or, with one of the
     options, its overlay, cut-out or probabilities) is written to standard output.

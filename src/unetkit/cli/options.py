@@ -456,6 +456,12 @@ predict_options = _together(
         "code is 1 if there are any.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
+    click.option(
+        "--smooth",
+        type=POSITIVE,
+        help="Frames of a video over which probabilities are averaged, an odd number (default: 1, "
+        "none).",
+    ),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
     click.option(
         "--overwrite",
