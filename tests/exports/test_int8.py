@@ -138,8 +138,17 @@ class TestRefusals:
             export(copy, weights="int8", data=tmp_path / "none", out=tmp_path / "m.onnx")
 
     def test_other_data(self, run, disks, tmp_path):
-        with pytest.raises(DataError, match=r"has none of the \d+ train pairs of .*; accepted"):
+        with pytest.raises(DataError, match=r"has none of the \d+ train pairs; accepted"):
             export(run, weights="int8", data=disks, out=tmp_path / "m.onnx")
+
+    def test_advice_on_damaged_data_is_that_of_this_command(self, pets, run, tmp_path):
+        data = shutil.copytree(pets, tmp_path / "data")
+        for mask in data.rglob("*.png"):
+            mask.write_bytes(b"damage")
+        words = r"[^;]*; accepted for whole numbers of 8 bits are the data of .* with --data$"
+        with pytest.raises(DataError, match=words):
+            export(run, weights="int8", max_loss=1.0, data=data, out=tmp_path / "m.onnx")
+        assert list(tmp_path.glob("*.onnx")) == []
 
     def test_a_model_file(self, rounded, tmp_path):
         with pytest.raises(DataNotFoundError, match="accepted is the folder of a training run"):

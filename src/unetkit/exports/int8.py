@@ -66,6 +66,26 @@ def export_int8(
         DataError: The data lack its training or validation pairs, or one cannot be read.
         ModelFileError: The loss is larger, or a rounded network cannot be made.
     """
+    with _as_of_the_run(run):
+        return _export(run, path, max_loss, data, display)
+
+
+@contextmanager
+def _as_of_the_run(run: Path) -> Iterator[None]:
+    """Replaces advice on data, which is that of commands with options for them."""
+    try:
+        yield
+    except DataError as error:
+        what = str(error).partition("; ")[0]
+        raise DataError(
+            f"{what}; accepted for whole numbers of 8 bits are the data of {run}, as they were for "
+            "training; name their folder with --data"
+        ) from error
+
+
+def _export(
+    run: Path, path: Path, max_loss: float, data: Path | None, display: Display
+) -> Int8Card:
     training, validation = _pairs_of(run, data)
     original = Predictor(run)
     engine = Engine(run)
@@ -118,11 +138,7 @@ def _pairs_of(run: Path, data: Path | None) -> tuple[list[Pair], list[Pair]]:
         wanted = set(names[part])
         pairs = [pair for pair in dataset.pairs if pair.name in wanted]
         if not pairs:
-            raise DataError(
-                f"{dataset.source} has none of the {len(wanted)} {part} pairs of {run}; accepted "
-                f"for whole numbers of 8 bits are the data of the run: {needs}; name their folder "
-                "with --data"
-            )
+            raise DataError(f"{dataset.source} has none of the {len(wanted)} {part} pairs")
         found.append(pairs)
     return found[0], found[1]
 
