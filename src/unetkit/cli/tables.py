@@ -167,7 +167,7 @@ def describe_model(
             "receptive field",
             f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
         ),
-        ("int8", card and f"rounded from {card.original[:12]}: {card.describe()}"),
+        ("int8", f"rounded from {card.original[:12]}: {card.describe()}" if card else None),
         ("SHA-256", "verified" if is_checkable else NOT_CHECKABLE),
     ):
         if fact is None:

@@ -148,7 +148,7 @@ def _spread(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
-class _Calibration(quantization.CalibrationDataReader):  # type: ignore[misc]
+class _Calibration(quantization.CalibrationDataReader):
     """Tiles of images, one by one, as ONNX Runtime asks for them."""
 
     def __init__(self, tiles: Iterator[np.ndarray]) -> None:
