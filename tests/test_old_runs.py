@@ -16,6 +16,7 @@ from PIL import Image
 
 import unetkit
 from tests import commands
+from unetkit.prediction.certainty import calibrated
 
 ARCHIVES = {
     path.name.removesuffix(".tar.xz"): path
