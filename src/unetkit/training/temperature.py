@@ -20,7 +20,9 @@ from unetkit.prediction.predictor import Predictor
 MOST_PAIRS = 100
 MOST_PREDICTED = 1 << 24  # pixels of images
 MOST_FITTED = 1 << 18  # pixels
-DIGITS = 3  # of a temperature, so that rounding of the network does not change the model file
+TEMPERATURE_DIGITS = (
+    3  # of a temperature, so that rounding of the network does not change the model file
+)
 
 
 def choose_temperature(model: Path, pairs: Sequence[Pair], classes: Classes) -> float:
@@ -52,4 +54,4 @@ def choose_temperature(model: Path, pairs: Sequence[Pair], classes: Classes) -> 
         if predicted >= MOST_PREDICTED:
             break
     temperature = fit_temperature(np.concatenate(logs), np.concatenate(truths), TEMPERATURES)
-    return round(float(np.clip(temperature, *TEMPERATURES)), DIGITS)
+    return round(float(np.clip(temperature, *TEMPERATURES)), TEMPERATURE_DIGITS)
