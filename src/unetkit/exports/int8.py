@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import numpy_helper
-from onnxruntime import quantization
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
@@ -36,10 +35,10 @@ from unetkit.exports.comparison import tiles_of
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
 from unetkit.models.int8_card import INT8_KEY, Int8Card
 from unetkit.models.known_models import remember
-from unetkit.models.onnx_check import add_digest
+from unetkit.models.onnx_check import add_digest, require_plain
 from unetkit.models.onnx_graph import INPUT
 from unetkit.models.spec import METADATA_KEY
-from unetkit.prediction.engine import Engine, find_model
+from unetkit.prediction.engine import Engine
 from unetkit.prediction.predictor import Predictor
 
 CALIBRATION_IMAGES = 64  # at most; ranges of more images differ little
@@ -148,20 +147,18 @@ def _spread(count: int, most: int) -> list[int]:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round().astype(int)).tolist()
 
 
-class _Calibration(quantization.CalibrationDataReader):
-    """Tiles of images, one by one, as ONNX Runtime asks for them."""
-
-    def __init__(self, tiles: Iterator[np.ndarray]) -> None:
-        self._tiles = tiles
-
-    def get_next(self) -> dict[str, np.ndarray] | None:
-        tile = next(self._tiles, None)
-        return None if tile is None else {INPUT: tile}
-
-
 def _quantized(engine: Engine, images: Iterator[np.ndarray]) -> Any:
     """The network with quantised weights and features, an `onnx.ModelProto` without metadata."""
-    proto = onnx.load(find_model(engine.path))
+    from onnxruntime import quantization  # after `models.onnx_runtime`
+
+    class Calibration(quantization.CalibrationDataReader):
+        """Tiles of images, one by one, as ONNX Runtime asks for them."""
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            tile = next(tiles, None)
+            return None if tile is None else {INPUT: tile}
+
+    proto = onnx.load_from_string(require_plain(engine.path))
     _fold_casts(proto.graph)
     last = [node.name for node in proto.graph.node if node.op_type == "Conv"][-1]
     spec = engine.spec
@@ -173,7 +170,7 @@ def _quantized(engine: Engine, images: Iterator[np.ndarray]) -> Any:
             quantization.quantize_static(
                 str(single),
                 str(whole),
-                _Calibration(tiles),
+                Calibration(),
                 quant_format=quantization.QuantFormat.QDQ,
                 per_channel=True,
                 reduce_range=True,
@@ -181,7 +178,7 @@ def _quantized(engine: Engine, images: Iterator[np.ndarray]) -> Any:
                 weight_type=quantization.QuantType.QInt8,
                 nodes_to_exclude=[last],
             )
-        network = onnx.load(whole)
+        network = onnx.load_from_string(require_plain(whole))
     del network.metadata_props[:]
     return network
 
