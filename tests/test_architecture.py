@@ -38,6 +38,7 @@ ROOMS = (
     "exports",
     "runs",
     "serve",
+    "label",
     "cli",
 )
 TRAINING_LIBRARIES = (
@@ -251,6 +252,7 @@ OTHER_DOORS = {
     ("data.annotations.labelme", "Image.open"): "from memory",
     ("prediction.sources", "np.memmap"): "made by this process",
     ("serve.page", "(folder / name).read_text"): "of the package",
+    ("label.page", "(folder / name).read_text"): "of the package",
     ("serve.answers", "open"): "written a moment before",
     ("serve.process", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",

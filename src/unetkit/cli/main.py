@@ -22,6 +22,7 @@ import click
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
+from unetkit.cli.label import label_command
 from unetkit.cli.options import (
     EXPORT_FORMAT_NAMES,
     PART_NAMES,
@@ -89,6 +90,7 @@ def demo_command(out: str, steps: int | None) -> None:
 
 
 main.add_command(data_group)
+main.add_command(label_command)
 main.add_command(serve_command)
 
 
