@@ -27,11 +27,11 @@ from unetkit.training.checkpoints import checkpoint_files, read_checkpoint
 from unetkit.training.distribution import (
     ALONE,
     Group,
+    broadcast,
     choose_devices,
     join,
     require_divisible,
     require_jax,
-    share,
 )
 from unetkit.training.processes import COUNT
 
@@ -210,7 +210,7 @@ def test_without_a_launcher_there_is_one_process(monkeypatch):
     monkeypatch.delenv(COUNT, raising=False)
     assert join() is ALONE
     values = [np.ones(2)]
-    assert share(values, ALONE) is values
+    assert broadcast(values, ALONE) is values
     assert len(choose_devices("cpu", ALONE)) == 1
 
 

@@ -36,7 +36,7 @@ from unetkit.serve.answers import kinds_of, summarize
 from unetkit.serve.limits import ACCEPTED_COMPRESSIONS, ACCEPTED_FORMATS, RefusedError
 
 IMAGE = "image"  # file in the folder of a request
-SIDE = 32  # of the first image, which is black
+FIRST_SIDE = 32  # of the first image, which is black
 THE_IMAGE = "the image"  # in messages, in place of a file's name
 
 logger = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ class _Worker:
         # that was not taken before.
         pixels = self._spec.pixels
         for predictor in (self._alone, self._beside):
-            predictor(np.zeros((SIDE, SIDE, pixels.channels), pixels.dtype))
+            predictor(np.zeros((FIRST_SIDE, FIRST_SIDE, pixels.channels), pixels.dtype))
 
     def answer(self, request: Request, may_take: Callable[[int], bool]) -> str | None:
         """Writes the result; returns the name of its file, or None if memory is refused."""

@@ -159,7 +159,7 @@ class Replicas:
     def begin(self, model: keras.Model) -> None:
         """Gives all copies the state of the network and the optimizer of the first process."""
         with self._distribution.scope():
-            values = self._shared([*values_of(model), *_optimizer_values(model)])
+            values = self._broadcast([*values_of(model), *_optimizer_values(model)])
             count = len(self.model.variables)
             assign(self.model, values[:count])
             for variable, value in zip(self.model.optimizer.variables, values[count:], strict=True):
@@ -253,14 +253,14 @@ class Replicas:
 
     def _tell(self, kind: int, number: int, rate: float) -> None:
         bits = np.float32(rate).view(np.int32)
-        self._shared(np.array([kind, number, bits], np.int32))
+        self._broadcast(np.array([kind, number, bits], np.int32))
 
     def _listen(self) -> tuple[int, int, float]:
-        kind, number, bits = self._shared(np.zeros(3, np.int32))
+        kind, number, bits = self._broadcast(np.zeros(3, np.int32))
         return int(kind), int(number), float(np.int32(bits).view(np.float32))
 
-    def _shared(self, values: Any) -> Any:
-        return share(values, self.group)
+    def _broadcast(self, values: Any) -> Any:
+        return broadcast(values, self.group)
 
 
 def compiled_network(config: RunConfig) -> keras.Model:
@@ -274,7 +274,7 @@ def compiled_network(config: RunConfig) -> keras.Model:
     return model
 
 
-def share(values: Any, group: Group) -> Any:
+def broadcast(values: Any, group: Group) -> Any:
     """Values of the first process, in all processes; an array, or a list of arrays."""
     if group.count == 1:
         return values
@@ -284,13 +284,13 @@ def share(values: Any, group: Group) -> Any:
         return multihost_utils.broadcast_one_to_all(values)
 
 
-def share_path(path: Path | None, group: Group) -> Path:
+def broadcast_path(path: Path | None, group: Group) -> Path:
     """The path of the first process; others give None."""
     text = np.zeros(PATH_BYTES, np.uint8)
     if path is not None:
         encoded = os.fsencode(path.resolve())
         text[: len(encoded)] = np.frombuffer(encoded, np.uint8)
-    return Path(os.fsdecode(bytes(np.asarray(share(text, group))).rstrip(b"\0")))
+    return Path(os.fsdecode(bytes(np.asarray(broadcast(text, group))).rstrip(b"\0")))
 
 
 def follow(group: Group, wanted: str | None) -> Path:
@@ -300,7 +300,7 @@ def follow(group: Group, wanted: str | None) -> Path:
         group: The processes.
         wanted: Device, as for `choose_devices`.
     """
-    run = share_path(None, group)
+    run = broadcast_path(None, group)
     config = read_config(run / run_folder.CONFIG)
     dataset = find_moved_dataset(run, config.data, config.sources)
     split = replace(config.split, file=str(run / run_folder.SPLIT))

@@ -20,7 +20,7 @@ ADDRESSES = "KERAS_DISTRIBUTION_JOB_ADDRESSES"
 COUNT = "KERAS_DISTRIBUTION_NUM_PROCESSES"
 INDEX = "KERAS_DISTRIBUTION_PROCESS_ID"
 GRACE_SECONDS = 60.0  # for the others to end, once one has
-POLL_SECONDS = 0.2
+WATCH_SECONDS = 0.2
 SHOWN_LINES, SHOWN_CHARACTERS = 3, 200  # of what a process said last
 
 
@@ -90,7 +90,7 @@ def _wait(processes: Sequence[subprocess.Popen[bytes]]) -> tuple[int, list[int]]
             ends = time.monotonic() + GRACE_SECONDS
         if ends is not None and time.monotonic() > ends:
             break
-        time.sleep(POLL_SECONDS)
+        time.sleep(WATCH_SECONDS)
     code = first.poll()
     return 1 if code is None else code, failed
 

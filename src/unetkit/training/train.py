@@ -56,11 +56,11 @@ from unetkit.training.distribution import (
     ALONE,
     Group,
     Replicas,
+    broadcast_path,
     choose_devices,
     follow,
     join,
     require_divisible,
-    share_path,
 )
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
@@ -351,7 +351,7 @@ def _replicas(run: Path, config: RunConfig, sampler: Sampler, session: Session) 
     if len(session.devices) == 1:
         return None
     require_divisible(config, session.devices)
-    share_path(run, session.group)  # the other processes read the run's configuration
+    broadcast_path(run, session.group)  # the other processes read the run's configuration
     replicas = Replicas(config, session.devices, session.group, sampler)
     session.display.say(replicas.describe())
     return replicas
