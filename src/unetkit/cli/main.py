@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that help appears at once. E
 `group`, long lists of options in `options`, printing in `console` and `tables`.
 """
 
+import importlib.util
 import io
 import logging
 import os
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from unetkit._shared.installation import install_command
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
@@ -43,7 +46,7 @@ from unetkit.cli.options import (
 )
 from unetkit.cli.serve import serve_command
 from unetkit.cli.terminal import echo, gate_logs, print_json
-from unetkit.errors import ConfigError, UnetkitError
+from unetkit.errors import ConfigError, MissingExtraError, UnetkitError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -162,8 +165,16 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
 )
 @click.option(
     "--device",
-    help="Device to train on: cpu, gpu, or one of several as in gpu:1 (default: the first GPU, "
-    "else the CPU).",
+    help="Device to train on: cpu, gpu, one of several as in gpu:1, or all, which needs Keras on "
+    "JAX (default: the first GPU, else the CPU).",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of processes that train together, each with a part of each batch; more than one "
+    "needs the extra jax.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write metrics and images for TensorBoard.")
 @reading_memory_option
@@ -177,6 +188,7 @@ def train_command(
     config: str | None,
     resume: str | None,
     moved: str | None,
+    processes: int,
     **options: Any,
 ) -> None:
     """Train a U-Net on the images and masks of DATA.
@@ -186,6 +198,9 @@ def train_command(
     Ctrl-C finishes the current step and saves; --resume RUN continues from there, and --resume RUN
     --data NEW where the data were moved.
     """
+    if processes > 1:
+        _train_together(processes)
+        return
     session = {name: options.pop(name) for name in ("device", "tensorboard")}
     if resume is not None:
         refuse_beside_resume(ctx)
@@ -215,6 +230,23 @@ def train_command(
     name = Path(data or choices.data or "data").resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
     _print_metrics(run_training(data, folds=folds, **options), display)
+
+
+def _train_together(processes: int) -> None:
+    """Runs this command in several processes."""
+    if importlib.util.find_spec("jax") is None:
+        raise MissingExtraError(
+            f"--processes is {processes}, which needs JAX, and it is not installed; it is part of "
+            f"the extra jax; in a new environment: {install_command('jax')}"
+        )
+    from unetkit.training.processes import run_together
+
+    arguments = [*sys.argv[1:], "--processes", "1"]  # the last one counts
+    code, lost = run_together([sys.executable, "-m", "unetkit", *arguments], processes)
+    if lost:
+        echo(lost, err=True)
+    if code or lost:
+        raise SystemExit(code if code > 0 else 1)
 
 
 def _print_run(run: Path, display: Any) -> None:
@@ -352,19 +384,44 @@ def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None
     "--weights",
     type=OneOf(WEIGHT_NAMES),
     default="float32",
-    help="Type in which weights are stored; float16 takes half the space (default: float32).",
+    help="Type in which weights are stored; float16 takes half the space, int8 a quarter, and is "
+    "faster (default: float32).",
+)
+@click.option("--int8", is_flag=True, help="The same as --weights int8.")
+@click.option(
+    "--max-loss",
+    type=click.FloatRange(min=0),
+    default=0.01,
+    help="Largest loss of mean IoU by int8 on validation images (default: 0.01).",
+)
+@click.option(
+    "--data",
+    type=PATH,
+    help="Folder or .csv of the data of the run, for int8 (default: the path in the run).",
 )
 @out_option("File or folder to write (default: named after MODEL, in the current folder).")
 @click.option("--overwrite", is_flag=True, help="Replace an existing file.")
-def export_command(model: str | None, **options: Any) -> None:
+@click.pass_context
+def export_command(ctx: click.Context, model: str | None, int8: bool, **options: Any) -> None:
     """Export the network of MODEL to a file that runs without Keras.
 
     onnx is a model file; MODEL is a run folder. All other formats are made from a run folder or a
     model file, or without MODEL from the built-in network: web is a page that segments images in a
     browser, without a network; keras is for Keras 3, savedmodel a folder for TensorFlow, litert for
-    TensorFlow Lite, openvino a folder for OpenVINO,
-    bioimageio a package of the BioImage Model Zoo; all is a folder with each of them.
+    TensorFlow Lite, openvino a folder for OpenVINO, bioimageio a package of the BioImage Model Zoo;
+    all is a folder with each of them.
+
+    With --int8, an ONNX file computes with whole numbers of 8 bits, whose ranges come from training
+    images; it is scored on the validation images, and refused if it loses too much.
     """
+    if int8:
+        is_given = ctx.get_parameter_source("weights") is ParameterSource.COMMANDLINE
+        if is_given and options["weights"] != "int8":
+            raise ConfigError(
+                f"--int8 is given together with --weights {options['weights']}; accepted is one of "
+                "them"
+            )
+        options["weights"] = "int8"
     display = open_display()
     function = library("export", display)
     display.waiting(f"exporting {model or 'the built-in network'}")
@@ -392,7 +449,7 @@ def info_command(model: str | None, layers: bool) -> None:
     console = make_console()
     for one, _ in predictor.members:  # of the folder of a cross-validation, several
         size = one.path.stat().st_size
-        console.print(describe_model(one.spec, str(one.path), size, one.is_checkable))
+        console.print(describe_model(one.spec, str(one.path), size, one.is_checkable, one.card))
     if layers:
         console.print(layers_table(predictor.spec))
     if model is None:

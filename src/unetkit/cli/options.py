@@ -73,7 +73,7 @@ EXPORT_FORMAT_NAMES = (
     "bioimageio",
     "all",
 )
-WEIGHT_NAMES = ("float32", "float16")
+WEIGHT_NAMES = ("float32", "float16", "int8")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -433,6 +433,11 @@ predict_options = _together(
     ),
     click.option("--memory", help="Memory of the process, such as 800MiB (default: 1.5GiB)."),
     click.option(
+        "--threads",
+        type=POSITIVE,
+        help="Number of cores to use (default: all that the process may use).",
+    ),
+    click.option(
         "--margin",
         type=NOT_NEGATIVE,
         help="Pixels around each tile that the network also sees; few are faster, but not exact "
@@ -614,7 +619,7 @@ def parse_sides(text: str) -> tuple[int, int]:
 
 def refuse_beside_resume(ctx: click.Context) -> None:
     """Refuses options that would change a run that is resumed."""
-    allowed = ("resume", "moved", "device", "tensorboard")
+    allowed = ("resume", "moved", "device", "processes", "tensorboard")
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
@@ -623,7 +628,7 @@ def refuse_beside_resume(ctx: click.Context) -> None:
             again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
             moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(
-                f"{option} is given with --resume; accepted beside it are --device, --tensorboard "
-                "and --data, as a run is resumed with its own configuration; leave it out, or "
-                f"train a new run{moved}"
+                f"{option} is given with --resume; accepted beside it are --device, --processes, "
+                "--tensorboard and --data, as a run is resumed with its own configuration; leave "
+                f"it out, or train a new run{moved}"
             )

@@ -12,7 +12,6 @@ Images whose result does not fit into memory are left to `large_images`, files t
 import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET, DEFAULT_MEMORY
-from unetkit._shared.threads import in_order
+from unetkit._shared.threads import in_order, usable_cores
 from unetkit.data.scale import scores_from_network, windows_from_network
 from unetkit.errors import ConfigError, DataError, SizeError
 from unetkit.io.windows import ArrayWindows, Windows
@@ -157,6 +156,7 @@ class Predictor:
         self.digest = self._engine.digest
         self.digests = (self.digest,)
         self.is_checkable = self._engine.is_checkable
+        self.card = self._engine.card
         self._other_bytes = WEIGHT_COPIES * other_bytes
         require_fitting(self._engine, self._smallest_tile, self._memory)
         least, most = math.prod(self._smallest_tile), self._tile_pixels
@@ -182,6 +182,11 @@ class Predictor:
         """Pickles the paths of the models and the arguments; the networks are loaded again."""
         paths = [path.resolve() for path in self.paths]
         return _load_again, (paths, self.digests, self._arguments)
+
+    @property
+    def threads(self) -> int:
+        """Number of cores that are used."""
+        return self._threads or usable_cores()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -299,7 +304,7 @@ class Predictor:
             raise ConfigError(f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}")
         if answer == "disagreement":
             self.require_several()
-        one, threads = self.side_by_side(threads or self._threads or os.cpu_count() or 1)
+        one, threads = self.side_by_side(threads or self.threads)
         return in_order(lambda image: one._predict(image, answer), images, threads)
 
     def side_by_side(self, threads: int) -> "tuple[Predictor, int]":
