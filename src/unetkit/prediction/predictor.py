@@ -184,6 +184,11 @@ class Predictor:
         return _load_again, (paths, self.digests, self._arguments)
 
     @property
+    def threads(self) -> int:
+        """Number of threads that predict, at most: the given one, or one per core."""
+        return self._threads or os.cpu_count() or 1
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Arguments that results depend on: all but those that decide time and memory only.
 
