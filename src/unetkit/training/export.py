@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -66,7 +67,8 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
     config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
     images, what = reference_images(run)
-    spec = model_spec(config, network, seen_images(run))
+    temperature = read_manifest(run).get("temperature") or 1.0
+    spec = replace(model_spec(config, network, seen_images(run)), temperature=temperature)
     with backend.full_precision():
         difference = export_onnx(network, spec, path, images, weights)
     if path.resolve() == (run / run_folder.MODEL).resolve():
@@ -76,7 +78,9 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
     )
 
 
-def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+def export_best(
+    run: Path, config: RunConfig, model: keras.Model, split: Split, temperature: float = 1.0
+) -> float:
     """Exports a run's best network to model.onnx.
 
     Args:
@@ -84,12 +88,13 @@ def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) 
         config: Configuration of the run.
         model: Network with the best weights.
         split: Pairs of the run; some for validation are used to check the exported file.
+        temperature: Temperature of the calibration.
 
     Returns:
         Largest difference of a logit from Keras.
     """
     images = [read_photo(pair, config.pixels) for pair in split.validation[:CHECK_IMAGES]]
-    spec = model_spec(config, model, seen_images(run))
+    spec = replace(model_spec(config, model, seen_images(run)), temperature=temperature)
     with backend.full_precision():
         return export_onnx(model, spec, run / run_folder.MODEL, images)
 
