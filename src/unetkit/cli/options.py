@@ -64,7 +64,7 @@ PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
 AUGMENTATION_NAMES = ("mirror", "flips", "turns")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
 EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
-WEIGHT_NAMES = ("float32", "float16")
+WEIGHT_NAMES = ("float32", "float16", "int8")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")

@@ -157,6 +157,7 @@ class Predictor:
         self.digest = self._engine.digest
         self.digests = (self.digest,)
         self.is_checkable = self._engine.is_checkable
+        self.card = self._engine.card
         self._other_bytes = WEIGHT_COPIES * other_bytes
         require_fitting(self._engine, self._smallest_tile, self._memory)
         least, most = math.prod(self._smallest_tile), self._tile_pixels

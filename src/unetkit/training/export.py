@@ -15,8 +15,8 @@ from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_photo
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_image
-from unetkit.errors import ConfigError, DataNotFoundError, UnetkitError, did_you_mean
-from unetkit.models.onnx_export import TOLERANCES, export_onnx
+from unetkit.errors import DataNotFoundError, UnetkitError
+from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import Layer, ModelSpec, seen_digests
 from unetkit.training import backend
 from unetkit.training.config import RunConfig
@@ -24,7 +24,6 @@ from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 from unetkit.training.weights import load_weights
 
-WEIGHT_TYPES = tuple(TOLERANCES)
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
@@ -55,15 +54,9 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
         The largest difference from Keras, and on which images, in words.
 
     Raises:
-        ConfigError: `weights` is no type of weights.
         ModelFileError: The weights do not fit the network, or the output of the file differs from
             that of Keras.
     """
-    if weights not in WEIGHT_TYPES:
-        raise ConfigError(
-            f"weights {weights!r} is unknown; accepted are {', '.join(WEIGHT_TYPES)}"
-            f"{did_you_mean(weights, WEIGHT_TYPES)}"
-        )
     config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
     images, what = reference_images(run)
