@@ -543,6 +543,10 @@ class TestWorkers:
         ("options", "message"),
         [
             (["--cluster", "tcp://h:1"], "--workers is 2 together with --cluster tcp://h:1"),
+            (
+                ["--threads", "2"],
+                "together with --shard, --watch, --list-missing, --show, --threads",
+            ),
             (["--shard", "1/2"], "--workers or --cluster is given together with --shard"),
             (["--show"], "is given together with --shard, --watch, --list-missing, --show"),
             (["--out", "mask.png"], "output mask.png names one file; accepted for workers"),

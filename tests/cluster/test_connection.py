@@ -6,6 +6,7 @@ import sys
 import psutil
 import pytest
 
+from unetkit._shared.threads import usable_cores
 from unetkit.cluster import connection
 from unetkit.cluster.connection import connect, describe_workers, local_workers
 from unetkit.cluster.predict import predict_on_workers
@@ -16,7 +17,7 @@ from unetkit.prediction.predictor import Predictor
 def test_processes_listen_on_the_loopback_address_alone_and_end():
     with local_workers(1) as client:
         assert client.scheduler.address.startswith("tls://127.0.0.1:")
-        cores = os.cpu_count()
+        cores = usable_cores()
         assert describe_workers(client).startswith(f"1 worker of {cores} thread")
         own = psutil.Process()
         processes = [own, *own.children(recursive=True)]

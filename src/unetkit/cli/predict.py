@@ -111,6 +111,7 @@ def run_prediction(
     out: str | None,
     format: str,
     memory: str | None,
+    threads: int | None,
     margin: int | None,
     watch: str | None,
     as_json: bool,
@@ -152,11 +153,17 @@ def run_prediction(
         mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
     )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
+    arguments: dict[str, Any] = {
+        "tta": tta,
+        "memory": memory,
+        "threads": threads,
+        "margin": margin,
+    }
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = Predictor(models or None, **arguments)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -179,7 +186,10 @@ def run_prediction(
             "--watch for the images of one folder; leave out the others"
         )
     selection = Selection(images, recursive, None if shard is None else parse_shard(shard))
-    connected = _require_workers(workers, cluster, shard or watch or list_missing or show, videos)
+    others_given = shard or watch or list_missing or show or threads is not None
+    connected = _require_workers(workers, cluster, others_given, videos)
+    if connected is not None:
+        arguments["threads"] = 1  # a worker has an image on each of its threads
     display = open_display(stderr=as_json or list_missing)
     if not models:
         display.say(NOTICE)
@@ -188,10 +198,7 @@ def run_prediction(
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        threads = None if connected is None else 1  # a worker has an image on each thread
-        predictor = Predictor(
-            models or None, tta=tta, memory=memory, margin=margin, threads=threads
-        )
+        predictor = Predictor(models or None, **arguments)
         display.finish()
         if UNCERTAINTY in wanted and len(predictor.members) > 1:
             output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
@@ -255,7 +262,7 @@ def _require_workers(
     if others or videos:
         raise ConfigError(
             "--workers or --cluster is given together with --shard, --watch, --list-missing, "
-            "--show or a video; accepted are images alone; leave out the others"
+            "--show, --threads or a video; accepted are images alone; leave out the others"
         )
     require_dask()
     return found

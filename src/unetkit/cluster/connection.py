@@ -5,7 +5,6 @@ certificates that are made for the command: whoever could connect might run code
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from unetkit._shared.installation import install_command
+from unetkit._shared.threads import usable_cores
 from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError, DataNotFoundError, MissingExtraError
 
@@ -47,7 +47,7 @@ def local_workers(count: int) -> Iterator[Any]:
     with TemporaryDirectory() as folder:
         cluster = LocalCluster(
             n_workers=count,
-            threads_per_worker=max(1, (os.cpu_count() or 1) // count),
+            threads_per_worker=max(1, usable_cores() // count),
             processes=True,
             host=LOOPBACK,
             dashboard_address=f"{LOOPBACK}:0",
