@@ -1,6 +1,6 @@
 """A model file as a package of the BioImage Model Zoo (bioimage.io), specification 0.5.
 
-It is a ZIP of the model file itself, an input and the output that belongs to it, a picture, a text,
+It is a ZIP of the model file itself, an input and the output that belongs to it, a cover, a text,
 and a description, rdf.yaml. That is written as JSON, which is YAML, so that no other library is
 needed. What the format cannot say is said by `limits`: programs that open such a package know
 neither how images are brought to the network's scale, nor where tiles have to begin to be exact.
