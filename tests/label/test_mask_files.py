@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.label.conftest import entry_of
 from unetkit.errors import DataError
-from unetkit.label.mask_files import digest_of, path_of_mask, read_mask_file, write_mask_file
+from unetkit.label.mask_files import digest_of, read_mask_file, write_mask_file
 from unetkit.label.project import open_project
 
 SIZE = (40, 60)
@@ -67,11 +67,12 @@ def test_objects_have_16_bits_in_png_and_tiff(folder, suffix):
         tifffile.imwrite(path, pixels)
     else:
         Image.fromarray(pixels).save(path)
+    entry = entry_of(open_project(folder, classes={"kind": "instances"}), "a.png")
     found = read_mask_file(entry, project, SIZE)
     assert np.array_equal(found.pixels, pixels)
     found.pixels[0, 0] = 7
     write_mask_file(found)
-    assert path_of_mask(entry, project) == path
+    assert found.path == path
     assert np.array_equal(read_mask_file(entry, project, SIZE).pixels, found.pixels)
 
 
