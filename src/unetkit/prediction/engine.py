@@ -18,6 +18,7 @@ from unetkit._shared import run_folder
 from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
+from unetkit.models.int8_card import INT8_KEY, Int8Card, card_from_json
 from unetkit.models.known_models import is_known
 from unetkit.models.onnx_check import is_checkable, metadata_entries, require_plain
 from unetkit.models.onnx_cost import Cost, OnnxCost
@@ -58,6 +59,7 @@ class Engine:
         self.digest = hashlib.sha256(self._content).hexdigest()
         self.is_known = is_built_in(self.path) or is_known(self.digest)
         self.spec: ModelSpec = spec_from_json(self._metadata(), str(self.path))
+        self.card = self._card()
         try:
             self._cost = OnnxCost(self._content)
         except ValueError as error:
@@ -106,6 +108,13 @@ class Engine:
             f"{METADATA_KEY!r}, which describes its input; accepted is a run folder or an "
             ".onnx file from unetkit export"
         )
+
+    def _card(self) -> Int8Card | None:
+        """What rounding to 8 bits cost, of a network of whole numbers."""
+        entry = metadata_entries(self._content).get(INT8_KEY)
+        if entry is None:
+            return None
+        return card_from_json(entry.decode("utf-8", "replace"), str(self.path))
 
     def _damaged(self, error: Exception) -> ModelFileError:
         return ModelFileError(

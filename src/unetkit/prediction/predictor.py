@@ -30,7 +30,7 @@ from unetkit.io.windows import ArrayWindows, Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
-from unetkit.prediction.certainty import MeanScores, entropy
+from unetkit.prediction.certainty import MeanScores, calibrated, entropy
 from unetkit.prediction.engine import (
     Engine,
     require_fitting,
@@ -157,6 +157,7 @@ class Predictor:
         self.digest = self._engine.digest
         self.digests = (self.digest,)
         self.is_checkable = self._engine.is_checkable
+        self.card = self._engine.card
         self._other_bytes = WEIGHT_COPIES * other_bytes
         require_fitting(self._engine, self._smallest_tile, self._memory)
         least, most = math.prod(self._smallest_tile), self._tile_pixels
@@ -224,8 +225,9 @@ class Predictor:
     def logits(self, image: Image) -> np.ndarray:
         """Returns the logits of each class for each pixel, (H, W, K) float32.
 
-        These are the network's output if it is applied to the image's own pixels, and logarithms
-        of the probabilities if images are scaled. Args and Raises are those of `__call__`.
+        These are the network's output, divided by the temperature of its calibration, if it is
+        applied to the image's own pixels, and logarithms of the probabilities if images are scaled.
+        Args and Raises are those of `__call__`.
         """
         return self._predict(image, "logits")
 
@@ -414,7 +416,7 @@ class Predictor:
         return side, side
 
     def network_scores(self, image: Image) -> np.ndarray:
-        """Returns probabilities at the network's scale, with letterbox bars.
+        """Returns probabilities at the network's scale, with letterbox bars, not calibrated.
 
         (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
 
@@ -480,7 +482,8 @@ class Predictor:
             if answer == "labels":
                 return self._network_labels(source.at_scale(self.spec.scale))
             if answer == "logits":
-                return self._network_logits(source.at_scale(self.spec.scale))[..., :num_classes]
+                logits = self._network_logits(source.at_scale(self.spec.scale))[..., :num_classes]
+                return logits / np.float32(self.spec.temperature)
         elif len(self.members) == 1 and answer == "labels":
             return self._resized_labels(source)
         scores, disagreement = self._mean_scores(source, answer == "disagreement")
@@ -509,10 +512,11 @@ class Predictor:
     def _own_scores(self, source: Source) -> np.ndarray:
         """Scores of this model alone, of the image as it is, at its size."""
         logits = self._network_logits(source.at_scale(self.spec.scale))
-        scores = scores_from_logits(logits, len(self.spec.classes))
-        if self.spec.scale.is_pixel_by_pixel:
-            return scores
-        return scores_from_network(scores, self.spec.scale, source.shape[:2])
+        num_classes = len(self.spec.classes)
+        scores = scores_from_logits(logits, num_classes)
+        if not self.spec.scale.is_pixel_by_pixel:
+            scores = scores_from_network(scores, self.spec.scale, source.shape[:2])
+        return calibrated(scores, num_classes, self.spec.temperature)
 
     def _resized_labels(self, source: Source) -> np.ndarray:
         """Labels at the size of the image, (H, W) uint8, from few rows of scores at a time."""
