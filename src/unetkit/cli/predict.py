@@ -106,6 +106,7 @@ def run_prediction(
     out: str | None,
     format: str,
     memory: str | None,
+    threads: int | None,
     margin: int | None,
     watch: str | None,
     as_json: bool,
@@ -145,11 +146,17 @@ def run_prediction(
         mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
     )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
+    arguments: dict[str, Any] = {
+        "tta": tta,
+        "memory": memory,
+        "threads": threads,
+        "margin": margin,
+    }
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = Predictor(models or None, **arguments)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -180,7 +187,7 @@ def run_prediction(
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = Predictor(models or None, **arguments)
         display.finish()
         if UNCERTAINTY in wanted and len(predictor.members) > 1:
             output = replace(output, kinds=(*output.kinds, DISAGREEMENT))

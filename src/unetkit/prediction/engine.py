@@ -8,6 +8,7 @@ Which tiles the network is given is left to `tiling` and `predictor`.
 
 import copy
 import hashlib
+import os
 import shlex
 from functools import reduce
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
+from unetkit._shared.threads import usable_cores
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.int8_card import INT8_KEY, Int8Card, card_from_json
@@ -38,7 +40,7 @@ class Engine:
 
     Args:
         model: Run folder or exported .onnx file.
-        threads: Number of threads that one call uses; None for one per core.
+        threads: Number of threads that one call uses; None for one per core of the process.
         memory: Bytes that the smallest tile may need; more is refused before the file is loaded.
 
     Raises:
@@ -131,7 +133,9 @@ class Engine:
     def _start(self, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised, and would be logged a second time
-        options.intra_op_num_threads = threads or 0
+        # By default those of the machine, even where the process may use fewer cores.
+        cores = usable_cores()
+        options.intra_op_num_threads = threads or (cores if cores < (os.cpu_count() or 1) else 0)
         options.enable_mem_pattern = False
         # Threads that spin while they wait for each other take the cores of other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
