@@ -49,7 +49,7 @@ def labelling(project: Project, port: int = 0, pause_seconds: float = 3.0) -> It
     bound = bind("127.0.0.1", port)
     store = DrawnMasks(project, PyramidCache(), pause_seconds)
     rounds = Rounds(store)
-    app = labelling_app(store, rounds, Access(hosts_of(bound), token=TOKEN, has_options=False))
+    app = labelling_app(store, rounds, Access(hosts_of(bound), token=TOKEN))
     started = threading.Event()
     server = Server(app, bound, LIMITS, headers=SECURITY_HEADERS, on_start=started.set)
     thread = threading.Thread(target=server.run, daemon=True)

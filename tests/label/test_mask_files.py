@@ -96,6 +96,15 @@ def test_what_cannot_be_written_back_is_refused_and_left_alone(project, entry, n
     assert file.read_bytes() == before
 
 
+def test_a_mask_with_transparent_pixels_is_refused_without_options_of_other_commands(
+    project, entry
+):
+    Image.fromarray(np.zeros((*SIZE, 4), np.uint8)).save(entry.mask)
+    with pytest.raises(DataError, match=r"transparent pixels.*; convert it") as error:
+        read_mask_file(entry, project, SIZE)
+    assert "--" not in str(error.value)
+
+
 def test_a_lossy_file_with_the_name_of_a_png_is_refused(project, entry):
     Image.fromarray(mask_of(0, 1)).save(entry.mask, "JPEG")
     with pytest.raises(DataError, match=r"a.png has (a lossy format|the format JPEG)"):

@@ -65,7 +65,7 @@ def test_the_end_of_the_parent_ends_it(job):
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (DataError("no pairs; add some"), "no pairs; add some"),
+        (DataError("no pairs; use --blocks"), "no pairs; to see more, run: unetkit check "),
         (MemoryError(), "the round failed (memory ran out)"),
         (OSError(28, "No space left"), "No space left"),
     ],

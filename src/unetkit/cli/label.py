@@ -87,7 +87,7 @@ def label_command(
         if model is not None:
             rounds.suggest_with(Path(model))
         token = session_token(project)
-        app = labelling_app(store, rounds, Access(hosts_of(bound), token=token, has_options=False))
+        app = labelling_app(store, rounds, Access(hosts_of(bound), token=token))
         address = f"{address_of(bound)}#{token}"
 
         def say_start() -> None:

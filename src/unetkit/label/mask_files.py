@@ -16,7 +16,7 @@ from PIL import Image
 
 from unetkit._shared.files import read_bytes, write_atomically
 from unetkit.data.masks import read_raw_mask
-from unetkit.errors import DataError
+from unetkit.errors import DataError, without_remedy
 from unetkit.io.images import ImageFile
 from unetkit.label.project import OBJECT_SUFFIXES, ImageEntry, Project
 
@@ -78,7 +78,12 @@ def read_mask_file(entry: ImageEntry, project: Project, size: tuple[int, int]) -
     digest = digest_of(path)
     with ImageFile(path, role="mask") as file:
         format = file.format
-        raw = read_raw_mask(file)
+        try:
+            raw = read_raw_mask(file)
+        except DataError as error:  # its advice is for other commands
+            raise DataError(
+                f"{without_remedy(error)}; accepted to be corrected are PNGs of numbers; convert it"
+            ) from error
     wrong = "colours" if raw.is_colour else "pixels without data" if raw.missing is not None else ""
     if format not in ("PNG", "TIFF") or raw.is_lossy:
         wrong = f"the format {format}"

@@ -36,7 +36,7 @@ GAIN = 0.01  # of the score; less is no gain
 LITTLE = 0.02  # fraction of labelled pixels that had to be changed
 MINUTES = 1.5  # of a training
 END_SECONDS = 5.0  # for a process to end, before it is killed
-RECORDS = "rounds.json"
+ROUNDS_RECORD = "rounds.json"
 ACTIVE = ("preparing", "training", "suggesting")
 
 
@@ -347,11 +347,11 @@ class Rounds:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_text(self.folder / RECORDS, json.dumps([asdict(one) for one in self.finished]))
+        write_text(self.folder / ROUNDS_RECORD, json.dumps([asdict(one) for one in self.finished]))
 
     def _read(self) -> list[Round]:
         try:
-            found = json.loads(read_text(self.folder / RECORDS))
+            found = json.loads(read_text(self.folder / ROUNDS_RECORD))
             return [Round(**{**one, "counts": tuple(map(tuple, one["counts"]))}) for one in found]
         except (FileNotFoundError, ValueError, TypeError, KeyError):  # none, or another version
             return []

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from unetkit._shared.files import read_text, write_text
-from unetkit.data.masks import read_raw_mask
 from unetkit.data.scale import IGNORE
 from unetkit.errors import DataError
 from unetkit.io.images import ImageFile
@@ -23,7 +22,7 @@ from unetkit.results.files import Prediction, predict_files
 from unetkit.results.masks import LARGEST_16_BITS
 from unetkit.results.outputs import MASK, UNCERTAIN, UNCERTAINTY
 
-RECORD = "suggestion.json"  # written last
+SUGGESTION_RECORD = "suggestion.json"  # written last
 
 
 @dataclass(frozen=True)
@@ -81,13 +80,13 @@ def suggest(
 
 def write_record(folder: Path, suggestion: Suggestion) -> None:
     """Writes what is known of a suggestion into its folder."""
-    write_text(folder / RECORD, json.dumps(asdict(suggestion)))
+    write_text(folder / SUGGESTION_RECORD, json.dumps(asdict(suggestion)))
 
 
 def read_record(folder: Path) -> Suggestion | None:
     """Reads what is known of a suggestion; None if there is none."""
     try:
-        return Suggestion(**json.loads(read_text(folder / RECORD)))
+        return Suggestion(**json.loads(read_text(folder / SUGGESTION_RECORD)))
     except (FileNotFoundError, ValueError, TypeError):  # none, or of another version
         return None
 
@@ -104,9 +103,8 @@ def read_suggestion(
     Raises:
         DataError: A file is damaged, or the image has another size now.
     """
-    mask = read_raw_mask(folder / suggestion.mask).values
-    with ImageFile(folder / suggestion.certainty) as file:
-        uncertainty = file.read().bands[..., 0].astype(np.float32)
+    files = (folder / suggestion.mask, folder / suggestion.certainty)
+    mask, uncertainty = (_read_plane(file) for file in files)
     if mask.shape != size or uncertainty.shape != size:
         raise DataError(
             f"the suggestion in {folder} has {mask.shape[0]}x{mask.shape[1]} pixels and the image "
@@ -120,6 +118,11 @@ def read_suggestion(
     mask = table[np.minimum(mask.astype(np.int64), LARGEST_16_BITS)]
     certain = np.rint(255 * (1 - np.clip(uncertainty / UNCERTAIN, 0, 1)))
     return mask, certain.astype(np.uint8)
+
+
+def _read_plane(path: Path) -> np.ndarray:
+    with ImageFile(path) as file:
+        return file.read(as_stored=True).bands[..., 0]
 
 
 def count_agreement(suggested: np.ndarray, drawn: np.ndarray, project: Project) -> np.ndarray:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from unetkit._shared.display import Display, StepReport
-from unetkit.errors import UnetkitError
+from unetkit.errors import UnetkitError, without_remedy
 from unetkit.label.suggestions import suggest
 
 LOWER_PRIORITY = 10  # added to the niceness
 SAY_SECONDS = 0.5  # between two messages about progress
-VALIDATION_FRACTION = 0.2  # of few images
+VALIDATION_OF_FEW = 0.2  # of few images
 SETTINGS: dict[str, dict[str, Any]] = {
-    "split": {"test_fraction": 0.0, "validation_fraction": VALIDATION_FRACTION},
+    "split": {"test_fraction": 0.0, "validation_fraction": VALIDATION_OF_FEW},
     # A class may be drawn on few images, or on none yet.
     "sources": {"accept": ["absent-class"]},
     # Most pixels of scribbled masks are ignored: every crop has one that is not.
@@ -70,8 +70,9 @@ def work(job: RoundJob, connection: Connection) -> None:
             model = job.model or _train(job, send)
             _suggest(job, model, send)
             send(state="finished")
-    except UnetkitError as error:
-        send(state="failed", problem=str(error))
+    except UnetkitError as error:  # its advice is for other commands
+        wrong = without_remedy(error)
+        send(state="failed", problem=f"{wrong}; to see more, run: unetkit check {job.table}")
     except (MemoryError, OSError) as error:
         send(state="failed", problem=f"the round failed ({str(error) or 'memory ran out'})")
 
@@ -107,7 +108,7 @@ def _suggest(job: RoundJob, model: Path, send: Callable[..., None]) -> None:
         try:
             found = suggest(predictor, image, job.suggestions / id, job.number, id in job.unseen)
         except UnetkitError as error:
-            send(image=id, problem=str(error))
+            send(image=id, problem=without_remedy(error))
         else:
             send(image=id, suggestion=found)
 
