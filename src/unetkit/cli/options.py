@@ -610,7 +610,7 @@ def parse_sides(text: str) -> tuple[int, int]:
 
 def refuse_beside_resume(ctx: click.Context) -> None:
     """Refuses options that would change a run that is resumed."""
-    allowed = ("resume", "moved", "device", "tensorboard")
+    allowed = ("resume", "moved", "device", "processes", "tensorboard")
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
@@ -619,7 +619,7 @@ def refuse_beside_resume(ctx: click.Context) -> None:
             again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
             moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(
-                f"{option} is given with --resume; accepted beside it are --device, --tensorboard "
-                "and --data, as a run is resumed with its own configuration; leave it out, or "
-                f"train a new run{moved}"
+                f"{option} is given with --resume; accepted beside it are --device, --processes, "
+                "--tensorboard and --data, as a run is resumed with its own configuration; leave "
+                f"it out, or train a new run{moved}"
             )
