@@ -32,7 +32,7 @@ from unetkit.label.worker import RoundJob, work
 
 LEAST_IMAGES = 2  # labelled, for training and validation
 LEAST_SCORED = 3  # images, for a score that says something
-GAIN = 0.01  # of the score; less is no gain
+LEAST_GAIN = 0.01  # of the score; less is no gain
 LITTLE = 0.02  # fraction of labelled pixels that had to be changed
 MINUTES = 1.5  # of a training
 END_SECONDS = 5.0  # for a process to end, before it is killed
@@ -375,7 +375,7 @@ def advise(rounds: Sequence[dict[str, Any]]) -> str:
     if len(known) < 3:
         return ""
     best = max(one["score"] for one in known[:-2])
-    if max(one["score"] for one in known[-2:]) < best + GAIN:
+    if max(one["score"] for one in known[-2:]) < best + LEAST_GAIN:
         return (
             "The last two rounds were not better than those before: more labels of this kind no "
             "longer pay. Label the images of highest uncertainty, or train for longer."
