@@ -455,6 +455,17 @@ predict_options = _together(
         help="Print the images whose results are missing or damaged, and predict nothing; the exit "
         "code is 1 if there are any.",
     ),
+    click.option(
+        "--workers",
+        type=POSITIVE,
+        help="Processes of this machine that predict, each with its part of the cores and its own "
+        "--memory (default: this one alone).",
+    ),
+    click.option(
+        "--cluster",
+        help="Address of a scheduler of Dask whose workers predict, such as tcp://HOST:8786 "
+        "(default: none).",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option(
         "--smooth",
