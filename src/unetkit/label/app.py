@@ -21,7 +21,7 @@ from unetkit.label.journal import Change
 from unetkit.label.page import labelling_page
 from unetkit.label.project import ImageEntry
 from unetkit.label.regions import similar_region
-from unetkit.label.rounds import MINUTES, Rounds
+from unetkit.label.rounds import ROUND_MINUTES, Rounds
 from unetkit.label.store import DrawnMasks, StaleRevisionError
 from unetkit.label.tiles import TILE
 from unetkit.serve.answers import class_records
@@ -33,7 +33,7 @@ LIMITS = Limits(body_bytes=256 * MIB, connections=64)
 REVISION_HEADER, ROUND_HEADER = "Unetkit-Revision", "Unetkit-Round"
 KEY_BYTES = 16
 RUN_BYTES = 12
-FASTEST = 1  # level of gzip
+GZIP_LEVEL = 1  # level of gzip
 
 
 def labelling_app(store: DrawnMasks, rounds: Rounds, access: Access) -> ASGIApp:
@@ -128,7 +128,7 @@ def labelling_app(store: DrawnMasks, rounds: Rounds, access: Access) -> ASGIApp:
         return JSONResponse(rounds.describe())
 
     @app.post("/v1/learning")
-    def learn(minutes: float = MINUTES) -> JSONResponse:
+    def learn(minutes: float = ROUND_MINUTES) -> JSONResponse:
         rounds.start(minutes)
         return JSONResponse(rounds.describe())
 
@@ -201,7 +201,7 @@ def _runs_of(body: bytes) -> np.ndarray:
 
 def _packed(array: np.ndarray, headers: dict[str, str] | None = None) -> Response:
     """The bytes of an array in reading order, which browsers unpack by themselves."""
-    content = gzip.compress(_bytes_of(array).tobytes(), FASTEST, mtime=0)
+    content = gzip.compress(_bytes_of(array).tobytes(), GZIP_LEVEL, mtime=0)
     packing = {"Content-Encoding": "gzip", **(headers or {})}
     return Response(content, media_type="application/octet-stream", headers=packing)
 

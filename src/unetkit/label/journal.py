@@ -21,7 +21,6 @@ from unetkit.errors import DataError, full_disk_named
 ENDING = ".journal"
 JOURNAL_RECORD = struct.Struct("<4sII16s")  # kind, bytes of content, CRC-32 of key and content, key
 CHANGE, WRITTEN = b"CHNG", b"MASK"  # runs of pixels; digest of a mask file with all changes before
-RUN = np.dtype(("<u4", 3))  # first pixel in reading order, number of pixels, value
 LARGEST_JOURNAL = 1 << 32  # bytes
 
 

@@ -30,7 +30,7 @@ PAIRS_TABLE = "pairs.csv"
 DEFAULT_CLASSES = ("background", "foreground")
 OBJECT_SUFFIXES = (".tif", ".tiff")  # of existing masks of objects, beside PNG
 LEAST_TOKEN = 16  # characters
-LISTED = 3  # names in a sentence
+LISTED_NAMES = 3  # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -212,8 +212,8 @@ def _is_writable(name: str) -> bool:
 
 
 def _listed(paths: list[PurePosixPath]) -> str:
-    names = ", ".join(printable(str(path)) for path in paths[:LISTED])
-    return names if len(paths) <= LISTED else f"{names}, ..."
+    names = ", ".join(printable(str(path)) for path in paths[:LISTED_NAMES])
+    return names if len(paths) <= LISTED_NAMES else f"{names}, ..."
 
 
 def _choose_classes(out: Path, given: Mapping[str, Any], has_masks: bool) -> Classes:

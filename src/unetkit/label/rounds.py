@@ -32,9 +32,9 @@ from unetkit.label.worker import RoundJob, work
 
 LEAST_IMAGES = 2  # labelled, for training and validation
 LEAST_SCORED = 3  # images, for a score that says something
-LEAST_GAIN = 0.01  # of the score; less is no gain
-LITTLE = 0.02  # fraction of labelled pixels that had to be changed
-MINUTES = 1.5  # of a training
+ROUND_GAIN = 0.01  # of the score; less is no gain
+LITTLE_CHANGED = 0.02  # fraction of labelled pixels that had to be changed
+ROUND_MINUTES = 1.5  # of a training
 END_SECONDS = 5.0  # for a process to end, before it is killed
 ROUNDS_RECORD = "rounds.json"
 ACTIVE = ("preparing", "training", "suggesting")
@@ -112,7 +112,7 @@ class Rounds:
         self._process: Any = None
         self._is_stopped = False
 
-    def start(self, minutes: float = MINUTES) -> None:
+    def start(self, minutes: float = ROUND_MINUTES) -> None:
         """Begins a round with all images that are labelled.
 
         Args:
@@ -367,7 +367,7 @@ def advise(rounds: Sequence[dict[str, Any]]) -> str:
     'Of the last suggestions you changed 1.0 % of the pixels: little is left to be learnt.'
     """
     known = [one for one in rounds if one["scored"] >= LEAST_SCORED and one["score"] is not None]
-    if known and known[-1]["changed"] is not None and known[-1]["changed"] < LITTLE:
+    if known and known[-1]["changed"] is not None and known[-1]["changed"] < LITTLE_CHANGED:
         return (
             f"Of the last suggestions you changed {100 * known[-1]['changed']:.1f} % of the "
             "pixels: little is left to be learnt."
@@ -375,7 +375,7 @@ def advise(rounds: Sequence[dict[str, Any]]) -> str:
     if len(known) < 3:
         return ""
     best = max(one["score"] for one in known[:-2])
-    if max(one["score"] for one in known[-2:]) < best + LEAST_GAIN:
+    if max(one["score"] for one in known[-2:]) < best + ROUND_GAIN:
         return (
             "The last two rounds were not better than those before: more labels of this kind no "
             "longer pay. Label the images of highest uncertainty, or train for longer."
