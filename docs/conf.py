@@ -57,6 +57,7 @@ CONTENTS = {
         "report",
         "scale",
         "prediction",
+        "video",
         "serve",
         "export",
         "original-notebook",

@@ -89,6 +89,7 @@ BOXES = {
         0, 770, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
     "serve": Box(300, 770, 195, "serve", ("a model over HTTP,", "and its page")),
+    "video": Box(300, 850, 195, "video", ("frames in, masks", "and overlays out")),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
@@ -119,6 +120,7 @@ ARROWS = (
     ("prediction", "bottom", 215, "exports", "top", 215),
     ("results", "right", 645, "answer", "left", 723),
     ("results", "right", 660, "serve", "left", 800),
+    ("results", "right", 675, "video", "left", 885),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),

@@ -116,11 +116,12 @@ def serving(
     hosts: tuple[str, ...] = (),
     origins: tuple[str, ...] = (),
     root_path: str = "",
+    processes: int = 1,
 ) -> Iterator[Service]:
     """A service that runs in a thread until the end."""
     limits = limits or Limits()
     bound = bind("127.0.0.1", 0)
-    segmenter = Segmenter(predictor, limits)
+    segmenter = Segmenter(predictor, limits, processes)
     app = create_app(segmenter, Access((*hosts_of(bound), *hosts), origins, token))
     started = threading.Event()
     server = Server(

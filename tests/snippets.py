@@ -28,6 +28,7 @@ from click.testing import CliRunner
 
 import unetkit
 from tests.loopback import Server, pack, stay_on_loopback
+from tests.video.clips import moving_frames, write_clip
 from unetkit.cli.main import main
 
 ROOT = Path(__file__).parent.parent
@@ -46,6 +47,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "docs/scale.md": ("run",),
     "docs/training.md": ("photos",),
     "docs/troubleshooting.md": ("photos", "run", "new"),
+    "docs/video.md": ("run", "clip.avi"),
 }
 # Programs that pages name and that are not run here, and why.
 NOT_RUN = {
@@ -252,6 +254,7 @@ PROVIDERS: dict[str, Callable[[Path, Mapping[str, Path]], object]] = {
     "run": lambda folder, fixtures: shutil.copytree(
         fixtures["run"], folder, ignore=shutil.ignore_patterns("evaluation-*", "*.html")
     ),
+    "clip.avi": lambda file, fixtures: write_clip(file, moving_frames(3)),
     "pets.onnx": lambda file, fixtures: shutil.copy(fixtures["run"] / "model.onnx", file),
 }
 

@@ -1,5 +1,7 @@
 """One budget of bytes that threads share: waited for, or refused by name."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -114,3 +116,15 @@ def test_an_error_gives_it_back():
         raise ZeroDivisionError
     with budget.taken(most, "image"):
         pass
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of addresses")
+def test_a_process_has_no_more_addresses_than_it_is_limited_to():
+    code = (
+        "from unetkit._shared.memory_budget import limit_addresses, mapped_bytes\n"
+        "limit_addresses(mapped_bytes() + (64 << 20))\n"
+        "bytearray(32 << 20)\n"
+        "try:\n    bytearray(128 << 20)\nexcept MemoryError:\n    print('refused')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "refused\n"

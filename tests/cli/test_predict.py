@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from contextlib import suppress
 
 import cv2
@@ -225,15 +224,16 @@ class TestWatch:
         predict(pictures / "a.png", "--model", grey_model, "--out", out)
         result = predict("--watch", pictures, "-m", grey_model, "-o", out)
         lines = [line for line in result.stdout.splitlines() if ".png: " in line]
-        assert lines[0] == "a.png: predicted before; --overwrite predicts it again"
+        assert lines[0] == "a.png: finished before"
         assert re.fullmatch(rf"b\.png: {out}/b\.png \(\d+\.\d s\)", lines[1])
 
-    def test_images_with_outputs_are_skipped(self, grey_model, pictures, tmp_path, monkeypatch):
+    def test_finished_images_are_skipped_and_changed_ones_predicted_again(
+        self, grey_model, pictures, tmp_path, monkeypatch
+    ):
         out = tmp_path / "out"
         predict(pictures, "--model", grey_model, "--out", out)
         before = (out / "a.png").stat().st_mtime_ns
-        changed = time.time_ns() + 10**9
-        os.utime(pictures / "b.png", ns=(changed, changed))
+        Image.new("L", (30, 64)).save(pictures / "b.png")
 
         def once(folder):
             yield from sorted(folder.iterdir())
@@ -241,9 +241,9 @@ class TestWatch:
 
         monkeypatch.setattr("unetkit.cli.predict.watch", once)
         result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
-        assert [json.loads(line)["image"] for line in result.stdout.splitlines()] == [
-            str(pictures / "b.png")
-        ]
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]
+        assert [line.get("finished_before", False) for line in lines] == [True, False]
         assert (out / "a.png").stat().st_mtime_ns == before
 
 
@@ -335,12 +335,29 @@ class TestGoingOn:
     def test_the_others_are_predicted_and_the_exit_code_is_1(self, grey_model, mixed, tmp_path):
         out = tmp_path / "out"
         result = predict(mixed, "--model", grey_model, "--out", out, code=1)
-        assert sorted(path.name for path in out.iterdir()) == ["a.png", "b.png", "c.png"]
+        assert sorted(path.name for path in out.glob("[!.]*")) == ["a.png", "b.png", "c.png"]
         said = " ".join(result.output.split())
         assert "a2.png is not an image that can be read" in said
         assert "b2.png cannot be read whole" in said
         assert f"3 of 5 images, 3 files in {out}" in said
         assert "passed over: 1 .txt (no images)" in said
+        names = [str(mixed / name) for name in ("a2.png", "b2.png")]
+        assert said.endswith(f"2 images not predicted: {' '.join(names)}")
+
+    def test_results_of_other_origin_are_named_and_left(self, grey_model, mixed, tmp_path):
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out" / "a.png").write_text("mine")
+        options = ("--model", grey_model, "--out", tmp_path / "out")
+        said = " ".join(predict(mixed, *options, code=1).output.split())
+        assert "a.png exists already and is without a record" in said
+        assert "2 of 5 images, 2 files in" in said
+        assert said.endswith(
+            "1 image with results of other origin, left as they are; --overwrite replaces these: "
+            f"{mixed / 'a.png'}"
+        )
+        assert (tmp_path / "out" / "a.png").read_text() == "mine"
+        again = " ".join(predict(mixed, *options, "--overwrite", code=1).output.split())
+        assert "1 of 5 images, 2 finished before, 1 file in" in again
 
     def test_each_error_is_a_line_of_json(self, grey_model, mixed, tmp_path):
         options = ("--model", grey_model, "--out", tmp_path / "out", "--json")

@@ -49,6 +49,12 @@ def test_a_taken_port_is_said():
     assert "choose another with --port" in done.output
 
 
+def test_processes_that_do_not_fit_into_the_memory_are_refused():
+    done = run("--port", "0", "--memory", "1GiB", "--processes", "40")
+    assert done.exit_code == 1
+    assert re.search(r"with 40 processes are amounts from [0-9,]+ MiB up; allow more", done.output)
+
+
 def test_an_absent_model_is_said():
     done = run("nowhere.onnx", "--port", "0")
     assert done.exit_code == 1

@@ -363,11 +363,16 @@ class TestFiles:
         assert np.abs(alpha - expected).max() <= 0.51
         assert Image.open(written[1]).mode == "RGB"
 
-    def test_outputs_are_not_replaced_without_overwrite(self, predictor, photos, tmp_path):
+    def test_files_of_other_origin_are_not_replaced_without_overwrite(
+        self, predictor, photos, tmp_path
+    ):
         images = find_images([photos])
-        predict_files(predictor, images, tmp_path / "out")
-        with pytest.raises(OutputExistsError, match=r"\.png exists already; .*--overwrite"):
+        (tmp_path / "out").mkdir()
+        mine = tmp_path / "out" / f"{images[1].stem}.png"
+        mine.write_text("mine")
+        with pytest.raises(OutputExistsError, match=r"\.png exists already .*--overwrite"):
             predict_files(predictor, images, tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [mine.name]
         assert len(predict_files(predictor, images, tmp_path / "out", overwrite=True)) == 3
 
     def test_an_image_is_never_replaced(self, predictor, tmp_path):
@@ -470,7 +475,7 @@ class TestOneRunAtATime:
         with writing_into(out), pytest.raises(OutputExistsError, match="another process writes in"):
             predict_files(predictor, [image], out)
         assert predict_files(predictor, [image], out) == [out / "a.png"]
-        assert list(out.iterdir()) == [out / "a.png"]
+        assert list(out.glob("[!.]*")) == [out / "a.png"]
 
     def test_results_are_looked_for_when_the_folder_is_locked(
         self, predictor, tmp_path, monkeypatch
@@ -493,7 +498,7 @@ class TestOneRunAtATime:
         out.mkdir()
         (out / ".part-0a1b2c3da.png").write_bytes(b"half")
         predict_files(predictor, [image], out)
-        assert list(out.iterdir()) == [out / "a.png"]
+        assert list(out.glob("[!.]*")) == [out / "a.png"]
 
 
 class TestNames:

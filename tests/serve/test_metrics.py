@@ -30,7 +30,10 @@ def test_answers_are_counted_by_route_and_status(service, built_in):
     assert found["unetkit_requests_waiting", ()] == 0
     assert found["unetkit_requests_running", ()] == 0
     assert found["unetkit_held_bytes", ()] == 0
-    assert found["unetkit_resident_bytes", ()] > 10_000_000
+    for process in ("server", "predict-0"):
+        assert found["unetkit_resident_bytes", (("process", process),)] > 10_000_000
+    for reason in ("crash", "timeout"):
+        assert found["unetkit_processes_replaced_total", (("reason", reason),)] == 0
     assert any(
         name == "unetkit_info" and ("model", built_in.digest) in labels for name, labels in found
     )

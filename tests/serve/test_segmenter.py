@@ -1,7 +1,10 @@
 """Answers have the bytes that `unetkit predict` writes; images are refused by their headers."""
 
 import asyncio
+import os
+import signal
 import threading
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -10,14 +13,16 @@ from PIL import Image
 
 from tests.hostile import png
 from tests.serving import photo_bytes
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import SizeError
-from unetkit.prediction import predictor as predictor_module
 from unetkit.prediction.predictor import Predictor
 from unetkit.results.files import predict_files
 from unetkit.results.masks import MASK_STYLES
 from unetkit.results.outputs import OUTPUTS
 from unetkit.results.predicted_image import ResultOptions
+from unetkit.serve import segmenter as segmenter_module
 from unetkit.serve.limits import Limits, RefusedError
+from unetkit.serve.process import PredictionProcess
 from unetkit.serve.segmenter import Segmenter
 
 
@@ -42,6 +47,16 @@ def test_the_bytes_are_those_of_predict(segmenter, built_in, format, tmp_path):
     assert len(kinds) == 5
     for kind, file in zip(kinds, files, strict=True):
         assert ask(segmenter, content, kind) == file.read_bytes(), kind
+
+
+def test_several_orientations_are_averaged_as_predict_does(tmp_path):
+    predictor = Predictor(memory=3 << 30, tta="mirror")
+    segmenter = Segmenter(predictor, Limits(), 1)
+    image = tmp_path / "image.png"
+    image.write_bytes(photo_bytes())
+    (file,) = predict_files(predictor, [image], tmp_path / "out", kinds=["probabilities"])
+    assert ask(segmenter, photo_bytes(), "probabilities") == file.read_bytes()
+    segmenter.close()
 
 
 @pytest.mark.parametrize("style", MASK_STYLES)
@@ -113,23 +128,79 @@ def test_an_answer_that_needs_too_much_memory_is_refused(built_in, monkeypatch):
 
 
 def test_a_memory_limit_that_leaves_nothing_for_images_is_refused():
-    with pytest.raises(SizeError, match=r"accepted to serve .* are amounts from"):
+    with pytest.raises(SizeError, match=r"accepted to serve .* with 1 processes are amounts from"):
         Segmenter(Predictor(memory=300 << 20), Limits())
 
 
+def test_processes_take_at_most_half_of_the_memory_unless_their_number_is_given(
+    built_in, monkeypatch
+):
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    started = []
+    monkeypatch.setattr(segmenter_module, "PredictionProcess", lambda *args: started.append(args))
+    free = built_in.memory - Limits.held_bytes - BUDGET.base
+    made = Segmenter(built_in, Limits())
+    assert 1 < made.processes == len(started) < 64
+    assert free / 2 < made._most_needed < free
+    with pytest.raises(SizeError, match=r"with 64 processes are amounts from [0-9,]+ MiB up"):
+        Segmenter(built_in, Limits(), 64)
+    assert Segmenter(built_in, Limits(), 3).processes == 3
+
+
+def test_an_image_whose_process_ends_leaves_no_file(built_in, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    segmenter = Segmenter(built_in, Limits(), 1)
+
+    def crash(need):
+        assert [path.name for path in tmp_path.glob("*/*")] == ["image"]
+        os.kill(segmenter._all[0]._process.pid, signal.SIGKILL)
+        return nullcontext()
+
+    monkeypatch.setattr(segmenter, "_take", crash)
+    with pytest.raises(RefusedError, match=r"the process that read this image ended .signal 9.;"):
+        ask(segmenter, photo_bytes())
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert ask(segmenter, photo_bytes()).startswith(b"\x89PNG")
+    assert segmenter.ended == {"crash": 1}
+    segmenter.close()
+
+
+def test_an_image_that_is_alone_uses_all_cores_and_others_one(built_in, monkeypatch):
+    segmenter, alone = Segmenter(built_in, Limits(), 2), []
+    original = PredictionProcess.answer
+
+    def answer(process, request, *args):
+        alone.append(request.is_alone)
+        return original(process, request, *args)
+
+    monkeypatch.setattr(PredictionProcess, "answer", answer)
+
+    async def scenario(count):
+        return await asyncio.gather(
+            *(segmenter.answer(photo_bytes(), "probabilities") for _ in range(count))
+        )
+
+    found = [*asyncio.run(scenario(1)), *asyncio.run(scenario(4))]
+    segmenter.close()
+    assert alone[0]
+    assert not any(alone[2:4])  # the first of four may begin before the second comes
+    assert len(set(found)) == 1
+
+
 class Gate:
-    """Holds predictions until it is opened."""
+    """Holds requests that have a process until it is opened."""
 
     def __init__(self, monkeypatch):
         self.opened, self.reached = threading.Event(), threading.Semaphore(0)
-        original = predictor_module.Predictor.answer
+        original = PredictionProcess.answer
 
         def answer(*args):
             self.reached.release()
             assert self.opened.wait(30)
             return original(*args)
 
-        monkeypatch.setattr(predictor_module.Predictor, "answer", answer)
+        monkeypatch.setattr(PredictionProcess, "answer", answer)
 
 
 @pytest.fixture
@@ -141,7 +212,7 @@ def test_beyond_the_queue_requests_are_refused_until_there_is_room(built_in, gat
     segmenter = Segmenter(built_in, Limits(waiting=1))
 
     async def scenario():
-        most = segmenter.threads + 1
+        most = segmenter.processes + 1
         tasks = [asyncio.create_task(segmenter.answer(photo_bytes(), "mask")) for _ in range(most)]
         await asyncio.sleep(0)
         assert segmenter.waiting == 1
@@ -158,7 +229,7 @@ def test_beyond_the_queue_requests_are_refused_until_there_is_room(built_in, gat
     segmenter.close()
 
 
-def test_an_answer_that_takes_too_long_is_refused_and_its_thread_stays_counted(built_in, gate):
+def test_an_answer_that_takes_too_long_is_refused_and_its_process_stays_counted(built_in, gate):
     segmenter = Segmenter(built_in, Limits(seconds=0.05))
 
     async def scenario():
@@ -179,7 +250,7 @@ def test_a_request_that_is_given_up_while_it_waits_is_not_predicted(built_in, ga
     async def scenario():
         running = [
             asyncio.create_task(segmenter.answer(photo_bytes(), "mask"))
-            for _ in range(segmenter.threads)
+            for _ in range(segmenter.processes)
         ]
         await asyncio.sleep(0)
         waiting = asyncio.create_task(segmenter.answer(photo_bytes(), "mask"))
@@ -187,12 +258,12 @@ def test_a_request_that_is_given_up_while_it_waits_is_not_predicted(built_in, ga
         waiting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await waiting
-        assert segmenter.pending == segmenter.threads
+        assert segmenter.pending == segmenter.processes
         gate.opened.set()
         await asyncio.gather(*running)
 
     asyncio.run(scenario())
     segmenter.close()
-    for _ in range(segmenter.threads):
+    for _ in range(segmenter.processes):
         assert gate.reached.acquire(blocking=False)
     assert not gate.reached.acquire(blocking=False)

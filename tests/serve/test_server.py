@@ -9,8 +9,8 @@ import pytest
 
 from tests.serving import photo_bytes, read_all, read_response, serving
 from unetkit.errors import ConfigError
-from unetkit.prediction import predictor as predictor_module
 from unetkit.serve.limits import Limits
+from unetkit.serve.process import PredictionProcess
 from unetkit.serve.server import BoundedProtocol, address_of, bind, hosts_of, is_loopback
 
 
@@ -122,14 +122,14 @@ def test_what_is_not_http_is_refused_as_json(service, built_in, head):
 
 def test_requests_that_have_begun_are_finished_at_the_end(built_in, monkeypatch):
     begun, opened = threading.Event(), threading.Event()
-    original = predictor_module.Predictor.answer
+    original = PredictionProcess.answer
 
     def answer(*args):
         begun.set()
         assert opened.wait(30)
         return original(*args)
 
-    monkeypatch.setattr(predictor_module.Predictor, "answer", answer)
+    monkeypatch.setattr(PredictionProcess, "answer", answer)
     content = photo_bytes()
     with serving(built_in) as running:
         connection = running.connect()

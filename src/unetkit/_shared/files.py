@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -110,6 +110,24 @@ def read_text(path: Path, largest: int = LARGEST_SETTINGS) -> str:
     """
     # As text files are read: the ends of lines are those of this system.
     return read_bytes(path, largest).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the names and contents of all files of a folder.
+
+    Raises:
+        DataError: It is a pipe, device or socket.
+        OSError: The system cannot read it.
+    """
+    if not path.is_dir():
+        with open_input(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    found = hashlib.sha256()
+    for file_path in sorted(path.rglob("*")):
+        if file_path.is_file():
+            name = file_path.relative_to(path).as_posix()
+            found.update(f"{name}\0{sha256_of(file_path)}\n".encode("utf-8", "surrogateescape"))
+    return found.hexdigest()
 
 
 @contextlib.contextmanager
@@ -221,6 +239,30 @@ def write_atomically(file: Path, write: Callable[[Path], object]) -> None:
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_together(
+    files: Mapping[str, Path], on_complete: Callable[[Mapping[str, Path]], object]
+) -> Generator[dict[str, Path], None, None]:
+    """Gives several files their names when all of them are complete, and none otherwise.
+
+    Args:
+        files: Files to write or replace, by any keys.
+        on_complete: Called with the complete parts before they are renamed.
+
+    Yields:
+        The part to write in the place of each file.
+    """
+    parts = {key: part_of(file) for key, file in files.items()}
+    try:
+        yield parts
+        on_complete(parts)
+        for key, part in parts.items():
+            part.replace(files[key])
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 def write_text(file: Path, text: str) -> None:

@@ -108,15 +108,44 @@ class MemoryBudget:
             )
 
 
-def resident_bytes() -> int:
-    """Returns the memory of this process now; a usual value where the system does not tell it."""
+def resident_bytes(process: int | str = "self") -> int:
+    """Returns the memory of a process now; a usual value where the system does not tell it.
+
+    Args:
+        process: Its number; this one by default.
+    """
     try:
-        _, resident, shared = Path("/proc/self/statm").read_text(encoding="ascii").split()[:3]
+        record = Path("/proc", str(process), "statm")
+        _, resident, shared = record.read_text(encoding="ascii").split()[:3]
     except (OSError, ValueError):
         return USUAL_BASE
     page = os.sysconf("SC_PAGE_SIZE")
     own = (int(resident) - int(shared)) * page
     return own + min(int(shared) * page, MOST_MAPPED)
+
+
+def mapped_bytes() -> int | None:
+    """Returns the addresses that this process has in use; None where the system does not tell."""
+    try:
+        record = Path("/proc/self/statm")
+        mapped = int(record.read_text(encoding="ascii").split()[0])
+        return mapped * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return None
+
+
+def limit_addresses(limit: int) -> None:
+    """Limits the addresses of this process, and so its memory, where the system can do that.
+
+    Args:
+        limit: Most bytes, from now on.
+    """
+    try:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    except (ImportError, OSError, ValueError):
+        pass  # Windows, and systems that refuse
 
 
 def default_limit() -> int:

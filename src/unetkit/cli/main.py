@@ -315,12 +315,17 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @predict_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
-    """Segment IMAGES: files, folders or patterns.
+    """Segment IMAGES: files, folders or patterns, of images and videos.
 
     A pattern such as 'photos/*.jpg' stands for all files that match it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
-    result of one run over the whole image. An interrupted run continues.
+    result of one run over the whole image.
+
+    The same command again leaves results that are finished, and predicts the others.
+
+    Of a video (MP4, QuickTime, AVI, Matroska, WebM), a folder of masks is written, one for each
+    frame; and with --overlay, a video.
 
     With - for IMAGES, one image is read from standard input, and its mask (or, with one of the
     options, its overlay, cut-out or probabilities) is written to standard output.

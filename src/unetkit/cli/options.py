@@ -436,7 +436,11 @@ predict_options = _together(
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
-    click.option("--overwrite", is_flag=True, help="Replace existing results."),
+    click.option(
+        "--overwrite",
+        is_flag=True,
+        help="Replace results of other models, options or images, and files of unknown origin.",
+    ),
     click.option(
         "--fail-fast",
         is_flag=True,

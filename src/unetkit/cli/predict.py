@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,6 +15,7 @@ from unetkit._shared.wording import format_count
 from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
+from unetkit.cli.video import run_videos
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
@@ -36,9 +37,11 @@ from unetkit.results.outputs import (
     default_outputs,
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
-from unetkit.results.plan import find_destination, plan_outputs
+from unetkit.results.plan import Job, find_destination, plan_outputs
+from unetkit.video.containers import separate_videos
 
 PIPE = "-"
+MOST_LISTED = 100  # images that were not predicted, at the end
 LISTED = 3  # images that are named because they are the most uncertain
 
 
@@ -143,7 +146,26 @@ def run_prediction(
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
-            predict_images(predictor, images, output, display)
+            videos, others = separate_videos(images)
+            is_strict = fail_fast or len(videos) + len(others) == 1
+            if videos:
+                good = run_videos(
+                    predictor,
+                    videos,
+                    display,
+                    out=folder,
+                    kinds=wanted,
+                    format=format,
+                    overwrite=overwrite,
+                    show=show,
+                    as_json=as_json,
+                    is_strict=is_strict,
+                    options=options,
+                )
+            if others:
+                predict_images(predictor, others, output, display)
+            if videos and not good:
+                sys.exit(1)
             return
         with suppress(KeyboardInterrupt):  # the way to end it
             watch_folder(predictor, Path(watch), output, display)
@@ -170,7 +192,10 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
 
 
 def predict_images(
-    predictor: Predictor, images: Sequence[str], output: OutputOptions, display: ConsoleDisplay
+    predictor: Predictor,
+    images: Sequence[str | Path],
+    output: OutputOptions,
+    display: ConsoleDisplay,
 ) -> None:
     """Segments image files, and prints a summary.
 
@@ -180,34 +205,21 @@ def predict_images(
     if output.show:
         require_colours(display.console)
     files = find_images(images)
-    failed: list[Path] = []
-
-    def report(image: Path, error: UnetkitError) -> None:
-        failed.append(image)
-        if output.as_json:
-            print_json({"image": str(image), "error": str(error)})
-        else:
-            display.warn(str(error))
-
     is_strict = output.fail_fast or len(files) == 1
-    uncertainties: list[tuple[float, str]] = []
-    written = _predict(
-        predictor, files, output, display, None if is_strict else report, uncertainties
-    )
+    run = _Run(predictor, output, display, len(files))
+    written = run.predict(files, is_strict)
     if not output.as_json:
-        others = describe_passed_over(find_passed_over(images))
-        bad = len(dict.fromkeys(failed))
-        every = format_count(len(files), "image")
-        number = f"{len(files) - bad} of {every}" if bad else every
         where = find_destination(output.out, output.format).folder
-        display.say(f"{number}, {format_count(len(written), 'file')} in {where}")
+        display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {where}")
         if written:
             display.say(describe_masks(predictor.spec.classes, output.options.mask))
-        if uncertainties:
-            display.say(describe_uncertainties(uncertainties))
+        others = describe_passed_over(find_passed_over(images))
+        if run.uncertainties:
+            display.say(describe_uncertainties(run.uncertainties))
         if others:
             display.say(others)
-    if failed:
+        run.list_failed()
+    if run.failed:
         sys.exit(1)
 
 
@@ -233,8 +245,8 @@ def watch_folder(
 ) -> None:
     """Segments each image that is put into a folder, until interrupted.
 
-    Images whose outputs are newer are skipped. An image that fails is reported, and the next one is
-    predicted.
+    Images whose results are finished are skipped. An image that fails is reported, and the next one
+    is predicted.
 
     Raises:
         OutputExistsError: The outputs would be written into the watched folder.
@@ -251,32 +263,28 @@ def watch_folder(
             "for new images; accepted is another folder; choose one with --out"
         )
     display.say(f"watching  {folder}; results go to {output.out}; Ctrl-C ends")
-    again = replace(output, overwrite=True)  # when an image has changed
     owners: dict[Path, Path] = {}
     for image in watch(folder):
         try:
             plan = plan_outputs(
                 predictor,
                 [image],
-                again.out,
-                again.kinds,
-                again.format,
-                True,
-                options=again.options,
+                output.out,
+                output.kinds,
+                output.format,
+                output.overwrite,
+                options=output.options,
             )
             files = {file for job in plan for file in job.files.values()}
             _require_free(image, files, owners)
-            is_new = image not in owners.values()
-            done = all(job.is_finished for job in plan)
             owners |= dict.fromkeys(files, image)
-            if output.overwrite or not (is_new and done):
-                started = time.monotonic()
-                written = _predict(predictor, [image], again, display)
-                if not output.as_json:
-                    shown = ", ".join(map(str, written))
-                    display.say(f"{image.name}: {shown} ({time.monotonic() - started:.1f} s)")
-            elif not output.as_json:
-                display.say(f"{image.name}: predicted before; --overwrite predicts it again")
+            started = time.monotonic()
+            run = _Run(predictor, output, display, 1)
+            written = run.predict([image], True)
+            if not output.as_json:
+                shown = ", ".join(map(str, written))
+                took = f"{shown} ({time.monotonic() - started:.1f} s)"
+                display.say(f"{image.name}: {took if written else 'finished before'}")
         except (UnetkitError, OSError) as error:
             if output.as_json:
                 print_json({"image": str(image), "error": str(error)})
@@ -298,47 +306,115 @@ def _require_free(image: Path, files: set[Path], owners: dict[Path, Path]) -> No
             )
 
 
-def _predict(
-    predictor: Predictor,
-    files: Sequence[Path],
-    output: OutputOptions,
-    display: ConsoleDisplay,
-    on_error: Callable[[Path, UnetkitError], object] | None = None,
-    uncertainties: list[tuple[float, str]] | None = None,
-) -> list[Path]:
-    on_image = display.task("predicting", len(files)) if len(files) > 1 else lambda: None
+class _Run:
+    """Prediction of some image files: what it shows meanwhile, and what became of each.
 
-    def on_result(result: Prediction) -> None:
+    Args:
+        predictor: The model.
+        output: Where outputs are written, and what is printed.
+        display: Where progress is shown.
+        total: Number of image files.
+    """
+
+    def __init__(
+        self, predictor: Predictor, output: OutputOptions, display: ConsoleDisplay, total: int
+    ) -> None:
+        self._predictor, self._output, self._display = predictor, output, display
+        self._total = total
+        self._predicted: set[Path] = set()
+        self._finished_before: set[Path] = set()
+        self.failed: dict[Path, UnetkitError] = {}  # the first error of each image
+        self.uncertainties: list[tuple[float, str]] = []  # with the name of each image
+        self._advance: Callable[[], object] | None = None
+
+    def predict(self, files: Sequence[Path], is_strict: bool) -> list[Path]:
+        """Predicts image files, and returns the files written.
+
+        Args:
+            files: Image files.
+            is_strict: Whether to raise the first error, instead of going on.
+        """
+        output = self._output
+        if self._total > 1:
+            self._display.waiting(f"opening   {self._total} images")
+        written = predict_files(
+            self._predictor,
+            files,
+            output.out,
+            kinds=output.kinds,
+            format=output.format,
+            overwrite=output.overwrite,
+            options=output.options,
+            collected=True,
+            on_result=self._on_result,
+            begin=self._begin,
+            on_error=None if is_strict else self._on_error,
+            on_finished=self._on_finished,
+        )
+        self._display.finish()
+        return written
+
+    def describe(self) -> str:
+        """How many images were predicted, and how many an earlier run had finished."""
+        every = format_count(self._total, "image")
+        before = len(self._finished_before - self._predicted - self.failed.keys())
+        done = len(self._predicted - self.failed.keys())
+        number = every if done == self._total else f"{done} of {every}"
+        return f"{number}, {before} finished before" if before else number
+
+    def list_failed(self) -> None:
+        """Prints the images that were not predicted."""
+        earlier = [i for i, error in self.failed.items() if isinstance(error, OutputExistsError)]
+        bad = [image for image in self.failed if image not in earlier]
+        for images, what in (
+            (bad, "not predicted"),
+            (earlier, "with results of other origin, left as they are; --overwrite replaces these"),
+        ):
+            if images:
+                self._display.say(f"{format_count(len(images), 'image')} {what}:")
+                for image in images[:MOST_LISTED]:
+                    self._display.say(f"  {image}")
+                if len(images) > MOST_LISTED:
+                    self._display.say(f"  and {len(images) - MOST_LISTED} more, named above")
+
+    def _on_finished(self, job: Job) -> None:
+        self._finished_before.add(job.image)
+        if self._output.as_json:
+            print_json({**_files_as_json(job.image, job.page, job.files), "finished_before": True})
+
+    def _on_error(self, image: Path, error: UnetkitError) -> None:
+        self.failed.setdefault(image, error)
+        if self._output.as_json:
+            print_json({"image": str(image), "error": str(error)})
+        else:
+            self._display.warn(str(error))
+        if self._advance is not None:
+            self._advance()
+
+    def _on_result(self, result: Prediction) -> None:
+        output = self._output
         if output.as_json:
-            print_json(prediction_as_json(result, predictor))
+            print_json(prediction_as_json(result, self._predictor))
         elif output.show and result.photo is not None and result.mask is not None:
-            classes = predictor.spec.classes
-            draw_result(display.console, classes, result.name, result.photo, result.mask)
-        if uncertainties is not None and result.uncertainty is not None:
-            uncertainties.append((result.uncertainty, result.name))
-        if not result.page:
-            on_image()
+            classes = self._predictor.spec.classes
+            draw_result(self._display.console, classes, result.name, result.photo, result.mask)
+        if result.uncertainty is not None:
+            self.uncertainties.append((result.uncertainty, result.name))
+        is_new = result.image not in self._predicted
+        self._predicted.add(result.image)
+        if is_new and self._total > 1:
+            if self._advance is None:  # all others are known to be finished, or not to be predicted
+                left = self._total - len(self._finished_before | self.failed.keys())
+                self._advance = self._display.task("predicting", max(left, 1))
+            self._advance()
 
-    def begin(image: Path, tiling: Tiling, finished: int) -> Callable[[], object]:
+    def _begin(self, image: Path, tiling: Tiling, finished: int) -> Callable[[], object]:
         earlier = f", {finished} of them finished by an earlier run" if finished else ""
-        display.say(f"{image.name}: {tiling.describe()}{earlier}")
-        return display.task("tiles", len(tiling) - finished)
-
-    written = predict_files(
-        predictor,
-        files,
-        output.out,
-        kinds=output.kinds,
-        format=output.format,
-        overwrite=output.overwrite,
-        options=output.options,
-        collected=True,
-        on_result=on_result,
-        begin=begin,
-        on_error=on_error,
-    )
-    display.finish()
-    return written
+        done = len(self._predicted | self._finished_before | self.failed.keys())
+        number = f" ({min(done + 1, self._total)} of {self._total})" if self._total > 1 else ""
+        self._display.say(f"{image.name}{number}: {tiling.describe()}{earlier}")
+        self._advance = lambda: None  # tiles show the progress instead of images
+        return self._display.task("tiles", len(tiling) - finished)
 
 
 def describe_uncertainties(uncertainties: Sequence[tuple[float, str]]) -> str:
@@ -358,11 +434,9 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
     names = predictor.spec.classes.names
     counts = None if result.counts is None else [int(count) for count in result.counts]
     return {
-        "image": str(result.image),
-        "page": result.page,
+        **_files_as_json(result.image, result.page, result.files),
         "height": result.size[0],
         "width": result.size[1],
-        "files": {kind: str(file) for kind, file in result.files.items()},
         "objects": result.objects,
         "uncertainty": result.uncertainty,
         "disagreement": result.disagreement,
@@ -371,6 +445,11 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
         "tiles": len(result.tiling),
         "waste": round(result.tiling.waste, 4),
     }
+
+
+def _files_as_json(image: Path, page: int | None, files: Mapping[str, Path]) -> dict[str, Any]:
+    named = {kind: str(file) for kind, file in files.items()}
+    return {"image": str(image), "page": page, "files": named}
 
 
 POLL_SECONDS = 1.0

@@ -1,5 +1,6 @@
 """`unetkit serve`: a model as a service on this machine."""
 
+import os
 from contextlib import suppress
 
 import click
@@ -13,6 +14,7 @@ from unetkit.serve.limits import MIB, Limits
 
 FROM_SERVE_EXTRA = ("fastapi", "starlette", "uvicorn", "prometheus_client")
 SHORTEST_TOKEN = 16  # characters
+MEMORY, MEMORY_EACH = 1536 * MIB, 256 * MIB  # of the service, and for each process that predicts
 
 
 @click.command("serve", cls=Command)
@@ -85,10 +87,18 @@ SHORTEST_TOKEN = 16  # characters
     type=NOT_NEGATIVE,
     default=Limits.waiting,
     show_default=True,
-    help="Number of requests that may wait for a free thread.",
+    help="Number of requests that may wait for a free process.",
 )
 @click.option(
-    "--memory", default="2GiB", show_default=True, help="Memory of the process, such as 4GiB."
+    "--processes",
+    type=POSITIVE,
+    help="Number of images predicted at the same time, each in a process of its own (default: one "
+    "for each core, or as many as half of the memory takes).",
+)
+@click.option(
+    "--memory",
+    help="Memory of all processes together, such as 4GiB (default: 1.5 GiB, and 0.25 GiB for each "
+    "core or process).",
 )
 def serve_command(
     model: str | None,
@@ -103,7 +113,8 @@ def serve_command(
     max_pixels: int,
     timeout: float,
     queue: int,
-    memory: str,
+    processes: int | None,
+    memory: str | None,
 ) -> None:
     """Serve MODEL over HTTP on this machine, until Ctrl-C.
 
@@ -125,7 +136,6 @@ def serve_command(
             f"unetkit serve needs {error.name}, which is not installed; it is part of the extra "
             f"serve; {install_command('serve')}"
         ) from error
-    from unetkit.prediction.memory import parse_memory
     from unetkit.prediction.predictor import Predictor
 
     _require_token(host, is_loopback(host), token, insecure_no_token)
@@ -134,11 +144,12 @@ def serve_command(
     bound = bind(host, port)
     with bound:
         display.waiting("loading   the network")
-        predictor = Predictor(model, memory=parse_memory(memory))
-        segmenter = Segmenter(predictor, limits)
+        predictor = Predictor(model, memory=_memory(memory, processes))
+        segmenter = Segmenter(predictor, limits, processes)
         hosts = (*hosts_of(bound), *(name.lower() for name in allow_host))
         app = create_app(segmenter, Access(hosts, allow_origin, token))
         address = address_of(bound, root_path)
+        segmenter.wait_until_ready()
 
         def say_address() -> None:
             display.finish()
@@ -153,6 +164,14 @@ def serve_command(
                 root_path=root_path,
                 on_start=say_address,
             ).run()
+
+
+def _memory(memory: str | None, processes: int | None) -> int:
+    from unetkit.prediction.memory import parse_memory
+
+    if memory is not None:
+        return parse_memory(memory)
+    return MEMORY + (processes or os.cpu_count() or 1) * MEMORY_EACH
 
 
 def _require_token(host: str, is_own: bool, token: str | None, insecure: bool) -> None:

@@ -170,11 +170,11 @@ def file_sha256(file: Path | ImageFile) -> str:
         OSError: The file cannot be read.
     """
     if isinstance(file, ImageFile):
-        return _hash_once(file.path, file.version, file.sha256)
+        return hash_once(file.path, file.version, file.sha256)
     require_file(file)
     with open_input(file) as opened:
         version = version_of(opened)
-        return _hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
+        return hash_once(file, version, lambda: hashlib.file_digest(opened, "sha256").hexdigest())
 
 
 def mask_sha256(pair: Pair) -> str:
@@ -193,7 +193,7 @@ _hashes: OrderedDict[tuple[Path, tuple[int, ...]], str] = OrderedDict()
 _lock = threading.Lock()
 
 
-def _hash_once(path: Path, version: tuple[int, ...], compute: Callable[[], str]) -> str:
+def hash_once(path: Path, version: tuple[int, ...], compute: Callable[[], str]) -> str:
     """The hash of a version of a file; those of the last files are kept."""
     key = (path, version)
     with _lock:

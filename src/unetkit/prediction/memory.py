@@ -21,7 +21,7 @@ import numpy as np
 import platformdirs
 
 from unetkit._shared.files import read_text, write_text
-from unetkit._shared.memory_budget import MIB
+from unetkit._shared.memory_budget import MIB, limit_addresses
 from unetkit.errors import ConfigError, ModelFileError, SizeError
 from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.prediction.engine import Engine
@@ -239,20 +239,6 @@ def _needs(engine: Engine, sizes: list[list[int]]) -> list[float]:
     waiting = 2 * spec.pixels.channels * np.dtype(spec.pixels.dtype).itemsize
     per_pixel += waiting + 4 * 4 * spec.channels
     return [base, per_pixel]
-
-
-def limit_addresses(limit: int) -> None:
-    """Limits the addresses of this process, and so its memory, where the system can do that.
-
-    Args:
-        limit: Most bytes, from now on.
-    """
-    try:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    except (ImportError, OSError, ValueError):
-        pass  # Windows, and systems that refuse
 
 
 def _peak_bytes() -> int:

@@ -51,6 +51,7 @@ from unetkit.prediction.tiling import (
 logger = logging.getLogger(__name__)
 
 NODATA_LABEL = 255  # label of pixels without data; no class has this index
+COST_ARGUMENTS = {"threads", "memory", "tile_pixels"}  # results do not depend on them
 ANSWERS = ("labels", "probabilities", "logits", "uncertainty", "disagreement")
 WEIGHT_COPIES = 3  # bytes that a loaded network keeps for each of its file
 # Any network of our presets needs at most 400 MB for so many pixels, which needs no measurement.
@@ -178,6 +179,15 @@ class Predictor:
         """Pickles the paths of the models and the arguments; the networks are loaded again."""
         paths = [path.resolve() for path in self.paths]
         return _load_again, (paths, self.digests, self._arguments)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Arguments that results depend on: all but those that decide time and memory only.
+
+        Tiles with a smaller margin are blended, so that their sizes count, too.
+        """
+        spared = COST_ARGUMENTS if self.margin is None else {"threads"}
+        return {name: value for name, value in self._arguments.items() if name not in spared}
 
     def __call__(self, image: Image) -> np.ndarray:
         """Segments an image.
@@ -332,6 +342,17 @@ class Predictor:
         own = self._engine.cost(self._smallest_tile).bytes
         return max([own, *(other.least_tile_bytes for other in self._others)])
 
+    @property
+    def least_memory(self) -> int:
+        """Smallest memory limit with which the model predicts, in bytes, as measured."""
+        own = self._memory_use().needed(math.prod(self._smallest_tile))
+        return max([own, *(other.least_memory for other in self._others)])
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the model files together."""
+        return sum(path.stat().st_size for path in self.paths)
+
     def _allowed_pixels(self) -> int:
         """Largest number of pixels of a tile, measured if it is not known yet."""
         with self._lock:
@@ -369,10 +390,12 @@ class Predictor:
             return cut(size, geometry)
         return choose_tiles(size, geometry, self._allowed_pixels(), self.margin)
 
-    def _measured(self) -> int:
+    def _memory_use(self) -> memory_of_models.MemoryUse:
         alone = memory_of_models.measure(self._engine, self._memory)
-        memory_use = replace(alone, base=alone.base + self._other_bytes)
-        smallest = self._smallest_tile
+        return replace(alone, base=alone.base + self._other_bytes)
+
+    def _measured(self) -> int:
+        memory_use, smallest = self._memory_use(), self._smallest_tile
         most = memory_of_models.largest_tile(memory_use, self._memory, smallest, self.path)
         # Reading an image whole takes the place of the reserve for windows.
         left = self._memory - max(0, self._reserved - memory_of_models.RESERVE)

@@ -8,6 +8,7 @@ import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image as PillowImage
 
+from unetkit._shared.files import sha256_of
 from unetkit._shared.wording import format_count
+from unetkit.data.reading import file_sha256, hash_once
 from unetkit.data.scale import Scale, image_to_network, windows_to_network
 from unetkit.errors import DataError, DataNotFoundError, SizeError, full_disk_named
 from unetkit.io import zarr_reader
@@ -34,6 +37,7 @@ from unetkit.io.images import (
 )
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.pixel_size import PixelSize
+from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.reader import NODATA_TAG, TiffImage
 from unetkit.io.windows import ArrayWindows, Windows
 
@@ -121,6 +125,19 @@ class Source:
 FLOAT = 4  # bytes
 
 
+@dataclass(frozen=True)
+class ImageVersion:
+    """A version of an image file.
+
+    Args:
+        state: What changes with the file, known without reading it; see `image_state`.
+        sha256: SHA-256 of the content, in hexadecimal digits.
+    """
+
+    state: tuple[int, ...]
+    sha256: str
+
+
 class InputFile:
     """A file of one or several images for a model.
 
@@ -184,6 +201,17 @@ class InputFile:
             return self._opened().needed_bytes(page)
         array = self._opened_arrays()[page or 0]
         return 2 * FLOAT * math.prod(array.shape)
+
+    def version(self) -> "ImageVersion":
+        """Reads which version of the file this is; of an open one, as it was opened.
+
+        Raises:
+            DataNotFoundError, DataError: The file cannot be opened.
+            OSError: The file cannot be read.
+        """
+        if is_array_file(self.path):
+            return ImageVersion(image_state(self.path), image_sha256(self.path))
+        return ImageVersion(self._opened().version, file_sha256(self._opened()))
 
     def compressions(self, page: int | None = None) -> set[int]:
         """Returns values of the tag Compression of an image in a TIFF; none of other formats.
@@ -488,6 +516,27 @@ def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
             "(H, W) or (H, W, C) numbers; save it again with numpy.save"
         ) from error
     return [array]
+
+
+def image_state(path: Path) -> tuple[int, ...]:
+    """Returns what changes with a file, or with a Zarr folder: times, size, and inode of a file.
+
+    Raises:
+        OSError: It does not exist any more.
+    """
+    return stamp(path) if path.is_dir() else version_of(path.stat())
+
+
+def image_sha256(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of all files of a Zarr folder.
+
+    Raises:
+        DataNotFoundError, DataError: It does not exist, or is neither a file nor a folder.
+        OSError: It cannot be read.
+    """
+    if path.is_dir():
+        return hash_once(path, image_state(path), lambda: sha256_of(path))
+    return file_sha256(path)
 
 
 def stamp(path: Path) -> tuple[int, int]:

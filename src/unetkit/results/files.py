@@ -17,14 +17,17 @@ from typing import Any
 
 import numpy as np
 
-from unetkit._shared.files import writing_into
+from unetkit._shared.files import writing_into, written_together
 from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     SUFFIXES,
+    ImageVersion,
     InputFile,
+    image_sha256,
+    image_state,
     is_array_file,
     is_image,
     open_source,
@@ -32,6 +35,12 @@ from unetkit.prediction.sources import (
 )
 from unetkit.prediction.tiling import Tiling
 from unetkit.results.collected import collect, require_collectable
+from unetkit.results.finished import (
+    MADE_AGAIN,
+    Finder,
+    ResultState,
+    earlier_result_error,
+)
 from unetkit.results.large_images import predict_large_image, store_beside
 from unetkit.results.outputs import (
     DISAGREEMENT,
@@ -43,6 +52,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.plan import IMAGE_ERRORS, Job, find_destination, going_on, plan_outputs
 from unetkit.results.predicted_image import ResultOptions
+from unetkit.results.records import Records, ResultOrigin, origin_of
 from unetkit.results.whole_images import predict_whole
 
 STANDARD_INPUT = "standard input"
@@ -128,12 +138,13 @@ def predict_files(
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
+    on_finished: Callable[[Job], object] = lambda job: None,
 ) -> list[Path]:
     """Segments image files and writes outputs named after each of them.
 
     The outputs of a file of several images are named NAME_p000, NAME_p001 and so on. Nothing is
-    written before all names have been checked. If an earlier run was interrupted, the files that it
-    finished are left as they are.
+    written before all names have been checked. What an earlier run finished with the same model,
+    options and image is left as it is; see `finished`.
 
     Args:
         predictor: The model.
@@ -147,7 +158,8 @@ def predict_files(
             objects); None for masks, and for objects and tables if the model tells objects apart.
         format: "png" (NPZ for probabilities); "tiff", tiled, with overviews; "zarr", OME-Zarr; or
             "auto": PNG, but TIFF for GeoTIFFs and images of more than `WHOLE_PIXELS` pixels.
-        overwrite: Whether to replace existing outputs. Images are never replaced.
+        overwrite: Whether to replace existing outputs of other models, options or origin. Images
+            are never replaced.
         options: How results are written; None for the defaults.
         collected: Whether tables and COCO files of all images in the folder are put together, too.
         on_result: Called with each prediction: first those of images predicted in memory, in order,
@@ -155,15 +167,19 @@ def predict_files(
         begin: Called before an image is predicted by windows, with its file, its tiles and the
             number of tiles that an earlier run finished; returns a function that is called after
             each further tile.
-        on_error: Called with an image that cannot be predicted and the reason, before the next one
-            is predicted; None to raise the error instead.
+        on_error: Called with an image that cannot be predicted, or has results that must not be
+            replaced, and the reason, before the next one is predicted; None to raise the error
+            instead.
+        on_finished: Called with each image whose results an earlier run finished, before any
+            image is predicted.
 
     Returns:
         The files written.
 
     Raises:
-        OutputExistsError: An output exists, two images share a name, an output would replace an
-            image, or another process writes into the folder.
+        OutputExistsError: An output of another model, other options or unknown origin exists, and
+            `on_error` is None; two images share a name, an output would replace an image, or
+            another process writes into the folder.
         ConfigError: A kind of output or a format is unknown, or PNG is asked for an image of more
             than `WHOLE_PIXELS` pixels.
         DataError: An image cannot be read, or its name is too long for a result, and `on_error` is
@@ -183,19 +199,55 @@ def predict_files(
         opened.enter_context(writing_into(folder))
         if collected:
             require_collectable(folder, kinds)
+        records = opened.enter_context(closing(Records(folder)))
+        finder = Finder(records, origin_of(predictor, options))
+
+        def is_needed(job: Job) -> bool:
+            state, file = finder.state_of(job)
+            if state is ResultState.FINISHED:
+                on_finished(job)
+                return False
+            if overwrite or state in MADE_AGAIN:
+                return True
+            with going_on(job.image, on_error):
+                raise earlier_result_error(file, state)
+            return False
+
         plan = plan_outputs(
-            predictor, images, out, kinds, format, overwrite, opened, on_error, options
+            predictor, images, out, kinds, format, overwrite, opened, on_error, is_needed, options
         )
+        keep = _Keeper(records, finder.origin, overwrite, options)
         with BUDGET.limited(predictor.memory):
-            written = _predict_plan(predictor, plan, overwrite, options, on_result, begin, on_error)
+            written = _predict_plan(predictor, plan, keep, on_result, begin, on_error)
         return written + (collect(folder, kinds, predictor.spec.classes) if collected else [])
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """How results are written and recorded.
+
+    Args:
+        records: Records of the folder.
+        origin: What results depend on beside their images.
+        overwrite: Whether to replace existing outputs of other origin.
+        options: How outputs are written.
+    """
+
+    records: Records
+    origin: ResultOrigin
+    overwrite: bool
+    options: ResultOptions
+
+    def record(self, job: Job, version: ImageVersion, parts: Mapping[str, Path]) -> None:
+        """Records complete results, each in a part that is about to be renamed."""
+        files = {job.files[kind]: part for kind, part in parts.items()}
+        self.records.add(job.image, job.page, version, self.origin, files)
 
 
 def _predict_plan(
     predictor: Predictor,
     plan: Sequence[Job],
-    overwrite: bool,
-    options: ResultOptions,
+    keeper: _Keeper,
     on_result: Callable[[Prediction], object],
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
     on_error: Callable[[Path, UnetkitError], object] | None,
@@ -213,7 +265,7 @@ def _predict_plan(
         need = job.needed + predictor.least_tile_bytes
         try:
             with BUDGET.limited(predictor.memory), BUDGET.taken(need, str(job.image)):
-                return job, _predict_whole(one, job, options)
+                return job, _predict_whole(one, job, keeper)
         except IMAGE_ERRORS as error:  # reported by the thread that takes the results
             return job, _of_image(error, job.image)
 
@@ -231,7 +283,7 @@ def _predict_plan(
     for job in large:
         with going_on(job.image, on_error):
             try:
-                result = _predict_large(predictor, job, overwrite, options, begin)
+                result = _predict_large(predictor, job, keeper, begin)
             except SizeError as error:
                 raise _of_image(error, job.image) from error
             keep(result)
@@ -243,20 +295,23 @@ def _of_image(error: UnetkitError, image: Path) -> UnetkitError:
     return SizeError(f"{image}: {error}") if isinstance(error, SizeError) else error
 
 
-def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Prediction:
-    files = job.files
+def _predict_whole(predictor: Predictor, job: Job, keeper: _Keeper) -> Prediction:
+    options, version = keeper.options, _version_of(job)
     with open_source(job.source, predictor.spec.pixels, job.page) as source:
         size = source.shape[:2]
         tiling = predictor.tiling(predictor.spec.scale.network_size(size))
-        with predict_whole(predictor, source, files, options, job.path_in_results) as image:
-            written = {kind: write_output(kind, file, image) for kind, file in files.items()}
+        with (
+            predict_whole(predictor, source, job.files, options, job.path_in_results) as image,
+            written_together(job.files, partial(keeper.record, job, version)) as parts,
+        ):
+            written = {kind: write_output(kind, part, image) for kind, part in parts.items()}
         photo, mask = image.photo, image.labels
     objects = None if image.objects is None else image.objects.count
     return Prediction(
         job.image,
         job.page,
         size,
-        files,
+        job.files,
         tiling=tiling,
         objects=objects,
         photo=photo,
@@ -265,14 +320,20 @@ def _predict_whole(predictor: Predictor, job: Job, options: ResultOptions) -> Pr
     )
 
 
+def _version_of(job: Job) -> ImageVersion:
+    """Version of an image file; taken before its pixels are read, so that it is never newer."""
+    if isinstance(job.source, InputFile):
+        return job.source.version()
+    return ImageVersion(image_state(job.image), image_sha256(job.image))
+
+
 def _predict_large(
     predictor: Predictor,
     job: Job,
-    overwrite: bool,
-    options: ResultOptions,
+    keeper: _Keeper,
     begin: Callable[[Path, Tiling, int], Callable[[], object]],
 ) -> Prediction:
-    before = _identity(job.image)
+    version, before = _version_of(job), _identity(job.image)
 
     def identity() -> dict[str, Any]:
         with suppress(FileNotFoundError):  # a file that was removed stays as it is while it is open
@@ -286,10 +347,11 @@ def _predict_large(
             job.files,
             store_beside(job.files),
             identity=identity,
-            overwrite=overwrite,
-            options=options,
+            overwrite=keeper.overwrite,
+            options=keeper.options,
             path=job.path_in_results,
             begin=partial(begin, job.image),
+            on_complete=partial(keeper.record, job, version),
         )
         size = source.shape[:2]
     return Prediction(

@@ -56,6 +56,7 @@ def predict_large_image(
     options: ResultOptions | None = None,
     path: str = "image",
     begin: Callable[[Tiling, int], Callable[[], object]] = lambda tiling, done: lambda: None,
+    on_complete: Callable[[Mapping[str, Path]], object] = lambda parts: None,
 ) -> tuple[dict[str, Any], int | None, Tiling]:
     """Segments an image of any size and writes its outputs, in bounded memory.
 
@@ -70,6 +71,7 @@ def predict_large_image(
         path: Path of the image file, as outputs name it.
         begin: Called with the tiles and the number of those that an earlier run finished, for each
             model and orientation; returns a function that is called after each further tile.
+        on_complete: Called with the files of all outputs, before these are moved to their places.
 
     Returns:
         What `write_output` found, by kind of output; number of objects, or None if none are
@@ -117,17 +119,18 @@ def predict_large_image(
                 predictor.memory,
                 on_disk=True,
             )
-        written = {}
-        for kind, file in files.items():
-            part = store / OUTPUT_FOLDER / file.name  # removed with the tiles if the run fails
-            written[kind] = write_output(kind, part, image)
-            if identity() != belongs_to:
-                tiles.remove()
-                raise DataError(
-                    f"{belongs_to['image']} changed while it was read; accepted are files that "
-                    "stay as they are; predict it again"
-                )
-            _move(part, file)
+        # Removed with the tiles if the run fails.
+        parts = {kind: store / OUTPUT_FOLDER / file.name for kind, file in files.items()}
+        written = {kind: write_output(kind, part, image) for kind, part in parts.items()}
+        if identity() != belongs_to:
+            tiles.remove()
+            raise DataError(
+                f"{belongs_to['image']} changed while it was read; accepted are files that "
+                "stay as they are; predict it again"
+            )
+        on_complete(parts)
+        for kind, part in parts.items():
+            _move(part, files[kind])
         tiles.remove()
     found = None if image.objects is None else image.objects.count
     return written, found, tiles.tiling

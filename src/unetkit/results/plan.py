@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from unetkit.errors import (
     UnetkitError,
 )
 from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.sources import InputFile, stamp
+from unetkit.prediction.sources import InputFile
 from unetkit.results.large_images import lock_of, store_beside
 from unetkit.results.needs import bytes_to_predict
 from unetkit.results.outputs import (
@@ -28,7 +28,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.predicted_image import ResultOptions
 
-IMAGE_ERRORS = (DataError, DataNotFoundError, SizeError)  # of a single image
+IMAGE_ERRORS = (DataError, DataNotFoundError, OutputExistsError, SizeError)  # of a single image
 LONGEST_FILE_NAME = 255  # bytes, on the file systems in use
 MOST_OPEN = 64  # image files that stay open from the plan to their prediction
 FORMAT_OF_SUFFIX = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".zarr": "zarr"}
@@ -76,14 +76,6 @@ class Job:
     def is_interrupted(self) -> bool:
         """Whether an earlier run left tiles of the image."""
         return not self.is_whole and store_beside(self.files).exists()
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether all files exist, are complete, and are newer than the image."""
-        changed = stamp(self.image)[1]
-        return not self.is_interrupted and all(
-            file.exists() and file.stat().st_mtime_ns >= changed for file in self.files.values()
-        )
 
 
 @dataclass(frozen=True)
@@ -157,12 +149,11 @@ def _plan(
     image: Path,
     destination: Destination,
     kinds: Sequence[str],
+    file: InputFile,
     options: ResultOptions,
-    opened: ExitStack,
 ) -> Iterator[Job]:
-    """Yields the job of each image of a file; `opened` closes the file."""
+    """Yields the job of each image of a file."""
     out, format = destination.folder, destination.format
-    file = opened.enter_context(closing(InputFile(image, predictor.spec.pixels)))
     count = file.count
     pages: Iterable[int | None] = [None] if count is None else range(count)
     stem = destination.stem or image.stem.removesuffix(".ome")
@@ -204,6 +195,7 @@ def plan_outputs(
     overwrite: bool,
     opened: ExitStack | None = None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
+    is_needed: Callable[[Job], bool] = lambda job: True,
     options: ResultOptions | None = None,
 ) -> list[Job]:
     """Returns the job of each image, after all file names have been checked.
@@ -213,8 +205,10 @@ def plan_outputs(
     Args:
         opened: Closes image files that stay open for the prediction; None to close each at once.
         on_error: Called with an image that cannot be opened; None to raise the error.
+        is_needed: Whether results of a job are to be made; those of others are left as they are.
     """
     images = list(dict.fromkeys(images))
+    options = options or ResultOptions()
     destination = find_destination(out, format)
     if destination.mask is not None and len(images) != 1:
         raise ConfigError(
@@ -233,37 +227,45 @@ def plan_outputs(
             "images; accepted is another folder; choose one with --out"
         )
     plan: list[Job] = []
-    for image in images:
-        with going_on(image, on_error), ExitStack() as closing_now:
-            keep = closing_now if opened is None or len(plan) >= MOST_OPEN else opened
-            plan += _plan(predictor, image, destination, kinds, options or ResultOptions(), keep)
-    if not overwrite and any(job.is_interrupted for job in plan):
-        # An interrupted run continues: what it finished is left out.
-        plan = [job for job in plan if not job.is_finished]
     owners: dict[str, Path] = {}
-    for job in plan:
-        # Some outputs of an interrupted image may be complete; they are written again.
-        may_replace = overwrite or job.is_interrupted
-        for file in job.files.values():
-            owner = owners.setdefault(_key(file), job.image)
-            if owner != job.image:
-                raise OutputExistsError(
-                    f"{owner} and {job.image} would both be written to {file}; accepted are images "
-                    "of different names; predict them into two folders"
+    for image in images:
+        jobs: list[Job] = []
+        with ExitStack() as closing_file:
+            file = closing_file.enter_context(closing(InputFile(image, predictor.spec.pixels)))
+            with going_on(image, on_error):
+                jobs = list(
+                    _plan(predictor, image, destination, kinds, file, options or ResultOptions())
                 )
-            if not file.exists():
-                continue
-            if _key(file.resolve()) in sources:
-                raise OutputExistsError(
-                    f"{file} is one of the images; results never replace images; choose another "
-                    "folder with --out"
-                )
-            if not may_replace:
-                raise OutputExistsError(
-                    f"{file} exists already; accepted is a folder without earlier results; name "
-                    "another with --out, or allow it with --overwrite"
-                )
+            for job in jobs:
+                _require_own_files(job, owners, sources)
+            with going_on(image, on_error):
+                needed = [job for job in jobs if is_needed(job)]
+                if needed and opened is not None and len(plan) < MOST_OPEN:
+                    opened.callback(closing_file.pop_all().close)
+                plan += needed
     return plan
+
+
+def _require_own_files(job: Job, owners: dict[str, Path], sources: Collection[str]) -> None:
+    """Refuses results that would replace images, or those of another image.
+
+    Args:
+        job: The image and its files.
+        owners: Image of each file so far, by its key; those of `job` are added.
+        sources: Keys of all images.
+    """
+    for file in job.files.values():
+        owner = owners.setdefault(_key(file), job.image)
+        if owner != job.image:
+            raise OutputExistsError(
+                f"{owner} and {job.image} would both be written to {file}; accepted are images "
+                "of different names; predict them into two folders"
+            )
+        if file.exists() and _key(file.resolve()) in sources:
+            raise OutputExistsError(
+                f"{file} is one of the images; results never replace images; choose another "
+                "folder with --out"
+            )
 
 
 def _require_short_names(job: Job) -> None:

@@ -3,12 +3,18 @@
 from collections.abc import Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from unetkit._shared.memory_budget import resident_bytes
 from unetkit._version import __version__
 from unetkit.serve.limits import HeldBytes
+from unetkit.serve.process import REASONS
 from unetkit.serve.segmenter import Segmenter
 
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -57,7 +63,7 @@ class _State(Collector):
         segmenter = self._segmenter
         waiting = segmenter.waiting
         for name, words, value in (
-            ("unetkit_requests_waiting", "Requests that wait for a free thread", waiting),
+            ("unetkit_requests_waiting", "Requests that wait for a free process", waiting),
             (
                 "unetkit_requests_running",
                 "Requests that are being answered",
@@ -68,9 +74,23 @@ class _State(Collector):
                 "Bytes of bodies and answers in memory",
                 self._held.total,
             ),
-            ("unetkit_resident_bytes", "Memory of the process", resident_bytes()),
         ):
             yield GaugeMetricFamily(name, words, value)
+        memory = GaugeMetricFamily(
+            "unetkit_resident_bytes", "Memory of each process", labels=("process",)
+        )
+        memory.add_metric(("server",), resident_bytes())
+        for number, resident in enumerate(segmenter.resident_bytes):
+            memory.add_metric((f"predict-{number}",), resident)
+        yield memory
+        ended = CounterMetricFamily(
+            "unetkit_processes_replaced",
+            "Processes that ended while they predicted, and why",
+            labels=("reason",),
+        )
+        for reason in REASONS:
+            ended.add_metric((reason,), segmenter.ended[reason])
+        yield ended
         model = InfoMetricFamily("unetkit", "Version, and SHA-256 of the model file")
         model.add_metric((), {"version": __version__, "model": segmenter.predictor.digest})
         yield model

@@ -1,69 +1,96 @@
 """Requests answered by a model: bytes of an image in, bytes of an answer out.
 
-Requests wait in the order in which they came, and threads take them from there. Nothing here knows
-HTTP; `app` does. Each answer is written by the functions that write the files of `unetkit predict`,
-so that its bytes are the same.
+Requests wait in the order in which they came, and processes take them from there: one on each core,
+each with one image at a time. A thread waits for each process. Nothing here knows HTTP; `app` does.
 """
 
 import asyncio
-import json
 import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
+from queue import LifoQueue
 
-from PIL.Image import DecompressionBombError
-
-from unetkit._shared.memory_budget import BUDGET, MIB
-from unetkit.errors import DataError, ModelFileError, SizeError, UnetkitError
+from unetkit._shared.memory_budget import BUDGET, MIB, MemoryBudget
+from unetkit.errors import SizeError
+from unetkit.prediction.memory import RESERVE
 from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.sources import InputFile, open_source
-from unetkit.results.needs import bytes_to_predict
-from unetkit.results.outputs import OUTPUTS, write_output
-from unetkit.results.predicted_image import ResultOptions
-from unetkit.results.whole_images import predict_whole
-from unetkit.serve.answers import kinds_of, outputs_of, summarize
-from unetkit.serve.limits import ACCEPTED_COMPRESSIONS, ACCEPTED_FORMATS, Limits, RefusedError
+from unetkit.serve.answers import outputs_of
+from unetkit.serve.limits import Limits, RefusedError
+from unetkit.serve.process import PredictionProcess
+from unetkit.serve.worker import IMAGE, THE_IMAGE, Request, Setup, cannot_write
 
-THE_IMAGE = "the image"  # in messages, in place of a file's name
-IMAGE_FRACTION = 0.75  # of the memory that is left, for the pixels and results of one image
+# Of the memory beside programs and networks, for pixels and results of images. The rest is for
+# tiles larger than the smallest, and to tell objects apart, where a model does that.
+IMAGE_FRACTION = 0.75
 FIRST_GUESS_SECONDS = 1.0  # of an answer, until one was given
 SMOOTHING = 0.2  # weight of the last answer in the mean
 
 
 class Segmenter:
-    """A model that answers requests, several at the same time.
+    """A model that answers requests, one in each of its processes at the same time.
 
     Args:
-        predictor: The model; its memory limit is that of the process.
+        predictor: The model; its memory limit is that of all processes together.
         limits: Limits of the service.
+        processes: Number of processes that predict; None for one on each core, or fewer where they
+            would take more than half of the memory.
 
     Raises:
         SizeError: The memory limit leaves nothing for images.
     """
 
-    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+    def __init__(self, predictor: Predictor, limits: Limits, processes: int | None = None) -> None:
         self.predictor, self.limits = predictor, limits
         self.outputs = outputs_of(predictor)
-        self._memory = predictor.memory - limits.held_bytes
-        room = self._memory - BUDGET.base - predictor.least_tile_bytes
-        if room < MIB:
-            least = predictor.memory - room + MIB
+        # The network is loaded twice, for all cores and for one; images are not read by windows.
+        second = predictor.weight_bytes + predictor.least_tile_bytes
+        each = predictor.least_memory - RESERVE + second
+        room = predictor.memory - limits.held_bytes - BUDGET.base
+        self.processes = processes or max(1, min(os.cpu_count() or 1, room // 2 // each))
+        free = room - self.processes * each
+        if free < MIB:
             raise SizeError(
-                f"memory is {predictor.memory / MIB:,.0f} MiB; accepted to serve "
-                f"{predictor.path} are amounts from {-(-least // MIB):,} MiB up; allow more"
+                f"memory is {predictor.memory / MIB:,.0f} MiB; accepted to serve {predictor.path} "
+                f"with {self.processes} processes are amounts from "
+                f"{-(-(predictor.memory - free + MIB) // MIB):,} MiB up; allow more"
             )
-        self._most_needed = round(room * IMAGE_FRACTION)
-        reserving = predictor.leaving(self._most_needed)
-        self._model, self.threads = reserving.side_by_side(os.cpu_count() or 1)
-        self._pool = ThreadPoolExecutor(self.threads, "predict")
+        spec = predictor.spec
+        takes_more = spec.scale.is_native or spec.objects.finds_objects
+        self._most_needed = round(free * (IMAGE_FRACTION if takes_more else 1))
+        more = (free - self._most_needed) // self.processes
+        self._images = MemoryBudget(BUDGET.base + self._most_needed)
+        setup = Setup(
+            [str(path.resolve()) for path in predictor.paths],
+            predictor.tta,
+            predictor.digest,
+            limits.pixels,
+            memory=predictor.least_memory + more // 2,
+            object_bytes=more,
+        )
+        self.ended: Counter[str] = Counter()  # processes, by what ended them
+        self._all = [PredictionProcess(setup, self._count_end) for _ in range(self.processes)]
+        # The one that was used last is used first: its memory is warm.
+        self._idle: LifoQueue[PredictionProcess] = LifoQueue()
+        for process in self._all:
+            self._idle.put(process)
+        self._pool = ThreadPoolExecutor(self.processes, "predict")
         self._lock = threading.Lock()
         self._pending = 0
         self._mean_seconds = FIRST_GUESS_SECONDS
+
+    def wait_until_ready(self) -> None:
+        """Waits for the processes to load the model; requests may also come before.
+
+        Raises:
+            ModelFileError: One cannot load it.
+        """
+        for process in self._all:
+            process.wait_until_ready()
 
     @property
     def pending(self) -> int:
@@ -72,8 +99,13 @@ class Segmenter:
 
     @property
     def waiting(self) -> int:
-        """Number of requests that wait for a free thread."""
-        return max(0, self._pending - self.threads)
+        """Number of requests that wait for a free process."""
+        return max(0, self._pending - self.processes)
+
+    @property
+    def resident_bytes(self) -> list[int]:
+        """Memory of each process that predicts."""
+        return [process.resident_bytes for process in self._all]
 
     def require_room(self) -> None:
         """Refuses a request if too many wait.
@@ -81,12 +113,12 @@ class Segmenter:
         Raises:
             RefusedError: As many wait as may.
         """
-        if self._pending >= self.threads + self.limits.waiting:
+        if self._pending >= self.processes + self.limits.waiting:
             raise RefusedError(
                 429,
                 f"{self.waiting} requests wait already, and accepted are {self.limits.waiting}; "
                 "try again later",
-                retry_seconds=max(1, round(self._pending * self._mean_seconds / self.threads)),
+                retry_seconds=max(1, round(self._pending * self._mean_seconds / self.processes)),
             )
 
     async def answer(self, content: bytes, output: str, mask: str = "index") -> bytes:
@@ -107,7 +139,7 @@ class Segmenter:
         self.require_room()
         with self._lock:
             self._pending += 1
-        future = self._pool.submit(self._work, content, output, ResultOptions(mask))
+        future = self._pool.submit(self._work, content, output, mask)
         future.add_done_callback(self._done)
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -121,104 +153,44 @@ class Segmenter:
             ) from None
 
     def close(self) -> None:
-        """Waits for the threads; requests that wait are given up."""
+        """Waits for the requests that are being answered; those that wait are given up."""
         self._pool.shutdown(cancel_futures=True)
+        for process in self._all:
+            process.close()
 
     def _done(self, future: "Future[bytes]") -> None:
         with self._lock:
             self._pending -= 1
 
-    def _work(self, content: bytes, output: str, options: ResultOptions) -> bytes:
+    def _count_end(self, reason: str) -> None:
+        with self._lock:
+            self.ended[reason] += 1
+
+    def _work(self, content: bytes, output: str, mask: str) -> bytes:
         started = time.monotonic()
-        with tempfile.TemporaryDirectory(prefix="unetkit-") as folder:
-            image = Path(folder, "image")
-            with _refusing(image):
-                image.write_bytes(content)
-                answer = self._answer(image, output, options)
+        process = self._idle.get()
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix="unetkit-", ignore_cleanup_errors=True
+            ) as folder:
+                Path(folder, IMAGE).write_bytes(content)
+                request = Request(folder, output, mask, is_alone=self._pending == 1)
+                answer = process.answer(request, self.limits.seconds, self._take)
+        except OSError as error:
+            raise cannot_write(error) from error
+        finally:
+            self._idle.put(process)
         seconds = time.monotonic() - started
         with self._lock:
             self._mean_seconds += SMOOTHING * (seconds - self._mean_seconds)
         return answer
 
-    def _answer(self, image: Path, output: str, options: ResultOptions) -> bytes:
-        spec = self.predictor.spec
-        kinds = kinds_of(output, spec.objects.finds_objects)
-        with closing(InputFile(image, spec.pixels)) as file:
-            need = self._require_accepted(file, kinds)
-            with BUDGET.limited(self._memory), BUDGET.taken(need, THE_IMAGE):
-                with (
-                    open_source(file, spec.pixels) as source,
-                    predict_whole(self._model, source, kinds, options) as predicted,
-                ):
-                    if output not in OUTPUTS:
-                        return json.dumps(summarize(predicted), ensure_ascii=False).encode()
-                    result = image.with_name(f"result{OUTPUTS[output].ending('png')}")
-                    write_output(output, result, predicted)
-                return result.read_bytes()
-
-    def _require_accepted(self, file: InputFile, kinds: tuple[str, ...]) -> int:
-        """Refuses a file by its header, before anything is decoded; returns the bytes it needs."""
-        try:
-            format = file.format
-        except DataError:
-            format = "unknown"
-        if format not in ACCEPTED_FORMATS:
-            raise RefusedError(
-                422,
-                f"the format of the image is {format}; accepted are {', '.join(ACCEPTED_FORMATS)}",
-            )
-        try:
-            file.require_one_image()
-            height, width = file.size()
-            compressions = file.compressions()
-        except DataError as error:
-            if isinstance(error.__cause__, DecompressionBombError):
-                raise self._too_many_pixels("too many") from error
-            raise
-        if height * width > self.limits.pixels:
-            raise self._too_many_pixels(f"{height:,} x {width:,}")
-        if not compressions <= ACCEPTED_COMPRESSIONS.keys():
-            names = ", ".join(dict.fromkeys(ACCEPTED_COMPRESSIONS.values()))
-            raise RefusedError(
-                422,
-                f"the TIFF has the compression {max(compressions - ACCEPTED_COMPRESSIONS.keys())}; "
-                f"accepted are {names}",
-            )
-        spec = self.predictor.spec
-        members = len(self.predictor.members)
-        need = bytes_to_predict(file.needed_bytes(), (height, width), spec, kinds, members)
+    def _take(self, need: int) -> AbstractContextManager[None]:
+        """Holds memory for an image while it is predicted, waiting until it is free."""
         if need > self._most_needed:
             raise RefusedError(
                 422,
                 f"the image and this answer need {need / MIB:,.0f} MiB of memory; accepted are up "
                 f"to {self._most_needed / MIB:,.0f} MiB",
             )
-        return need + self.predictor.least_tile_bytes
-
-    def _too_many_pixels(self, size: str) -> RefusedError:
-        return RefusedError(
-            422, f"the image has {size} pixels; accepted are up to {self.limits.pixels:,} pixels"
-        )
-
-
-@contextmanager
-def _refusing(image: Path) -> Iterator[None]:
-    """Makes what is raised about an image an answer that names neither files nor options."""
-    try:
-        yield
-    except (DataError, SizeError) as error:
-        raise RefusedError(422, _sentence(error, image)) from error
-    except ModelFileError as error:
-        raise RefusedError(503, "the model failed on this image") from error
-    except MemoryError as error:
-        raise RefusedError(503, "memory ran out; send a smaller image", retry_seconds=5) from error
-    except OSError as error:
-        raise RefusedError(
-            503, f"the server cannot write ({error.strerror or 'no reason'})", retry_seconds=60
-        ) from error
-
-
-def _sentence(error: UnetkitError, image: Path) -> str:
-    """What is wrong and what is accepted, without advice on commands and files."""
-    wrong, *accepted = str(error).replace(str(image), THE_IMAGE).split("; ")[:2]
-    return "; ".join([wrong, *(part for part in accepted if part.startswith("accepted"))])
+        return self._images.taken(need, THE_IMAGE)

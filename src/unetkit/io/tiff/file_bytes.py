@@ -23,9 +23,9 @@ SHORT_ROW = 1 << 12  # bytes; reading such a row whole is as fast as reading a s
 Read = Callable[[int, int], bytes]  # (offset, count) -> exactly `count` bytes
 
 
-def version_of(file: IO[bytes]) -> tuple[int, ...]:
-    """Returns what tells versions of an open file apart: times of change, size and inode."""
-    state = os.fstat(file.fileno())
+def version_of(file: IO[bytes] | os.stat_result) -> tuple[int, ...]:
+    """Returns what tells versions of a file apart: times of change, size and inode."""
+    state = file if isinstance(file, os.stat_result) else os.fstat(file.fileno())
     return state.st_mtime_ns, state.st_ctime_ns, state.st_size, state.st_ino
 
 
