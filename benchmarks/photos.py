@@ -7,18 +7,21 @@ JPEGs of 500x375. The first table compares the time of all photos, for masks alo
 and cut-outs, with a lower bound measured in the same run: the times of decoding, network and
 writing on one thread, summed and divided by the number of cores; their ratio is the fraction of the
 processors that was used. The second table has the time of one thread for a file of each kind,
-beside Pillow and NumPy with their defaults. The third has the time of whole processes, including
-the start of Python and all imports: predicting one photo, showing the help, and importing ONNX
-Runtime only.
+beside Pillow and NumPy with their defaults. The third compares masks with those of
+`plain_predict.py`, a short script of OpenCV and ONNX Runtime, each in a process of its own. The
+last has the time of whole processes, including the start of Python and all imports: predicting one
+photo, showing the help, and importing ONNX Runtime only.
 """
 
 import argparse
+import json
 import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -26,6 +29,18 @@ import numpy as np
 from PIL import Image
 from subject import machine_line, peak_mib, quiet_environment
 
+OURS = """
+import json, re, sys, time
+from pathlib import Path
+from unetkit import Predictor
+from unetkit.results.files import predict_files
+predictor, photos = Predictor(sys.argv[1]), sorted(Path(sys.argv[2]).iterdir())
+started, busy = time.perf_counter(), time.process_time()
+predict_files(predictor, photos, sys.argv[3])
+found = [time.process_time() - busy, time.perf_counter() - started]
+peak = re.search(r"VmHWM:\\s*(\\d+) kB", Path("/proc/self/status").read_text())
+print(json.dumps([*found, int(peak[1]) >> 10]))
+"""
 SIZE = (500, 375)  # width, height of most photos of Oxford-IIIT Pet
 
 
@@ -42,6 +57,7 @@ def main() -> None:
         photos = copy_photos(Path(options.photos), Path(folder, "photos"), options.count)
         print(measure_many(options.model, photos, Path(folder), options.repeats), flush=True)
         print(measure_files(options.model, photos[:20], Path(folder), options.repeats), flush=True)
+        print(measure_peer(options.model, Path(folder), options.repeats), flush=True)
         print(measure_processes(options.model, photos[0], Path(folder), options.repeats))
 
 
@@ -176,6 +192,37 @@ def measure_files(model: str, photos: list[Path], folder: Path, repeats: int) ->
     return "\n".join([header, *rows]) + "\n"
 
 
+def measure_peer(model: str, folder: Path, repeats: int) -> str:
+    """Returns a table of processor time and memory, beside a script that only predicts."""
+    from unetkit.prediction.engine import find_model
+
+    plain = [sys.executable, str(Path(__file__).with_name("plain_predict.py"))]
+    ours = [sys.executable, "-c", OURS]
+    found: dict[str, list[list[float]]] = {"unetkit": [], "plain script": []}
+    for repeat in range(repeats):
+        for name, command in (("unetkit", ours), ("plain script", plain)):
+            out = str(folder / f"{name[:5]}-{repeat}")
+            words = [*command, str(find_model(model)), str(folder / "photos"), out]
+            done = subprocess.run(words, check=True, capture_output=True, env=quiet_environment())
+            found[name].append(json.loads(done.stdout))
+    rows = []
+    for name, results in found.items():
+        ratios = [
+            [a / b for a, b in zip(*pair, strict=True)]
+            for pair in zip(results, found["plain script"], strict=True)
+        ]
+        busy, _, peaks = zip(*results, strict=True)
+        shares = [spread(column) for column in zip(*ratios, strict=True)]
+        rows.append(
+            f"| {name} | {spread(busy)} | {shares[0]} | {shares[1]} | "
+            f"{statistics.median(peaks):.0f} | {shares[2]} |\n"
+        )
+    return (
+        "| masks | processor s, median (range) | of the script | seconds, of the script | peak MiB "
+        f"| of the script |\n| --- | --- | --- | --- | --- | --- |\n{''.join(rows)}"
+    )
+
+
 def measure_processes(model: str, photo: Path, folder: Path, repeats: int) -> str:
     unetkit = [sys.executable, "-m", "unetkit"]
     commands = {
@@ -201,7 +248,7 @@ def measure_processes(model: str, photo: Path, folder: Path, repeats: int) -> st
     return "\n".join(["| whole process | s, median (range) |", "| --- | --- |", *rows])
 
 
-def spread(values: list[float]) -> str:
+def spread(values: Sequence[float]) -> str:
     return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 

@@ -1,6 +1,9 @@
 """A service under attack, through real sockets: hostile files, and requests from its OpenAPI."""
 
+import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,6 +98,28 @@ def test_every_method_and_query_of_the_description_gets_an_answer_that_it_names(
                     "/v1/predict", headers={header: value}, content=photo_bytes()
                 )
                 assert str(response.status_code) in predict["responses"], (header, value)
+
+
+def test_schemathesis_finds_nothing_that_differs_from_the_description(service, tmp_path):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run"),
+            f"http://{service.host}/openapi.json",
+            # Most bodies that it makes for image files are none, which is refused.
+            *("--exclude-checks", "positive_data_acceptance"),
+            *("--max-examples", "40", "--seed", "1", "--no-color"),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    assert re.search(r"Tested: 5\b", done.stdout), done.stdout
+    assert re.search(r"Test cases:\s+\d{2,} generated, \d{2,} passed", done.stdout), done.stdout
+    metrics = service.get("/metrics").text
+    assert 'route="/v1/predict",status="200"' in metrics  # some are images
+    assert 'status="500"' not in metrics
 
 
 def test_formats_are_those_of_the_description(service):

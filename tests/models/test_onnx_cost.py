@@ -168,6 +168,13 @@ def test_weights_of_more_numbers_than_bytes_are_refused():
         OnnxCost(model.SerializeToString())
 
 
+def test_a_size_is_computed_once(monkeypatch):
+    cost = OnnxCost(content_of([node("Relu", "image")]))
+    found = cost.of_tile(64, 64, 3)
+    monkeypatch.setattr("unetkit.models.onnx_cost._run", None)
+    assert cost.of_tile(64, 64, 3) is found
+
+
 def test_more_nodes_than_any_network_has_are_refused(monkeypatch):
     monkeypatch.setattr("unetkit.models.onnx_cost.MOST_NODES", 3)
     with pytest.raises(ShapeError, match="more than 3 nodes"):

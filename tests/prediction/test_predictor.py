@@ -16,6 +16,7 @@ from unetkit import Predictor
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError
 from unetkit.prediction import memory
+from unetkit.prediction import predictor as predictor_module
 from unetkit.prediction.memory import MemoryUse
 from unetkit.prediction.predictor import labels_from_scores
 from unetkit.prediction.tiling import smallest_tile
@@ -53,6 +54,20 @@ class TestResults:
         assert (labels_from_scores(logits) == grey(image)).all()
         assert len(np.unique(grey(image))) == 2
         assert logits.dtype == probabilities.dtype == np.float32
+
+    @pytest.mark.parametrize("size", [(150, 210), (31, 400), (700, 9)])
+    def test_labels_of_few_rows_at_a_time_are_those_of_all(self, half, size, monkeypatch):
+        monkeypatch.setattr(predictor_module, "ROWS_VALUES", 2 * 7 * size[1])  # seven rows
+        image = noise(size)
+        assert (half(image) == half.probabilities(image).argmax(-1)).all()
+
+    @pytest.mark.parametrize("num_classes", [2, 3, 4, 5, 30])
+    def test_the_class_is_the_first_of_the_largest_scores(self, num_classes):
+        rng = np.random.default_rng(num_classes)
+        scores = rng.integers(-2, 3, (40, 50, num_classes)).astype(np.float32)  # with many ties
+        labels = labels_from_scores(scores)
+        assert labels.dtype == np.uint8
+        assert (labels == scores.argmax(-1)).all()
 
     def test_logits_of_a_scaled_image_are_log_probabilities(self, half):
         image = noise()

@@ -10,7 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from unetkit import UNetConfig, build_unet
+from unetkit import UNetConfig, build_unet, cutout
 from unetkit._shared.files import writing_into
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale
@@ -29,7 +29,7 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.results import files as files_module
 from unetkit.results.files import find_images, predict_files, predict_stream
 from unetkit.results.outputs import OUTPUTS
-from unetkit.visualization.overlays import lay_over, opacity
+from unetkit.visualization.overlays import lay_over
 
 
 @pytest.fixture(scope="module")
@@ -323,9 +323,11 @@ class TestStacks:
         ramp = np.repeat(np.array([[200, 1000, 3000]], np.uint16), 4, axis=0)
         path = write_pages(tmp_path / "ramp.tif", ramp)
         (cut,) = predict_files(deep, [path], tmp_path / "out", kinds=("cutout",))
-        assert np.asarray(Image.open(cut))[0, :, :3].tolist() == [[0] * 3, [73] * 3, [255] * 3]
-        (laid,) = predict_files(deep, [path], tmp_path / "out", kinds=("overlay",))
         photo = np.repeat(np.array([[[0], [73], [255]]], np.uint8), 4, axis=0).repeat(3, axis=2)
+        scores, scale = deep.probabilities(ramp), deep.spec.scale
+        expected = cutout(photo, scores, TRIMAP_CLASSES, scale)
+        assert np.array_equal(np.asarray(Image.open(cut)), expected)
+        (laid,) = predict_files(deep, [path], tmp_path / "out", kinds=("overlay",))
         expected = lay_over(photo, deep(ramp), TRIMAP_CLASSES)
         assert np.array_equal(np.asarray(Image.open(laid)), expected)
 
@@ -358,9 +360,13 @@ class TestFiles:
         np.testing.assert_array_equal(
             probabilities["probabilities"], predictor.probabilities(photo)
         )
-        alpha = np.asarray(Image.open(written[2]))[..., 3]
-        expected = 255 * opacity(probabilities["probabilities"], predictor.spec.classes)
-        assert np.abs(alpha - expected).max() <= 0.51
+        expected = cutout(
+            np.asarray(Image.open(photo).convert("RGB")),
+            probabilities["probabilities"],
+            predictor.spec.classes,
+            predictor.spec.scale,
+        )
+        assert np.array_equal(np.asarray(Image.open(written[2])), expected)
         assert Image.open(written[1]).mode == "RGB"
 
     def test_files_of_other_origin_are_not_replaced_without_overwrite(

@@ -29,13 +29,16 @@ def test_an_overlay_is_the_one_that_is_written():
 
 
 def test_a_cutout_is_transparent_where_the_background_is_certain():
-    probabilities = np.zeros((9, 12, 3), np.float32)
-    probabilities[:, :6, 0] = 1
-    probabilities[:, 6:, 1] = 1
-    found = unetkit.cutout(PHOTO, probabilities, THREE)
-    assert np.array_equal(found[..., :3], PHOTO)
-    assert (found[:, :6, 3] == 0).all()
-    assert (found[:, 6:, 3] == 255).all()
+    photo = np.random.default_rng(0).integers(0, 256, (30, 60, 3), dtype=np.uint8)
+    probabilities = np.zeros((30, 60, 3), np.float32)
+    probabilities[:, :30, 0] = 1
+    probabilities[:, 30:, 1] = 1
+    found = unetkit.cutout(photo, probabilities, THREE)
+    assert np.array_equal(found[:, 40:, :3], photo[:, 40:])
+    assert not found[:, :20].any()
+    assert (found[:, 40:, 3] == 255).all()
+    probabilities[:, 50:] = np.nan
+    assert not unetkit.cutout(photo, probabilities, THREE)[:, 50:, 3].any()
 
 
 def test_polygons_are_those_of_the_file(tmp_path):

@@ -10,7 +10,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from unetkit import Predictor
+from unetkit import Predictor, cutout
 from unetkit.data.classes import Classes
 from unetkit.errors import ConfigError, DataError
 from unetkit.prediction.predictor import NODATA_LABEL
@@ -26,7 +26,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.polygons import POLYGONS
 from unetkit.results.predicted_image import PredictedImage, ResultOptions
-from unetkit.visualization.overlays import add_opacity, lay_over, opacity
+from unetkit.visualization.overlays import lay_over
 
 FOUR = ("mask", "overlay", "cutout", "probabilities")
 PHOTO = np.random.default_rng(0).integers(0, 256, (70, 90, 3), dtype=np.uint8)
@@ -70,7 +70,8 @@ class TestTable:
         with open_source(PHOTO, predictor.spec.pixels) as source:
             image = predicted(predictor, source, read_scores=reader(probabilities))
             window = image.window(slice(3, 20), slice(8, 50))
-            pixels = OUTPUTS[kind].pixels(window)
+            output = outputs._of_cutout(image) if kind == "cutout" else OUTPUTS[kind]
+            pixels = output.pixels(window)
         channels = OUTPUTS[kind].channels or len(predictor.spec.classes)
         assert pixels.shape == (17, 42, channels)
         assert pixels.dtype == OUTPUTS[kind].dtype
@@ -89,7 +90,7 @@ class TestTable:
         expected = {
             "mask": mask,
             "overlay": lay_over(PHOTO, mask, predictor.spec.classes),
-            "cutout": add_opacity(PHOTO, opacity(probabilities, predictor.spec.classes)),
+            "cutout": cutout(PHOTO, probabilities, predictor.spec.classes, predictor.spec.scale),
             "probabilities": probabilities,
         }[kind]
         if format == "tiff":

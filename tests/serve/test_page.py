@@ -4,7 +4,9 @@ import io
 import json
 import time
 import zipfile
+from pathlib import Path
 
+import axe_playwright_python
 import cv2
 import numpy as np
 import pytest
@@ -192,6 +194,38 @@ def read_when_written(file, size):
     return file.read_bytes()
 
 
+class TestAxe:
+    """Nothing that axe-core knows keeps anyone from using the page, in any of its states."""
+
+    RULES = Path(axe_playwright_python.__file__).with_name("axe.min.js").read_text("utf-8")
+
+    def require_none(self, page):
+        page(f"{self.RULES}; 0")
+        found = page("axe.run().then(({violations, passes}) => ({violations, passes}))")
+        assert len(found["passes"]) > 15
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found["violations"]] == []
+
+    @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+    @pytest.mark.parametrize("width", WIDTHS)
+    def test_with_results_and_an_error(self, browser, service, photos, width, dark):
+        page = Open(browser, service, width=width, height=900, dark=dark)
+        page.wait("!input.disabled")
+        self.require_none(page)
+        page.choose(*photos)
+        page("divider.value = 30; divider.dispatchEvent(new Event('input'))")
+        assert page.problem()
+        self.require_none(page)
+
+    def test_with_a_token_to_enter_and_a_server_that_is_gone(self, browser, built_in):
+        with serving(built_in, token=TOKEN) as service:
+            page = Open(browser, service, width=390)
+            page.wait("!document.querySelector('#access').hidden")
+            self.require_none(page)
+        page("begin()")
+        page.wait("problem.textContent.includes('erver does not answer')")
+        self.require_none(page)
+
+
 class TestStates:
     def test_what_is_no_image_is_said_and_the_others_go_on(self, page, photos):
         page.choose(photos[2], photos[0])
@@ -199,6 +233,7 @@ class TestStates:
             "notes.txt is not segmented: the format of the image is unknown; accepted are JPEG"
         )
         assert page("images.map(({state}) => state)") == ["failed", "done"]
+        assert "the format of the image is unknown" in page("images[0].button.innerText")
         assert page("shown.name") == "one.png"
 
     def test_dropped_and_pasted_images_are_segmented(self, page):

@@ -25,7 +25,7 @@ from unetkit.io.windows import Windows
 Size = tuple[int, int]  # height, width
 
 BLOCK_VALUES = 1 << 23  # largest number of values of a block: 32 MiB of float32
-SUM_VALUES = 1 << 18  # number of values computed at once, which fit in the processor's cache
+SUM_VALUES = 1 << 15  # number of values computed at once, which fit in the processor's cache
 MOST_SINGLE_ROWS = 16  # float32 sums of more rows would lose the last of 16 bits
 
 

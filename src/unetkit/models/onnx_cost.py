@@ -93,6 +93,7 @@ class OnnxCost:
         self._weights: dict[str, _Tensor] = {}
         self._nodes: list[_Node] = []
         self._inputs: list[str] = []
+        self._costs: dict[tuple[int, int, int], Cost] = {}
         for number, value in fields_of(memoryview(content)):
             if number == GRAPH:
                 self._read(message_of(value))
@@ -106,6 +107,12 @@ class OnnxCost:
         Raises:
             ShapeError: Shapes do not fit together, or depend on values that are computed.
         """
+        size = height, width, channels
+        if size not in self._costs:  # asked for before each image
+            self._costs[size] = self._computed(*size)
+        return self._costs[size]
+
+    def _computed(self, height: int, width: int, channels: int) -> Cost:
         found = dict(self._weights)
         found[self._inputs[0]] = _Tensor((1, height, width, channels))
         last_use: dict[str, int] = {}

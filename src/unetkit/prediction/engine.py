@@ -124,6 +124,8 @@ class Engine:
         options.log_severity_level = 4  # its errors are raised, and would be logged a second time
         options.intra_op_num_threads = threads or 0
         options.enable_mem_pattern = False
+        # Threads that spin while they wait for each other take the cores of other processes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
             self._session = onnxruntime.InferenceSession(

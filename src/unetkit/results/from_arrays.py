@@ -6,12 +6,15 @@ import numpy as np
 
 from unetkit.data.annotations.writers import AnnotatedImage, Drawn, geojson_of
 from unetkit.data.classes import Classes
+from unetkit.data.scale import Scale
 from unetkit.errors import SizeError
 from unetkit.io.pixel_size import PixelSize, parse_pixel_size
+from unetkit.io.windows import ArrayWindows
 from unetkit.objects.outlines import find_regions
 from unetkit.objects.outlines import simplify as simplified
 from unetkit.prediction.predictor import NODATA_LABEL
 from unetkit.results.areas import area_rows
+from unetkit.results.matting import CutOut, pixel_side
 from unetkit.visualization import overlays
 
 
@@ -33,13 +36,19 @@ def overlay(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarray
     return overlays.lay_over(photo, _require_mask(mask), classes)
 
 
-def cutout(photo: np.ndarray, probabilities: np.ndarray, classes: Classes) -> np.ndarray:
+def cutout(
+    photo: np.ndarray, probabilities: np.ndarray, classes: Classes, scale: Scale | None = None
+) -> np.ndarray:
     """Makes the background of a photo transparent.
+
+    Opacity follows the edges of the photo, whose colours are freed from those of the background.
 
     Args:
         photo: (H, W, 3) or (H, W) uint8.
         probabilities: (H, W, K) float32, as `Predictor.probabilities` returns them.
         classes: Classes of the model, `predictor.spec.classes`, one of them the background.
+        scale: Scale of the model, `predictor.spec.scale`, which says how coarse the probabilities
+            are; None for as fine as the photo.
 
     Returns:
         (H, W, 4) uint8: red, green, blue and opacity.
@@ -59,7 +68,15 @@ def cutout(photo: np.ndarray, probabilities: np.ndarray, classes: Classes) -> np
             f"classes {', '.join(classes.names)} have no background, which would be transparent; "
             "accepted are classes with one; use overlay"
         )
-    return overlays.add_opacity(photo, overlays.opacity(probabilities, classes))
+    size = photo.shape[0], photo.shape[1]
+    cut_out = CutOut(
+        ArrayWindows(photo),
+        ArrayWindows(overlays.opacity(probabilities, classes)),
+        1.0 if scale is None else pixel_side(scale, size),
+        is_small=scale is not None and not scale.is_native,
+        missing=lambda rows, columns: np.isnan(probabilities[rows, columns, 0]),
+    )
+    return cut_out.read(slice(0, size[0]), slice(0, size[1]))
 
 
 def polygons(mask: np.ndarray, classes: Classes, *, simplify: float = 0.0) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from unetkit.results.outputs import needs_objects, needs_probabilities
 FLOAT = 4  # bytes
 REMAINING = 0.7  # of what decoding took, at most: pixels, and those that they are converted to
 # Bytes per pixel of the image, beside its pixels and its probabilities.
-LABELS = 10  # class indices of 8 bytes, as they are found, and of one
 DRAWING = 20  # labels, and the image in 8 bits and colour, drawn upon, and compressed
 OBJECTS = 12  # numbers of objects, and maps by which they are told apart (docs/log.md, 2026-12-01)
 
@@ -36,8 +35,6 @@ def bytes_to_predict(
     per_pixel = DRAWING
     if needs_probabilities(kinds, spec):
         per_pixel += 2 * scores
-    elif not spec.scale.is_pixel_by_pixel:
-        per_pixel = max(DRAWING, LABELS + scores)
     if members > 1:  # the sum, its mean, and one of them
         per_pixel = max(per_pixel, DRAWING + 2 * scores) + scores
     if needs_objects(kinds, spec):

@@ -40,13 +40,14 @@ from unetkit.prediction.sources import WHOLE_PIXELS
 from unetkit.prediction.tiling import Tiling
 from unetkit.results.areas import MEAN_DIGITS, write_areas
 from unetkit.results.masks import mask_table
+from unetkit.results.matting import CutOut, pixel_side
 from unetkit.results.polygons import POLYGONS
 from unetkit.results.predicted_image import PredictedImage, ResultOptions
-from unetkit.visualization.overlays import add_opacity, lay_over, opacity
+from unetkit.visualization.overlays import lay_over, opacity
 
 FORMAT_SUFFIXES = {"png": ".png", "tiff": ".tif", "zarr": ".ome.zarr"}  # of files, for each format
 OUTPUT_FORMATS = ("auto", *FORMAT_SUFFIXES)
-MASK = "mask"
+MASK, CUTOUT = "mask", "cutout"
 UNCERTAINTY, DISAGREEMENT = "uncertainty", "disagreement"
 # Of pixels of uncertainty, in 16 bits: that of 1, and of no data.
 UNCERTAIN, NO_UNCERTAINTY = (1 << 16) - 2, (1 << 16) - 1
@@ -126,10 +127,6 @@ class Output:
         return self
 
 
-def _cutout_pixels(window: PredictedImage) -> np.ndarray:
-    return add_opacity(window.photo, opacity(window.probabilities, window.classes))
-
-
 def _as_type(probabilities: np.ndarray, dtype: str) -> np.ndarray:
     """Probabilities as "float16", or as "uint8" from 0 to 255, where nan is 0."""
     if dtype == "float16":
@@ -156,7 +153,8 @@ OUTPUTS = {
     "overlay": Output(
         "_overlay", lambda window: lay_over(window.photo, window.labels, window.classes), 3
     ),
-    "cutout": Output("_cutout", _cutout_pixels, 4, needs_probabilities=True, needs_background=True),
+    # See `_of_cutout`.
+    CUTOUT: Output("_cutout", channels=4, needs_probabilities=True, needs_background=True),
     "probabilities": Output(
         "_probabilities",
         lambda window: window.probabilities,
@@ -257,7 +255,9 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | f
         (K,) int64, number of pixels of each class, for masks; mean over the pixels with data, for
         uncertainty and disagreement; else None.
     """
-    output = _of_mask(image) if kind == MASK else OUTPUTS[kind].of_options(kind, image.options)
+    output = OUTPUTS[kind].of_options(kind, image.options)
+    if kind in (MASK, CUTOUT):
+        output = _of_mask(image) if kind == MASK else _of_cutout(image)
     if output.write is not None:
         output.write(file, image)
         return None
@@ -306,13 +306,45 @@ def _of_mask(image: PredictedImage) -> Output:
     table, nodata = mask_table(style, image.classes, NODATA_LABEL, has_gaps=image.has_gaps)
     return replace(
         OUTPUTS[MASK],
-        pixels=lambda window: table[window.labels],
+        pixels=lambda window: table.take(window.labels, axis=0),
         channels=table.shape[1],
         dtype=table.dtype.name,
         nodata=nodata,
         is_labels=style in ("index", "palette"),
         has_palette=style == "palette",
     )
+
+
+def _of_cutout(image: PredictedImage) -> Output:
+    """Cut-outs, whose opacity depends on pixels around a window, too."""
+    scale = image.spec.scale
+    cut_out = CutOut(
+        _PixelsOf(image, 3, lambda window: window.photo),
+        _PixelsOf(image, 1, lambda window: opacity(window.probabilities, window.classes)),
+        pixel_side(scale, image.size),
+        is_small=not scale.is_native,
+        missing=image.source.missing,
+    )
+    return replace(OUTPUTS[CUTOUT], pixels=lambda window: cut_out.read(*window.spans))
+
+
+class _PixelsOf:
+    """Windows of what is computed of a predicted image, in 8 bits.
+
+    Args:
+        image: The image.
+        channels: Number of channels.
+        compute: Returns the pixels of a window of the image.
+    """
+
+    def __init__(
+        self, image: PredictedImage, channels: int, compute: Callable[[PredictedImage], np.ndarray]
+    ) -> None:
+        self.shape, self.dtype = (*image.size, channels), np.dtype(np.uint8)
+        self._image, self._compute = image, compute
+
+    def read(self, rows: slice, columns: slice) -> np.ndarray:
+        return self._compute(self._image.window(rows, columns))
 
 
 def _write_png(file: Path, output: Output, image: PredictedImage) -> None:

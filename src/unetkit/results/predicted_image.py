@@ -158,7 +158,7 @@ class PredictedImage:
     def labels(self) -> np.ndarray:
         """(h, w) uint8 class indices; `NODATA_LABEL` where the image has no data."""
         if self.read_labels is not None:
-            return self.read_labels(*self._window)
+            return self.read_labels(*self.spans)
         labels = labels_from_scores(self.probabilities)
         if self.has_gaps:
             labels[np.isnan(self.probabilities[..., 0])] = NODATA_LABEL
@@ -174,7 +174,7 @@ class PredictedImage:
         """Probabilities, and that of the output that tells objects apart, if any; float32."""
         if self.read_scores is None:
             raise TypeError("an output uses probabilities but does not declare that it needs them")
-        return self.read_scores(*self._window)
+        return self.read_scores(*self.spans)
 
     @property
     def uncertainty(self) -> np.ndarray:
@@ -186,7 +186,7 @@ class PredictedImage:
         """(h, w) float32 in [0, 1]; nan where the image has no data."""
         if self.read_disagreement is None:
             raise TypeError("an output uses disagreement but does not declare that it needs it")
-        return self.read_disagreement(*self._window)
+        return self.read_disagreement(*self.spans)
 
     @property
     def separation_maps(self) -> SeparationMaps:
@@ -200,14 +200,15 @@ class PredictedImage:
         """(h, w) uint16 or uint32 numbers of objects; 0 outside objects."""
         if self.objects is None:
             raise TypeError("an output uses objects but does not declare that it needs them")
-        return self.objects.labels[self._window].astype(self.objects.dtype)
+        return self.objects.labels[self.spans].astype(self.objects.dtype)
 
     @cached_property
     def photo(self) -> np.ndarray:
         """(h, w, 3) uint8."""
-        return self.spec.pixels.photo(self.source.read(*self._window))
+        return self.spec.pixels.photo(self.source.read(*self.spans))
 
     @property
-    def _window(self) -> tuple[slice, slice]:
+    def spans(self) -> tuple[slice, slice]:
+        """Rows and columns of the window."""
         height, width = self.size
         return self.rows or slice(0, height), self.columns or slice(0, width)

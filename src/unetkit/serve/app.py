@@ -326,8 +326,7 @@ def _described(segmenter: Segmenter) -> dict[str, Any]:
     binary = {"schema": {"type": "string", "format": "binary"}}
     types = dict.fromkeys(MEDIA_TYPES[name] for name in segmenter.outputs)
     answers = {
-        name: {"schema": {"type": "object"}} if name == "application/json" else binary
-        for name in types
+        name: {"schema": {"type": "object"}} if name.endswith("json") else binary for name in types
     }
     bodies = [f"image/{format.lower()}" for format in ACCEPTED_FORMATS]
     return {

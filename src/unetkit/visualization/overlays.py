@@ -12,7 +12,7 @@ OVERLAY_STRENGTH = 0.5  # weight of the class colour; the photo has the rest
 # Foreground probabilities up to which a cut-out is transparent, and from which it is opaque: chosen
 # on photos of pets, where higher ones cut into fur and lower ones leave a halo.
 TRANSPARENT, OPAQUE = 0.3, 0.6
-ROWS = 64  # blended at once, to bound the memory of float32 intermediates
+ROWS = 64  # blended at once, to bound the memory of intermediate arrays
 
 
 def palette_image(mask: np.ndarray, classes: Classes) -> Image.Image:
@@ -41,23 +41,24 @@ def lay_over(photo: np.ndarray, mask: np.ndarray, classes: Classes) -> np.ndarra
     Returns:
         (H, W, 3) uint8.
     """
-    strengths = np.zeros(256, np.float32)
-    strengths[: len(classes)] = OVERLAY_STRENGTH
-    if classes.background is not None:
-        strengths[classes.background] = 0
-    colours = np.zeros((256, 3), np.float32)
-    colours[: len(classes)] = classes.colours
+    # The result for each label, channel and value of the photo.
+    table = np.broadcast_to(np.arange(256, dtype=np.uint8), (256, 3, 256)).copy()
+    for index, colour in enumerate(classes.colours):
+        if index != classes.background:
+            mixed = (1 - OVERLAY_STRENGTH) * np.arange(256) + OVERLAY_STRENGTH * np.c_[list(colour)]
+            table[index] = np.rint(mixed)
     blended = np.empty_like(photo)
     for start in range(0, len(photo), ROWS):
         rows = slice(start, start + ROWS)
-        strength = strengths[mask[rows]][..., None]
-        mixed = photo[rows] * (1 - strength) + colours[mask[rows]] * strength
-        blended[rows] = np.rint(mixed)
+        first = mask[rows].astype(np.int32) * 256
+        for channel in range(3):
+            places = first + photo[rows, :, channel]
+            blended[rows, :, channel] = table[:, channel].ravel().take(places)
     return blended
 
 
 def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
-    """Opacity of a cut-out, from the probabilities of a model with a background class.
+    """Opacity by probabilities alone, of a model with a background class; see `results.matting`.
 
         s = 1 - p_background - p_border / 2
         opacity = 3 t^2 - 2 t^3, t = (s - TRANSPARENT) / (OPAQUE - TRANSPARENT), clipped to [0, 1]
@@ -70,25 +71,15 @@ def opacity(probabilities: np.ndarray, classes: Classes) -> np.ndarray:
         classes: The K classes, one of them the background.
 
     Returns:
-        (H, W) float32 in [0, 1].
+        (H, W, 1) uint8.
     """
-    missing = probabilities[..., classes.background]
-    if classes.border is not None:
-        missing = missing + probabilities[..., classes.border] / 2
-    shown = 1 - np.nan_to_num(missing, nan=1)
-    t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
-    return (t * t * (3 - 2 * t)).astype(np.float32)
-
-
-def add_opacity(photo: np.ndarray, alpha: np.ndarray) -> np.ndarray:
-    """Adds an opacity channel to a photo.
-
-    Args:
-        photo: (H, W, 3) uint8.
-        alpha: Opacity, (H, W) float32 in [0, 1].
-
-    Returns:
-        (H, W, 4) uint8.
-    """
-    opacity = np.rint(np.clip(alpha, 0, 1) * 255).astype(np.uint8)
-    return np.dstack([photo, opacity])
+    levels = np.empty((*probabilities.shape[:2], 1), np.uint8)
+    for start in range(0, len(probabilities), ROWS):
+        rows = slice(start, start + ROWS)
+        missing = probabilities[rows, :, classes.background]
+        if classes.border is not None:
+            missing = missing + probabilities[rows, :, classes.border] / 2
+        shown = np.fmax(1 - missing, 0)  # 0 of nan
+        t = np.clip((shown - TRANSPARENT) / (OPAQUE - TRANSPARENT), 0, 1)
+        levels[rows, :, 0] = np.rint(t * t * (3 - 2 * t) * np.float32(255))
+    return levels

@@ -143,7 +143,7 @@ async function sendNext() {
 }
 
 function fail(image, text, mayRepeat = false) {
-  Object.assign(image, {state: "failed", words: "not segmented"});
+  Object.assign(image, {state: "failed", words: text});
   draw(image);
   say("");
   warn(`${image.name} is not segmented: ${text}.`, !mayRepeat ? null : () => {
