@@ -48,7 +48,7 @@ shutil.copyfile(NOTEBOOK, HERE / NOTEBOOK.name)
 
 # The navigation. It stands here because a code host would show it on the first page as code.
 CONTENTS = {
-    "Learn": ("installation", "unet_from_scratch", "pets", "photos"),
+    "Learn": ("installation", "unet_from_scratch", "pets", "photos", "label"),
     "Understand": (
         "training",
         "losses",

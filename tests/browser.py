@@ -32,6 +32,13 @@ KEYS = {  # by name: its code, its number, and the text that it enters
     " ": ("Space", 32, " "),
     "ArrowRight": ("ArrowRight", 39, ""),
     "ArrowLeft": ("ArrowLeft", 37, ""),
+    "ArrowUp": ("ArrowUp", 38, ""),
+    "ArrowDown": ("ArrowDown", 40, ""),
+    "Escape": ("Escape", 27, ""),
+    "Backspace": ("Backspace", 8, ""),
+    "PageDown": ("PageDown", 34, ""),
+    "PageUp": ("PageUp", 33, ""),
+    "Home": ("Home", 36, ""),
 }
 
 
@@ -112,13 +119,35 @@ class Browser:
         node = self._call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
         self._call("DOM.setFileInputFiles", nodeId=node, files=[str(f.resolve()) for f in files])
 
-    def press(self, key: str, *, shift: bool = False) -> None:
-        """Presses and releases a key, such as "Tab", "Enter", " " or "ArrowRight"."""
-        code, number, text = KEYS[key]
+    def press(
+        self, key: str, *, shift: bool = False, control: bool = False, alt: bool = False
+    ) -> None:
+        """Presses and releases a key: one of KEYS, or a letter, digit or sign."""
+        modifiers = 8 * shift + 2 * control + alt
+        code, number, text = KEYS.get(key) or ("", ord(key.upper()), "" if control else key)
         event = {"key": key, "code": code, "windowsVirtualKeyCode": number, "text": text}
-        modifiers = 8 if shift else 0
         for kind in ("keyDown", "keyUp"):
             self._call("Input.dispatchKeyEvent", type=kind, modifiers=modifiers, **event)
+
+    def mouse(self, kind: str, x: float, y: float, *, button: str = "left", **more: Any) -> None:
+        """One event of the mouse: "mousePressed", "mouseMoved", "mouseReleased", "mouseWheel"."""
+        held = {"left": 1, "right": 2, "middle": 4, "none": 0}[button]
+        buttons = 0 if kind == "mouseReleased" else held
+        event = {"button": button, "buttons": buttons, "clickCount": 1, **more}
+        self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **event)
+
+    def drag(self, *points: tuple[float, float], button: str = "left", **more: Any) -> None:
+        """Presses the mouse at the first point, moves it to the others, and releases it."""
+        self.mouse("mouseMoved", *points[0], button="none", **more)
+        self.mouse("mousePressed", *points[0], button=button, **more)
+        for point in points[1:]:
+            self.mouse("mouseMoved", *point, button=button, **more)
+        self.mouse("mouseReleased", *points[-1], button=button, **more)
+
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """One event of fingers: "touchStart", "touchMove", "touchEnd"; `points` still touch."""
+        fingers = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        self._call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
 
     def save_into(self, folder: Path) -> None:
         """Saves what the page downloads into a folder, without asking."""

@@ -38,6 +38,7 @@ ROOMS = (
     "exports",
     "runs",
     "serve",
+    "label",
     "cli",
 )
 TRAINING_LIBRARIES = (
@@ -171,7 +172,8 @@ def test_the_command_line_answers_without_numerical_libraries():
 def test_predicting_imports_no_training_library(run, tmp_path):
     code = f"""
 import sys, numpy as np, unetkit
-from unetkit.results.files import predict_files, find_images
+from unetkit.results.files import predict_files
+from unetkit.results.inputs import find_images
 mask = unetkit.Predictor({str(run)!r})(np.zeros((40, 50, 3), np.uint8))
 assert mask.shape == (40, 50)
 print(*sys.modules)
@@ -251,6 +253,7 @@ OTHER_DOORS = {
     ("data.annotations.labelme", "Image.open"): "from memory",
     ("prediction.sources", "np.memmap"): "made by this process",
     ("serve.page", "(folder / name).read_text"): "of the package",
+    ("label.page", "(folder / name).read_text"): "of the package",
     ("serve.answers", "open"): "written a moment before",
     ("serve.process", "result.read_bytes"): "written a moment before",
     ("prediction.sources", "image.open"): "an open file's image",

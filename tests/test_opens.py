@@ -15,7 +15,8 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
 from unetkit.results import plan
-from unetkit.results.files import find_images, predict_files
+from unetkit.results.files import predict_files
+from unetkit.results.inputs import find_images
 
 PHOTO = np.random.default_rng(4).integers(0, 256, (32, 48, 3), np.uint8)
 SUFFIXES = ("jpg", "png", "tif", "bmp", "webp", "gif")

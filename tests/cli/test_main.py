@@ -28,6 +28,7 @@ COMMANDS = (
     ["evaluate"],
     ["export"],
     ["info"],
+    ["label"],
     ["predict"],
     ["report"],
     ["runs"],

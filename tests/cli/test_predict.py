@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 
 import cv2
@@ -17,6 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from unetkit import Predictor
+from unetkit._shared.files import writing_into
 from unetkit.cli.main import main
 from unetkit.cli.predict import watch
 from unetkit.errors import DataNotFoundError
@@ -34,7 +36,7 @@ def pictures(tmp_path):
 
 def predict(*arguments, code=0):
     result = CliRunner().invoke(main, ["predict", *map(str, arguments)])
-    assert result.exit_code == code, result.output
+    assert code is None or result.exit_code == code, result.output
     return result
 
 
@@ -388,3 +390,137 @@ class TestGoingOn:
         result = predict(folder, "--model", grey_model, "--out", out, code=1)
         assert "1 of 2 images" in result.output
         assert (out / "b.tif").is_file()
+
+
+@pytest.fixture
+def tree(tmp_path):
+    folder = tmp_path / "tree"
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = folder / f"day{number % 3}" / f"{number // 3}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (60, 50), dtype=np.uint8)).save(path)
+    return folder
+
+
+def contents(folder):
+    """Content of each visible file of a tree."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("[!.]*")
+        if path.is_file()
+    }
+
+
+class TestRecursive:
+    def test_the_tree_is_kept_and_tables_are_those_of_all(self, grey_model, tree, tmp_path):
+        out = tree / "out"  # below the images: results are not taken for images
+        options = ("-m", grey_model, "-o", out, "--recursive", "--table", "--polygons", "coco")
+        for _ in range(2):
+            predict(tree, *options)
+        written = contents(out)
+        assert len(written) == 3 * 24 + 2
+        assert {"day0/0.png", "day2/7_areas.csv", "areas.csv", "coco.json"} <= written.keys()
+        table = written["areas.csv"].decode().splitlines()
+        assert table[1].startswith("day0/0,class 0,")
+        assert len(table) == 1 + 24 * 2
+        names = {image["file_name"] for image in json.loads(written["coco.json"])["images"]}
+        assert "../day1/3.png" in names
+        assert all((out / name).is_file() for name in names)
+
+    def test_nothing_is_left_of_folders_without_results(self, grey_model, tree, tmp_path):
+        for path in (tree / "day1").iterdir():
+            path.write_bytes(b"no picture")
+        predict(tree, "-m", grey_model, "-o", tmp_path / "out", "--recursive", code=1)
+        assert {path.name for path in (tmp_path / "out").glob("[!.]*")} == {"day0", "day2"}
+
+    def test_the_images_are_not_replaced(self, grey_model, tree):
+        options = ("--recursive", "--overwrite", "--out", tree)
+        result = predict(f"{tree}/day0", "-m", grey_model, *options)  # day0/0.png to 0.png
+        before = contents(tree)
+        result = predict(tree, "-m", grey_model, *options, code=1)
+        assert "is the folder of one of the images" in result.stderr
+        assert contents(tree) == before
+
+
+class TestShards:
+    def start(self, model, tree, out, shard, *more):
+        command = [
+            *(sys.executable, "-m", "unetkit", "predict", str(tree), "--recursive"),
+            *("--model", str(model), "--out", str(out), "--shard", shard, "--overlay", *more),
+        ]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    def test_shards_at_the_same_time_make_what_one_command_makes(self, grey_model, tree, tmp_path):
+        out, options = tmp_path / "out", ("-m", grey_model, "--recursive", "--overlay", "--table")
+        shards = [
+            self.start(grey_model, tree, out, f"{number}/3", "--table") for number in (1, 2, 3)
+        ]
+        said = [shard.communicate(timeout=120)[0].decode() for shard in shards]
+        assert [shard.returncode for shard in shards] == [0, 0, 0], said
+        assert all("the same command without --shard" in text for text in said)
+        assert not (out / "areas.csv").exists()
+        names = {path.name for path in out.glob(".*")}
+        assert names == {f".unetkit-records-{number}-of-3.jsonl" for number in (1, 2, 3)}
+        listed = predict(tree, "--out", out, *options, "--list-missing")
+        assert (listed.stdout, "24 images, all finished" in listed.stderr) == ("", True)
+        assert "24 finished before" in predict(tree, "--out", out, *options).stdout
+        predict(tree, "--out", tmp_path / "one", *options)
+        assert contents(out) == contents(tmp_path / "one")
+
+    @pytest.mark.skipif(os.name == "nt", reason="kills with a signal")
+    def test_a_killed_shard_is_finished_by_the_same_command(self, grey_model, tree, tmp_path):
+        out, options = tmp_path / "out", ("-m", grey_model, "--recursive", "--overlay")
+        shard = self.start(grey_model, tree, out, "1/2")
+        deadline = time.monotonic() + 60
+        while len(list(out.rglob("[!.]*.png"))) < 3 and time.monotonic() < deadline:
+            time.sleep(0.002)
+        shard.send_signal(signal.SIGKILL)
+        shard.communicate()
+        (out / "day0" / ".part-of-another-shard.png").touch()
+        predict(tree, "--out", out, *options, "--shard", "2/2")
+        listed = predict(tree, "--out", out, *options, "--list-missing", code=None)
+        missing = listed.stdout.splitlines()
+        again = predict(tree, "--out", out, *options, "--shard", "1/2")
+        assert "images of shard 1/2, " in again.stdout
+        assert listed.exit_code == bool(missing)
+        assert (out / "day0" / ".part-of-another-shard.png").exists()
+        assert predict(tree, "--out", out, *options, "--list-missing").stdout == ""
+        predict(tree, "--out", tmp_path / "one", *options)
+        assert contents(out) == contents(tmp_path / "one")
+
+    def test_what_is_missing_is_a_list_for_predict(self, grey_model, tree, tmp_path):
+        out, options = tmp_path / "out", ("-m", grey_model, "--recursive")
+        predict(tree, "--out", out, *options)
+        (out / "day1" / "2.png").unlink()
+        os.truncate(out / "day2" / "3.png", 40)
+        listed = predict(tree, "--out", out, *options, "--list-missing", code=1)
+        wanted = [str(tree / "day1" / "2.png"), str(tree / "day2" / "3.png")]
+        assert listed.stdout.splitlines() == wanted
+        assert "2 of 24 images: 1 missing, 1 damaged" in listed.stderr
+        lines = predict(tree, "--out", out, *options, "--list-missing", "--json", code=1).stdout
+        reasons = [json.loads(line)["reason"] for line in lines.splitlines()]
+        assert reasons == [f"{out}/day1/2.png is missing", f"{out}/day2/3.png is damaged"]
+
+    def test_one_shard_twice_at_the_same_time_is_refused(self, grey_model, tree, tmp_path):
+        out = tmp_path / "out"
+        with writing_into(out, "-1-of-2"):
+            for shard in ((), ("--shard", "1/2")):
+                result = predict(tree, "-m", grey_model, "-o", out, "--recursive", *shard, code=1)
+                assert "another process writes into" in result.stderr
+            predict(tree, "-m", grey_model, "-o", out, "--recursive", "--shard", "2/2")
+
+    def test_a_shard_without_images_is_done(self, grey_model, pictures, tmp_path):
+        said = [
+            predict(pictures, "-m", grey_model, "-o", tmp_path / "out", "--shard", f"{n}/9").stdout
+            for n in range(1, 10)
+        ]
+        assert sum("0 images of shard" in text for text in said) in (7, 8)
+
+    def test_other_commands_have_no_shards(self, grey_model, pictures):
+        result = predict("--watch", pictures, "-m", grey_model, "--shard", "1/2", code=2)
+        assert "--watch is given together with --recursive, --shard or" in result.stderr
+        result = predict("-", "-m", grey_model, "--list-missing", code=2)
+        assert "standard input, together with --list-missing" in result.stderr
+        result = predict(pictures, "-m", grey_model, "--shard", "0/2", code=2)
+        assert "shard is 0/2; accepted are a number from 1" in result.stderr

@@ -294,3 +294,13 @@ class TestLabels:
     def test_blends_are_of_colours(self):
         with pytest.raises(ConfigError, match="blended is true for classes; accepted is that for"):
             Classes(("ground", "cell"), (0, 1), blended=True)
+
+
+def test_a_class_file_beside_the_masks_goes_before_that_of_the_data(tmp_path):
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    assert find_class_file(tmp_path, masks) is None
+    (tmp_path / "classes.toml").write_text("")
+    assert find_class_file(tmp_path, masks) == tmp_path / "classes.toml"
+    (masks / "classes.json").write_text("{}")
+    assert find_class_file(tmp_path, masks) == masks / "classes.json"

@@ -37,3 +37,16 @@ def test_a_table_gives_its_folder_and_its_stem(tmp_path):
     assert Dataset(table, (), "cells.csv").label == "cells"
     assert Dataset(tmp_path, (), "masks").folder == tmp_path
     assert Dataset(tmp_path, (), "masks").label == tmp_path.name
+
+
+def test_the_folder_of_the_masks_is_the_innermost_one_within_the_data(tmp_path, monkeypatch):
+    def folder_of(*masks, source=tmp_path):
+        pairs = tuple(Pair(str(mask), Path("a.png"), Path(mask)) for mask in masks)
+        return Dataset(source, pairs, "masks").mask_folder
+
+    assert folder_of(tmp_path / "m/a/1.png", tmp_path / "m/b/2.png") == tmp_path / "m"
+    assert folder_of(tmp_path / "m/1.png", tmp_path / "2.png") == tmp_path
+    assert folder_of("/elsewhere/m/1.png") is None
+    assert folder_of() is None
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("m/1.png", tmp_path / "m/2.png", source=Path(".")) == tmp_path / "m"

@@ -27,7 +27,8 @@ from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.prediction.predictor import Predictor
 from unetkit.results import files as files_module
-from unetkit.results.files import find_images, predict_files, predict_stream
+from unetkit.results.files import predict_files, predict_stream
+from unetkit.results.inputs import find_images
 from unetkit.results.outputs import OUTPUTS
 from unetkit.visualization.overlays import lay_over
 

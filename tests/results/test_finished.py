@@ -15,8 +15,9 @@ from PIL import Image
 from unetkit import Predictor
 from unetkit.errors import OutputExistsError
 from unetkit.results import records as records_module
-from unetkit.results.files import find_images, predict_files
+from unetkit.results.files import predict_files
 from unetkit.results.finished import is_readable
+from unetkit.results.inputs import find_images
 from unetkit.results.predicted_image import ResultOptions
 
 KINDS = ("mask", "overlay", "probabilities", "areas", "geojson")
@@ -139,7 +140,8 @@ class TestMadeAgain:
             Image.fromarray(pixels).save(folder / f"{number:02}.png")
         code = (
             "from unetkit import Predictor;"
-            "from unetkit.results.files import find_images, predict_files;"
+            "from unetkit.results.files import predict_files;"
+            "from unetkit.results.inputs import find_images;"
             f"predict_files(Predictor({str(grey_model)!r}), find_images([{str(folder)!r}]),"
             f" {str(out)!r}, kinds=('mask', 'overlay'))"
         )

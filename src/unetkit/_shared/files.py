@@ -18,6 +18,7 @@ from typing import Any
 from unetkit.errors import DataError, OutputExistsError, full_disk_named
 
 LOCK = ".lock"  # in a folder of results while they are written
+GATE_SECONDS = 30.0  # in which all parts of a job that start at once go through the gate
 PART = ".part-"  # start of the names of what is being written
 LARGEST_SETTINGS = 1 << 24  # bytes of configurations, class files and the like
 LARGEST_TABLE = 1 << 28  # bytes of lists, tables and records; those of a million pairs have less
@@ -131,7 +132,7 @@ def sha256_of(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(lock: Path, what: str) -> Generator[None, None, None]:
+def locked(lock: Path, what: str, seconds: float = 0) -> Generator[None, None, None]:
     """Holds a lock, so that no other process does the same at the same time.
 
     The lock is released when the process ends for any reason. On file systems without locks, it has
@@ -140,6 +141,7 @@ def locked(lock: Path, what: str) -> Generator[None, None, None]:
     Args:
         lock: Path of an empty file, which is removed at the end.
         what: What the process that holds the lock does, for the error: "another process ...".
+        seconds: Longest time to wait for another process, in seconds.
 
     Raises:
         OutputExistsError: Another process holds the lock.
@@ -148,10 +150,10 @@ def locked(lock: Path, what: str) -> Generator[None, None, None]:
 
     guard = FileLock(lock)
     try:
-        guard.acquire(timeout=0)
+        guard.acquire(timeout=seconds)
         while not _is_of(guard, lock):  # who held it before removed the file meanwhile
             guard.release()
-            guard.acquire(timeout=0)
+            guard.acquire(timeout=seconds)
     except Timeout as error:
         raise OutputExistsError(
             f"another process {what}; accepted is a folder that no other process writes to; wait "
@@ -177,23 +179,38 @@ def _is_of(guard: Any, lock: Path) -> bool:
 
 
 @contextlib.contextmanager
-def writing_into(folder: Path) -> Generator[None, None, None]:
+def writing_into(folder: Path, part: str = "") -> Generator[None, None, None]:
     """Holds the lock of a folder of results, without what killed processes left in it.
 
     The folder is created, and removed again if it stays empty.
 
+    Args:
+        folder: The folder.
+        part: Name of the part of a job that this process writes, such as "-3-of-64". Processes that
+            write other parts may do so at the same time; they leave each other's files alone.
+
     Raises:
-        OutputExistsError: Another process writes into the folder.
+        OutputExistsError: Another process writes into the folder, or the same part.
     """
-    is_new = not folder.exists()
+    is_new, what = not folder.exists(), f"writes into {folder}"
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(folder / LOCK, f"writes into {folder}"):
+        if part:
+            with contextlib.ExitStack() as held:
+                # The lock of the whole folder is only a gate here, through which others go, too.
+                with locked(folder / LOCK, what, GATE_SECONDS):
+                    held.enter_context(locked(folder / f"{LOCK}{part}", what))
+                yield
+            return
+        with locked(folder / LOCK, what):
+            for other in folder.glob(f"{LOCK}-*"):
+                with locked(other, what):  # no other process holds it
+                    pass
             for leftover in list_leftovers(folder):
                 remove(leftover)
             yield
     finally:
-        if is_new:
+        if is_new and not part:
             with contextlib.suppress(OSError):
                 folder.rmdir()
 
@@ -204,11 +221,15 @@ def part_of(file: Path) -> Path:
     return file.with_name(f"{PART}{_mark(file)}-{uuid.uuid4().hex[:8]}{file.name[-12:]}")
 
 
-def remove_leftovers(file: Path) -> None:
-    """Removes what killed processes left of a file; for a process that has locked it."""
-    for path in list_leftovers(file.parent):
-        if path.name.startswith(f"{PART}{_mark(file)}-"):
-            remove(path)
+def remove_leftovers(*files: Path) -> None:
+    """Removes what killed processes left of files; for a process that has locked these."""
+    marks: dict[Path, set[str]] = {}
+    for file in files:
+        marks.setdefault(file.parent, set()).add(_mark(file))
+    for folder, own in marks.items():
+        for path in list_leftovers(folder):
+            if path.name.removeprefix(PART).partition("-")[0] in own:
+                remove(path)
 
 
 def list_leftovers(folder: Path) -> list[Path]:

@@ -185,7 +185,7 @@ def _decide(
     where = f"{dataset.source} ({dataset.masks})"
     is_trimap = "trimap" in dataset.masks
     try:
-        path = find_class_file(dataset.folder)
+        path = find_class_file(dataset.folder, dataset.mask_folder)
         arguments = (read_class_file(path) if path else {}) | arguments
         listed = _find_list_of_classes(report, arguments)
         if listed is not None:

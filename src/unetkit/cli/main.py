@@ -22,6 +22,7 @@ import click
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
+from unetkit.cli.label import label_command
 from unetkit.cli.options import (
     EXPORT_FORMAT_NAMES,
     PART_NAMES,
@@ -89,6 +90,7 @@ def demo_command(out: str, steps: int | None) -> None:
 
 
 main.add_command(data_group)
+main.add_command(label_command)
 main.add_command(serve_command)
 
 
@@ -315,9 +317,10 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @predict_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
-    """Segment IMAGES: files, folders or patterns, of images and videos.
+    """Segment IMAGES: files, folders, patterns or lists, of images and videos.
 
-    A pattern such as 'photos/*.jpg' stands for all files that match it.
+    A pattern such as 'photos/*.jpg' stands for all files that match it, a .txt, .csv or .parquet
+    file for the paths in it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
     result of one run over the whole image.

@@ -434,6 +434,22 @@ predict_options = _together(
         type=PATH,
         help="Predict images that are put into this folder, until Ctrl-C (default: none).",
     ),
+    click.option(
+        "--recursive",
+        is_flag=True,
+        help="Also predict the images of subfolders, and keep the tree of folders.",
+    ),
+    click.option(
+        "--shard",
+        help="Part of the images to predict, such as 3/64 for the third of 64; several commands "
+        "share the work (default: all images).",
+    ),
+    click.option(
+        "--list-missing",
+        is_flag=True,
+        help="Print the images whose results are missing or damaged, and predict nothing; the exit "
+        "code is 1 if there are any.",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
     click.option(

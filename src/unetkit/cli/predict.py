@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,13 +23,15 @@ from unetkit.models.built_in import NOTICE
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import is_image, stamp
 from unetkit.prediction.tiling import Tiling
+from unetkit.results.collected import COLLECTED
 from unetkit.results.files import (
     Prediction,
-    find_images,
     predict_files,
     predict_stream,
 )
+from unetkit.results.inputs import InputImage, Shard, find_inputs, parse_shard
 from unetkit.results.masks import describe_masks
+from unetkit.results.missing import find_missing
 from unetkit.results.outputs import (
     DISAGREEMENT,
     MASK,
@@ -43,6 +46,25 @@ from unetkit.video.containers import separate_videos
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
 LISTED = 3  # images that are named because they are the most uncertain
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images are predicted.
+
+    Args:
+        items: Files, folders, patterns, lists and tables of paths.
+        recursive: Whether to take the images of subfolders, too, and keep their tree.
+        shard: Part of the images; None for all.
+    """
+
+    items: Sequence[str | Path]
+    recursive: bool = False
+    shard: Shard | None = None
+
+    def find(self, out: Path) -> list[InputImage]:
+        """Returns the images, without those in the folder of the results."""
+        return find_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
 
 
 @dataclass(frozen=True)
@@ -88,6 +110,9 @@ def run_prediction(
     fail_fast: bool,
     pixel_size: str | None,
     mask: str,
+    recursive: bool,
+    shard: str | None,
+    list_missing: bool,
     polygons: str | None,
     simplify: float | None,
     table: bool,
@@ -131,7 +156,13 @@ def run_prediction(
             "images are given together with --watch, or neither is given; accepted are IMAGES or "
             "--watch FOLDER"
         )
-    display = open_display(stderr=as_json)
+    if watch is not None and (recursive or shard is not None or list_missing):
+        raise ConfigError(
+            "--watch is given together with --recursive, --shard or --list-missing; accepted is "
+            "--watch for the images of one folder; leave out the others"
+        )
+    selection = Selection(images, recursive, None if shard is None else parse_shard(shard))
+    display = open_display(stderr=as_json or list_missing)
     if not models:
         display.say(NOTICE)
     folder = Path(out or "predictions")
@@ -147,6 +178,11 @@ def run_prediction(
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
             videos, others = separate_videos(images)
+            if videos and (shard is not None or list_missing):
+                raise ConfigError(
+                    f"{videos[0]} is a video; accepted with --shard and --list-missing are images; "
+                    "predict videos in a command of their own"
+                )
             is_strict = fail_fast or len(videos) + len(others) == 1
             if videos:
                 good = run_videos(
@@ -163,7 +199,8 @@ def run_prediction(
                     options=options,
                 )
             if others:
-                predict_images(predictor, others, output, display)
+                act = print_missing if list_missing else predict_images
+                act(predictor, replace(selection, items=others), output, display)
             if videos and not good:
                 sys.exit(1)
             return
@@ -179,7 +216,10 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
     """Refuses options that do not fit one image from standard input and one result."""
     given = [
         name
-        for name in ("as_json", "format", "out", "overwrite", "show", "watch")
+        for name in (
+            *("as_json", "format", "list_missing", "out", "overwrite"),
+            *("recursive", "shard", "show", "watch"),
+        )
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
     if given or count > 1:
@@ -192,10 +232,7 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
 
 
 def predict_images(
-    predictor: Predictor,
-    images: Sequence[str | Path],
-    output: OutputOptions,
-    display: ConsoleDisplay,
+    predictor: Predictor, selection: Selection, output: OutputOptions, display: ConsoleDisplay
 ) -> None:
     """Segments image files, and prints a summary.
 
@@ -204,22 +241,55 @@ def predict_images(
     """
     if output.show:
         require_colours(display.console)
-    files = find_images(images)
-    is_strict = output.fail_fast or len(files) == 1
-    run = _Run(predictor, output, display, len(files))
+    files, shard = selection.find(output.out), selection.shard
+    is_strict = output.fail_fast or (len(files) == 1 and shard is None)
+    run = _Run(predictor, output, display, len(files), shard)
     written = run.predict(files, is_strict)
     if not output.as_json:
         where = find_destination(output.out, output.format).folder
         display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {where}")
         if written:
             display.say(describe_masks(predictor.spec.classes, output.options.mask))
-        others = describe_passed_over(find_passed_over(images))
         if run.uncertainties:
             display.say(describe_uncertainties(run.uncertainties))
-        if others:
-            display.say(others)
+        if shard is None:
+            found = find_passed_over(
+                selection.items, recursive=selection.recursive, skip=output.out
+            )
+            if found:
+                display.say(describe_passed_over(found))
+        elif COLLECTED.keys() & set(output.kinds):
+            display.say("tables of all images: the same command without --shard, at the end")
         run.list_failed()
     if run.failed:
+        sys.exit(1)
+
+
+def print_missing(
+    predictor: Predictor, selection: Selection, output: OutputOptions, display: ConsoleDisplay
+) -> None:
+    """Prints the images without finished results; the exit status is 1 if there are any.
+
+    Standard output has one path a line, which `predict` takes as a list; or JSON with the reasons.
+    """
+    files = selection.find(output.out)
+    display.waiting(f"opening   {format_count(len(files), 'image')}")
+    missing = find_missing(
+        predictor, files, output.out, output.kinds, output.format, output.options
+    )
+    display.finish()
+    names = dict.fromkeys(str(one.image) for one in missing)
+    if output.as_json:
+        for one in missing:
+            print_json({"image": str(one.image), "page": one.page, "reason": one.reason})
+    else:
+        for name in names:
+            echo(name)
+    counts = Counter(one.state for one in missing)
+    reasons = ", ".join(f"{count} {state}" for state, count in counts.most_common())
+    every = format_count(len(files), "image")
+    display.say(f"{len(names)} of {every}: {reasons}" if missing else f"{every}, all finished")
+    if missing:
         sys.exit(1)
 
 
@@ -268,7 +338,7 @@ def watch_folder(
         try:
             plan = plan_outputs(
                 predictor,
-                [image],
+                [InputImage(image)],
                 output.out,
                 output.kinds,
                 output.format,
@@ -314,20 +384,26 @@ class _Run:
         output: Where outputs are written, and what is printed.
         display: Where progress is shown.
         total: Number of image files.
+        shard: Part of all images that these files are; None for all.
     """
 
     def __init__(
-        self, predictor: Predictor, output: OutputOptions, display: ConsoleDisplay, total: int
+        self,
+        predictor: Predictor,
+        output: OutputOptions,
+        display: ConsoleDisplay,
+        total: int,
+        shard: Shard | None = None,
     ) -> None:
         self._predictor, self._output, self._display = predictor, output, display
-        self._total = total
+        self._total, self._shard = total, shard
         self._predicted: set[Path] = set()
         self._finished_before: set[Path] = set()
         self.failed: dict[Path, UnetkitError] = {}  # the first error of each image
         self.uncertainties: list[tuple[float, str]] = []  # with the name of each image
         self._advance: Callable[[], object] | None = None
 
-    def predict(self, files: Sequence[Path], is_strict: bool) -> list[Path]:
+    def predict(self, files: Sequence[Path | InputImage], is_strict: bool) -> list[Path]:
         """Predicts image files, and returns the files written.
 
         Args:
@@ -346,6 +422,7 @@ class _Run:
             overwrite=output.overwrite,
             options=output.options,
             collected=True,
+            shard=self._shard,
             on_result=self._on_result,
             begin=self._begin,
             on_error=None if is_strict else self._on_error,
@@ -357,6 +434,8 @@ class _Run:
     def describe(self) -> str:
         """How many images were predicted, and how many an earlier run had finished."""
         every = format_count(self._total, "image")
+        if self._shard is not None:
+            every += f" of shard {self._shard}"
         before = len(self._finished_before - self._predicted - self.failed.keys())
         done = len(self._predicted - self.failed.keys())
         number = every if done == self._total else f"{done} of {every}"

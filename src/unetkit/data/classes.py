@@ -213,16 +213,25 @@ TRIMAP_CLASSES = Classes(
 )
 
 
-def find_class_file(folder: Path) -> Path | None:
-    """Returns the class file in a data folder, or None.
+def find_class_file(folder: Path, masks: Path | None = None) -> Path | None:
+    """Returns the class file beside masks, or that in the data folder; None if there is none.
+
+    Args:
+        folder: Data folder.
+        masks: Folder of the masks within it, whose class file takes precedence; None for none.
 
     Raises:
-        DataError: The folder has two.
+        DataError: A folder has two.
     """
-    found = [folder / name for name in CLASS_FILES if is_present(folder / name)]
-    if len(found) > 1:
-        raise DataError(f"{found[0]} and {found[1]} both exist; accepted is one; remove the other")
-    return found[0] if found else None
+    for place in (folder,) if masks is None else (masks, folder):
+        found = [place / name for name in CLASS_FILES if is_present(place / name)]
+        if len(found) > 1:
+            raise DataError(
+                f"{found[0]} and {found[1]} both exist; accepted is one; remove the other"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def read_class_file(path: Path) -> dict[str, Any]:

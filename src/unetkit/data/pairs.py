@@ -3,6 +3,7 @@
 They name files and read nothing: `dataset` makes them, and `reading` reads their files.
 """
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +94,16 @@ class Dataset:
     def folder(self) -> Path:
         """The data folder, or the folder of the table."""
         return self.source.parent if self.source.is_file() else self.source
+
+    @property
+    def mask_folder(self) -> Path | None:
+        """The innermost folder that holds all masks; None without pairs, or outside `folder`."""
+        parents = {os.path.abspath(pair.mask.parent) for pair in self.pairs}
+        try:
+            inner = Path(os.path.commonpath(parents))
+        except ValueError:  # there are none, or they are on several drives
+            return None
+        return inner if inner.is_relative_to(os.path.abspath(self.folder)) else None
 
     @property
     def label(self) -> str:

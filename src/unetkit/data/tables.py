@@ -136,11 +136,17 @@ def _read_line(line: str, known: dict[str, str]) -> tuple[str, str]:
 
 
 def _read_lines(path: Path) -> list[str]:
-    lines = (unicodedata.normalize("NFC", line.strip()) for line in _read_text(path).splitlines())
+    text = unicodedata.normalize("NFC", read_table_text(path))
+    lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _read_text(path: Path) -> str:
+def read_table_text(path: Path) -> str:
+    """Reads a list or table as text in UTF-8.
+
+    Raises:
+        DataError: It cannot be read, or is other text.
+    """
     try:
         return read_text(path, LARGEST_TABLE)
     except UnicodeDecodeError as error:
@@ -165,7 +171,7 @@ def read_table(path: Path) -> list[TableRow]:
         DataError: The file cannot be read or lacks a column, or a row is incomplete, repeats a name
             or names an unknown split.
     """
-    lines = _read_text(path).splitlines()
+    lines = read_table_text(path).splitlines()
     first = lines[0] if lines else ""
     # Spreadsheet programs write semicolons in locales with a decimal comma.
     commas = ";" if ";" in first and "," not in first else ","

@@ -90,7 +90,7 @@ def choose_truth(
     """
     where = f"{dataset.source} ({dataset.masks})"
     is_drawn = any(stats.is_drawn for stats in statistics)
-    path = None if is_own and not given else find_class_file(dataset.folder)
+    path = None if is_own and not given else find_class_file(dataset.folder, dataset.mask_folder)
     arguments = (read_class_file(path) if path else {}) | dict(given)
     misfit = None
     if arguments.keys() <= {"ignore", "ignored_labels"}:

@@ -6,6 +6,7 @@ collected is made from these anew after each run; only one of them is in memory.
 
 import csv
 import json
+import posixpath
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -47,13 +48,16 @@ def require_collectable(folder: Path, kinds: Collection[str]) -> None:
         )
 
 
-def collect(folder: Path, kinds: Collection[str], classes: Classes) -> list[Path]:
+def collect(
+    folder: Path, kinds: Collection[str], classes: Classes, is_tree: bool = False
+) -> list[Path]:
     """Writes the file of a folder for each kind of output that has one.
 
     Args:
         folder: Folder of the results.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`.
         classes: Classes of the model.
+        is_tree: Whether there are results in subfolders, too.
 
     Returns:
         The files written.
@@ -66,7 +70,7 @@ def collect(folder: Path, kinds: Collection[str], classes: Classes) -> list[Path
         if kind not in kinds:
             continue
         ending = OUTPUTS[kind].ending("png")
-        parts = sorted(folder.glob(f"*{ending}"))
+        parts = sorted(folder.rglob(f"*{ending}") if is_tree else folder.glob(f"*{ending}"))
         if kind == "yolo":
             _write_names(folder / name, classes)
         elif kind == "coco":
@@ -88,7 +92,7 @@ def _collect_tables(file: Path, parts: Sequence[Path], ending: str) -> None:
             writer = csv.DictWriter(out, list(columns), lineterminator="\n")
             writer.writeheader()
             for part in parts:
-                name = part.name.removesuffix(ending)
+                name = part.relative_to(file.parent).as_posix().removesuffix(ending)
                 writer.writerows({"image": name, **row} for row in _rows_of(part))
 
     write_atomically(file, write)
@@ -111,7 +115,10 @@ def _collect_coco(file: Path, parts: Sequence[Path]) -> None:
                 "accepted in one folder are results of models with the same classes; choose "
                 "another folder with --out"
             )
-        images += [{**image, "id": len(images) + 1} for image in document["images"]]
+        inside = part.parent.relative_to(file.parent).as_posix()
+        for image in document["images"]:
+            path = posixpath.normpath(posixpath.join(inside, image["file_name"]))
+            images.append({**image, "id": len(images) + 1, "file_name": path})
 
     def annotations() -> Iterator[dict[str, Any]]:
         number = 0
@@ -132,9 +139,10 @@ def _coco_of(part: Path) -> dict[str, Any]:
     """
     try:
         document: dict[str, Any] = read_json(part)
-        if len(document["images"]) == 1 and {"categories", "annotations"} <= document.keys():
+        (image,) = document["images"]
+        if "file_name" in image and {"categories", "annotations"} <= document.keys():
             return document
-    except (RecordError, KeyError, TypeError, AttributeError):
+    except (RecordError, KeyError, TypeError, AttributeError, ValueError):
         pass
     raise DataError(
         f"{part} is not what was predicted for one image; accepted beside {COLLECTED['coco']} are "

@@ -8,8 +8,8 @@ What the outputs look like is left to `outputs`.
 
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,19 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from unetkit._shared.files import writing_into, written_together
+from unetkit._shared.files import remove_leftovers, writing_into, written_together
 from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
-from unetkit.errors import ConfigError, DataError, DataNotFoundError, SizeError, UnetkitError
+from unetkit.errors import ConfigError, DataError, SizeError, UnetkitError
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
-    SUFFIXES,
     ImageVersion,
     InputFile,
     image_sha256,
     image_state,
-    is_array_file,
-    is_image,
     open_source,
     stamp,
 )
@@ -41,6 +38,7 @@ from unetkit.results.finished import (
     ResultState,
     earlier_result_error,
 )
+from unetkit.results.inputs import TREE_TOP, InputImage, Shard, as_input
 from unetkit.results.large_images import predict_large_image, store_beside
 from unetkit.results.outputs import (
     DISAGREEMENT,
@@ -94,40 +92,9 @@ class Prediction:
         return self.image.name if self.page is None else f"{self.image.name}, page {self.page}"
 
 
-def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """Expands files, folders and glob patterns to image files, without duplicates.
-
-    Args:
-        inputs: Paths of image files or folders, and glob patterns.
-
-    Raises:
-        DataNotFoundError: An input does not exist, or a folder or pattern has no image.
-    """
-    found: list[Path] = []
-    for item in inputs:
-        path = Path(item)
-        if path.is_dir() and not is_array_file(path):
-            matches = sorted(p for p in path.iterdir() if is_image(p))
-        elif path.exists():
-            matches = [path]
-        elif any(sign in str(item) for sign in "*?["):
-            anchor = Path(path.anchor)
-            pattern = str(path.relative_to(anchor)) if path.anchor else str(path)
-            matches = sorted(p for p in anchor.glob(pattern) if is_image(p))
-        else:
-            matches = []
-        if not matches:
-            raise DataNotFoundError(
-                f"{item} names no image; accepted are image files, a folder of them, or a pattern "
-                f"such as 'photos/*.jpg' ({', '.join(SUFFIXES)})"
-            )
-        found += matches
-    return list(dict.fromkeys(found))
-
-
 def predict_files(
     predictor: Predictor,
-    images: Sequence[Path],
+    images: Sequence[Path | InputImage],
     out: str | Path,
     *,
     kinds: Sequence[str] | None = None,
@@ -135,6 +102,7 @@ def predict_files(
     overwrite: bool = False,
     options: ResultOptions | None = None,
     collected: bool = False,
+    shard: Shard | None = None,
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
@@ -148,7 +116,7 @@ def predict_files(
 
     Args:
         predictor: The model.
-        images: Image files.
+        images: Image files, or what `find_inputs` found.
         out: Folder for the outputs; or, for one image, the file of its mask, PNG, TIFF or
             OME-Zarr, whose name those of its other outputs begin with.
         kinds: Kinds of output, keys of `outputs.OUTPUTS`: "mask" (class indices),
@@ -161,7 +129,10 @@ def predict_files(
         overwrite: Whether to replace existing outputs of other models, options or origin. Images
             are never replaced.
         options: How results are written; None for the defaults.
-        collected: Whether tables and COCO files of all images in the folder are put together, too.
+        collected: Whether tables and COCO files of all images in the folder are put together, too;
+            never those of a shard.
+        shard: The part of a job that `images` are, which allows other processes to predict other
+            parts into the same folder at the same time; None for all of a job.
         on_result: Called with each prediction: first those of images predicted in memory, in order,
             then all others.
         begin: Called before an image is predicted by windows, with its file, its tiles and the
@@ -193,13 +164,15 @@ def predict_files(
     require_outputs(predictor, kinds, format, options)
     destination = find_destination(out, format)
     folder = destination.folder
-    collected = collected and destination.mask is None
+    collected = collected and destination.mask is None and shard is None
+    part = "" if shard is None else f"-{shard.number}-of-{shard.count}"
+    inputs = [as_input(image) for image in images]
     with ExitStack() as opened:
         # Planned under the lock, as another process may have written the same files until now.
-        opened.enter_context(writing_into(folder))
+        opened.enter_context(writing_into(folder, part))
         if collected:
             require_collectable(folder, kinds)
-        records = opened.enter_context(closing(Records(folder)))
+        records = opened.enter_context(closing(Records(folder, part)))
         finder = Finder(records, origin_of(predictor, options))
 
         def is_needed(job: Job) -> bool:
@@ -214,12 +187,32 @@ def predict_files(
             return False
 
         plan = plan_outputs(
-            predictor, images, out, kinds, format, overwrite, opened, on_error, is_needed, options
+            predictor, inputs, out, kinds, format, overwrite, opened, on_error, is_needed, options
         )
+        opened.enter_context(_subfolders(folder, plan))
+        remove_leftovers(*(file for job in plan for file in job.files.values()))
         keep = _Keeper(records, finder.origin, overwrite, options)
+        is_tree = any(image.subfolder != TREE_TOP for image in inputs)
         with BUDGET.limited(predictor.memory):
             written = _predict_plan(predictor, plan, keep, on_result, begin, on_error)
-        return written + (collect(folder, kinds, predictor.spec.classes) if collected else [])
+        if collected:
+            written += collect(folder, kinds, predictor.spec.classes, is_tree)
+        return written
+
+
+@contextmanager
+def _subfolders(folder: Path, plan: Sequence[Job]) -> Iterator[None]:
+    """Makes the folders of results below that of all, and removes those that stay empty."""
+    parents = {file.parent for job in plan for file in job.files.values()}
+    below = {path for one in parents for path in (one, *one.parents) if folder in path.parents}
+    for path in sorted(below):
+        path.mkdir(exist_ok=True)
+    try:
+        yield
+    finally:
+        for path in sorted(below, reverse=True):
+            with suppress(OSError):
+                path.rmdir()
 
 
 @dataclass(frozen=True)

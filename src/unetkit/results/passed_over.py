@@ -6,20 +6,26 @@ from pathlib import Path
 
 from unetkit.io.other_formats import OTHER_IMAGES, TIFF_SUFFIXES
 from unetkit.prediction.sources import SUFFIXES, is_image
+from unetkit.results.inputs import list_folder
 
 MOST_KINDS = 8  # suffixes listed in the sentence
 
 
-def find_passed_over(folders: Iterable[str | Path]) -> list[Path]:
-    """Returns what folders hold beside images, without hidden files."""
-    found = []
+def find_passed_over(
+    folders: Iterable[str | Path], *, recursive: bool = False, skip: Path | None = None
+) -> list[Path]:
+    """Returns what folders hold beside images, without hidden files.
+
+    Args:
+        folders: Paths; those that are no folders are ignored.
+        recursive: Whether to look into subfolders.
+        skip: Folder that is passed over without being counted, such as that of the results.
+    """
+    found: list[Path] = []
     for folder in map(Path, folders):
         if folder.is_dir() and not is_image(folder):
-            found += [
-                path
-                for path in sorted(folder.iterdir())
-                if not path.name.startswith(".") and not is_image(path)
-            ]
+            inside = list_folder(folder, recursive=recursive, skip=skip)
+            found += [path for path in inside if not is_image(path)]
     return found
 
 
@@ -45,7 +51,7 @@ def describe_passed_over(paths: Iterable[Path]) -> str:
 def _reason(path: Path) -> tuple[str, str]:
     """Why a file or folder is passed over, and what it is."""
     if path.is_dir():
-        return "only files of the folder itself are predicted: name folders to predict", "folders"
+        return "only files of the folder itself are predicted: add --recursive", "folders"
     suffix = path.suffix.lower() or "without a suffix"
     if suffix in TIFF_SUFFIXES:
         return "TIFFs under another name: name the files to predict them", suffix

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from unetkit.errors import (
     ConfigError,
@@ -17,6 +17,7 @@ from unetkit.errors import (
 )
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile
+from unetkit.results.inputs import InputImage
 from unetkit.results.large_images import lock_of, store_beside
 from unetkit.results.needs import bytes_to_predict
 from unetkit.results.outputs import (
@@ -146,40 +147,40 @@ def going_on(
 
 def _plan(
     predictor: Predictor,
-    image: Path,
+    image: InputImage,
     destination: Destination,
     kinds: Sequence[str],
     file: InputFile,
     options: ResultOptions,
 ) -> Iterator[Job]:
     """Yields the job of each image of a file."""
-    out, format = destination.folder, destination.format
-    count = file.count
+    out, format = destination.folder / image.subfolder, destination.format
+    path, count = image.path, file.count
     pages: Iterable[int | None] = [None] if count is None else range(count)
-    stem = destination.stem or image.stem.removesuffix(".ome")
+    stem = destination.stem or PurePosixPath(image.name).name
     if destination.mask is not None and count is not None:
         raise ConfigError(
-            f"output {destination.mask} names one file, and {image} has {count} pages; accepted "
+            f"output {destination.mask} names one file, and {path} has {count} pages; accepted "
             "for several results is a folder"
         )
     for page in pages:
         name = stem if page is None else f"{stem}_p{page:03d}"
         height, width = file.size(page)
-        chosen = choose_output_format(image, (height, width), file.is_map(page), format)
+        chosen = choose_output_format(path, (height, width), file.is_map(page), format)
         ends = {kind: OUTPUTS[kind].of_options(kind, options).ending(chosen) for kind in kinds}
         if ends.get("overlay", "").endswith(".jpg"):
-            require_jpeg_size(image, (height, width))
+            require_jpeg_size(path, (height, width))
         files = {kind: out / f"{name}{end}" for kind, end in ends.items()}
         if destination.mask is not None and MASK in files:
             files[MASK] = destination.mask
-        source = file if count is None else image
+        source = file if count is None else path
         needed = 0
         if chosen == WHOLE_FORMAT:
             decoding = file.needed_bytes(page)
             needed = bytes_to_predict(
                 decoding, (height, width), predictor.spec, kinds, len(predictor.members)
             )
-        job = Job(image, page, height * width, needed, chosen, files, source)
+        job = Job(path, page, height * width, needed, chosen, files, source)
         _require_short_names(job)
         yield job
     if count is not None:  # each page is read by itself, some at the same time
@@ -188,7 +189,7 @@ def _plan(
 
 def plan_outputs(
     predictor: Predictor,
-    images: Sequence[Path],
+    images: Sequence[InputImage],
     out: Path,
     kinds: Sequence[str],
     format: str,
@@ -207,7 +208,7 @@ def plan_outputs(
         on_error: Called with an image that cannot be opened; None to raise the error.
         is_needed: Whether results of a job are to be made; those of others are left as they are.
     """
-    images = list(dict.fromkeys(images))
+    images = list({image.path: image for image in images}.values())
     options = options or ResultOptions()
     destination = find_destination(out, format)
     if destination.mask is not None and len(images) != 1:
@@ -215,12 +216,13 @@ def plan_outputs(
             f"output {out} names one file, and there are {len(images)} images; accepted for "
             "several results is a folder; name one with --out"
         )
-    resolved = [image.resolve() for image in images]
+    resolved = [image.path.resolve() for image in images]
     sources = {_key(image) for image in resolved}
+    targets = {_key((out / subfolder).resolve()) for subfolder in {i.subfolder for i in images}}
     if (
         overwrite
         and destination.mask is None
-        and _key(out.resolve()) in {_key(image.parent) for image in resolved}
+        and not targets.isdisjoint(_key(image.parent) for image in resolved)
     ):
         raise OutputExistsError(
             f"output {out} is the folder of one of the images, where --overwrite might replace "
@@ -231,14 +233,14 @@ def plan_outputs(
     for image in images:
         jobs: list[Job] = []
         with ExitStack() as closing_file:
-            file = closing_file.enter_context(closing(InputFile(image, predictor.spec.pixels)))
-            with going_on(image, on_error):
+            file = closing_file.enter_context(closing(InputFile(image.path, predictor.spec.pixels)))
+            with going_on(image.path, on_error):
                 jobs = list(
                     _plan(predictor, image, destination, kinds, file, options or ResultOptions())
                 )
             for job in jobs:
                 _require_own_files(job, owners, sources)
-            with going_on(image, on_error):
+            with going_on(image.path, on_error):
                 needed = [job for job in jobs if is_needed(job)]
                 if needed and opened is not None and len(plan) < MOST_OPEN:
                     opened.callback(closing_file.pop_all().close)

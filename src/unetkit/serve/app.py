@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from unetkit._version import __version__
 from unetkit.results.masks import MASK_STYLES
 from unetkit.serve.answers import MEDIA_TYPES, choose_output, class_records, file_name
-from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, too_large
+from unetkit.serve.guard import MODEL_HEADER, Access, Guard, error_response, headers_of, too_large
 from unetkit.serve.limits import ACCEPTED_FORMATS, HeldBytes, Limits, RefusedError
 from unetkit.serve.metrics import MEDIA_TYPE, Metrics
 from unetkit.serve.page import make_page
@@ -72,7 +72,7 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
         max_body_size=limits.body_bytes,
         telemetry=NO_TELEMETRY,  # type: ignore[arg-type]
     )
-    _add_error_handlers(app, limits)
+    add_error_handlers(app, limits)
 
     page = make_page()
 
@@ -145,7 +145,7 @@ def create_app(segmenter: Segmenter, access: Access) -> ASGIApp:
             allow_headers=("Authorization", "Content-Type"),
             expose_headers=(MODEL_HEADER, "Retry-After"),
         )
-    return Guard(guarded, access, limits, segmenter.predictor.digest, metrics.count)
+    return Guard(guarded, access, limits, headers_of(segmenter.predictor.digest), metrics.count)
 
 
 def describe_service(segmenter: Segmenter) -> dict[str, Any]:
@@ -268,7 +268,9 @@ def _require_image_type(request: Request) -> None:
         )
 
 
-def _add_error_handlers(app: FastAPI, limits: Limits) -> None:
+def add_error_handlers(app: FastAPI, limits: Limits) -> None:
+    """Makes every error of an application one sentence, as JSON."""
+
     @app.exception_handler(RefusedError)
     async def refuse(request: Request, error: RefusedError) -> Response:
         return error_response(error)

@@ -6,7 +6,7 @@ named. Every answer gets headers that forbid what pages do not need, and names t
 """
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -40,11 +40,13 @@ class Access:
             or without one for any port.
         origins: Origins of other sites whose pages may use the service.
         token: Secret that requests must carry; None for none.
+        has_options: Whether the operator can accept further hosts and origins by options.
     """
 
     hosts: tuple[str, ...]
     origins: tuple[str, ...] = ()
     token: str | None = None
+    has_options: bool = True
 
     def require_host(self, host: str) -> None:
         """Refuses a host that is not one of this server.
@@ -56,11 +58,8 @@ class Access:
         name, _, port = host.rpartition(":")
         without_port = name if port.isdigit() else host
         if host not in self.hosts and without_port not in self.hosts:
-            raise RefusedError(
-                421,
-                f"the host {host!r:.80} is not one of this server; its operator can accept it with "
-                "--allow-host",
-            )
+            remedy = "; its operator can accept it with --allow-host" if self.has_options else ""
+            raise RefusedError(421, f"the host {host!r:.80} is not one of this server{remedy}")
 
     def require_origin(self, origin: str | None, host: str) -> None:
         """Refuses requests that a browser sends for a page of another site.
@@ -71,11 +70,10 @@ class Access:
         if origin is None or origin in self.origins:
             return
         if urlsplit(origin).netloc.lower() != host.lower():
-            raise RefusedError(
-                403,
-                f"pages of {origin!r:.80} may not use this server; its operator can accept them "
-                "with --allow-origin",
+            remedy = (
+                "; its operator can accept them with --allow-origin" if self.has_options else ""
             )
+            raise RefusedError(403, f"pages of {origin!r:.80} may not use this server{remedy}")
 
     def require_token(self, authorization: str | None) -> None:
         """Refuses a request without the token, which is compared in constant time.
@@ -120,7 +118,7 @@ class Guard:
         app: The application.
         access: Who may use it.
         limits: Limits of the service.
-        model: SHA-256 of the model file.
+        headers: Headers of every answer.
         count: Called with the path of the route, or None, and the status of each answer.
     """
 
@@ -129,11 +127,11 @@ class Guard:
         app: ASGIApp,
         access: Access,
         limits: Limits,
-        model: str,
-        count: Callable[[str | None, int], object],
+        headers: Mapping[str, str] = SECURITY_HEADERS,
+        count: Callable[[str | None, int], object] = lambda route, status: None,
     ) -> None:
         self._app, self._access, self._limits, self._count = app, access, limits, count
-        self._headers = headers_of(model)
+        self._headers = headers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":

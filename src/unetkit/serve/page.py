@@ -5,6 +5,7 @@ Only its own style and script may run in it, by their SHA-256, and it may reach 
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
@@ -39,6 +40,16 @@ def make_page() -> Page:
         "style": read_source("page.css") + style,
         "script": read_source("entry.js") + zipping + script,
     }
+    return assemble_page(page, parts)
+
+
+def assemble_page(page: str, parts: Mapping[str, str]) -> Page:
+    """Returns a page with its parts in their places, and the policy that allows these alone.
+
+    Args:
+        page: HTML that names its parts, as in [[ style ]].
+        parts: Text of each part by its name; "style" and "script" are the only ones of their kind.
+    """
     policy = (
         "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
         f"connect-src 'self'; img-src data: blob:; style-src {_source_of(parts['style'])}; "

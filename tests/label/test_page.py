@@ -1,0 +1,577 @@
+"""The page in a real browser: what is drawn by mouse, pen, fingers and keys is in the masks."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser import CHROMIUM, Browser
+from tests.label.conftest import entry_of, runs
+from tests.labelling import labelling
+from unetkit.label.journal import Change
+from unetkit.label.page import SCRIPTS, labelling_page
+from unetkit.label.project import open_project
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    opened = Browser(tmp_path_factory.mktemp("browser"))
+    yield opened
+    opened.close()
+
+
+class Page:
+    """The page of a service, and what a person does on it, in pixels of the image."""
+
+    def __init__(self, browser, service, **view):
+        self.browser, self.service = browser, service
+        browser.open("about:blank")
+        browser.open(service.page, **view)
+        self.wait("view.mask && waiting.textContent === ''")
+
+    def __call__(self, script):
+        return self.browser.run(script)
+
+    def wait(self, condition):
+        self.browser.wait_until(condition, 20)
+
+    def settle(self):
+        """Waits until the server has everything."""
+        self.wait("outbox.count === 0")
+
+    def place(self, x, y):
+        """Where a point of the image is in the window."""
+        left, top = self(
+            f"(() => {{ const b = stage.getBoundingClientRect(), [x, y] = view.toStage({x}, {y});"
+            "return [b.left + x, b.top + y]; })()"
+        )
+        return left, top
+
+    def draw(self, *points, **more):
+        self.browser.drag(*(self.place(*point) for point in points), **more)
+        self.settle()
+
+    def click(self, x, y, **more):
+        self.draw((x, y), **more)
+
+    def keys(self, *keys, **more):
+        for key in keys:
+            self.browser.press(key, **more)
+
+    def mask(self, name="a.png"):
+        return self.service.mask(entry_of(self.service.store.project, name).id)
+
+    def resize_brush(self, size):
+        self(f"drawing.size = {size}")
+
+
+@pytest.fixture
+def service(project):
+    with labelling(project) as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser, service):
+    return Page(browser, service)
+
+
+def disc(y, x, radius, shape=(40, 60)):
+    rows, columns = np.indices(shape) + 0.5
+    return (rows - y) ** 2 + (columns - x) ** 2 <= radius**2
+
+
+class TestDrawing:
+    def test_a_click_with_the_brush_covers_the_pixels_whose_centres_are_in_its_disc(self, page):
+        page.resize_brush(11)
+        page.click(30.2, 20.4)
+        expected = np.where(disc(20.4, 30.2, 5.5), 1, 255)
+        difference = page.mask() != expected
+        rim = disc(20.4, 30.2, 5.8) & ~disc(20.4, 30.2, 5.2)  # the mouse is at whole pixels
+        assert not (difference & ~rim).any()
+        assert difference.sum() <= 8
+
+    def test_a_stroke_covers_the_way_of_the_disc(self, page):
+        page.resize_brush(7.5)  # no pixel's centre is at its edge
+        page.draw((10, 10), (50, 10), (50, 30))
+        expected = np.zeros((40, 60), bool)
+        for step in np.linspace(0, 1, 400):
+            expected |= disc(10, 10 + 40 * step, 3.75) | disc(10 + 20 * step, 50, 3.75)
+        assert ((page.mask() == 1) != expected).mean() < 0.01
+
+    def test_the_eraser_makes_pixels_unlabelled_again(self, page):
+        page.resize_brush(20)
+        page.click(30, 20)
+        page.keys("e")
+        page.draw((30, 5), (30, 35))
+        assert (page.mask()[:, 30] == 255).all()
+
+    def test_number_keys_choose_the_class(self, page):
+        page.keys("1")
+        page.click(10, 10)
+        page.keys("2")
+        page.click(50, 30)
+        mask = page.mask()
+        assert (mask[10, 10], mask[30, 50]) == (0, 1)
+
+    def test_a_brush_of_one_pixel_draws_a_line_of_one_pixel(self, page):
+        page.resize_brush(1)
+        page.draw((10.5, 20.5), (49.5, 20.5))
+        drawn = page.mask() == 1
+        assert drawn[20, 10:50].all()
+        assert drawn.sum() == 40
+
+    def test_a_polygon_is_closed_by_enter_and_by_a_click_on_its_first_corner(self, page):
+        page.keys("p")
+        for corner in ((10, 10), (30, 10), (30, 30), (10, 30)):
+            page.click(*corner)
+        page.keys("Enter")
+        page.settle()
+        expected = np.full((40, 60), 255)
+        expected[10:30, 10:30] = 1
+        assert (page.mask() != expected).sum() <= 80  # the mouse is at whole pixels
+        assert (page.mask()[12:28, 12:28] == 1).all()
+        page.keys("1")
+        page.keys("p")
+        for corner in ((40, 10), (50, 10), (50, 30), (40, 10)):
+            page.click(*corner)
+        assert page.mask()[15, 47] == 0
+
+    def test_a_lasso_fills_what_it_goes_around(self, page):
+        page.keys("l")
+        page.draw((10, 10), (40, 10), (40, 30), (10, 30))
+        assert (page.mask()[12:28, 12:38] == 1).all()
+        assert page.mask()[5, 5] == 255
+
+    def test_fill_stops_at_edges_of_the_image_and_of_strokes(self, browser, project):
+        pixels = np.full((40, 60, 3), 200, np.uint8)
+        pixels[:, 40:] = 20
+        Image.fromarray(pixels).save(project.images / "a.png")
+        with labelling(project) as service:
+            page = Page(browser, service)
+            page.keys("1")
+            page.resize_brush(1)
+            page.draw((0.5, 20.5), (39.5, 20.5))
+            page.keys("2", "f")
+            page.click(10, 5)
+            page.wait("view.mask.undos.length === 2")
+            page.settle()
+            mask = page.mask()
+            assert (mask[:20, :40] == 1).all()
+            assert (mask[21:] == 255).all()
+            assert (mask[:, 40:] == 255).all()
+
+    def test_only_unlabelled_pixels_are_drawn_on_if_that_is_wished(self, page):
+        page.keys("1")
+        page.click(30, 20)
+        before = page.mask() == 0
+        page("find('#protect').click()")
+        page.keys("2")
+        page.draw((10, 20), (50, 20))
+        assert (page.mask()[before] == 0).all()
+        assert page.mask()[20, 12] == 1
+
+    def test_a_pen_draws_and_its_eraser_erases(self, page):
+        page.click(30, 20, pointerType="pen")
+        assert page.mask()[20, 30] == 1
+        x, y = page.place(30, 20)
+        eraser = {"pointerId": 7, "pointerType": "pen", "buttons": 32, "button": 5}
+        page(
+            "stage.setPointerCapture = () => {}; for (const kind of ['pointerdown', 'pointerup']) "
+            f"stage.dispatchEvent(new PointerEvent(kind, {{...{eraser}, clientX: {x}, "
+            f"clientY: {y}}}))"
+        )
+        page.settle()
+        assert page.mask()[20, 30] == 255
+
+
+class TestUndo:
+    def test_a_thousand_strokes_are_undone_and_drawn_again(self, page):
+        page.resize_brush(3)
+        script = """(() => {
+          const kept = [];
+          for (let i = 0; i < 1000; i++) {
+            drawing.value = i % 2;
+            drawing.begin((i * 7) % 60, (i * 11) % 40, "brush");
+            drawing.go((i * 13) % 60, (i * 5) % 40);
+            drawing.complete();
+            if (i % 100 === 99) kept.push([view.mask.undos.length, [...view.mask.values]]);
+          }
+          return kept;
+        })()"""
+        states = page(script)
+        page.settle()
+        assert states[-1][0] > 950  # the others changed nothing
+        assert page.mask().ravel().tolist() == states[-1][1]
+        for count, state in reversed(states[:-1]):
+            page(f"while (view.mask.undos.length > {count}) drawing.step(true)")
+            page.settle()
+            assert page.mask().ravel().tolist() == state
+        page("while (view.mask.undos.length) drawing.step(true)")
+        page.settle()
+        assert (page.mask() == 255).all()
+        assert page("view.mask.labelled") == 0
+        page("while (view.mask.redos.length) drawing.step(false)")
+        page.settle()
+        assert page.mask().ravel().tolist() == states[-1][1]
+        assert page("view.mask.bytes") < 40e6
+
+    def test_keys_undo_and_redo_and_a_new_stroke_ends_redo(self, page):
+        page.click(10, 10)
+        page.click(50, 30)
+        page.keys("z", control=True)
+        page.settle()
+        assert (page.mask()[30, 50], page.mask()[10, 10]) == (255, 1)
+        page.keys("y", control=True)
+        page.settle()
+        assert page.mask()[30, 50] == 1
+        page.keys("z", control=True)
+        page.click(30, 20)
+        page.keys("y", control=True)
+        page.settle()
+        assert page.mask()[30, 50] == 255
+
+    def test_memory_of_strokes_is_bounded(self, page):
+        page(
+            "(() => { for (let i = 0; i < 50; i++) { view.mask.keep(view.mask.undos, {before: "
+            "new Uint32Array(1), after: {byteLength: 2 ** 24}}); } view.mask.begin(); "
+            "view.mask.set(0, 5, 1); view.mask.end(); })()"
+        )
+        assert page("view.mask.bytes") <= 2**28
+        assert page("view.mask.undos.length") >= 15
+
+
+class TestView:
+    def test_the_wheel_zooms_at_the_pointer(self, page):
+        x, y = page.place(15, 10)
+        page.browser.mouse("mouseWheel", x, y, deltaX=0, deltaY=-400, button="none")
+        page.wait("view.scale > 10")
+        assert page.place(15, 10) == pytest.approx((x, y), abs=1.5)
+
+    def test_the_space_bar_and_the_right_button_move_the_image(self, page):
+        before = page("view.left")
+        page("drawing.isSpace = true")
+        page.draw((30, 20), (20, 20))
+        page("drawing.isSpace = false")
+        assert page("view.left") == pytest.approx(before + 10, abs=0.3)
+        page.draw((30, 20), (40, 20), button="right")
+        assert page("view.left") == pytest.approx(before, abs=0.3)
+        assert (page.mask() == 255).all()
+
+    def test_the_image_never_leaves_the_stage(self, page):
+        page("for (let i = 0; i < 9; i++) view.pan(9999, 9999)")
+        assert page("view.toStage(0, 0).every((at, i) => at < view.size[i])")
+
+    def test_what_is_seen_is_the_mask_over_the_image(self, page):
+        page("drawing.size = 30; view.labels.style.opacity = 1")
+        page.click(30, 20)
+        page("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        seen = page(
+            "(() => { const [x, y] = view.toStage(30, 20).map(Math.round), c = view.labels;"
+            "return [...c.getContext('2d').getImageData(x, y, 1, 1).data]; })()"
+        )
+        assert seen == [230, 159, 0, 255]
+        assert page("view.tiles.size") == 1
+
+    def test_nothing_is_asked_of_another_host_and_nothing_fails(self, page):
+        page.click(30, 20)
+        own = (page.service.address, "blob:")
+        assert [url for url in page.browser.requests if not url.startswith(own)] == []
+        assert page.browser.errors == []
+
+
+class TestTouch:
+    def test_one_finger_draws_and_two_zoom_and_move(self, page):
+        start = page.place(20, 20)
+        page.browser.touch("touchStart", start)
+        page.browser.touch("touchMove", page.place(40, 20))
+        page.browser.touch("touchEnd")
+        page.settle()
+        assert (page.mask()[20, 21:39] == 1).all()
+        before, drawn = page("view.scale"), page.mask()
+        (x, y), apart = page.place(30, 20), 40
+        page.browser.touch("touchStart", (x - apart, y))
+        page.browser.touch("touchStart", (x - apart, y), (x + apart, y))
+        for more in range(10, 90, 10):
+            page.browser.touch("touchMove", (x - apart - more, y), (x + apart + more, y))
+        page.browser.touch("touchEnd")
+        page.settle()
+        assert page("view.scale") > 2 * before
+        assert np.array_equal(page.mask(), drawn)  # the first finger's dot was taken back
+
+    def test_after_a_pen_was_seen_a_finger_moves_the_image(self, page):
+        page.click(10, 10, pointerType="pen")
+        drawn, before = page.mask(), page("view.left")
+        page.browser.touch("touchStart", page.place(30, 20))
+        page.browser.touch("touchMove", page.place(20, 20))
+        page.browser.touch("touchEnd")
+        page.settle()
+        assert np.array_equal(page.mask(), drawn)
+        assert page("view.left") > before
+
+
+class TestKeyboard:
+    def test_a_stroke_is_drawn_without_a_mouse(self, page):
+        page("stage.focus()")
+        page.resize_brush(3)
+        page.keys("ArrowRight", "Enter", *["ArrowRight"] * 9, "Enter")
+        page.settle()
+        drawn = np.argwhere(page.mask() == 1)
+        assert len(drawn) > 20
+        assert np.ptp(drawn[:, 1]) > 3 * np.ptp(drawn[:, 0])
+
+    def test_a_polygon_is_drawn_without_a_mouse(self, page):
+        page("stage.focus()")
+        page.keys("p", "ArrowRight", "Enter", *["ArrowRight"] * 9, "Enter", *["ArrowDown"] * 9)
+        page.keys("Enter", "Enter")
+        page.settle()
+        assert (page.mask() == 1).sum() > 20
+
+    def test_everything_is_reached_by_tab(self, page):
+        page("document.activeElement.blur()")
+        reached = []
+        for _ in range(60):
+            page.keys("Tab")
+            reached.append(page("document.activeElement.id || document.activeElement.innerText"))
+        named = " | ".join(reached)
+        for what in ("Undo", "Fit", "b.jpg", "stage", "Lasso", "pet", "size", "opacity", "protect"):
+            assert what in named, (what, named)
+
+    def test_page_keys_change_the_image_and_the_list_follows(self, page):
+        page.keys("PageDown")
+        page.wait("view.mask && entry.name === 'b.jpg'")
+        assert page("document.querySelector('[aria-current]').innerText").startswith("b.jpg")
+        page.keys("PageUp")
+        page.wait("view.mask && entry.name === 'a.png'")
+
+    def test_the_list_of_keys_names_every_tool(self, page):
+        page.keys("?")
+        words = page("find('#help').innerText")
+        for tool in page("Object.values(allTools()).map(([words]) => words)"):
+            assert tool in words
+        page.keys("Escape")
+
+
+class TestNothingIsLost:
+    def test_strokes_during_a_lost_connection_arrive_later(self, browser, project):
+        with labelling(project) as service:
+            page = Page(browser, service)
+            page.resize_brush(9)
+            page.click(10, 10)
+        browser.drag(page.place(30, 20))  # the server has ended
+        page.wait("saved.classList.contains('lost')")
+        browser.drag(page.place(50, 30))
+        assert "2 strokes kept here" in page("saved.textContent")
+        with labelling(project, service.port) as service:
+            page.service = service
+            page.settle()
+            mask = page.mask()
+            assert [mask[10, 10], mask[20, 30], mask[30, 50]] == [1, 1, 1]
+            assert page("saved.textContent") == "Saved"
+
+    def test_a_reload_amid_a_stroke_costs_what_was_not_yet_sent(self, page):
+        page.resize_brush(5)
+        page.browser.mouse("mousePressed", *page.place(10, 20))
+        for x in range(11, 30):
+            page.browser.mouse("mouseMoved", *page.place(x, 20))
+        page.wait("view.mask.stroke.sent > 0")
+        page.settle()
+        page.browser.open("about:blank")
+        again = Page(page.browser, page.service)
+        assert (again.mask()[20, 10:29] == 1).all()
+        assert again("view.mask.labelled") == (again.mask() == 1).sum()
+        page.browser.mouse("mouseReleased", 5, 5)
+
+    def test_another_window_is_not_overwritten(self, page):
+        project = page.service.store.project
+        entry = entry_of(project, "a.png")
+        page.click(10, 10)
+        page.service.store.change(entry, 1, Change(b"w" * 16, runs((2300, 60, 0))))
+        page.draw((30, 20))
+        page.wait("!problem.hidden && view.mask && view.mask.revision === 2")
+        assert "drawn on in another window" in page("problem.textContent")
+        assert "without the last stroke of this window" in page("problem.textContent")
+        mask = page.mask()
+        assert (mask[38, 20:] == 0).all()
+        assert mask[20, 30] == 255
+        page.click(30, 20)
+        assert page.mask()[20, 30] == 1
+
+    def test_a_mask_file_that_cannot_be_written_is_said(self, page, monkeypatch):
+        page.service.store._problems["x"] = "x.png cannot be written (No space left)"
+        page.click(10, 10)
+        page.wait("saved.textContent.includes('cannot be written')")
+
+
+class TestMany:
+    def test_a_folder_of_2000_images_opens_and_its_end_is_reached(self, browser, tmp_path):
+        (tmp_path / "images").mkdir()
+        for number in range(2000):
+            Image.new("L", (8, 8), number % 256).save(tmp_path / "images" / f"{number:04}.png")
+        project = open_project(tmp_path / "images")
+        project.out.mkdir()
+        with labelling(project) as service:
+            page = Page(browser, service)
+            assert page("document.querySelectorAll('#images button').length") == 2000
+            page("project.entries[1999].button.click()")
+            page.wait("view.mask && entry.name === '1999.png'")
+            page.wait("entry.picture.src")
+            page.click(4, 4)
+            assert (page.mask("1999.png") == 1).any()
+            page("find('#filter').value = 'with'; filterList()")
+            shown = page("project.entries.filter((one) => !one.button.hidden).length")
+            assert shown == 1
+
+    def test_an_image_of_100_megapixels_is_shown_in_tiles_and_drawn_on(self, browser, tmp_path):
+        (tmp_path / "images").mkdir()
+        ramp = np.arange(10_000, dtype=np.uint32)
+        pixels = ((ramp[:, None] + ramp) // 80).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "images" / "large.png", compress_level=1)
+        project = open_project(tmp_path / "images")
+        project.out.mkdir()
+        with labelling(project) as service:
+            page = Page(browser, service)
+            assert page("view.mask.values.length") == 100_000_000
+            page.wait("[...view.tiles.values()].some(Boolean)")
+            page("drawing.size = 400")
+            page.draw((2000, 5000), (8000, 5000))
+            mask = page.mask("large.png")
+            assert (mask[4900:5100, 2100:7900] == 1).all()
+            page("view.zoom(1 / view.scale)")
+            page.wait("view.fetching === 0 && [...view.tiles.keys()].some((k) => k[0] === '0')")
+            assert page("view.tiles.size") < 40
+            assert page.browser.errors == []
+
+    def test_hostile_names_are_text(self, browser, tmp_path):
+        (tmp_path / "images").mkdir()
+        names = (
+            "<img src=x onerror=alert(1)>.png",
+            "'; alert(1) ;'.png",
+            "\u202egnp.png",
+            "ä 漢.png",
+        )
+        for name in names:
+            Image.new("RGB", (9, 9)).save(tmp_path / "images" / name)
+        project = open_project(tmp_path / "images")
+        project.out.mkdir()
+        with labelling(project) as service:
+            page = Page(browser, service)
+            for entry in project.entries.values():
+                page(f"openImage(project.entries.find(({{id}}) => id === '{entry.id}'))")
+                page.wait(f"view.mask && view.mask.id === '{entry.id}'")
+                assert page("find('h1').textContent") == entry.shown
+                page.click(4, 4)
+                assert (page.mask(entry.name) == 1).any()
+            assert page("document.querySelectorAll('img[src=x]').length") == 0
+            assert page.browser.errors == []
+        assert sorted(path.name for path in project.out.glob("*.png")) == sorted(names)
+
+    def test_an_image_that_cannot_be_read_is_said_and_the_others_go_on(self, browser, project):
+        (project.images / "a.png").write_bytes(b"no image")
+        with labelling(project) as service:
+            browser.open("about:blank")
+            browser.open(service.page)
+            browser.wait_until("!problem.hidden", 20)
+            assert "a.png is not an image that can be read" in browser.run("problem.textContent")
+            browser.run("go(1)")
+            browser.wait_until("view.mask && entry.name === 'b.jpg'", 20)
+
+
+class TestObjects:
+    @pytest.fixture
+    def page(self, browser, folder):
+        project = open_project(folder, classes={"kind": "instances"})
+        project.out.mkdir()
+        with labelling(project) as service:
+            yield Page(browser, service)
+
+    def test_a_key_begins_a_new_object(self, page):
+        page.resize_brush(7)
+        page.click(10, 10)
+        page.keys("n")
+        page.click(30, 20)
+        page.keys("n")
+        page.click(50, 30)
+        page.keys("1")
+        page.click(50, 5)
+        mask = page.mask()
+        assert [mask[10, 10], mask[20, 30], mask[30, 50], mask[5, 50]] == [1, 2, 3, 0]
+
+    def test_two_objects_are_merged_and_that_is_undone(self, page):
+        page.resize_brush(7)
+        page.click(10, 10)
+        page.keys("n")
+        page.click(30, 20)
+        page.keys("m")
+        page.click(10, 10)
+        assert set(np.unique(page.mask())) == {2, 65535}
+        page.keys("z", control=True)
+        page.settle()
+        assert set(np.unique(page.mask())) == {1, 2, 65535}
+
+    def test_a_line_cuts_an_object_in_two(self, page):
+        page.resize_brush(9)
+        page.draw((10, 20), (50, 20))
+        whole = page.mask() == 1
+        page.keys("c")
+        page.draw((25.5, 5), (25.5, 35))
+        mask = page.mask()
+        assert set(np.unique(mask)) == {1, 2, 65535}
+        assert np.array_equal(mask != 65535, whole)
+        assert (mask[20, 28], mask[20, 22]) == (1, 2)
+
+    def test_a_picked_object_goes_on(self, page):
+        page.resize_brush(7)
+        page.click(10, 10)
+        page.keys("n")
+        page.click(30, 20)
+        page.click(10, 10, modifiers=1)  # Alt
+        page.click(20, 30)
+        assert page.mask()[30, 20] == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 800), (820, 1180), (1280, 860)])
+@pytest.mark.parametrize("dark", [False, True])
+def test_nothing_overflows_on_any_screen(browser, service, width, height, dark):
+    page = Page(browser, service, width=width, height=height, dark=dark)
+    assert page("document.documentElement.scrollWidth <= innerWidth")
+    assert page("document.documentElement.scrollHeight <= innerHeight")
+    assert page("stage.clientHeight > innerHeight / 2")
+    page("document.querySelector('[data-drawer=side]').click()")
+    assert page("find('#classes').getBoundingClientRect().width > 100")
+
+
+def test_the_page_is_one_file_of_its_sources():
+    content = labelling_page().content
+    assert content.count("<script") == content.count("<style") == 1
+    assert "[[ " not in content
+    assert len(SCRIPTS) == len(set(SCRIPTS))
+
+
+def test_every_stroke_is_drawn_within_its_part_of_the_screen(browser, tmp_path):
+    """4000 x 3000 pixels: a stroke repaints the labels around it, not all of them."""
+    (tmp_path / "images").mkdir()
+    Image.new("L", (4000, 3000)).save(tmp_path / "images" / "a.png")
+    project = open_project(tmp_path / "images")
+    project.out.mkdir()
+    with labelling(project) as service:
+        page = Page(browser, service)
+        page(
+            "window.drawn = []; const draw = view.drawLabels.bind(view);"
+            "view.drawLabels = (part) => { drawn.push(part); draw(part); };"
+        )
+        page("drawing.size = 40")
+        page.browser.mouse("mousePressed", *page.place(1000, 1000))
+        page.wait("drawn.length > 0")
+        time.sleep(0.05)
+        page("drawn.length = 0")
+        page.browser.mouse("mouseMoved", *page.place(1100, 1000))
+        page.wait("drawn.length > 0")
+        left, top, right, bottom = page("drawn[0]")
+        scale = page("view.scale")
+        assert right - left < 150 * scale + 4
+        assert bottom - top < 50 * scale + 4
+        page.browser.mouse("mouseReleased", *page.place(1100, 1000))
