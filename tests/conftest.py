@@ -174,13 +174,14 @@ def disks_run(disks: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def export_untrained(
-    path: Path, pixels=None, *, num_classes: int = 2, objects=None, **scale
+    path: Path, pixels=None, *, num_classes: int = 2, objects=None, temperature=1.0, **scale
 ) -> Path:
     """Exports a network with random weights, which looks 44 pixels far on a grid of 8.
 
     Args:
         pixels: What pictures it takes; by default grey ones of 8 bits.
         objects: How objects are told apart, an `ObjectRule`; by default not at all.
+        temperature: Of the calibration.
         scale: Of `Scale`; by default the picture's own pixels.
     """
     import keras
@@ -211,6 +212,7 @@ def export_untrained(
         seen=(),
         layers=(),
         objects=objects,
+        temperature=temperature,
     )
     picture = np.zeros((64, 64, pixels.channels), pixels.dtype)
     export_onnx(model, spec, path, [picture])

@@ -42,13 +42,27 @@ def test_a_video_is_a_line_of_json(grey_model, film, tmp_path):
     }
 
 
-def test_videos_and_images_of_a_folder_are_both_predicted(grey_model, film, tmp_path):
+def test_the_same_command_again_says_what_is_finished(grey_model, film, tmp_path):
+    for words in ("a.avi: 4 frames; ", "a.avi: finished before"):
+        result = predict(film, "--model", grey_model, "--out", tmp_path / "out", "--smooth", "3")
+        assert words in result.stdout
+
+
+def test_smoothing_without_a_video_is_refused(grey_model, tmp_path):
     Image.fromarray(moving_frames(1)[0]).save(tmp_path / "b.png")
+    result = predict(tmp_path / "b.png", "--model", grey_model, "--smooth", "3", code=2)
+    assert "--smooth is 3 without a video" in result.stderr
+
+
+def test_videos_and_images_of_a_folder_are_both_predicted(grey_model, film, tmp_path):
+    first, *others = map(Image.fromarray, moving_frames(3))
+    first.save(tmp_path / "b.png")
+    first.save(tmp_path / "d.gif", save_all=True, append_images=others)
     (tmp_path / "c.avi").write_bytes(b"nothing")
     result = predict(tmp_path, "--model", grey_model, "--out", tmp_path / "out", code=1)
     assert "c.avi does not begin as a video does" in result.output
     shown = [p.name for p in (tmp_path / "out").iterdir() if not p.name.startswith(".")]
-    assert sorted(shown) == ["a_masks", "b.png"]
+    assert sorted(shown) == ["a_masks", "b.png", "d_masks"]
 
 
 def test_an_error_of_a_video_among_others_is_a_line(grey_model, film, tmp_path):

@@ -23,7 +23,7 @@ from unetkit.errors import (
 )
 from unetkit.exports import export as export_module
 from unetkit.exports import keras_formats
-from unetkit.exports.export import EXPORT_FORMATS, export
+from unetkit.exports.export import EXPORT_FORMATS, EXPORT_WEIGHTS, export
 from unetkit.models.built_in import BUILT_IN
 
 
@@ -40,7 +40,14 @@ class Listener(Display):
 
 def test_the_command_has_the_formats_of_the_library():
     assert options.EXPORT_FORMAT_NAMES == EXPORT_FORMATS
+    assert options.WEIGHT_NAMES == EXPORT_WEIGHTS
     assert unetkit.export is export
+
+
+def test_unknown_weights_are_refused(run, tmp_path):
+    words = "weights 'float8' is unknown; accepted are float32, float16, int8; did you mean"
+    with pytest.raises(ConfigError, match=words):
+        export(run, weights="float8", out=tmp_path / "m.onnx")
 
 
 class TestFiles:

@@ -442,6 +442,8 @@ MODELS = {
     "tiles": {"pixels": PixelFormat(3), "num_classes": 3},
     "a factor": {"pixels": PixelFormat(1), "factor": 0.7},
     "16 bits": {"pixels": DEEP},
+    "calibrated": {"pixels": PixelFormat(1), "temperature": 2.2},
+    "calibrated, stretched": {"pixels": PixelFormat(1), "policy": "resize", "temperature": 0.6},
     "stretched": {"pixels": PixelFormat(3), "num_classes": 3, "policy": "resize"},
     "letterbox": {"pixels": PixelFormat(3), "policy": "resize", "width": 96, "fit": "letterbox"},
 }

@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
 from unetkit.data.scale import IGNORE
 from unetkit.errors import SizeError
-from unetkit.metrics.calibration import BINS, calibration_error, confidence_counts
+from unetkit.metrics.calibration import (
+    BINS,
+    calibration_error,
+    confidence_counts,
+    fit_temperature,
+    log_loss_sum,
+)
 
 
 def random_answers(seed, size=(9, 11), num_classes=3):
@@ -68,3 +77,41 @@ def test_without_pixels_there_is_no_error():
 def test_other_sizes_are_refused():
     with pytest.raises(SizeError, match=r"truth is \(2, 2\) .* accepted are \(H, W\)"):
         confidence_counts(np.zeros((2, 2), int), np.zeros((2, 3, 2)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_log_loss_is_that_of_scikit_learn(seed):
+    truth, probabilities = random_answers(seed)
+    truth[0, :3] = IGNORE
+    counted = truth != IGNORE
+    total, pixels = log_loss_sum(truth, probabilities)
+    expected = sklearn.metrics.log_loss(
+        truth[counted], probabilities[counted].astype(float), labels=range(3)
+    )
+    assert pixels == counted.sum()
+    assert total / pixels == pytest.approx(expected, rel=1e-6)
+
+
+class TestTemperature:
+    @pytest.mark.parametrize("true_temperature", [0.4, 1.0, 2.5])
+    def test_is_the_minimum_that_scipy_finds(self, true_temperature):
+        rng = np.random.default_rng(3)
+        z = rng.normal(0, 3, (4000, 4))
+        powers = np.exp(z / true_temperature)
+        powers /= powers.sum(-1, keepdims=True)
+        truth = np.array([rng.choice(4, p=p) for p in powers])
+
+        def loss(t):
+            logs = scipy.special.log_softmax(z / t, axis=-1)
+            return -logs[np.arange(len(z)), truth].mean()
+
+        best = scipy.optimize.minimize_scalar(loss, bounds=(0.05, 20), method="bounded")
+        found = fit_temperature(z, truth, (0.05, 20))
+        assert found == pytest.approx(best.x, rel=1e-3)
+        assert found == pytest.approx(true_temperature, rel=0.1)
+
+    def test_stays_within_its_limits(self):
+        z = np.array([[2.0, 0.0]] * 3)
+        assert fit_temperature(z, np.array([0, 0, 0]), (0.1, 10)) == pytest.approx(0.1)
+        assert fit_temperature(z, np.array([1, 1, 1]), (0.1, 10)) == pytest.approx(10)
+        assert fit_temperature(np.zeros((0, 2)), np.zeros(0), (0.1, 10)) == 1

@@ -35,6 +35,8 @@ SPEC = ModelSpec(
     ),
 )
 
+LATER = ("objects", "temperature")  # which files of earlier versions lack
+
 
 def test_a_spec_comes_back_from_json_as_it_was():
     assert spec_from_json(SPEC.to_json(), "m.onnx") == SPEC
@@ -60,6 +62,20 @@ def test_files_without_objects_are_of_classes_only():
     raw = json.loads(SPEC.to_json())
     del raw["objects"]
     assert spec_from_json(json.dumps(raw), "m.onnx") == SPEC
+
+
+def test_files_without_a_temperature_are_not_calibrated():
+    raw = json.loads(replace(SPEC, temperature=2.5).to_json())
+    assert spec_from_json(json.dumps(raw), "m.onnx").temperature == 2.5
+    del raw["temperature"]
+    assert spec_from_json(json.dumps(raw), "m.onnx") == SPEC
+
+
+@pytest.mark.parametrize("value", [0, -1, 21, "1", None])
+def test_a_temperature_out_of_bounds_is_refused(value):
+    raw = json.loads(SPEC.to_json()) | {"temperature": value}
+    with pytest.raises(ModelFileError, match="temperature"):
+        spec_from_json(json.dumps(raw), "m.onnx")
 
 
 @pytest.mark.parametrize(
@@ -187,7 +203,7 @@ def test_a_value_out_of_bounds_is_refused(path, value):
         spec_from_json(json.dumps(raw), "m.onnx")
 
 
-@pytest.mark.parametrize("key", [key for key in json.loads(SPEC.to_json()) if key != "objects"])
+@pytest.mark.parametrize("key", [key for key in json.loads(SPEC.to_json()) if key not in LATER])
 def test_a_missing_key_is_refused(key):
     raw = json.loads(SPEC.to_json())
     del raw[key]

@@ -3,10 +3,15 @@
 import numpy as np
 import pytest
 import scipy.stats
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unetkit.prediction.certainty import MeanScores, entropy
+from tests.conftest import export_untrained
+from tests.prediction.test_predictor import noise
+from unetkit import Predictor
+from unetkit.prediction.certainty import MeanScores, calibrated, entropy
+from unetkit.results.files import predict_files
 
 
 def probabilities(seed, shape=(4, 5, 3)):
@@ -26,6 +31,46 @@ class TestEntropy:
         values = entropy(found)
         assert values[:2].tolist() == [0, 1]
         assert np.isnan(values[2])
+
+
+class TestCalibrated:
+    @given(st.integers(0, 1000), st.floats(0.1, 10))
+    def test_divides_logarithms_and_keeps_the_order(self, seed, temperature):
+        found = calibrated(probabilities(seed), 3, temperature)
+        powers = probabilities(seed).astype(float) ** (1 / temperature)
+        expected = powers / powers.sum(-1, keepdims=True)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert (found.argmax(-1) == probabilities(seed).argmax(-1)).all()
+
+    def test_a_further_output_and_a_temperature_of_1_change_nothing(self):
+        scores = np.concatenate([probabilities(1), np.full((4, 5, 1), 0.3)], axis=-1)
+        assert calibrated(scores, 3, 1.0) is scores
+        assert (calibrated(scores.astype(np.float32), 3, 2.0)[..., 3] == np.float32(0.3)).all()
+
+    def test_missing_and_certain_pixels(self):
+        found = calibrated(np.array([[np.nan, np.nan], [0, 1]], np.float32), 2, 2.0)
+        assert np.isnan(found[0]).all()
+        assert found[1].tolist() == pytest.approx([0, 1], abs=1e-6)
+
+    @pytest.mark.parametrize("scale", [{}, {"factor": 0.7}, {"policy": "resize"}])
+    def test_a_model_is_calibrated_at_the_size_of_the_image(self, scale, tmp_path):
+        plain = Predictor(export_untrained(tmp_path / "plain.onnx", num_classes=3, **scale))
+        model = export_untrained(tmp_path / "hot.onnx", num_classes=3, temperature=3.0, **scale)
+        hot = Predictor(model)
+        assert hot.spec.temperature == 3
+        before, after = plain.probabilities(noise()), hot.probabilities(noise())
+        np.testing.assert_allclose(after, calibrated(before, 3, 3.0), atol=1e-6)
+        assert (plain(noise()) == hot(noise())).all()
+        assert (hot.uncertainty(noise()) >= plain.uncertainty(noise())).mean() > 0.99
+        powers = np.exp(hot.logits(noise()).astype(float))
+        np.testing.assert_allclose(after, powers / powers.sum(-1, keepdims=True), atol=1e-5)
+        tifffile.imwrite(tmp_path / "a.tif", noise())
+        kinds = ["mask", "probabilities"]
+        files = predict_files(hot, [tmp_path / "a.tif"], tmp_path, kinds=kinds, format="zarr")
+        zarr = pytest.importorskip("zarr")
+        windows = zarr.open(files[1])["0"][:].transpose(1, 2, 0)
+        np.testing.assert_allclose(windows, after, atol=1e-6)
+        assert (zarr.open(files[0])["0"][:] == plain(noise())).mean() > 0.9999
 
 
 class TestMeanScores:

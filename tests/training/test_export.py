@@ -19,7 +19,7 @@ from unetkit.data.classes import Classes
 from unetkit.data.dataset import find_dataset
 from unetkit.data.scale import Scale
 from unetkit.data.splits import Split, split_to_json
-from unetkit.errors import ConfigError, DataNotFoundError, ModelFileError
+from unetkit.errors import DataNotFoundError, ModelFileError
 from unetkit.io.images import read_image
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import image_digest
@@ -158,11 +158,6 @@ class TestRefusals:
         (copied / run_folder.WEIGHTS).unlink()
         with pytest.raises(DataNotFoundError, match=r"run holds no best\.weights\.h5"):
             require_run(copied)
-
-    def test_unknown_weights(self, copied, tmp_path):
-        words = r"weights 'float8' is unknown; accepted are float32, float16; did you mean"
-        with pytest.raises(ConfigError, match=words):
-            export_run(copied, tmp_path / "m.onnx", "float8")
 
     def test_damaged_weights_are_named(self, copied, tmp_path):
         (copied / run_folder.WEIGHTS).write_bytes(b"damage")

@@ -45,7 +45,8 @@ def predict_with(monkeypatch, rule: ObjectRule, labels: np.ndarray, scores=None)
     spec = SimpleNamespace(
         pixels=PixelFormat(1), scale=Scale("native", 32, 32), objects=rule, classes=CLASSES
     )
-    predictor = SimpleNamespace(spec=spec, scores=lambda _: (np.stack(planes, axis=-1), None))
+    found = np.stack(planes, axis=-1)
+    predictor = SimpleNamespace(spec=spec, scores=lambda source: (found, None))
     monkeypatch.setattr(object_rule, "Predictor", lambda model: predictor)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.video.clips import avi_of, moving_frames
 from unetkit.errors import DataError, DataNotFoundError
-from unetkit.video.containers import container_of, is_video, separate_videos
+from unetkit.video.containers import container_of
 
 # Lists of other files and addresses, which FFmpeg would open.
 PLAYLIST = b"#EXTM3U\n#EXTINF:10,\nhttp://127.0.0.1:1/secret.ts\n"
@@ -54,18 +54,3 @@ def test_a_file_that_may_not_be_read_is_named(tmp_path):
     (tmp_path / "x.mp4").touch(mode=0)
     with pytest.raises(DataError, match=r"x\.mp4 cannot be opened"):
         container_of(tmp_path / "x.mp4")
-
-
-def test_videos_are_separated_from_images(tmp_path):
-    mixed, films, images = (tmp_path / name for name in ("mixed", "films", "images"))
-    for folder in (mixed, films, images):
-        folder.mkdir()
-    for file in (mixed / "a.MP4", mixed / "b.png", films / "c.avi", films / ".hidden.mp4"):
-        file.touch()
-    (images / "d.png").touch()
-    (tmp_path / "e.mov").touch()
-    inputs = [mixed, films, images, f"{tmp_path}/*.mov", f"{images}/*.png", tmp_path / "e.mov"]
-    videos, others = separate_videos([*inputs, "no.mp4"])
-    assert videos == [mixed / "a.MP4", films / "c.avi", tmp_path / "e.mov"]
-    assert others == [mixed, images, f"{images}/*.png", "no.mp4"]
-    assert not is_video(films / ".hidden.mp4")

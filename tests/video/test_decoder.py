@@ -86,6 +86,7 @@ def test_frames_of_another_size_are_an_error(tmp_path, monkeypatch):
         def read(self):
             return (True, np.zeros((*self.sizes.pop(0), 3), np.uint8)) if self.sizes else (0, None)
 
+    (tmp_path / "a.avi").touch()
     monkeypatch.setattr(decoder.cv2, "VideoCapture", Capture)
     *_, (kind, content) = messages_of(tmp_path / "a.avi", monkeypatch)
     assert kind == decoder.ERROR

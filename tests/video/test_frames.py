@@ -16,9 +16,11 @@ from unetkit.video.frames import open_video
 MEMORY = 1 << 29
 
 
-def test_frames_come_as_they_are_stored(tmp_path):
+@pytest.mark.parametrize("upwards", [True, False])
+def test_frames_come_as_they_are_stored(tmp_path, upwards):
     wanted = moving_frames(5, (21, 27))
-    with open_video(write_clip(tmp_path / "ä ö.avi", wanted), MEMORY) as video:
+    path = write_clip(tmp_path / "ä ö.avi", wanted, upwards=upwards)
+    with open_video(path, MEMORY) as video:
         assert (video.container, video.size, video.rate) == ("avi", (21, 27), 10.0)
         assert video.declared_frames == 5
         found = list(video.frames)
@@ -56,20 +58,6 @@ def test_a_part_of_a_file_has_the_frames_that_are_there(tmp_path):
     with open_video(tmp_path / "a.avi", MEMORY) as video:
         assert 3 <= len(list(video.frames)) <= 5
         assert video.declared_frames == 10
-
-
-def test_a_video_that_crashes_the_decoder_is_an_error_or_read(tmp_path):
-    """Rows that run upwards crash the FFmpeg of some versions of OpenCV."""
-    wanted = moving_frames(4)
-    path = write_clip(tmp_path / "a.avi", wanted, upwards=True)
-    found, reason = wanted, "a.avi cannot be read (the decoder was ended by signal"
-    try:
-        with open_video(path, MEMORY) as video:
-            found = [frame.pixels for frame in video.frames]
-    except DataError as error:
-        reason = str(error)
-    assert np.array_equal(found, wanted)
-    assert "a.avi cannot be read (the decoder was ended by signal" in reason
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.commands import Process
 from tests.video.clips import avi_of, moving_frames, write_clip
-from unetkit.errors import DataError, DataNotFoundError
+from unetkit.errors import DataError, DataNotFoundError, OutputExistsError
 from unetkit.prediction.predictor import Predictor
 from unetkit.results.files import predict_files
 from unetkit.results.predicted_image import ResultOptions
@@ -50,6 +50,11 @@ def contents(folder):
     return [path.read_bytes() for path in sorted(folder.iterdir())]
 
 
+def listed(folder):
+    """Names in a folder of results, without those of records."""
+    return sorted(name for name in os.listdir(folder) if not name.startswith("."))
+
+
 @pytest.mark.parametrize("style", ["index", "palette", "binary", "values"])
 def test_masks_are_the_bytes_of_those_of_the_frames(predictor, tmp_path, style):
     frames, options = moving_frames(6, SIZE), ResultOptions(style)
@@ -59,7 +64,7 @@ def test_masks_are_the_bytes_of_those_of_the_frames(predictor, tmp_path, style):
         predictor, [video], tmp_path / "out", options=options, on_result=results.append
     )
     assert written == [tmp_path / "out" / "a_masks"]
-    assert os.listdir(tmp_path / "out") == ["a_masks"]
+    assert listed(tmp_path / "out") == ["a_masks"]
     wanted = frame_masks(predictor, frames, tmp_path / "images", options)
     assert contents(tmp_path / "out" / "a_masks") == wanted
     (result,) = results
@@ -113,7 +118,7 @@ class TestInterrupted:
         kinds = {"kinds": ["overlay"]}
         predict_videos(predictor, [video], tmp_path / "whole", **kinds)
         self.interrupt(predictor, video, tmp_path / "out", **kinds)
-        assert os.listdir(tmp_path / "out") == ["a_masks.frames"]
+        assert listed(tmp_path / "out") == ["a_masks.frames"]
         there = len(os.listdir(tmp_path / "out" / "a_masks.frames" / "frames"))
         assert there >= 3
         predicted, begun = [], []
@@ -129,7 +134,7 @@ class TestInterrupted:
         predict_videos(predictor, [video], tmp_path / "out", begin=begin, **kinds)
         assert begun == [there]
         assert len(predicted) == 8 - there
-        assert sorted(os.listdir(tmp_path / "out")) == ["a_masks", "a_overlay.mp4"]
+        assert listed(tmp_path / "out") == ["a_masks", "a_overlay.mp4"]
         for name in ("out", "whole"):
             assert len(contents(tmp_path / name / "a_masks")) == 8
         assert contents(tmp_path / "out" / "a_masks") == contents(tmp_path / "whole" / "a_masks")
@@ -138,11 +143,11 @@ class TestInterrupted:
 
     def test_masks_of_another_model_or_version_are_refused(self, predictor, video, tmp_path):
         self.interrupt(predictor, video, tmp_path / "out")
-        os.utime(video, (5, 5))
-        with pytest.raises(FileExistsError, match=r"masks of another run \(changed differ\)"):
+        write_clip(video, moving_frames(8, SIZE, seed=1))
+        with pytest.raises(FileExistsError, match=r"masks of another run \(sha256 differ\)"):
             predict_videos(predictor, [video], tmp_path / "out")
         predict_videos(predictor, [video], tmp_path / "out", overwrite=True)
-        assert os.listdir(tmp_path / "out") == ["a_masks"]
+        assert listed(tmp_path / "out") == ["a_masks"]
 
     def test_a_damaged_mask_is_predicted_again(self, predictor, video, tmp_path):
         self.interrupt(predictor, video, tmp_path / "out")
@@ -156,7 +161,7 @@ class TestInterrupted:
         self, predictor, video, tmp_path, monkeypatch
     ):
         class Full(predict_module.VideoFile):
-            def close(self):
+            def close(self, end):
                 self.abandon()
                 raise OSError(28, "No space left on device", "a_overlay.mp4")
 
@@ -164,9 +169,9 @@ class TestInterrupted:
             patch.setattr(predict_module, "VideoFile", Full)
             with pytest.raises(OSError, match="No space left"):
                 predict_videos(predictor, [video], tmp_path / "out", kinds=["overlay"])
-        assert os.listdir(tmp_path / "out") == ["a_masks.frames"]
+        assert listed(tmp_path / "out") == ["a_masks.frames"]
         predict_videos(predictor, [video], tmp_path / "out", kinds=["overlay"])
-        assert sorted(os.listdir(tmp_path / "out")) == ["a_masks", "a_overlay.mp4"]
+        assert listed(tmp_path / "out") == ["a_masks", "a_overlay.mp4"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
@@ -180,20 +185,97 @@ def test_a_killed_process_leaves_no_result_and_the_same_command_finishes(run, tm
     os.killpg(process.pid, signal.SIGKILL)
     while process.poll() is None:
         time.sleep(0.01)
-    left = set(os.listdir(tmp_path / "out"))
+    left = set(listed(tmp_path / "out"))
     assert "a_masks.frames" in left
     assert not left & {"a_masks", "a_overlay.mp4"}
     for folder in ("out", "whole"):
         predict_videos(Predictor(run), [video], tmp_path / folder, kinds=["overlay"])
-        assert sorted(os.listdir(tmp_path / folder)) == ["a_masks", "a_overlay.mp4"]
+        assert listed(tmp_path / folder) == ["a_masks", "a_overlay.mp4"]
     assert contents(tmp_path / "out" / "a_masks") == contents(tmp_path / "whole" / "a_masks")
 
 
-def test_existing_results_are_replaced_on_demand(predictor, tmp_path):
-    for count in (6, 4):
-        video = write_clip(tmp_path / "a.avi", moving_frames(count, SIZE))
-        predict_videos(predictor, [video], tmp_path / "out", kinds=["overlay"], overwrite=True)
-        assert len(contents(tmp_path / "out" / "a_masks")) == count
+def test_the_same_command_again_leaves_what_is_finished(predictor, tmp_path):
+    video, finished = write_clip(tmp_path / "a.avi", moving_frames(4, SIZE)), []
+
+    def predict(**options):
+        return predict_videos(
+            predictor, [video], tmp_path / "out", on_finished=finished.append, **options
+        )
+
+    assert len(predict(kinds=["overlay"])) == 2
+    assert (predict(kinds=["overlay"]), finished) == ([], [video])
+    assert (predict(overwrite=True), finished) == ([], [video] * 2)
+    with pytest.raises(OutputExistsError, match="a_masks exists already and is of other options"):
+        predict(smooth=3)
+    assert len(predict(smooth=3, overwrite=True)) == 1
+    write_clip(video, moving_frames(6, SIZE))  # a newer version of the video
+    assert len(predict(smooth=3)) == 1
+    assert len(contents(tmp_path / "out" / "a_masks")) == 6
+    (tmp_path / "out" / "a_masks" / "0000001.png").write_bytes(b"mine")
+    os.utime(tmp_path / "out" / "a_masks")
+    with pytest.raises(OutputExistsError, match="a_masks exists already"):
+        predict()
+
+
+class TestSmoothing:
+    @pytest.mark.parametrize("smooth", [3, 5])
+    def test_masks_are_those_of_mean_probabilities(self, predictor, tmp_path, smooth):
+        frames = moving_frames(7, SIZE)
+        video = write_clip(tmp_path / "a.avi", frames)
+        predict_videos(predictor, [video], tmp_path / "out", smooth=smooth)
+        probabilities = np.array([predictor.probabilities(frame) for frame in frames])
+        for number in range(7):
+            first = max(0, number - smooth // 2)
+            mean = probabilities[first : number + smooth // 2 + 1].mean(0)
+            mask = np.asarray(Image.open(tmp_path / "out" / "a_masks" / f"{number:07d}.png"))
+            top = np.sort(mean, axis=-1)
+            is_clear = top[..., -1] - top[..., -2] > 1e-6  # other orders of sums round differently
+            assert np.array_equal(mask[is_clear], mean.argmax(-1)[is_clear])
+            assert is_clear.mean() > 0.9
+
+    def test_an_interrupted_run_goes_on_with_the_same_bytes(self, predictor, tmp_path):
+        video = write_clip(tmp_path / "a.avi", moving_frames(9, SIZE))
+        predict_videos(predictor, [video], tmp_path / "whole", smooth=5)
+        TestInterrupted.interrupt(predictor, video, tmp_path / "out", after=4, smooth=5)
+        predict_videos(predictor, [video], tmp_path / "out", smooth=5)
+        assert contents(tmp_path / "out" / "a_masks") == contents(tmp_path / "whole" / "a_masks")
+
+
+class TestAnimations:
+    @staticmethod
+    def animation(path, frames):
+        first, *others = map(Image.fromarray, frames)
+        first.save(path, save_all=True, append_images=others, duration=[100, 300, 200], loop=2)
+        return path
+
+    @pytest.mark.parametrize("suffix", [".gif", ".webp", ".png"])
+    def test_masks_are_those_of_pages_and_the_overlay_keeps_the_times(
+        self, predictor, tmp_path, suffix
+    ):
+        path = self.animation(tmp_path / f"a{suffix}", moving_frames(3, SIZE))
+        predict_videos(predictor, [path], tmp_path / "out", kinds=["overlay", "cutout"])
+        pages = predict_files(predictor, [path], tmp_path / "pages")
+        assert contents(tmp_path / "out" / "a_masks") == [page.read_bytes() for page in pages]
+        for kind in ("overlay", "cutout"):
+            with Image.open(tmp_path / "out" / f"a_{kind}{suffix}") as image:
+                durations = []
+                for number in range(image.n_frames):
+                    image.seek(number)
+                    image.load()
+                    durations.append(image.info["duration"])
+                assert (durations, image.info["loop"]) == ([100, 300, 200], 2)
+                assert image.size == (SIZE[1], SIZE[0])
+
+    def test_the_cutout_is_that_of_pages(self, predictor, tmp_path):
+        path = self.animation(tmp_path / "a.png", moving_frames(3, SIZE))
+        predict_videos(predictor, [path], tmp_path / "out", kinds=["cutout"])
+        pages = predict_files(predictor, [path], tmp_path / "pages", kinds=["cutout"])
+        with Image.open(tmp_path / "out" / "a_cutout.png") as image:
+            for number, page in enumerate(pages):
+                image.seek(number)
+                assert np.array_equal(
+                    np.asarray(image.convert("RGBA")), np.asarray(Image.open(page))
+                )
 
 
 def test_a_video_that_ends_early_says_so(predictor, tmp_path):

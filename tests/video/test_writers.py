@@ -35,7 +35,7 @@ def write(path, times, rate=10.0, size=(32, 48)):
     film = VideoFile(path, size, rate)
     for seconds, frame in zip(times, plain_frames(len(times), size), strict=True):
         film.write(seconds, frame)
-    film.close()
+    film.close(times[-1] + 1 / rate)
     return read_back(path)
 
 
@@ -62,6 +62,14 @@ def test_frames_are_shown_at_their_times(tmp_path, times, shown):
     assert greens(frames) == shown
 
 
+def test_the_last_frame_stays_until_the_end(tmp_path):
+    film = VideoFile(tmp_path / "a.mp4", (32, 48), 10)
+    for number, frame in enumerate(plain_frames(2)):
+        film.write(number / 10, frame)
+    film.close(0.5)
+    assert greens(read_back(tmp_path / "a.mp4")[0]) == [0, 1, 1, 1, 1]
+
+
 @pytest.mark.parametrize("size", [(33, 49), (32, 49), (33, 48)])
 def test_odd_sides_are_completed_by_the_edge(tmp_path, size):
     film = VideoFile(tmp_path / "a.mp4", size, 10)
@@ -69,7 +77,7 @@ def test_odd_sides_are_completed_by_the_edge(tmp_path, size):
     frame[:, 24:] = 255
     frame[20:, :] = 255
     film.write(0, frame)
-    film.close()
+    film.close(0.1)
     (found,), _ = read_back(tmp_path / "a.mp4")
     assert found.shape == (size[0] + size[0] % 2, size[1] + size[1] % 2, 3)
     assert found[-1].min() > 230
@@ -99,7 +107,7 @@ film = writers.VideoFile(writers.Path(sys.argv[1]), (64, 96), 10)
 for number in range(60):
     film.write(number / 10, np.random.default_rng(number).integers(0, 255, (64, 96, 3), np.uint8))
 try:
-    film.close()
+    film.close(6)
 except OSError as error:
     print(error.errno, error.filename)
 """
@@ -116,4 +124,4 @@ def test_a_file_that_lacks_frames_is_an_error(tmp_path, monkeypatch):
     film.write(0, plain_frames(1)[0])
     monkeypatch.setattr(writers, "_count_frames", lambda path: 0)
     with pytest.raises(OSError, match=r"a\.mp4"):
-        film.close()
+        film.close(0.1)

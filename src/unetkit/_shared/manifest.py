@@ -101,6 +101,7 @@ class _Manifest(TypedDict, total=False):
     images_per_second: Number | None
     waiting_share: Number | None
     export_difference: Number | None
+    temperature: Number | None
     parts: dict[str, Any] | None
     findings: list[_Issue] | None
     warnings: list[str] | None

@@ -64,7 +64,7 @@ PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
 AUGMENTATION_NAMES = ("mirror", "flips", "turns")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
 EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
-WEIGHT_NAMES = ("float32", "float16")
+WEIGHT_NAMES = ("float32", "float16", "int8")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON and nothing else.")
@@ -424,6 +424,11 @@ predict_options = _together(
     ),
     click.option("--memory", help="Memory of the process, such as 800MiB (default: 1.5GiB)."),
     click.option(
+        "--threads",
+        type=POSITIVE,
+        help="Number of cores to use (default: all that the process may use).",
+    ),
+    click.option(
         "--margin",
         type=NOT_NEGATIVE,
         help="Pixels around each tile that the network also sees; few are faster, but not exact "
@@ -451,6 +456,12 @@ predict_options = _together(
         "code is 1 if there are any.",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
+    click.option(
+        "--smooth",
+        type=POSITIVE,
+        help="Frames of a video over which probabilities are averaged, an odd number (default: 1, "
+        "none).",
+    ),
     click.option("--show", is_flag=True, help="Draw each mask in the terminal."),
     click.option(
         "--overwrite",

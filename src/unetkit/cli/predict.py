@@ -41,7 +41,7 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
-from unetkit.video.containers import separate_videos
+from unetkit.video.plan import separate_videos
 
 PIPE = "-"
 MOST_LISTED = 100  # images that were not predicted, at the end
@@ -56,15 +56,18 @@ class Selection:
         items: Files, folders, patterns, lists and tables of paths.
         recursive: Whether to take the images of subfolders, too, and keep their tree.
         shard: Part of the images; None for all.
+        without: Files that are predicted in another way: animations.
     """
 
     items: Sequence[str | Path]
     recursive: bool = False
     shard: Shard | None = None
+    without: frozenset[Path] = frozenset()
 
     def find(self, out: Path) -> list[InputImage]:
         """Returns the images, without those in the folder of the results."""
-        return find_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
+        found = find_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
+        return [image for image in found if image.path not in self.without]
 
 
 @dataclass(frozen=True)
@@ -99,9 +102,11 @@ def run_prediction(
     *,
     models: Sequence[str],
     tta: str | None,
+    smooth: int | None,
     out: str | None,
     format: str,
     memory: str | None,
+    threads: int | None,
     margin: int | None,
     watch: str | None,
     as_json: bool,
@@ -141,11 +146,17 @@ def run_prediction(
         mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
     )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
+    arguments: dict[str, Any] = {
+        "tta": tta,
+        "memory": memory,
+        "threads": threads,
+        "margin": margin,
+    }
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = Predictor(models or None, **arguments)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -155,6 +166,12 @@ def run_prediction(
         raise ConfigError(
             "images are given together with --watch, or neither is given; accepted are IMAGES or "
             "--watch FOLDER"
+        )
+    videos, others = separate_videos(images, recursive)
+    if smooth is not None and not videos:
+        raise ConfigError(
+            f"--smooth is {smooth} without a video; accepted is it for videos and animations; "
+            "leave it out"
         )
     if watch is not None and (recursive or shard is not None or list_missing):
         raise ConfigError(
@@ -170,14 +187,13 @@ def run_prediction(
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = Predictor(models or None, **arguments)
         display.finish()
         if UNCERTAINTY in wanted and len(predictor.members) > 1:
             output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
         all_kinds = dict.fromkeys((*default_outputs(predictor.spec), *output.kinds))
         output = replace(output, kinds=tuple(all_kinds))
         if watch is None:
-            videos, others = separate_videos(images)
             if videos and (shard is not None or list_missing):
                 raise ConfigError(
                     f"{videos[0]} is a video; accepted with --shard and --list-missing are images; "
@@ -192,6 +208,7 @@ def run_prediction(
                     out=folder,
                     kinds=wanted,
                     format=format,
+                    smooth=smooth or 1,
                     overwrite=overwrite,
                     show=show,
                     as_json=as_json,
@@ -200,7 +217,12 @@ def run_prediction(
                 )
             if others:
                 act = print_missing if list_missing else predict_images
-                act(predictor, replace(selection, items=others), output, display)
+                act(
+                    predictor,
+                    replace(selection, items=others, without=frozenset(videos)),
+                    output,
+                    display,
+                )
             if videos and not good:
                 sys.exit(1)
             return
@@ -218,7 +240,7 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
         name
         for name in (
             *("as_json", "format", "list_missing", "out", "overwrite"),
-            *("recursive", "shard", "show", "watch"),
+            *("recursive", "shard", "show", "smooth", "watch"),
         )
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]

@@ -13,6 +13,7 @@ from unetkit._shared.wording import format_count
 from unetkit.cli.console import shown
 from unetkit.evaluation.tables import metric_table
 from unetkit.metrics.confusion import metric_name
+from unetkit.models.int8_card import Int8Card
 from unetkit.models.spec import ModelSpec
 
 SIZES_SHOWN = 4
@@ -141,7 +142,9 @@ def issues_table(report: Mapping[str, Any]) -> Table | Text:
 NOT_CHECKABLE = "not checkable (earlier versions and other programs store no SHA-256)"
 
 
-def describe_model(spec: ModelSpec, path: str, size: int, is_checkable: bool) -> Table:
+def describe_model(
+    spec: ModelSpec, path: str, size: int, is_checkable: bool, card: Int8Card | None = None
+) -> Table:
     """Description of a model, one row per fact."""
     geometry = spec.geometry
     table = Table(show_header=False, box=None)
@@ -164,8 +167,11 @@ def describe_model(spec: ModelSpec, path: str, size: int, is_checkable: bool) ->
             "receptive field",
             f"{geometry.reach_before} pixels up and left, {geometry.reach_after} down and right",
         ),
+        ("int8", f"rounded from {card.original[:12]}: {card.describe()}" if card else None),
         ("SHA-256", "verified" if is_checkable else NOT_CHECKABLE),
     ):
+        if fact is None:
+            continue
         table.add_row(name, shown(fact))
     return table
 

@@ -26,6 +26,7 @@ def run_videos(
     out: Path,
     kinds: Sequence[str],
     format: str,
+    smooth: int,
     overwrite: bool,
     show: bool,
     as_json: bool,
@@ -41,6 +42,7 @@ def run_videos(
         out: Folder for the outputs.
         kinds: Kinds of output that are asked for.
         format: Format of the files.
+        smooth: Number of frames over which probabilities are averaged.
         overwrite: Whether to replace existing outputs.
         show: Whether masks are to be drawn in the terminal, which is refused.
         as_json: Whether to print one line of JSON for each video.
@@ -84,6 +86,10 @@ def run_videos(
             names = ", ".join(map(str, result.files.values()))
             display.say(f"{result.video.name}: {format_count(result.frames, 'frame')}; {names}")
 
+    def on_finished(video: Path) -> None:
+        if not as_json:
+            display.say(f"{video.name}: finished before")
+
     def on_error(video: Path, error: UnetkitError) -> None:
         display.finish()
         failed.append(video)
@@ -97,11 +103,13 @@ def run_videos(
         videos,
         out,
         kinds=kinds,
+        smooth=smooth,
         overwrite=overwrite,
         options=options,
         begin=begin,
         on_result=on_result,
         on_error=None if is_strict else on_error,
+        on_finished=on_finished,
     )
     return not failed
 

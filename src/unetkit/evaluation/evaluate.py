@@ -8,7 +8,6 @@ intervals, comparisons and reports need no second prediction. Which pairs are ev
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +56,7 @@ from unetkit.evaluation.tables import metrics_csv
 from unetkit.evaluation.truth import Truth, choose_truth, truth_as_trained
 from unetkit.metrics.bootstrap import COVERAGE, RESAMPLES
 from unetkit.metrics.boundaries import WIDTH_OF_DIAGONAL, boundary_counts, distance_counts
-from unetkit.metrics.calibration import confidence_counts
+from unetkit.metrics.calibration import confidence_counts, log_loss_sum
 from unetkit.metrics.confusion import confusion_matrix, iou_score, mean_score
 from unetkit.metrics.instances import Overlaps, count_objects, find_overlaps, rand_scores
 from unetkit.metrics.objects import LEAST_OBJECT, object_areas, object_sizes
@@ -67,6 +66,7 @@ from unetkit.models.spec import ModelSpec
 from unetkit.objects.components import label_objects
 from unetkit.objects.numbering import numbered_objects, renumbered
 from unetkit.objects.separation import separation_maps
+from unetkit.prediction.certainty import calibrated
 from unetkit.prediction.predictor import Predictor
 from unetkit.visualization.figures import Example
 
@@ -235,7 +235,7 @@ def score_pairs(
     skipped, errors = {}, ObjectErrors()
     one, threads = predictor, 1
     if len(pairs) > 1:
-        one, threads = predictor.side_by_side(min(len(pairs), os.cpu_count() or 1))
+        one, threads = predictor.side_by_side(min(len(pairs), predictor.threads))
 
     def score(pair: Pair) -> _Scored | DataError | DataNotFoundError:
         try:
@@ -354,7 +354,8 @@ def _count(
     probabilities = scores[..., : len(classes)]
     small_truth = mask_to_network(truth, scale)
     full_scores = scores_from_network(scores, scale, truth.shape)
-    resized = full_scores[..., : len(classes)]
+    before = full_scores[..., : len(classes)]
+    resized = calibrated(before, len(classes), predictor.spec.temperature)
     prediction = resized.argmax(-1).astype(np.uint8)
     original = confusion_matrix(truth, prediction, len(classes))
     training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
@@ -365,10 +366,13 @@ def _count(
         "mean_iou": mean_score(iou_score(original)),
         "confusion": {"original": original.tolist(), "training": training.tolist()},
         "confidence": confidence_counts(truth, resized).round(3).tolist(),
+        "log_loss": _log_losses(truth, resized, before),
         "boundary": boundary_counts(truth, prediction, len(classes)).tolist(),
         "distance": distance_counts(truth, prediction).tolist(),
         "objects": _count_objects(predictor, pair, truth),
     }
+    if resized is not before:
+        record["confidence_before"] = confidence_counts(truth, before).round(3).tolist()
     objects = None
     if predictor.spec.objects.finds_objects:
         found = _found_objects(predictor.spec, prediction, full_scores)
@@ -379,6 +383,12 @@ def _count(
         record["instances"] = count_objects(overlaps).tolist()
         record["rand"] = list(rand_scores(true, found))
     return _Scored(record, ranking_counts(truth, resized), objects)
+
+
+def _log_losses(truth: np.ndarray, after: np.ndarray, before: np.ndarray) -> list[float]:
+    """Number of pixels, and the sum of their log-loss after and before calibration, in nats."""
+    total, pixels = log_loss_sum(truth, after)
+    return [pixels, round(total, 3), round(log_loss_sum(truth, before)[0], 3)]
 
 
 def _found_objects(spec: ModelSpec, prediction: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -413,6 +423,7 @@ def _describe(
         "preset": spec.preset,
         "parameters": spec.parameters,
         "scale": spec.scale.describe(),
+        "temperature": spec.temperature,
         "data": str(dataset.source.resolve()),
         "part": part,
         "pairs": pairs,

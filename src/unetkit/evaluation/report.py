@@ -172,6 +172,7 @@ def _render(folder: Path) -> str:
             result, lambda cell: f"{_format_metric(cell[0])} {_format_bounds(cell[1])}"
         ),
         charts=_charts(result, classes),
+        calibration=_describe_calibration(result),
         object_rows=tuple(OBJECT_METRICS.items()),
         object_errors=tuple(OBJECT_ERRORS.items()),
         error_strips=[_load_strip(folder, row) for row in result["object_errors"]],
@@ -223,6 +224,23 @@ def _headline(result: Mapping[str, Any], classes: Classes) -> list[dict[str, Any
         }
         for row in headline(result, classes)
     ]
+
+
+def _describe_calibration(result: Mapping[str, Any]) -> str:
+    """Says what calibration has changed; empty for a model that is not calibrated."""
+    calibration = result["calibration"]
+    before = calibration.get("before")
+    if not before or None in (before["error"], before["log_loss"], calibration["log_loss"]):
+        return ""
+    temperature = result.get("temperature", 1.0)
+    return (
+        "The probabilities are calibrated: their logarithms are divided by the temperature "
+        f"{temperature:g}, which was fitted on validation pairs. On these images, "
+        f"this changes the expected calibration error from {before['error']:.4f} to "
+        f"{calibration['error']:.4f}, and the negative log-likelihood from "
+        f"{before['log_loss']:.4f} to {calibration['log_loss']:.4f} nats a pixel; classes stay the "
+        "same."
+    )
 
 
 def _charts(result: Mapping[str, Any], classes: Classes) -> dict[str, list[Chart]]:

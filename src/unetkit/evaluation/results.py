@@ -240,6 +240,13 @@ class _ErrorStrip(TypedDict):
     file: str
 
 
+class _Uncalibrated(TypedDict):
+    """Calibration before probabilities were calibrated."""
+
+    error: Number | None
+    log_loss: Number | None
+
+
 @lru_cache(maxsize=8)  # msgspec compiles each new type
 def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
     """Type of evaluation.json for these classes, with all metrics by name and all shapes."""
@@ -256,6 +263,8 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
         "mean_iou": Number | None,
         "confusion": _table(dict.fromkeys(RESOLUTIONS, matrix)),
         "confidence": _array(BINS, 3),
+        "confidence_before": NotRequired[_array(BINS, 3)],
+        "log_loss": NotRequired[_array(3)],
         "boundary": _array(count, 2),
         "distance": _array(len(DISTANCES), 2),
         "objects": NotRequired[_array(2)],
@@ -287,7 +296,15 @@ def _evaluation_type(classes: Classes, *, has_intervals: bool) -> Any:
             **dict.fromkeys(("protocol", "versions", "skipped"), dict[str, str]),
             "boundary_iou": _like(boundary, Number | None),
             "distance": _like(distance, Number | None),
-            "calibration": _table({"error": Number | None, "bins": _array(BINS, 3)}),
+            "calibration": _table(
+                {
+                    "error": Number | None,
+                    "bins": _array(BINS, 3),
+                    "log_loss": NotRequired[Number | None],
+                    "before": NotRequired[_Uncalibrated | None],
+                }
+            ),
+            "temperature": NotRequired[Number],
             "ranking": NotRequired[_ranking_type(classes) | None],
             "instances": NotRequired[_instances_type() | None],
             "figures": _table(dict.fromkeys(RESOLUTIONS, _table(figures))),

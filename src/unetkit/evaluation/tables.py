@@ -110,3 +110,8 @@ def _rows(result: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     pair = result["intervals"].get("calibration", {}).get("error")
     error = result["calibration"]["error"]
     yield "calibration_error", "", "original", "summed", error, *(pair or (None, None))
+    if (loss := result["calibration"].get("log_loss")) is not None:
+        yield "log_loss", "", "original", "summed", loss, *nothing
+    for name, value in (result["calibration"].get("before") or {}).items():
+        metric = "calibration_error" if name == "error" else name
+        yield f"uncalibrated_{metric}", "", "original", "summed", value, *nothing

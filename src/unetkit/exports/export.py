@@ -39,6 +39,8 @@ EXPORT_SUFFIXES = {  # of files and folders, for each format
     "openvino": "-openvino",
 }
 ALL = "all"
+INT8 = "int8"  # weights, and numbers that the network computes with
+EXPORT_WEIGHTS = ("float32", "float16", INT8)
 EXPORT_FORMATS = (*EXPORT_SUFFIXES, ALL)
 SYNTHETIC = 4  # images to compare on where there are none of a run
 LOCK_NAME = 60  # characters of a file's name that its lock has, of up to four bytes each
@@ -69,6 +71,8 @@ def export(
     *,
     format: str = "onnx",
     weights: str = "float32",
+    max_loss: float = 0.01,
+    data: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
     display: Display | None = None,
@@ -88,8 +92,11 @@ def export(
         model: Run folder; for other formats than "onnx" also a model file, or None for the built-in
             network.
         format: Format of the file: one of the above.
-        weights: Type in which weights are stored in an ONNX file: "float32", or "float16" for half
-            the size. Other formats have those of their model file.
+        weights: Type in which weights are stored in an ONNX file: "float32"; "float16" for half
+            the size; or "int8" for a quarter, with which the network also computes, faster, and
+            which needs the data of the run. Other formats have those of their model file.
+        max_loss: Largest accepted loss of mean IoU on the validation images of the run by "int8".
+        data: Folder or table of the run's data for "int8"; None for the path in the run.
         out: Path of the file or folder; by default in the current folder, named after the model.
         overwrite: Whether to replace an existing file, or folder of an export.
         display: Shows progress.
@@ -112,11 +119,18 @@ def export(
             f"format {format!r} is unknown; accepted are {', '.join(EXPORT_FORMATS)}"
             f"{did_you_mean(format, EXPORT_FORMATS)}"
         )
+    if weights not in EXPORT_WEIGHTS:
+        raise ConfigError(
+            f"weights {weights!r} is unknown; accepted are {', '.join(EXPORT_WEIGHTS)}"
+            f"{did_you_mean(weights, EXPORT_WEIGHTS)}"
+        )
     name = "pets" if model is None else _name(Path(model))
     suffix = EXPORT_SUFFIXES.get(format, "-exports")
     path = Path(out) if out is not None else Path(f"{name}{suffix}")
     if format == "onnx":
-        _export_onnx(model, path, weights, overwrite, display)
+        _export_onnx(
+            model, path, weights, max_loss, None if data is None else Path(data), overwrite, display
+        )
         return path
     if weights != "float32":
         raise ConfigError(
@@ -263,7 +277,13 @@ def _reference_images(engine: Engine, model: str | Path | None) -> tuple[list[np
 
 
 def _export_onnx(
-    model: str | Path | None, path: Path, weights: str, overwrite: bool, display: Display
+    model: str | Path | None,
+    path: Path,
+    weights: str,
+    max_loss: float,
+    data: Path | None,
+    overwrite: bool,
+    display: Display,
 ) -> None:
     if model is None:
         raise ConfigError(
@@ -277,7 +297,12 @@ def _export_onnx(
     run = Path(model)
     require_run(run)
     with _writing(path, overwrite):
-        found = export_run(run, path, weights)
+        if weights == INT8:
+            from unetkit.exports.int8 import export_int8
+
+            found = export_int8(run, path, max_loss, data, display).describe()
+        else:
+            found = export_run(run, path, weights)
     display.say(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {found}")
 
 

@@ -155,6 +155,7 @@ def _description(engine: Engine) -> dict[str, Any]:
         "most_image_pixels": WHOLE_PIXELS,
         "overlay_strength": OVERLAY_STRENGTH,
         "cutout": [TRANSPARENT, OPAQUE],
+        "temperature": spec.temperature,
         "note": {
             "unetkit": __version__,
             "model": engine.digest,

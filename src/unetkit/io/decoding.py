@@ -77,6 +77,7 @@ class DecodedImage:
         is_stack: Whether the channels are planes of their own, not red, green and blue.
         gaps: Where the file says by a mask, or a GeoTIFF by its opacity, that there is no data,
             (H, W) bool; None if nowhere.
+        duration: Milliseconds for which a frame of an animation is shown.
     """
 
     bands: np.ndarray
@@ -89,6 +90,7 @@ class DecodedImage:
     nodata: float | None = None
     is_stack: bool = False
     gaps: np.ndarray | None = None
+    duration: float = 0.0
 
     @property
     def missing(self) -> np.ndarray | None:
@@ -214,6 +216,7 @@ def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | Non
     with _at_frame(path, file, format, page) as (image, frames):
         orientation = _orientation(image)
         image.load()
+        duration = float(image.info.get("duration", 0.0))
         # People and networks see colours, whatever color space these are stored in.
         if image.mode in CONVERTED_MODES[:5]:
             plain = image.convert("RGB")
@@ -230,7 +233,9 @@ def _decode_with_pillow(path: Path, file: OpenFile, format: str, page: int | Non
         require_palette(path, array, palette)
     bands = turn(array.astype(array.dtype.newbyteorder("="), copy=False), orientation)
     is_lossy = format in LOSSY_FORMATS or (format == "WEBP" and _is_lossy_webp(file))
-    found = DecodedImage(bands, palette, None, format, orientation, frames, is_lossy)
+    found = DecodedImage(
+        bands, palette, None, format, orientation, frames, is_lossy, duration=duration
+    )
     return without_alpha(found) if plain.mode in ("LA", "RGBA") else found
 
 

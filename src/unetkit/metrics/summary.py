@@ -32,6 +32,7 @@ from unetkit.metrics.confusion import (
     iou_score,
     mean_over_images,
     mean_score,
+    to_scalar,
 )
 from unetkit.metrics.instances import object_counts, object_metrics, rand_metrics
 from unetkit.metrics.ranking import ranking_metrics
@@ -96,6 +97,7 @@ def summarise_metrics(
         "calibration": {
             "error": calibration_error(confidence.sum(0)),
             "bins": confidence.sum(0).tolist(),
+            **_likelihood(records),
         },
         "distance": distance_metrics(distance.sum(0)),
         "ranking": None if ranking is None else ranking_metrics(ranking, classes.names),
@@ -127,6 +129,21 @@ def summarise_metrics(
             draws |= draws_of_means(stacked(records, "rand"), rand_metrics)
             summary["intervals"]["instances"] = intervals(draws)
     return {"headline": headline(summary, classes), **summary}
+
+
+def _likelihood(records: Sequence[Record]) -> dict[str, Any]:
+    """The log-loss a pixel, and log-loss and calibration error before the model was calibrated."""
+    if not all("log_loss" in record for record in records):  # of earlier versions
+        return {}
+    pixels, after, before = stacked(records, "log_loss").sum(0)
+    found: dict[str, Any] = {"log_loss": to_scalar(divide(after, pixels)), "before": None}
+    if any("confidence_before" in record for record in records):
+        counts = [record.get("confidence_before", record["confidence"]) for record in records]
+        found["before"] = {
+            "error": calibration_error(np.sum(counts, axis=0)),
+            "log_loss": to_scalar(divide(before, pixels)),
+        }
+    return found
 
 
 def headline(summary: Mapping[str, Any], classes: Classes) -> list[dict[str, Any]]:

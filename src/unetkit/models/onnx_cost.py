@@ -258,6 +258,8 @@ def _run(node: _Node, inputs: Sequence[_Tensor | None]) -> tuple[_Tensor, int, i
 
 def _same(node: _Node, inputs: Sequence[Any]) -> _Tensor:
     first = inputs[0]
+    if node.kind in ("QuantizeLinear", "DequantizeLinear"):
+        return _Tensor(first.shape, 1 if node.kind == "QuantizeLinear" else 4)
     if node.kind != "Cast":
         return _Tensor(first.shape, first.itemsize, first.values if len(inputs) == 1 else None)
     return _Tensor(first.shape, BYTES_OF.get(node.numbers("to", [FLOAT])[0], 8))

@@ -34,6 +34,7 @@ METADATA_KEY = "unetkit"
 MAX_METADATA = 1 << 24  # characters; usual are a few thousand, and 20 per training pair
 DIGEST_BYTES = 6  # beside a million images, another one has an equal digest once in 280 million
 LIMIT = 1 << 16  # largest accepted size in pixels
+TEMPERATURES = 0.05, 20.0  # smallest and largest of a calibration
 
 
 @dataclass(frozen=True)
@@ -151,6 +152,8 @@ class ModelSpec:
             started from, so that no evaluation takes them for test images.
         layers: Summary of the network.
         objects: How objects are told apart.
+        temperature: Number by which log-probabilities are divided, so that confidence is as large
+            as accuracy; 1 for those of the network.
     """
 
     preset: str
@@ -162,6 +165,7 @@ class ModelSpec:
     seen: tuple[str, ...]
     layers: tuple[Layer, ...]
     objects: ObjectRule = NO_OBJECTS
+    temperature: float = 1.0
 
     @property
     def channels(self) -> int:
@@ -185,6 +189,7 @@ _IgnoredValue = Annotated[int, msgspec.Meta(ge=LEAST_IGNORED, le=LARGEST_COLOUR)
 _Byte = Annotated[int, msgspec.Meta(ge=0, le=255)]
 _ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 _Digest = Annotated[str, msgspec.Meta(min_length=2 * DIGEST_BYTES, max_length=2 * DIGEST_BYTES)]
+_Temperature = Annotated[float, msgspec.Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
 _Weights = Annotated[int, msgspec.Meta(ge=0, le=2**40)]
 
 
@@ -264,6 +269,7 @@ class _Spec(_Record):
     seen: tuple[_Digest, ...]
     layers: tuple[_Layer, ...]
     objects: _Objects | None = None
+    temperature: _Temperature = 1.0
 
 
 def spec_from_json(text: str, source: str) -> ModelSpec:
@@ -315,6 +321,7 @@ def _spec(record: _Spec) -> ModelSpec:
         seen=record.seen,
         layers=tuple(Layer(**_values(layer)) for layer in record.layers),
         objects=ObjectRule(**_values(record.objects)) if record.objects else NO_OBJECTS,
+        temperature=record.temperature,
     )
 
 

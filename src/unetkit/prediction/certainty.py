@@ -6,6 +6,8 @@ classes K.
 
 import numpy as np
 
+from unetkit.prediction.engine import softmax
+
 
 def entropy(probabilities: np.ndarray) -> np.ndarray:
     """Entropy of the class probabilities of each pixel: 0 if one is 1, 1 if all are equal.
@@ -30,6 +32,31 @@ def entropy(probabilities: np.ndarray) -> np.ndarray:
         plane = probabilities[..., k]
         total -= plane * np.log(np.maximum(plane, least))
     return np.clip(total / np.float32(np.log(max(2, num_classes))), 0, 1)
+
+
+def calibrated(scores: np.ndarray, num_classes: int, temperature: float) -> np.ndarray:
+    """Divides log-probabilities by a temperature.
+
+        p_k^(1 / T) / sum_j p_j^(1 / T)
+
+    This is done at the size of the image, so that the most probable class stays the same.
+
+    Args:
+        scores: Probabilities, (..., K) float32, or (..., K + 1) with one more score, which stays.
+        num_classes: Number of classes K.
+        temperature: Temperature T; with 1, the scores themselves are returned.
+
+    Returns:
+        As `scores`.
+
+    >>> calibrated(np.array([[0.9, 0.1]], np.float32), 2, 2.0).round(3)
+    array([[0.75, 0.25]], dtype=float32)
+    """
+    if temperature == 1:
+        return scores
+    least = np.finfo(np.float32).tiny
+    logs = np.log(np.maximum(scores[..., :num_classes], least)) * np.float32(1 / temperature)
+    return np.concatenate([softmax(logs), scores[..., num_classes:]], axis=-1)
 
 
 class MeanScores:

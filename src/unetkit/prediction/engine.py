@@ -8,6 +8,7 @@ Which tiles the network is given is left to `tiling` and `predictor`.
 
 import copy
 import hashlib
+import os
 import shlex
 from functools import reduce
 from pathlib import Path
@@ -16,8 +17,10 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
+from unetkit._shared.threads import usable_cores
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.models.built_in import is_built_in
+from unetkit.models.int8_card import INT8_KEY, Int8Card, card_from_json
 from unetkit.models.known_models import is_known
 from unetkit.models.onnx_check import is_checkable, metadata_entries, require_plain
 from unetkit.models.onnx_cost import Cost, OnnxCost
@@ -37,7 +40,7 @@ class Engine:
 
     Args:
         model: Run folder or exported .onnx file.
-        threads: Number of threads that one call uses; None for one per core.
+        threads: Number of threads that one call uses; None for one per core of the process.
         memory: Bytes that the smallest tile may need; more is refused before the file is loaded.
 
     Raises:
@@ -58,6 +61,7 @@ class Engine:
         self.digest = hashlib.sha256(self._content).hexdigest()
         self.is_known = is_built_in(self.path) or is_known(self.digest)
         self.spec: ModelSpec = spec_from_json(self._metadata(), str(self.path))
+        self.card = self._card()
         try:
             self._cost = OnnxCost(self._content)
         except ValueError as error:
@@ -107,6 +111,13 @@ class Engine:
             ".onnx file from unetkit export"
         )
 
+    def _card(self) -> Int8Card | None:
+        """What rounding to 8 bits cost, of a network of whole numbers."""
+        entry = metadata_entries(self._content).get(INT8_KEY)
+        if entry is None:
+            return None
+        return card_from_json(entry.decode("utf-8", "replace"), str(self.path))
+
     def _damaged(self, error: Exception) -> ModelFileError:
         return ModelFileError(
             f"{self.path} is not a model that can be loaded ({_first_line(error)}); accepted "
@@ -122,7 +133,9 @@ class Engine:
     def _start(self, threads: int | None) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised, and would be logged a second time
-        options.intra_op_num_threads = threads or 0
+        # By default those of the machine, even where the process may use fewer cores.
+        cores = usable_cores()
+        options.intra_op_num_threads = threads or (cores if cores < (os.cpu_count() or 1) else 0)
         options.enable_mem_pattern = False
         # Threads that spin while they wait for each other take the cores of other processes.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")

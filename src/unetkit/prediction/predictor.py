@@ -12,7 +12,6 @@ Images whose result does not fit into memory are left to `large_images`, files t
 import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,14 +22,14 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET, DEFAULT_MEMORY
-from unetkit._shared.threads import in_order
+from unetkit._shared.threads import in_order, usable_cores
 from unetkit.data.scale import scores_from_network, windows_from_network
 from unetkit.errors import ConfigError, DataError, SizeError
 from unetkit.io.windows import ArrayWindows, Windows
 from unetkit.models.built_in import BUILT_IN, NOTICE
 from unetkit.models.spec import ModelSpec
 from unetkit.prediction import memory as memory_of_models
-from unetkit.prediction.certainty import MeanScores, entropy
+from unetkit.prediction.certainty import MeanScores, calibrated, entropy
 from unetkit.prediction.engine import (
     Engine,
     require_fitting,
@@ -157,6 +156,7 @@ class Predictor:
         self.digest = self._engine.digest
         self.digests = (self.digest,)
         self.is_checkable = self._engine.is_checkable
+        self.card = self._engine.card
         self._other_bytes = WEIGHT_COPIES * other_bytes
         require_fitting(self._engine, self._smallest_tile, self._memory)
         least, most = math.prod(self._smallest_tile), self._tile_pixels
@@ -182,6 +182,11 @@ class Predictor:
         """Pickles the paths of the models and the arguments; the networks are loaded again."""
         paths = [path.resolve() for path in self.paths]
         return _load_again, (paths, self.digests, self._arguments)
+
+    @property
+    def threads(self) -> int:
+        """Number of cores that are used."""
+        return self._threads or usable_cores()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -224,8 +229,9 @@ class Predictor:
     def logits(self, image: Image) -> np.ndarray:
         """Returns the logits of each class for each pixel, (H, W, K) float32.
 
-        These are the network's output if it is applied to the image's own pixels, and logarithms
-        of the probabilities if images are scaled. Args and Raises are those of `__call__`.
+        These are the network's output, divided by the temperature of its calibration, if it is
+        applied to the image's own pixels, and logarithms of the probabilities if images are scaled.
+        Args and Raises are those of `__call__`.
         """
         return self._predict(image, "logits")
 
@@ -298,7 +304,7 @@ class Predictor:
             raise ConfigError(f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}")
         if answer == "disagreement":
             self.require_several()
-        one, threads = self.side_by_side(threads or self._threads or os.cpu_count() or 1)
+        one, threads = self.side_by_side(threads or self.threads)
         return in_order(lambda image: one._predict(image, answer), images, threads)
 
     def side_by_side(self, threads: int) -> "tuple[Predictor, int]":
@@ -414,7 +420,7 @@ class Predictor:
         return side, side
 
     def network_scores(self, image: Image) -> np.ndarray:
-        """Returns probabilities at the network's scale, with letterbox bars.
+        """Returns probabilities at the network's scale, with letterbox bars, not calibrated.
 
         (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
 
@@ -480,7 +486,8 @@ class Predictor:
             if answer == "labels":
                 return self._network_labels(source.at_scale(self.spec.scale))
             if answer == "logits":
-                return self._network_logits(source.at_scale(self.spec.scale))[..., :num_classes]
+                logits = self._network_logits(source.at_scale(self.spec.scale))[..., :num_classes]
+                return logits / np.float32(self.spec.temperature)
         elif len(self.members) == 1 and answer == "labels":
             return self._resized_labels(source)
         scores, disagreement = self._mean_scores(source, answer == "disagreement")
@@ -509,10 +516,11 @@ class Predictor:
     def _own_scores(self, source: Source) -> np.ndarray:
         """Scores of this model alone, of the image as it is, at its size."""
         logits = self._network_logits(source.at_scale(self.spec.scale))
-        scores = scores_from_logits(logits, len(self.spec.classes))
-        if self.spec.scale.is_pixel_by_pixel:
-            return scores
-        return scores_from_network(scores, self.spec.scale, source.shape[:2])
+        num_classes = len(self.spec.classes)
+        scores = scores_from_logits(logits, num_classes)
+        if not self.spec.scale.is_pixel_by_pixel:
+            scores = scores_from_network(scores, self.spec.scale, source.shape[:2])
+        return calibrated(scores, num_classes, self.spec.temperature)
 
     def _resized_labels(self, source: Source) -> np.ndarray:
         """Labels at the size of the image, (H, W) uint8, from few rows of scores at a time."""

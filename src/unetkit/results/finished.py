@@ -7,10 +7,11 @@ damaged. Whatever else has its name is left as it is: it may be wanted, and only
 
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import Protocol
 
 import tifffile
 from PIL import Image
@@ -19,8 +20,27 @@ from unetkit._shared.files import open_input, read_bytes
 from unetkit._shared.records import read_json
 from unetkit.errors import OutputExistsError
 from unetkit.prediction.sources import image_sha256, image_state, stamp
-from unetkit.results.plan import Job
 from unetkit.results.records import Records, ResultOrigin, ResultRecord
+
+
+class Recorded(Protocol):
+    """Something with results: an image of `plan.Job`, or a video."""
+
+    @property
+    def image(self) -> Path:
+        """The file that results are made of."""
+
+    @property
+    def page(self) -> int | None:
+        """Number of the image in a file of several, or None."""
+
+    @property
+    def files(self) -> Mapping[str, Path]:
+        """File or folder of each kind of output."""
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an earlier run left parts of the results."""
 
 
 class ResultState(Enum):
@@ -59,7 +79,7 @@ class Finder:
     records: Records
     origin: ResultOrigin
 
-    def state_of(self, job: Job) -> tuple[ResultState, Path]:
+    def state_of(self, job: Recorded) -> tuple[ResultState, Path]:
         """Returns the state of the results of an image, and the file that decides it.
 
         Files that are left alone decide before those that are made again, and those before
@@ -76,7 +96,7 @@ class Finder:
                 return state, file
         return with_states[0]
 
-    def _state_of_file(self, file: Path, job: Job) -> ResultState:
+    def _state_of_file(self, file: Path, job: Recorded) -> ResultState:
         if not file.exists():
             return ResultState.MISSING
         found = self.records.find(file)
@@ -98,7 +118,7 @@ class Finder:
         is_damaged = not is_readable(file, record.files[self.records.name_of(file)].bytes)
         return ResultState.DAMAGED if is_damaged else ResultState.CHANGED
 
-    def _is_of(self, record: ResultRecord, job: Job) -> bool:
+    def _is_of(self, record: ResultRecord, job: Recorded) -> bool:
         """Whether a record is that of the image as it is now; the file is read where it must be."""
         if record.page != job.page:
             return False

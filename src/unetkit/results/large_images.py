@@ -21,7 +21,7 @@ from unetkit.data.scale import windows_from_network
 from unetkit.errors import DataError
 from unetkit.io.pyramid import Read
 from unetkit.io.windows import Windows
-from unetkit.prediction.certainty import MeanScores
+from unetkit.prediction.certainty import MeanScores, calibrated
 from unetkit.prediction.engine import scores_from_logits
 from unetkit.prediction.orientations import Orientation, oriented
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
@@ -184,7 +184,8 @@ class _Member:
         windows = windows_from_network(scores, spec.scale, laid.size(size))
 
         def read(rows: slice, columns: slice) -> np.ndarray:
-            return laid.undo(windows.read(*laid.window_of(rows, columns, size)))
+            found = laid.undo(windows.read(*laid.window_of(rows, columns, size)))
+            return calibrated(found, len(spec.classes), spec.temperature)
 
         return read
 

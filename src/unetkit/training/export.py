@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -14,8 +15,8 @@ from unetkit.data.dataset import find_dataset
 from unetkit.data.reading import read_photo
 from unetkit.data.splits import Split, read_split_names
 from unetkit.datasets.synthetic_pets import synthetic_image
-from unetkit.errors import ConfigError, DataNotFoundError, UnetkitError, did_you_mean
-from unetkit.models.onnx_export import TOLERANCES, export_onnx
+from unetkit.errors import DataNotFoundError, UnetkitError
+from unetkit.models.onnx_export import export_onnx
 from unetkit.models.spec import Layer, ModelSpec, seen_digests
 from unetkit.training import backend
 from unetkit.training.config import RunConfig
@@ -23,7 +24,6 @@ from unetkit.training.config_file import read_config
 from unetkit.training.network import build_network
 from unetkit.training.weights import load_weights
 
-WEIGHT_TYPES = tuple(TOLERANCES)
 CHECK_IMAGES = 4  # on which an exported file is compared with Keras
 
 
@@ -54,19 +54,14 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
         The largest difference from Keras, and on which images, in words.
 
     Raises:
-        ConfigError: `weights` is no type of weights.
         ModelFileError: The weights do not fit the network, or the output of the file differs from
             that of Keras.
     """
-    if weights not in WEIGHT_TYPES:
-        raise ConfigError(
-            f"weights {weights!r} is unknown; accepted are {', '.join(WEIGHT_TYPES)}"
-            f"{did_you_mean(weights, WEIGHT_TYPES)}"
-        )
     config = read_config(run / run_folder.CONFIG)
     network = trained_network(run, config)
     images, what = reference_images(run)
-    spec = model_spec(config, network, seen_images(run))
+    temperature = read_manifest(run).get("temperature") or 1.0
+    spec = replace(model_spec(config, network, seen_images(run)), temperature=temperature)
     with backend.full_precision():
         difference = export_onnx(network, spec, path, images, weights)
     if path.resolve() == (run / run_folder.MODEL).resolve():
@@ -76,7 +71,9 @@ def export_run(run: Path, path: Path, weights: str = "float32") -> str:
     )
 
 
-def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) -> float:
+def export_best(
+    run: Path, config: RunConfig, model: keras.Model, split: Split, temperature: float = 1.0
+) -> float:
     """Exports a run's best network to model.onnx.
 
     Args:
@@ -84,12 +81,13 @@ def export_best(run: Path, config: RunConfig, model: keras.Model, split: Split) 
         config: Configuration of the run.
         model: Network with the best weights.
         split: Pairs of the run; some for validation are used to check the exported file.
+        temperature: Temperature of the calibration.
 
     Returns:
         Largest difference of a logit from Keras.
     """
     images = [read_photo(pair, config.pixels) for pair in split.validation[:CHECK_IMAGES]]
-    spec = model_spec(config, model, seen_images(run))
+    spec = replace(model_spec(config, model, seen_images(run)), temperature=temperature)
     with backend.full_precision():
         return export_onnx(model, spec, run / run_folder.MODEL, images)
 

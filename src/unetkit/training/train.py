@@ -62,6 +62,7 @@ from unetkit.training.network import (
     halve_batch,
 )
 from unetkit.training.object_rule import choose_rule
+from unetkit.training.temperature import choose_temperature
 from unetkit.training.trainer import Trainer
 from unetkit.training.validation import draw_border_weights
 from unetkit.visualization.tensorboard import TensorBoardLog
@@ -462,6 +463,12 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
         _write_choices(run, data, config)
         difference = export_best(run, config, model, data.split)
         display.say(f"objects   {rule.describe()}: F1 {f1:.3f} on the validation pairs")
+    temperature = 1.0
+    if not config.objects.finds_objects:  # their seeds are limits of probabilities as they are
+        display.waiting("calibrating the probabilities")
+        temperature = choose_temperature(path, data.split.validation, config.classes)
+        difference = export_best(run, config, model, data.split, temperature)
+        display.say(f"calibrated  temperature {temperature:g}, fitted on the validation pairs")
     display.say(f"export    {path}: largest difference from Keras {difference:.1g}")
     trainer.recorder.draw(model)
     summary = trainer.summary()
@@ -472,5 +479,6 @@ def _finish(trainer: Trainer, data: TrainingData, display: Display) -> Path:
         configuration=asdict(config),
         **summary,
         export_difference=difference,
+        temperature=temperature,
     )
     return run

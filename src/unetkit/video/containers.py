@@ -4,7 +4,6 @@ A name alone is not enough: FFmpeg, by which OpenCV reads videos, also takes lis
 and addresses for videos. Files of the containers below are let in, and nothing else.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from unetkit._shared.files import open_input
@@ -72,34 +71,3 @@ def container_of(path: Path) -> str:
         f"{path} {what}; accepted are MP4, QuickTime, AVI, Matroska and WebM files; convert it: "
         "ffmpeg -i FILE film.mp4"
     )
-
-
-def separate_videos(inputs: Iterable[str | Path]) -> tuple[list[Path], list[str | Path]]:
-    """Separates videos from images among what is to be predicted.
-
-    Args:
-        inputs: Paths of files or folders, and glob patterns.
-
-    Returns:
-        The videos, also those in folders and of patterns, without duplicates; and the other inputs,
-        without folders and patterns that hold nothing but videos.
-    """
-    videos: list[Path] = []
-    others: list[str | Path] = []
-    for item in inputs:
-        path = Path(item)
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.exists() and not path.is_dir():
-            videos.append(path)
-            continue
-        if path.is_dir():
-            listed = sorted(path.iterdir())
-        elif not path.exists() and any(sign in str(item) for sign in "*?["):
-            anchor = Path(path.anchor)
-            listed = sorted(anchor.glob(str(path.relative_to(anchor) if path.anchor else path)))
-        else:
-            listed = []
-        found = [file for file in listed if is_video(file)]
-        videos += found
-        if not found or any(not file.name.startswith(".") for file in listed if file not in found):
-            others.append(item)
-    return list(dict.fromkeys(videos)), others

@@ -10,12 +10,14 @@ import json
 import struct
 import sys
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import cv2
 import numpy as np
 
 from unetkit._shared.memory_budget import MIB, limit_addresses, mapped_bytes
+from unetkit.errors import DataError, without_remedy
+from unetkit.video.uncompressed import find_bitmap
 
 MESSAGE_HEAD = struct.Struct("<cQ")
 TIME = struct.Struct("<d")  # seconds, before the pixels of a frame
@@ -48,6 +50,8 @@ def run_decoder(path: str, memory: str, threads: str) -> None:
         _send_video(out, path, int(memory), int(threads))
     except BrokenPipeError:  # who reads has enough
         pass
+    except DataError as error:
+        _send(out, ERROR, json.dumps([without_remedy(error).removeprefix(f"{path} ")]).encode())
     except _RefusedError as error:
         _send(out, ERROR, json.dumps(error.args).encode())
     except (MemoryError, cv2.error) as error:
@@ -67,33 +71,21 @@ def _send(
 
 
 def _send_video(out: BinaryIO, path: str, memory: int, threads: int) -> None:
-    capture = _open(path, threads)
-    times: list[float] = []
-    width, height = (int(capture.get(side)) for side in (3, 4))
-    # A decoder that lacks memory for a frame may show another one in its place.
-    need = DECODER_BASE_BYTES + DECODER_PIXEL_BYTES * width * height
-    if need > memory:
-        raise _RefusedError(
-            f"its frames of {height}x{width} pixels may take {need / MIB:,.0f} MiB to decode",
-            f"accepted is half of the memory limit, {memory / MIB:,.0f} MiB; allow more "
-            f"(--memory {-(-2 * need // MIB)}MiB)",
-        )
-    while len(times) < PROBED and capture.grab():
-        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
-    rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    is_known = RATES[0] <= rate <= RATES[1]
-    info: dict[str, Any] = {
-        "rate": frame_rate(rate, times),
-        "seconds": count / rate if is_known and count > 0 else None,
-    }
-    codec = struct.pack("<I", int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF)
-    capture = _open(path, threads)
+    bitmap = find_bitmap(Path(path))
+    capture = _open(path, threads, is_raw=bitmap is not None)
+    _require_memory(capture, memory)
+    info = _describe(capture)
+    capture = _open(path, threads, is_raw=bitmap is not None)
+    size: tuple[int, ...] | None = None
     number = 0
     while True:
-        is_there, frame = capture.read()
+        is_there, read = capture.read()
         if not is_there:
             break
-        if number == 0:
+        frame = bitmap.decode(read) if bitmap else cv2.cvtColor(read, cv2.COLOR_BGR2RGB)
+        if frame is None:  # the file ends within it
+            break
+        if size is None:
             size = frame.shape[:2]
             _send(out, INFO, json.dumps({**info, "height": size[0], "width": size[1]}).encode())
         if frame.shape[:2] != size:
@@ -102,17 +94,42 @@ def _send_video(out: BinaryIO, path: str, memory: int, threads: int) -> None:
                 f"have {size[0]}x{size[1]}"
             )
         seconds = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-        _send(out, FRAME, TIME.pack(seconds), cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        _send(out, FRAME, TIME.pack(seconds), frame)
         number += 1
     if number == 0:
-        name = codec.decode("ascii", "replace")
-        of_codec = f" of its codec {name.strip()!r}" if name.isprintable() else ""
+        code = int(capture.get(cv2.CAP_PROP_FOURCC)) & 0xFFFFFFFF
+        codec = struct.pack("<I", code).decode("ascii", "replace")
+        of_codec = f" of its codec {codec.strip()!r}" if codec.isprintable() else ""
         raise _RefusedError(f"no frame{of_codec} can be decoded")
     _send(out, END)
 
 
-def _open(path: str, threads: int) -> cv2.VideoCapture:
-    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, threads])
+def _require_memory(capture: cv2.VideoCapture, memory: int) -> None:
+    """Refuses frames that may need more: with too little, a decoder may show a wrong frame."""
+    width = int(capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+    height = int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    need = DECODER_BASE_BYTES + DECODER_PIXEL_BYTES * width * height
+    if need > memory:
+        raise _RefusedError(
+            f"its frames of {height}x{width} pixels may take {need / MIB:,.0f} MiB to decode",
+            f"accepted is half of the memory limit, {memory / MIB:,.0f} MiB; allow more "
+            f"(--memory {-(-2 * need // MIB)}MiB)",
+        )
+
+
+def _describe(capture: cv2.VideoCapture) -> dict[str, float | None]:
+    """Frame rate and declared duration; some frames are taken from the capture."""
+    times: list[float] = []
+    while len(times) < PROBED and capture.grab():
+        times.append(capture.get(cv2.CAP_PROP_POS_MSEC) / 1000)
+    rate, count = capture.get(cv2.CAP_PROP_FPS), capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    is_known = RATES[0] <= rate <= RATES[1] and count > 0
+    return {"rate": frame_rate(rate, times), "seconds": count / rate if is_known else None}
+
+
+def _open(path: str, threads: int, is_raw: bool = False) -> cv2.VideoCapture:
+    options = [cv2.CAP_PROP_FORMAT, -1] if is_raw else [cv2.CAP_PROP_N_THREADS, threads]
+    capture = cv2.VideoCapture(path, cv2.CAP_FFMPEG, options)
     if not capture.isOpened():
         raise _RefusedError("it has no video, or only a part of the file is there")
     return capture

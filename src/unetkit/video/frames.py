@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.threads import usable_cores
 from unetkit._shared.wording import format_count
 from unetkit.errors import DataError, MissingExtraError
 from unetkit.video import decoder
@@ -35,23 +36,28 @@ class Frame:
         number: Number of the frame, from 0.
         seconds: When it is shown, in seconds from the start of the video.
         pixels: (H, W, 3) uint8, red, green and blue, upright.
+        duration: Seconds for which it is shown; 0 if only the next frame tells.
     """
 
     number: int
     seconds: float
     pixels: np.ndarray
+    duration: float = 0.0
 
 
 class Video:
-    """A video that is being decoded.
+    """A video or an animation that is being decoded.
 
     Args:
         path: Path of the file.
-        container: Name of the container; see `containers.container_of`.
+        container: Name of the container; see `containers.container_of`. Of an animation, its
+            format.
         size: (height, width) of its frames, in pixels.
         rate: Frames a second.
         declared_seconds: Duration by the header; None if it says none.
         frames: The frames, each decoded when it is asked for.
+        count: Number of frames of an animation; None for a video, whose header may be wrong.
+        loop: Number of repetitions of an animation, 0 without end; None to play it once.
     """
 
     def __init__(
@@ -62,13 +68,18 @@ class Video:
         rate: float,
         declared_seconds: float | None,
         frames: Iterator[Frame],
+        count: int | None = None,
+        loop: int | None = None,
     ) -> None:
         self.path, self.container, self.size, self.rate = path, container, size, rate
         self.declared_seconds, self.frames = declared_seconds, frames
+        self.count, self.loop = count, loop
 
     @property
     def declared_frames(self) -> int | None:
         """Number of frames by the header, which may be wrong; None if it says none."""
+        if self.count is not None:
+            return self.count
         return None if self.declared_seconds is None else round(self.declared_seconds * self.rate)
 
 
@@ -93,7 +104,7 @@ def open_video(path: Path, memory: int) -> Iterator[Video]:
             "accepted is OpenCV from its wheel: pip install --force-reinstall "
             "opencv-python-headless"
         )
-    threads = min(MOST_DECODING_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_DECODING_THREADS, usable_cores())
     # Libraries print what they think of a file; quiet, as the reason comes as a message.
     quiet = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8", "MALLOC_ARENA_MAX": "2"}
     quiet["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;file|format_whitelist;{DEMUXERS}"

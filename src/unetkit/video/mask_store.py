@@ -6,6 +6,7 @@ result as a whole.
 """
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -26,6 +27,7 @@ from unetkit.io.encoding import write_png
 
 PLAN_NAME = "plan.json"
 FRAMES, FINISHED = "frames", "result"  # folders in the store
+PNG_END = b"IEND\xae\x42\x60\x82"  # its last chunk, and the checksum
 FRAME_NAME = re.compile(r"\d{7}\.png")
 PLAN_REMEDY = "accepted are plans of this version; remove the folder"
 
@@ -56,15 +58,20 @@ class MaskStore:
         """Folder for results while they are written."""
         return self.folder / FINISHED
 
-    def read(self, number: int) -> np.ndarray | None:
-        """Returns the mask of a frame, (H, W) uint8 class indices; None if there is none."""
+    def read(self, number: int) -> np.ndarray:
+        """Returns the mask of a frame, (H, W) uint8 class indices.
+
+        Raises:
+            DataError: It was damaged or removed meanwhile.
+        """
         try:
             with open_input(self._file(number)) as file, Image.open(file, formats=["PNG"]) as image:
                 return np.array(image)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, SyntaxError):  # cut by a crash, or no PNG
-            return None
+        except (OSError, ValueError, SyntaxError) as error:
+            raise DataError(
+                f"{self._file(number)} is missing or damaged ({error}); accepted are complete "
+                "masks; remove it and run the same command again"
+            ) from error
 
     def write(self, number: int, labels: np.ndarray) -> None:
         """Writes the mask of a frame, (H, W) uint8 class indices, as a whole."""
@@ -82,19 +89,14 @@ class MaskStore:
         Raises:
             DataError: The mask was damaged or removed meanwhile.
         """
-        labels = self.read(number)
-        if labels is None:
-            raise DataError(
-                f"{self._file(number)} is missing or damaged; accepted are complete masks; run the "
-                "same command again"
-            )
-        values = table[labels]
+        values = table[self.read(number)]
         pixels = values[..., 0] if values.shape[2] == 1 else values
         write_png(folder / self._file(number).name, pixels, self.metadata, is_flat=True)
 
-    def count(self) -> int:
-        """Number of masks."""
-        return sum(1 for path in self.frames.iterdir() if FRAME_NAME.fullmatch(path.name))
+    def numbers(self) -> frozenset[int]:
+        """Numbers of the frames whose masks are complete; a crash of the system may cut some."""
+        names = [path for path in self.frames.iterdir() if FRAME_NAME.fullmatch(path.name)]
+        return frozenset(int(path.stem) for path in names if _ends_as_png(path))
 
     def remove(self) -> None:
         """Removes the folder with all that is left in it, the plan last."""
@@ -158,6 +160,13 @@ def open_mask_store(
         remove(leftover)
     store.finished.mkdir()
     return store
+
+
+def _ends_as_png(file: Path) -> bool:
+    with open_input(file) as opened:
+        length = opened.seek(0, os.SEEK_END)
+        opened.seek(max(0, length - len(PNG_END)))
+        return opened.read() == PNG_END
 
 
 def is_mask_folder(folder: Path) -> bool:

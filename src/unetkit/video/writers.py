@@ -67,13 +67,19 @@ class VideoFile:
             pixels = cv2.copyMakeBorder(pixels, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         self._waiting, self._seconds = pixels, seconds
 
-    def close(self) -> None:
+    def close(self, end: float) -> None:
         """Completes the file.
+
+        Args:
+            end: Time until which the last frame is shown, in seconds.
 
         Raises:
             OSError: It could not be written whole, such as on a full disk.
         """
-        self._repeat(1)
+        step = end - self._seconds
+        if 0 <= step <= LONGEST_FRAME_SECONDS:
+            self._tick += step * self._rate
+        self._repeat(max(1, round(self._tick) - self._written))
         self._writer.release()
         if not _has_index(self._path) or _count_frames(self._path) != self._written:
             raise self._failure()

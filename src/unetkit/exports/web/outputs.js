@@ -14,6 +14,14 @@ function softmax(logits, from, classes, found, to) {
   for (let k = 0; k < classes; k++) found[to + k] /= sum;
 }
 
+// Divides the logarithms of the probabilities of a pixel by a temperature.
+function calibrate(probabilities, temperature) {
+  if (temperature === 1) return;
+  const f = Math.fround, inverse = f(1 / temperature);
+  const logs = probabilities.map((p) => f(f(Math.log(Math.max(p, 1.1754944e-38))) * inverse));
+  softmax(logs, 0, logs.length, probabilities, 0);
+}
+
 function largestOf(scores, from, classes) {
   let best = 0;
   for (let k = 1; k < classes; k++) if (scores[from + k] > scores[from + best]) best = k;

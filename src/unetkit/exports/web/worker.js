@@ -79,9 +79,9 @@ async function segmentPixels(image, proceed) {
     labels[place] = largestOf(found, from, classes);
     if (alpha === null) return;
     if (isPixelByPixel) softmax(found, from, classes, one, 0);
-    alpha[place] = isPixelByPixel
-      ? opacityOf(one, 0, model.classes, model.cutout)
-      : opacityOf(found, from, model.classes, model.cutout);
+    else for (let k = 0; k < classes; k++) one[k] = found[from + k];
+    calibrate(one, model.temperature);
+    alpha[place] = opacityOf(one, 0, model.classes, model.cutout);
   };
   let done = 0;
   for (const rows of tiles.rows) {
