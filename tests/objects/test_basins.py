@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from skimage.measure import label
 from skimage.morphology import diamond, local_maxima
 
-from unetkit.objects.basins import LEVELS, find_basins
+from unetkit.objects.basins import HEIGHT_LEVELS, find_basins
 from unetkit.objects.separation import ObjectRule, separation_maps
 
 SMALL = arrays(np.int64, (7, 9), elements=st.integers(0, 9))
@@ -17,8 +17,8 @@ STEPS = st.integers(1, 5)
 
 def basins(levels: np.ndarray, steps: int) -> np.ndarray:
     """Peaks of whole levels that rise by so many levels."""
-    heights = (levels / LEVELS).astype(np.float32) + np.float32(1e-4)
-    return find_basins(heights, np.ones(levels.shape, bool), steps / LEVELS)
+    heights = (levels / HEIGHT_LEVELS).astype(np.float32) + np.float32(1e-4)
+    return find_basins(heights, np.ones(levels.shape, bool), steps / HEIGHT_LEVELS)
 
 
 def row(*levels: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def row(*levels: int) -> np.ndarray:
 
 class TestByHand:
     def test_two_peaks_with_a_deep_pass(self):
-        # 4 is 3 above the pass of 1; the pass is nobody's
+        # 4 is 3 above the pass of 1; the pass belongs to neither
         assert basins(row(5, 3, 1, 2, 4), 3).tolist() == [[1, 1, 0, 2, 2]]
 
     def test_a_peak_that_does_not_stand_out_belongs_to_the_higher_one(self):

@@ -2,7 +2,7 @@
 
 A threshold has to suit all objects of an image: where it is low, objects that touch are one; where
 it is high, some have no seed. How far a peak stands out, its prominence, does not depend on how
-high its object reaches. Heights are cut at `LEVELS` levels, from the top down: a region without a
+high its object reaches. Heights are cut at `HEIGHT_LEVELS` levels, from the top down: a region without a
 peak is a new one, a region with one grows, and where regions meet, a peak that does not stand out
 is given up.
 """
@@ -12,11 +12,11 @@ import math
 import cv2
 import numpy as np
 
-LEVELS = 40
+HEIGHT_LEVELS = 40
 
 
 def find_basins(heights: np.ndarray, inside: np.ndarray, prominence: float) -> np.ndarray:
-    """Numbers prominent peaks, each with the pixels around it that are nobody else's.
+    """Numbers prominent peaks, each with the pixels around it that no other one reaches first.
 
     Args:
         heights: Heights from 0 to 1, highest in the middle of objects, (H, W) float32.
@@ -37,8 +37,8 @@ def find_basins(heights: np.ndarray, inside: np.ndarray, prominence: float) -> n
     numbers = np.zeros(heights.shape, np.int32)
     if not inside.any():
         return numbers
-    levels = np.floor(heights * LEVELS).astype(np.int32)
-    least = math.ceil(prominence * LEVELS - 1e-6)
+    levels = np.floor(heights * HEIGHT_LEVELS).astype(np.int32)
+    least = math.ceil(prominence * HEIGHT_LEVELS - 1e-6)
     peaks = np.zeros(1, np.int32)  # the level of each number
     within = levels[inside]
     for level in range(int(within.max()), int(within.min()) - 1, -1):

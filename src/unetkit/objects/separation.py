@@ -26,8 +26,8 @@ MEETING = 2  # pixels; in a border, another object is at most so far away
 SQUARE = np.ones((3, 3), np.uint8)
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MEETING + 1, 2 * MEETING + 1))
 HALO = 2  # pixels around a window on which its maps depend
-WEIGHTS = np.array([1, 4, 6, 4, 1], np.float32)
-STEPS = 1024  # of a landscape from 0 to 1
+SMOOTHING = np.array([1, 4, 6, 4, 1], np.float32)
+LANDSCAPE_STEPS = 1024  # of a landscape from 0 to 1
 OUTSIDE = 2.0**24  # above all numbers of objects in float32
 
 
@@ -171,9 +171,9 @@ def _smoothed(landscape: np.ndarray) -> np.ndarray:
     Whole numbers of up to 2^18 are summed, which float32 does in any order without rounding, so
     that the result does not depend on the window.
     """
-    steps = np.rint(np.nan_to_num(landscape, nan=1.0) * STEPS).astype(np.float32)
-    sums = cv2.sepFilter2D(steps, -1, WEIGHTS, WEIGHTS)
-    return sums / np.float32(STEPS * WEIGHTS.sum() ** 2)
+    steps = np.rint(np.nan_to_num(landscape, nan=1.0) * LANDSCAPE_STEPS).astype(np.float32)
+    sums = cv2.sepFilter2D(steps, -1, SMOOTHING, SMOOTHING)
+    return sums / np.float32(LANDSCAPE_STEPS * SMOOTHING.sum() ** 2)
 
 
 def _closed(foreground: np.ndarray) -> np.ndarray:
