@@ -2,9 +2,9 @@
 
 A threshold has to suit all objects of an image: where it is low, objects that touch are one; where
 it is high, some have no seed. How far a peak stands out, its prominence, does not depend on how
-high its object reaches. Heights are cut at `HEIGHT_LEVELS` levels, from the top down: a region without a
-peak is a new one, a region with one grows, and where regions meet, a peak that does not stand out
-is given up.
+high its object reaches. Heights are cut at `HEIGHT_LEVELS` levels, from the top down: a region
+without a peak is a new one, a region with one grows, and where regions meet, a peak that does not
+stand out is given up.
 """
 
 import math
