@@ -26,7 +26,7 @@ MEETING = 2  # pixels; in a border, another object is at most so far away
 SQUARE = np.ones((3, 3), np.uint8)
 DISC = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MEETING + 1, 2 * MEETING + 1))
 HALO = 2  # pixels around a window on which its maps depend
-SMOOTHING = np.array([1, 4, 6, 4, 1], np.float32)
+BINOMIAL_WEIGHTS = np.array([1, 4, 6, 4, 1], np.float32)
 LANDSCAPE_STEPS = 1024  # of a landscape from 0 to 1
 OUTSIDE = 2.0**24  # above all numbers of objects in float32
 
@@ -172,8 +172,8 @@ def _smoothed(landscape: np.ndarray) -> np.ndarray:
     that the result does not depend on the window.
     """
     steps = np.rint(np.nan_to_num(landscape, nan=1.0) * LANDSCAPE_STEPS).astype(np.float32)
-    sums = cv2.sepFilter2D(steps, -1, SMOOTHING, SMOOTHING)
-    return sums / np.float32(LANDSCAPE_STEPS * SMOOTHING.sum() ** 2)
+    sums = cv2.sepFilter2D(steps, -1, BINOMIAL_WEIGHTS, BINOMIAL_WEIGHTS)
+    return sums / np.float32(LANDSCAPE_STEPS * BINOMIAL_WEIGHTS.sum() ** 2)
 
 
 def _closed(foreground: np.ndarray) -> np.ndarray:
