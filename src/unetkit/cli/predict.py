@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,8 @@ def run_prediction(
     format: str,
     memory: str | None,
     margin: int | None,
+    engine: str,
+    device: str,
     watch: str | None,
     as_json: bool,
     show: bool,
@@ -145,11 +148,20 @@ def run_prediction(
         mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
     )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
+    load = partial(
+        Predictor,
+        models or None,
+        tta=tta,
+        memory=memory,
+        margin=margin,
+        engine=engine,
+        device=device,
+    )
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if not models:
             echo(NOTICE, err=True)
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = load()
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -180,7 +192,7 @@ def run_prediction(
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = Predictor(models or None, tta=tta, memory=memory, margin=margin)
+        predictor = load()
         display.finish()
         if UNCERTAINTY in wanted and len(predictor.members) > 1:
             output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
