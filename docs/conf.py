@@ -58,6 +58,7 @@ CONTENTS = {
         "scale",
         "prediction",
         "video",
+        "cluster",
         "serve",
         "export",
         "original-notebook",

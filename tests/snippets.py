@@ -38,6 +38,7 @@ README = ROOT / "README.md"
 # What a page takes as given; all others begin in an empty folder.
 GIVEN: dict[str, tuple[str, ...]] = {
     "README.md": ("photos", "new"),
+    "docs/cluster.md": ("photos", "model.onnx"),
     "docs/data.md": ("photos",),
     "docs/export.md": ("run",),
     "docs/figures.md": ("pets", "run"),
@@ -255,6 +256,7 @@ PROVIDERS: dict[str, Callable[[Path, Mapping[str, Path]], object]] = {
         fixtures["run"], folder, ignore=shutil.ignore_patterns("evaluation-*", "*.html")
     ),
     "clip.avi": lambda file, fixtures: write_clip(file, moving_frames(3)),
+    "model.onnx": lambda file, fixtures: shutil.copy(fixtures["run"] / "model.onnx", file),
     "pets.onnx": lambda file, fixtures: shutil.copy(fixtures["run"] / "model.onnx", file),
 }
 

@@ -220,6 +220,7 @@ OTHER_DOORS = {
     ("_shared.files", "open"): "the door, and what is written",
     ("_shared.installation", "distribution(DISTRIBUTION).read_text"): "of the installed package",
     ("_shared.provenance", "CPU_FILE.read_text"): "of the system",
+    ("_shared.threads", "QUOTA.read_text"): "of the system",
     ("prediction.memory", "Path('/proc/self/status').read_text"): "of the system",
     ("training.backend", "Path(description).read_text"): "of the system",
     ("models.built_in", "(BUILT_IN.parent / 'README.md').read_text"): "of the package",

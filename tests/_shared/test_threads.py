@@ -1,12 +1,16 @@
 """Work on several threads, in order."""
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from itertools import count
 
 import pytest
 
-from unetkit._shared.threads import in_order
+from unetkit._shared import threads
+from unetkit._shared.threads import in_order, usable_cores
 
 
 def test_results_come_in_order_whatever_takes_longest():
@@ -67,3 +71,30 @@ def test_a_slow_source_does_not_keep_back_what_is_ready():
 
 def test_nothing_gives_nothing():
     assert list(in_order(lambda n: n, [], 2)) == []
+
+
+class TestUsableCores:
+    @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="affinity of Linux")
+    def test_they_are_those_of_the_affinity(self):
+        core = min(os.sched_getaffinity(0))
+        code = (
+            f"import os; os.sched_setaffinity(0, [{core}]);"
+            "from unetkit._shared.threads import usable_cores; print(usable_cores())"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+        assert done.stdout.strip() == b"1"
+
+    @pytest.mark.parametrize(
+        ("quota", "cores"),
+        [("250000 100000", 3), ("50000 100000", 1), ("6400000 100000", 8), ("max 100000", 8)],
+    )
+    def test_a_quota_of_a_container_is_rounded_up(self, monkeypatch, tmp_path, quota, cores):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+        monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+        assert usable_cores() == cores
+
+    def test_without_a_quota(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 5, 7}, raising=False)
+        monkeypatch.setattr(threads, "QUOTA", tmp_path / "absent")
+        assert usable_cores() == 3

@@ -530,7 +530,7 @@ class TestObjects:
 def test_the_result_does_not_depend_on_the_number_of_cores(run, pets, tmp_path, monkeypatch):
     texts = []
     for cores in (1, 4):
-        monkeypatch.setattr("os.cpu_count", lambda cores=cores: cores)
+        monkeypatch.setattr("unetkit.prediction.predictor.usable_cores", lambda cores=cores: cores)
         result = evaluate(run, pets, part="all", out=tmp_path / f"{cores}")
         names = [record["name"] for record in result["images"]]
         assert names == sorted(names)

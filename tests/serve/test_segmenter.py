@@ -135,7 +135,7 @@ def test_a_memory_limit_that_leaves_nothing_for_images_is_refused():
 def test_processes_take_at_most_half_of_the_memory_unless_their_number_is_given(
     built_in, monkeypatch
 ):
-    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("unetkit.serve.segmenter.usable_cores", lambda: 64)
     started = []
     monkeypatch.setattr(segmenter_module, "PredictionProcess", lambda *args: started.append(args))
     free = built_in.memory - Limits.held_bytes - BUDGET.base

@@ -1,12 +1,32 @@
-"""Work on many items by a few threads, with results in order and a bound on those waiting."""
+"""Work on many items by a few threads, with results in order and a bound on those waiting.
 
+As many threads as cores that the process may use: a job of a cluster or a container often has a few
+of a machine's many.
+"""
+
+import math
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container, on Linux: microseconds, and their period
+
+
+def usable_cores() -> int:
+    """Returns the number of cores that this process may use, by its affinity and by quota."""
+    cores = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    try:
+        used, period = map(int, QUOTA.read_text().split())
+    except (OSError, ValueError):  # another system, or "max"
+        return cores
+    return max(1, min(cores, math.ceil(used / period)))
 
 
 def in_order(

@@ -443,6 +443,11 @@ predict_options = _together(
     ),
     click.option("--memory", help="Memory of the process, such as 800MiB (default: 1.5GiB)."),
     click.option(
+        "--threads",
+        type=POSITIVE,
+        help="Number of cores to use (default: all that the process may use).",
+    ),
+    click.option(
         "--margin",
         type=NOT_NEGATIVE,
         help="Pixels around each tile that the network also sees; few are faster, but not exact "

@@ -1,6 +1,5 @@
 """`unetkit serve`: a model as a service on this machine."""
 
-import os
 from contextlib import suppress
 
 import click
@@ -167,11 +166,12 @@ def serve_command(
 
 
 def _memory(memory: str | None, processes: int | None) -> int:
+    from unetkit._shared.threads import usable_cores
     from unetkit.prediction.memory import parse_memory
 
     if memory is not None:
         return parse_memory(memory)
-    return MEMORY + (processes or os.cpu_count() or 1) * MEMORY_EACH
+    return MEMORY + (processes or usable_cores()) * MEMORY_EACH
 
 
 def _require_token(host: str, is_own: bool, token: str | None, insecure: bool) -> None:

@@ -8,7 +8,6 @@ intervals, comparisons and reports need no second prediction. Which pairs are ev
 """
 
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -240,7 +239,7 @@ def score_pairs(
     skipped, errors = {}, ObjectErrors()
     one, threads = predictor, 1
     if len(pairs) > 1:
-        one, threads = predictor.side_by_side(min(len(pairs), os.cpu_count() or 1))
+        one, threads = predictor.side_by_side(min(len(pairs), predictor.threads))
 
     def score(pair: Pair) -> _Scored | DataError | DataNotFoundError:
         try:

@@ -35,7 +35,7 @@ class Engine:
 
     Args:
         model: Run folder or exported .onnx file.
-        threads: Number of threads that one call uses; None for one per core.
+        threads: Number of threads that one call uses; None for one per core of the process.
         memory: Bytes that the smallest tile may need; more is refused before the file is loaded.
         runtime: Library that runs the network, and where.
 

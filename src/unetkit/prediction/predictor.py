@@ -12,7 +12,6 @@ Images whose result does not fit into memory are left to `large_images`, files t
 import hashlib
 import logging
 import math
-import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.memory_budget import BUDGET, DEFAULT_MEMORY
-from unetkit._shared.threads import in_order
+from unetkit._shared.threads import in_order, usable_cores
 from unetkit.data.scale import scores_from_network, windows_from_network
 from unetkit.errors import ConfigError, DataError, SizeError
 from unetkit.io.windows import ArrayWindows, Windows
@@ -195,6 +194,11 @@ class Predictor:
         return _load_again, (paths, self.digests, self._arguments)
 
     @property
+    def threads(self) -> int:
+        """Number of cores that are used."""
+        return self._threads or usable_cores()
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Arguments that results depend on: all but those that decide time and memory only.
 
@@ -310,7 +314,7 @@ class Predictor:
             raise ConfigError(f"answer is {answer!r}; accepted are {', '.join(map(repr, ANSWERS))}")
         if answer == "disagreement":
             self.require_several()
-        one, threads = self.side_by_side(threads or self._threads or os.cpu_count() or 1)
+        one, threads = self.side_by_side(threads or self.threads)
         return in_order(lambda image: one._predict(image, answer), images, threads)
 
     def side_by_side(self, threads: int) -> "tuple[Predictor, int]":

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from unetkit._shared.installation import install_command
+from unetkit._shared.threads import usable_cores
 from unetkit.errors import ConfigError, MissingExtraError, did_you_mean
 from unetkit.models.onnx_runtime import onnxruntime
 
@@ -91,7 +92,7 @@ class Runtime:
 
         Args:
             content: A model file that has been checked.
-            threads: Number of threads that one call uses; None for one per core.
+            threads: Number of threads that one call uses; None for one per core of the process.
 
         Raises:
             Exception: The library cannot load it; its own exceptions share no base but this.
@@ -120,8 +121,12 @@ class _OnnxRuntime:
     def __init__(self, content: bytes, threads: int | None, device: str) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4  # its errors are raised, and would be logged a second time
-        options.intra_op_num_threads = threads or 0
+        # By default those of the machine, even where the process may use fewer cores.
+        cores = usable_cores()
+        options.intra_op_num_threads = threads or (cores if cores < (os.cpu_count() or 1) else 0)
         options.enable_mem_pattern = False
+        # Threads that spin while they wait for each other take the cores of other processes.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.load_model_format", "ONNX")
         providers: list[Any] = ["CPUExecutionProvider"]
         wanted = _gpu_provider() if device == "gpu" else None
@@ -151,7 +156,7 @@ class _OpenVino:
         openvino = _openvino()
         options: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
         if device == "cpu":
-            cores = os.cpu_count() or 1
+            cores = usable_cores()
             streams = 1 if threads is None else max(1, cores // threads)
             options |= {
                 "NUM_STREAMS": streams,

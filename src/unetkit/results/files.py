@@ -6,7 +6,6 @@ predicted in memory, several at the same time; all others one after another thro
 What the outputs look like is left to `outputs`.
 """
 
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -252,7 +251,7 @@ def _predict_plan(
     needs = [job.needed for job in ordinary if job.needed <= room]
     one, threads = predictor.leaving(max(needs, default=0)), 1
     if len(needs) > 1:
-        one, threads = one.side_by_side(min(len(needs), os.cpu_count() or 1))
+        one, threads = one.side_by_side(min(len(needs), predictor.threads))
 
     def predict_ordinary(job: Job) -> tuple[Job, Prediction | UnetkitError]:
         need = job.needed + predictor.least_tile_bytes

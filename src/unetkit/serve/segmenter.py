@@ -5,7 +5,6 @@ each with one image at a time. A thread waits for each process. Nothing here kno
 """
 
 import asyncio
-import os
 import tempfile
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from queue import LifoQueue
 
 from unetkit._shared.memory_budget import BUDGET, MIB, MemoryBudget
+from unetkit._shared.threads import usable_cores
 from unetkit.errors import SizeError
 from unetkit.prediction.memory import RESERVE
 from unetkit.prediction.predictor import Predictor
@@ -51,7 +51,7 @@ class Segmenter:
         second = predictor.weight_bytes + predictor.least_tile_bytes
         each = predictor.least_memory - RESERVE + second
         room = predictor.memory - limits.held_bytes - BUDGET.base
-        self.processes = processes or max(1, min(os.cpu_count() or 1, room // 2 // each))
+        self.processes = processes or max(1, min(usable_cores(), room // 2 // each))
         free = room - self.processes * each
         if free < MIB:
             raise SizeError(

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from unetkit._shared.threads import usable_cores
 from unetkit._shared.wording import format_count
 from unetkit.errors import DataError, MissingExtraError
 from unetkit.video import decoder
@@ -103,7 +104,7 @@ def open_video(path: Path, memory: int) -> Iterator[Video]:
             "accepted is OpenCV from its wheel: pip install --force-reinstall "
             "opencv-python-headless"
         )
-    threads = min(MOST_DECODING_THREADS, os.cpu_count() or 1)
+    threads = min(MOST_DECODING_THREADS, usable_cores())
     # Libraries print what they think of a file; quiet, as the reason comes as a message.
     quiet = {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8", "MALLOC_ARENA_MAX": "2"}
     quiet["OPENCV_FFMPEG_CAPTURE_OPTIONS"] = f"protocol_whitelist;file|format_whitelist;{DEMUXERS}"

@@ -8,7 +8,6 @@ interrupted run continues: it decodes and encodes again, and only predicts what 
 """
 
 import hashlib
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
@@ -258,7 +257,7 @@ class _Run:
         least = predictor.least_tile_bytes
         with BUDGET.taken(waiting + need + least, f"a frame of {video.path}"):
             pass
-        threads = max(1, min(os.cpu_count() or 1, (BUDGET.left - least - waiting) // need))
+        threads = max(1, min(predictor.threads, (BUDGET.left - least - waiting) // need))
         one, threads = predictor.leaving(waiting + need).side_by_side(threads)
         return one, threads, need + least
 
