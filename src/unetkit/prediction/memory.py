@@ -206,7 +206,6 @@ def _measure_in_process(engine: Engine, memory: int) -> MemoryUse | str:
                 code,
                 str(engine.path),
                 json.dumps(sizes),
-                str(limit),
                 *words,
             ],
             capture_output=True,

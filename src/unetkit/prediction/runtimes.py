@@ -87,7 +87,7 @@ class Runtime:
         """
         return f"{self.engine} {self.version}" + (" on a GPU" if self.device == "gpu" else "")
 
-    def start(self, content: bytes, threads: int | None) -> "Session":
+    def start(self, content: bytes, threads: int | None) -> "LoadedNetwork":
         """Loads a network.
 
         Args:
@@ -101,7 +101,7 @@ class Runtime:
         return kind(content, threads, self.device)
 
 
-class Session(Protocol):
+class LoadedNetwork(Protocol):
     """A loaded network, which any number of threads may call at the same time.
 
     Attributes:
