@@ -91,6 +91,7 @@ BOXES = {
     "serve": Box(300, 770, 195, "serve", ("a model over HTTP,", "and its page")),
     "label": Box(560, 770, 200, "label", ("masks drawn in a browser",)),
     "video": Box(300, 850, 195, "video", ("frames in, masks", "and overlays out")),
+    "cluster": Box(0, 708, 200, "cluster", ("batches for workers of Dask",)),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),
     "evaluation": Box(
         300, 516, 195, "evaluation", ("a model scored, runs", "compared, the report")
@@ -122,6 +123,7 @@ ARROWS = (
     ("results", "right", 645, "answer", "left", 723),
     ("results", "right", 660, "serve", "left", 800),
     ("results", "right", 675, "video", "left", 885),
+    ("results", "bottom", 100, "cluster", "top", 100),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),

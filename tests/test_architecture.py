@@ -39,6 +39,7 @@ ROOMS = (
     "runs",
     "serve",
     "label",
+    "cluster",
     "cli",
 )
 TRAINING_LIBRARIES = (

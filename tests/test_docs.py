@@ -348,7 +348,7 @@ class TestConfigurationPage:
         assert all(len(meaning) > 10 for _, meaning, _ in rows)
         named = set(re.findall(r"`(--[\w-]+)`", " ".join(option for _, _, option in rows)))
         others = {"--config", "--data", "--device", "--folds", "--memory", "--out", "--resume"}
-        others.add("--tensorboard")
+        others |= {"--processes", "--tensorboard"}
         offered = {o for p in main.commands["train"].params for o in p.opts if o.startswith("--")}
         assert offered - named == others
 

@@ -524,3 +524,36 @@ class TestShards:
         assert "standard input, together with --list-missing" in result.stderr
         result = predict(pictures, "-m", grey_model, "--shard", "0/2", code=2)
         assert "shard is 0/2; accepted are a number from 1" in result.stderr
+
+
+class TestWorkers:
+    def test_results_and_lines_are_those_of_one_process(self, grey_model, pictures, tmp_path):
+        (pictures / "c.png").write_bytes(b"nothing")
+        found = []
+        for name, options in (("one", ()), ("two", ("--workers", "1"))):
+            arguments = [pictures, "--model", grey_model, "--out", tmp_path / name, "--json"]
+            result = predict(*arguments, *options, code=1)
+            text = result.stdout.replace(str(tmp_path / name), "OUT")
+            found.append(sorted(map(json.loads, text.splitlines()), key=lambda line: line["image"]))
+        assert found[0] == found[1]
+        masks = [(tmp_path / name / "a.png").read_bytes() for name in ("one", "two")]
+        assert masks[0] == masks[1]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--cluster", "tcp://h:1"], "--workers is 2 together with --cluster tcp://h:1"),
+            (
+                ["--threads", "2"],
+                "together with --shard, --watch, --list-missing, --show, --threads",
+            ),
+            (["--shard", "1/2"], "--workers or --cluster is given together with --shard"),
+            (["--show"], "is given together with --shard, --watch, --list-missing, --show"),
+            (["--out", "mask.png"], "output mask.png names one file; accepted for workers"),
+        ],
+    )
+    def test_what_workers_do_not_take_is_refused(self, grey_model, pictures, options, message):
+        result = predict(
+            pictures / "a.png", "--model", grey_model, "--workers", "2", *options, code=2
+        )
+        assert message in result.output

@@ -36,7 +36,15 @@ OPTION_GROUPS = {
         *("loss", "class_weights", "separation", "border_weight", "border_sigma", "learning_rate"),
         *("batch_size", "accumulation", "clip_norm", "averaging"),
     ),
-    "Computation": ("model", "device", "precision", "deterministic", "memory", "margin"),
+    "Computation": (
+        "model",
+        "device",
+        "processes",
+        "precision",
+        "deterministic",
+        "memory",
+        "margin",
+    ),
     "Input and output": (
         *("config", "resume", "out", "overlay", "cutout", "probabilities"),
         *("objects", "table", "pixel_size", "format", "overwrite"),

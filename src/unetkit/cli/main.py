@@ -4,6 +4,7 @@ Each command imports what it needs when it runs, so that help appears at once. E
 `group`, long lists of options in `options`, printing in `console` and `tables`.
 """
 
+import importlib.util
 import io
 import logging
 import os
@@ -20,6 +21,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from unetkit._shared.installation import install_command
 from unetkit._version import __version__
 from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
@@ -45,7 +47,7 @@ from unetkit.cli.options import (
 )
 from unetkit.cli.serve import serve_command
 from unetkit.cli.terminal import echo, gate_logs, print_json
-from unetkit.errors import ConfigError, UnetkitError
+from unetkit.errors import ConfigError, MissingExtraError, UnetkitError
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -164,8 +166,16 @@ def check_command(data: str, as_json: bool, seed: int | None, **options: Any) ->
 )
 @click.option(
     "--device",
-    help="Device to train on: cpu, gpu, or one of several as in gpu:1 (default: the first GPU, "
-    "else the CPU).",
+    help="Device to train on: cpu, gpu, one of several as in gpu:1, or all, which needs Keras on "
+    "JAX (default: the first GPU, else the CPU).",
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Number of processes that train together, each with a part of each batch; more than one "
+    "needs the extra jax.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write metrics and images for TensorBoard.")
 @reading_memory_option
@@ -179,6 +189,7 @@ def train_command(
     config: str | None,
     resume: str | None,
     moved: str | None,
+    processes: int,
     **options: Any,
 ) -> None:
     """Train a U-Net on the images and masks of DATA.
@@ -188,6 +199,9 @@ def train_command(
     Ctrl-C finishes the current step and saves; --resume RUN continues from there, and --resume RUN
     --data NEW where the data were moved.
     """
+    if processes > 1:
+        _train_together(processes)
+        return
     session = {name: options.pop(name) for name in ("device", "tensorboard")}
     if resume is not None:
         refuse_beside_resume(ctx)
@@ -217,6 +231,23 @@ def train_command(
     name = Path(data or choices.data or "data").resolve().stem
     options["out"] = options["out"] or f"runs/{name}-folds"
     _print_metrics(run_training(data, folds=folds, **options), display)
+
+
+def _train_together(processes: int) -> None:
+    """Runs this command in several processes."""
+    if importlib.util.find_spec("jax") is None:
+        raise MissingExtraError(
+            f"--processes is {processes}, which needs JAX, and it is not installed; it is part of "
+            f"the extra jax; in a new environment: {install_command('jax')}"
+        )
+    from unetkit.training.processes import run_together
+
+    arguments = [*sys.argv[1:], "--processes", "1"]  # the last one counts
+    code, lost = run_together([sys.executable, "-m", "unetkit", *arguments], processes)
+    if lost:
+        echo(lost, err=True)
+    if code or lost:
+        raise SystemExit(code if code > 0 else 1)
 
 
 def _print_run(run: Path, display: Any) -> None:

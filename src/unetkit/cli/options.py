@@ -474,6 +474,17 @@ predict_options = _together(
         help="Print the images whose results are missing or damaged, and predict nothing; the exit "
         "code is 1 if there are any.",
     ),
+    click.option(
+        "--workers",
+        type=POSITIVE,
+        help="Processes of this machine that predict, each with its part of the cores and its own "
+        "--memory (default: this one alone).",
+    ),
+    click.option(
+        "--cluster",
+        help="Address of a scheduler of Dask whose workers predict, such as tcp://HOST:8786 "
+        "(default: none).",
+    ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option(
         "--smooth",
@@ -629,7 +640,7 @@ def parse_sides(text: str) -> tuple[int, int]:
 
 def refuse_beside_resume(ctx: click.Context) -> None:
     """Refuses options that would change a run that is resumed."""
-    allowed = ("resume", "moved", "device", "tensorboard")
+    allowed = ("resume", "moved", "device", "processes", "tensorboard")
     for name in ctx.params:
         source = ctx.get_parameter_source(name)
         if name not in allowed and source == click.core.ParameterSource.COMMANDLINE:
@@ -638,7 +649,7 @@ def refuse_beside_resume(ctx: click.Context) -> None:
             again = ["--resume", str(ctx.params["resume"]), "--data", str(ctx.params[name])]
             moved = f", or use {shlex.join(again)} if they were moved" if name == "data" else ""
             raise ConfigError(
-                f"{option} is given with --resume; accepted beside it are --device, --tensorboard "
-                "and --data, as a run is resumed with its own configuration; leave it out, or "
-                f"train a new run{moved}"
+                f"{option} is given with --resume; accepted beside it are --device, --processes, "
+                "--tensorboard and --data, as a run is resumed with its own configuration; leave "
+                f"it out, or train a new run{moved}"
             )

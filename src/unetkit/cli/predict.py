@@ -4,7 +4,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,9 @@ from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
 from unetkit.cli.video import run_videos
+from unetkit.cluster.connection import connect, describe_workers, local_workers, require_dask
+from unetkit.cluster.predict import predict_on_workers
+from unetkit.cluster.worker import FinishedResult
 from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
@@ -45,6 +48,7 @@ from unetkit.results.plan import Job, find_destination, plan_outputs
 from unetkit.video.plan import separate_videos
 
 PIPE = "-"
+Connect = Callable[[], AbstractContextManager[Any]]  # to workers: yields a client of Dask
 MOST_LISTED = 100  # images that were not predicted, at the end
 LISTED = 3  # images that are named because they are the most uncertain
 
@@ -121,6 +125,8 @@ def run_prediction(
     recursive: bool,
     shard: str | None,
     list_missing: bool,
+    workers: int | None,
+    cluster: str | None,
     polygons: str | None,
     simplify: float | None,
     table: bool,
@@ -186,6 +192,10 @@ def run_prediction(
             "--watch for the images of one folder; leave out the others"
         )
     selection = Selection(images, recursive, None if shard is None else parse_shard(shard))
+    others_given = shard or watch or list_missing or show or threads is not None
+    connected = _require_workers(workers, cluster, others_given, videos)
+    if connected is not None:
+        arguments["threads"] = 1  # a worker has an image on each of its threads
     display = open_display(stderr=as_json or list_missing)
     if not models:
         display.say(NOTICE)
@@ -223,13 +233,11 @@ def run_prediction(
                     options=options,
                 )
             if others:
-                act = print_missing if list_missing else predict_images
-                act(
-                    predictor,
-                    replace(selection, items=others, without=frozenset(videos)),
-                    output,
-                    display,
-                )
+                chosen = replace(selection, items=others, without=frozenset(videos))
+                if list_missing:
+                    print_missing(predictor, chosen, output, display)
+                else:
+                    predict_images(predictor, chosen, output, display, connected)
             if videos and not good:
                 sys.exit(1)
             return
@@ -241,13 +249,38 @@ def run_prediction(
         raise
 
 
+def _require_workers(
+    workers: int | None, cluster: str | None, others: object, videos: Sequence[Path]
+) -> Connect | None:
+    """Returns what connects to workers, if they are asked for; refuses what they do not take."""
+    if workers is not None and cluster is not None:
+        raise ConfigError(
+            f"--workers is {workers} together with --cluster {cluster}; accepted is one of them; "
+            "leave --workers out for those of a cluster"
+        )
+    found: Connect
+    if workers is not None:
+        found = partial(local_workers, workers)
+    elif cluster is not None:
+        found = partial(connect, cluster)
+    else:
+        return None
+    if others or videos:
+        raise ConfigError(
+            "--workers or --cluster is given together with --shard, --watch, --list-missing, "
+            "--show, --threads or a video; accepted are images alone; leave out the others"
+        )
+    require_dask()
+    return found
+
+
 def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
     """Refuses options that do not fit one image from standard input and one result."""
     given = [
         name
         for name in (
             *("as_json", "format", "list_missing", "out", "overwrite"),
-            *("recursive", "shard", "show", "smooth", "watch"),
+            *("cluster", "recursive", "shard", "show", "smooth", "watch", "workers"),
         )
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
@@ -261,7 +294,11 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
 
 
 def predict_images(
-    predictor: Predictor, selection: Selection, output: OutputOptions, display: ConsoleDisplay
+    predictor: Predictor,
+    selection: Selection,
+    output: OutputOptions,
+    display: ConsoleDisplay,
+    connected: Connect | None = None,
 ) -> None:
     """Segments image files, and prints a summary.
 
@@ -273,7 +310,10 @@ def predict_images(
     files, shard = selection.find(output.out), selection.shard
     is_strict = output.fail_fast or (len(files) == 1 and shard is None)
     run = _Run(predictor, output, display, len(files), shard)
-    written = run.predict(files, is_strict)
+    if connected is None:
+        written = run.predict(files, is_strict)
+    else:
+        written = run.predict_on(connected, files, is_strict)
     if not output.as_json:
         where = find_destination(output.out, output.format).folder
         display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {where}")
@@ -460,6 +500,42 @@ class _Run:
         self._display.finish()
         return written
 
+    def predict_on(
+        self, connected: Connect, files: Sequence[InputImage], is_strict: bool
+    ) -> list[Path]:
+        """Predicts image files on workers, and returns the files written.
+
+        Args:
+            connected: Connects to the workers.
+            files: Image files.
+            is_strict: Whether to raise the first error, instead of going on.
+        """
+        output = self._output
+        if find_destination(output.out, output.format).mask is not None:
+            raise ConfigError(
+                f"output {output.out} names one file; accepted for workers is a folder; name one "
+                "with --out"
+            )
+        self._display.waiting("starting  workers")
+        with connected() as client:
+            self._display.finish()
+            self._display.say(describe_workers(client))
+            written = predict_on_workers(
+                client,
+                self._predictor,
+                files,
+                output.out,
+                kinds=output.kinds,
+                format=output.format,
+                overwrite=output.overwrite,
+                options=output.options,
+                on_result=self._on_result,
+                on_error=None if is_strict else self._on_error,
+                on_finished=self._on_finished,
+            )
+            self._display.finish()
+        return written
+
     def describe(self) -> str:
         """How many images were predicted, and how many an earlier run had finished."""
         every = format_count(self._total, "image")
@@ -485,7 +561,7 @@ class _Run:
                 if len(images) > MOST_LISTED:
                     self._display.say(f"  and {len(images) - MOST_LISTED} more, named above")
 
-    def _on_finished(self, job: Job) -> None:
+    def _on_finished(self, job: Job | FinishedResult) -> None:
         self._finished_before.add(job.image)
         if self._output.as_json:
             print_json({**_files_as_json(job.image, job.page, job.files), "finished_before": True})

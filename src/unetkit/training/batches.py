@@ -213,6 +213,7 @@ class Sampler:
         border_weight: Weight of pixels between objects, if the cache has objects.
         objects: How objects are told apart, if the cache has objects.
         background: Index of the background, if the cache has objects.
+        part: Which part of each batch is made: its number, of how many.
     """
 
     cache: PairCache
@@ -226,6 +227,7 @@ class Sampler:
     border_weight: BorderWeight = NO_BORDER_WEIGHT
     objects: ObjectRule = NO_OBJECTS
     background: int = 0
+    part: tuple[int, int] = (0, 1)
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -261,14 +263,17 @@ class Sampler:
             cv2.setNumThreads(threads)
 
     def batch(self, step: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-        """The training batch of a step.
+        """The training batch of a step, or `part` of it.
 
         Returns:
             Normalised images, (B, H, W, C) float32, and masks, (B, H', W') uint8; with objects,
             (B, H', W', 2) float32 of masks and weights between objects; (B, H', W', 3) with the
             target of the output that tells objects apart.
         """
-        samples = [self._sample(epoch, index) for epoch, index in self._members(step, batch_size)]
+        number, count = self.part
+        first, last = (batch_size * i // count for i in (number, number + 1))
+        members = self._members(step, batch_size)[first:last]
+        samples = [self._sample(epoch, index) for epoch, index in members]
         images, masks = zip(*samples, strict=True)
         return self.normalization.apply(np.stack(images)), np.stack(masks)
 

@@ -52,6 +52,16 @@ from unetkit.training.choices import (
 )
 from unetkit.training.config import Choices, RunConfig
 from unetkit.training.config_file import config_to_toml, read_config, read_reasons
+from unetkit.training.distribution import (
+    ALONE,
+    Group,
+    Replicas,
+    broadcast_path,
+    choose_devices,
+    follow,
+    join,
+    require_divisible,
+)
 from unetkit.training.export import export_best, trained_network
 from unetkit.training.fine_tuning import read_origin, start_from
 from unetkit.training.network import (
@@ -78,17 +88,23 @@ class Session:
 
     Args:
         display: Shows progress and warnings.
-        device: "cpu:0", "gpu:1" and so on.
+        devices: "cpu:0", "gpu:1" and so on; several train copies of the network.
         callbacks: Keras callbacks.
         tensorboard: Whether to write metrics and images for TensorBoard.
         obstacle: Reason why reproducible training, although configured, is not possible; or None.
     """
 
     display: Display
-    device: str
+    devices: Sequence[str]
     callbacks: Sequence[keras.callbacks.Callback] = ()
     tensorboard: bool = False
     obstacle: str | None = None
+    group: Group = ALONE
+
+    @property
+    def device(self) -> str:
+        """The device of everything but updates."""
+        return self.devices[0]
 
 
 def train(
@@ -122,7 +138,8 @@ def train(
         size: Input size of the network in pixels: a side, or (height, width).
         seed: Seed of the split, the weights and the samples; 0 by default.
         config: Path of a config.toml, or the same keys as nested mappings; any key may be left out.
-        device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU.
+        device: "cpu", "gpu" or "gpu:1"; by default the first accelerator, else the CPU. "all" for
+            all devices of the best kind, with Keras on JAX.
         callbacks: Keras callbacks; an epoch ends with each validation pass. The state of callbacks
             is not part of checkpoints.
         tensorboard: Whether to write metrics and images for TensorBoard.
@@ -148,17 +165,20 @@ def train(
     dataset = find_chosen_dataset(choices)
     is_deterministic = choices.training.given.get("deterministic", True)
     obstacle = backend.make_repeatable() if is_deterministic else None
-    device = backend.choose_device(device)
+    group = join()
+    if group.index:
+        return follow(group, device)
+    devices = choose_devices(device, group)
     run, is_new = run_folder.claim(
         out, f"{dataset.label}-{choices.preset or default_preset(choices)}"
     )
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
-    session = Session(display, device, callbacks, tensorboard, obstacle)
+    session = Session(display, devices, callbacks, tensorboard, obstacle, group)
     with _writing(run, display):
         run_folder.require_unused(run)  # another process may have trained there until now
         try:
             _fetch_weights(choices, display)
-            pairs, chosen = prepare(dataset, choices, epochs, device, display)
+            pairs, chosen = prepare(dataset, choices, epochs, session.device, display)
             return _train_into(run, pairs, chosen, session)
         except BaseException as error:
             display.finish()
@@ -210,12 +230,15 @@ def resume(
         (display or Display()).say(f"{run} is finished: nothing to resume")
         return run
     obstacle = backend.make_repeatable() if config.training.deterministic else None
-    device = backend.choose_device(device)
+    group = join()
+    if group.index:
+        return follow(group, device)
+    devices = choose_devices(device, group)
     if data is not None:
         config = replace(config, data=str(Path(data).resolve()))
     dataset = find_moved_dataset(run, config.data, config.sources)
     display = LoggedDisplay(display or Display(), run / run_folder.LOG)
-    session = Session(display, device, callbacks, tensorboard, obstacle)
+    session = Session(display, devices, callbacks, tensorboard, obstacle, group)
     with _writing(run, display):
         for leftover in list(run.rglob(f"{PART}*")):
             remove(leftover)
@@ -225,7 +248,7 @@ def resume(
             split = replace(split, file=str(run / run_folder.SPLIT))
         sources = replace(config.sources, accept=ACCEPTABLE)
         given = Choices.of(replace(config, split=split, sources=sources))
-        pairs, _ = prepare(dataset, given, None, device, display, started=run)
+        pairs, _ = prepare(dataset, given, None, session.device, display, started=run)
         if data is not None:
             _write_split(run, pairs)
         try:
@@ -295,7 +318,8 @@ def _train_into(run: Path, data: TrainingData, config: RunConfig, session: Sessi
             shortage = ""
             try:
                 _write_choices(run, data, config)
-                trainer = _trainer(run, data, config, samplers, session)
+                replicas = _replicas(run, config, samplers["train"], session)
+                trainer = _trainer(run, data, config, samplers, session, replicas)
                 _begin(trainer, data, session, notes)
                 trainer.fit()
                 display.finish()
@@ -322,12 +346,24 @@ def _write_split(run: Path, data: TrainingData) -> None:
     write_text(run / run_folder.SPLIT, text)
 
 
+def _replicas(run: Path, config: RunConfig, sampler: Sampler, session: Session) -> Replicas | None:
+    """Copies of the network on several devices; None for one."""
+    if len(session.devices) == 1:
+        return None
+    require_divisible(config, session.devices)
+    broadcast_path(run, session.group)  # the other processes read the run's configuration
+    replicas = Replicas(config, session.devices, session.group, sampler)
+    session.display.say(replicas.describe())
+    return replicas
+
+
 def _trainer(
     run: Path,
     data: TrainingData,
     config: RunConfig,
     samplers: dict[str, Sampler],
     session: Session,
+    replicas: Replicas | None,
 ) -> Trainer:
     """A trainer in the state of the last checkpoint, or in the initial state."""
     training = config.training
@@ -355,7 +391,8 @@ def _trainer(
         f"{format_count(len(config.classes), 'class', 'classes')}"
     )
     files = [pair.image for pair in data.split.train]
-    trainer = Trainer(run, config, model, samplers, files, session.display, session.callbacks)
+    display = session.display
+    trainer = Trainer(run, config, model, samplers, files, display, session.callbacks, replicas)
     if checkpoint is not None:
         damaged += _restore(trainer, checkpoint, run / run_folder.CHECKPOINTS)
     for path in damaged:

@@ -32,6 +32,7 @@ from unetkit.training.batches import Sampler
 from unetkit.training.checkpoints import Checkpoint, Progress, write_checkpoint
 from unetkit.training.config import LEAST_STEPS_PER_VALIDATION, RunConfig
 from unetkit.training.config_file import config_to_toml, read_reasons
+from unetkit.training.distribution import LostProcessError, Replicas
 from unetkit.training.network import (
     WARMUP_STEPS,
     gradient_norm,
@@ -57,6 +58,8 @@ class Trainer:
         files: Paths of the training images, in the order of the sampler's cache.
         display: Shows progress and warnings.
         callbacks: Keras callbacks; an epoch ends with each validation pass.
+        replicas: Copies of the network on several devices, which are trained in its place; their
+            state is copied to it before it is used.
     """
 
     def __init__(
@@ -68,9 +71,11 @@ class Trainer:
         files: Sequence[Path],
         display: Display,
         callbacks: Sequence[keras.callbacks.Callback] = (),
+        replicas: Replicas | None = None,
     ) -> None:
         self.run, self.config, self.model, self.display = run, config, model, display
         self.sampler, self.files = samplers["train"], files
+        self.replicas, self._is_copied = replicas, True
         self.started = self.saved = time.monotonic()
         self.sessions: list[dict[str, Any]] = []  # as in the manifest; the last is the current one
         self.progress = Progress()
@@ -107,10 +112,15 @@ class Trainer:
             drawn_at=self.recorder.drawn_at,
             budget_seconds=60 * training.minutes - progress.seconds,
         )
-        batches = self.sampler.batches(
+        sampler = self.sampler if self.replicas is None else self.replicas.sampler
+        batches = sampler.batches(
             training.batch_size, first_step=progress.step * training.accumulation
         )
         self.display.waiting("building  the graph of the first update")
+        if self.replicas is not None:
+            self.replicas.begin(self.model)
+            if not progress.step:
+                self.save()  # whatever happens to the other processes, there is one
         self.callbacks.on_train_begin()
         self.callbacks.on_epoch_begin(len(progress.rows))
         try:
@@ -126,9 +136,14 @@ class Trainer:
                         self.save()
                     if asked.is_set():
                         raise KeyboardInterrupt
+        except LostProcessError:
+            self.replicas = None  # none of them is told anything any more
+            raise
         finally:
             with contextlib.suppress(ValueError):  # it may be running, after a second interruption
                 batches.close()
+            if self.replicas is not None:
+                self.replicas.stop()
             self.callbacks.on_train_end()
             if self.log is not None:
                 self.log.close()
@@ -211,19 +226,17 @@ class Trainer:
         """Updates the weights once, from one batch or several."""
         training, progress = self.config.training, self.progress
         started = time.monotonic()
-        losses, images_seen, waited = [], 0, 0.0
-        set_learning_rate(self.model.optimizer, learning_rate_at(training, progress.step))
+        losses, waited = [], 0.0
+        rate = learning_rate_at(training, progress.step)
         self.callbacks.on_train_batch_begin(progress.step)
         for number in range(training.accumulation):
             asked = time.monotonic()
             images, masks = next(batches)
             waited += time.monotonic() - asked
-            with watching_memory():
-                logs = self.model.train_on_batch(images, masks, return_dict=True)
-                loss = float(logs["loss"])  # waits for JAX, which computes asynchronously
-            self._require_finite(loss, progress.step * training.accumulation + number)
+            batch = progress.step * training.accumulation + number
+            loss = self._train(batch, images, masks, rate)
+            self._require_finite(loss, batch)
             losses.append(loss)
-            images_seen += len(images)
         progress.step += 1
         loss = float(np.mean(losses))
         progress.losses.append(loss)
@@ -232,12 +245,32 @@ class Trainer:
         self.callbacks.on_train_batch_end(progress.step - 1, {"loss": loss})
         progress.seconds += time.monotonic() - started
         progress.waited_seconds += waited
-        pace.step(images_seen, waited)
+        pace.step(training.batch_size * training.accumulation, waited)
         if pace.advice is not None:
             self.note("waiting", pace.advice)
         report = self._report(pace, loss)
         self.display.training_step(report)
         return report
+
+    def _train(self, batch: int, images: np.ndarray, masks: np.ndarray, rate: float) -> float:
+        """Trains on one batch, or on this process's part of it; returns the loss."""
+        if self.replicas is None:
+            set_learning_rate(self.model.optimizer, rate)
+            with watching_memory():
+                logs = self.model.train_on_batch(images, masks, return_dict=True)
+                return float(logs["loss"])  # waits for JAX, which computes asynchronously
+        self._is_copied = False
+        loss = self.replicas.update(batch, images, masks, rate)
+        measured = self.replicas.compare(self.model)
+        if measured is not None:
+            self.display.say(measured)
+        return loss
+
+    def _copy(self) -> None:
+        """Gives the network the state of its copies on other devices."""
+        if self.replicas is not None and not self._is_copied:
+            self.replicas.copy_to(self.model)
+            self._is_copied = True
 
     def _report(self, pace: Pace, loss: float) -> StepReport:
         return StepReport(
@@ -251,7 +284,8 @@ class Trainer:
         )
 
     def _require_finite(self, loss: float, batch: int) -> None:
-        norm = gradient_norm(self.model.optimizer)
+        trained = self.model if self.replicas is None else self.replicas.model
+        norm = gradient_norm(trained.optimizer)
         if np.isfinite(loss) and np.isfinite(norm):
             return
         indices = self.sampler.indices(batch, self.config.training.batch_size)
@@ -267,6 +301,7 @@ class Trainer:
         """Validates the network, warns, saves a checkpoint, and checks for early stopping."""
         progress, training = self.progress, self.config.training
         started = time.monotonic()
+        self._copy()
         best = progress.best.step
         with watching_memory():
             warnings = self.recorder.validate(self.model)
@@ -304,6 +339,7 @@ class Trainer:
 
     def save(self) -> None:
         """Writes a checkpoint of the current state."""
+        self._copy()
         arrays = {f"model/{i}": value for i, value in enumerate(values_of(self.model))}
         arrays |= {
             f"optimizer/{name}": copy_of(variable)

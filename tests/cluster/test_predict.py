@@ -1,0 +1,177 @@
+"""Images predicted by workers, in processes of their own, against the results of one machine."""
+
+import os
+import random
+import signal
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from unetkit.cluster import predict as predict_module
+from unetkit.cluster.connection import local_workers
+from unetkit.cluster.predict import predict_on_workers
+from unetkit.errors import ConfigError, DataError, OutputExistsError
+from unetkit.prediction.predictor import Predictor
+from unetkit.results.files import predict_files
+from unetkit.results.inputs import InputImage, find_inputs
+
+KINDS = ("mask", "overlay", "areas")
+KILLS = int(os.environ.get("UNETKIT_KILLS", "3"))
+
+
+@pytest.fixture(scope="module")
+def client():
+    with local_workers(2) as client:
+        yield client
+
+
+@pytest.fixture
+def predictor(grey_model):
+    return Predictor(grey_model, threads=1)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """Images of several sizes in a tree."""
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        folder = tmp_path / "in" / ("" if number % 3 else "deep")
+        folder.mkdir(parents=True, exist_ok=True)
+        size = rng.integers(20, 90, 2)
+        Image.fromarray(rng.integers(0, 256, size, np.uint8)).save(folder / f"{number:02d}.png")
+    return find_inputs([tmp_path / "in"], recursive=True)
+
+
+def contents(folder):
+    """Content of each file of results, by its path."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name[0] != "."]
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def on_one_machine(predictor, images, folder):
+    predict_files(predictor, images, folder, kinds=KINDS, collected=True)
+    return contents(folder)
+
+
+def test_results_are_the_bytes_of_one_machine(client, predictor, images, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    results = []
+    relative = [InputImage(one.path.relative_to(tmp_path), one.subfolder) for one in images]
+    written = predict_on_workers(
+        client, predictor, relative, tmp_path / "out", kinds=KINDS, on_result=results.append
+    )
+    wanted = on_one_machine(predictor, images, tmp_path / "one")
+    assert "areas.csv" in wanted
+    assert contents(tmp_path / "out") == wanted
+    assert {path.relative_to(tmp_path / "out").as_posix() for path in written} == wanted.keys()
+    assert sorted(result.image for result in results) == sorted(one.path for one in relative)
+    for result in results:
+        mask = np.asarray(Image.open(result.files["mask"]))
+        assert result.counts.tolist() == np.bincount(mask.ravel(), minlength=2).tolist()
+        assert result.photo is None
+
+
+def test_a_bad_image_is_named_and_the_rest_is_done(client, predictor, images, tmp_path):
+    bad = images[5].path
+    bad.write_bytes(b"nothing")
+    failed, finished = [], []
+
+    def predict():
+        return predict_on_workers(
+            client,
+            predictor,
+            images,
+            tmp_path / "out",
+            kinds=["mask"],
+            on_error=lambda image, error: failed.append((image, str(error))),
+            on_finished=lambda result: finished.append(result.image),
+        )
+
+    assert len(predict()) == 11
+    ((image, message),) = failed
+    assert image == bad
+    assert f"{bad} is not an image that can be read" in message
+    assert predict() == []
+    assert sorted(finished) == sorted(one.path for one in images if one.path != bad)
+    with pytest.raises(DataError, match="is not an image that can be read"):
+        predict_on_workers(client, predictor, images, tmp_path / "strict", kinds=["mask"])
+
+
+def test_results_of_another_model_are_left_and_named(client, predictor, run, images, tmp_path):
+    predict_on_workers(client, predictor, images, tmp_path / "out", kinds=["mask"])
+    before, failed = contents(tmp_path / "out"), []
+    predict_on_workers(
+        client,
+        Predictor(run, threads=1),
+        images,
+        tmp_path / "out",
+        kinds=["mask"],
+        on_error=lambda image, error: failed.append(type(error)),
+    )
+    assert failed == [OutputExistsError] * 12
+    assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_workers_that_are_killed_change_nothing(predictor, images, tmp_path, monkeypatch):
+    """Each kill hits a random worker while batches run; Dask starts another one in its place."""
+    wanted = on_one_machine(predictor, images, tmp_path / "one")
+    monkeypatch.setattr(predict_module, "BATCH", 1)
+    chosen = random.Random(0)
+    with local_workers(2) as client:
+        for number in range(KILLS):
+            killed, out = [], tmp_path / f"out{number}"
+
+            def kill(_, killed=killed):
+                if not killed:
+                    pid = chosen.choice(sorted(client.run(os.getpid, on_error="ignore").values()))
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+
+            predict_on_workers(client, predictor, images, out, kinds=KINDS, on_result=kill)
+            assert len(killed) == 1
+            assert contents(out) == wanted
+
+
+def test_a_worker_of_another_version_is_named(client, predictor, images, tmp_path, monkeypatch):
+    monkeypatch.setattr(predict_module, "__version__", "99.0")
+    with pytest.raises(
+        ConfigError, match=r"worker t\w+://\S+ has unetkit \S+, and this command 99"
+    ):
+        predict_on_workers(client, predictor, images, tmp_path / "out", kinds=["mask"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_worker_with_another_model_is_named(client, grey_model, images, tmp_path):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(grey_model.read_bytes())
+    predictor = Predictor(model, threads=1)
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(DataError, match=r"worker t\w+://\S+: .*m\.onnx"):
+        predict_on_workers(client, predictor, images, tmp_path / "out", kinds=["mask"])
+
+
+def test_two_images_of_one_name_are_refused(client, predictor, images, tmp_path):
+    twice = [*images, InputImage(tmp_path / "other" / images[0].path.name, images[0].subfolder)]
+    with pytest.raises(OutputExistsError, match="would have results of one name"):
+        predict_on_workers(client, predictor, twice, tmp_path / "out", kinds=["mask"])
+
+
+def test_results_among_the_images_are_refused(client, predictor, images, tmp_path):
+    with pytest.raises(OutputExistsError, match="where results might replace images"):
+        predict_on_workers(client, predictor, images, tmp_path / "in", kinds=["mask"])
+
+
+@pytest.mark.parametrize(
+    ("count", "threads", "batches"), [(1, 4, 1), (10, 1, 4), (10_000, 2, 157), (10**6, 8, 512)]
+)
+def test_batches_are_of_about_one_size_in_order(count, threads, batches):
+    parts = predict_module._batches(range(count), threads)
+    assert len(parts) == batches
+    assert [number for part in parts for number in part] == list(range(count))
+    sizes = [len(part) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
