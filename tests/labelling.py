@@ -9,6 +9,7 @@ import numpy as np
 
 from unetkit.label.app import LIMITS, labelling_app
 from unetkit.label.project import Project
+from unetkit.label.rounds import Rounds
 from unetkit.label.store import DrawnMasks
 from unetkit.label.tiles import PyramidCache
 from unetkit.serve.guard import SECURITY_HEADERS, Access
@@ -24,10 +25,11 @@ class Labelling:
     Args:
         port: Its port.
         store: Its masks.
+        rounds: Its networks.
     """
 
-    def __init__(self, port: int, store: DrawnMasks) -> None:
-        self.port, self.store = port, store
+    def __init__(self, port: int, store: DrawnMasks, rounds: Rounds) -> None:
+        self.port, self.store, self.rounds = port, store, rounds
         self.address = f"http://127.0.0.1:{port}/"
         self.page = f"{self.address}#{TOKEN}"
 
@@ -46,7 +48,8 @@ def labelling(project: Project, port: int = 0, pause_seconds: float = 3.0) -> It
     """The service of a project in a thread, until the end."""
     bound = bind("127.0.0.1", port)
     store = DrawnMasks(project, PyramidCache(), pause_seconds)
-    app = labelling_app(store, Access(hosts_of(bound), token=TOKEN, has_options=False))
+    rounds = Rounds(store)
+    app = labelling_app(store, rounds, Access(hosts_of(bound), token=TOKEN))
     started = threading.Event()
     server = Server(app, bound, LIMITS, headers=SECURITY_HEADERS, on_start=started.set)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -54,7 +57,7 @@ def labelling(project: Project, port: int = 0, pause_seconds: float = 3.0) -> It
     thread.start()
     try:
         assert started.wait(SECONDS)
-        yield Labelling(number, store)
+        yield Labelling(number, store, rounds)
     finally:
         server.should_exit = True
         thread.join(SECONDS)

@@ -411,7 +411,8 @@ def export_command(ctx: click.Context, model: str | None, int8: bool, **options:
     onnx is a model file; MODEL is a run folder. All other formats are made from a run folder or a
     model file, or without MODEL from the built-in network: web is a page that segments images in a
     browser, without a network; keras is for Keras 3, savedmodel a folder for TensorFlow, litert for
-    TensorFlow Lite, openvino a folder for OpenVINO; all is a folder with each of them.
+    TensorFlow Lite, openvino a folder for OpenVINO, bioimageio a package of the BioImage Model Zoo;
+    all is a folder with each of them.
 
     With --int8, an ONNX file computes with whole numbers of 8 bits, whose ranges come from training
     images; it is scored on the validation images, and refused if it loses too much.

@@ -65,7 +65,16 @@ OVERLAY_FORMAT_NAMES = ("png", "jpeg")
 PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
 AUGMENTATION_NAMES = ("mirror", "flips", "turns")
 OUTPUT_FORMAT_NAMES = ("auto", "png", "tiff", "zarr")
-EXPORT_FORMAT_NAMES = ("onnx", "web", "keras", "savedmodel", "litert", "openvino", "all")
+EXPORT_FORMAT_NAMES = (
+    "onnx",
+    "web",
+    "keras",
+    "savedmodel",
+    "litert",
+    "openvino",
+    "bioimageio",
+    "all",
+)
 WEIGHT_NAMES = ("float32", "float16", "int8")
 
 
