@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -155,21 +154,19 @@ def run_prediction(
         mask, size, simplify or 0.0, overlay_format or "png", probabilities_dtype or "float32"
     )
     wanted += [*(["areas"] if table else []), *([polygons] if polygons else [])]
-    load = partial(
-        Predictor,
-        models or None,
-        tta=tta,
-        memory=memory,
-        threads=threads,
-        margin=margin,
-        engine=engine,
-        device=device,
-    )
+    arguments: dict[str, Any] = {
+        "tta": tta,
+        "memory": memory,
+        "threads": threads,
+        "margin": margin,
+        "engine": engine,
+        "device": device,
+    }
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))
         if not models:
             echo(NOTICE, err=True)
-        predictor = load()
+        predictor = Predictor(models or None, **arguments)
         kind = wanted[0] if wanted else MASK
         if kind == "areas" and predictor.spec.objects.finds_objects:
             kind = "table"
@@ -204,7 +201,7 @@ def run_prediction(
     output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
     try:
         display.waiting("loading   the network")
-        predictor = load()
+        predictor = Predictor(models or None, **arguments)
         display.finish()
         if UNCERTAINTY in wanted and len(predictor.members) > 1:
             output = replace(output, kinds=(*output.kinds, DISAGREEMENT))
