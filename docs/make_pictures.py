@@ -103,7 +103,7 @@ def make_label_page(folder: Path) -> None:
         page = Page(browser, service, width=1200, height=800)
         page.wait("learning.state.state === 'idle' && view.suggestion")
         page.keys("1")
-        page.draw((190, 150), (215, 175), (200, 215))
+        page.draw((230, 150), (255, 175), (240, 215))
         page.keys("2")
         page.draw((30, 40), (120, 55), (190, 30))
         browser.screenshot(folder / "label-page.png", whole=False)
