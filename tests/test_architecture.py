@@ -263,6 +263,7 @@ OTHER_DOORS = {
     ("io.arrays", "zipfile.ZipFile"): "of an open file",
     ("datasets.unpacking", "tarfile.TarFile"): "of an open file",
     ("cli.group", "os.open"): "the null device, to discard output",
+    ("exports.bioimageio_format", "zipfile.ZipFile"): "what was written a moment before",
 }
 OPENERS = {"open", "read_text", "read_bytes", "load", "memmap", "fromfile", "loadtxt", "File"}
 OPENERS |= {"imread", "genfromtxt", "ZipFile", "TarFile", "gzip_open", "open_memmap"}

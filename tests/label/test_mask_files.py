@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.label.conftest import entry_of
 from unetkit.errors import DataError
-from unetkit.label.mask_files import digest_of, path_of_mask, read_mask_file, write_mask_file
+from unetkit.label.mask_files import digest_of, read_mask_file, write_mask_file
 from unetkit.label.project import open_project
 
 SIZE = (40, 60)
@@ -67,11 +67,12 @@ def test_objects_have_16_bits_in_png_and_tiff(folder, suffix):
         tifffile.imwrite(path, pixels)
     else:
         Image.fromarray(pixels).save(path)
+    entry = entry_of(open_project(folder, classes={"kind": "instances"}), "a.png")
     found = read_mask_file(entry, project, SIZE)
     assert np.array_equal(found.pixels, pixels)
     found.pixels[0, 0] = 7
     write_mask_file(found)
-    assert path_of_mask(entry, project) == path
+    assert found.path == path
     assert np.array_equal(read_mask_file(entry, project, SIZE).pixels, found.pixels)
 
 
@@ -93,6 +94,15 @@ def test_what_cannot_be_written_back_is_refused_and_left_alone(project, entry, n
     with pytest.raises(DataError, match=words):
         read_mask_file(entry, project, SIZE)
     assert file.read_bytes() == before
+
+
+def test_a_mask_with_transparent_pixels_is_refused_without_options_of_other_commands(
+    project, entry
+):
+    Image.fromarray(np.zeros((*SIZE, 4), np.uint8)).save(entry.mask)
+    with pytest.raises(DataError, match=r"transparent pixels.*; convert it") as error:
+        read_mask_file(entry, project, SIZE)
+    assert "--" not in str(error.value)
 
 
 def test_a_lossy_file_with_the_name_of_a_png_is_refused(project, entry):

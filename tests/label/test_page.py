@@ -8,10 +8,12 @@ from PIL import Image
 
 from tests.browser import CHROMIUM, Browser
 from tests.label.conftest import entry_of, runs
-from tests.labelling import labelling
+from tests.labelling import Page, labelling
 from unetkit.label.journal import Change
 from unetkit.label.page import SCRIPTS, labelling_page
 from unetkit.label.project import open_project
+from unetkit.label.rounds import Round
+from unetkit.prediction.predictor import Predictor
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
@@ -21,51 +23,6 @@ def browser(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("browser"))
     yield opened
     opened.close()
-
-
-class Page:
-    """The page of a service, and what a person does on it, in pixels of the image."""
-
-    def __init__(self, browser, service, **view):
-        self.browser, self.service = browser, service
-        browser.open("about:blank")
-        browser.open(service.page, **view)
-        self.wait("view.mask && waiting.textContent === ''")
-
-    def __call__(self, script):
-        return self.browser.run(script)
-
-    def wait(self, condition):
-        self.browser.wait_until(condition, 20)
-
-    def settle(self):
-        """Waits until the server has everything."""
-        self.wait("outbox.count === 0")
-
-    def place(self, x, y):
-        """Where a point of the image is in the window."""
-        left, top = self(
-            f"(() => {{ const b = stage.getBoundingClientRect(), [x, y] = view.toStage({x}, {y});"
-            "return [b.left + x, b.top + y]; })()"
-        )
-        return left, top
-
-    def draw(self, *points, **more):
-        self.browser.drag(*(self.place(*point) for point in points), **more)
-        self.settle()
-
-    def click(self, x, y, **more):
-        self.draw((x, y), **more)
-
-    def keys(self, *keys, **more):
-        for key in keys:
-            self.browser.press(key, **more)
-
-    def mask(self, name="a.png"):
-        return self.service.mask(entry_of(self.service.store.project, name).id)
-
-    def resize_brush(self, size):
-        self(f"drawing.size = {size}")
 
 
 @pytest.fixture
@@ -540,8 +497,14 @@ def test_nothing_overflows_on_any_screen(browser, service, width, height, dark):
     assert page("document.documentElement.scrollWidth <= innerWidth")
     assert page("document.documentElement.scrollHeight <= innerHeight")
     assert page("stage.clientHeight > innerHeight / 2")
-    page("document.querySelector('[data-drawer=side]').click()")
+    if width <= 1000:
+        page("document.querySelector('[data-drawer=side]').click()")
     assert page("find('#classes').getBoundingClientRect().width > 100")
+    x, y = page(
+        "(() => { const b = stage.getBoundingClientRect(); return [b.left + 9, b.top + 9]; })()"
+    )
+    browser.drag((x, y))  # closes it, and draws nothing
+    assert not page("document.body.dataset.open")
 
 
 def test_the_page_is_one_file_of_its_sources():
@@ -575,3 +538,102 @@ def test_every_stroke_is_drawn_within_its_part_of_the_screen(browser, tmp_path):
         assert right - left < 150 * scale + 4
         assert bottom - top < 50 * scale + 4
         page.browser.mouse("mouseReleased", *page.place(1100, 1000))
+
+
+class TestLearning:
+    @pytest.fixture
+    def page(self, browser, folder, run):
+        names = Predictor(run).spec.classes.names
+        project = open_project(folder, classes={"names": names})
+        project.out.mkdir()
+        with labelling(project) as service:
+            service.rounds.suggest_with(run)
+            page = Page(browser, service)
+            page.wait("learning.state && learning.state.state === 'idle' && view.suggestion")
+            yield page
+
+    def suggested(self, page, name="a.png"):
+        return page.service.rounds.read(entry_of(page.service.store.project, name))
+
+    def test_a_suggestion_is_shown_and_accepted_where_nothing_is_drawn(self, page):
+        page.keys("1")
+        page.resize_brush(9)
+        page.click(30, 20)
+        drawn = page.mask() == 0
+        assert not page("find('#suggestion').hidden")
+        page.keys("a")
+        page.settle()
+        suggestion, _, _ = self.suggested(page)
+        assert np.array_equal(page.mask(), np.where(drawn, 0, suggestion))
+        page.keys("z", control=True)
+        page.settle()
+        assert np.array_equal(page.mask() == 0, drawn)
+
+    def test_only_certain_pixels_are_accepted_if_that_is_wished(self, page):
+        suggestion, certainty, _ = self.suggested(page)
+        least = round(2.55 * 3)
+        page("find('#certain').value = 3; find('#certain').dispatchEvent(new Event('input'))")
+        page.keys("s")
+        page.settle()
+        assert np.array_equal(page.mask(), np.where(certainty >= least, suggestion, 255))
+
+    def test_the_most_uncertain_come_first_and_those_with_a_mask_last(self, page):
+        uncertain = {one: known.uncertainty for one, known in page.service.rounds.known.items()}
+        page("find('#order').value = 'uncertain'; orderList()")
+        order = page("project.entries.map(({id}) => id)")
+        assert order == sorted(uncertain, key=uncertain.get, reverse=True)
+        page("openImage(project.entries[0])")
+        page.wait("view.mask && entry === project.entries[0]")
+        page.click(30, 20)
+        page("orderList()")
+        assert page("project.entries.map(({id}) => id)") == [*order[1:], order[0]]
+        page("find('#order').value = 'name'; orderList()")
+        assert page("project.entries.map(({name}) => name)") == ["a.png", "b.jpg", "more/c.png"]
+
+    def test_too_few_images_are_said(self, page):
+        page.keys("t")
+        page.wait("!problem.hidden")
+        assert "0 images are labelled; accepted to train are 2 or more" in (
+            page("problem.textContent")
+        )
+
+    def test_scores_are_a_curve_and_advice_is_words(self, page):
+        rounds = page.service.rounds
+        rounds.finished = [
+            Round(n, "gone", 5, 900, 60.0, ((50, 5, 0), (n, 40, 0), (0, 0, 9)), 4)
+            for n in (1, 2, 3)
+        ]
+        page("learning.ask()")
+        page.wait("find('#curve svg circle')")
+        assert page("document.querySelectorAll('#curve circle').length") == 3
+        words = page("find('#curve figcaption').textContent")
+        assert "on 4 images; you changed 7.5 % of their labelled pixels" in words
+        assert "more labels of this kind no longer pay" in page("find('#advice').textContent")
+        assert page.browser.errors == []
+
+    def test_a_round_goes_on_beside_drawing(self, page):
+        for name in ("a.png", "b.jpg"):
+            page(f"openImage(project.entries.find(({{name}}) => name === '{name}'))")
+            page.wait(f"view.mask && entry.name === '{name}' && waiting.textContent === ''")
+            for key, x in (("1", 10), ("2", 30), ("3", 50)):
+                page.keys(key)
+                page.click(x, 20)
+        page("find('#minutes').value = 0.01")
+        page.keys("t")
+        page.wait("learning.isActive")
+        page.keys("1")
+        page.click(30, 35)
+        assert page.mask("b.jpg")[35, 30] == 0
+        page.browser.wait_until("learning.state.rounds.length > 1 && !learning.isActive", 300)
+        assert page("learning.state.problem") == ""
+        assert page("learning.state.rounds.at(-1).images") == 2
+
+    def test_it_begins_by_itself_after_some_images(self, page, monkeypatch):
+        begun = []
+        monkeypatch.setattr(page.service.rounds, "start", begun.append)
+        page("find('#alone').checked = true; find('#every').value = 2")
+        for name in ("a.png", "b.jpg", "more/c.png"):
+            page(f"openImage(project.entries.find(({{name}}) => name === '{name}'))")
+            page.wait(f"view.mask && entry.name === '{name}' && waiting.textContent === ''")
+            assert begun == ([1.5] if name == "more/c.png" else [])
+            page.click(30, 20)

@@ -43,12 +43,19 @@ def test_a_spec_comes_back_from_json_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "rule", [ObjectRule("ridge", 0.3, 5, 0), ObjectRule("distance", 0.4, 12, 3), ObjectRule()]
+    "rule",
+    [ObjectRule("ridge", 0.3, 5, 0, 0), ObjectRule("distance", 0.4, 12, 3, 0.1), ObjectRule()],
 )
 def test_how_objects_are_told_apart_comes_back(rule):
     spec = replace(SPEC, objects=rule)
     assert spec_from_json(spec.to_json(), "m.onnx") == spec
     assert spec.channels == 3 + (rule.method == "distance")
+
+
+def test_files_from_before_prominence_part_objects_by_the_threshold():
+    raw = json.loads(replace(SPEC, objects=ObjectRule("ridge", 0.3, 5, 0)).to_json())
+    del raw["objects"]["prominence"]
+    assert spec_from_json(json.dumps(raw), "m.onnx").objects == ObjectRule("ridge", 0.3, 5, 0, 0)
 
 
 def test_files_without_objects_are_of_classes_only():

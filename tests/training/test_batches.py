@@ -21,7 +21,13 @@ from unetkit.models.geometry import unet_geometry
 from unetkit.models.spec import Normalization
 from unetkit.objects.border_weights import BorderWeight, border_weights
 from unetkit.objects.separation import ObjectRule, make_target
-from unetkit.training.batches import LOADER_THREADS, PairCache, Sampler, build_cache
+from unetkit.training.batches import (
+    LOADER_THREADS,
+    PairCache,
+    Sampler,
+    build_cache,
+    places_of_classes,
+)
 
 PLAIN = Normalization(multiply=1.0, add=0.0)
 GREY, COLOUR = PixelFormat(1), PixelFormat(3)
@@ -689,3 +695,12 @@ class TestBuildCache:
         with pytest.raises(DataError, match=r"\n\.\.\. and 3 more$") as caught:
             build_cache(tmp_path / "cache", pairs, CLASSES, COLOUR, self.NATIVE)
         assert str(caught.value).count("does not exist") == SHOWN
+
+
+def test_where_most_pixels_are_ignored_the_commonest_class_has_places_as_well():
+    mask = np.full((10, 10), IGNORE, np.uint8)
+    mask[0] = 0
+    mask[1, :3] = 1
+    assert [len(places) for places in places_of_classes(mask)] == [10, 3]
+    mask[2:8] = 0
+    assert [len(places) for places in places_of_classes(mask)] == [3]

@@ -54,9 +54,23 @@ def test_the_threshold_at_which_objects_part(monkeypatch, pairs):
     """Borders have a probability of 0.35 only; elsewhere it is 0.15."""
     scores = np.where(borders(draw_cells()) > 0, 0.35, 0.15).astype(np.float32)
     predict_with(monkeypatch, ObjectRule("border"), (draw_cells() > 0).astype(int), scores)
-    rule, f1 = choose_rule(ObjectRule("border"), "model", pairs, CLASSES)
+    rule, f1 = choose_rule(ObjectRule("border", prominence=0), "model", pairs, CLASSES)
     assert rule.seed in (0.2, 0.3)
     assert f1 == 1
+
+
+def test_objects_that_no_threshold_parts(monkeypatch, pairs):
+    """Half of the objects reach 0.4, with 0.2 where they meet; the others 0.9, with 0.6."""
+    cells = draw_cells()
+    is_high = (cells - 1) // 8 % 2 == 0  # every other row
+    meets = borders(cells) > 0
+    scores = np.where(is_high, np.where(meets, 0.6, 0.9), np.where(meets, 0.2, 0.4))
+    scores = np.where(cells > 0, scores, 0).astype(np.float32)
+    predict_with(monkeypatch, ObjectRule("distance"), (cells > 0).astype(int), scores)
+    rule, f1 = choose_rule(ObjectRule("distance"), "model", pairs, CLASSES)
+    assert (rule.prominence > 0, f1) == (True, 1)
+    _, worse = choose_rule(ObjectRule("distance", prominence=0), "model", pairs, CLASSES)
+    assert worse < 0.8
 
 
 def test_specks_are_smaller_than_the_smallest_object(monkeypatch, pairs):
@@ -85,5 +99,5 @@ def test_holes_are_filled_if_objects_have_none(monkeypatch, pairs):
 def test_without_objects_the_usual_values_are_taken(monkeypatch, tmp_path):
     predict_with(monkeypatch, ObjectRule("border"), np.zeros((80, 100), int), np.zeros((80, 100)))
     rule, f1 = choose_rule(ObjectRule("border"), "model", [], CLASSES)
-    assert rule == ObjectRule("border", 0.5, 0, 0)
+    assert rule == ObjectRule("border", 0.5, 0, 0, 0.1)
     assert np.isnan(f1)

@@ -149,6 +149,17 @@ class TestObjects:
         found = image_sizes(self.statistics([[255, 10_000], [255, 199], [255, 225]]), TWO)
         assert found.objects.tolist() == [100, 15]
 
+    def test_strokes_on_a_mask_that_is_mostly_ignored_are_no_objects(self):
+        regions = [[1, 60], [1, 45], [255, 5000]]
+        classes = replace(TWO, values=(0, 1), ignore=255)
+
+        def found(ignored, of):
+            statistics = replace(self.statistics(regions), values={1: 105, 255: ignored})
+            return len(image_sizes(statistics, of).objects)
+
+        assert (found(4900, classes), found(5100, classes)) == (2, 0)
+        assert found(5100, replace(OBJECTS, ignore=255)) == 2  # each has its own number
+
     def test_thresholded_masks_tell_nothing(self):
         grey = Classes(("background", "cell"), (0, 255), background=0, threshold=127)
         assert image_sizes(self.statistics([[3, 100]]), grey).objects.size == 0

@@ -32,6 +32,9 @@ FROM_LABEL_EXTRA = ("fastapi", "starlette", "uvicorn", "tomli_w", "keras", "tens
     "--out", type=PATH, help="Folder of the masks (default: masks, beside the folder IMAGES)."
 )
 @click.option(
+    "--model", type=PATH, help="Run folder or model file that suggests masks (default: none)."
+)
+@click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8001,
@@ -39,7 +42,12 @@ FROM_LABEL_EXTRA = ("fastapi", "starlette", "uvicorn", "tomli_w", "keras", "tens
     help="Port; 0 for any that is free.",
 )
 def label_command(
-    images: str, classes: str | None, kind: str | None, out: str | None, port: int
+    images: str,
+    classes: str | None,
+    kind: str | None,
+    out: str | None,
+    model: str | None,
+    port: int,
 ) -> None:
     """Draw masks of the images in the folder IMAGES in a browser, until Ctrl-C.
 
@@ -53,6 +61,7 @@ def label_command(
 
         from unetkit.label.app import LIMITS, labelling_app
         from unetkit.label.project import PAIRS_TABLE, open_project, session_token, write_class_file
+        from unetkit.label.rounds import Rounds
         from unetkit.label.store import DrawnMasks
         from unetkit.label.tiles import PyramidCache
         from unetkit.serve.guard import SECURITY_HEADERS, Access
@@ -74,8 +83,11 @@ def label_command(
         wrote = write_class_file(project)
         store = DrawnMasks(project, PyramidCache())
         recovered = store.recover()
+        rounds = Rounds(store)
+        if model is not None:
+            rounds.suggest_with(Path(model))
         token = session_token(project)
-        app = labelling_app(store, Access(hosts_of(bound), token=token, has_options=False))
+        app = labelling_app(store, rounds, Access(hosts_of(bound), token=token))
         address = f"{address_of(bound)}#{token}"
 
         def say_start() -> None:

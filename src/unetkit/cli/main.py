@@ -34,6 +34,7 @@ from unetkit.cli.options import (
     WEIGHT_NAMES,
     choices_from,
     data_options,
+    engine_options,
     json_option,
     mask_options,
     out_option,
@@ -280,6 +281,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
     help="Folder with a mask for each image, of its name; pixels that are 0 in it are not scored "
     "(default: all pixels are scored).",
 )
+@engine_options
 @out_option("Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
 @reading_memory_option
@@ -347,6 +349,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @main.command()
 @click.argument("images", nargs=-1, type=PATH)
 @predict_options
+@engine_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
     """Segment IMAGES: files, folders, patterns or lists, of images and videos.
@@ -408,7 +411,8 @@ def export_command(ctx: click.Context, model: str | None, int8: bool, **options:
     onnx is a model file; MODEL is a run folder. All other formats are made from a run folder or a
     model file, or without MODEL from the built-in network: web is a page that segments images in a
     browser, without a network; keras is for Keras 3, savedmodel a folder for TensorFlow, litert for
-    TensorFlow Lite, openvino a folder for OpenVINO; all is a folder with each of them.
+    TensorFlow Lite, openvino a folder for OpenVINO, bioimageio a package of the BioImage Model Zoo;
+    all is a folder with each of them.
 
     With --int8, an ONNX file computes with whole numbers of 8 bits, whose ranges come from training
     images; it is scored on the validation images, and refused if it loses too much.

@@ -146,7 +146,14 @@ def serve_command(
         predictor = Predictor(model, memory=_memory(memory, processes))
         segmenter = Segmenter(predictor, limits, processes)
         hosts = (*hosts_of(bound), *(name.lower() for name in allow_host))
-        app = create_app(segmenter, Access(hosts, allow_origin, token))
+        access = Access(
+            hosts,
+            allow_origin,
+            token,
+            host_remedy="; its operator can accept it with --allow-host",
+            origin_remedy="; its operator can accept them with --allow-origin",
+        )
+        app = create_app(segmenter, access)
         address = address_of(bound, root_path)
         segmenter.wait_until_ready()
 

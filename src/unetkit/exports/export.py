@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from unetkit.errors import (
     OutputExistsError,
     did_you_mean,
 )
+from unetkit.exports.bioimageio_format import limits, read_package, write_package
 from unetkit.exports.comparison import Comparison, Network, compare_networks
 from unetkit.exports.web_page import require_web, write_web_page
 from unetkit.models.built_in import BUILT_IN
@@ -37,6 +39,7 @@ EXPORT_SUFFIXES = {  # of files and folders, for each format
     "savedmodel": "-savedmodel",
     "litert": ".tflite",
     "openvino": "-openvino",
+    "bioimageio": "-bioimageio.zip",
 }
 ALL = "all"
 INT8 = "int8"  # weights, and numbers that the network computes with
@@ -82,7 +85,8 @@ def export(
     "onnx" is a model file, written from the best weights of a run. All other formats are made from
     a model file: "web", a web page that segments images in a browser; "keras", a model for Keras 3;
     "savedmodel", a folder for TensorFlow; "litert", a file for TensorFlow Lite, which takes images
-    of a single size; "openvino", a folder for OpenVINO. "all" is a folder with every format that
+    of a single size; "openvino", a folder for OpenVINO; "bioimageio", a package of the BioImage
+    Model Zoo, with one of the images below as its example. "all" is a folder with every format that
     can be written here.
 
     Networks are compared on validation images of the run, or on synthetic images if those do not
@@ -167,7 +171,16 @@ def _export_model(
         with _writing(path, overwrite):
             write_web_page(engine, name, path)
         return ExportedFile(path, None)
-    write, read = _converter(format)
+    images, kind = _reference_images(engine, model)
+    write: Callable[[Path, Path], None]
+    read: Callable[[Path], Network]
+    if format == "bioimageio":
+        for sentence in limits(engine.spec):
+            display.say(f"{path.name}: {sentence}")
+        display.say(f"{path.name} holds one {kind} image and its prediction as the example")
+        write, read = partial(_write_package, engine, name, images[0]), read_package
+    else:
+        write, read = _converter(format)
     any_size = format != "litert"
     if engine.spec.scale.is_native and not any_size:
         height, width = (
@@ -178,7 +191,6 @@ def _export_model(
             f"{path.name} takes inputs of {height}x{width} only, whereas the model takes images of "
             "any size: cut larger ones into such tiles"
         )
-    images, kind = _reference_images(engine, model)
     with _writing(path, overwrite):
         part = part_of(path)
         try:
@@ -191,6 +203,10 @@ def _export_model(
         finally:
             remove(part)
     return ExportedFile(path, comparison)
+
+
+def _write_package(engine: Engine, name: str, image: np.ndarray, model: Path, path: Path) -> None:
+    write_package(engine, name, image, path)
 
 
 def _export_all(
@@ -228,7 +244,7 @@ def _export_all(
         display.say("  ".join(cells).rstrip())
 
 
-def _converter(format: str) -> tuple[Callable[[Path, Path], object], Callable[[Path], Network]]:
+def _converter(format: str) -> tuple[Callable[[Path, Path], None], Callable[[Path], Network]]:
     """How a format is written from a model file, and how it is opened.
 
     Raises:
@@ -249,7 +265,7 @@ def _converter(format: str) -> tuple[Callable[[Path, Path], object], Callable[[P
     return formats.write_saved_model, formats.read_saved_model
 
 
-def _openvino() -> tuple[Callable[[Path, Path], object], Callable[[Path], Network]]:
+def _openvino() -> tuple[Callable[[Path, Path], None], Callable[[Path], Network]]:
     try:
         from unetkit.exports import openvino_format
     except ModuleNotFoundError as error:

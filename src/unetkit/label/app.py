@@ -21,6 +21,7 @@ from unetkit.label.journal import Change
 from unetkit.label.page import labelling_page
 from unetkit.label.project import ImageEntry
 from unetkit.label.regions import similar_region
+from unetkit.label.rounds import ROUND_MINUTES, Rounds
 from unetkit.label.store import DrawnMasks, StaleRevisionError
 from unetkit.label.tiles import TILE
 from unetkit.serve.answers import class_records
@@ -29,23 +30,25 @@ from unetkit.serve.guard import Access, Guard, error_response
 from unetkit.serve.limits import MIB, Limits, RefusedError
 
 LIMITS = Limits(body_bytes=256 * MIB, connections=64)
-REVISION_HEADER = "Unetkit-Revision"
+REVISION_HEADER, ROUND_HEADER = "Unetkit-Revision", "Unetkit-Round"
 KEY_BYTES = 16
 RUN_BYTES = 12
-FASTEST = 1  # level of gzip
+GZIP_LEVEL = 1  # level of gzip
 
 
-def labelling_app(store: DrawnMasks, access: Access) -> ASGIApp:
+def labelling_app(store: DrawnMasks, rounds: Rounds, access: Access) -> ASGIApp:
     """Returns the service of a project as an ASGI application.
 
     Args:
         store: Its masks; all are written when the application ends.
+        rounds: Its networks; one that is being trained is ended then.
         access: Who may use it.
     """
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
+        await run_in_threadpool(rounds.stop)
         await run_in_threadpool(store.close)
 
     app = FastAPI(
@@ -120,6 +123,29 @@ def labelling_app(store: DrawnMasks, access: Access) -> ASGIApp:
             labels = mask.file.pixels.copy()
         return _packed(similar_region(pixels, labels, row, column, tolerance))
 
+    @app.get("/v1/learning")
+    def describe_learning() -> JSONResponse:
+        return JSONResponse(rounds.describe())
+
+    @app.post("/v1/learning")
+    def learn(minutes: float = ROUND_MINUTES) -> JSONResponse:
+        rounds.start(minutes)
+        return JSONResponse(rounds.describe())
+
+    @app.delete("/v1/learning")
+    def stop_learning() -> JSONResponse:
+        rounds.stop()
+        return JSONResponse(rounds.describe())
+
+    @app.get("/v1/images/{id}/suggestion")
+    def show_suggestion(id: str) -> Response:
+        found = rounds.read(_entry(store, id))
+        if found is None:
+            raise RefusedError(404, "no network has suggested a mask for this image yet")
+        mask, certainty, number = found
+        content = np.concatenate([_bytes_of(mask), certainty.reshape(-1)])
+        return _packed(content, {ROUND_HEADER: str(number)})
+
     return Guard(app, access, LIMITS)
 
 
@@ -175,10 +201,15 @@ def _runs_of(body: bytes) -> np.ndarray:
 
 def _packed(array: np.ndarray, headers: dict[str, str] | None = None) -> Response:
     """The bytes of an array in reading order, which browsers unpack by themselves."""
-    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    content = gzip.compress(little.tobytes(), FASTEST, mtime=0)
+    content = gzip.compress(_bytes_of(array).tobytes(), GZIP_LEVEL, mtime=0)
     packing = {"Content-Encoding": "gzip", **(headers or {})}
     return Response(content, media_type="application/octet-stream", headers=packing)
+
+
+def _bytes_of(array: np.ndarray) -> np.ndarray:
+    """The bytes of an array in reading order, the lowest of each number first."""
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8)
 
 
 def _add_handlers(app: FastAPI) -> None:

@@ -19,9 +19,8 @@ from unetkit._shared.files import read_bytes, write_atomically
 from unetkit.errors import DataError, full_disk_named
 
 ENDING = ".journal"
-RECORD = struct.Struct("<4sII16s")  # kind, bytes of content, CRC-32 of key and content, key
+JOURNAL_RECORD = struct.Struct("<4sII16s")  # kind, bytes of content, CRC-32 of key and content, key
 CHANGE, WRITTEN = b"CHNG", b"MASK"  # runs of pixels; digest of a mask file with all changes before
-RUN = np.dtype(("<u4", 3))  # first pixel in reading order, number of pixels, value
 LARGEST_JOURNAL = 1 << 32  # bytes
 
 
@@ -89,7 +88,7 @@ class Journal:
         self._append(WRITTEN, bytes(16), bytes.fromhex(digest))
 
     def _append(self, kind: bytes, key: bytes, content: bytes) -> None:
-        head = RECORD.pack(kind, len(content), zlib.crc32(key + content), key)
+        head = JOURNAL_RECORD.pack(kind, len(content), zlib.crc32(key + content), key)
         with full_disk_named(self.path), open(self.path, "ab") as file:
             before = file.tell()
             try:
@@ -146,7 +145,7 @@ def read_journal(path: Path) -> ReadJournal:
         ) from error
     changes, digests, used = [], {start.base}, 0
     for kind, key, body in _records(rest):
-        used += RECORD.size + len(body)
+        used += JOURNAL_RECORD.size + len(body)
         if kind == CHANGE:
             changes.append(Change(key, np.frombuffer(body, "<u4").reshape(-1, 3)))
         else:
@@ -157,13 +156,13 @@ def read_journal(path: Path) -> ReadJournal:
 def _records(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
     """Kind, key and content of each whole record."""
     place = 0
-    while place + RECORD.size <= len(content):
-        kind, size, checksum, key = RECORD.unpack_from(content, place)
-        body = content[place + RECORD.size : place + RECORD.size + size]
+    while place + JOURNAL_RECORD.size <= len(content):
+        kind, size, checksum, key = JOURNAL_RECORD.unpack_from(content, place)
+        body = content[place + JOURNAL_RECORD.size : place + JOURNAL_RECORD.size + size]
         if kind not in (CHANGE, WRITTEN) or len(body) < size or zlib.crc32(key + body) != checksum:
             return
         yield kind, key, body
-        place += RECORD.size + size
+        place += JOURNAL_RECORD.size + size
 
 
 def apply_runs(mask: np.ndarray, runs: np.ndarray) -> None:

@@ -16,12 +16,11 @@ from PIL import Image
 
 from unetkit._shared.files import read_bytes, write_atomically
 from unetkit.data.masks import read_raw_mask
-from unetkit.errors import DataError
+from unetkit.errors import DataError, without_remedy
 from unetkit.io.images import ImageFile
-from unetkit.label.project import ImageEntry, Project
+from unetkit.label.project import OBJECT_SUFFIXES, ImageEntry, Project
 
 LARGEST_MASK_FILE = 1 << 32  # bytes of a file
-OBJECT_SUFFIXES = (".tif", ".tiff")
 OTHER_SUFFIXES = (*OBJECT_SUFFIXES, ".bmp", ".gif", ".jpg", ".jpeg", ".npy", ".json")
 
 
@@ -49,25 +48,16 @@ def digest_of(path: Path) -> str:
     return hashlib.sha256(read_bytes(path, LARGEST_MASK_FILE)).hexdigest()
 
 
-def path_of_mask(entry: ImageEntry, project: Project) -> Path:
-    """Path of the mask of an image: that of an existing TIFF of objects, else a PNG.
-
-    Raises:
-        DataError: The image has a mask in another format.
-    """
-    if entry.mask.exists():
-        return entry.mask
+def _require_no_other(entry: ImageEntry, project: Project) -> None:
+    """Refuses an image whose mask is in a format that is not written here."""
     for suffix in OTHER_SUFFIXES:
         other = entry.mask.with_suffix(suffix)
         if other.exists():
-            if project.has_objects and suffix in OBJECT_SUFFIXES:
-                return other
             accepted = "PNG and TIFF" if project.has_objects else "PNG"
             raise DataError(
                 f"{other} is the mask of {entry.shown}; accepted to be corrected is {accepted}; "
                 "convert it, or move it away"
             )
-    return entry.mask
 
 
 def read_mask_file(entry: ImageEntry, project: Project, size: tuple[int, int]) -> MaskFile:
@@ -81,13 +71,19 @@ def read_mask_file(entry: ImageEntry, project: Project, size: tuple[int, int]) -
     Raises:
         DataError: The mask is damaged, of another size, or cannot be written back as it is.
     """
-    path = path_of_mask(entry, project)
+    path = entry.mask
     if not path.exists():
+        _require_no_other(entry, project)
         return MaskFile(path, np.full(size, project.unlabelled, project.dtype))
     digest = digest_of(path)
     with ImageFile(path, role="mask") as file:
         format = file.format
-        raw = read_raw_mask(file)
+        try:
+            raw = read_raw_mask(file)
+        except DataError as error:  # its advice is for other commands
+            raise DataError(
+                f"{without_remedy(error)}; accepted to be corrected are PNGs of numbers; convert it"
+            ) from error
     wrong = "colours" if raw.is_colour else "pixels without data" if raw.missing is not None else ""
     if format not in ("PNG", "TIFF") or raw.is_lossy:
         wrong = f"the format {format}"

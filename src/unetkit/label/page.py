@@ -5,7 +5,16 @@ from importlib import resources
 from unetkit.exports.web_page import read_source
 from unetkit.serve.page import Page, assemble_page
 
-SCRIPTS = ("connection", "shapes", "mask", "view", "objects", "tools", "page")  # in this order
+SCRIPTS = (
+    "connection",
+    "shapes",
+    "mask",
+    "view",
+    "objects",
+    "tools",
+    "learning",
+    "page",
+)  # in this order
 
 
 def labelling_page() -> Page:

@@ -10,7 +10,7 @@ import io
 import os
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -28,8 +28,9 @@ from unetkit.results.masks import LARGEST_8_BITS, LARGEST_16_BITS
 STATE_FOLDER = ".label"  # in the folder of masks: journals, suggestions and rounds of training
 PAIRS_TABLE = "pairs.csv"
 DEFAULT_CLASSES = ("background", "foreground")
+OBJECT_SUFFIXES = (".tif", ".tiff")  # of existing masks of objects, beside PNG
 LEAST_TOKEN = 16  # characters
-LISTED = 3  # names in a sentence
+LISTED_NAMES = 3  # names in a sentence
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,18 @@ def open_project(
             f"{images} contains no images{reason}; accepted is a folder of images, also in folders "
             "within it"
         )
-    chosen = _choose_classes(out, classes or {}, any(e.mask.exists() for e in entries.values()))
+    has_masks = any(entry.mask.exists() for entry in entries.values())
+    chosen = _choose_classes(out, classes or {}, has_masks)
+    if chosen.kind == "instances":
+        entries = {id: _with_tiff(entry) for id, entry in entries.items()}
     return Project(images, out, chosen, entries, tuple(left_out))
+
+
+def _with_tiff(entry: ImageEntry) -> ImageEntry:
+    """The same image, with the TIFF that its mask is in already, if there is no PNG."""
+    tiffs = [entry.mask.with_suffix(suffix) for suffix in OBJECT_SUFFIXES]
+    found = [] if entry.mask.exists() else [path for path in tiffs if path.exists()]
+    return replace(entry, mask=found[0]) if found else entry
 
 
 def _list_images(folder: Path, out: Path) -> tuple[dict[str, ImageEntry], list[str]]:
@@ -201,8 +212,8 @@ def _is_writable(name: str) -> bool:
 
 
 def _listed(paths: list[PurePosixPath]) -> str:
-    names = ", ".join(printable(str(path)) for path in paths[:LISTED])
-    return names if len(paths) <= LISTED else f"{names}, ..."
+    names = ", ".join(printable(str(path)) for path in paths[:LISTED_NAMES])
+    return names if len(paths) <= LISTED_NAMES else f"{names}, ..."
 
 
 def _choose_classes(out: Path, given: Mapping[str, Any], has_masks: bool) -> Classes:
@@ -215,7 +226,7 @@ def _choose_classes(out: Path, given: Mapping[str, Any], has_masks: bool) -> Cla
             f"the classes of {file or '--classes'} are colours, labels or have a threshold; "
             "accepted to draw masks are numbers; list name and number of each class"
         )
-    if file is None and has_masks and not given.get("names"):
+    if file is None and has_masks and not given.get("names") and kind != "instances":
         raise DataError(
             f"{out} has masks, and no {CLASS_FILES[0]} says what their numbers mean; accepted are "
             "masks with named classes; name them in the order of their numbers from 0, as in "
@@ -287,15 +298,20 @@ def session_token(project: Project) -> str:
     return token
 
 
-def write_class_file(project: Project) -> bool:
-    """Writes `classes.toml` into the folder of masks, unless a class file there says the same.
+def write_class_file(project: Project, folder: Path | None = None) -> bool:
+    """Writes `classes.toml` into a folder, unless a class file there says the same.
+
+    Args:
+        project: The project.
+        folder: The folder; None for that of the masks.
 
     Returns:
         Whether it was written.
     """
     import tomli_w
 
-    file, classes = find_class_file(project.out), project.classes
+    folder, classes = folder or project.out, project.classes
+    file = find_class_file(folder)
     record: dict[str, Any] = {"kind": classes.kind, "ignore": project.unlabelled}
     if classes.background is not None:
         record["background"] = classes.names[classes.background]
@@ -309,7 +325,7 @@ def write_class_file(project: Project) -> bool:
         names, values = known.get("names"), known.get("values")
         if (names, values, known.get("ignore")) == (classes.names, classes.values, classes.ignore):
             return False
-    target = project.out / CLASS_FILES[0] if file is None else file
+    target = folder / CLASS_FILES[0] if file is None else file
     if target.suffix == ".json":
         raise DataError(
             f"{target} does not say which pixels are unlabelled, or lacks a class; accepted is "
@@ -319,12 +335,15 @@ def write_class_file(project: Project) -> bool:
     return True
 
 
-def write_pairs(project: Project, file: Path | None = None) -> int:
+def write_pairs(
+    project: Project, file: Path | None = None, ids: Collection[str] | None = None
+) -> int:
     """Writes a table of the images that have a mask.
 
     Args:
         project: The images and their masks.
         file: Path of the table; None for `PAIRS_TABLE` in the folder of masks.
+        ids: Ids of the images; None for all that have a mask.
 
     Returns:
         Number of pairs.
@@ -334,7 +353,7 @@ def write_pairs(project: Project, file: Path | None = None) -> int:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("image", "mask", "name"))
     for entry in project.entries.values():
-        if entry.mask.exists():
+        if entry.mask.exists() and (ids is None or entry.id in ids):
             place = [_relative(path, file.parent) for path in (entry.path, entry.mask)]
             writer.writerow((*place, str(PurePosixPath(entry.name).with_suffix(""))))
             count += 1

@@ -18,6 +18,7 @@ import numpy as np
 
 from unetkit._shared.files import read_bytes, write_atomically
 from unetkit._shared.wording import format_count, printable
+from unetkit.data.masks import read_raw_mask
 from unetkit.errors import DataError, DataNotFoundError, OutputExistsError, UnetkitError
 from unetkit.label.journal import (
     ENDING,
@@ -92,6 +93,7 @@ class DrawnMasks:
         self.project, self.images = project, images
         self._problems: dict[Path, str] = {}  # why files could not be written
         self._pause = pause_seconds
+        self._counts: dict[str, tuple[tuple[int, int], int]] = {}  # by versions of mask files
         self._open: dict[str, OpenMask] = {}
         self._lock = threading.RLock()
         self._ending = threading.Event()
@@ -155,6 +157,19 @@ class DrawnMasks:
         """Whether an image has a mask, in its file or in memory."""
         mask = self._open.get(entry.id)
         return entry.mask.exists() or (mask is not None and mask.revision > 0)
+
+    def count_labelled(self, entry: ImageEntry) -> int:
+        """Number of labelled pixels of the mask file of an image; 0 if it cannot be read."""
+        try:
+            state = entry.mask.stat()
+            version = state.st_mtime_ns, state.st_size
+            if self._counts.get(entry.id, (None, 0))[0] != version:
+                values = read_raw_mask(entry.mask).values
+                count = int(np.count_nonzero(values != self.project.unlabelled))
+                self._counts[entry.id] = version, count
+        except (UnetkitError, OSError):
+            return 0
+        return self._counts[entry.id][1]
 
     def thumbnail(self, entry: ImageEntry) -> bytes:
         """The image in a few pixels, as PNG, which is kept for the next time."""

@@ -19,10 +19,10 @@ from keras import layers
 from unetkit.errors import ModelFileError
 from unetkit.models.keras_encoders import Gelu
 from unetkit.models.normalization import LayerNormalization
+from unetkit.models.onnx_runtime import OPSET
 from unetkit.models.spec import ModelSpec
 from unetkit.models.unet import SizeCheck
 
-OPSET = 17
 IR_VERSION = 8  # of the same release of ONNX: later ones are refused by older runtimes
 CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 INPUT, OUTPUT = "image", "logits"

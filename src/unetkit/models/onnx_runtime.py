@@ -12,3 +12,5 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 __all__ = ["onnxruntime"]
+
+OPSET = 17  # of the operators in model files

@@ -255,6 +255,7 @@ class _Objects(_Record):
     seed: Finite | None = None
     smallest: _Weights | None = None
     largest_hole: _Weights | None = None
+    prominence: Finite | None = 0.0  # of files before it was known
 
 
 class _Spec(_Record):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from unetkit.objects.basins import find_basins
 from unetkit.objects.flooding import flood
 from unetkit.objects.separation import ObjectRule, SeparationMaps
 
@@ -194,7 +195,7 @@ def find_objects(
         maps = maps or read(*component.box)
         row, column = component.first
         first = row - component.top, column - component.left
-        objects = separate(maps, first, smallest, largest_hole)
+        objects = separate(maps, first, smallest, largest_hole, rule.prominence or 0)
         if count := int(objects.max()):
             yield FoundObjects(component.box, objects, count)
 
@@ -218,7 +219,11 @@ def label_objects(maps: SeparationMaps, rule: ObjectRule, pixel_area: float = 1.
 
 
 def separate(
-    maps: SeparationMaps, first: tuple[int, int], smallest: float = 0, largest_hole: float = 0
+    maps: SeparationMaps,
+    first: tuple[int, int],
+    smallest: float = 0,
+    largest_hole: float = 0,
+    prominence: float = 0,
 ) -> np.ndarray:
     """Separates one component into its objects.
 
@@ -227,13 +232,14 @@ def separate(
         first: (row, column) of a pixel of the component in the box.
         smallest: Area of the smallest object, in pixels.
         largest_hole: Area of the largest hole that is filled, in pixels.
+        prominence: Least prominence of a seed; 0 for connected regions of seeds.
 
     Returns:
         Numbers of objects, (h, w) int32 from 1 up in the order of their first pixels; 0 elsewhere.
     """
     _, regions = cv2.connectedComponents(maps.foreground.astype(np.uint8), connectivity=8)
     component = regions == regions[first]
-    seeds = _seeds(maps.seeds & component, smallest / SEEDS_AN_OBJECT)
+    seeds = _seeds(maps, component, smallest / SEEDS_AN_OBJECT, prominence)
     if seeds.max() <= 1:  # nothing to tell apart
         objects = component.astype(np.int32)
     else:
@@ -248,20 +254,22 @@ def separate(
     return numbers[objects]
 
 
-def _seeds(seeds: np.ndarray, smallest: float) -> np.ndarray:
+def _seeds(
+    maps: SeparationMaps, component: np.ndarray, smallest: float, prominence: float
+) -> np.ndarray:
     """Numbers seeds in the order of their first pixels; crumbs beside larger ones are none."""
-    count, numbers, rows, _ = cv2.connectedComponentsWithStats(
-        seeds.astype(np.uint8), connectivity=4, ltype=cv2.CV_32S
-    )
-    areas = rows[:, cv2.CC_STAT_AREA].copy()
+    seeds = maps.seeds & component
+    if prominence:
+        numbers = find_basins(1 - maps.landscape, seeds, prominence)
+    else:
+        _, numbers = cv2.connectedComponents(seeds.astype(np.uint8), connectivity=4)
+    areas = np.bincount(numbers.ravel())
     areas[0] = 0
-    is_seed = areas >= min(smallest, areas.max(initial=0))
-    is_seed[0] = False
-    if is_seed.sum() < count - 1:
-        numbers = np.where(is_seed[numbers], numbers, 0)
+    is_seed = areas >= max(1, min(smallest, areas.max()))
+    numbers = np.where(is_seed[numbers], numbers, 0)
     found, firsts = np.unique(numbers, return_index=True)
     order = [number for _, number in sorted(zip(firsts, found, strict=True)) if number]
-    places = np.zeros(count, np.int32)
+    places = np.zeros(len(areas), np.int32)
     places[order] = np.arange(1, len(order) + 1)
     return places[numbers]
 

@@ -12,7 +12,7 @@ the surely opaque and transparent pixels around it.
 All sums are of whole numbers, so that an image read by windows has the same bytes as a whole one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import cv2
@@ -68,12 +68,9 @@ class CutOut:
     def read(self, rows: slice, columns: slice) -> np.ndarray:
         """Returns the pixels of a window, (h, w, 4) uint8: red, green, blue and opacity."""
         found = np.empty((rows.stop - rows.start, columns.stop - columns.start, 4), np.uint8)
-        for top in range(rows.start, rows.stop, BLOCK):
-            for left in range(columns.start, columns.stop, BLOCK):
-                down = slice(top, min(top + BLOCK, rows.stop))
-                across = slice(left, min(left + BLOCK, columns.stop))
-                into = _moved(down, -rows.start), _moved(across, -columns.start)
-                found[into] = self._block(down, across)
+        for down, across in _blocks(rows, columns):
+            into = _moved(down, -rows.start), _moved(across, -columns.start)
+            found[into] = self._block(down, across)
         return found
 
     def _block(self, rows: slice, columns: slice) -> np.ndarray:
@@ -124,13 +121,16 @@ class CutOut:
     def _functions(self) -> Windows:
         """Linear functions on the grid, (h, w, 4) float32: factors of colours, and a constant."""
         photo, opacity = self._photo, self._opacity
+        grid = self._grid[0], self._grid[1]
         if self._is_reduced:
-            grid = self._grid[0], self._grid[1]
             photo, opacity = ResampledWindows(photo, grid), ResampledWindows(opacity, grid)
         found = _Functions(photo, opacity, self._radius, self._sure)
         if not self._is_small:
             return found
-        return ArrayWindows(found.read(slice(0, found.shape[0]), slice(0, found.shape[1])))
+        whole = np.empty(found.shape, np.float32)
+        for rows, columns in _blocks(slice(0, grid[0]), slice(0, grid[1])):  # to bound memory
+            whole[rows, columns] = found.read(rows, columns)
+        return ArrayWindows(whole)
 
 
 class _Functions:
@@ -263,6 +263,16 @@ def _box_sum(values: np.ndarray, radius: int) -> np.ndarray:
 def pixel_side(scale: Scale, size: tuple[int, int]) -> float:
     """Side of a pixel of the network in pixels of an image of a size (height, width)."""
     return float(np.sqrt(scale.pixel_area(size)))
+
+
+def _blocks(rows: slice, columns: slice) -> Iterator[tuple[slice, slice]]:
+    """Cuts a window into blocks of at most `BLOCK` pixels a side."""
+    for top in range(rows.start, rows.stop, BLOCK):
+        for left in range(columns.start, columns.stop, BLOCK):
+            yield (
+                slice(top, min(top + BLOCK, rows.stop)),
+                slice(left, min(left + BLOCK, columns.stop)),
+            )
 
 
 def _moved(span: slice, by: int) -> slice:

@@ -40,13 +40,15 @@ class Access:
             or without one for any port.
         origins: Origins of other sites whose pages may use the service.
         token: Secret that requests must carry; None for none.
-        has_options: Whether the operator can accept further hosts and origins by options.
+        host_remedy: How the operator can accept another host, the end of an error; "" if not.
+        origin_remedy: Likewise for another origin.
     """
 
     hosts: tuple[str, ...]
     origins: tuple[str, ...] = ()
     token: str | None = None
-    has_options: bool = True
+    host_remedy: str = ""
+    origin_remedy: str = ""
 
     def require_host(self, host: str) -> None:
         """Refuses a host that is not one of this server.
@@ -58,8 +60,8 @@ class Access:
         name, _, port = host.rpartition(":")
         without_port = name if port.isdigit() else host
         if host not in self.hosts and without_port not in self.hosts:
-            remedy = "; its operator can accept it with --allow-host" if self.has_options else ""
-            raise RefusedError(421, f"the host {host!r:.80} is not one of this server{remedy}")
+            wrong = f"the host {host!r:.80} is not one of this server"
+            raise RefusedError(421, f"{wrong}{self.host_remedy}")
 
     def require_origin(self, origin: str | None, host: str) -> None:
         """Refuses requests that a browser sends for a page of another site.
@@ -70,10 +72,8 @@ class Access:
         if origin is None or origin in self.origins:
             return
         if urlsplit(origin).netloc.lower() != host.lower():
-            remedy = (
-                "; its operator can accept them with --allow-origin" if self.has_options else ""
-            )
-            raise RefusedError(403, f"pages of {origin!r:.80} may not use this server{remedy}")
+            wrong = f"pages of {origin!r:.80} may not use this server"
+            raise RefusedError(403, f"{wrong}{self.origin_remedy}")
 
     def require_token(self, authorization: str | None) -> None:
         """Refuses a request without the token, which is compared in constant time.

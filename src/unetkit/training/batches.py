@@ -118,11 +118,15 @@ def build_cache(
 def places_of_classes(mask: np.ndarray) -> list[np.ndarray]:
     """Some pixels of each class of a mask but the commonest, evenly spaced in reading order.
 
+    Where most pixels are ignored, as in scribbles, few crops would have one of the commonest class
+    by chance: it counts as well.
+
     >>> places_of_classes(np.array([[0, 0, 0], [0, 1, 255]], np.uint8))
     [array([[1, 1]])]
     """
     counts = np.bincount(mask.ravel(), minlength=IGNORE + 1)[:IGNORE]
-    rarer = [k for k in np.flatnonzero(counts) if k != counts.argmax()]
+    is_scribbled = 2 * counts.sum() < mask.size
+    rarer = [k for k in np.flatnonzero(counts) if is_scribbled or k != counts.argmax()]
     places = []
     for k in rarer:
         pixels = np.flatnonzero(mask == k)

@@ -24,7 +24,7 @@ from unetkit.metrics.instances import (
 )
 from unetkit.objects.components import label_objects
 from unetkit.objects.numbering import numbered_objects
-from unetkit.objects.separation import USUAL_SEED, ObjectRule, separation_maps
+from unetkit.objects.separation import USUAL_PROMINENCE, USUAL_SEED, ObjectRule, separation_maps
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
 
@@ -32,6 +32,7 @@ SIDE = 512  # pixels; of an image, a square of at most this side is taken from t
 MOST_PIXELS = 3 << 19  # of all of these
 SEEDS = (0.1, 0.3, 0.7, 0.9)
 SEED_STEP = 0.1  # from the best of these
+PROMINENCES = (0.05, 0.15, 0.2, 0.3, 0.4)
 HOLE_SIZES = 2  # the largest of the sizes
 FRACTIONS = (0.0, 1 / 32, 1 / 16, 1 / 8, 1 / 4)  # of the median area of a true object
 LEAST_GAIN = 0.002  # a better F1 by less than this is chance: the earlier value is kept
@@ -79,7 +80,12 @@ def choose_rule(
     usual = float(np.median(areas)) if len(areas) else 0.0
     sizes = list(dict.fromkeys(round(fraction * usual) for fraction in FRACTIONS))
     background = classes.background or 0
-    begin = {"seed": USUAL_SEED, "smallest": sizes[len(sizes) // 2], "largest_hole": 0}
+    begin = {
+        "seed": USUAL_SEED,
+        "prominence": USUAL_PROMINENCE,
+        "smallest": sizes[len(sizes) // 2],
+        "largest_hole": 0,
+    }
     open_names = [name for name in begin if getattr(rule, name) is None]
     best = _with(rule, {name: begin[name] for name in open_names})
     metrics = _metrics(samples, best, background)
@@ -92,10 +98,13 @@ def choose_rule(
             if found["mean_f1"] > metrics["mean_f1"] + LEAST_GAIN:
                 best, metrics = other, found
 
+    try_values("prominence", PROMINENCES)
     try_values("seed", SEEDS)
     if best.seed is not None:
         near = (round(best.seed + change, 2) for change in (-SEED_STEP, SEED_STEP))
         try_values("seed", [value for value in near if 0 < value < 1])
+    if "prominence" in open_names:
+        try_values("prominence", (0.0,))
     try_values("smallest", sizes)
     try_values("largest_hole", sizes[-HOLE_SIZES:])
     return best, metrics["f1"]

@@ -47,6 +47,8 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
     if classes.threshold is not None or not len(statistics.regions):
         # Regions were found by equal values; those of a thresholded mask are not objects.
         return ImageSizes(statistics.size, np.zeros(0))
+    if classes.kind != "instances" and _is_scribbled(statistics, classes):
+        return ImageSizes(statistics.size, np.zeros(0))  # regions are strokes, not objects
     values, areas = statistics.regions.T
     left_out: list[int | str] = [] if classes.ignore is None else [classes.ignore]
     if not statistics.is_drawn and classes.kind != "instances":
@@ -62,6 +64,14 @@ def image_sizes(statistics: PairStatistics, classes: Classes) -> ImageSizes:
             if value not in left_out and value not in others
         }
     return ImageSizes(statistics.size, object_sizes(areas), widths)
+
+
+def _is_scribbled(statistics: PairStatistics, classes: Classes) -> bool:
+    """Whether most of a mask is ignored, as where a few strokes label a pixel here and there."""
+    height, width = statistics.size
+    return classes.ignore is not None and (
+        2 * statistics.values.get(classes.ignore, 0) > height * width
+    )
 
 
 def _other_labels(classes: Classes) -> set[str]:

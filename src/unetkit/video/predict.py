@@ -23,7 +23,7 @@ from unetkit._shared.memory_budget import BUDGET
 from unetkit._shared.threads import in_order
 from unetkit.errors import OutputExistsError, UnetkitError
 from unetkit.prediction.predictor import NODATA_LABEL, Predictor, labels_from_scores
-from unetkit.prediction.sources import ImageVersion, image_sha256, image_state
+from unetkit.prediction.sources import ImageVersion, image_version
 from unetkit.results.finished import Finder
 from unetkit.results.from_arrays import cutout
 from unetkit.results.masks import mask_table
@@ -183,7 +183,7 @@ class _Run:
         job, spec = self.job, self.predictor.spec
         if not job.is_animation:
             container_of(job.image)  # refuses what is no video before it is read
-        version = ImageVersion(image_state(job.image), image_sha256(job.image))
+        version = image_version(job.image)
         with ExitStack() as ending:
             video = ending.enter_context(self._open())
             tiling = self.predictor.tiling(spec.scale.network_size(video.size))

@@ -8,6 +8,7 @@ const KEYS = [
   ["+ and −, wheel, pinch", "zoom"], ["space bar, right button", "move the image while it is held"], ["Home", "whole image"],
   ["Page Up, Page Down", "previous, next image"], ["arrows", "move the cross; with Shift further, with Alt by one pixel"],
   ["Enter", "begin and end a stroke at the cross; add a corner, twice on the spot: close the polygon"],
+  ["A, S", "accept the suggestion: all of it, or where it is certain"], ["T", "learn from what is drawn"],
   ["Backspace", "take back a corner"], ["Esc", "give up what has begun"], ["Alt+click", "take what is under the pointer"],
 ];
 
@@ -16,8 +17,10 @@ const masks = new Map(); // of images that were open, by id
 const view = new View(stage);
 const outbox = new Outbox(showSaved, reload);
 const drawing = new Drawing(view, outbox, {
-  drawn: showStrokes, say, pick, background: () => backgroundValue(), warn: (error) => warn(sentence(error)),
+  drawn: () => { learning.drawn(entry.id); showStrokes(); }, say, pick, background: () => backgroundValue(), warn: (error) => warn(sentence(error)),
 });
+
+const learning = new Learning({warn: (error) => warn(sentence(error)), suggested});
 
 function sentence(error) { return `${error.message[0].toUpperCase()}${error.message.slice(1)}.`; }
 
@@ -61,6 +64,7 @@ async function begin() {
   fillClasses();
   fillTools();
   fillList();
+  learning.ask();
   const asked = sessionStorage.getItem("image");
   openImage(project.entries.find(({id}) => id === asked) ?? project.entries[0]);
 }
@@ -81,10 +85,11 @@ async function openImage(next) {
   const number = opening += 1;
   const before = entry;
   entry = next;
+  if (before) learning.left(before.id);
   sessionStorage.setItem("image", entry.id);
   markList(before);
   find("h1").textContent = entry.name;
-  find("#place").textContent = `${project.entries.indexOf(entry) + 1} of ${project.entries.length}`;
+  showPlace();
   document.title = `${entry.name} · unetkit`;
   say(`Opening ${entry.name} …`);
   view.mask = null;
@@ -100,6 +105,7 @@ async function openImage(next) {
     say("");
     if (project.has_objects && !isBackground(drawing.value)) pick(largestNumber(mask) + 1);
     showStrokes();
+    loadSuggestion();
   } catch (error) {
     if (number !== opening) return;
     say("");
@@ -125,6 +131,60 @@ function reload(mask, error, lost) { // another window changed it, or the server
   const same = entry;
   entry = null;
   openImage(same);
+}
+
+// Suggestions
+
+async function loadSuggestion() {
+  const {mask} = view, {id} = entry;
+  if (!mask || !(id in (learning.state?.uncertainties ?? {}))) return showSuggestion();
+  try {
+    const answer = await ask(`v1/images/${id}/suggestion`);
+    const bytes = await answer.arrayBuffer(), size = mask.values.byteLength;
+    if (view.mask !== mask) return undefined;
+    view.suggestion = project.bits === 8 ? new Uint8Array(bytes, 0, size) : new Uint16Array(bytes, 0, size / 2);
+    view.certainty = new Uint8Array(bytes, size);
+    view.round = Number(answer.headers.get("Unetkit-Round"));
+  } catch (error) {
+    if (error.status !== 404) warn(sentence(error));
+  }
+  return showSuggestion();
+}
+
+function showSuggestion() {
+  const {suggestion, mask} = view;
+  find("#suggestion").hidden = !suggestion;
+  view.isSuggested = find("#suggested").checked;
+  view.least = Math.round(2.55 * Number(find("#certain").value));
+  find("#certain-value").textContent = `${find("#certain").value} %`;
+  if (suggestion && mask) {
+    const uncertain = learning.state.uncertainties[entry.id];
+    const which = view.round ? `Of round ${view.round}` : "Of the given model";
+    find("#suggestion-words").textContent = `${which}; ${(100 * (1 - uncertain)).toFixed(0)} % certain on the whole. It fills what you have not drawn.`;
+  }
+  view.changed();
+}
+
+function suggested(uncertainties) { // there are new suggestions
+  for (const one of project.entries) {
+    one.uncertainty = uncertainties[one.id] ?? null;
+    describe(one);
+  }
+  orderList();
+  const known = uncertainties[entry?.id];
+  if (known !== undefined && (known !== view.known || !view.suggestion)) {
+    view.known = known;
+    loadSuggestion();
+  }
+}
+
+function accept(least) {
+  const {mask, suggestion, certainty} = view;
+  if (!mask || !suggestion) return;
+  drawing.stop();
+  mask.begin();
+  acceptSuggestion(mask, suggestion, certainty, least, project.has_objects ? backgroundValue() : null);
+  drawing.finish();
 }
 
 // Classes
@@ -226,7 +286,7 @@ function resizeBrush(factor) {
 // Images
 
 function fillList() {
-  find("#images").replaceChildren(...project.entries.map((one) => {
+  find("#images").replaceChildren(...project.entries.map((one, place) => {
     const button = document.createElement("button"), picture = document.createElement("img");
     button.type = "button";
     Object.assign(picture, {alt: "", width: 44, height: 44});
@@ -234,7 +294,7 @@ function fillList() {
     words.append(Object.assign(document.createElement("b"), {textContent: one.name}), document.createElement("small"));
     button.append(picture, words);
     button.addEventListener("click", () => { openImage(one); closeDrawers(); });
-    Object.assign(one, {button, picture});
+    Object.assign(one, {button, picture, place});
     seen.observe(button);
     seen.entries.set(button, one);
     describe(one);
@@ -269,7 +329,21 @@ async function fetchThumbnails() { // one after another, so that the open image 
   seen.isBusy = false;
 }
 
-function describe(one) { one.button.querySelector("small").textContent = one.has_mask ? "has a mask" : ""; }
+function describe(one) {
+  const words = [one.has_mask ? "has a mask" : "", one.uncertainty != null ? `${(100 * (1 - one.uncertainty)).toFixed(0)} % certain` : ""];
+  one.button.querySelector("small").textContent = words.filter(Boolean).join(", ");
+}
+
+function orderList() { // the most uncertain first, those with a mask last, if that is wished
+  const wish = find("#order").value, isOpen = (one) => one.has_mask || one.uncertainty == null;
+  project.entries.sort((a, b) => (wish === "name" ? 0 : isOpen(a) - isOpen(b) || (isOpen(a) ? 0 : b.uncertainty - a.uncertainty)) || a.place - b.place);
+  find("#images").replaceChildren(...project.entries.map(({button}) => button));
+  showPlace();
+}
+
+function showPlace() {
+  find("#place").textContent = `${project.entries.indexOf(entry) + 1} of ${project.entries.length}`;
+}
 
 function markList(before) {
   before?.button.removeAttribute("aria-current");
@@ -306,6 +380,7 @@ const ACTIONS = {
   undo: () => drawing.step(true), redo: () => drawing.step(false), previous: () => go(-1), next: () => go(1),
   in: () => view.mask && view.zoom(1.5, ...zoomCentre()), out: () => view.mask && view.zoom(1 / 1.5, ...zoomCentre()),
   fit: () => view.fit(), object: newObject, help: () => find("#help").showModal(), "close-help": () => find("#help").close(),
+  accept: () => accept(0), acceptCertain: () => accept(view.least), learn: () => learning.start(), stop: () => learning.ask("DELETE"),
 };
 
 function zoomCentre() { return drawing.cursor ? view.toStage(...drawing.cursor) : [view.size[0] / 2, view.size[1] / 2]; }
@@ -325,13 +400,21 @@ for (const button of document.querySelectorAll(".drawer")) {
     button.setAttribute("aria-expanded", "true");
   });
 }
+stage.addEventListener("pointerdown", (event) => { // a drawer that is open is closed first
+  if (!document.body.dataset.open) return;
+  closeDrawers();
+  event.stopImmediatePropagation();
+}, {capture: true});
 for (const id of ["#size", "#tolerance", "#opacity", "#protect"]) find(id).addEventListener("input", applyOptions);
+for (const id of ["#suggested", "#certain"]) find(id).addEventListener("input", showSuggestion);
 find("#filter").addEventListener("change", filterList);
+find("#order").addEventListener("change", () => { orderList(); entry.button.scrollIntoView({block: "nearest"}); });
 view.onMove = () => { find("#zoom").textContent = view.mask ? `${Math.round(100 * view.scale)} %` : ""; };
 
 addEventListener("keydown", (event) => {
-  if (!project || find("#help").open || event.target.matches("select, input[type=text]")) return;
-  if (keyPressed(event)) event.preventDefault();
+  if (!project || find("#help").open || event.target.matches("select, input[type=number]")) return;
+  if (event.key === "Escape" && document.body.dataset.open) closeDrawers();
+  else if (keyPressed(event)) event.preventDefault();
 });
 addEventListener("keyup", (event) => {
   if (event.key !== " ") return;
@@ -365,6 +448,9 @@ function keyPressed(event) {
   if (key in others) ACTIONS[others[key]]();
   else if (key === "[" || key === "]") resizeBrush(key === "]" ? 1.25 : 0.8);
   else if (small === "n" && project.has_objects) newObject();
+  else if (small === "a") accept(0);
+  else if (small === "s") accept(view.least);
+  else if (small === "t") learning.start();
   else if (/^[0-9]$/.test(key)) find(`#classes [data-key="${key}"]`)?.click();
   else {
     const tool = Object.entries(allTools()).find(([, [, of]]) => of === small);

@@ -27,7 +27,7 @@ class View {
     this.wanted = [];
     this.abort?.abort();
     this.abort = new AbortController();
-    Object.assign(this, {image, mask, colours, suggestion: null});
+    Object.assign(this, {image, mask, colours, suggestion: null, certainty: null, known: null});
     this.resize();
     this.fit();
   }
@@ -197,7 +197,8 @@ class View {
   }
 
   drawLabels([left, top, right, bottom]) {
-    const {mask: {values, width, height, unlabelled}, suggestion, colours, colourOf, scale, labels} = this;
+    const {mask: {values, width, height, unlabelled}, certainty, least, colours, colourOf, scale, labels} = this;
+    const suggestion = this.isSuggested ? this.suggestion : null;
     const columns = new Int32Array(right - left);
     for (let x = left; x < right; x++) {
       const column = Math.floor(this.left + (x + 0.5) / scale);
@@ -216,7 +217,9 @@ class View {
         if (column >= 0) {
           const value = values[start + column];
           if (value !== unlabelled) colour = colours[value];
-          else if (suggestion && Math.floor((x + y) / STRIPE) % 3 !== 0) colour = colours[suggestion[start + column]] & 0xbbffffff;
+          else if (suggestion && Math.floor((x + y) / STRIPE) % (certainty[start + column] < least ? 4 : 2) === 0) {
+            colour = colours[suggestion[start + column]];
+          }
         }
         colourOf[place + x] = colour;
       }
