@@ -14,6 +14,7 @@ from PIL import Image
 
 from unetkit import Predictor
 from unetkit.errors import OutputExistsError
+from unetkit.prediction import sources
 from unetkit.results import records as records_module
 from unetkit.results.files import predict_files
 from unetkit.results.finished import is_readable
@@ -217,6 +218,20 @@ class TestLeft:
             )
             assert names == ["a.png"]
 
+    def test_a_corrected_mask_of_an_image_that_has_changed(self, grey, images, tmp_path):
+        (mask, *_) = predict_files(grey, images, tmp_path / "out")
+        Image.new("L", (50, 40), 1).save(mask)
+        Image.new("L", (50, 40), 9).save(images[0])
+        self.left(grey, images, tmp_path / "out", "is changed since it was predicted")
+
+    def test_a_damaged_result_of_another_image(self, grey, images, tmp_path):
+        other = tmp_path / "other" / "a.png"
+        other.parent.mkdir()
+        Image.new("L", (50, 40)).save(other)
+        (mask,) = predict_files(grey, [other], tmp_path / "out")
+        os.truncate(mask, 40)
+        self.left(grey, images[:1], tmp_path / "out", "is of another image")
+
     def test_the_others_are_predicted(self, grey, images, tmp_path):
         (tmp_path / "out").mkdir()
         (tmp_path / "out" / "b.png").write_text("mine")
@@ -231,3 +246,46 @@ def test_a_changed_tiff_is_readable_and_an_empty_list_is_not_damaged(tmp_path):
     (tmp_path / "a.txt").touch()  # as YOLO has it of an image without objects
     assert is_readable(tmp_path / "a.txt", 0)
     assert not is_readable(tmp_path / "a.txt", 5)
+
+
+class TestGoneMeanwhile:
+    """Images that vanish, or that the system cannot read, do not keep the others from it."""
+
+    @pytest.mark.parametrize("pages", [1, 2])
+    def test_an_image_that_is_removed_after_it_was_opened(self, grey, images, tmp_path, pages):
+        stack = tmp_path / "images" / "s.tif"
+        frames = [Image.new("L", (9, 8), shade) for shade in range(pages)]
+        frames[0].save(stack, save_all=True, append_images=frames[1:])
+        errors, finished = {}, []
+        predict_files(grey, images[:1], tmp_path / "out")
+
+        def remove(job):  # called while further images are opened
+            finished.append(job)
+            os.remove(images[1])
+
+        predict_files(
+            grey,
+            [images[0], *images[1:], stack],
+            tmp_path / "out",
+            on_finished=remove,
+            on_error=lambda image, error: errors.update({image.name: str(error)}),
+        )
+        assert len(finished) == 1
+        assert errors.keys() == {"b.png"}
+        assert len(list((tmp_path / "out").glob("[!.]*"))) == 2 + pages
+
+    def test_an_error_of_the_system_while_an_image_is_read(
+        self, grey, images, tmp_path, monkeypatch
+    ):
+        read = sources.file_sha256
+
+        def broken(file):
+            if file.path.name == "b.png":
+                raise OSError(5, "Input/output error")
+            return read(file)
+
+        monkeypatch.setattr(sources, "file_sha256", broken)
+        predicted, _, errors = again(grey, images, tmp_path / "out")
+        assert predicted == ["a.png", "c.png"]
+        assert list(errors) == ["b.png"]
+        assert "cannot be read any more (Input/output error); accepted are" in errors["b.png"]

@@ -88,6 +88,23 @@ class TestLine:
         assert len(errors) == 1
         assert not (tmp_path / "out").exists()
 
+    @pytest.mark.parametrize("room", [0, 20])
+    def test_a_full_disk_leaves_no_result(self, grey, image, tmp_path, monkeypatch, room):
+        def full(descriptor, line):
+            if room == 0:
+                raise OSError(28, "No space left on device")
+            return write(descriptor, line[:room])
+
+        out, write = tmp_path / "out", os.write
+        monkeypatch.setattr(records_module.os, "write", full)
+        with pytest.raises(OSError, match="No space left") as caught:
+            predict_files(grey, [image], out)
+        monkeypatch.undo()
+        assert caught.value.filename == str(out / f"{RECORDS}.jsonl")
+        assert list(out.glob("[!.]*")) == []
+        assert predict_files(grey, [image], out) == [out / "a.png"]
+        assert Records(out).find(out / "a.png")[1]
+
 
 class TestOrigin:
     def test_every_field_of_the_options_counts(self, grey):

@@ -206,12 +206,12 @@ class InputFile:
         """Reads which version of the file this is; of an open one, as it was opened.
 
         Raises:
-            DataNotFoundError, DataError: The file cannot be opened.
-            OSError: The file cannot be read.
+            DataNotFoundError, DataError: The file cannot be opened or read.
         """
         if is_array_file(self.path):
-            return ImageVersion(image_state(self.path), image_sha256(self.path))
-        return ImageVersion(self._opened().version, file_sha256(self._opened()))
+            return image_version(self.path)
+        with _still_there(self.path):
+            return ImageVersion(self._opened().version, file_sha256(self._opened()))
 
     def compressions(self, page: int | None = None) -> set[int]:
         """Returns values of the tag Compression of an image in a TIFF; none of other formats.
@@ -522,21 +522,45 @@ def image_state(path: Path) -> tuple[int, ...]:
     """Returns what changes with a file, or with a Zarr folder: times, size, and inode of a file.
 
     Raises:
-        OSError: It does not exist any more.
+        DataError: It does not exist any more, or the system cannot read it.
     """
-    return stamp(path) if path.is_dir() else version_of(path.stat())
+    with _still_there(path):
+        return stamp(path) if path.is_dir() else version_of(path.stat())
 
 
 def image_sha256(path: Path) -> str:
     """Returns the SHA-256 of a file, or of all files of a Zarr folder.
 
     Raises:
-        DataNotFoundError, DataError: It does not exist, or is neither a file nor a folder.
-        OSError: It cannot be read.
+        DataError: It does not exist any more, or the system cannot read it.
     """
-    if path.is_dir():
-        return hash_once(path, image_state(path), lambda: sha256_of(path))
-    return file_sha256(path)
+    with _still_there(path):
+        if path.is_dir():
+            return hash_once(path, image_state(path), lambda: sha256_of(path))
+        return file_sha256(path)
+
+
+def image_version(path: Path) -> ImageVersion:
+    """Reads which version of an image file this is; its state is never newer than its content.
+
+    Raises:
+        DataError: It does not exist any more, or the system cannot read it.
+    """
+    return ImageVersion(image_state(path), image_sha256(path))
+
+
+@contextmanager
+def _still_there(path: Path) -> Iterator[None]:
+    """Turns errors of the system about an image that was opened before into one of the image."""
+    try:
+        yield
+    except DataNotFoundError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DataError(
+            f"{path} cannot be read any more ({reason}); accepted are files that stay as they are"
+        ) from error
 
 
 def stamp(path: Path) -> tuple[int, int]:

@@ -24,8 +24,7 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import (
     ImageVersion,
     InputFile,
-    image_sha256,
-    image_state,
+    image_version,
     open_source,
     stamp,
 )
@@ -188,20 +187,23 @@ def predict_files(
         plan = plan_outputs(
             predictor, inputs, out, kinds, format, overwrite, opened, on_error, is_needed, options
         )
-        opened.enter_context(_subfolders(folder, plan))
+        opened.enter_context(_subfolders(folder, plan, keep=shard is not None))
         remove_leftovers(*(file for job in plan for file in job.files.values()))
-        keep = _Keeper(records, finder.origin, overwrite, options)
+        keeper = _Keeper(records, finder.origin, overwrite, options)
         is_tree = any(image.subfolder != TREE_TOP for image in inputs)
         with BUDGET.limited(predictor.memory):
-            written = _predict_plan(predictor, plan, keep, on_result, begin, on_error)
+            written = _predict_plan(predictor, plan, keeper, on_result, begin, on_error)
         if collected:
             written += collect(folder, kinds, predictor.spec.classes, is_tree)
         return written
 
 
 @contextmanager
-def _subfolders(folder: Path, plan: Sequence[Job]) -> Iterator[None]:
-    """Makes the folders of results below that of all, and removes those that stay empty."""
+def _subfolders(folder: Path, plan: Sequence[Job], keep: bool) -> Iterator[None]:
+    """Makes the folders of results below that of all, and removes those that stay empty.
+
+    They are kept where another process may be about to write into them.
+    """
     parents = {file.parent for job in plan for file in job.files.values()}
     below = {path for one in parents for path in (one, *one.parents) if folder in path.parents}
     for path in sorted(below):
@@ -209,7 +211,7 @@ def _subfolders(folder: Path, plan: Sequence[Job]) -> Iterator[None]:
     try:
         yield
     finally:
-        for path in sorted(below, reverse=True):
+        for path in [] if keep else sorted(below, reverse=True):
             with suppress(OSError):
                 path.rmdir()
 
@@ -316,7 +318,7 @@ def _version_of(job: Job) -> ImageVersion:
     """Version of an image file; taken before its pixels are read, so that it is never newer."""
     if isinstance(job.source, InputFile):
         return job.source.version()
-    return ImageVersion(image_state(job.image), image_sha256(job.image))
+    return image_version(job.image)
 
 
 def _predict_large(

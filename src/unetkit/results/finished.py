@@ -110,11 +110,11 @@ class Finder:
             return ResultState.OTHER_VERSION
         if origin.options != self.origin.options:
             return ResultState.OTHER_OPTIONS
-        if not self._is_of(record, job):
-            is_same_path = record.image == self.records.path_of(job.image)
-            return ResultState.OUTDATED if is_same_path else ResultState.OTHER_IMAGE
+        is_current = self._is_of(record, job)
+        if not is_current and record.image != self.records.path_of(job.image):
+            return ResultState.OTHER_IMAGE
         if is_whole:
-            return ResultState.FINISHED
+            return ResultState.FINISHED if is_current else ResultState.OUTDATED
         is_damaged = not is_readable(file, record.files[self.records.name_of(file)].bytes)
         return ResultState.DAMAGED if is_damaged else ResultState.CHANGED
 

@@ -12,6 +12,7 @@ those of a million earlier results from one file, without opening any result.
 What follows from a record is decided in `finished`.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -26,8 +27,9 @@ from sys import intern
 import msgspec
 
 from unetkit._shared.files import open_input, sha256_of
-from unetkit._shared.records import Count, RecordError, convert
+from unetkit._shared.records import Count, convert
 from unetkit._version import __version__
+from unetkit.errors import full_disk_named
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import ImageVersion, stamp
 from unetkit.results.predicted_image import ResultOptions
@@ -82,6 +84,9 @@ class ResultRecord(msgspec.Struct, frozen=True):
     sha256: str
     origin: ResultOrigin
     files: dict[str, FileRecord]
+
+
+DECODER = msgspec.json.Decoder(ResultRecord)
 
 
 def origin_of(predictor: Predictor, options: ResultOptions) -> ResultOrigin:
@@ -172,10 +177,11 @@ class Records:
         path = self.path_of(image)
         record = ResultRecord(path, page, version.state, version.sha256, origin, written)
         line = json.dumps(msgspec.to_builtins(record)).encode() + b"\n"
-        with self._lock:
+        with self._lock, full_disk_named(self._file):
             if self._descriptor is None:
                 self._descriptor = _open_to_append(self._file)
-            os.write(self._descriptor, line)
+            if os.write(self._descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def path_of(self, image: Path) -> str:
         """Path of an image from the folder, as it is recorded."""
@@ -204,10 +210,18 @@ def _open_to_append(file: Path) -> int:
 def _read(file: Path) -> Iterator[ResultRecord]:
     with open_input(file) as lines:
         while line := lines.readline(LONGEST_LINE):
-            with suppress(RecordError, ValueError, RecursionError):
-                record = convert(json.loads(line), ResultRecord)
+            with suppress(ValueError, RecursionError):
+                record = _parse(line)
                 origin = record.origin  # of which a folder has few
                 shared = ResultOrigin(
                     intern(origin.model), intern(origin.options), intern(origin.unetkit)
                 )
                 yield msgspec.structs.replace(record, origin=shared)
+
+
+def _parse(line: bytes) -> ResultRecord:
+    """Parses a line; msgspec's parser is fast, but refuses names that are not Unicode."""
+    try:
+        return DECODER.decode(line)
+    except msgspec.DecodeError:
+        return convert(json.loads(line), ResultRecord)
