@@ -15,14 +15,17 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.browser import Browser
+from tests.labelling import Page, labelling
 
 import unetkit
 from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.data.scale import Scale, image_to_network
+from unetkit.label.project import open_project
+from unetkit.models.built_in import BUILT_IN
 from unetkit.objects.border_weights import BorderWeight, border_weights
 from unetkit.objects.separation import with_ridges
 from unetkit.visualization.figures import Sample, draw_samples, draw_weights
-from unetkit.visualization.overlays import add_opacity, lay_over, opacity
+from unetkit.visualization.overlays import lay_over
 
 IMAGES = Path(__file__).parent / "pictures"
 WIDTH = 1200  # pixels; twice the width on a page, for high-resolution screens
@@ -59,7 +62,7 @@ def make_prediction(run: Path) -> None:
         photo, _ = unetkit.synthetic_pet(index, height=240, width=320, seed=NEW_SEED)
         probabilities = predictor.probabilities(photo)
         mask = probabilities.argmax(-1).astype(np.uint8)
-        animal = add_opacity(photo, opacity(probabilities, classes))
+        animal = unetkit.cutout(photo, probabilities, classes, predictor.spec.scale)
         background = Image.fromarray(draw_checkerboard(photo.shape[0], photo.shape[1])).convert(
             "RGBA"
         )
@@ -82,6 +85,30 @@ def make_web_page(folder: Path) -> None:
     browser.screenshot(folder / "web-page.png", whole=False)
     browser.close()
     save(Image.open(folder / "web-page.png"), "web-page")
+
+
+def make_label_page(folder: Path) -> None:
+    """Shows the page on which masks are drawn, with two strokes and a suggestion."""
+    images = folder / "label" / "images"
+    images.mkdir(parents=True, exist_ok=True)
+    for number in range(8):
+        photo, _ = unetkit.synthetic_pet(number, height=300, width=400, seed=NEW_SEED)
+        Image.fromarray(photo).save(images / f"pet_{number}.png")
+    names = unetkit.Predictor().spec.classes.names
+    project = open_project(images, folder / "label" / "masks", {"names": names})
+    project.out.mkdir(exist_ok=True)
+    browser = Browser(folder / "profile")
+    with labelling(project) as service:
+        service.rounds.suggest_with(BUILT_IN)
+        page = Page(browser, service, width=1200, height=800)
+        page.wait("learning.state.state === 'idle' && view.suggestion")
+        page.keys("1")
+        page.draw((230, 150), (255, 175), (240, 215))
+        page.keys("2")
+        page.draw((30, 40), (120, 55), (190, 30))
+        browser.screenshot(folder / "label-page.png", whole=False)
+    browser.close()
+    save(Image.open(folder / "label-page.png"), "label-page")
 
 
 def draw_checkerboard(height: int, width: int) -> np.ndarray:
@@ -152,6 +179,7 @@ def main(folder: Path) -> None:
     make_scales(folder)
     make_border_weights(folder)
     make_web_page(folder)
+    make_label_page(folder)
     make_diagrams()
 
 

@@ -3,10 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import httpx
 import numpy as np
 
+from tests.browser import Browser
+from tests.label.conftest import entry_of
 from unetkit.label.app import LIMITS, labelling_app
 from unetkit.label.project import Project
 from unetkit.label.rounds import Rounds
@@ -41,6 +44,51 @@ class Labelling:
     def mask(self, id: str) -> np.ndarray:
         with self.store.opened(self.store.project.entries[id]) as mask:
             return mask.file.pixels.copy()
+
+
+class Page:
+    """The page of a service, and what a person does on it, in pixels of the image."""
+
+    def __init__(self, browser: Browser, service: Labelling, **view: Any) -> None:
+        self.browser, self.service = browser, service
+        browser.open("about:blank")
+        browser.open(service.page, **view)
+        self.wait("view.mask && waiting.textContent === ''")
+
+    def __call__(self, script):
+        return self.browser.run(script)
+
+    def wait(self, condition):
+        self.browser.wait_until(condition, 20)
+
+    def settle(self):
+        """Waits until the server has everything."""
+        self.wait("outbox.count === 0")
+
+    def place(self, x, y):
+        """Where a point of the image is in the window."""
+        left, top = self(
+            f"(() => {{ const b = stage.getBoundingClientRect(), [x, y] = view.toStage({x}, {y});"
+            "return [b.left + x, b.top + y]; })()"
+        )
+        return left, top
+
+    def draw(self, *points, **more):
+        self.browser.drag(*(self.place(*point) for point in points), **more)
+        self.settle()
+
+    def click(self, x, y, **more):
+        self.draw((x, y), **more)
+
+    def keys(self, *keys, **more):
+        for key in keys:
+            self.browser.press(key, **more)
+
+    def mask(self, name="a.png"):
+        return self.service.mask(entry_of(self.service.store.project, name).id)
+
+    def resize_brush(self, size):
+        self(f"drawing.size = {size}")
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def without_pictures():
     """What is drawn and exported at the end takes longer than these trainings."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "export_best", lambda *arguments: 0.0)
+        patch.setattr(training, "choose_temperature", lambda *arguments: 1.0)
         for name in ("draw", "_draw_curves", "_draw_examples"):
             patch.setattr(Recorder, name, lambda *arguments: None)
         yield

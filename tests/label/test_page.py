@@ -8,7 +8,7 @@ from PIL import Image
 
 from tests.browser import CHROMIUM, Browser
 from tests.label.conftest import entry_of, runs
-from tests.labelling import labelling
+from tests.labelling import Page, labelling
 from unetkit.label.journal import Change
 from unetkit.label.page import SCRIPTS, labelling_page
 from unetkit.label.project import open_project
@@ -23,51 +23,6 @@ def browser(tmp_path_factory):
     opened = Browser(tmp_path_factory.mktemp("browser"))
     yield opened
     opened.close()
-
-
-class Page:
-    """The page of a service, and what a person does on it, in pixels of the image."""
-
-    def __init__(self, browser, service, **view):
-        self.browser, self.service = browser, service
-        browser.open("about:blank")
-        browser.open(service.page, **view)
-        self.wait("view.mask && waiting.textContent === ''")
-
-    def __call__(self, script):
-        return self.browser.run(script)
-
-    def wait(self, condition):
-        self.browser.wait_until(condition, 20)
-
-    def settle(self):
-        """Waits until the server has everything."""
-        self.wait("outbox.count === 0")
-
-    def place(self, x, y):
-        """Where a point of the image is in the window."""
-        left, top = self(
-            f"(() => {{ const b = stage.getBoundingClientRect(), [x, y] = view.toStage({x}, {y});"
-            "return [b.left + x, b.top + y]; })()"
-        )
-        return left, top
-
-    def draw(self, *points, **more):
-        self.browser.drag(*(self.place(*point) for point in points), **more)
-        self.settle()
-
-    def click(self, x, y, **more):
-        self.draw((x, y), **more)
-
-    def keys(self, *keys, **more):
-        for key in keys:
-            self.browser.press(key, **more)
-
-    def mask(self, name="a.png"):
-        return self.service.mask(entry_of(self.service.store.project, name).id)
-
-    def resize_brush(self, size):
-        self(f"drawing.size = {size}")
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def quick(monkeypatch):
     from unetkit.training import train as training
 
     monkeypatch.setattr(training, "export_best", lambda *arguments: 0.0)
+    monkeypatch.setattr(training, "choose_temperature", lambda *arguments: 1.0)
     for name in ("draw", "_draw_curves", "_draw_examples"):
         monkeypatch.setattr(Recorder, name, lambda *arguments: None)
 
