@@ -123,7 +123,8 @@ def test_ranking_agrees_with_scikit_learn(result, run, pets):
         ("average_precision", average_precision_score),
     ):
         found = result["ranking"][metric]
-        assert 0 <= found["error"] < 0.005
+        # hardly trained, and calibrated: many pixels have probabilities of one bin
+        assert 0 <= found["error"] < 0.1
         for index, name in enumerate(TRIMAP_CLASSES.names):
             expected = oracle(truth == index, scores[:, index])
             assert found["classes"][name] == pytest.approx(expected, abs=found["error"])
