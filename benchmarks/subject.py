@@ -95,6 +95,14 @@ def machine_line() -> str:
     return f"{date.today()}, {platform.machine()} ({name}), {os.cpu_count()} cores, load {load:.1f}"
 
 
+def instruction_sets() -> str:
+    """Returns the instruction sets of the processor that decide how fast networks run."""
+    names = ("avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+    cpuinfo = Path("/proc/cpuinfo")
+    flags = set(cpuinfo.read_text().split()) if cpuinfo.is_file() else set()
+    return " ".join(name for name in names if name in flags) or "instruction sets unknown"
+
+
 def peak_mib() -> int:
     """Returns the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024  # KiB on Linux

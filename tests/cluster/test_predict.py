@@ -4,11 +4,14 @@ import os
 import random
 import signal
 import sys
+import time
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
+from tests.commands import Process
 from unetkit.cluster import predict as predict_module
 from unetkit.cluster.connection import local_workers
 from unetkit.cluster.predict import predict_on_workers
@@ -133,6 +136,35 @@ def test_workers_that_are_killed_change_nothing(predictor, images, tmp_path, mon
             predict_on_workers(client, predictor, images, out, kinds=KINDS, on_result=kill)
             assert len(killed) == 1
             assert contents(out) == wanted
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_command_that_is_killed_takes_its_workers_along_and_goes_on(grey_model, tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        pixels = rng.integers(0, 256, (400, 400), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
+    out = tmp_path / "out"
+    words = ["-m", "unetkit", "predict", tmp_path / "in", "--model", grey_model, "--out", out]
+    process = Process([*words, "--workers", "1"], fresh=True)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
+    finished = len(list(out.glob("*.png")))
+    assert finished > 0
+    predictor, before = Predictor(grey_model, threads=1), []
+    images = find_inputs([tmp_path / "in"])
+    with local_workers(1) as client:
+        predict_on_workers(
+            client, predictor, images, out, kinds=["mask"], on_finished=before.append
+        )
+    assert len(before) == finished
+    predict_files(predictor, images, tmp_path / "one", kinds=["mask"])
+    assert contents(out) == contents(tmp_path / "one")
 
 
 def test_a_worker_of_another_version_is_named(client, predictor, images, tmp_path, monkeypatch):

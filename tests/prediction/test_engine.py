@@ -23,7 +23,7 @@ from unetkit.data.classes import TRIMAP_CLASSES
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.models.spec import METADATA_KEY
-from unetkit.prediction import engine as engine_module
+from unetkit.prediction import runtimes
 from unetkit.prediction.engine import Engine, find_model, softmax
 
 OTHER_SHAPE = (
@@ -153,7 +153,7 @@ class TestLoading:
 
         path = rewritten(run, tmp_path / "m.onnx", change=double)
         monkeypatch.setattr(
-            "unetkit.prediction.engine.onnxruntime.InferenceSession",
+            "unetkit.prediction.runtimes.onnxruntime.InferenceSession",
             lambda *args: pytest.fail("loaded"),
         )
         words = (
@@ -265,7 +265,7 @@ class TestRunning:
             found.append(options.intra_op_num_threads)
             return start(content, options, **more)
 
-        monkeypatch.setattr(engine_module.onnxruntime, "InferenceSession", noted)
+        monkeypatch.setattr(runtimes.onnxruntime, "InferenceSession", noted)
         Engine(grey.path, threads=asked)
         assert found == [given_to_runtime]  # 0 is one thread a core
 

@@ -5,7 +5,6 @@ import pytest
 from PIL import Image
 
 from tests.video.clips import moving_frames
-from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import DataError
 from unetkit.io.images import ImageFile, pixels_of
 from unetkit.video.animations import AnimationFile, is_animation, open_animation
@@ -69,7 +68,7 @@ def test_a_grey_animation_is_read_in_colour(tmp_path):
 @pytest.mark.parametrize("loop", [0, 2])
 def test_durations_and_repetitions_are_written(tmp_path, suffix, loop):
     path, frames = tmp_path / f"a{suffix}", moving_frames(4)
-    film = AnimationFile(path, (20, 26), 4, loop)
+    film = AnimationFile(path, loop)
     for seconds, frame in zip([0, 0.1, 0.4, 0.44], frames, strict=True):
         film.write(seconds, frame)
     film.close(0.64)
@@ -80,7 +79,7 @@ def test_durations_and_repetitions_are_written(tmp_path, suffix, loop):
 
 
 def test_a_gif_without_repetitions_is_played_once(tmp_path):
-    film = AnimationFile(tmp_path / "a.gif", (20, 26), 2, None)
+    film = AnimationFile(tmp_path / "a.gif", None)
     for number, frame in enumerate(moving_frames(2)):
         film.write(number, frame)
     film.close(2)
@@ -95,7 +94,7 @@ def test_opacity_is_kept_frame_by_frame(tmp_path, suffix):
         frame = np.full((20, 26, 4), (200, 30, 60, 0), np.uint8)
         frame[:, 8 * number : 8 * number + 8, 3] = 255
         frames.append(frame)
-    film = AnimationFile(path, (20, 26), 3, 0)
+    film = AnimationFile(path, 0)
     for number, frame in enumerate(frames):
         film.write(number / 10, frame)
     film.close(0.3)
@@ -104,20 +103,12 @@ def test_opacity_is_kept_frame_by_frame(tmp_path, suffix):
 
 
 def test_in_a_gif_pixels_are_opaque_or_not(tmp_path):
-    film = AnimationFile(tmp_path / "a.gif", (4, 4), 2, 0)
+    film = AnimationFile(tmp_path / "a.gif", 0)
     for number, opacity in enumerate((120, 140)):
         film.write(number, np.full((4, 4, 4), (9, 9, 9, opacity), np.uint8))
     film.close(2)
     *_, found = shown(tmp_path / "a.gif")
     assert found[:, 0, 0, 3].tolist() == [0, 255]
-
-
-def test_frames_that_do_not_fit_into_memory_are_refused(tmp_path):
-    with (
-        BUDGET.limited(BUDGET.base + (100 << 20)),
-        pytest.raises(DataError, match=r"a\.gif would hold 1,144 MiB of frames .*--memory"),
-    ):
-        AnimationFile(tmp_path / "a.gif", (1000, 1000), 100, 0)  # 12 bytes a pixel
 
 
 def test_an_animation_with_a_damaged_frame_is_named(tmp_path):

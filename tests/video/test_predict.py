@@ -318,6 +318,15 @@ def test_a_frame_that_does_not_fit_into_memory_is_refused(run, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_animation_whose_frames_do_not_fit_into_memory_is_refused(run, tmp_path):
+    frames = [Image.new("L", (1000, 1000), level) for level in range(60)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:])
+    small = Predictor(run, memory="600MiB")
+    with pytest.raises(DataError, match=r"a\.png needs .*allow more \(--memory"):
+        predict_videos(small, [tmp_path / "a.png"], tmp_path / "out", kinds=["overlay"])
+    assert not (tmp_path / "out").exists()  # 12 bytes for each of 60 million pixels: 687 MiB
+
+
 def test_masks_of_two_values_need_a_background(predictor, tmp_path, monkeypatch):
     classes = dataclasses.replace(predictor.spec.classes, background=None)
     monkeypatch.setattr(predictor, "spec", dataclasses.replace(predictor.spec, classes=classes))

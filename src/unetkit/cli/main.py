@@ -34,6 +34,7 @@ from unetkit.cli.options import (
     WEIGHT_NAMES,
     choices_from,
     data_options,
+    engine_options,
     json_option,
     mask_options,
     out_option,
@@ -280,6 +281,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
     help="Folder with a mask for each image, of its name; pixels that are 0 in it are not scored "
     "(default: all pixels are scored).",
 )
+@engine_options
 @out_option("Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")
 @reading_memory_option
@@ -347,6 +349,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @main.command()
 @click.argument("images", nargs=-1, type=PATH)
 @predict_options
+@engine_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
     """Segment IMAGES: files, folders, patterns or lists, of images and videos.

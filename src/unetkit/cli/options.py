@@ -59,6 +59,8 @@ PRECISION_NAMES = ("auto", "float32", "mixed_bfloat16", "mixed_float16")
 PART_NAMES = ("test", "validation", "train", "all")
 MASK_STYLE_NAMES = ("index", "palette", "binary", "values")
 POLYGON_NAMES = ("geojson", "coco", "yolo", "labelme")
+ENGINE_NAMES = ("onnxruntime", "openvino")
+DEVICE_NAMES = ("cpu", "gpu")
 OVERLAY_FORMAT_NAMES = ("png", "jpeg")
 PROBABILITY_DTYPE_NAMES = ("float32", "float16", "uint8")
 AUGMENTATION_NAMES = ("mirror", "flips", "turns")
@@ -343,6 +345,23 @@ training_options = _together(
 
 
 # Options that describe what `predict` writes, and how.
+# Options for how a network is run.
+engine_options = _together(
+    click.option(
+        "--engine",
+        type=OneOf(ENGINE_NAMES),
+        default="onnxruntime",
+        help="Library that runs the network; openvino is an extra of its own (default: "
+        "onnxruntime).",
+    ),
+    click.option(
+        "--device",
+        type=OneOf(DEVICE_NAMES),
+        default="cpu",
+        help="Where the network runs; gpu needs a library that can use one (default: cpu).",
+    ),
+)
+
 predict_options = _together(
     click.option(
         "--model",

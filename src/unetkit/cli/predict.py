@@ -113,6 +113,8 @@ def run_prediction(
     memory: str | None,
     threads: int | None,
     margin: int | None,
+    engine: str,
+    device: str,
     watch: str | None,
     as_json: bool,
     show: bool,
@@ -158,6 +160,8 @@ def run_prediction(
         "memory": memory,
         "threads": threads,
         "margin": margin,
+        "engine": engine,
+        "device": device,
     }
     if PIPE in images:
         _refuse_beside_pipe(ctx, len(images) + len(wanted[1:]))

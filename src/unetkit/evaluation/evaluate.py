@@ -67,7 +67,7 @@ from unetkit.objects.components import label_objects
 from unetkit.objects.numbering import numbered_objects, renumbered
 from unetkit.objects.separation import separation_maps
 from unetkit.prediction.certainty import calibrated
-from unetkit.prediction.predictor import Predictor
+from unetkit.prediction.predictor import Predictor, labels_from_scores
 from unetkit.visualization.figures import Example
 
 # Bytes for each pixel of a mask while it is scored, measured: of arrays, and of each output.
@@ -84,6 +84,8 @@ def evaluate(
     field_of_view: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    engine: str = "onnxruntime",
+    device: str = "cpu",
     display: Display | None = None,
 ) -> dict[str, Any]:
     """Evaluates a model on one split of a data set.
@@ -105,6 +107,8 @@ def evaluate(
             evaluation-DATA in the run folder or beside the model file, followed by the name of the
             split unless it is "test".
         overwrite: Whether to replace results of an earlier evaluation in this folder.
+        engine: Library that runs the network: "onnxruntime", or "openvino" (extra `openvino`).
+        device: Where it runs: "cpu" or "gpu".
         display: Display for progress.
 
     Returns:
@@ -126,7 +130,7 @@ def evaluate(
     """
     display = display or Display()
     require_split_name(part)
-    predictor = Predictor(model)
+    predictor = Predictor(model, engine=engine, device=device)
     if len(predictor.paths) > 1:
         raise ConfigError(
             f"{model} holds {len(predictor.paths)} models, of the folds of a cross-validation; "
@@ -356,9 +360,9 @@ def _count(
     full_scores = scores_from_network(scores, scale, truth.shape)
     before = full_scores[..., : len(classes)]
     resized = calibrated(before, len(classes), predictor.spec.temperature)
-    prediction = resized.argmax(-1).astype(np.uint8)
+    prediction = labels_from_scores(resized)
     original = confusion_matrix(truth, prediction, len(classes))
-    training = confusion_matrix(small_truth, probabilities.argmax(-1), len(classes))
+    training = confusion_matrix(small_truth, labels_from_scores(probabilities), len(classes))
     record = {
         "name": pair.name,
         "size": list(truth.shape),
@@ -420,6 +424,7 @@ def _describe(
     return {
         **provenance(),
         "model": str(predictor.path.resolve()),
+        "engine": predictor.runtime.describe(),
         "preset": spec.preset,
         "parameters": spec.parameters,
         "scale": spec.scale.describe(),

@@ -1,22 +1,16 @@
 """A model file as OpenVINO's intermediate representation: a folder of two files and the metadata.
 
-OpenVINO reads the ONNX file itself, so that no training framework is needed. On its import and in
-its converters it would report its use to its makers, by the package openvino-telemetry, and keep a
-number for this machine in ~/intel. It does without where that package is absent, as it is made to
-appear here: nothing leaves the machine.
+OpenVINO reads the ONNX file itself, so that no training framework is needed.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from unetkit._shared.files import write_text
 from unetkit.exports.comparison import METADATA_FILE, Network
+from unetkit.models.openvino_runtime import openvino
 from unetkit.prediction.engine import Engine
-
-sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # importing it fails
-import openvino  # noqa: E402
 
 MODEL_FILE = "model.xml"  # beside it model.bin, with the weights
 

@@ -1,14 +1,10 @@
-"""A model file in ONNX Runtime: pixels of a tile in, logits out.
+"""A model file that has been checked, and runs: pixels of a tile in, logits out.
 
-Feature maps are allocated in ONNX Runtime's memory arena, which is reused from tile to tile. Its
-memory patterns are turned off: they would reserve the memory of a run again for each tile size.
-
-Which tiles the network is given is left to `tiling` and `predictor`.
+Which library runs it is left to `runtimes`, which tiles it is given to `tiling` and `predictor`.
 """
 
 import copy
 import hashlib
-import os
 import shlex
 from functools import reduce
 from pathlib import Path
@@ -17,15 +13,14 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
-from unetkit._shared.threads import usable_cores
-from unetkit.errors import DataNotFoundError, ModelFileError, SizeError
+from unetkit.errors import DataNotFoundError, ModelFileError, SizeError, UnetkitError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.int8_card import INT8_KEY, Int8Card, card_from_json
 from unetkit.models.known_models import is_known
 from unetkit.models.onnx_check import is_checkable, metadata_entries, require_plain
 from unetkit.models.onnx_cost import Cost, OnnxCost
-from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.models.spec import METADATA_KEY, ModelSpec, spec_from_json
+from unetkit.prediction.runtimes import Runtime
 
 OVERHEAD = 64 * MIB  # of Python and its libraries, at least
 # Limits of one tile. The largest networks take a million operations per pixel; this is at least a
@@ -42,19 +37,24 @@ class Engine:
         model: Run folder or exported .onnx file.
         threads: Number of threads that one call uses; None for one per core of the process.
         memory: Bytes that the smallest tile may need; more is refused before the file is loaded.
+        runtime: Library that runs the network, and where.
 
     Raises:
         DataNotFoundError: `model` does not exist, or the run folder holds no exported model.
         ModelFileError: The file is not a model that unetkit exported, or its smallest tile would
             take hours.
         SizeError: The smallest tile of the network needs more than `memory`.
-
-    Source: ONNX Runtime.
+        ConfigError: The library cannot use the GPU.
     """
 
     def __init__(
-        self, model: str | Path, threads: int | None = None, memory: int = DEFAULT_MEMORY
+        self,
+        model: str | Path,
+        threads: int | None = None,
+        memory: int = DEFAULT_MEMORY,
+        runtime: Runtime | None = None,
     ) -> None:
+        self.runtime = runtime or Runtime()
         self.path = find_model(model)
         self._content = require_plain(self.path)
         self.is_checkable = is_checkable(self.path, self._content)
@@ -131,20 +131,11 @@ class Engine:
         return other
 
     def _start(self, threads: int | None) -> None:
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4  # its errors are raised, and would be logged a second time
-        # By default those of the machine, even where the process may use fewer cores.
-        cores = usable_cores()
-        options.intra_op_num_threads = threads or (cores if cores < (os.cpu_count() or 1) else 0)
-        options.enable_mem_pattern = False
-        # Threads that spin while they wait for each other take the cores of other processes.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.add_session_config_entry("session.load_model_format", "ONNX")
         try:
-            self._session = onnxruntime.InferenceSession(
-                self._content, options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            self._session = self.runtime.start(self._content, threads)
+        except UnetkitError:
+            raise
+        except Exception as error:  # exceptions of the libraries share no base but this
             raise self._damaged(error) from error
         self._require_interface()
 
@@ -164,12 +155,9 @@ class Engine:
                 describes, or values that are not finite.
         """
         batch = tile[None].astype(np.float32)
-        options = onnxruntime.RunOptions()
-        if is_last:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         try:
-            (logits,) = self._session.run(None, {self._input: batch}, options)
-        except Exception as error:  # ONNX Runtime's exceptions share no base but this
+            logits = self._session(batch, is_last)
+        except Exception as error:  # exceptions of the libraries share no base but this
             height, width = tile.shape[:2]
             raise ModelFileError(
                 f"{self.path} failed on {height}x{width} pixels at the network's scale "
@@ -189,17 +177,15 @@ class Engine:
         return np.asarray(logits[0], np.float32)
 
     def _require_interface(self) -> None:
-        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        inputs, outputs = self._session.inputs, self._session.outputs
         spec = self.spec
         if (
-            len(inputs) != 1
-            or len(outputs) != 1
-            or [len(inputs[0].shape), len(outputs[0].shape)] != [4, 4]
-            or inputs[0].shape[-1] != spec.pixels.channels
-            or outputs[0].shape[-1] != spec.channels
+            [len(sizes) for sizes in inputs] != [4]
+            or [len(sizes) for sizes in outputs] != [4]
+            or inputs[0][-1] != spec.pixels.channels
+            or outputs[0][-1] != spec.channels
         ):
             raise self._other_interface()
-        self._input = inputs[0].name
 
     def _other_interface(self) -> ModelFileError:
         return ModelFileError(

@@ -23,8 +23,8 @@ import platformdirs
 from unetkit._shared.files import read_text, write_text
 from unetkit._shared.memory_budget import MIB, limit_addresses
 from unetkit.errors import ConfigError, ModelFileError, SizeError
-from unetkit.models.onnx_runtime import onnxruntime
 from unetkit.prediction.engine import Engine
+from unetkit.prediction.runtimes import Runtime
 
 RESERVE = 128 << 20  # bytes, for reading and writing a large image by windows
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -153,7 +153,9 @@ def _refusal(words: str, engine: Engine, memory: int) -> dict[str, Any]:
 
 def _memory_file(engine: Engine) -> Path:
     cache = Path(platformdirs.user_cache_dir("unetkit"), "memory")
-    return cache / f"{engine.digest[:32]}-{onnxruntime.__version__}.json"
+    runtime = engine.runtime
+    other = "" if runtime == Runtime() else f"{runtime.engine}-{runtime.device}-"
+    return cache / f"{engine.digest[:32]}-{other}{runtime.version}.json"
 
 
 def probe_sizes(engine: Engine, memory: int) -> list[tuple[int, int]]:
@@ -192,11 +194,20 @@ def _measure_in_process(engine: Engine, memory: int) -> MemoryUse | str:
     code = "import sys; from unetkit.prediction import memory; memory._print_needs(*sys.argv[1:])"
     sizes = probe_sizes(engine, memory)
     limit = LIBRARIES + 2 * max(engine.cost(size).bytes for size in sizes)
+    words = str(limit), engine.runtime.engine, engine.runtime.device
     reason = ""
     try:
         done = subprocess.run(
             # -P: import nothing from the current folder
-            [sys.executable, "-P", "-c", code, str(engine.path), json.dumps(sizes), str(limit)],
+            [
+                sys.executable,
+                "-P",
+                "-c",
+                code,
+                str(engine.path),
+                json.dumps(sizes),
+                *words,
+            ],
             capture_output=True,
             timeout=TIMEOUT_SECONDS,
             check=False,
@@ -213,13 +224,16 @@ def _measure_in_process(engine: Engine, memory: int) -> MemoryUse | str:
     return str(refusal) or MemoryUse(base, per_pixel)
 
 
-def _print_needs(model: str, sizes: str, limit: str) -> None:
+def _print_needs(model: str, sizes: str, limit: str, engine: str, device: str) -> None:
     """Predicts tiles of some sizes; prints bytes before the first, bytes per pixel, and why the
     file is refused, if it is.
     """
     limit_addresses(int(limit))
     try:
-        found = [*_needs(Engine(model, memory=int(limit)), json.loads(sizes)), ""]
+        found = [
+            *_needs(Engine(model, None, int(limit), Runtime(engine, device)), json.loads(sizes)),
+            "",
+        ]
     except ModelFileError as error:
         found = [0, 0, str(error)]
     sys.stdout.write(json.dumps(found))

@@ -38,6 +38,7 @@ from unetkit.prediction.engine import (
 )
 from unetkit.prediction.ensemble import find_models, require_alike
 from unetkit.prediction.orientations import Orientation, find_orientations, oriented
+from unetkit.prediction.runtimes import Runtime
 from unetkit.prediction.sources import Image, Source, open_source
 from unetkit.prediction.tiling import (
     Tiling,
@@ -78,11 +79,15 @@ class Predictor:
         margin: Number of pixels by which the input of a tile extends beyond its own pixels on each
             side; None for as many as exact tiles need. With fewer, tiles are cheaper, blended where
             they overlap, and not exact.
+        engine: Library that runs the network: "onnxruntime", or "openvino" (extra `openvino`).
+        device: Where it runs: "cpu" or "gpu".
 
     Raises:
         DataNotFoundError: `model` does not exist, or the run folder holds no exported model.
         ModelFileError: The file is not a model that unetkit exported.
         SizeError: `memory` or `tile_pixels` is too small for the smallest tile.
+        MissingExtraError: `engine` is not installed.
+        ConfigError: `engine` or `device` is unknown, or the engine finds no GPU.
         ConfigError: `memory` is not an amount of memory, or is given together with `tile_pixels`;
             `tta` is unknown; or models have other classes, channels or objects than the first.
     """
@@ -102,6 +107,8 @@ class Predictor:
         memory: str | int | None = None,
         tile_pixels: int | None = None,
         margin: int | None = None,
+        engine: str = "onnxruntime",
+        device: str = "cpu",
     ) -> None:
         if memory is not None and tile_pixels is not None:
             raise ConfigError(
@@ -116,7 +123,10 @@ class Predictor:
             "memory": memory,
             "tile_pixels": tile_pixels,
             "margin": margin,
+            "engine": engine,
+            "device": device,
         }
+        self.runtime = Runtime(engine, device)
         if isinstance(memory, str):
             memory = memory_of_models.parse_memory(memory)
         self._memory = DEFAULT_MEMORY if memory is None else memory
@@ -150,7 +160,7 @@ class Predictor:
 
     def _load(self, path: Path, other_bytes: int) -> "Predictor":
         """Loads a model, beside others whose files have so many bytes."""
-        self._engine = Engine(path, self._threads, self._memory)
+        self._engine = Engine(path, self._threads, self._memory, self.runtime)
         self.path = self._engine.path
         self.spec = self._engine.spec
         self.digest = self._engine.digest

@@ -238,6 +238,7 @@ def metadata_of(predictor: Predictor, tiling: Tiling) -> dict[str, Any]:
         **built_in,
         "preset": predictor.spec.preset,
         "classes": list(predictor.spec.classes.names),
+        "engine": predictor.runtime.describe(),
         "exact": tiling.is_exact,
         "tiles": tiling.describe(),
     }

@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image
 
 from unetkit._shared.files import open_input
-from unetkit._shared.memory_budget import BUDGET, MIB
 from unetkit.errors import DataError
 from unetkit.io.decoding import open_with_pillow
 from unetkit.io.images import ImageFile, pixels_of
@@ -20,7 +19,7 @@ ANIMATION_FORMATS = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG", ".apng": "PN
 PNG_ANIMATION = slice(37, 41), b"acTL"  # after signature and header
 WEBP_EXTENDED, WEBP_ANIMATION = (slice(12, 16), b"VP8X"), 2  # a flag in the byte at 20
 START_OF_IMAGE = 48  # bytes
-PIXEL_BYTES_HELD = 12  # of a frame until the file is written: Pillow holds all, and copies of them
+HELD_BYTES = 12  # for each pixel until the file is written: Pillow holds frames, and copies of them
 LOSSY_WEBP = {"quality": 90, "method": 2}
 OPAQUE_GIF = 128  # opacity from which a pixel of a GIF is shown, of 255
 LEAST_RATE = 1000.0  # frames a second of an animation that names no durations
@@ -88,29 +87,17 @@ def _read_frame(file: ImageFile, number: int) -> Frame:
 
 
 class AnimationFile:
-    """An animation that is being written.
+    """An animation that is being written; all frames are in memory until it is complete.
 
     Args:
         path: File to write; its suffix decides the format.
-        size: (height, width) of the frames.
-        count: Number of frames, which are held in memory until the file is complete.
         loop: Number of repetitions, 0 without end; None to play it once.
-
-    Raises:
-        DataError: The frames do not fit into memory.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], count: int, loop: int | None) -> None:
+    def __init__(self, path: Path, loop: int | None) -> None:
         self._path, self._loop = path, loop
         self._frames: list[Image.Image] = []
         self._times: list[float] = []
-        need = PIXEL_BYTES_HELD * count * size[0] * size[1]
-        if need > BUDGET.left:
-            raise DataError(
-                f"{path.name} would hold {need / MIB:,.0f} MiB of frames in memory; accepted are "
-                f"{BUDGET.left / MIB:,.0f} MiB; allow more with --memory, or convert the animation "
-                "to MP4"
-            )
 
     def write(self, seconds: float, pixels: np.ndarray) -> None:
         """Adds a frame.

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -31,7 +32,7 @@ from unetkit.results.outputs import MASK, metadata_of, require_outputs
 from unetkit.results.plan import going_on
 from unetkit.results.predicted_image import ResultOptions
 from unetkit.results.records import Records, ResultOrigin, origin_of
-from unetkit.video.animations import AnimationFile, open_animation
+from unetkit.video.animations import HELD_BYTES, AnimationFile, open_animation
 from unetkit.video.containers import container_of
 from unetkit.video.frames import Frame, Video, open_video
 from unetkit.video.mask_store import MaskStore, open_mask_store
@@ -194,13 +195,15 @@ class _Run:
                 {"video": job.image.name, "sha256": version.sha256, **_as_dict(self.origin)},
                 overwrite,
             )
+            ending.push(partial(_discard_if_empty, store))
+            results = self._results(video, store)
             on_frame = begin(video, len(store.numbers()))
             films = {}
             for kind in job.files.keys() - {MASK}:
                 films[kind] = self._film(video, store.finished / job.files[kind].name)
                 ending.callback(films[kind].abandon)
             counts, frames, end = np.zeros(len(spec.classes), np.int64), 0, 0.0
-            for result in self._results(video, store):
+            for result in results:
                 for kind, film in films.items():
                     film.write(result.frame.seconds, result.drawn[kind])
                 counts += result.counts
@@ -225,12 +228,13 @@ class _Run:
 
     def _film(self, video: Video, path: Path) -> VideoFile | AnimationFile:
         if video.count is not None:
-            return AnimationFile(path, video.size, video.count, video.loop)
+            return AnimationFile(path, video.loop)
         return VideoFile(path, video.size, video.rate)
 
     def _results(self, video: Video, store: MaskStore) -> "Iterator[_Result]":
         one, threads, need = self._side_by_side(video)
-        work = _FrameWork(one, store, need, tuple(self.job.files), self.radius, store.numbers())
+        name, kinds = str(video.path), tuple(self.job.files)
+        work = _FrameWork(one, name, store, need, kinds, self.radius, store.numbers())
         if not self.radius:
             return in_order(
                 lambda frame: work.finish(*work.alone(frame)), video.frames, threads, WAITING
@@ -243,19 +247,21 @@ class _Run:
         """A predictor for several threads, their number, and the bytes that each takes.
 
         Raises:
-            DataError: A frame does not fit into the memory of the predictor.
+            DataError: The frames do not fit into the memory of the predictor.
         """
         predictor, (height, width) = self.predictor, video.size
         decoded = DECODED_BYTES * height * width
         kinds, members = [MASK, *self.job.files], len(predictor.members)
         need = bytes_to_predict(decoded, video.size, predictor.spec, kinds, members)
         waiting = WAITING * decoded
+        if video.count is not None:  # an animation that is written is in memory as a whole
+            waiting += HELD_BYTES * video.count * height * width * (len(self.job.files) - 1)
         if self.radius:
             scores = PROBABILITY_BYTES * len(predictor.spec.classes) * height * width
             need += 2 * scores
             waiting += (2 * self.radius + 1 + 2 * WAITING) * (scores + decoded)
         least = predictor.least_tile_bytes
-        with BUDGET.taken(waiting + need + least, f"a frame of {video.path}"):
+        with BUDGET.taken(waiting + need + least, str(video.path)):
             pass
         threads = max(1, min(predictor.threads, (BUDGET.left - least - waiting) // need))
         one, threads = predictor.leaving(waiting + need).side_by_side(threads)
@@ -278,6 +284,12 @@ class _Run:
             if file.is_dir():
                 shutil.rmtree(file)
             part.replace(file)
+        store.remove()
+
+
+def _discard_if_empty(store: MaskStore, kind: object, *_: object) -> None:
+    """Removes a store without masks after an error."""
+    if kind is not None and not store.numbers():
         store.remove()
 
 
@@ -307,6 +319,7 @@ class _FrameWork:
 
     Args:
         predictor: The model, for one of several threads.
+        name: Path of the video, for errors.
         store: Masks of frames.
         need: Bytes that a frame takes meanwhile.
         kinds: Kinds of output.
@@ -315,6 +328,7 @@ class _FrameWork:
     """
 
     predictor: Predictor
+    name: str
     store: MaskStore
     need: int
     kinds: tuple[str, ...]
@@ -333,13 +347,13 @@ class _FrameWork:
         near = range(frame.number - self.radius, frame.number + self.radius + 1)
         if CUTOUT not in self.kinds and self.stored.issuperset(n for n in near if n >= 0):
             return ScoredFrame(frame, None)
-        with self._memory_for(frame):
+        with self._memory():
             return ScoredFrame(frame, self.predictor.probabilities(self._pixels(frame)))
 
     def finish(self, frame: Frame, window: list[np.ndarray]) -> _Result:
         """Writes the mask of a frame, and draws the other outputs."""
         classes = self.predictor.spec.classes
-        with self._memory_for(frame):
+        with self._memory():
             probabilities = mean_of(window) if window else None
             if frame.number in self.stored:
                 labels = self.store.read(frame.number)
@@ -360,16 +374,13 @@ class _FrameWork:
             return _Result(frame, counts, drawn)
 
     @contextmanager
-    def _memory_for(self, frame: Frame) -> Iterator[None]:
-        with BUDGET.limited(self.predictor.memory), BUDGET.taken(self.need, self._name(frame)):
+    def _memory(self) -> Iterator[None]:
+        with BUDGET.limited(self.predictor.memory), BUDGET.taken(self.need, self.name):
             yield
 
     def _pixels(self, frame: Frame) -> np.ndarray:
         """The frame as the model takes it, as it would take an image file of it."""
-        return self.predictor.spec.pixels.accept(frame.pixels, self._name(frame))
-
-    def _name(self, frame: Frame) -> str:
-        return f"frame {frame.number} of {self.store.folder.name.removesuffix('_masks.frames')}"
+        return self.predictor.spec.pixels.accept(frame.pixels, self.name)
 
 
 def _ends_early(video: Video, frames: int, end: float) -> tuple[str, ...]:
