@@ -491,7 +491,7 @@ class TestOneRunAtATime:
         image, out = self.save(tmp_path), tmp_path / "out"
 
         @contextmanager
-        def after_another(folder):
+        def after_another(folder, part):
             folder.mkdir()
             (folder / "a.png").write_bytes(b"of another process")
             yield

@@ -18,7 +18,7 @@ def test_each_kind_has_its_reason(tmp_path):
     assert describe_passed_over(find_passed_over([tmp_path])) == (
         "passed over: 1 .svs (TIFFs under another name: name the files to predict them); "
         "1 .txt, 1 without a suffix (no images); "
-        "1 folders (only files of the folder itself are predicted: add --recursive); "
+        "1 folder (only files of the folder itself are predicted: add --recursive); "
         "2 .czi, 1 .mat (image formats that are not read: convert them to TIFF or PNG)"
     )
 

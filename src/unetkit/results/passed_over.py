@@ -4,11 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
+from unetkit._shared.wording import format_count
 from unetkit.io.other_formats import OTHER_IMAGES, TIFF_SUFFIXES
 from unetkit.prediction.sources import SUFFIXES, is_image
 from unetkit.results.inputs import list_folder
 
 MOST_KINDS = 8  # suffixes listed in the sentence
+FOLDER = "folder"
 
 
 def find_passed_over(
@@ -41,7 +43,10 @@ def describe_passed_over(paths: Iterable[Path]) -> str:
         groups[reason][kind] += 1
     parts = []
     for reason, counts in groups.items():
-        listed = ", ".join(f"{n} {kind}" for kind, n in counts.most_common(MOST_KINDS))
+        listed = ", ".join(
+            format_count(n, kind) if kind == FOLDER else f"{n} {kind}"
+            for kind, n in counts.most_common(MOST_KINDS)
+        )
         more = len(counts) - MOST_KINDS
         parts.append(f"{listed}{f' and {more} more kinds' if more > 0 else ''} ({reason})")
     parts.sort()
@@ -51,7 +56,7 @@ def describe_passed_over(paths: Iterable[Path]) -> str:
 def _reason(path: Path) -> tuple[str, str]:
     """Why a file or folder is passed over, and what it is."""
     if path.is_dir():
-        return "only files of the folder itself are predicted: add --recursive", "folders"
+        return "only files of the folder itself are predicted: add --recursive", FOLDER
     suffix = path.suffix.lower() or "without a suffix"
     if suffix in TIFF_SUFFIXES:
         return "TIFFs under another name: name the files to predict them", suffix
