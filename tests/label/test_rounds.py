@@ -206,6 +206,20 @@ class TestProcesses:
         finish(rounds)
         assert rounds.status.problem == ""
 
+    def test_a_new_round_ends_the_suggestions_of_the_last(self, rounds, run, monkeypatch):
+        for name in ("a.png", "b.jpg"):
+            draw(rounds, name, (0, 60, 1))
+        rounds.suggest_with(run)
+        while rounds.status.state != "suggesting":
+            time.sleep(0.02)
+        process = rounds._process
+        jobs = end_at_once(monkeypatch)
+        rounds.start()
+        finish(rounds)
+        assert not process.is_alive()
+        assert len(jobs) == 1
+        assert rounds.status.problem == ""
+
     def test_a_round_is_trained_and_suggests(self, rounds):
         for name in ("a.png", "b.jpg"):
             draw(rounds, name, (0, 300, 1), (1800, 300, 0))

@@ -107,7 +107,8 @@ class Rounds:
             found = read_record(self.suggestions / id)
             if found is not None:
                 self.known[id] = found
-        self._lock = threading.RLock()
+        self._starting = threading.Lock()
+        self._lock = threading.RLock()  # never held while a thread or process is waited for
         self._thread: threading.Thread | None = None
         self._process: Any = None
         self._is_stopped = False
@@ -124,10 +125,10 @@ class Rounds:
         """
         if not 0 < minutes <= 24 * 60:
             raise ConfigError(f"minutes is {minutes}; accepted are numbers above 0, up to 1440")
-        with self._lock:
+        with self._starting:
             if self.status.state in ("preparing", "training"):
                 raise ConfigError("a network is being trained; accepted is one at a time")
-            self.stop()
+            self.stop()  # suggestions of the last one
             self.masks.write_all()
             labelled = self._labelled()
             if len(labelled) < LEAST_IMAGES:
@@ -153,7 +154,7 @@ class Rounds:
                 f"{', '.join(self.project.classes.names)}; accepted are the same; leave --model "
                 "out, or label with the classes of the model in another --out"
             )
-        with self._lock:
+        with self._starting:
             self._begin(self._prepare_given, model)
 
     def stop(self) -> None:
@@ -304,6 +305,7 @@ class Rounds:
         started = time.monotonic()
         if job.model is not None:
             self._keep(record)
+            self._take({"state": "suggesting", "words": "loading the libraries"})
         try:
             while True:
                 message = receiver.recv()
