@@ -89,7 +89,7 @@ BOXES = {
         0, 770, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
     "serve": Box(300, 770, 195, "serve", ("a model over HTTP,", "and its page")),
-    "label": Box(560, 770, 200, "label", ("masks drawn in a browser",)),
+    "label": Box(560, 770, 200, "label", ("masks drawn in a browser",), True),
     "video": Box(300, 850, 195, "video", ("frames in, masks", "and overlays out")),
     "cluster": Box(0, 708, 200, "cluster", ("batches for workers of Dask",)),
     "metrics": Box(560, 470, 200, "metrics", ("one confusion matrix,", "and what follows")),

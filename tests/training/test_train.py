@@ -140,8 +140,10 @@ class TestRunFolder:
         network.load_weights(run / "best.weights.h5")
         image = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
         logits = network(config.normalization.apply(image[None]))
-        expected = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
-        np.testing.assert_allclose(Predictor(run).probabilities(image), expected, atol=1e-4)
+        predictor = Predictor(run)
+        tempered = keras.ops.softmax(logits / predictor.spec.temperature)
+        expected = keras.ops.convert_to_numpy(tempered)[0]
+        np.testing.assert_allclose(predictor.probabilities(image), expected, atol=1e-4)
 
 
 @pytest.mark.usefixtures("without_pictures")

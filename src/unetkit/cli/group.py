@@ -19,7 +19,7 @@ from unetkit.errors import ConfigError, UnetkitError, did_you_mean
 
 # Commands and options by the heading under which help lists them; others come last.
 COMMAND_GROUPS = {
-    "To begin": ("demo", "data", "check"),
+    "To begin": ("demo", "data", "label", "check"),
     "To train": ("train", "runs", "verify"),
     "To evaluate": ("evaluate", "report", "compare"),
     "To use": ("predict", "serve", "info", "export"),

@@ -8,7 +8,7 @@ import click
 from unetkit._shared.installation import install_command
 from unetkit._shared.wording import format_count, printable
 from unetkit.cli.group import Command, open_display
-from unetkit.cli.options import PARSERS, PATH
+from unetkit.cli.options import PARSERS, PATH, out_option
 from unetkit.cli.terminal import echo
 from unetkit.errors import MissingExtraError
 
@@ -28,11 +28,9 @@ FROM_LABEL_EXTRA = ("fastapi", "starlette", "uvicorn", "tomli_w", "keras", "tens
     help="What a number in a mask is: a class, or an object (default: that of classes.toml, or "
     "classes).",
 )
+@out_option("Folder of the masks (default: masks, beside the folder IMAGES).")
 @click.option(
-    "--out", type=PATH, help="Folder of the masks (default: masks, beside the folder IMAGES)."
-)
-@click.option(
-    "--model", type=PATH, help="Run folder or model file that suggests masks (default: none)."
+    "--model", "-m", type=PATH, help="Run folder or model file that suggests masks (default: none)."
 )
 @click.option(
     "--port",
@@ -49,10 +47,10 @@ def label_command(
     model: str | None,
     port: int,
 ) -> None:
-    """Draw masks of the images in the folder IMAGES in a browser, until Ctrl-C.
+    """Draw masks of the images in a folder, in a browser.
 
-    The page is reachable from this machine alone, at the printed address. Masks are PNGs that
-    unetkit check and unetkit train read; images are not changed.
+    IMAGES is a folder. The page is reachable from this machine alone, at the printed address,
+    until Ctrl-C. Masks are PNGs that unetkit check and unetkit train read; images are not changed.
     """
     display = open_display()
     display.waiting("loading   the libraries")

@@ -352,10 +352,10 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 @engine_options
 @click.pass_context
 def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None:
-    """Segment IMAGES: files, folders, patterns or lists, of images and videos.
+    """Segment IMAGES: files, folders, patterns or lists.
 
-    A pattern such as 'photos/*.jpg' stands for all files that match it, a .txt, .csv or .parquet
-    file for the paths in it.
+    They name images and videos. A pattern such as 'photos/*.jpg' stands for all files that match
+    it, a .txt, .csv or .parquet file for the paths in it.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
     result of one run over the whole image.

@@ -48,8 +48,8 @@ class Int8Card:
     def describe(self) -> str:
         """What rounding cost, in one line.
 
-        >>> print(Int8Card("0" * 64, 64, 57, 0.73, 0.74, 0.993).describe())
-        mean IoU 0.7300 on 57 validation images, of the original 0.7400; 99.30 % of labels are equal
+        >>> Int8Card("0" * 64, 64, 9, 0.73, 0.74, 0.993).describe().split("; ")[1]
+        '99.30 % of labels are equal'
         """
         return (
             f"mean IoU {self.mean_iou:.4f} on "

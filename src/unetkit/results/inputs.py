@@ -58,7 +58,7 @@ class Shard:
 
     >>> shards = [Shard(number, 3) for number in (1, 2, 3)]
     >>> [shard.has("a/0001") for shard in shards]
-    [False, False, True]
+    [True, False, False]
     """
 
     number: int
