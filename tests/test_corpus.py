@@ -102,7 +102,7 @@ class TestJudge:
     def test_memory_is_measured(self, said, tmp_path, monkeypatch):
         monkeypatch.setattr(worker, "MEMORY", 50 << 20)
         worker.try_command(Trial("a call", call=lambda: np.ones(5_000_000).sum()), tmp_path)
-        worker.try_command(Trial("a call", call=lambda: np.ones(10_000_000).sum()), tmp_path)
+        worker.try_command(Trial("a call", call=lambda: np.ones(40_000_000).sum()), tmp_path)
         assert [record["outcome"] for record in said[1::2]] == ["accepted", "over the bound"]
 
     @pytest.mark.parametrize(

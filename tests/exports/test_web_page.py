@@ -481,8 +481,10 @@ class TestPrediction:
                 assert note["model"] == predictor.digest
                 if kind == "cutout":
                     expected = cut_by_probabilities(predictor, file)
-                # Random weights leave many pixels between two classes.
-                assert different(np.asarray(found), np.asarray(expected)) <= 2e-4 * content.size
+                # Random weights leave many pixels between two classes, and a temperature makes
+                # more levels of opacity, which round differently.
+                most = 1e-3 if (name, kind) == ("calibrated", "cutout") else 2e-4
+                assert different(np.asarray(found), np.asarray(expected)) <= most * content.size
             mask = np.asarray(Image.open(tmp_path / "page" / f"{file.stem}.png"))
             rows = page.saved("table", file).read_text().splitlines()
             counts = np.bincount(mask.ravel(), minlength=len(rows) - 1)
