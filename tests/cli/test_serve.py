@@ -79,9 +79,8 @@ main(["serve"])
     assert install_command("serve") in done.stderr
 
 
-@pytest.mark.skipif(os.name == "nt", reason="has no such signals")
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_prints_one_address_serves_and_ends(end):
+def start() -> tuple[Process, str]:
+    """A service in a process of its own, and its address."""
     process = Process(["-m", "unetkit", "serve", "--port", "0"])
     out = Path(process._files[0])
     limit = time.monotonic() + 60
@@ -91,11 +90,33 @@ def test_it_prints_one_address_serves_and_ends(end):
         assert process.poll() is None
         assert time.monotonic() < limit
         time.sleep(0.05)
-    address = found.group()
+    return process, found.group()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such signals")
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_prints_one_address_serves_and_ends(end):
+    process, address = start()
     with httpx.Client(trust_env=False, timeout=30) as client:
         assert client.post(f"{address}v1/predict", content=photo_bytes()).status_code == 200
     os.kill(process.pid, end)
     out_text, err_text = process.communicate()
     assert process.poll() in (0, -end)
     assert out_text.count("http://") == 1
+    assert err_text == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="has no such signals")
+def test_a_second_interrupt_ends_it_at_once_without_a_traceback():
+    process, address = start()
+    host, port = address.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port))) as unfinished:
+        unfinished.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: " + f"{host}:{port}".encode())
+        unfinished.sendall(b"\r\nContent-Length: 100\r\n\r\n")
+        time.sleep(0.5)
+        for _ in range(2):
+            os.kill(process.pid, signal.SIGINT)
+            time.sleep(0.2)
+        _, err_text = process.communicate()
+    assert process.poll() in (0, -signal.SIGINT)
     assert err_text == ""

@@ -8,12 +8,14 @@ import asyncio
 import errno
 import ipaddress
 import json
+import logging
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from http import HTTPStatus
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -151,6 +153,11 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._on_start()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        super().handle_exit(sig, frame)
+        if self.force_exit:  # by a second interrupt: what it cancels is no error
+            logging.getLogger("uvicorn.error").disabled = True
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
