@@ -3,7 +3,7 @@
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -18,14 +18,14 @@ from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
 from unetkit.cli.group import open_display
 from unetkit.cli.terminal import echo, print_json
 from unetkit.cli.video import run_videos
+from unetkit.cli.watched_folder import watch
 from unetkit.cluster.connection import connect, describe_workers, local_workers, require_dask
 from unetkit.cluster.predict import predict_on_workers
 from unetkit.cluster.worker import FinishedResult
-from unetkit.errors import ConfigError, DataNotFoundError, OutputExistsError, UnetkitError
+from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.sources import is_image, stamp
 from unetkit.prediction.tiling import Tiling
 from unetkit.results.collected import COLLECTED
 from unetkit.results.files import (
@@ -632,48 +632,3 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
 def _files_as_json(image: Path, page: int | None, files: Mapping[str, Path]) -> dict[str, Any]:
     named = {kind: str(file) for kind, file in files.items()}
     return {"image": str(image), "page": page, "files": named}
-
-
-POLL_SECONDS = 1.0
-
-Stamp = tuple[int, int]  # bytes, time of the last change in nanoseconds
-
-
-def watch(
-    folder: Path, wait: Callable[[], object] = lambda: time.sleep(POLL_SECONDS)
-) -> Iterator[Path]:
-    """Yields the images in a folder, then each that is added or changed, without end.
-
-    An image is yielded once it is unchanged between two listings of the folder, so that it is
-    complete; and again after it has changed. Subfolders are ignored.
-
-    Args:
-        folder: The folder.
-        wait: Called between two listings.
-
-    Raises:
-        DataNotFoundError: The folder does not exist, or not any more.
-    """
-    seen: dict[Path, Stamp] = {}
-    given: dict[Path, Stamp] = {}
-    while True:
-        try:
-            now = {path: _stamp(path) for path in sorted(folder.iterdir()) if is_image(path)}
-        except OSError as error:
-            raise DataNotFoundError(
-                f"folder {folder} cannot be watched ({error.strerror}); accepted is an existing "
-                "folder"
-            ) from error
-        for path, state in now.items():
-            if state[0] and seen.get(path) == state and given.get(path) != state:
-                given[path] = state
-                yield path
-        seen = now
-        wait()
-
-
-def _stamp(path: Path) -> Stamp:
-    try:
-        return stamp(path)
-    except OSError:  # removed since the folder was listed
-        return 0, 0

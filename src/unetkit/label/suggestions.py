@@ -35,7 +35,7 @@ class Suggestion:
         mask: Name of the file of the mask, in the folder of the suggestion.
         certainty: Name of the file of uncertainties.
         is_unseen: Whether training had no label of the image.
-        is_scored: Whether it was compared with what was drawn afterwards.
+        is_scored: Whether the suggestion was compared with what was drawn afterwards.
     """
 
     round: int

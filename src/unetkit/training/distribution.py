@@ -105,7 +105,8 @@ def choose_devices(wanted: str | None, group: Group) -> list[str]:
     """Names of the devices to train on, of all processes.
 
     Args:
-        wanted: As for `backend.choose_device`, or "all" for all devices of the best kind.
+        wanted: Name of a device, one that `backend.choose_device` accepts; or "all", for all
+            devices of the best kind.
         group: The processes.
 
     Raises:

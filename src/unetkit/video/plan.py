@@ -60,7 +60,7 @@ class VideoJob:
 
     Args:
         image: Path of the video or animation.
-        is_animation: Whether it is an animation, whose results are animations of its format.
+        is_animation: Whether the file is an animation; results are animations of its format.
         files: File or folder to write for each kind of output.
     """
 
