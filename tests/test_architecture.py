@@ -174,7 +174,7 @@ def test_predicting_imports_no_training_library(run, tmp_path):
     code = f"""
 import sys, numpy as np, unetkit
 from unetkit.results.files import predict_files
-from unetkit.results.inputs import find_images
+from unetkit.results.inputs import find_inputs
 mask = unetkit.Predictor({str(run)!r})(np.zeros((40, 50, 3), np.uint8))
 assert mask.shape == (40, 50)
 print(*sys.modules)

@@ -9,6 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.found import find_images
 from unetkit.checks.statistics import collect_statistics
 from unetkit.data.dataset import find_dataset
 from unetkit.io.pixel_format import PixelFormat
@@ -16,7 +17,6 @@ from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import open_source
 from unetkit.results import plan
 from unetkit.results.files import predict_files
-from unetkit.results.inputs import find_images
 
 PHOTO = np.random.default_rng(4).integers(0, 256, (32, 48, 3), np.uint8)
 SUFFIXES = ("jpg", "png", "tif", "bmp", "webp", "gif")

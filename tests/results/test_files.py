@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.found import find_images
 from unetkit import UNetConfig, build_unet, cutout
 from unetkit._shared.files import writing_into
 from unetkit.data.classes import TRIMAP_CLASSES
@@ -28,7 +29,6 @@ from unetkit.models.spec import ModelSpec, Normalization
 from unetkit.prediction.predictor import Predictor
 from unetkit.results import files as files_module
 from unetkit.results.files import predict_files, predict_stream
-from unetkit.results.inputs import find_images
 from unetkit.results.outputs import OUTPUTS
 from unetkit.visualization.overlays import lay_over
 

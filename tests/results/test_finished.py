@@ -12,13 +12,13 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.found import find_images
 from unetkit import Predictor
 from unetkit.errors import OutputExistsError
 from unetkit.prediction import sources
 from unetkit.results import records as records_module
 from unetkit.results.files import predict_files
 from unetkit.results.finished import is_readable
-from unetkit.results.inputs import find_images
 from unetkit.results.predicted_image import ResultOptions
 
 KINDS = ("mask", "overlay", "probabilities", "areas", "geojson")
@@ -142,8 +142,8 @@ class TestMadeAgain:
         code = (
             "from unetkit import Predictor;"
             "from unetkit.results.files import predict_files;"
-            "from unetkit.results.inputs import find_images;"
-            f"predict_files(Predictor({str(grey_model)!r}), find_images([{str(folder)!r}]),"
+            "from unetkit.results.inputs import find_inputs;"
+            f"predict_files(Predictor({str(grey_model)!r}), find_inputs([{str(folder)!r}]),"
             f" {str(out)!r}, kinds=('mask', 'overlay'))"
         )
         process = subprocess.Popen([sys.executable, "-c", code])

@@ -6,13 +6,13 @@ from pathlib import Path, PurePosixPath
 import pytest
 from PIL import Image
 
+from tests.found import find_images
 from unetkit._shared.installation import install_command
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, MissingExtraError
 from unetkit.results.inputs import (
     InputImage,
     Shard,
     as_input,
-    find_images,
     find_inputs,
     list_folder,
     parse_shard,

@@ -42,7 +42,6 @@ from unetkit.prediction.engine import Engine
 from unetkit.prediction.predictor import Predictor
 
 CALIBRATION_IMAGES = 64  # at most; ranges of more images differ little
-MAX_LOSS = 0.01  # of mean IoU, by default
 
 
 def export_int8(

@@ -37,7 +37,6 @@ LITTLE_CHANGED = 0.02  # fraction of labelled pixels that had to be changed
 ROUND_MINUTES = 1.5  # of a training
 END_SECONDS = 5.0  # for a process to end, before it is killed
 ROUNDS_RECORD = "rounds.json"
-ACTIVE = ("preparing", "training", "suggesting")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class Status:
     """What the page shows of a round.
 
     Args:
-        state: "idle", or one of ACTIVE.
+        state: "idle", "preparing", "training" or "suggesting".
         fraction: Part of this state that is done, from 0 to 1.
         words: What is being done.
         problem: Why the last round failed; "" if it did not.

@@ -97,18 +97,6 @@ def parse_shard(text: str) -> Shard:
     return Shard(int(number), int(count))
 
 
-def find_images(inputs: Iterable[str | Path]) -> list[Path]:
-    """Expands files, folders, patterns and lists to image files, without duplicates.
-
-    Args:
-        inputs: Paths of image files, folders, lists and tables of paths, and glob patterns.
-
-    Raises:
-        DataNotFoundError: An input does not exist, or a folder or pattern has no image.
-    """
-    return [image.path for image in find_inputs(inputs)]
-
-
 def find_inputs(
     inputs: Iterable[str | Path],
     *,
