@@ -124,6 +124,7 @@ ARROWS = (
     ("results", "right", 660, "serve", "left", 800),
     ("results", "right", 675, "video", "left", 885),
     ("results", "bottom", 100, "cluster", "top", 100),
+    ("serve", "right", 797, "label", "left", 797),
     ("metrics", "left", 530, "evaluation", "right", 530),
     ("visualization", "left", 610, "report", "right", 655),
     ("evaluation", "bottom", 400, "report", "top", 400),
