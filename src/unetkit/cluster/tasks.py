@@ -120,7 +120,7 @@ class Workers:
         self._unable: dict[str, OSError] = {}  # workers that cannot write
         self._next_check = 0.0
         self._threads: dict[str, int] = {}
-        self._look()
+        self._count_threads()
         client.subscribe_topic(self._topic, self._on_sign)
 
     @property
@@ -194,7 +194,7 @@ class Workers:
         _, sign = event
         self._signs[sign["task"]] = Sign(sign["worker"], time.monotonic())
 
-    def _look(self) -> None:
+    def _count_threads(self) -> None:
         with named_if_lost(self.client):
             self._threads = dict(self.client.nthreads())
 
@@ -224,7 +224,7 @@ class Workers:
         if now < self._next_check:
             return []
         self._next_check = now + CHECK_SECONDS
-        self._look()
+        self._count_threads()
         for worker in self._silent_workers():
             at = [task.what for n, task in running.values() if self._worker_of(n) == worker]
             logger.warning(
@@ -237,7 +237,7 @@ class Workers:
         return [
             future
             for future, (number, _) in running.items()
-            if number in self._signs and self._signs[number].seconds < latest
+            if number in self._signs and self._signs[number].seconds < latest and not future.done()
         ]
 
     def _worker_of(self, number: int) -> str | None:
