@@ -12,7 +12,8 @@ not public: what is measured here can be compared with other figures of this pro
 
 Each part is a process of its own, and a row is appended to the file of `--rows` as soon as it is
 known. The same command again goes on with the parts that have no row yet. `--config` changes the
-training, for ablations: `--config 'border_weight.w0=0'`.
+training, for ablations: `--config 'border_weight.w0=0'`. Each network is scored twice: predicting
+each image as it is, and, as cells have no upper side, averaged over its eight turns.
 """
 
 import argparse
@@ -48,6 +49,7 @@ TITLE = f"# Membranes and cells\n\n{__doc__}"
 FOLDS = 5
 CHOOSING = 3  # slices beside a fold, which choose weights and thresholds
 THRESHOLDS = np.linspace(0.05, 0.95, 19)  # of the probability of a cell
+PREDICTIONS = (None, "turns")  # of a network, each scored
 EVERY = 6  # frame of a sequence, which does
 SEQUENCES = ("01", "02")
 # Of membranes, the cells between them are the objects.
@@ -128,11 +130,12 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or Path(tempfile.mkdtemp(prefix="unetkit-microscopy-"))
     for part in list(BENCHMARKS[options.benchmark](options.data))[: options.parts]:
-        if not has_row(options.rows, key_of(part, options)):
-            append_row(options.rows, in_own_process(make_row, part, options, out), TITLE)
+        if not has_row(options.rows, key_of(part, options, PREDICTIONS[-1])):
+            for row in in_own_process(make_rows, part, options, out):
+                append_row(options.rows, row, TITLE)
 
 
-def key_of(part: BenchmarkPart, options: argparse.Namespace) -> dict[str, str]:
+def key_of(part: BenchmarkPart, options: argparse.Namespace, tta: str | None) -> dict[str, str]:
     """The cells that tell a training from others."""
     config = tomllib.loads(options.config.replace(";", "\n"))
     length = f"{options.steps} updates" if options.steps else f"{options.minutes:g} minutes"
@@ -140,6 +143,7 @@ def key_of(part: BenchmarkPart, options: argparse.Namespace) -> dict[str, str]:
         "part": f"{options.benchmark}, {part.name}",
         "training": f"{options.preset or 'default'}, {length}, seed {options.seed}"
         f"{describe_config(config)}",
+        "predicted": tta or "as it is",
     }
 
 
@@ -149,8 +153,8 @@ def has_row(rows: Path, key: dict[str, str]) -> bool:
     return rows.exists() and beginning in rows.read_text(encoding="utf-8")
 
 
-def make_row(part: BenchmarkPart, options: argparse.Namespace, out: Path) -> dict[str, str]:
-    """Trains and tests a part; returns the cells of its row."""
+def make_rows(part: BenchmarkPart, options: argparse.Namespace, out: Path) -> list[dict[str, str]]:
+    """Trains and tests a part; returns the cells of its rows, one for each way to predict."""
     folder = out / f"{options.benchmark}-{time.time_ns()}"
     folder.mkdir(parents=True)
     table = folder / "pairs.csv"
@@ -176,37 +180,55 @@ def make_row(part: BenchmarkPart, options: argparse.Namespace, out: Path) -> dic
         seed=options.seed,
     )
     minutes = (time.monotonic() - started) / 60
-    result = evaluate(run, table, out=folder / "scores")
     chosen, found = read_config(run / "config.toml"), read_manifest(run)
-    objects, counts = result["instances"]["metrics"], result["instances"]["counts"]
-    accuracy = result["figures"]["original"]["summed"]["pixel_accuracy"]
-    return {
-        **key_of(part, options),
+    trained = {
         "network": f"{chosen.preset} {'-'.join(map(str, chosen.network.filters))}, "
         f"{chosen.scale.describe()}, batch {chosen.training.batch_size}, "
         f"{chosen.objects.describe()}",
-        "minutes, whole process": f"{minutes:.1f}",
+        "minutes of training": f"{minutes:.1f}",
         "updates": f"{found['steps_done']}",
         "peak MiB": f"{peak_mib():,}",
-        "V_Rand": f"{objects['v_rand']:.4f}",
-        "V_Info": f"{objects['v_info']:.4f}",
-        "pixel error": f"{1 - accuracy:.4f}",
-        "pixel error at the chosen threshold": pixel_error(run, part),
-        "SEG": f"{objects['seg']:.4f}",
-        "F1 at 0.5, 0.5 to 0.95": f"{objects['f1']:.4f}, {objects['mean_f1']:.4f}",
-        "objects": ", ".join(f"{count} {name}" for name, count in counts.items()),
+    }
+    measured = {
         "machine": describe_machine(os.cpu_count() or 1),
         "versions": describe_versions(PACKAGES),
         "commit": describe_commit(options.rows),
     }
+    return [
+        {
+            **key_of(part, options, tta),
+            **trained,
+            **scores_of(run, table, part, tta, folder / f"scores-{tta}"),
+            **measured,
+        }
+        for tta in PREDICTIONS
+    ]
 
 
-def pixel_error(run: Path, part: BenchmarkPart) -> str:
+def scores_of(
+    run: Path, table: Path, part: BenchmarkPart, tta: str | None, out: Path
+) -> dict[str, str]:
+    """Returns the metrics of a network on the test pairs, in the words of the table."""
+    result = evaluate(run, table, tta=tta, out=out)
+    objects, counts = result["instances"]["metrics"], result["instances"]["counts"]
+    accuracy = result["figures"]["original"]["summed"]["pixel_accuracy"]
+    return {
+        "V_Rand": f"{objects['v_rand']:.4f}",
+        "V_Info": f"{objects['v_info']:.4f}",
+        "pixel error": f"{1 - accuracy:.4f}",
+        "pixel error at the chosen threshold": pixel_error(run, part, tta),
+        "SEG": f"{objects['seg']:.4f}",
+        "F1 at 0.5, 0.5 to 0.95": f"{objects['f1']:.4f}, {objects['mean_f1']:.4f}",
+        "objects": ", ".join(f"{count} {name}" for name, count in counts.items()),
+    }
+
+
+def pixel_error(run: Path, part: BenchmarkPart, tta: str | None) -> str:
     """Pixel error of two classes at the threshold which has the least on the choosing pairs."""
     classes = read_config(run / "config.toml").classes
     if classes.kind != "classes" or len(classes) != 2:
         return "-"
-    predictor = Predictor(run)
+    predictor = Predictor(run, tta=tta)
     errors, counts = {}, {}
     for image, mask, name in part.pairs:
         if name == "train":

@@ -90,7 +90,11 @@ def load(job: "Job") -> tuple[Predict, frozenset[str], str]:
     predictor = Predictor(job.folder, threads=job.cores)
     geometry = predictor.spec.geometry
     field = f"{geometry.reach_before} + {geometry.reach_after}"
-    return predictor.network_scores, frozenset(predictor.spec.seen), field
+    return (
+        lambda image: next(predictor.network_scores(image)),
+        frozenset(predictor.spec.seen),
+        field,
+    )
 
 
 def score_pairs(predict: Predict, pairs: Sequence[Pair], config: RunConfig) -> dict[str, str]:

@@ -175,6 +175,35 @@ class TestRaw:
             read_raw_mask(tmp_path / "x.png")
 
 
+class TestStackSavedAsColours:
+    @pytest.mark.parametrize("pages", [3, 4])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+    @pytest.mark.parametrize("compression", [None, "zlib"])
+    def test_is_refused_by_name(self, tmp_path, pages, dtype, compression):
+        labels = np.zeros((pages, 16, 16), dtype)
+        for page in range(pages):
+            labels[page, page : page + 8, 3:9] = page + 1
+        path = tmp_path / "a.tif"
+        options = {"photometric": "rgb", "planarconfig": "separate", "compression": compression}
+        tifffile.imwrite(path, labels, **options)
+        with pytest.raises(DataError, match=rf"a.tif has {pages} .* up to {pages}: probably a st"):
+            read_raw_mask(path)
+
+    def test_colours_one_channel_after_another_are_read(self, tmp_path):
+        colours = np.zeros((3, 16, 16), np.uint8)
+        colours[0, 2:9], colours[2, 9:] = 128, 64
+        tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb", planarconfig="separate")
+        raw = read_raw_mask(tmp_path / "a.tif")
+        assert raw.is_colour
+        assert set(np.unique(raw.values)) == {0, 0x800000, 0x000040}
+
+    def test_numbers_in_the_red_of_each_pixel_are_read(self, tmp_path):
+        colours = np.zeros((16, 16, 3), np.uint8)
+        colours[2:9, :, 0] = 7
+        tifffile.imwrite(tmp_path / "a.tif", colours, photometric="rgb")
+        assert set(np.unique(read_raw_mask(tmp_path / "a.tif").values)) == {0, 0x070000}
+
+
 class TestClasses:
     def test_values_become_indices(self, tmp_path):
         mask = read(save(tmp_path, np.array([[1, 2], [3, 1]], np.uint8)), TRIMAP_CLASSES)

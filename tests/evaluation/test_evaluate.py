@@ -61,7 +61,7 @@ def test_metrics_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
         truths["original"].append(truth.ravel())
         answers["original"].append(predictor(pair.image).ravel())
         truths["training"].append(resize_mask(truth, 32, 48).ravel())
-        answers["training"].append(predictor.network_scores(pair.image).argmax(-1).ravel())
+        answers["training"].append(next(predictor.network_scores(pair.image)).argmax(-1).ravel())
     for resolution in ("original", "training"):
         truth = np.concatenate(truths[resolution])
         answer = np.concatenate(answers[resolution])
@@ -77,6 +77,32 @@ def test_metrics_agree_with_scikit_learn_at_both_resolutions(result, run, pets):
         ]
         mean = result["figures"][resolution]["mean_over_images"]["pixel_accuracy"]
         assert mean == pytest.approx(np.mean(by_image))
+
+
+class TestTestTimeAugmentation:
+    def test_what_predict_writes_is_scored(self, run, pets, tmp_path):
+        predictor = Predictor(run, tta="flips")
+        found = evaluate(run, pets, tta="flips", out=tmp_path / "scores")
+        alone = Predictor(run)
+        assert found["tta"] == "flips"
+        differ = 0
+        for record in found["images"]:
+            pair = next(p for p in find_dataset(pets).pairs if p.name == record["name"])
+            truth = read_mask(pair.source, TRIMAP_CLASSES, (48, 64))
+            answer = predictor(pair.image)
+            counts = np.bincount((3 * truth + answer).ravel(), minlength=9).reshape(3, 3)
+            assert record["confusion"]["original"] == counts.tolist()
+            differ += (answer != alone(pair.image)).sum()
+        assert differ > 0
+
+    def test_quarter_turns_need_a_square_scale(self, run, pets, tmp_path):
+        with pytest.raises(ConfigError, match="'turns', and the model's images are 32x48; turned"):
+            evaluate(run, pets, tta="turns", out=tmp_path / "scores")
+        assert not (tmp_path / "scores").exists()
+
+    def test_an_unknown_one_is_refused(self, run, pets):
+        with pytest.raises(ConfigError, match="tta is 'flip'; accepted are"):
+            evaluate(run, pets, tta="flip")
 
 
 def test_the_file_has_the_matrix_of_each_image(result, run, pets):

@@ -227,9 +227,9 @@ class TestSeveralModels:
         with pytest.raises(ConfigError, match="several models"):
             predict_files(predictor, [tmp_path / "a.tif"], tmp_path, kinds=["disagreement"])
 
-    def test_their_scores_have_no_scale_in_common(self, grey_model):
-        with pytest.raises(ConfigError, match="2 predictions are averaged; accepted is one model"):
-            Predictor(grey_model, tta="mirror").network_scores(noise())
+    def test_their_scores_have_no_scale_in_common(self, grey_model, other_model):
+        with pytest.raises(ConfigError, match="2 models have no scale in common; accepted is one"):
+            list(Predictor([grey_model, other_model]).network_scores(noise()))
 
 
 class TestFoldsOfACrossValidation:

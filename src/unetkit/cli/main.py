@@ -44,6 +44,7 @@ from unetkit.cli.options import (
     refuse_beside_resume,
     take_sections,
     training_options,
+    tta_option,
 )
 from unetkit.cli.serve import serve_command
 from unetkit.cli.terminal import echo, gate_logs, print_json
@@ -281,6 +282,7 @@ def _print_metrics(result: Mapping[str, Any], display: Any) -> None:
     help="Folder with a mask for each image, of its name; pixels that are 0 in it are not scored "
     "(default: all pixels are scored).",
 )
+@tta_option
 @engine_options
 @out_option("Folder for the results (default: evaluation-DATA in the run folder).")
 @click.option("--overwrite", is_flag=True, help="Replace earlier results.")

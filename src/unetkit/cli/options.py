@@ -362,6 +362,13 @@ engine_options = _together(
     ),
 )
 
+tta_option = click.option(
+    "--tta",
+    type=OneOf(AUGMENTATION_NAMES),
+    help="Also predict each image mirrored (mirror: left and right; flips: upside down, too; "
+    "turns: and in quarter turns), and average the probabilities (default: none).",
+)
+
 predict_options = _together(
     click.option(
         "--model",
@@ -373,12 +380,7 @@ predict_options = _together(
         "repeated to average the probabilities of several (default: the built-in network, for cats "
         "and dogs in photos).",
     ),
-    click.option(
-        "--tta",
-        type=OneOf(AUGMENTATION_NAMES),
-        help="Also predict each image mirrored (mirror: left and right; flips: upside down, too; "
-        "turns: and in quarter turns), and average the probabilities (default: none).",
-    ),
+    tta_option,
     out_option(
         "Folder for the results, or the mask of one image, such as mask.png (default: predictions)."
     ),

@@ -38,6 +38,7 @@ from unetkit.io.images import ImageFile
 from unetkit.io.parts import Block, read_part
 
 MASK_SUFFIXES = (*IMAGE_SUFFIXES, *formats.ANNOTATION_SUFFIXES)
+MOST_LABEL = 63  # of a stack that looks like a colour image; colours are brighter
 GREY = 0x010101  # factor from a grey value to its colour, 0xRRGGBB
 
 
@@ -136,8 +137,10 @@ def read_raw_mask(
                 "an alpha channel; leave out --alpha-masks, or save it as PNG with transparency"
             )
         return RawMask(_whole_numbers(image.alpha, path), False, image.is_lossy, None)
-    _require_opaque(image, path)
     indices = _from_one_hot(image)
+    if indices is None:
+        _require_no_stack(image, path)
+    _require_opaque(image, path)
     if indices is not None:
         return RawMask(indices, False, image.is_lossy, None)
     bands, missing = image.bands, image.missing
@@ -186,6 +189,19 @@ def _not_one_hot(bands: np.ndarray) -> str:
         return ""
     row, column = places[0]
     return f", of which {counts[row, column]} are set at row {row}, column {column}"
+
+
+def _require_no_stack(image: DecodedImage, path: Path) -> None:
+    """Refuses three or four pages of numbers that a writer of TIFF took for colour channels."""
+    channels = [image.bands] if image.alpha is None else [image.bands, image.alpha[..., None]]
+    pages = np.concatenate(channels, axis=2)
+    if image.is_planar and pages.dtype.kind in "ui" and 1 < pages.max() <= MOST_LABEL:
+        raise DataError(
+            f"mask {path} has {pages.shape[2]} colour channels, one after another, of numbers up "
+            f"to {pages.max()}: probably a stack of {pages.shape[2]} pages that was saved as one "
+            "colour image; accepted is one page for each image; save each page as a file of its "
+            "own, or all as grey levels (tifffile: photometric='minisblack')"
+        )
 
 
 def _require_opaque(image: DecodedImage, path: Path) -> None:

@@ -66,11 +66,12 @@ from unetkit.models.spec import ModelSpec
 from unetkit.objects.components import label_objects
 from unetkit.objects.numbering import numbered_objects, renumbered
 from unetkit.objects.separation import separation_maps
-from unetkit.prediction.certainty import calibrated
+from unetkit.prediction.certainty import MeanScores, calibrated
 from unetkit.prediction.predictor import Predictor, labels_from_scores
 from unetkit.visualization.figures import Example
 
-# Bytes for each pixel of a mask while it is scored, measured: of arrays, and of each output.
+# Bytes for each pixel of a mask while it is scored, measured: of arrays, and of each output, of
+# which the sum over orientations takes as many again.
 BYTES_A_PIXEL, BYTES_AN_OUTPUT = 60, 12
 
 
@@ -84,6 +85,7 @@ def evaluate(
     field_of_view: str | Path | None = None,
     out: str | Path | None = None,
     overwrite: bool = False,
+    tta: str | None = None,
     engine: str = "onnxruntime",
     device: str = "cpu",
     display: Display | None = None,
@@ -107,6 +109,7 @@ def evaluate(
             evaluation-DATA in the run folder or beside the model file, followed by the name of the
             split unless it is "test".
         overwrite: Whether to replace results of an earlier evaluation in this folder.
+        tta: Test-time augmentation, "mirror", "flips" or "turns", as in `Predictor`.
         engine: Library that runs the network: "onnxruntime", or "openvino" (extra `openvino`).
         device: Where it runs: "cpu" or "gpu".
         display: Display for progress.
@@ -118,7 +121,8 @@ def evaluate(
         image.
 
     Raises:
-        ConfigError: `part` is not a split, or `model` holds several models.
+        ConfigError: `part` is not a split, `tta` is unknown or has turns that the model's scale
+            has not, or `model` holds several models.
         DataNotFoundError: `data` or `field_of_view` does not exist, or a model file has no "train"
             or "validation".
         DataError: The split has no pairs, a pair cannot be read, an image has no mask in
@@ -130,7 +134,7 @@ def evaluate(
     """
     display = display or Display()
     require_split_name(part)
-    predictor = Predictor(model, engine=engine, device=device)
+    predictor = Predictor(model, tta=tta, engine=engine, device=device)
     if len(predictor.paths) > 1:
         raise ConfigError(
             f"{model} holds {len(predictor.paths)} models, of the folds of a cross-validation; "
@@ -341,7 +345,8 @@ def _score(predictor: Predictor, pair: Pair, truth_of: Truth, group: str | None)
     """Predicts an image, and counts how it agrees with its mask."""
     image, truth = truth_of.read(pair, predictor.spec.pixels)
     outputs = len(predictor.spec.classes) + predictor.spec.objects.channels
-    with BUDGET.taken(truth.size * (BYTES_A_PIXEL + outputs * BYTES_AN_OUTPUT), pair.name):
+    bytes_of_outputs = outputs * BYTES_AN_OUTPUT * (2 if predictor.tta else 1)
+    with BUDGET.taken(truth.size * (BYTES_A_PIXEL + bytes_of_outputs), pair.name):
         return _count(predictor, pair, image, truth, truth_of, group)
 
 
@@ -354,12 +359,10 @@ def _count(
     group: str | None,
 ) -> _Scored:
     classes, scale = predictor.spec.classes, predictor.spec.scale
-    scores = predictor.network_scores(image)
+    scores, full_scores, resized = _mean_scores(predictor, image, truth.shape)
     probabilities = scores[..., : len(classes)]
     small_truth = mask_to_network(truth, scale)
-    full_scores = scores_from_network(scores, scale, truth.shape)
     before = full_scores[..., : len(classes)]
-    resized = calibrated(before, len(classes), predictor.spec.temperature)
     prediction = labels_from_scores(resized)
     original = confusion_matrix(truth, prediction, len(classes))
     training = confusion_matrix(small_truth, labels_from_scores(probabilities), len(classes))
@@ -375,7 +378,7 @@ def _count(
         "distance": distance_counts(truth, prediction).tolist(),
         "objects": _count_objects(predictor, pair, truth),
     }
-    if resized is not before:
+    if predictor.spec.temperature != 1:
         record["confidence_before"] = confidence_counts(truth, before).round(3).tolist()
     objects = None
     if predictor.spec.objects.finds_objects:
@@ -387,6 +390,29 @@ def _count(
         record["instances"] = count_objects(overlaps).tolist()
         record["rand"] = list(rand_scores(true, found))
     return _Scored(record, ranking_counts(truth, resized), objects)
+
+
+def _mean_scores(
+    predictor: Predictor, image: np.ndarray, size: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scores of an image, averaged over its orientations.
+
+    Returns:
+        Scores at the network's scale, and at the size of the image; class probabilities there,
+        calibrated: a view of the second if the model is not.
+    """
+    scale, temperature = predictor.spec.scale, predictor.spec.temperature
+    num_classes = len(predictor.spec.classes)
+    small, full, resized = (MeanScores(num_classes) for _ in range(3))
+    for scores in predictor.network_scores(image):
+        small.add(scores)
+        large = scores_from_network(scores, scale, (size[0], size[1]))
+        full.add(large)
+        if temperature != 1:
+            resized.add(calibrated(large[..., :num_classes], num_classes, temperature))
+    before = full.scores()
+    after = before[..., :num_classes] if temperature == 1 else resized.scores()
+    return small.scores(), before, after
 
 
 def _log_losses(truth: np.ndarray, after: np.ndarray, before: np.ndarray) -> list[float]:
@@ -424,6 +450,7 @@ def _describe(
     return {
         **provenance(),
         "model": str(predictor.path.resolve()),
+        "tta": predictor.tta,
         "engine": predictor.runtime.describe(),
         "preset": spec.preset,
         "parameters": spec.parameters,

@@ -78,6 +78,7 @@ class DecodedImage:
         gaps: Where the file says by a mask, or a GeoTIFF by its opacity, that there is no data,
             (H, W) bool; None if nowhere.
         duration: Milliseconds for which a frame of an animation is shown.
+        is_planar: Whether colours are stored as an image of each channel, one after another.
     """
 
     bands: np.ndarray
@@ -91,6 +92,7 @@ class DecodedImage:
     is_stack: bool = False
     gaps: np.ndarray | None = None
     duration: float = 0.0
+    is_planar: bool = False
 
     @property
     def missing(self) -> np.ndarray | None:

@@ -296,6 +296,7 @@ class ImageFile:
             nodata,
             tiff.is_stack,
             gaps,
+            is_planar=tiff.is_planar,
         )
         if not tiff.has_alpha:
             return image

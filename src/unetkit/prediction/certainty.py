@@ -81,16 +81,19 @@ class MeanScores:
             scores: Probabilities, (H, W, K) float32, or (H, W, K + 1) with one more score.
         """
         self._count += 1
-        self._sum = np.array(scores) if self._sum is None else np.add(self._sum, scores, self._sum)
+        if self._sum is None:
+            self._sum = scores  # that of the caller, not to be changed
+        else:
+            self._sum = np.add(self._sum, scores, out=None if self._count == 2 else self._sum)
         if self._measures_disagreement:
             one = entropy(scores[..., : self._num_classes])
             self._entropies = one if self._entropies is None else self._entropies + one
 
     def scores(self) -> np.ndarray:
-        """Mean of the scores, of their shape, float32."""
+        """Mean of the scores, of their shape, float32; of a single prediction, its own array."""
         if self._sum is None:
             raise TypeError("no prediction was added")
-        return self._sum / np.float32(self._count)
+        return self._sum if self._count == 1 else self._sum / np.float32(self._count)
 
     def disagreement(self) -> np.ndarray:
         """Mutual information of the class and the prediction, relative to log K.

@@ -429,23 +429,32 @@ class Predictor:
         side = smallest_tile(geometry, self.margin)
         return side, side
 
-    def network_scores(self, image: Image) -> np.ndarray:
-        """Returns probabilities at the network's scale, with letterbox bars, not calibrated.
+    def network_scores(self, image: Image) -> Iterator[np.ndarray]:
+        """Yields probabilities at the network's scale, with letterbox bars, not calibrated.
 
-        (h, w, K) float32, or (h, w, K + 1) of a model with an output that tells objects apart.
+        One for each orientation of the image, laid back, (h, w, K) float32, or (h, w, K + 1) of a
+        model with an output that tells objects apart.
 
         Raises:
-            ConfigError: There are several models, or several orientations of the image, which have
-                no scale in common.
+            ConfigError: There are several models, or turns of an image at a scale that is not
+                square, which have no scale in common.
         """
-        if len(self.members) > 1:
+        if len(self.paths) > 1:
             raise ConfigError(
-                f"{len(self.members)} predictions are averaged; accepted is one model, without "
-                "test-time augmentation; evaluate the models one by one"
+                f"{len(self.paths)} models have no scale in common; accepted is one; evaluate the "
+                "models one by one"
+            )
+        scale = self.spec.scale
+        is_turned = any(laid.is_transposed for laid in self._orientations)
+        if is_turned and not scale.is_native and scale.height != scale.width:
+            raise ConfigError(
+                f"tta is {self.tta!r}, and the model's images are {scale.height}x{scale.width}; "
+                "turned images are accepted at a square scale; use 'flips'"
             )
         with BUDGET.limited(self._memory), open_source(image, self.spec.pixels) as source:
-            logits = self._network_logits(source.at_scale(self.spec.scale))
-            return scores_from_logits(logits, len(self.spec.classes))
+            for laid in self._orientations:
+                logits = self._network_logits(oriented(source, laid).at_scale(scale))
+                yield laid.undo(scores_from_logits(logits, len(self.spec.classes)))
 
     def _predict(self, image: Image, answer: str) -> np.ndarray:
         with BUDGET.limited(self._memory), open_source(image, self.spec.pixels) as source:

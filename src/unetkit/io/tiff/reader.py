@@ -68,6 +68,7 @@ class TiffImage:
         is_lossy: Whether the compression changes pixels.
         compressions: Values of the tag Compression in the pages of the image and its mask.
         is_stack: Whether several channels are planes of grey levels rather than colours.
+        is_planar: Whether colours are stored as an image of each channel, one after another.
         has_mask: Whether a page of the file says where the image has data.
 
     Raises:
@@ -111,6 +112,8 @@ class TiffImage:
             self.is_lossy = int(keyframe.compression) in LOSSY
             self.compressions = {int(plane.series.keyframe.compression) for plane in planes}
             self.is_stack = self._photometric in GREY_LEVELS
+            is_separate = keyframe.samplesperpixel > 1 and keyframe.planarconfig == 2
+            self.is_planar = is_separate and not self.is_stack
         if self._mask is not None:
             self.compressions |= self._mask.compressions
         sizes = sorted({plane.shape[:2] for plane in self._planes})
