@@ -29,7 +29,7 @@ from unetkit.io.windows import require_numbers
 from unetkit.remote.addresses import Address, Location
 from unetkit.remote.filesystems import errors_named, open_filesystem
 
-SUFFIX = ".zarr"
+ZARR_SUFFIX = ".zarr"
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # a Zarr folder holds one of these
 MAX_IMAGES = 10_000  # as many as pages of a TIFF
 MAX_IMAGE_PIXELS = 1 << 40  # of one image: a million by a million
@@ -88,7 +88,7 @@ def is_zarr(path: str | Location) -> bool:
     An address is one by its name alone.
     """
     if isinstance(path, Address):
-        return path.suffix.lower() == SUFFIX
+        return path.suffix.lower() == ZARR_SUFFIX
     path = Path(path)
     return path.is_dir() and any((path / name).is_file() for name in METADATA)
 
@@ -143,15 +143,15 @@ def _require_folder(path: Path) -> None:
 
 def _store_at(path: Location) -> Any:
     """Zarr's store of a folder, of this machine or of another one."""
-    from zarr.storage import FsspecStore
-
     if not isinstance(path, Address):
         return _store_of_files()(path, read_only=True)
     filesystem, inside = open_filesystem(path)
-    if filesystem.async_impl:
-        filesystem, inside = open_filesystem(path, asynchronous=True)
-        return FsspecStore(filesystem, path=inside.rstrip("/"), read_only=True)
-    return FsspecStore.from_mapper(filesystem.get_mapper(inside), read_only=True)
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from zarr.storage import FsspecStore
+
+    # fsspec's own thread makes the requests, and closes what it opened.
+    wrapped = AsyncFileSystemWrapper(filesystem, asynchronous=True)
+    return FsspecStore(wrapped, path=inside.rstrip("/"), read_only=True)
 
 
 def require_zarr() -> Any:

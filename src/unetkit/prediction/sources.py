@@ -48,7 +48,7 @@ from unetkit.remote.transfers import fetched, find_file, version_of_folder
 WHOLE_PIXELS = 1 << 26
 SAMPLED_ROWS = 16  # of an array that is not in memory, to find its scale
 ARRAY = ".npy"
-SUFFIXES = (*IMAGE_SUFFIXES, zarr_reader.SUFFIX)
+SUFFIXES = (*IMAGE_SUFFIXES, zarr_reader.ZARR_SUFFIX)
 STREAM = "the open file"
 
 

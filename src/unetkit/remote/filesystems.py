@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from unetkit._shared.installation import install_command
 from unetkit.errors import (
@@ -20,7 +21,7 @@ from unetkit.errors import (
 from unetkit.remote.addresses import Address
 
 CONNECT_SECONDS = 10
-READ_SECONDS = 60  # for further bytes
+RESPONSE_SECONDS = 30  # for further bytes
 RETRIES = 2  # of a request, by the libraries of object stores
 WRITTEN = ("s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "memory")  # whole or not at all
 READ_ONLY = ("http", "https", "zip", "tar", "libarchive", "github", "data", "reference")
@@ -31,12 +32,11 @@ class RedirectError(OSError):
     """A web server answers with an address that is not followed."""
 
 
-def open_filesystem(address: Address, **options: Any) -> tuple[Any, str]:
+def open_filesystem(address: Address) -> tuple[Any, str]:
     """Opens the file system of an address; most connect when they are first used.
 
     Args:
         address: The address.
-        options: Arguments of the file system, such as `asynchronous`.
 
     Returns:
         The file system of fsspec, and the path in it.
@@ -65,9 +65,8 @@ def open_filesystem(address: Address, **options: Any) -> tuple[Any, str]:
         with errors_named(address):
             fs, path = url_to_fs(
                 address.text,
-                skip_instance_cache=True,
+                skip_instance_cache=address.is_chained,  # an archive may have changed
                 use_listings_cache=False,
-                **options,
                 **own,
             )
     except ImportError as error:
@@ -84,10 +83,25 @@ def open_filesystem(address: Address, **options: Any) -> tuple[Any, str]:
 def _s3_options() -> dict[str, Any]:
     limits = {
         "connect_timeout": CONNECT_SECONDS,
-        "read_timeout": READ_SECONDS,
+        "read_timeout": RESPONSE_SECONDS,
         "retries": {"max_attempts": RETRIES},
     }
     return {"config_kwargs": limits}
+
+
+def require_redirect(scheme: str, target: str) -> None:
+    """Refuses redirections that are not to a web server, or from a secure one to another.
+
+    Args:
+        scheme: Scheme of the address that was asked for.
+        target: Address in the answer; a relative one stays at the server.
+
+    Raises:
+        RedirectError: It is not followed.
+    """
+    found = urlsplit(target).scheme.lower() or scheme
+    if found not in ("http", "https") or (scheme == "https" and found == "http"):
+        raise RedirectError(f"redirects from {scheme}: to {found}:")
 
 
 OPTIONS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -101,16 +115,12 @@ async def _http_client(**arguments: Any) -> Any:
     import aiohttp
 
     async def on_redirect(session: Any, context: Any, parameters: Any) -> None:
-        target = parameters.response.headers.get("Location", "")
-        scheme = target.partition(":")[0].lower() if "://" in target else parameters.url.scheme
-        was = parameters.url.scheme
-        if scheme not in ("http", "https") or (was == "https" and scheme != "https"):
-            raise RedirectError(f"redirects from {was}:// to {scheme}://")
+        require_redirect(parameters.url.scheme, parameters.response.headers.get("Location", ""))
 
     trace = aiohttp.TraceConfig()
     trace.on_request_redirect.append(on_redirect)
     timeout = aiohttp.ClientTimeout(
-        total=None, sock_connect=CONNECT_SECONDS, sock_read=READ_SECONDS
+        total=None, sock_connect=CONNECT_SECONDS, sock_read=RESPONSE_SECONDS
     )
     # Of what a server compresses, the length would not be known.
     headers = {"Accept-Encoding": "identity"}
@@ -160,7 +170,7 @@ def root_of(error: BaseException) -> BaseException:
 def _explained(error: Exception, address: Address, action: str) -> UnetkitError:
     cause = root_of(error)
     status, name = getattr(cause, "status", None), type(cause).__name__
-    is_missing = isinstance(cause, FileNotFoundError) or "NoSuchBucket" in str(cause)
+    is_missing = isinstance(cause, FileNotFoundError) or "(NoSuch" in str(cause)
     if is_missing or status in (404, 410):
         return DataNotFoundError(
             f"{address} does not exist; accepted are a bucket, folder and file that do"

@@ -27,16 +27,17 @@ from unetkit.remote.transfers import fetch
 from unetkit.results.files import Prediction, predict_files
 from unetkit.results.finished import MADE_AGAIN, ResultState, earlier_result_error
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard
+from unetkit.results.missing import MissingResult, reason_of
 from unetkit.results.outputs import default_outputs, require_outputs
 from unetkit.results.plan import IMAGE_ERRORS
 from unetkit.results.predicted_image import ResultOptions
 from unetkit.results.records import RECORDS, ResultRecord, origin_of, read_records, recorded_path
 from unetkit.results.remote_inputs import RemoteImage
 from unetkit.results.remote_results import (
-    THREADS,
+    TRANSFERS,
     RemoteDestination,
     RemoteResults,
-    version_of,
+    version_of_input,
 )
 
 GROUP_IMAGES = 64
@@ -126,6 +127,7 @@ def predict_remote(
         DataError, DataNotFoundError: An image cannot be fetched, or a result not be sent.
         ConfigError: Nothing can be written at such an address.
     """
+    images = list({_location_of(image): image for image in images}.values())
     reports = _Reports(on_result, begin, on_error, on_finished)
     collected = collected and shard is None
     written: list[Location] = []
@@ -191,8 +193,8 @@ def find_remote_missing(
     kinds: Sequence[str],
     format: str,
     options: ResultOptions,
-) -> list[tuple[Location, ResultState, Location]]:
-    """Returns the images without finished results, each with the state of a result and its place.
+) -> list[MissingResult]:
+    """Returns the images without finished results, each with the reason.
 
     Nothing is fetched but the list of results and their records: an image that was changed where
     its server names no version counts as finished. Args and Raises are those of `predict_remote`.
@@ -200,7 +202,7 @@ def find_remote_missing(
     with opened_results(predictor, images, out, kinds, format, options, Shard(1, 1)) as results:
         states = [(image, *results.state_of(image)) for image in images]
     return [
-        (_location_of(image), state, place)
+        MissingResult(_location_of(image), None, state.value, reason_of(state, place))
         for image, state, place in states
         if state is not ResultState.FINISHED
     ]
@@ -323,7 +325,7 @@ class _Job:
                 if path in failed:
                     continue
                 is_file = isinstance(image, RemoteImage) and not image.is_zarr
-                state = version_of(image) if is_file else record.state
+                state = version_of_input(image) if is_file else record.state
                 name = self.results.name_of(image)
                 found.append(msgspec.structs.replace(record, image=name, state=state))
         return found
@@ -390,7 +392,7 @@ def _fetch_group(images: Sequence[Image], folder: Path) -> _Group:
             return local, image, error
         return local, image, None
 
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(TRANSFERS) as pool:
         found = list(pool.map(fetch_one, range(len(images))))
     return _Group(
         folder,

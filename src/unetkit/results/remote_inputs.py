@@ -124,7 +124,7 @@ def _walk(
         inside = f"{above}{_last(file)}"
         if _is_image(file):
             yield _image(file, inside, recursive)
-        elif file.is_folder and recursive and file.address != skip:
+        elif file.is_folder and recursive and not _is_same(file.address, skip):
             yield from _walk(file, f"{inside}/", recursive, skip)
 
 
@@ -140,7 +140,13 @@ def _is_image(file: RemoteFile) -> bool:
     """Whether a file is an image by its name, and not hidden."""
     name = PurePosixPath(_last(file))
     is_known = not name.name.startswith(".") and suffix_of(name) in SUFFIXES
-    return is_known and file.is_folder == (suffix_of(name) == zarr_reader.SUFFIX)
+    return is_known and file.is_folder == (suffix_of(name) == zarr_reader.ZARR_SUFFIX)
+
+
+def _is_same(address: Address, other: Location | None) -> bool:
+    if not isinstance(other, Address):
+        return False
+    return address.text.rstrip("/") == other.text.rstrip("/")
 
 
 def _last(file: RemoteFile) -> str:

@@ -39,7 +39,7 @@ from unetkit.results.records import (
 )
 from unetkit.results.remote_inputs import RemoteImage
 
-THREADS = 8  # transfers at the same time
+TRANSFERS = 8  # transfers at the same time
 FIRST_PAGE = "_p000"
 
 
@@ -149,7 +149,7 @@ class RemoteResults:
             sha256: SHA-256 of its content, which decides where versions are not known; None before
                 it was read.
         """
-        name, version = self.name_of(image), version_of(image)
+        name, version = self.name_of(image), version_of_input(image)
         own = [
             record
             for record in self._by_image.get(name, [])
@@ -204,7 +204,7 @@ class RemoteResults:
         replaced = [name for name in names if (folder / name).is_dir() and name in self._sizes]
         for name in replaced:  # its chunks may be others
             self._sender.remove(name)
-        with ThreadPoolExecutor(THREADS) as pool:
+        with ThreadPoolExecutor(TRANSFERS) as pool:
             list(pool.map(lambda name: self._sender.send(folder / name, name), names))
         return names
 
@@ -255,7 +255,7 @@ class RemoteResults:
     def _read_records(self) -> None:
         names = [name for name in self._sizes if name.startswith(RECORDS) and "/" not in name]
         with tempfile.TemporaryDirectory(prefix="unetkit-") as folder:
-            with ThreadPoolExecutor(THREADS) as pool:
+            with ThreadPoolExecutor(TRANSFERS) as pool:
                 read = pool.map(lambda name: self._sender.read([name], Path(folder)), sorted(names))
                 files = [file for (file,) in read]
             for file in files:
@@ -303,7 +303,7 @@ class RemoteResults:
         return expected
 
 
-def version_of(image: InputImage | RemoteImage) -> tuple[int, ...]:
+def version_of_input(image: InputImage | RemoteImage) -> tuple[int, ...]:
     """What changes with the file of an image; empty if it is not known."""
     if isinstance(image, InputImage):
         return image_state(image.path)
