@@ -617,6 +617,7 @@ class _Run:
                 overwrite=output.overwrite,
                 options=output.options,
                 on_result=self._on_result,
+                begin=self._begin,
                 on_error=None if is_strict else self._on_error,
                 on_finished=self._on_finished,
             )

@@ -65,6 +65,8 @@ class Shard:
     Args:
         number: Number of the shard, from 1.
         count: Number of shards.
+        attempt: Mark of one of several processes that may predict the same shard; empty for the
+            only one.
 
     >>> shards = [Shard(number, 3) for number in (1, 2, 3)]
     >>> [shard.has("a/0001") for shard in shards]
@@ -73,6 +75,7 @@ class Shard:
 
     number: int
     count: int
+    attempt: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
@@ -83,6 +86,12 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+    @property
+    def part(self) -> str:
+        """End of the names of its lock and its records."""
+        attempt = f"-{self.attempt}" if self.attempt else ""
+        return f"-{self.number}-of-{self.count}{attempt}"
 
     def has(self, name: str) -> bool:
         """Whether an image of this name belongs to the shard."""
