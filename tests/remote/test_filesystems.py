@@ -42,7 +42,9 @@ def test_missing_fsspec_names_the_extra(monkeypatch):
 def test_missing_package_of_one_scheme(monkeypatch):
     monkeypatch.delitem(_registry, "s3", raising=False)
     monkeypatch.setitem(sys.modules, "s3fs", None)
-    with pytest.raises(MissingExtraError, match=r"needs a package that is not installed .*remote"):
+    with pytest.raises(
+        MissingExtraError, match=r"needs a package that is not installed; install .*remote"
+    ):
         open_filesystem(Address("s3://bucket/a.png"))
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(MissingExtraError, match=r"gcs://a/b.png needs a package .*gcsfs"):

@@ -251,8 +251,13 @@ def test_bad_images_are_named_and_the_rest_is_done(
     assert seen.failed[f"{bucket}/photos/page.png"].startswith(f"{bucket}/photos/page.png ")
     assert "was cut off" in seen.failed[web.url("short.png")]
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    denied = find_remote_inputs([web.url("denied.png")])
     with pytest.raises(DataError, match="access is denied"):
-        find_remote_inputs([web.url("denied.png")])
+        predict_remote(predictor, denied, tmp_path / "out")
+    found = find_remote_missing(
+        predictor, denied, tmp_path / "out", ("mask",), "auto", ResultOptions()
+    )
+    assert [(str(one.image), one.state) for one in found] == [(web.url("denied.png"), "unreadable")]
     with pytest.raises(DataError, match=r"photos/page\.png"):
         predict_remote(predictor, find_remote_inputs([f"{bucket}/photos/page.png"]), tmp_path)
 

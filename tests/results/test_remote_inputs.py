@@ -67,9 +67,11 @@ def test_results_below_images_are_passed_over(bucket, objects):
 
 
 def test_nothing_there(bucket):
-    for item in (f"{bucket}/*.bmp", f"{bucket}/none.png"):
-        with pytest.raises(DataNotFoundError):
-            find_remote_inputs([item])
+    with pytest.raises(DataNotFoundError, match=r"none does not exist"):
+        find_remote_inputs([f"{bucket}/none"])
+    found = find_remote_inputs([f"{bucket}/none.png", f"{bucket}/a.png"])
+    assert [image.fault is None for image in found] == [False, True]
+    assert "none.png does not exist" in str(found[0].fault)
     with pytest.raises(DataNotFoundError, match=r"names no image; accepted are addresses"):
         find_remote_inputs([f"{bucket}/deep/*.bmp"])
 

@@ -70,12 +70,11 @@ def open_filesystem(address: Address) -> tuple[Any, str]:
                 **own,
             )
     except ImportError as error:
+        remedy = known_implementations.get(address.scheme, {}).get("err", str(error))
         if address.scheme in OPTIONS:
             remedy = f"install it with {install_command('remote')}"
-        else:
-            remedy = known_implementations.get(address.scheme, {}).get("err", "install it")
         raise MissingExtraError(
-            f"{address} needs a package that is not installed ({error.name}); {remedy}"
+            f"{address} needs a package that is not installed; {remedy}"
         ) from error
     return fs, path
 
@@ -173,7 +172,7 @@ def _explained(error: Exception, address: Address, action: str) -> UnetkitError:
     is_missing = isinstance(cause, FileNotFoundError) or "(NoSuch" in str(cause)
     if is_missing or status in (404, 410):
         return DataNotFoundError(
-            f"{address} does not exist; accepted are a bucket, folder and file that do"
+            f"{address} does not exist; accepted are addresses of what its server has"
         )
     if isinstance(cause, RedirectError):
         return DataError(

@@ -27,14 +27,13 @@ from unetkit.remote.transfers import fetch
 from unetkit.results.files import Prediction, predict_files
 from unetkit.results.finished import MADE_AGAIN, ResultState, earlier_result_error
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard
-from unetkit.results.missing import MissingResult, reason_of
+from unetkit.results.missing import UNREADABLE, MissingResult, reason_of
 from unetkit.results.outputs import default_outputs, require_outputs
 from unetkit.results.plan import IMAGE_ERRORS
 from unetkit.results.predicted_image import ResultOptions
 from unetkit.results.records import RECORDS, ResultRecord, origin_of, read_records, recorded_path
-from unetkit.results.remote_inputs import RemoteImage
+from unetkit.results.remote_inputs import TRANSFERS, RemoteImage
 from unetkit.results.remote_results import (
-    TRANSFERS,
     RemoteDestination,
     RemoteResults,
     version_of_input,
@@ -200,12 +199,17 @@ def find_remote_missing(
     its server names no version counts as finished. Args and Raises are those of `predict_remote`.
     """
     with opened_results(predictor, images, out, kinds, format, options, Shard(1, 1)) as results:
-        states = [(image, *results.state_of(image)) for image in images]
-    return [
-        MissingResult(_location_of(image), None, state.value, reason_of(state, place))
-        for image, state, place in states
-        if state is not ResultState.FINISHED
-    ]
+        missing = []
+        for image in images:
+            location = _location_of(image)
+            if isinstance(image, RemoteImage) and image.fault is not None:
+                missing.append(MissingResult(location, None, UNREADABLE, str(image.fault)))
+                continue
+            state, place = results.state_of(image)
+            if state is not ResultState.FINISHED:
+                reason = reason_of(state, place)
+                missing.append(MissingResult(location, None, state.value, reason))
+    return missing
 
 
 @dataclass(frozen=True)

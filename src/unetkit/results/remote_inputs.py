@@ -4,11 +4,12 @@ What a server lists is a name until it is checked: one that no file of this mach
 an image that is reported, not a file elsewhere.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from unetkit.errors import ConfigError, DataError, DataNotFoundError
+from unetkit._shared.threads import in_order
+from unetkit.errors import ConfigError, DataError, DataNotFoundError, UnetkitError
 from unetkit.io import zarr_reader
 from unetkit.io.images import suffix_of
 from unetkit.prediction.sources import SUFFIXES
@@ -16,10 +17,12 @@ from unetkit.remote.addresses import Address, Location, as_location, require_saf
 from unetkit.remote.transfers import RemoteFile, find_file, list_files, match_files
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard, find_inputs
 
+TRANSFERS = 8  # at the same time
+
 
 @dataclass(frozen=True)
 class RemoteImage:
-    """An image of another machine.
+    """An image of another machine, or an address that names none.
 
     Args:
         file: The file, or the folder of an OME-Zarr image.
@@ -31,7 +34,7 @@ class RemoteImage:
     file: RemoteFile
     inside: str
     subfolder: PurePosixPath = TREE_TOP
-    fault: DataError | None = None
+    fault: UnetkitError | None = None
 
     @property
     def address(self) -> Address:
@@ -70,29 +73,32 @@ def find_remote_inputs(
         skip: Folder of the results, which is passed over below others.
 
     Raises:
-        DataNotFoundError: An item does not exist, or a folder or pattern has no image.
-        DataError: An item cannot be read or listed.
+        DataNotFoundError: A folder does not exist, or a folder or pattern has no image. A single
+            image that does not exist has a `fault`.
+        DataError: A folder cannot be listed.
         ConfigError: An address is of a kind that is not read.
         MissingExtraError: The library that reads an address is not installed.
     """
-    found: dict[str, InputImage | RemoteImage] = {}
-    for item in items:
-        location = as_location(item)
+    folder = skip if isinstance(skip, Path) else None
+
+    def expanded(location: Location) -> Sequence[InputImage | RemoteImage]:
         if isinstance(location, Path):
-            folder = skip if isinstance(skip, Path) else None
-            for image in find_inputs([location], recursive=recursive, shard=shard, skip=folder):
-                found.setdefault(str(image.path), image)
-            continue
-        is_empty = True
-        for remote in _expand(location, recursive, skip):
-            is_empty = False
-            if shard is None or shard.has(remote.name):
-                found.setdefault(remote.address.text, remote)
-        if is_empty:
+            return find_inputs([location], recursive=recursive, shard=shard, skip=folder)
+        images = list(_expand(location, recursive, skip))
+        if not images:
             raise DataNotFoundError(
                 f"{location} names no image; accepted are addresses of images "
                 f"({', '.join(SUFFIXES)}), of a folder of them, and patterns such as *.jpg"
             )
+        return [image for image in images if shard is None or shard.has(image.name)]
+
+    found: dict[str, InputImage | RemoteImage] = {}
+    for images in in_order(expanded, map(as_location, items), TRANSFERS):
+        for image in images:
+            if isinstance(image, RemoteImage):
+                found.setdefault(image.address.text, image)
+            else:
+                found.setdefault(str(image.path), image)
     return list(found.values())
 
 
@@ -110,7 +116,14 @@ def _expand(address: Address, recursive: bool, skip: Location | None) -> Iterato
         file = find_file(address / "zarr.json")  # of a folder, a web server has nothing to say
         yield _image(RemoteFile(address, file.filesystem, "", None, (), True), address.name, False)
     else:
-        file = find_file(address)
+        try:
+            file = find_file(address)
+        except (DataError, DataNotFoundError) as error:
+            if not (address.is_http or suffix_of(address.path) in SUFFIXES):
+                raise
+            file = RemoteFile(address, None, "", None, (), False)
+            yield RemoteImage(file, address.name, fault=error)
+            return
         if file.is_folder and not zarr_reader.is_zarr(address):
             yield from _walk(file, "", recursive, skip)
         else:

@@ -37,9 +37,8 @@ from unetkit.results.records import (
     read_records,
     recorded_path,
 )
-from unetkit.results.remote_inputs import RemoteImage
+from unetkit.results.remote_inputs import TRANSFERS, RemoteImage
 
-TRANSFERS = 8  # transfers at the same time
 FIRST_PAGE = "_p000"
 
 
