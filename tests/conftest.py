@@ -247,3 +247,21 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def half_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes grey pictures of 8 bits at seven tenths of their own scale; two classes."""
     return export_untrained(tmp_path_factory.mktemp("half") / "half.onnx", factor=0.7)
+
+
+@pytest.fixture(scope="module")
+def objects():
+    """An object store on loopback, which s3:// means in this process and those it starts."""
+    from tests.remote.servers import object_store
+
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture
+def web():
+    """A web server on loopback."""
+    from tests.remote.servers import web_server
+
+    with web_server() as server:
+        yield server
