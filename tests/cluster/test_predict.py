@@ -196,14 +196,3 @@ def test_two_images_of_one_name_are_refused(client, predictor, images, tmp_path)
 def test_results_among_the_images_are_refused(client, predictor, images, tmp_path):
     with pytest.raises(OutputExistsError, match="where results might replace images"):
         predict_on_workers(client, predictor, images, tmp_path / "in", kinds=["mask"])
-
-
-@pytest.mark.parametrize(
-    ("count", "threads", "batches"), [(1, 4, 1), (10, 1, 4), (10_000, 2, 157), (10**6, 8, 512)]
-)
-def test_batches_are_of_about_one_size_in_order(count, threads, batches):
-    parts = predict_module._batches(range(count), threads)
-    assert len(parts) == batches
-    assert [number for part in parts for number in part] == list(range(count))
-    sizes = [len(part) for part in parts]
-    assert max(sizes) - min(sizes) <= 1

@@ -10,7 +10,6 @@ from tests.label.conftest import entry_of
 from unetkit.label import propagation
 from unetkit.label.project import open_project, write_class_file, write_pairs
 from unetkit.label.propagation import (
-    Scribble,
     count_found,
     is_reliable,
     is_scribbled,

@@ -50,7 +50,7 @@ def test_background_and_pixels_without_data_have_no_shapes():
 
 def test_objects_are_shapes_of_their_own(tmp_path):
     numbers = np.array([[1, 0, 2], [0, 1, 2]], np.uint32)  # the first in two parts
-    objects = ImageObjects(numbers, tmp_path / "t.csv", (2, 1))
+    objects = ImageObjects(numbers, tmp_path / "t.csv", 2, (2, 1))
     with predicted(np.ones((2, 3), np.uint8), THREE, objects=objects) as image:
         first, second = find_shapes(image)
     assert (first.number, first.category, len(first.polygons)) == (1, 2, 2)

@@ -48,7 +48,7 @@ def test_a_given_pixel_size_overrules_that_of_the_file():
 
 @pytest.mark.parametrize(("count", "dtype"), [(65535, "uint16"), (65536, "uint32")])
 def test_numbers_of_objects_take_the_smallest_type(tmp_path, count, dtype):
-    objects = ImageObjects(LABELS.astype(np.uint32), tmp_path / "t.csv", (1,) * count)
+    objects = ImageObjects(LABELS.astype(np.uint32), tmp_path / "t.csv", count)
     with predicted(LABELS, TWO, objects=objects) as image:
         assert image.object_numbers.dtype == dtype
 

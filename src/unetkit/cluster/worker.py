@@ -7,10 +7,11 @@ finished.
 
 import pickle
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from uuid import uuid4
 
 from unetkit.errors import UnetkitError
 from unetkit.prediction.predictor import Predictor
@@ -72,13 +73,19 @@ class BatchResult:
     failed: tuple[tuple[Path, UnetkitError], ...]
 
 
-def predict_batch(task: PredictionTask, images: Sequence[InputImage], shard: Shard) -> BatchResult:
+def predict_batch(
+    task: PredictionTask,
+    images: Sequence[InputImage],
+    shard: Shard,
+    show_life: Callable[[], object] = lambda: None,
+) -> BatchResult:
     """Predicts some images in a worker.
 
     Args:
         task: What is predicted, and how.
         images: The images.
         shard: Number of the batch, and the number of batches.
+        show_life: Called after each image, and each tile of a large one.
 
     Raises:
         UnetkitError: The model cannot be loaded here, or a result not be written.
@@ -87,6 +94,15 @@ def predict_batch(task: PredictionTask, images: Sequence[InputImage], shard: Sha
     predictions: list[Prediction] = []
     finished: list[FinishedResult] = []
     failed: list[tuple[Path, UnetkitError]] = []
+
+    def keep(one: Prediction) -> None:
+        predictions.append(replace(one, photo=None, mask=None))
+        show_life()
+
+    def begin(*_: object) -> Callable[[], object]:
+        show_life()
+        return show_life
+
     predict_files(
         predictor,
         images,
@@ -95,8 +111,10 @@ def predict_batch(task: PredictionTask, images: Sequence[InputImage], shard: Sha
         format=task.format,
         overwrite=task.overwrite,
         options=task.options,
-        shard=shard,
-        on_result=lambda one: predictions.append(replace(one, photo=None, mask=None)),
+        # Of a worker that hangs, another one cannot take over the lock and the records.
+        shard=replace(shard, attempt=uuid4().hex[:8]),
+        on_result=keep,
+        begin=begin,
         on_error=lambda image, error: failed.append((image, error)),
         on_finished=lambda job: finished.append(
             FinishedResult(job.image, job.page, dict(job.files))
@@ -105,14 +123,21 @@ def predict_batch(task: PredictionTask, images: Sequence[InputImage], shard: Sha
     return BatchResult(tuple(predictions), tuple(finished), tuple(failed))
 
 
-def load(predictor: bytes) -> Predictor:
-    """Loads a pickled predictor, once in each process."""
+def load(predictor: bytes, threads: int = 1) -> Predictor:
+    """Loads a pickled predictor, once in each process.
+
+    Args:
+        predictor: The predictor, of one thread.
+        threads: Number of threads of its network.
+    """
     with _loading:  # of several threads, one loads
-        return _load(predictor)
+        return _load(predictor, threads)
 
 
 @lru_cache(maxsize=4)
-def _load(predictor: bytes) -> Predictor:
+def _load(predictor: bytes, threads: int) -> Predictor:
+    if threads > 1:
+        return _load(predictor, 1).on_threads(threads)
     found: Predictor = pickle.loads(predictor)
     return found
 

@@ -1,6 +1,9 @@
 """Write images of any size as OME-Zarr 0.5: a folder with overviews, written tile by tile.
 
-Each level of the pyramid is an array; each tile of a channel is a compressed chunk.
+Each level of the pyramid is an array; each tile of a channel is a compressed chunk, a file of its
+own. One process writes an image with `write_ome_zarr`. Several processes write it in blocks: one
+calls `create_ome_zarr`, each `write_block` writes chunks that belong to no other block, in all
+levels where such chunks exist, and at the end `write_overviews` adds the levels above.
 """
 
 import json
@@ -34,6 +37,7 @@ COLOURS = ("FF0000", "00FF00", "0000FF")  # of the channels of a photo in viewer
 PHOTO = ("red", "green", "blue", "opacity")
 WRITER_THREADS = 2  # threads that compress and write chunks, beside those of the library
 MAX_WAITING_BLOCKS = 8  # tiles that are being written
+UNFINISHED = ".partial"  # end of the names under which zarr writes a file
 
 
 def write_ome_zarr(
@@ -79,6 +83,47 @@ def write_ome_zarr(
     Source: OME-Zarr 0.5, "multiscales", "omero", "image-label".
     """
     path = Path(path)
+    _require_place(path, overwrite)
+    part = part_of(path)
+    try:
+        with full_disk_named(path):
+            create_ome_zarr(
+                part,
+                shape,
+                dtype,
+                nearest=nearest,
+                name=path.name,
+                names=names,
+                colours=colours,
+                metadata=metadata,
+            )
+            whole = slice(0, shape[0]), slice(0, shape[1])
+            write_block(part, *whole, len(level_sizes(shape[:2])) - 1, read)
+            _move(part, path, overwrite)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def create_ome_zarr(
+    folder: Path,
+    shape: tuple[int, int, int],
+    dtype: Any,
+    *,
+    nearest: bool,
+    name: str,
+    names: Sequence[str] | None = None,
+    colours: Sequence[Sequence[int]] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Creates an image without pixels, whose blocks are written later.
+
+    Args and Raises are those of `write_ome_zarr`, and:
+
+    Args:
+        folder: The new folder.
+        name: Name of the image.
+    """
+    path = folder.with_name(name)  # of which errors speak
     dtype = require_image(path, shape, dtype)
     has_labels = nearest and shape[2] == 1 and dtype.kind == "u"
     if not has_labels:
@@ -86,23 +131,92 @@ def write_ome_zarr(
     _require_colours(path, colours, names, None if has_labels else shape[2])
     own = json.loads(as_json(path, metadata))
     zarr = require_zarr()
-    _require_place(path, overwrite)
     sizes = level_sizes(shape[:2])
     ome: dict[str, Any] = {
         "version": VERSION,
-        "multiscales": [_multiscale(path.name, shape, sizes, nearest)],
+        "multiscales": [_multiscale(name, shape, sizes, nearest)],
     }
     if has_labels:
         ome["image-label"] = _labels(names, colours)
     else:
         ome["omero"] = {"channels": _channels(shape[2], dtype, names, colours)}
-    part = part_of(path)
-    try:
-        with full_disk_named(path):
-            _write(zarr, part, {"ome": ome, "unetkit": own}, shape, dtype, read, nearest)
-            _move(part, path, overwrite)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    attributes = {"ome": ome, "unetkit": own}
+    group = zarr.create_group(store=zarr.storage.LocalStore(folder), attributes=attributes)
+    channels = (shape[2],) if shape[2] > 1 else ()
+    for level, size in enumerate(sizes):
+        group.create_array(
+            str(level),
+            shape=(*channels, *size),
+            dtype=dtype,
+            chunks=(*(1 for _ in channels), pyramid.TILE, pyramid.TILE),
+            compressors=zarr.codecs.ZstdCodec(level=COMPRESSION),
+            fill_value=0,
+            dimension_names=(*("c" for _ in channels), "y", "x"),
+        )
+
+
+def cut_blocks(size: tuple[int, int], levels: int) -> list[tuple[slice, slice]]:
+    """Cuts an image into blocks, of which each is whole chunks in the image and its overviews.
+
+    Args:
+        size: (height, width) of the image.
+        levels: Number of overviews in which a block is whole chunks.
+
+    >>> cut_blocks((2000, 512), 1)
+    [(slice(0, 1024, None), slice(0, 512, None)), (slice(1024, 2000, None), slice(0, 512, None))]
+    """
+    side = pyramid.TILE << levels
+    rows, columns = (
+        [slice(start, min(start + side, length)) for start in range(0, length, side)]
+        for length in size
+    )
+    return [(row, column) for row in rows for column in columns]
+
+
+def write_block(folder: Path, rows: slice, columns: slice, levels: int, read: Read) -> None:
+    """Writes the chunks of a block, and of its part of some overviews.
+
+    A block that is written again has the same chunks, so that nothing of a process that ended in
+    its midst remains.
+
+    Args:
+        folder: The folder that `create_ome_zarr` made.
+        rows: Rows of the block; one of those of `cut_blocks`, or all.
+        columns: Its columns.
+        levels: Number of overviews, as for `cut_blocks`.
+        read: Returns the pixels of rows and columns of the image.
+
+    Raises:
+        SizeError: `read` returns another shape.
+        OSError: The folder cannot be written.
+    """
+    arrays, nearest = _open(folder)
+
+    def read_block(inner_rows: slice, inner_columns: slice) -> np.ndarray:
+        return read(_moved(inner_rows, rows.start), _moved(inner_columns, columns.start))
+
+    size = rows.stop - rows.start, columns.stop - columns.start
+    origin = rows.start // pyramid.TILE, columns.start // pyramid.TILE
+    _write(arrays[: levels + 1], size, origin, read_block, nearest)
+
+
+def write_overviews(folder: Path, levels: int) -> None:
+    """Writes the overviews of an image that no block could write, once all blocks are written.
+
+    Args:
+        folder: The folder that `create_ome_zarr` made.
+        levels: Number of overviews that the blocks have written.
+    """
+    for left in folder.rglob(f"*{UNFINISHED}"):  # of processes that ended while they wrote
+        left.unlink(missing_ok=True)
+    arrays, nearest = _open(folder)
+    written = arrays[levels]
+
+    def read(rows: slice, columns: slice) -> np.ndarray:
+        pixels = np.asarray(written[..., rows, columns])
+        return np.moveaxis(pixels, 0, -1) if pixels.ndim > 2 else pixels[..., None]
+
+    _write(arrays[levels:], written.shape[-2:], (0, 0), read, nearest, first=1)
 
 
 def _require_place(path: Path, overwrite: bool) -> None:
@@ -222,35 +336,48 @@ def _channels(
     ]
 
 
+def _open(folder: Path) -> tuple[list[Any], bool]:
+    """The arrays of an image that is being written, and whether overviews take single pixels."""
+    zarr = require_zarr()
+    group = zarr.open_group(store=zarr.storage.LocalStore(folder), mode="r+")
+    (multiscale,) = group.attrs["ome"]["multiscales"]
+    arrays = [group[dataset["path"]] for dataset in multiscale["datasets"]]
+    return arrays, multiscale["type"] == "nearest"
+
+
+def _moved(span: slice, distance: int) -> slice:
+    return slice(span.start + distance, span.stop + distance)
+
+
 def _write(
-    zarr: Any,
-    part: Path,
-    attributes: dict[str, Any],
-    shape: tuple[int, int, int],
-    dtype: np.dtype,
+    arrays: Sequence[Any],
+    size: tuple[int, int],
+    origin: tuple[int, int],
     read: Read,
     nearest: bool,
+    first: int = 0,
 ) -> None:
-    group = zarr.create_group(store=zarr.storage.LocalStore(part), attributes=attributes)
-    channels = (shape[2],) if shape[2] > 1 else ()
-    arrays = [
-        group.create_array(
-            str(level),
-            shape=(*channels, *size),
-            dtype=dtype,
-            chunks=(*(1 for _ in channels), pyramid.TILE, pyramid.TILE),
-            compressors=zarr.codecs.ZstdCodec(level=COMPRESSION),
-            fill_value=0,
-            dimension_names=(*("c" for _ in channels), "y", "x"),
-        )
-        for level, size in enumerate(level_sizes(shape[:2]))
-    ]
+    """Writes tiles into the arrays of some levels.
+
+    Args:
+        arrays: The array of each level.
+        size: (height, width) of the block in the first of them.
+        origin: Row and column of its first tile there.
+        read: Returns pixels of the block.
+        nearest: Whether overviews take every second pixel.
+        first: Number of the first level that is written.
+    """
+    channels = arrays[0].shape[0] if arrays[0].ndim > 2 else 1
+    tiles = walk_tiles(
+        (*size, channels), arrays[0].dtype, read, partial(halve, nearest=nearest), len(arrays)
+    )
     pending: deque[Future[None]] = deque()
     with ThreadPoolExecutor(WRITER_THREADS) as pool:
-        for level, row, column, tile in walk_tiles(
-            shape, dtype, read, partial(halve, nearest=nearest)
-        ):
-            pending.append(pool.submit(_put, arrays[level], row, column, tile))
+        for level, row, column, tile in tiles:
+            if level < first:
+                continue
+            place = row + (origin[0] >> level), column + (origin[1] >> level)
+            pending.append(pool.submit(_put, arrays[level], *place, tile))
             if len(pending) > MAX_WAITING_BLOCKS:
                 pending.popleft().result()
         for future in pending:

@@ -26,16 +26,20 @@ BLOCK_BYTES = 1 << 26  # read at once, unless a single tile is larger
 PYRAMID_DTYPES = ("uint8", "uint16", "uint32", "float16", "float32")
 
 
-def level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
+def level_sizes(size: tuple[int, int], levels: int | None = None) -> list[tuple[int, int]]:
     """Returns the sizes of an image and its overviews, each half of the one before, rounded up.
 
-    The last one fits a screen, or its shorter side cannot be halved.
+    The last one fits a screen, or its shorter side cannot be halved; unless their number is given.
 
     >>> level_sizes((5001, 3000))
     [(5001, 3000), (2501, 1500), (1251, 750), (626, 375)]
     """
     sizes = [size]
-    while max(sizes[-1]) > LONGEST and min(sizes[-1]) > 1:
+    while (
+        len(sizes) < levels
+        if levels is not None
+        else max(sizes[-1]) > LONGEST and min(sizes[-1]) > 1
+    ):
         height, width = sizes[-1]
         sizes.append((-(-height // 2), -(-width // 2)))
     return sizes
@@ -83,7 +87,11 @@ def _mean_of_valid(four: np.ndarray, nodata: float) -> np.ndarray:
 
 
 def walk_tiles(
-    shape: tuple[int, int, int], dtype: np.dtype, read: Read, half: Callable[..., np.ndarray]
+    shape: tuple[int, int, int],
+    dtype: np.dtype,
+    read: Read,
+    half: Callable[..., np.ndarray],
+    levels: int | None = None,
 ) -> Iterator[tuple[int, int, int, np.ndarray]]:
     """Yields the tiles of an image and of its overviews; the image is read once.
 
@@ -93,6 +101,7 @@ def walk_tiles(
         read: Returns the pixels of rows and columns, (h, w, C). It is called for blocks of `TILE`
             rows from the top, from left to right, of whole tiles and about `BLOCK_BYTES` at most.
         half: Halves a tile: (h, w, C) -> (ceil(h / 2), ceil(w / 2), C).
+        levels: Number of levels, the image itself included; None for those of `level_sizes`.
 
     Yields:
         Level, row and column of the tile in its level, and the tile, (h, w, C), smaller than
@@ -101,7 +110,7 @@ def walk_tiles(
     Raises:
         SizeError: `read` returns another shape or type.
     """
-    sizes = level_sizes(shape[:2])
+    sizes = level_sizes(shape[:2], levels)
     grids = [(-(-height // TILE), -(-width // TILE)) for height, width in sizes]
     waiting: list[dict[tuple[int, int], dict[tuple[int, int], np.ndarray]]] = [{} for _ in sizes]
 

@@ -134,7 +134,7 @@ class Rounds:
             if len(labelled) < LEAST_IMAGES:
                 raise DataError(
                     f"{len(labelled)} images are labelled; accepted to train are {LEAST_IMAGES} or "
-                    "more: one of them chooses the best network; draw on another image"
+                    "more: one of them calibrates the network; draw on another image"
                 )
             self._begin(self._prepare, minutes, labelled)
 

@@ -13,7 +13,7 @@ import hashlib
 import logging
 import math
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -346,6 +346,14 @@ class Predictor:
         one._most_pixels = max(least, most // threads)
         return one, threads
 
+    def on_threads(self, threads: int) -> "Predictor":
+        """Returns a predictor whose network uses another number of threads."""
+        one = self.__copy__()
+        one._threads = threads
+        one._engine = self._engine.on_threads(threads)
+        one._others = tuple(other.on_threads(threads) for other in self._others)
+        return one
+
     def leaving(self, reserved: int) -> "Predictor":
         """Returns a predictor whose tiles leave bytes of the memory limit to something else."""
         one = self.__copy__()
@@ -584,12 +592,12 @@ class Predictor:
         tiling: Tiling,
         scaled: Windows,
         write: Callable[[int, np.ndarray], object],
-        finished: Collection[int] = (),
+        numbers: Sequence[int] | None = None,
     ) -> None:
         """Runs the network on each tile of an image; see `tiling.apply_tiles`."""
         # Of several networks, none keeps memory that the next one needs.
         network = partial(self._engine, is_last=self._other_bytes > 0)
-        apply_tiles(tiling, lambda *spans: read_tile(scaled, *spans), network, write, finished)
+        apply_tiles(tiling, lambda *spans: read_tile(scaled, *spans), network, write, numbers)
 
     def release_memory(self) -> None:
         """Releases the memory that the network keeps for further tiles."""

@@ -68,6 +68,13 @@ class TileStore:
                     found.add(number)
         return found
 
+    def has(self, number: int) -> bool:
+        """Whether a tile is finished."""
+        try:
+            return self._file(number).stat().st_size == self._file_size(number)
+        except FileNotFoundError:
+            return False
+
     def write(self, number: int, output: np.ndarray) -> None:
         """Writes the output of a tile.
 

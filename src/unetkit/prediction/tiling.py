@@ -19,7 +19,7 @@ that no seam is visible.
 Arrays in, arrays out: the network and the source of the image are left to the caller.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -288,7 +288,7 @@ def apply_tiles(
     read: Callable[[Span, Span], np.ndarray],
     network: Callable[[np.ndarray], np.ndarray],
     write: Callable[[int, np.ndarray], object],
-    finished: Collection[int] = (),
+    numbers: Sequence[int] | None = None,
 ) -> None:
     """Runs a network on each tile, and passes on the output that is kept.
 
@@ -301,9 +301,9 @@ def apply_tiles(
             margin of the geometry.
         write: Called with the number of a tile and the output that is kept, multiplied by
             `Tiling.weights`.
-        finished: Numbers of tiles to skip.
+        numbers: Numbers of the tiles, in order; None for all.
     """
-    remaining = [number for number in range(len(tiling)) if number not in finished]
+    remaining = list(range(len(tiling)) if numbers is None else numbers)
 
     def read_input(number: int) -> np.ndarray:
         return read(*tiling.spans(number))

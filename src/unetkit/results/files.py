@@ -37,7 +37,7 @@ from unetkit.results.finished import (
     earlier_result_error,
 )
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard, as_input
-from unetkit.results.large_images import predict_large_image, store_beside
+from unetkit.results.large_images import Helpers, predict_large_image, store_beside
 from unetkit.results.outputs import (
     DISAGREEMENT,
     MASK,
@@ -52,6 +52,7 @@ from unetkit.results.records import Records, ResultOrigin, origin_of
 from unetkit.results.whole_images import predict_whole
 
 STANDARD_INPUT = "standard input"
+FindHelpers = Callable[[Path, int | None], Helpers | None]
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ def predict_files(
     options: ResultOptions | None = None,
     collected: bool = False,
     shard: Shard | None = None,
+    find_helpers: FindHelpers = lambda image, page: None,
     on_result: Callable[[Prediction], object] = lambda result: None,
     begin: Callable[[Path, Tiling, int], Callable[[], object]] = lambda *_: lambda: None,
     on_error: Callable[[Path, UnetkitError], object] | None = None,
@@ -131,6 +133,8 @@ def predict_files(
             never those of a shard.
         shard: The part of a job that `images` are, which allows other processes to predict other
             parts into the same folder at the same time; None for all of a job.
+        find_helpers: Called with an image that is predicted by windows, and its page; returns the
+            processes that do parts of the work, or None.
         on_result: Called with each prediction: first those of images predicted in memory, in order,
             then all others.
         begin: Called before an image is predicted by windows, with its file, its tiles and the
@@ -163,7 +167,7 @@ def predict_files(
     destination = find_destination(out, format)
     folder = destination.folder
     collected = collected and destination.mask is None and shard is None
-    part = "" if shard is None else f"-{shard.number}-of-{shard.count}"
+    part = "" if shard is None else shard.part
     inputs = [as_input(image) for image in images]
     with ExitStack() as opened:
         # Planned under the lock, as another process may have written the same files until now.
@@ -189,7 +193,7 @@ def predict_files(
         )
         opened.enter_context(_subfolders(folder, plan, keep=shard is not None))
         remove_leftovers(*(file for job in plan for file in job.files.values()))
-        keeper = _Keeper(records, finder.origin, overwrite, options)
+        keeper = _Keeper(records, finder.origin, overwrite, options, find_helpers)
         is_tree = any(image.subfolder != TREE_TOP for image in inputs)
         with BUDGET.limited(predictor.memory):
             written = _predict_plan(predictor, plan, keeper, on_result, begin, on_error)
@@ -225,12 +229,14 @@ class _Keeper:
         origin: What results depend on beside their images.
         overwrite: Whether to replace existing outputs of other origin.
         options: How outputs are written.
+        find_helpers: Finds processes that do parts of the work on an image.
     """
 
     records: Records
     origin: ResultOrigin
     overwrite: bool
     options: ResultOptions
+    find_helpers: FindHelpers
 
     def record(self, job: Job, version: ImageVersion, parts: Mapping[str, Path]) -> None:
         """Records complete results, each in a part that is about to be renamed."""
@@ -344,6 +350,7 @@ def _predict_large(
             overwrite=keeper.overwrite,
             options=keeper.options,
             path=job.path_in_results,
+            helpers=keeper.find_helpers(job.image, job.page),
             begin=partial(begin, job.image),
             on_complete=partial(keeper.record, job, version),
         )

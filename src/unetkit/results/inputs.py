@@ -15,6 +15,7 @@ from unetkit._shared.installation import install_command
 from unetkit.data.tables import COLUMNS, read_table_text
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, MissingExtraError
 from unetkit.prediction.sources import SUFFIXES, is_array_file, is_image
+from unetkit.remote.addresses import Address, Location
 
 TABLES = (".csv", ".parquet")
 LISTS = (".txt", *TABLES)
@@ -30,15 +31,24 @@ class InputImage:
     Args:
         path: Path of the image file.
         subfolder: Folder of its results, from the folder of all results.
+        address: Where the file was fetched from; or the address of an OME-Zarr image, whose chunks
+            are fetched when they are read. None for a file of this machine.
     """
 
     path: Path
     subfolder: PurePosixPath = TREE_TOP
+    address: Address | None = None
 
     @property
     def name(self) -> str:
         """What its results are named after, with their subfolder: the name without a suffix."""
         return (self.subfolder / self.path.stem.removesuffix(".ome")).as_posix()
+
+    @property
+    def source(self) -> Location:
+        """What its pixels are read from."""
+        is_read_there = self.address is not None and is_array_file(self.address)
+        return self.address if self.address is not None and is_read_there else self.path
 
 
 def as_input(image: Path | InputImage) -> InputImage:
@@ -55,6 +65,8 @@ class Shard:
     Args:
         number: Number of the shard, from 1.
         count: Number of shards.
+        attempt: Mark of one of several processes that may predict the same shard; empty for the
+            only one.
 
     >>> shards = [Shard(number, 3) for number in (1, 2, 3)]
     >>> [shard.has("a/0001") for shard in shards]
@@ -63,6 +75,7 @@ class Shard:
 
     number: int
     count: int
+    attempt: str = ""
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
@@ -73,6 +86,12 @@ class Shard:
 
     def __str__(self) -> str:
         return f"{self.number}/{self.count}"
+
+    @property
+    def part(self) -> str:
+        """End of the names of its lock and its records."""
+        attempt = f"-{self.attempt}" if self.attempt else ""
+        return f"-{self.number}-of-{self.count}{attempt}"
 
     def has(self, name: str) -> bool:
         """Whether an image of this name belongs to the shard."""

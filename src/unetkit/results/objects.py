@@ -78,7 +78,21 @@ def with_objects(
                 found.append(index)
                 row = _row(len(found), image.classes.names[index], one)
                 writer.writerow([*row, *_physical(one, size)])
-    return replace(image, objects=ImageObjects(labels, table, tuple(found)))
+    if isinstance(labels, np.memmap):
+        labels.flush()  # for other processes that read it
+    return replace(image, objects=ImageObjects(labels, table, len(found), tuple(found)))
+
+
+def with_found_objects(image: PredictedImage, folder: Path, count: int) -> PredictedImage:
+    """The image with the objects that `with_objects` wrote to the disk, perhaps in another process.
+
+    Args:
+        image: The predicted image.
+        folder: Folder that `with_objects` was given.
+        count: Number of objects that it found.
+    """
+    labels = np.memmap(folder / NUMBERS_FILE, np.uint32, "r", shape=image.size)
+    return replace(image, objects=ImageObjects(labels, folder / TABLE_FILE, count))
 
 
 def channel_columns(channels: int) -> list[str]:

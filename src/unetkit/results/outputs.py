@@ -21,7 +21,7 @@ import numpy as np
 
 from unetkit._shared.files import write_atomically
 from unetkit._version import __version__
-from unetkit.errors import ConfigError, DataError
+from unetkit.errors import ConfigError, DataError, full_disk_named
 from unetkit.io.encoding import (
     JPEG_LARGEST_COMMENT,
     JPEG_LARGEST_SIDE,
@@ -29,7 +29,7 @@ from unetkit.io.encoding import (
     write_npz,
     write_png,
 )
-from unetkit.io.ome_zarr_writer import write_ome_zarr
+from unetkit.io.ome_zarr_writer import create_ome_zarr, write_block, write_ome_zarr
 from unetkit.io.pyramid import Read
 from unetkit.io.tiff.writer import write_tiff_pyramid
 from unetkit.io.zarr_reader import require_zarr
@@ -253,52 +253,107 @@ def write_output(kind: str, file: Path, image: PredictedImage) -> np.ndarray | f
         image: The predicted image.
 
     Returns:
-        (K,) int64, number of pixels of each class, for masks; mean over the pixels with data, for
-        uncertainty and disagreement; else None.
+        What `figure_of` returns.
     """
-    output = OUTPUTS[kind].of_options(kind, image.options)
-    if kind in (MASK, CUTOUT):
-        output = _of_mask(image) if kind == MASK else _of_cutout(image)
+    output, sums = _counted(kind, image)
     if output.write is not None:
         output.write(file, image)
-        return None
-    write = WRITERS[file.suffix.lower()]
-    if image.objects is not None and kind == "objects":
-        output = replace(output, dtype=image.objects.dtype)
+    else:
+        WRITERS[file.suffix.lower()](file, output, image)
+    return figure_of(kind, sums)
+
+
+def has_blocks(kind: str, file: Path) -> bool:
+    """Whether an output can be written in blocks, by several processes."""
+    return OUTPUTS[kind].write is None and file.suffix.lower() == ".zarr"
+
+
+def create_output(kind: str, folder: Path, image: PredictedImage) -> None:
+    """Creates the folder of an output, whose blocks are then written by `write_output_block`.
+
+    Args:
+        kind: Key of `OUTPUTS`.
+        folder: The new folder.
+        image: The predicted image.
+    """
+    output, _ = _counted(kind, image)
+    create_ome_zarr(
+        folder,
+        _shape(output, image),
+        output.dtype,
+        name=folder.name,
+        **_zarr_options(output, image),
+    )
+
+
+def write_output_block(
+    kind: str, folder: Path, image: PredictedImage, block: tuple[slice, slice], levels: int
+) -> np.ndarray:
+    """Writes one block of an output.
+
+    Args:
+        kind: Key of `OUTPUTS`.
+        folder: What `create_output` made.
+        image: The predicted image.
+        block: Rows and columns of the block.
+        levels: Number of overviews in which it is whole chunks.
+
+    Returns:
+        What was counted, for `figure_of`; the counts of all blocks add up.
+    """
+    output, sums = _counted(kind, image)
+    with full_disk_named(folder):
+        write_block(folder, *block, levels, _read_blocks(output, image))
+    return sums
+
+
+def figure_of(kind: str, sums: np.ndarray) -> np.ndarray | float | None:
+    """What was counted of an output.
+
+    Args:
+        kind: Key of `OUTPUTS`.
+        sums: What was counted in all of its pixels.
+
+    Returns:
+        (K,) int64, number of pixels of each class, for masks; mean over the pixels with data, for
+        uncertainty and disagreement, None if no pixel has data; else None.
+    """
+    if kind == MASK:
+        return sums
     if kind in (UNCERTAINTY, DISAGREEMENT):
-        return _write_and_average(write, file, output, image)
-    if kind != MASK:
-        write(file, output, image)
-        return None
-    counts = np.zeros(len(image.classes), np.int64)
+        total, number = (int(one) for one in sums)
+        return round(total / UNCERTAIN / number, MEAN_DIGITS) if number else None
+    return None
+
+
+def _counted(kind: str, image: PredictedImage) -> tuple[Output, np.ndarray]:
+    """The output of an image, and what is counted while its pixels are computed, int64."""
+    output = OUTPUTS[kind].of_options(kind, image.options)
+    if kind == CUTOUT:
+        return _of_cutout(image), np.zeros(0, np.int64)
+    if kind == "objects" and image.objects is not None:
+        return replace(output, dtype=image.objects.dtype), np.zeros(0, np.int64)
+    if kind == MASK:
+        output, sums = _of_mask(image), np.zeros(len(image.classes), np.int64)
+    elif kind in (UNCERTAINTY, DISAGREEMENT):
+        sums = np.zeros(2, np.int64)  # of values, and of pixels with data
+    else:
+        return output, np.zeros(0, np.int64)
+    compute = output.pixels
 
     def counted(window: PredictedImage) -> np.ndarray:
-        labels = window.labels
-        for top in range(0, len(labels), COUNTED_ROWS):
-            found = np.bincount(labels[top : top + COUNTED_ROWS].ravel(), minlength=len(counts))
-            counts[:] += found[: len(counts)]
-        return output.pixels(window)
-
-    write(file, replace(output, pixels=counted), image)
-    return counts
-
-
-def _write_and_average(
-    write: "Writer", file: Path, output: Output, image: PredictedImage
-) -> float | None:
-    """Writes an output of uncertainty; returns its mean, None if no pixel has data."""
-    total = number = 0
-
-    def summed(window: PredictedImage) -> np.ndarray:
-        nonlocal total, number
-        pixels = output.pixels(window)
-        known = pixels != NO_UNCERTAINTY
-        total += int(pixels.sum(dtype=np.int64, where=known))
-        number += int(np.count_nonzero(known))
+        pixels = compute(window)
+        if kind == MASK:
+            for top in range(0, len(window.labels), COUNTED_ROWS):
+                labels = window.labels[top : top + COUNTED_ROWS].ravel()
+                sums[:] += np.bincount(labels, minlength=len(sums))[: len(sums)]
+        else:
+            known = pixels != NO_UNCERTAINTY
+            sums[0] += int(pixels.sum(dtype=np.int64, where=known))
+            sums[1] += int(np.count_nonzero(known))
         return pixels
 
-    write(file, replace(output, pixels=summed), image)
-    return round(total / UNCERTAIN / number, MEAN_DIGITS) if number else None
+    return replace(output, pixels=counted), sums
 
 
 def _of_mask(image: PredictedImage) -> Output:
@@ -386,18 +441,24 @@ def _write_tiff(file: Path, output: Output, image: PredictedImage) -> None:
 
 
 def _write_zarr(file: Path, output: Output, image: PredictedImage) -> None:
-    classes = image.classes
     write_ome_zarr(
         file,
         _shape(output, image),
         output.dtype,
         _read_blocks(output, image),
-        nearest=output.is_exact,
-        names=classes.names if output.is_labels or output.channels is None else None,
-        colours=classes.colours if output.is_labels else None,
-        metadata=image.metadata,
         overwrite=True,
+        **_zarr_options(output, image),
     )
+
+
+def _zarr_options(output: Output, image: PredictedImage) -> dict[str, Any]:
+    classes = image.classes
+    return {
+        "nearest": output.is_exact,
+        "names": classes.names if output.is_labels or output.channels is None else None,
+        "colours": classes.colours if output.is_labels else None,
+        "metadata": image.metadata,
+    }
 
 
 Writer = Callable[[Path, Output, PredictedImage], None]

@@ -73,17 +73,15 @@ class ImageObjects:
         labels: Number of the object at each pixel, (H, W) uint32, 0 outside objects: an array or a
             memory map.
         table: File of the table, CSV with a row for each object.
-        classes: Index of the class of each object, in the order of their numbers.
+        count: Number of objects.
+        classes: Index of the class of each object, in the order of their numbers; empty where only
+            pixels are written.
     """
 
     labels: np.ndarray
     table: Path
-    classes: tuple[int, ...]
-
-    @property
-    def count(self) -> int:
-        """Number of objects."""
-        return len(self.classes)
+    count: int
+    classes: tuple[int, ...] = ()
 
     @property
     def dtype(self) -> str:

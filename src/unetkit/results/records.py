@@ -117,7 +117,7 @@ class Records:
         self._lock = threading.Lock()
         self._by_file: dict[str, list[ResultRecord]] = defaultdict(list)
         for file in sorted(folder.glob(f"{RECORDS}*.jsonl")):
-            for record in _read(file):
+            for record in read_records(file):
                 for name in record.files:
                     self._by_file[name].append(record)
 
@@ -185,14 +185,19 @@ class Records:
 
     def path_of(self, image: Path) -> str:
         """Path of an image from the folder, as it is recorded."""
-        try:
-            return Path(os.path.relpath(image, self._folder)).as_posix()
-        except ValueError:  # another drive
-            return image.resolve().as_posix()
+        return recorded_path(image, self._folder)
 
     def name_of(self, file: Path) -> str:
         """Path of a result from the folder, as it is recorded."""
         return file.relative_to(self._folder).as_posix()
+
+
+def recorded_path(image: Path, folder: Path) -> str:
+    """Path of an image from a folder of results, as it is recorded there."""
+    try:
+        return Path(os.path.relpath(image, folder)).as_posix()
+    except ValueError:  # another drive
+        return image.resolve().as_posix()
 
 
 def _open_to_append(file: Path) -> int:
@@ -207,7 +212,8 @@ def _open_to_append(file: Path) -> int:
     return descriptor
 
 
-def _read(file: Path) -> Iterator[ResultRecord]:
+def read_records(file: Path) -> Iterator[ResultRecord]:
+    """Yields the records of a file, without lines that are incomplete or of another form."""
     with open_input(file) as lines:
         while line := lines.readline(LONGEST_LINE):
             with suppress(ValueError, RecursionError):
