@@ -58,14 +58,14 @@ def test_a_large_or_narrow_image_is_reduced_and_none_of_its_classes_is_lost(shap
     image, mask = np.zeros((*shape, 1), np.uint8), np.full(shape, 65535, np.uint16)
     mask[0, 0], mask[-1, -1] = 300, 9
     scribble = reduce_scribble(image, mask, 65535)
-    assert max(scribble.seeds.shape) <= propagation.SIDE
+    assert max(scribble.seeds.shape) <= propagation.WALK_SIDE
     assert scribble.values == (9, 300)
     assert (scribble.seeds[0, 0], scribble.seeds[-1, -1]) == (2, 1)
     assert propagate(scribble, mask, 65535).shape == shape
 
 
 def test_of_classes_within_a_pixel_one_is_left():
-    mask = np.full((4 * propagation.SIDE, 8), FREE, np.uint8)
+    mask = np.full((4 * propagation.WALK_SIDE, 8), FREE, np.uint8)
     mask[:4, :4] = 1
     mask[0, 0] = 0
     mask[-1, -1] = 2

@@ -8,6 +8,7 @@ this would do harm: hidden strokes, which have to be found again from the others
 """
 
 import csv
+import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,13 +18,14 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from unetkit._shared.files import read_text, write_text
 from unetkit.data.classes import CLASS_FILES, read_class_file
 from unetkit.data.masks import read_raw_mask
 from unetkit.label.tiles import read_shown
 
-SIDE = 192  # of the image in which strokes are propagated, at most
+WALK_SIDE = 192  # of the image in which strokes are propagated, at most
 EDGES = 5000.0  # how strongly differences of colour hold the walk up (docs/log.md)
-LEAST_PROBABILITY = 0.9  # of a class, for a pixel to be labelled
+WALK_PROBABILITY = 0.9  # of a class, for a pixel to be labelled
 MOST_LABELLED = 0.2  # fraction of labelled pixels; masks with more are left as they are
 CHECKED_IMAGES = 20  # whose hidden strokes are looked for
 LEAST_FOUND = 0.2  # fraction of hidden strokes that get a class, for propagation at all
@@ -64,7 +66,7 @@ def reduce_scribble(image: np.ndarray, mask: np.ndarray, unlabelled: int) -> Scr
         unlabelled: Value of pixels where nothing is drawn.
     """
     height, width = mask.shape
-    scale = min(1.0, SIDE / max(height, width))
+    scale = min(1.0, WALK_SIDE / max(height, width))
     rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
     small = np.atleast_3d(cv2.resize(image, (columns, rows), interpolation=cv2.INTER_AREA))
     pixels = small.astype(np.float32) / 255
@@ -94,7 +96,7 @@ def walk(scribble: Scribble) -> np.ndarray:
             return_full_prob=True,
         )
     numbers = np.argmax(probabilities, axis=0) + 1
-    return np.where(np.max(probabilities, axis=0) >= LEAST_PROBABILITY, numbers, 0)
+    return np.where(np.max(probabilities, axis=0) >= WALK_PROBABILITY, numbers, 0)
 
 
 def propagate(scribble: Scribble, mask: np.ndarray, unlabelled: int) -> np.ndarray:
@@ -152,8 +154,7 @@ def propagate_table(table: Path) -> Path:
     """
     folder, classes = table.parent, read_class_file(table.parent / CLASS_FILES[0])
     unlabelled = classes["ignore"]
-    with open(table, encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(io.StringIO(read_text(table))))
 
     def read(place: int) -> np.ndarray:
         return read_raw_mask(folder / rows[place]["mask"]).values.astype(np.uint16)
@@ -175,8 +176,9 @@ def propagate_table(table: Path) -> Path:
         small = grown.max() <= np.iinfo(np.uint8).max
         Image.fromarray(grown.astype(np.uint8) if small else grown).save(folder / path)
         rows[place]["mask"] = path.as_posix()
-    with open(folder / PROPAGATED_TABLE, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, ("image", "mask", "name"), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(folder / PROPAGATED_TABLE, text.getvalue())
     return folder / PROPAGATED_TABLE
