@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from unetkit._shared.display import Display, StepReport
+from unetkit._shared.manifest import read_manifest
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import UnetkitError, without_remedy
 from unetkit.label.propagation import propagate_table
@@ -100,7 +101,7 @@ def _train(job: RoundJob, send: Callable[..., None]) -> Path:
         config={**SETTINGS, "training": training},
         display=PipeDisplay(send),
     )
-    send(state="trained")
+    send(state="trained", updates=read_manifest(run)["steps_done"])
     return run
 
 
