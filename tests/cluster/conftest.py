@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from distributed import Client
 
 START_SECONDS = 120
 
@@ -35,12 +36,14 @@ class SchedulerProcess:
             assert time.monotonic() < end
             time.sleep(0.1)
 
-    def start_worker(self, *options):
-        """Starts a worker, with one thread and a nanny unless options say otherwise."""
-        return self._run(
+    def start_worker(self):
+        """Starts a worker of one thread, with a nanny, and waits for it."""
+        self._run(
             "dask_worker", self.address, "--host", "127.0.0.1", "--nthreads", 1, "--no-dashboard",
-            "--local-directory", self._folder, *options,
+            "--local-directory", self._folder,
         )  # fmt: skip
+        with Client(self.address, timeout=START_SECONDS) as client:
+            client.wait_for_workers(1, timeout=START_SECONDS)
 
     def kill(self):
         os.kill(self._scheduler.pid, signal.SIGKILL)
