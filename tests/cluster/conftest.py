@@ -46,8 +46,10 @@ class SchedulerProcess:
             client.wait_for_workers(1, timeout=START_SECONDS)
 
     def kill(self):
-        os.kill(self._scheduler.pid, signal.SIGKILL)
-        self._scheduler.wait()
+        """Kills the scheduler, unless it is killed already."""
+        if self._scheduler.poll() is None:
+            os.kill(self._scheduler.pid, signal.SIGKILL)
+            self._scheduler.wait()
 
     def close(self):
         for process in self._processes:
