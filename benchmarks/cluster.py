@@ -1,6 +1,7 @@
 """What workers of Dask cost on one machine: many photos, and one large image.
 
-    unshare --net python benchmarks/cluster.py PHOTOS [--count 200] [--size 8704] [--repeats 3]
+    unshare --net python benchmarks/cluster.py PHOTOS [--count 200] [--size 8704]
+        [--repeats 3] [--only photos image tasks]
 
 PHOTOS is a folder of images, which are copied repeatedly as JPEGs of 500x375 and predicted by the
 built-in network. The large image is a tiled TIFF, predicted by the network of the preset `fast`
@@ -14,8 +15,10 @@ bytes that it sent over the loopback device, which are its own if it has the net
 
 import argparse
 import fcntl
+import hashlib
 import os
 import resource
+import shutil
 import socket
 import statistics
 import struct
@@ -34,6 +37,7 @@ from subject import draw_image, machine_line, prepare
 from unetkit.cluster.connection import local_workers
 from unetkit.cluster.tasks import Task, Workers
 
+PARTS = ("photos", "image", "tasks")
 EMPTY_TASKS = 2000
 SHARDS = 8
 PREPARED_SIZE = 512  # at which the network is exported and checked
@@ -47,48 +51,45 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--size", type=int, default=8704)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     options = parser.parse_args()
     raise_loopback()
     print(f"{machine_line()}, {options.repeats} repeats\n")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        copy_photos(Path(options.photos), folder / "photos", options.count)
-        shards = ["parallel", "--jobs", "2", *PREDICT, folder / "photos", "--threads", "1"]
-        shards = [*shards, "--shard", f"{{}}/{SHARDS}", "--out", "OUT", ":::"]
-        shards += map(str, range(1, SHARDS + 1))
-        measure_commands(
-            f"{options.count} photos",
-            {
-                "`predict`, one core": ("0", [*PREDICT, folder / "photos"]),
-                "1 worker, one core": ("0", [*PREDICT, folder / "photos", "--workers", "1"]),
-                "`predict`, two cores": ("0,1", [*PREDICT, folder / "photos"]),
-                "2 workers, two cores": ("0,1", [*PREDICT, folder / "photos", "--workers", "2"]),
-                "4 workers, two cores": ("0,1", [*PREDICT, folder / "photos", "--workers", "4"]),
-                f"{SHARDS} shards, two at a time": ("0,1", shards),
-            },
-            folder,
-            options.repeats,
-        )
-        prepare("fast", PREPARED_SIZE, folder / "network")
-        side = options.size
-        tifffile.imwrite(
-            folder / "large.tif", draw_image(side), tile=(512, 512), compression="zlib"
-        )
-        large = [*PREDICT, folder / "large.tif", "--model", folder / "network" / "network.onnx"]
-        large += ["--format", "zarr"]
-        measure_commands(
-            f"one image of {side}x{side}",
-            {
-                "`predict`, one core": ("0", large),
-                "1 worker, one core": ("0", [*large, "--workers", "1"]),
-                "`predict`, two cores": ("0,1", large),
-                "2 workers, two cores": ("0,1", [*large, "--workers", "2"]),
-                "4 workers, two cores": ("0,1", [*large, "--workers", "4"]),
-            },
-            folder,
-            options.repeats,
-        )
-    measure_empty_tasks()
+        if "photos" in options.only:
+            copy_photos(Path(options.photos), folder / "photos", options.count)
+            words = [*PREDICT, folder / "photos"]
+            shards = ["parallel", "--jobs", "2", *words, "--threads", "1"]
+            shards += ["--shard", f"{{}}/{SHARDS}", "--out", "OUT", ":::"]
+            shards += map(str, range(1, SHARDS + 1))
+            commands = commands_of(words)
+            commands[f"{SHARDS} shards, two at a time, two cores"] = "0,1", shards
+            measure_commands(f"{options.count} photos", commands, folder, options.repeats)
+        if "image" in options.only:
+            prepare("fast", PREPARED_SIZE, folder / "network")
+            image = draw_image(options.size)
+            tifffile.imwrite(folder / "large.tif", image, tile=(512, 512), compression="zlib")
+            del image
+            model = folder / "network" / "network.onnx"
+            words = [*PREDICT, folder / "large.tif", "--model", model, "--format", "zarr"]
+            side = options.size
+            measure_commands(
+                f"one image of {side}x{side}", commands_of(words), folder, options.repeats
+            )
+    if "tasks" in options.only:
+        measure_empty_tasks()
+
+
+def commands_of(words: list) -> dict[str, tuple[str, list]]:
+    """The cores of each way to predict, and its command."""
+    return {
+        "`predict`, one core": ("0", words),
+        "1 worker, one core": ("0", [*words, "--workers", "1"]),
+        "`predict`, two cores": ("0,1", words),
+        "2 workers, two cores": ("0,1", [*words, "--workers", "2"]),
+        "4 workers, two cores": ("0,1", [*words, "--workers", "4"]),
+    }
 
 
 def raise_loopback() -> None:
@@ -106,8 +107,9 @@ def sent_bytes() -> int:
 def measure_commands(
     what: str, commands: dict[str, tuple[str, list]], folder: Path, repeats: int
 ) -> None:
-    """Prints a row for each command; results of all must be equal in number."""
+    """Prints a row for each command, and requires that all write the same bytes."""
     found: dict[str, list[tuple[float, float, int]]] = {name: [] for name in commands}
+    digests = set()
     for repeat in range(repeats):
         for number, (name, (cores, words)) in enumerate(commands.items()):
             out = str(folder / f"out-{repeat}-{number}-{len(words)}")
@@ -118,6 +120,10 @@ def measure_commands(
             seconds = time.perf_counter() - started
             found[name].append((used_seconds() - before, seconds, sent_bytes() - sent))
             print(f"{what}: {name}: {found[name][-1]}", file=sys.stderr)
+            digests.add(digest_of(Path(out)))
+            shutil.rmtree(out)
+    if len(digests) > 1:
+        raise RuntimeError(f"{what}: the commands wrote different results")
     print(f"| {what} | processor, s | seconds | `predict` / this, processor | sent, MB |")
     print("| --- | --- | --- | --- | --- |")
     for name, rows in found.items():
@@ -127,6 +133,15 @@ def measure_commands(
         moved = f"{statistics.median(sent) / 1e6:.2f}"
         print(f"| {name} | {spread(busy)} | {spread(seconds)} | {spread(shares)} | {moved} |")
     print(flush=True)
+
+
+def digest_of(folder: Path) -> str:
+    """Digest of the names and contents of all results in a folder."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and not path.name.startswith("."):
+            digest.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def used_seconds() -> float:

@@ -36,11 +36,11 @@ class SchedulerProcess:
             assert time.monotonic() < end
             time.sleep(0.1)
 
-    def start_worker(self):
-        """Starts a worker of one thread, with a nanny, and waits for it."""
+    def start_worker(self, *options):
+        """Starts a worker of one thread, with a nanny, and waits until there is one."""
         self._run(
             "dask_worker", self.address, "--host", "127.0.0.1", "--nthreads", 1, "--no-dashboard",
-            "--local-directory", self._folder,
+            "--local-directory", self._folder, *options,
         )  # fmt: skip
         with Client(self.address, timeout=START_SECONDS) as client:
             client.wait_for_workers(1, timeout=START_SECONDS)

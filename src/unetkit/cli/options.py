@@ -489,7 +489,7 @@ predict_options = _together(
         "--workers",
         type=POSITIVE,
         help="Processes of this machine that predict, each with its part of the cores and its own "
-        "--memory (default: this one alone).",
+        "--memory; with --format zarr, they share each large image (default: this one alone).",
     ),
     click.option(
         "--cluster",
