@@ -56,6 +56,14 @@ LONGEST = (
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out files without a `contract` if nothing else is asked for: packages they need."""
+    if config.option.markexpr != "contract" or collection_path.suffix not in ("", ".py"):
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("mark.contract" in file.read_text("utf-8") for file in files) else True
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first, so that the processes end together."""
     folder = Path(__file__).parent
