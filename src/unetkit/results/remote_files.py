@@ -193,7 +193,7 @@ def find_remote_missing(
     its server names no version counts as finished. Args and Raises are those of `predict_remote`.
     """
     results = _results_in(predictor, images, out, kinds, format, options)
-    results.look_up()
+    results.refresh()
     missing = []
     for image in images:
         location = _location_of(image)

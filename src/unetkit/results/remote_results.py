@@ -75,7 +75,7 @@ class RemoteDestination:
 class RemoteResults:
     """The results in a folder, of this machine or of another one.
 
-    What is there is listed once: by `locked`, or by `look_up`.
+    What is there is listed once: by `locked`, or by `refresh`.
 
     Args:
         destination: Where results are written.
@@ -114,10 +114,10 @@ class RemoteResults:
         with ExitStack() as held:
             if isinstance(self.destination.folder, Path):
                 held.enter_context(writing_into(self.destination.folder, part))
-            self.look_up()
+            self.refresh()
             yield
 
-    def look_up(self) -> None:
+    def refresh(self) -> None:
         """Reads which results there are, and their records."""
         for name, size in sizes_below(self._sender.find()).items():
             self._add_size(name, size)
