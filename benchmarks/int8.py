@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from subject import instruction_sets, machine_line
+from subject import machine_line
 
 from unetkit.prediction.engine import Engine
 from unetkit.prediction.runtimes import ENGINES, Runtime
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--engines", action="store_true")
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
-    print(f"{machine_line()}, {instruction_sets()}, onnxruntime {version('onnxruntime')}\n")
+    print(f"{machine_line()}, onnxruntime {version('onnxruntime')}\n")
     runtimes = ENGINES if options.engines else ENGINES[:1]
     networks = {
         (runtime, Path(model).name): Engine(model, 1, runtime=Runtime(runtime))

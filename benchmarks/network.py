@@ -10,8 +10,9 @@ a turn an engine runs once for warm-up, then repeatedly for half a second; the r
 
 Printed for each network is a Markdown row per engine: the median of its turns (range), the rate of
 its multiplications and additions, the fraction of the fastest matrix product that NumPy or PyTorch
-computed between the turns, the time relative to the fastest PyTorch row, and the peak memory of the
-process including its framework. Engines that are not installed or fail are listed below the table.
+computed between the turns, the time relative to the fastest PyTorch row, the processor time of a
+run, which other work on the machine changes least, and the peak memory of the process including its
+framework. Engines that are not installed or fail are listed below the table.
 """
 
 import argparse
@@ -154,15 +155,16 @@ def matrix_rate(package: str) -> float:
     return max(rates)
 
 
-def take_turn(run: Run) -> float:
-    """Returns the median seconds of a run."""
+def take_turn(run: Run) -> tuple[float, float]:
+    """Returns the median seconds of a run, and the median processor seconds."""
     run()
-    taken: list[float] = []
-    while sum(taken) < TURN_SECONDS:
-        started = time.perf_counter()
+    taken: list[tuple[float, float]] = []
+    while sum(seconds for seconds, _ in taken) < TURN_SECONDS:
+        started, busy = time.perf_counter(), time.process_time()
         run()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        taken.append((time.perf_counter() - started, time.process_time() - busy))
+    seconds, busy_seconds = zip(*taken, strict=True)
+    return statistics.median(seconds), statistics.median(busy_seconds)
 
 
 def work(name: str, folder: Path) -> None:
@@ -201,7 +203,8 @@ class Worker:
 
     def __init__(self, name: str, folder: Path, pythons: list[str]) -> None:
         self.name = name
-        self.results: list[float] = []
+        self.results: list[float] = []  # seconds of a run, or operations per second
+        self.busy: list[float] = []  # processor seconds of a run
         self.peak_mib = 0
         for python in pythons:
             self.process = subprocess.Popen(
@@ -230,7 +233,10 @@ class Worker:
         if "left_out" in reply:
             self.about = reply
             return
-        self.results.append(reply["result"])
+        result = reply["result"]
+        seconds, *busy = result if isinstance(result, list) else [result]
+        self.results.append(seconds)
+        self.busy += busy
         self.peak_mib = reply["peak_mib"]
 
     def close(self) -> None:
@@ -267,6 +273,8 @@ def print_table(network: dict, options: argparse.Namespace, workers: list[Worker
     best_rate = max(max(results) for results in rates.values())
     medians = {name: statistics.median(worker.results) for name, worker in engines.items()}
     peers = [seconds for name, seconds in medians.items() if name.startswith(REFERENCE)]
+    busy = {name: statistics.median(worker.busy) for name, worker in engines.items()}
+    busy_peers = [seconds for name, seconds in busy.items() if name.startswith(REFERENCE)]
     operations = 2 * network["multiply_adds"]
     print(
         f"{machine_line()}, Python {sys.version.split()[0]}, "
@@ -283,7 +291,8 @@ def print_table(network: dict, options: argparse.Namespace, workers: list[Worker
     )
     print(
         "| engine | ms per run: median (range) | GFLOP/s | of the matrix product | time, fastest "
-        f"{REFERENCE} = 1 | peak MiB |\n| --- | --- | --- | --- | --- | --- |"
+        f"{REFERENCE} = 1 | processor ms per run: median | least {REFERENCE} = 1 | peak MiB |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     for name, worker in engines.items():
         seconds, rate = medians[name], operations / medians[name]
@@ -291,6 +300,8 @@ def print_table(network: dict, options: argparse.Namespace, workers: list[Worker
             f"| {name} | {1e3 * seconds:.1f} ({1e3 * min(worker.results):.1f} to "
             f"{1e3 * max(worker.results):.1f}) | {rate / 1e9:.0f} | {rate / best_rate:.0%} | "
             + (f"{seconds / min(peers):.2f}" if peers else "-")
+            + f" | {1e3 * busy[name]:.1f} | "
+            + (f"{busy[name] / min(busy_peers):.2f}" if peers else "-")
             + f" | {worker.peak_mib:,} |"
         )
     left_out = [worker for worker in workers if worker.left_out is not None]

@@ -2,17 +2,17 @@
 
     python benchmarks/step_times.py pretrained=.venv/bin/python
         pretrained,mixed_bfloat16=.venv/bin/python pretrained,float32,jax=.jax/bin/python
-        smp-lite0=.peers/bin/python
+        smp-lite0=.peers/bin/python smp-lite0,float32,compiled=.peers/bin/python
 
 Each entry is RECIPE[,PRECISION[,BACKEND]]=PYTHON: a preset of unetkit on a Keras backend, or a
-peer of `quality_peers.py`. Each has a process of its own, so that no two frameworks share one. They
-make one update after the other, so that other work on the machine slows them alike; the first two
-are not counted. Beside the wall time is the processor's, which such work changes least.
+peer of `quality_peers.py`, as it is or "compiled" by PyTorch. Each has a process of its own, so
+that no two frameworks share one. They make one update after the other, so that other work on the
+machine slows them alike; the first two are not counted. Beside the wall time is the processor's,
+which such work changes least.
 """
 
 import argparse
 import os
-import platform
 import subprocess
 import sys
 import time
@@ -20,21 +20,26 @@ from collections.abc import Callable
 from statistics import median
 
 import numpy as np
+from subject import machine_line
 
 PEERS = ("smp", "smp-lite0", "monai")
+COMPILED = "compiled"
 WARM_UP = 2
 SIZES = {"fast": 128, "notebook": 128}  # input sides of presets for photos; else 192
 BATCHES = {"notebook": 32}  # else 16
 Update = Callable[[np.ndarray, np.ndarray], float]  # images, masks; to the loss
 
 
-def worker(recipe: str, precision: str) -> None:
+def worker(recipe: str, precision: str, backend: str) -> None:
     """Makes an update for each line of the input, and writes its wall and processor seconds."""
     side, batch = SIZES.get(recipe, 192), BATCHES.get(recipe, 16)
     rng = np.random.default_rng(0)
     images = rng.normal(0, 1, (batch, side, side, 3)).astype(np.float32)
     masks = rng.integers(0, 3, (batch, side, side)).astype(np.uint8)
-    update = (peer_update if recipe in PEERS else own_update)(recipe, precision)
+    if recipe in PEERS:
+        update = peer_update(recipe, precision, is_compiled=backend == COMPILED)
+    else:
+        update = own_update(recipe, precision)
     for _ in sys.stdin:
         started = time.perf_counter(), time.process_time()
         update(images, masks)
@@ -60,7 +65,7 @@ def own_update(recipe: str, precision: str) -> Update:
     )
 
 
-def peer_update(recipe: str, precision: str) -> Update:
+def peer_update(recipe: str, precision: str, *, is_compiled: bool) -> Update:
     import torch
     from quality_peers import build_network, build_optimizer, combined_loss, to_tensor
 
@@ -69,11 +74,12 @@ def peer_update(recipe: str, precision: str) -> Update:
     torch.set_num_threads(os.cpu_count() or 1)
     network = build_network(recipe, 3, 3).train()
     optimizer = build_optimizer(network, recipe, RECIPES["pretrained"].training)
+    run = torch.compile(network) if is_compiled else network
     is_half = precision == "mixed_bfloat16"
 
     def update(images: np.ndarray, masks: np.ndarray) -> float:
         with torch.autocast("cpu", torch.bfloat16, enabled=is_half):
-            logits = network(to_tensor(images))
+            logits = run(to_tensor(images))
         loss = combined_loss(logits, torch.from_numpy(masks).long())
         optimizer.zero_grad()
         loss.backward()
@@ -104,8 +110,7 @@ def main() -> None:
         assert process.stdin is not None
         process.stdin.close()
         process.wait()
-    print(f"{options.repeats} updates each; {platform.machine()}, ", end="")
-    print(f"{os.cpu_count()} cores, {time.strftime('%Y-%m-%d')}\n")
+    print(f"{machine_line()}; {options.repeats} updates each\n")
     print("| network | wall s, median (range) | processor s, median | wall, of the first |")
     print("| --- | --- | --- | --- |")
     first = median(wall for wall, _ in next(iter(times.values())))
@@ -123,7 +128,7 @@ def start_worker(name: str, python: str) -> "subprocess.Popen[str]":
     given = name.split(",")
     recipe, precision, backend = [*given, *("", "float32", "tensorflow")[len(given) :]]
     return subprocess.Popen(
-        [python, __file__, "--worker", recipe, precision],
+        [python, __file__, "--worker", recipe, precision, backend],
         env={**os.environ, "KERAS_BACKEND": "torch" if recipe in PEERS else backend},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

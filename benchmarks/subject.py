@@ -85,14 +85,17 @@ def check_logits(found: np.ndarray, folder: Path) -> None:
 
 
 def machine_line() -> str:
-    """Returns date, processor, number of cores and load of the machine."""
+    """Returns date, processor, instruction sets, number of cores and load of the machine."""
     name = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         models = [line for line in cpuinfo.read_text().splitlines() if "model name" in line]
         name = models[0].partition(":")[2].strip() if models else name
     load = os.getloadavg()[0]
-    return f"{date.today()}, {platform.machine()} ({name}), {os.cpu_count()} cores, load {load:.1f}"
+    return (
+        f"{date.today()}, {platform.machine()} ({name}; {instruction_sets()}), {os.cpu_count()} "
+        f"cores, load {load:.1f}"
+    )
 
 
 def instruction_sets() -> str:

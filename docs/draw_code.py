@@ -85,6 +85,7 @@ BOXES = {
     ),
     "results": Box(0, 618, 200, "results", ("masks, objects, tables,", "whole or by windows")),
     "answer": Box(300, 706, 195, "masks, overlays, tables"),
+    "remote": Box(560, 697, 200, "remote", ("files of other machines",)),
     "exports": Box(
         0, 770, 230, "exports", ("the network in other files:", "a web page, ONNX"), True
     ),
@@ -121,6 +122,7 @@ ARROWS = (
     ("prediction", "bottom", 100, "results", "top", 100),
     ("prediction", "bottom", 215, "exports", "top", 215),
     ("results", "right", 645, "answer", "left", 723),
+    ("answer", "right", 723, "remote", "left", 723),
     ("results", "right", 660, "serve", "left", 800),
     ("results", "right", 675, "video", "left", 885),
     ("results", "bottom", 100, "cluster", "top", 100),

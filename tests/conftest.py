@@ -56,6 +56,14 @@ LONGEST = (
 )
 
 
+def pytest_ignore_collect(collection_path, config):
+    """Leaves out files without a `contract` if nothing else is asked for: packages they need."""
+    if config.option.markexpr != "contract" or collection_path.suffix not in ("", ".py"):
+        return None
+    files = collection_path.rglob("test_*.py") if collection_path.is_dir() else [collection_path]
+    return None if any("mark.contract" in file.read_text("utf-8") for file in files) else True
+
+
 def pytest_collection_modifyitems(items):
     """The longest files first, so that the processes end together."""
     folder = Path(__file__).parent
@@ -239,3 +247,21 @@ def colour_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def half_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Takes grey pictures of 8 bits at seven tenths of their own scale; two classes."""
     return export_untrained(tmp_path_factory.mktemp("half") / "half.onnx", factor=0.7)
+
+
+@pytest.fixture(scope="module")
+def objects():
+    """An object store on loopback, which s3:// means in this process and those it starts."""
+    from tests.remote.servers import object_store
+
+    with object_store() as store:
+        yield store
+
+
+@pytest.fixture
+def web():
+    """A web server on loopback."""
+    from tests.remote.servers import web_server
+
+    with web_server() as server:
+        yield server

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -46,6 +47,7 @@ GIVEN: dict[str, tuple[str, ...]] = {
     "docs/prediction.md": ("run", "new"),
     "docs/report.md": ("pets", "run"),
     "docs/scale.md": ("run",),
+    "docs/remote.md": ("photos.zip", "model.onnx"),
     "docs/training.md": ("photos",),
     "docs/troubleshooting.md": ("photos", "run", "new"),
     "docs/video.md": ("run", "clip.avi"),
@@ -241,10 +243,16 @@ def _copy_photos(folder: Path, fixtures: Mapping[str, Path]) -> None:
 
 
 def _copy_new(folder: Path, fixtures: Mapping[str, Path]) -> None:
-    folder.mkdir()
+    folder.mkdir(parents=True)
     photos = sorted((fixtures["pets"] / "images").iterdir())
     for name, photo in zip(("cat.jpg", "dog.jpg"), photos, strict=False):
         shutil.copy(photo, folder / name)
+
+
+def _zip_photos(file: Path, fixtures: Mapping[str, Path]) -> None:
+    with TemporaryDirectory() as folder:
+        _copy_new(Path(folder, "photos", "images"), fixtures)
+        shutil.make_archive(str(file.with_suffix("")), "zip", Path(folder, "photos"))
 
 
 # How what pages take as given is made from the fixtures.
@@ -252,6 +260,7 @@ PROVIDERS: dict[str, Callable[[Path, Mapping[str, Path]], object]] = {
     "pets": lambda folder, fixtures: shutil.copytree(fixtures["pets"], folder),
     "photos": _copy_photos,
     "new": _copy_new,
+    "photos.zip": _zip_photos,
     "run": lambda folder, fixtures: shutil.copytree(
         fixtures["run"], folder, ignore=shutil.ignore_patterns("evaluation-*", "*.html")
     ),

@@ -21,6 +21,7 @@ ROOMS = (
     "_version",
     "errors",
     "_shared",
+    "remote",
     "io",
     "data",
     "objects",

@@ -486,3 +486,55 @@ class TestWorkers:
             pictures / "a.png", "--model", grey_model, "--workers", "2", *options, code=2
         )
         assert message in result.output
+
+
+def test_objects_in_and_out(objects, grey_model, tmp_path):
+    bucket = f"s3://{objects.bucket()}"
+    for number in range(3):
+        pixels = np.full((20, 30 + number), 60 * number, np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+        objects.put(f"{bucket}/photos/{number}.png", (tmp_path / f"{number}.png").read_bytes())
+    words = [f"{bucket}/photos", "--model", grey_model, "--out", f"{bucket}/results"]
+    missing = predict(*words, "--list-missing", code=1)
+    assert missing.stdout.split() == [f"{bucket}/photos/{number}.png" for number in range(3)]
+    done = predict(*words, "--json")
+    first = json.loads(done.stdout.splitlines()[0])
+    assert first["image"] == f"{bucket}/photos/0.png"
+    assert first["files"] == {"mask": f"{bucket}/results/0.png"}
+    again = predict(*words)
+    assert f"0 of 3 images, 3 finished before, 0 files in {bucket}/results" in again.stdout
+    predict(*tmp_path.glob("*.png"), "--model", grey_model, "--out", tmp_path / "o")
+    wanted = {path.name: path.read_bytes() for path in (tmp_path / "o").glob("*.png")}
+    assert objects.contents(f"{bucket}/results") == wanted
+    objects.put(f"{bucket}/photos/bad.png", b"<html>")
+    bad = predict(*words, code=1)
+    assert f"1 image not predicted:\n  {bucket}/photos/bad.png" in bad.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["s3://b/a.png", "--show"], "an address is given together with --watch, --workers"),
+        (["s3://b/a.png", "--workers", "2"], "an address is given together with --watch"),
+        (["s3://b/a.mp4"], "s3://b/a.mp4 is a video; accepted as addresses"),
+        (["HERE", "--out", "https://me:secret@h/o?x=secret"], "https://h/o cannot be written"),
+        (["foo://b/a.png"], "which fsspec does not know"),
+    ],
+)
+def test_addresses_beside_others_are_refused(grey_model, words, message, pictures):
+    words = [word.replace("HERE", str(pictures)) for word in words]
+    done = predict(*words, "--model", grey_model, code=2)
+    assert message in " ".join(done.output.split())
+    assert "secret" not in done.output
+
+
+@pytest.mark.parametrize(
+    "command", [["check"], ["train"], ["info"], ["evaluate", "run", "--data"], ["label"]]
+)
+def test_commands_that_take_paths_refuse_addresses(command):
+    done = CliRunner().invoke(main, [*command, "https://me:secret@host/photos?key=secret"])
+    assert done.exit_code == 2
+    text = " ".join(done.output.split())
+    assert "is https://host/photos, an address; accepted here are paths of this machine" in text
+    assert "copy it to this machine first" in text
+    assert "secret" not in text

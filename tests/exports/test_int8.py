@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 
@@ -18,7 +19,7 @@ from unetkit.data.reading import read_pair
 from unetkit.data.splits import read_split_names
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, ModelFileError
 from unetkit.exports.export import export
-from unetkit.exports.int8 import CALIBRATION_IMAGES, _spread
+from unetkit.exports.int8 import CALIBRATION_IMAGES, _replace_up_convolutions, _spread
 from unetkit.prediction.tiling import smallest_tile
 
 ANY_LOSS = 1.0
@@ -55,6 +56,13 @@ class TestFile:
             if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 4
         }
         assert len(floats) == 1  # of the last convolution
+
+    def test_up_convolutions_are_convolutions_of_whole_numbers(self, run, rounded):
+        """ONNX Runtime has no kernel of whole numbers for transposed convolutions."""
+        before = [node.op_type for node in onnx.load(run / run_folder.MODEL).graph.node]
+        kinds, _ = quantized(rounded)
+        assert before.count("ConvTranspose") == kinds.count("DepthToSpace") > 0
+        assert "ConvTranspose" not in kinds
 
     def test_its_description_is_that_of_the_run(self, run, rounded):
         assert Predictor(rounded).spec == Predictor(run).spec
@@ -98,6 +106,55 @@ class TestFile:
         onnx.save(proto, tmp_path / "m.onnx")
         with pytest.raises(ModelFileError, match=r"m\.onnx.*mean_iou.* accepted are models"):
             Predictor(tmp_path / "m.onnx")
+
+
+class TestUpConvolutions:
+    @pytest.mark.parametrize(
+        ("kernel", "stride", "pads", "extra"),
+        [
+            ((2, 2), 2, (0, 0, 0, 0), (0, 0)),
+            ((3, 3), 2, (0, 0, 1, 1), (0, 0)),  # as Keras pads
+            ((3, 3), 2, (1, 1, 0, 0), (0, 0)),
+            ((1, 2), 2, (0, 0, 0, 0), (1, 0)),
+            ((5, 4), 2, (2, 1, 1, 1), (0, 0)),
+            ((4, 7), 3, (1, 0, 0, 4), (0, 0)),
+        ],
+    )
+    def test_the_sums_are_those_of_the_transposed_convolution(self, kernel, stride, pads, extra):
+        """Beside ONNX Runtime's own, and with every border of a small image."""
+        rng = np.random.default_rng(0)
+        arrays = {
+            "kernel": rng.normal(0, 1, (5, 3, *kernel)).astype(np.float32),
+            "bias": rng.normal(0, 1, 3).astype(np.float32),
+        }
+        node = onnx.helper.make_node(
+            "ConvTranspose",
+            ["x", *arrays],
+            ["y"],
+            name="up",
+            kernel_shape=kernel,
+            strides=[stride, stride],
+            dilations=[1, 1],
+            pads=pads,
+            output_padding=extra,
+        )
+        values = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"
+        ]
+        initializers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        graph = onnx.helper.make_graph([node], "up", values[:1], values[1:], initializers)
+        opset = onnx.helper.make_opsetid("", 17)
+        model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        image = rng.normal(0, 1, (2, 5, 4, 6)).astype(np.float32)
+        answers = []
+        for replace in (False, True):
+            if replace:
+                _replace_up_convolutions(model.graph)
+                assert [one.op_type for one in model.graph.node] == ["Conv", "DepthToSpace"]
+            session = onnxruntime.InferenceSession(model.SerializeToString())
+            answers.append(session.run(None, {"x": image})[0])
+        assert answers[0].shape == (2, 3, 4 * stride, 6 * stride)
+        np.testing.assert_allclose(*answers, atol=1e-5)
 
 
 class TestTiles:

@@ -12,6 +12,7 @@ import pytest
 from unetkit.errors import DataError, DataNotFoundError, MissingExtraError
 from unetkit.io import zarr_reader
 from unetkit.io.zarr_reader import is_zarr, open_zarr
+from unetkit.remote.addresses import Address
 
 zarr = pytest.importorskip("zarr")
 
@@ -408,3 +409,16 @@ class TestMembers:
             file.truncate(1 << 20)
         with pytest.raises(DataError, match=r"0 has 1,048,576 bytes; accepted are files of up to"):
             open_zarr(path)[0].read(slice(0, 8), slice(0, 8))
+
+
+def test_address_of_a_folder(objects, tmp_path):
+    array = np.arange(60 * 50, dtype=np.uint16).reshape(60, 50)
+    zarr.create_array(tmp_path / "a.zarr", data=array, chunks=(20, 20))
+    address = Address(f"s3://{objects.bucket()}/a.zarr")
+    assert is_zarr(address)
+    assert not is_zarr(Address("s3://bucket/a.png"))
+    with pytest.raises(DataNotFoundError, match=r"a\.zarr does not exist"):
+        open_zarr(address)
+    objects.fs.put(str(tmp_path / "a.zarr"), str(address).removeprefix("s3://"), recursive=True)
+    (image,) = open_zarr(address)
+    np.testing.assert_array_equal(image.read(slice(5, 45), slice(0, 50))[..., 0], array[5:45])

@@ -590,6 +590,19 @@ class TestLearning:
         page("find('#order').value = 'name'; orderList()")
         assert page("project.entries.map(({name}) => name)") == ["a.png", "b.jpg", "more/c.png"]
 
+    def test_an_image_without_a_suggestion_says_why(self, page):
+        entry = entry_of(page.service.store.project, "b.jpg")
+        del page.service.rounds.known[entry.id]
+        page.service.rounds.failures[entry.id] = "b.jpg needs 9,000 MiB"
+        page("learning.ask()")
+        page.wait("project.entries.some(({failure}) => failure)")
+        found = "project.entries.find(({name}) => name === 'b.jpg')"
+        assert page(f"{found}.button.querySelector('small').textContent") == "no suggestion"
+        assert page(f"{found}.button.title") == "b.jpg needs 9,000 MiB"
+        page(f"openImage({found})")
+        page.wait("waiting.textContent === 'No suggestion: b.jpg needs 9,000 MiB.'")
+        assert page("find('#suggestion').hidden")
+
     def test_too_few_images_are_said(self, page):
         page.keys("t")
         page.wait("!problem.hidden")

@@ -78,6 +78,22 @@ class TestSuggestions:
         assert Rounds(rounds.masks).known == rounds.known  # of the next start
         assert rounds.describe()["uncertainties"].keys() == rounds.known.keys()
 
+    def test_an_image_without_a_suggestion_is_named_with_the_reason(self, rounds, run):
+        broken = entry_of(rounds.project, "a.png")
+        content = broken.path.read_bytes()
+        broken.path.write_bytes(b"no image")
+        rounds.suggest_with(run)
+        finish(rounds)
+        said = rounds.describe()
+        assert said["problem"] == ""
+        assert said["failures"].keys() == {broken.id}
+        assert "a.png is not an image that can be read" in said["failures"][broken.id]
+        assert said["uncertainties"].keys() == rounds.project.entries.keys() - {broken.id}
+        broken.path.write_bytes(content)
+        rounds.suggest_with(run)
+        finish(rounds)
+        assert rounds.describe()["failures"] == {}
+
     def test_a_model_of_other_classes_is_refused(self, project, run):
         with pytest.raises(DataError, match="accepted are the same; leave --model out"):
             Rounds(DrawnMasks(project, PyramidCache())).suggest_with(run)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.label.conftest import entry_of
 from unetkit.errors import DataError
+from unetkit.label import suggestions as module
 from unetkit.label.project import open_project
 from unetkit.label.suggestions import (
     count_agreement,
@@ -24,6 +25,12 @@ def predictor(run):
     return Predictor(run, tta="mirror")
 
 
+@pytest.fixture(params=[1 << 22, 130, 1], ids=["whole", "two rows", "a row"])
+def block(request, monkeypatch):
+    """Number of pixels that are converted together."""
+    monkeypatch.setattr(module, "BLOCK_PIXELS", request.param)
+
+
 @pytest.fixture
 def found(predictor, project, tmp_path):
     entry = entry_of(project, "a.png")
@@ -31,7 +38,7 @@ def found(predictor, project, tmp_path):
 
 
 def test_a_suggestion_is_what_the_network_predicts_with_its_certainty(
-    predictor, project, tmp_path, found
+    predictor, project, tmp_path, found, block
 ):
     image = entry_of(project, "a.png").path
     given = {"names": predictor.spec.classes.names, "values": (7, 0, 9)}  # other ones in the model
@@ -69,6 +76,12 @@ def test_unlabelled_pixels_are_not_counted(project):
     assert counts.tolist() == [[1, 1], [0, 1]]
     assert score_of(counts, project) == 0.5  # 1 pixel of pet in both, 2 in one of them
     assert score_of(np.zeros((2, 2), np.int64), project) is None
+
+
+def test_counts_of_a_large_image_are_those_of_its_pixels(project, block):
+    drawn, suggested = np.random.default_rng(0).choice([0, 1, 255], (2, 40, 60)).astype(np.uint8)
+    counts = [[((drawn == i) & (suggested == j)).sum() for j in (0, 1)] for i in (0, 1)]
+    assert count_agreement(suggested, drawn, project).tolist() == counts
 
 
 def test_objects_count_as_one_class(folder):

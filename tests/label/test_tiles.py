@@ -79,6 +79,18 @@ def test_an_animation_is_refused_by_its_name(tmp_path):
         make_pyramid(entry_at(tmp_path / "film.gif"))
 
 
+def test_a_stack_of_pages_is_refused_and_channels_are_one_image(tmp_path):
+    planes = np.random.default_rng(0).integers(0, 256, (3, 8, 9), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "stack.tif") as file:
+        for plane in planes:
+            file.write(plane, photometric="minisblack")
+    with pytest.raises(DataError, match=r"stack.tif has 3 images; .* TIFF pages as the channels"):
+        make_pyramid(entry_at(tmp_path / "stack.tif"))
+    tifffile.imwrite(tmp_path / "channels.tif", planes, imagej=True, metadata={"axes": "CYX"})
+    shown = make_pyramid(entry_at(tmp_path / "channels.tif")).levels[0]
+    assert np.array_equal(shown, np.moveaxis(planes, 0, -1))
+
+
 class TestCache:
     def test_an_image_is_decoded_once_for_several_threads(self, project):
         made = []

@@ -51,6 +51,10 @@ NODES = {
     "outer sum": ([node("Add", "a", "b")], {"a": kernel(70, 1), "b": kernel(1, 90)}),
     "concat": ([node("Concat", "x", "x", "x", axis=1)], {}),
     "concat from the end": ([node("Concat", "x", "x", axis=-1)], {}),
+    "depth to space": (
+        [node("Conv", "x", "w", to="v"), node("DepthToSpace", "v", blocksize=2)],
+        {"w": kernel(12, 3, 1, 1)},
+    ),
     "conv": ([node("Conv", "x", "w", pads=[1, 1, 1, 1])], {"w": kernel(5, 3, 3, 3)}),
     "strides": (
         [node("Conv", "x", "w", strides=[2, 3], dilations=[2, 1], pads=[0, 1, 2, 3])],

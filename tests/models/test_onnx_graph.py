@@ -129,3 +129,41 @@ def test_a_layer_that_is_unknown_is_named():
         r"Add, BatchNormalization, .*Conv2DTranspose",
     ):
         onnx_model(network(layers.AveragePooling2D(2, name="mean")), SPEC)
+
+
+def decoder_of(first, second, wanted=3):
+    """Features of the image, joined with others of it, and convolved once or more."""
+    image = layers.Input((None, None, 3), name="image")
+    parts = [
+        image if width == 3 else layers.Conv2D(width, 1, name=f"features{place}")(image)
+        for place, width in enumerate((first, second))
+    ]
+    joined = layers.Concatenate(name="joined")(parts)
+    outputs = [layers.Conv2D(wanted, 3, padding="same")(joined) for _ in range(wanted - 2)]
+    model = keras.Model(image, outputs[0] if len(outputs) == 1 else layers.Add()(outputs))
+    rng = np.random.default_rng(1)
+    for weight in model.weights:
+        weight.assign(rng.uniform(-1, 1, weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("widths", [(16, 3), (3, 32), (16, 5)])
+def test_a_map_with_few_channels_more_is_not_joined(widths):
+    model = decoder_of(*widths)
+    made = onnx_model(model, SPEC)
+    assert "Concat" not in kinds_of(made)
+    expected = keras.ops.convert_to_numpy(model(IMAGES))
+    assert np.abs(run(made) - expected).max() < 1e-5 * np.ptp(expected)
+
+
+@pytest.mark.parametrize("widths", [(16, 16), (5, 3), (16, 32)])
+def test_other_maps_are_joined(widths):
+    assert kinds_of(onnx_model(decoder_of(*widths), SPEC)).count("Concat") == 1
+
+
+def test_maps_with_several_consumers_are_joined():
+    model = decoder_of(16, 3, wanted=4)
+    made = onnx_model(model, SPEC)
+    assert kinds_of(made).count("Concat") == 1
+    expected = keras.ops.convert_to_numpy(model(IMAGES))
+    assert np.abs(run(made) - expected).max() < 1e-5 * np.ptp(expected)

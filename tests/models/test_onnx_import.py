@@ -52,6 +52,9 @@ PRETRAINED = UNetConfig(
 )
 NETWORKS = {
     "pretrained": PRETRAINED,
+    # Features of 16 or 32 channels are not joined with the image; the stem has 32 channels, too.
+    "pretrained, image apart": replace(PRETRAINED, filters=(16, 5)),
+    "pretrained, image apart, width of the stem": replace(PRETRAINED, filters=(32, 5)),
     "pretrained with details and a head": replace(PRETRAINED, detail_filters=4, head_filters=5),
     "resnet50": replace(PRETRAINED, filters=(4, 5), encoder="resnet50"),
     "convnext_tiny with details": replace(

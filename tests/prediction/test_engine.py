@@ -254,6 +254,12 @@ class TestRunning:
         assert (two.digest, two.spec, two.path) == (one.digest, one.spec, one.path)
         np.testing.assert_allclose(two(tile_of(64, 64, 1)), one(tile_of(64, 64, 1)), atol=1e-5)
 
+    def test_the_same_number_of_threads_is_the_same_network(self, grey, monkeypatch):
+        monkeypatch.setattr("unetkit.prediction.engine.usable_cores", lambda: 3)
+        engine = Engine(grey.path)
+        assert engine.on_threads(3) is engine
+        assert engine.on_threads(1) is not engine
+
     @pytest.mark.parametrize(("asked", "given_to_runtime"), [(None, 0), (1, 1), (3, 3)])
     def test_the_runtime_uses_the_number_of_threads(
         self, asked, given_to_runtime, grey, monkeypatch

@@ -1,5 +1,6 @@
 """Whatever an image comes from, in the numbers that a model takes."""
 
+import re
 from contextlib import closing
 
 import numpy as np
@@ -13,6 +14,7 @@ from unetkit.io.pixel_format import PixelFormat
 from unetkit.io.windows import ArrayWindows
 from unetkit.prediction import sources
 from unetkit.prediction.sources import InputFile, is_image, open_source
+from unetkit.remote.addresses import Address
 
 GREY, COLOUR = PixelFormat(1), PixelFormat(3)
 PIXELS = np.random.default_rng(0).integers(0, 256, (40, 50), dtype=np.uint8)
@@ -148,3 +150,27 @@ def test_a_mask_in_a_tiff_says_where_there_is_no_data(tmp_path):
         assert source.has_gaps
         missing = source.missing(slice(3, 9), slice(4, 20))
     assert np.array_equal(missing, ~valid[3:9, 4:20])
+
+
+def test_address_is_an_image(web, tmp_path):
+    Image.fromarray(PIXELS).save(tmp_path / "a.png")
+    web.files |= {"a.png": (tmp_path / "a.png").read_bytes(), "page.png": b"<html>log in</html>"}
+    np.testing.assert_array_equal(
+        everything(web.url("a.png") + "?signature=secret", GREY), everything(PIXELS, GREY)
+    )
+    with pytest.raises(DataError, match=re.escape(web.url("page.png"))) as raised:
+        everything(web.url("page.png") + "?signature=secret", GREY)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(DataNotFoundError, match="does not exist"):
+        everything(web.url("none.png"), GREY)
+
+
+def test_only_ome_zarr_is_an_open_file_at_an_address():
+    with pytest.raises(DataError, match=r"s3://b/a\.png is not an OME-Zarr image"):
+        size_of(Address("s3://b/a.png"), GREY)
+
+
+def test_path_with_a_colon_is_no_address(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(PIXELS).save("s3:a.png")
+    assert everything("s3:a.png", GREY).shape == (40, 50, 1)

@@ -62,6 +62,9 @@ class TestTrainingConfig:
              "for no clipping"),
             ({"clip_norm": INF}, "clip_norm is inf; accepted"),
             ({"patience": -1}, "patience is -1; accepted are .*; use 0 to never stop early"),
+            ({"keep": "lats"}, "keep is 'lats'; accepted are 'best', 'last'; did you mean 'last'"),
+            ({"keep": "last", "patience": 3}, "patience is 3 and keep 'last'; accepted is patience "
+             "with keep 'best' only; leave one of them out"),
             ({"checkpoint_minutes": NAN}, "checkpoint_minutes is nan; accepted are .*; use 0 for "
              "one after every step"),
             ({"seed": -1}, "seed is -1; accepted are whole numbers from 0"),

@@ -96,8 +96,9 @@ def test_a_validation_loss_that_is_not_finite(loss):
 class TestChoiceOfWeights:
     """Of two classes, the pass with the best foreground wins, not that with the best mean."""
 
-    def recorder(self):
+    def recorder(self, keep="best"):
         recorder = Recorder.__new__(Recorder)
+        recorder.config = SimpleNamespace(training=SimpleNamespace(keep=keep))
         recorder.progress = Progress(step=1)
         recorder.best_weights = []
         return recorder
@@ -110,6 +111,20 @@ class TestChoiceOfWeights:
         recorder._keep_if_best("second", 0.4, 0.85, averaged=False)
         assert recorder.best_weights == ["first"]
         assert recorder.progress.best == Best(1, 0.80, False, 0.5)
+
+    def test_the_last_weights_are_kept_if_that_is_wished(self, monkeypatch):
+        monkeypatch.setattr(validation, "values_of", lambda model: [model])
+        recorder = self.recorder("last")
+        recorder._keep_if_best("first", 0.5, 0.80, averaged=False)
+        recorder.progress.step = 2
+        recorder._keep_if_best("second", 0.4, 0.85, averaged=False)
+        recorder._keep_if_best("its average", 0.3, 0.70, averaged=True)
+        assert recorder.best_weights == ["second"]
+        assert recorder.progress.best == Best(2, 0.85, False, 0.4)
+        recorder.progress.step = 3
+        recorder._keep_if_best("third", 0.3, 0.70, averaged=False)
+        recorder._keep_if_best("average of the third", 0.35, 0.75, averaged=True)
+        assert recorder.best_weights == ["average of the third"]
 
     @pytest.mark.parametrize(
         ("classes", "counts", "score"),

@@ -27,6 +27,7 @@ from unetkit.cli.datasets import data_group
 from unetkit.cli.group import Commands, OneOf, library, open_display, quiet_stderr
 from unetkit.cli.label import label_command
 from unetkit.cli.options import (
+    ANY_LOCATION,
     EXPORT_FORMAT_NAMES,
     PART_NAMES,
     PATH,
@@ -349,7 +350,7 @@ def compare_command(runs: tuple[str, ...], as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("images", nargs=-1, type=PATH)
+@click.argument("images", nargs=-1, type=ANY_LOCATION)
 @predict_options
 @engine_options
 @click.pass_context
@@ -358,6 +359,9 @@ def predict(ctx: click.Context, images: tuple[str, ...], **options: Any) -> None
 
     They name images and videos. A pattern such as 'photos/*.jpg' stands for all files that match
     it, a .txt, .csv or .parquet file for the paths in it.
+
+    IMAGES and --out may be addresses, such as s3://bucket/photos, https://host/a.jpg or
+    'zip://*.jpg::photos.zip' (extra remote); nothing else is ever fetched.
 
     Images may be larger than memory: TIFF, Zarr and NumPy files are predicted in tiles, with the
     result of one run over the whole image.

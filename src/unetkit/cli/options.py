@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 from unetkit._shared.memory_budget import BUDGET
 from unetkit.cli.group import OneOf, long_name
 from unetkit.errors import ConfigError, DataError
+from unetkit.remote.addresses import Address, is_address
 
 if TYPE_CHECKING:
     from unetkit.training.config import Choices
@@ -47,7 +48,24 @@ OTHER_KEYS = {
 POSITIVE = click.IntRange(min=1)
 NOT_NEGATIVE = click.IntRange(min=0)
 # Paths are completed by the shell; whether they can be read is said by whoever reads them.
-PATH = click.Path(readable=False)
+ANY_LOCATION = click.Path(readable=False)
+
+
+class _LocalPath(click.Path):
+    """A path of this machine."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if is_address(value):
+            name = "a path" if param is None else param.human_readable_name
+            raise ConfigError(
+                f"{name} is {Address(value)}, an address; accepted here are paths of this machine; "
+                "copy it to this machine first (unetkit predict takes addresses of images and of "
+                "--out)"
+            )
+        return super().convert(value, param, ctx)
+
+
+PATH = _LocalPath(readable=False)
 # Words that the library accepts, without its imports, so that help appears at once.
 SEPARATION_NAMES = ("none", "ridge", "border", "distance")
 PRESET_NAMES = ("pretrained", "fast", "notebook", "paper")
@@ -110,9 +128,9 @@ def image_size_option(default: str) -> Option:
     )
 
 
-def out_option(help: str, default: str | None = None) -> Option:
+def out_option(help: str, default: str | None = None, type: click.ParamType = PATH) -> Option:
     """The option of a file or folder for the results."""
-    return click.option("--out", "-o", type=PATH, default=default, help=help)
+    return click.option("--out", "-o", type=type, default=default, help=help)
 
 
 def complete_losses(
@@ -382,7 +400,9 @@ predict_options = _together(
     ),
     tta_option,
     out_option(
-        "Folder for the results, or the mask of one image, such as mask.png (default: predictions)."
+        "Folder for the results, or the mask of one image, such as mask.png; or its address, such "
+        "as s3://bucket/results (default: predictions).",
+        type=ANY_LOCATION,
     ),
     click.option(
         "--mask",

@@ -28,6 +28,7 @@ from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.tiling import Tiling
+from unetkit.remote.addresses import Address, Location, as_location, is_address
 from unetkit.results.collected import COLLECTED
 from unetkit.results.files import (
     Prediction,
@@ -36,7 +37,7 @@ from unetkit.results.files import (
 )
 from unetkit.results.inputs import InputImage, Shard, find_inputs, parse_shard
 from unetkit.results.masks import describe_masks
-from unetkit.results.missing import find_missing
+from unetkit.results.missing import MissingResult, find_missing
 from unetkit.results.outputs import (
     DISAGREEMENT,
     MASK,
@@ -46,6 +47,9 @@ from unetkit.results.outputs import (
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
 from unetkit.results.plan import Job, find_destination, plan_outputs
+from unetkit.results.remote_files import find_remote_missing, predict_remote
+from unetkit.results.remote_inputs import RemoteImage, find_remote_inputs
+from unetkit.video.containers import VIDEO_SUFFIXES
 from unetkit.video.plan import separate_videos
 
 PIPE = "-"
@@ -74,6 +78,10 @@ class Selection:
         """Returns the images, without those in the folder of the results."""
         found = find_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
         return [image for image in found if image.path not in self.without]
+
+    def find_remote(self, out: Location) -> list[InputImage | RemoteImage]:
+        """Returns the images, of this machine and others."""
+        return find_remote_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
 
 
 @dataclass(frozen=True)
@@ -182,7 +190,12 @@ def run_prediction(
             "images are given together with --watch, or neither is given; accepted are IMAGES or "
             "--watch FOLDER"
         )
-    videos, others = separate_videos(images, recursive)
+    is_remote = any(map(is_address, (*images, out)))
+    if is_remote:
+        _refuse_beside_addresses(
+            images, recursive, show or watch or workers is not None or cluster is not None
+        )
+    videos, others = ([], list(images)) if is_remote else separate_videos(images, recursive)
     if smooth is not None and not videos:
         raise ConfigError(
             f"--smooth is {smooth} without a video; accepted is it for videos and animations; "
@@ -233,6 +246,13 @@ def run_prediction(
                     f"{videos[0]} is a video; accepted with --shard and --list-missing are images; "
                     "predict videos in a command of their own"
                 )
+            if is_remote:
+                place = as_location(out or folder)
+                if list_missing:
+                    print_remote_missing(predictor, selection, place, output, display)
+                else:
+                    predict_remote_images(predictor, selection, place, output, display)
+                return
             is_strict = fail_fast or len(videos) + len(others) == 1
             if videos:
                 good = run_videos(
@@ -289,6 +309,24 @@ def _require_workers(
         )
     require_dask()
     return found
+
+
+def _refuse_beside_addresses(images: Sequence[str], recursive: bool, others_given: object) -> None:
+    """Refuses what is read and written on this machine only."""
+    if others_given:
+        raise ConfigError(
+            "an address is given together with --watch, --workers, --cluster or --show; accepted "
+            "beside addresses are other images and --shard; leave out the others"
+        )
+    here = [image for image in images if not is_address(image)]
+    remote = [Address(image) for image in images if is_address(image)]
+    videos: list[Location] = [one for one in remote if one.suffix.lower() in VIDEO_SUFFIXES]
+    videos += separate_videos(here, recursive)[0]
+    if videos:
+        raise ConfigError(
+            f"{videos[0]} is a video; accepted as addresses, and beside them, are images; copy it "
+            "to this machine, and predict it in a command of its own"
+        )
 
 
 def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
@@ -365,6 +403,12 @@ def print_missing(
         predictor, files, output.out, output.kinds, output.format, output.options
     )
     display.finish()
+    _print_missing(missing, len(files), output, display)
+
+
+def _print_missing(
+    missing: Sequence[MissingResult], total: int, output: OutputOptions, display: ConsoleDisplay
+) -> None:
     names = dict.fromkeys(str(one.image) for one in missing)
     if output.as_json:
         for one in missing:
@@ -374,10 +418,55 @@ def print_missing(
             echo(name)
     counts = Counter(one.state for one in missing)
     reasons = ", ".join(f"{count} {state}" for state, count in counts.most_common())
-    every = format_count(len(files), "image")
+    every = format_count(total, "image")
     display.say(f"{len(names)} of {every}: {reasons}" if missing else f"{every}, all finished")
     if missing:
         sys.exit(1)
+
+
+def predict_remote_images(
+    predictor: Predictor,
+    selection: Selection,
+    out: Location,
+    output: OutputOptions,
+    display: ConsoleDisplay,
+) -> None:
+    """Segments images of other machines, or to other machines, and prints a summary.
+
+    Errors are reported as by `predict_images`.
+    """
+    display.waiting("listing   images")
+    files = selection.find_remote(out)
+    display.finish()
+    is_strict = output.fail_fast or (len(files) == 1 and selection.shard is None)
+    run = _Run(predictor, output, display, len(files), selection.shard)
+    written = run.predict_remote(files, out, is_strict)
+    if not output.as_json:
+        display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {out}")
+        if written:
+            display.say(describe_masks(predictor.spec.classes, output.options.mask))
+        if run.uncertainties:
+            display.say(describe_uncertainties(run.uncertainties))
+        run.list_failed()
+    if run.failed:
+        sys.exit(1)
+
+
+def print_remote_missing(
+    predictor: Predictor,
+    selection: Selection,
+    out: Location,
+    output: OutputOptions,
+    display: ConsoleDisplay,
+) -> None:
+    """Prints the images without finished results as `print_missing` does, without fetching any."""
+    display.waiting("listing   images and results")
+    files = selection.find_remote(out)
+    missing = find_remote_missing(
+        predictor, files, out, output.kinds, output.format, output.options
+    )
+    display.finish()
+    _print_missing(missing, len(files), output, display)
 
 
 def predict_pipe(predictor: Predictor, kind: str, options: ResultOptions) -> None:
@@ -484,9 +573,9 @@ class _Run:
     ) -> None:
         self._predictor, self._output, self._display = predictor, output, display
         self._total, self._shard = total, shard
-        self._predicted: set[Path] = set()
-        self._finished_before: set[Path] = set()
-        self.failed: dict[Path, UnetkitError] = {}  # the first error of each image
+        self._predicted: set[Location] = set()
+        self._finished_before: set[Location] = set()
+        self.failed: dict[Location, UnetkitError] = {}  # the first error of each image
         self.uncertainties: list[tuple[float, str]] = []  # with the name of each image
         self._advance: Callable[[], object] | None = None
 
@@ -556,6 +645,35 @@ class _Run:
             self._display.finish()
         return written
 
+    def predict_remote(
+        self, files: Sequence[InputImage | RemoteImage], out: Location, is_strict: bool
+    ) -> list[Location]:
+        """Predicts images of other machines, or to another one, and returns the files written.
+
+        Args:
+            files: The images.
+            out: Where results are written.
+            is_strict: Whether to raise the first error, instead of going on.
+        """
+        output = self._output
+        written = predict_remote(
+            self._predictor,
+            files,
+            out,
+            kinds=output.kinds,
+            format=output.format,
+            overwrite=output.overwrite,
+            options=output.options,
+            collected=True,
+            shard=self._shard,
+            on_result=lambda one: self._on_result(one.prediction, one.image, one.files),
+            begin=self._begin,
+            on_error=None if is_strict else self._on_error,
+            on_finished=self._on_finished_image,
+        )
+        self._display.finish()
+        return written
+
     def describe(self) -> str:
         """How many images were predicted, and how many an earlier run had finished."""
         every = format_count(self._total, "image")
@@ -586,7 +704,12 @@ class _Run:
         if self._output.as_json:
             print_json({**_files_as_json(job.image, job.page, job.files), "finished_before": True})
 
-    def _on_error(self, image: Path, error: UnetkitError) -> None:
+    def _on_finished_image(self, image: Location) -> None:
+        self._finished_before.add(image)
+        if self._output.as_json:
+            print_json({"image": str(image), "finished_before": True})
+
+    def _on_error(self, image: Location, error: UnetkitError) -> None:
         self.failed.setdefault(image, error)
         if self._output.as_json:
             print_json({"image": str(image), "error": str(error)})
@@ -595,24 +718,31 @@ class _Run:
         if self._advance is not None:
             self._advance()
 
-    def _on_result(self, result: Prediction) -> None:
+    def _on_result(
+        self,
+        result: Prediction,
+        image: Location | None = None,
+        files: Mapping[str, Location] | None = None,
+    ) -> None:
+        """Shows a prediction; `image` and `files` say where it is, if not in `result`."""
         output = self._output
+        image = result.image if image is None else image
         if output.as_json:
-            print_json(prediction_as_json(result, self._predictor))
+            print_json(prediction_as_json(result, self._predictor, image, files or result.files))
         elif output.show and result.photo is not None and result.mask is not None:
             classes = self._predictor.spec.classes
             draw_result(self._display.console, classes, result.name, result.photo, result.mask)
         if result.uncertainty is not None:
             self.uncertainties.append((result.uncertainty, result.name))
-        is_new = result.image not in self._predicted
-        self._predicted.add(result.image)
+        is_new = image not in self._predicted
+        self._predicted.add(image)
         if is_new and self._total > 1:
             if self._advance is None:  # all others are known to be finished, or not to be predicted
                 left = self._total - len(self._finished_before | self.failed.keys())
                 self._advance = self._display.task("predicting", max(left, 1))
             self._advance()
 
-    def _begin(self, image: Path, tiling: Tiling, finished: int) -> Callable[[], object]:
+    def _begin(self, image: Location, tiling: Tiling, finished: int) -> Callable[[], object]:
         earlier = f", {finished} of them finished by an earlier run" if finished else ""
         done = len(self._predicted | self._finished_before | self.failed.keys())
         number = f" ({min(done + 1, self._total)} of {self._total})" if self._total > 1 else ""
@@ -633,12 +763,21 @@ def describe_uncertainties(uncertainties: Sequence[tuple[float, str]]) -> str:
     return f"mean uncertainty {mean:.3f}, from 0 to 1; largest: {named}"
 
 
-def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, Any]:
-    """Returns what `--json` prints of an image."""
+def prediction_as_json(
+    result: Prediction, predictor: Predictor, image: Location, files: Mapping[str, Location]
+) -> dict[str, Any]:
+    """Returns what `--json` prints of an image.
+
+    Args:
+        result: Its prediction.
+        predictor: The model.
+        image: Where the image is.
+        files: Where its results are, by their kinds.
+    """
     names = predictor.spec.classes.names
     counts = None if result.counts is None else [int(count) for count in result.counts]
     return {
-        **_files_as_json(result.image, result.page, result.files),
+        **_files_as_json(image, result.page, files),
         "height": result.size[0],
         "width": result.size[1],
         "objects": result.objects,
@@ -651,6 +790,8 @@ def prediction_as_json(result: Prediction, predictor: Predictor) -> dict[str, An
     }
 
 
-def _files_as_json(image: Path, page: int | None, files: Mapping[str, Path]) -> dict[str, Any]:
+def _files_as_json(
+    image: Location, page: int | None, files: Mapping[str, Location]
+) -> dict[str, Any]:
     named = {kind: str(file) for kind, file in files.items()}
     return {"image": str(image), "page": page, "files": named}

@@ -3,7 +3,8 @@
 Weights are rounded channel by channel, features by one range each, which training images give
 (static quantisation, with nodes that quantise and dequantise in the graph). Weights use 7 of the 8
 bits: processors without VNNI add products of two in 16 bits, which would overflow. The last
-convolution stays in single precision, so that logits are not rounded.
+convolution stays in single precision, so that logits are not rounded. Up-convolutions become
+convolutions, as ONNX Runtime computes transposed ones in single precision only.
 
 What this costs is measured on validation images, stands in the file, and is refused beyond a limit.
 """
@@ -18,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from unetkit._shared import run_folder
 from unetkit._shared.display import Display
@@ -159,6 +160,7 @@ def _quantized(engine: Engine, images: Iterator[np.ndarray]) -> Any:
 
     proto = onnx.load_from_string(require_plain(engine.path))
     _fold_casts(proto.graph)
+    _replace_up_convolutions(proto.graph)
     last = [node.name for node in proto.graph.node if node.op_type == "Conv"][-1]
     spec = engine.spec
     tiles = (tile for image in images for tile in tiles_of([image], spec, any_size=False))
@@ -205,6 +207,75 @@ def _fold_casts(graph: Any) -> None:
         values = numpy_helper.to_array(tensor).astype(np.float32)
         tensor.CopyFrom(numpy_helper.from_array(values, node.output[0]))
         graph.node.remove(node)
+
+
+def _replace_up_convolutions(graph: Any) -> None:
+    """Replaces each transposed convolution by a convolution and DepthToSpace, of equal sums.
+
+    With stride s, the output has s x s positions for each of the input. A convolution computes
+    those of one input position as s x s times the channels, which DepthToSpace spreads.
+    """
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    for place, node in reversed(list(enumerate(graph.node))):
+        if node.op_type != "ConvTranspose":
+            continue
+        attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        kernel, bias = (arrays[name] for name in node.input[1:])
+        stride = attributes["strides"][0]
+        kernels, pads = _kernel_of_positions(kernel, stride, attributes["pads"][:2])
+        names = [f"{node.name}/positions/{part}" for part in ("kernel", "bias", "output")]
+        graph.initializer.extend(
+            numpy_helper.from_array(np.ascontiguousarray(values), name)
+            for values, name in zip((kernels, np.tile(bias, stride**2)), names, strict=False)
+        )
+        convolution = helper.make_node(
+            "Conv",
+            [node.input[0], *names[:2]],
+            names[2:],
+            name=f"{node.name}/positions",
+            kernel_shape=kernels.shape[2:],
+            pads=pads,
+        )
+        spread = helper.make_node(
+            "DepthToSpace", names[2:], node.output, name=node.name, blocksize=stride
+        )
+        graph.node.remove(node)
+        graph.node.insert(place, spread)
+        graph.node.insert(place, convolution)
+    used = {name for node in graph.node for name in node.input}
+    for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _kernel_of_positions(
+    kernel: np.ndarray, stride: int, before: Sequence[int]
+) -> tuple[np.ndarray, list[int]]:
+    """Kernel of a convolution for all output positions of each input position.
+
+        transposed:   output[s i + k - before] += input[i] kernel[k]
+        convolution:  output[s j + p] = sum over d of input[j + d] kernel[p + before - s d]
+
+    Args:
+        kernel: Kernel of the transposed convolution, (C, K, h, w), whose output is `stride` times
+            the size of its input.
+        stride: Rows and columns of the output for each of the input, s above.
+        before: Rows and columns that are cropped at the top and at the left.
+
+    Returns:
+        (stride * stride * K, C, h', w'), positions row by row before channels, as DepthToSpace
+        takes them; and the rows and columns to pad: top, left, bottom, right.
+    """
+    channels, filters, *sizes = kernel.shape
+    first = [-((size - 1 - start) // stride) for size, start in zip(sizes, before, strict=True)]
+    last = [(stride - 1 + start) // stride for start in before]
+    shape = [end - start + 1 for start, end in zip(first, last, strict=True)]
+    made = np.zeros((stride, stride, filters, channels, *shape), kernel.dtype)
+    for p, q, row, column in np.ndindex(stride, stride, *shape):
+        k = p + before[0] - stride * (row + first[0])
+        m = q + before[1] - stride * (column + first[1])
+        if 0 <= k < sizes[0] and 0 <= m < sizes[1]:
+            made[p, q, :, :, row, column] = kernel[:, :, k, m].T
+    return made.reshape(-1, channels, *shape), [-start for start in first] + last
 
 
 def _finished(network: Any, engine: Engine, card: Int8Card | None) -> bytes:

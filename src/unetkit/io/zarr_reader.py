@@ -26,7 +26,10 @@ from unetkit.io.pixel_format import MAX_CHANNELS
 from unetkit.io.pixel_size import PixelSize, pixel_size, square_size
 from unetkit.io.tiff.pages import FEW_CHANNELS
 from unetkit.io.windows import require_numbers
+from unetkit.remote.addresses import Address, Location
+from unetkit.remote.filesystems import errors_named, open_filesystem
 
+ZARR_SUFFIX = ".zarr"
 METADATA = ("zarr.json", ".zarray", ".zgroup")  # a Zarr folder holds one of these
 MAX_IMAGES = 10_000  # as many as pages of a TIFF
 MAX_IMAGE_PIXELS = 1 << 40  # of one image: a million by a million
@@ -39,7 +42,7 @@ class ZarrWindows:
     """One image of a Zarr array, read by windows.
 
     Args:
-        path: Path of the folder, for errors.
+        path: Path or address of the folder, for errors.
         array: The whole array.
         axes: Name of each axis; "y", "x" and "c" are rows, columns and channels.
         place: Index along every other axis.
@@ -52,7 +55,7 @@ class ZarrWindows:
 
     def __init__(
         self,
-        path: Path,
+        path: Location,
         array: Any,
         axes: tuple[str, ...],
         place: Mapping[str, int],
@@ -79,17 +82,22 @@ class ZarrWindows:
         return np.ascontiguousarray(window, self.dtype)
 
 
-def is_zarr(path: str | Path) -> bool:
-    """Returns whether a folder holds an array or a group of Zarr; works without the library."""
+def is_zarr(path: str | Location) -> bool:
+    """Returns whether a folder holds an array or a group of Zarr; works without the library.
+
+    An address is one by its name alone.
+    """
+    if isinstance(path, Address):
+        return path.suffix.lower() == ZARR_SUFFIX
     path = Path(path)
     return path.is_dir() and any((path / name).is_file() for name in METADATA)
 
 
-def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]:
+def open_zarr(path: str | Location, channel_axis: str = "auto") -> list[ZarrWindows]:
     """Opens an array or an OME-Zarr image; pixels are not read.
 
     Args:
-        path: Path of the folder.
+        path: Path or address of the folder. Of an address, chunks are fetched as they are needed.
         channel_axis: Axis of the channels of an array of three axes without names: "first", "last",
             or "auto", which takes the last axis if it is short and the others are not.
 
@@ -103,18 +111,12 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]
 
     Source: OME-Zarr 0.4 and 0.5, "multiscales" and "axes"; Zarr v2 and v3.
     """
-    path = Path(path)
-    if not path.exists():
-        raise DataNotFoundError(
-            f"Zarr folder {path} does not exist; accepted is a folder with an array or an image"
-        )
-    if not is_zarr(path):
-        raise DataError(
-            f"{path} is not a Zarr folder; accepted are folders with one of {', '.join(METADATA)}"
-        )
+    if not isinstance(path, Address):
+        path = Path(path)
+        _require_folder(path)
     zarr = require_zarr()
     with _named(path):
-        node = zarr.open(store=_store_of_files()(path, read_only=True), mode="r")
+        node = zarr.open(store=_store_at(path), mode="r")
         if isinstance(node, zarr.Array):
             array, axes, side = node, _axes_of_array(path, node, channel_axis), None
         else:
@@ -126,6 +128,30 @@ def open_zarr(path: str | Path, channel_axis: str = "auto") -> list[ZarrWindows]
             ZarrWindows(path, array, axes, dict(zip(others, place, strict=True)), side)
             for place in places
         ]
+
+
+def _require_folder(path: Path) -> None:
+    if not path.exists():
+        raise DataNotFoundError(
+            f"Zarr folder {path} does not exist; accepted is a folder with an array or an image"
+        )
+    if not is_zarr(path):
+        raise DataError(
+            f"{path} is not a Zarr folder; accepted are folders with one of {', '.join(METADATA)}"
+        )
+
+
+def _store_at(path: Location) -> Any:
+    """Zarr's store of a folder, of this machine or of another one."""
+    if not isinstance(path, Address):
+        return _store_of_files()(path, read_only=True)
+    filesystem, inside = open_filesystem(path)
+    from fsspec.implementations.asyn_wrapper import AsyncFileSystemWrapper
+    from zarr.storage import FsspecStore
+
+    # fsspec's own thread makes the requests, and closes what it opened.
+    wrapped = AsyncFileSystemWrapper(filesystem, asynchronous=True)
+    return FsspecStore(wrapped, path=inside.rstrip("/"), read_only=True)
 
 
 def require_zarr() -> Any:
@@ -173,10 +199,14 @@ def _store_of_files() -> type:
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Location) -> Iterator[None]:
     """Converts whatever the library raises to an error that names the folder."""
     try:
-        yield
+        if isinstance(path, Address):
+            with errors_named(path):
+                yield
+        else:
+            yield
     except UnetkitError:
         raise
     except MemoryError as error:
@@ -190,7 +220,7 @@ def _named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]:
+def _axes_of_array(path: Location, array: Any, channel_axis: str) -> tuple[str, ...]:
     names = tuple(getattr(array.metadata, "dimension_names", None) or ())
     if names[-2:] == ("y", "x") and all(names):
         return _known_axes(path, names)
@@ -211,7 +241,7 @@ def _axes_of_array(path: Path, array: Any, channel_axis: str) -> tuple[str, ...]
 
 
 def _full_resolution(
-    path: Path, group: Any, zarr: Any
+    path: Location, group: Any, zarr: Any
 ) -> tuple[Any, tuple[str, ...], PixelSize | None]:
     """The largest array of an image, the names of its axes, and the size of its pixels."""
     attributes = group.attrs.asdict()
@@ -268,7 +298,7 @@ def _name(axis: Mapping[str, Any]) -> str:
     return "c" if axis.get("type") == "channel" else str(axis["name"])
 
 
-def _known_axes(path: Path, names: Sequence[str]) -> tuple[str, ...]:
+def _known_axes(path: Location, names: Sequence[str]) -> tuple[str, ...]:
     axes = tuple(name.lower() if name.lower() in ("y", "x", "c") else name for name in names)
     if axes[-2:] != ("y", "x") or len(set(axes)) < len(axes):
         raise DataError(
@@ -278,7 +308,7 @@ def _known_axes(path: Path, names: Sequence[str]) -> tuple[str, ...]:
     return axes
 
 
-def _require_limits(path: Path, array: Any, axes: tuple[str, ...]) -> None:
+def _require_limits(path: Location, array: Any, axes: tuple[str, ...]) -> None:
     """Refuses shapes that take too long or too much memory, and chunks that run programs."""
     if len(axes) != array.ndim:
         raise DataError(

@@ -102,6 +102,7 @@ class Rounds:
         self.status = Status()
         self.finished: list[Round] = self._read()
         self.known: dict[str, Suggestion] = {}
+        self.failures: dict[str, str] = {}  # why images have no suggestion, by their id
         for id in self.project.entries:
             found = read_record(self.suggestions / id)
             if found is not None:
@@ -133,7 +134,7 @@ class Rounds:
             if len(labelled) < LEAST_IMAGES:
                 raise DataError(
                     f"{len(labelled)} images are labelled; accepted to train are {LEAST_IMAGES} or "
-                    "more: one of them chooses the best network; draw on another image"
+                    "more: one of them calibrates the network; draw on another image"
                 )
             self._begin(self._prepare, minutes, labelled)
 
@@ -189,6 +190,7 @@ class Rounds:
                 "rounds": rounds,
                 "advice": advise(rounds),
                 "uncertainties": {id: one.uncertainty for id, one in self.known.items()},
+                "failures": dict(self.failures),
             }
 
     def read(self, entry: ImageEntry) -> tuple[np.ndarray, np.ndarray, int] | None:
@@ -328,6 +330,9 @@ class Rounds:
         with self._lock:
             if "suggestion" in message:
                 self.known[message["image"]] = message["suggestion"]
+                self.failures.pop(message["image"], None)
+            elif "image" in message:
+                self.failures[message["image"]] = message["problem"]
             elif message.get("state") == "failed":
                 self.status.problem = message["problem"]
                 return True

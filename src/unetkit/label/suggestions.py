@@ -5,6 +5,7 @@ mirror image: where the two disagree, it is low as well.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from unetkit.results.masks import LARGEST_16_BITS
 from unetkit.results.outputs import MASK, UNCERTAIN, UNCERTAINTY
 
 SUGGESTION_RECORD = "suggestion.json"  # written last
+BLOCK_PIXELS = 1 << 22  # that are converted together
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,18 @@ def read_suggestion(
         table[:] = np.arange(len(table))
     else:  # masks have the indices of classes, whose values may be others in the model's masks
         table[: len(project.classes)] = project.classes.values
-    mask = table[np.minimum(mask.astype(np.int64), LARGEST_16_BITS)]
-    certain = np.rint(255 * (1 - np.clip(uncertainty / UNCERTAIN, 0, 1)))
-    return mask, certain.astype(np.uint8)
+    suggested, certainty = np.empty(size, table.dtype), np.empty(size, np.uint8)
+    for rows in _blocks(size):
+        suggested[rows] = table[np.minimum(mask[rows].astype(np.int64), LARGEST_16_BITS)]
+        certain = 1 - np.minimum(uncertainty[rows] / np.float32(UNCERTAIN), 1)
+        certainty[rows] = np.rint(255 * certain)
+    return suggested, certainty
+
+
+def _blocks(size: tuple[int, int]) -> Iterator[slice]:
+    """Slices of rows, so that what is computed of a large image takes little memory."""
+    step = max(1, BLOCK_PIXELS // size[1])
+    return (slice(start, start + step) for start in range(0, size[0], step))
 
 
 def _read_plane(path: Path) -> np.ndarray:
@@ -136,11 +147,13 @@ def count_agreement(suggested: np.ndarray, drawn: np.ndarray, project: Project) 
     Returns:
         (K, K) int64, rows drawn, columns suggested, in pixels.
     """
-    truth, prediction = (_to_indices(values, project) for values in (drawn, suggested))
-    truth = np.where(prediction == IGNORE, IGNORE, truth)
-    return confusion_matrix(
-        truth, np.where(prediction == IGNORE, 0, prediction), len(project.classes)
-    )
+    counts = np.zeros((len(project.classes),) * 2, np.int64)
+    for rows in _blocks(drawn.shape):
+        truth, prediction = (_to_indices(values[rows], project) for values in (drawn, suggested))
+        truth[prediction == IGNORE] = IGNORE
+        prediction[prediction == IGNORE] = 0
+        counts += confusion_matrix(truth, prediction, len(project.classes))
+    return counts
 
 
 def _to_indices(values: np.ndarray, project: Project) -> np.ndarray:

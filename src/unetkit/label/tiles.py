@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -71,20 +72,30 @@ class Pyramid:
         return _to_png(np.atleast_3d(cv2.resize(near, size, interpolation=cv2.INTER_AREA)))
 
 
+def read_shown(path: Path) -> np.ndarray:
+    """Decodes an image as people see it, (H, W, 3) or (H, W, 1) uint8.
+
+    Raises:
+        DataNotFoundError, DataError: The file is absent or damaged, or has several images.
+    """
+    with ImageFile(path) as file:
+        if file.count != 1:
+            others = ", or TIFF pages as the channels of one" if file.format == "TIFF" else ""
+            raise DataError(
+                f"{path} has {file.count} images; accepted is one; save each by itself{others}"
+            )
+        image = pixels_of(file.read(), str(path))
+    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
+    return np.ascontiguousarray(_to_8_bits(shown))
+
+
 def make_pyramid(entry: ImageEntry) -> Pyramid:
     """Decodes an image and reduces it to all scales.
 
     Raises:
         DataNotFoundError, DataError: The file is absent or damaged, or has several images.
     """
-    with ImageFile(entry.path) as file:
-        if file.count != 1 and file.format != "TIFF":
-            raise DataError(
-                f"{entry.path} has {file.count} images; accepted is one; save each by itself"
-            )
-        image = pixels_of(file.read(), str(entry.path))
-    shown = image[..., :3] if image.shape[2] >= 3 else image[..., :1]
-    levels = [np.ascontiguousarray(_to_8_bits(shown))]
+    levels = [read_shown(entry.path)]
     while max(levels[-1].shape[:2]) > TILE:
         height, width = levels[-1].shape[:2]
         half = (width + 1) // 2, (height + 1) // 2

@@ -15,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from unetkit._shared.display import Display, StepReport
+from unetkit._shared.memory_budget import BUDGET
 from unetkit.errors import UnetkitError, without_remedy
+from unetkit.label.propagation import propagate_table
 from unetkit.label.suggestions import suggest
 
 LOWER_PRIORITY = 10  # added to the niceness
@@ -25,8 +27,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "split": {"test_fraction": 0.0, "validation_fraction": VALIDATION_OF_FEW},
     # A class may be drawn on few images, or on none yet.
     "sources": {"accept": ["absent-class"]},
-    # Most pixels of scribbled masks are ignored: every crop has one that is not.
-    "training": {"class_crops": 1.0, "deterministic": False},
+    # Most pixels of scribbled masks are ignored: every crop has one that is not, and the strokes of
+    # few images say little about which weights are best.
+    "training": {"class_crops": 1.0, "keep": "last", "deterministic": False},
 }
 
 
@@ -86,10 +89,12 @@ def _stand_back() -> None:
 def _train(job: RoundJob, send: Callable[..., None]) -> Path:
     from unetkit.training.train import train
 
+    send(state="training", fraction=0.0, words="propagating the strokes")
+    table = propagate_table(job.table)
     send(state="training", fraction=0.0, words="loading the libraries")
     training = {**SETTINGS["training"], **({"start": str(job.start)} if job.start else {})}
     run = train(
-        job.table,
+        table,
         out=job.run,
         minutes=job.minutes,
         config={**SETTINGS, "training": training},
@@ -102,7 +107,7 @@ def _train(job: RoundJob, send: Callable[..., None]) -> Path:
 def _suggest(job: RoundJob, model: Path, send: Callable[..., None]) -> None:
     from unetkit.prediction.predictor import Predictor
 
-    predictor = Predictor(model, tta="mirror")
+    predictor = Predictor(model, tta="mirror", memory=BUDGET.limit)
     for done, (id, image) in enumerate(job.images):
         send(state="suggesting", fraction=done / len(job.images), words="")
         try:

@@ -17,9 +17,10 @@ from unetkit.errors import ModelFileError
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes; the limit of Protocol Buffers
 OPERATORS = {
-    *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DequantizeLinear", "Erf"),
-    *("Identity", "Max", "MaxPool", "Min", "Mul", "Pad", "QuantizeLinear", "Reciprocal"),
-    *("ReduceMean", "Relu", "Reshape", "Slice", "Sqrt", "Sub", "Transpose"),
+    *("Add", "Cast", "Clip", "Concat", "Conv", "ConvTranspose", "DepthToSpace"),
+    *("DequantizeLinear", "Erf", "Identity", "Max", "MaxPool", "Min", "Mul", "Pad"),
+    *("QuantizeLinear", "Reciprocal", "ReduceMean", "Relu", "Reshape", "Slice", "Sqrt", "Sub"),
+    "Transpose",
 }
 DOMAINS = ("", "ai.onnx")
 OWN_FORMAT = b"ORTM"  # ONNX Runtime reads files with these bytes in its own format

@@ -278,6 +278,13 @@ def _concat(node: _Node, inputs: Sequence[Any]) -> _Tensor:
     return _Tensor(tuple(shape), inputs[0].itemsize)
 
 
+def _depth_to_space(node: _Node, inputs: Sequence[Any]) -> _Tensor:
+    batch, channels, height, width = inputs[0].shape
+    side = node.numbers("blocksize", [0])[0]
+    shape = (batch, channels // side**2, side * height, side * width)
+    return _Tensor(_sizes(shape), inputs[0].itemsize)
+
+
 def _list(node: _Node, inputs: Sequence[Any], place: int, name: str = "") -> list[int] | None:
     """Numbers that are an attribute or an input, by version; None if they are left out."""
     if name and name in node.attributes:
@@ -347,6 +354,7 @@ def _transpose(node: _Node, inputs: Sequence[Any]) -> _Tensor:
 _MAKERS: Mapping[str, Callable[[_Node, Sequence[Any]], _Tensor]] = {
     **dict.fromkeys(("Add", "Mul", "Sub", "Max", "Min"), _broadcast),
     "Concat": _concat,
+    "DepthToSpace": _depth_to_space,
     "Pad": _pad,
     "ReduceMean": _reduce,
     "Reshape": _reshape,

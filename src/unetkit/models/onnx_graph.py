@@ -6,6 +6,10 @@ has channels before rows and columns, Keras after them: features are transposed 
 
 BatchNorm is folded into the convolution that it follows. Paddings are constants, which are right
 for every valid size of the network; so a graph without fixed sizes is no slower than one with them.
+
+Where a skip connection joins features with the image, whose few channels would leave the next
+convolution without the fast kernels of ONNX Runtime, each has a convolution of its own, and the two
+are added.
 """
 
 from collections import defaultdict
@@ -26,6 +30,7 @@ from unetkit.models.unet import SizeCheck
 IR_VERSION = 8  # of the same release of ONNX: later ones are refused by older runtimes
 CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 INPUT, OUTPUT = "image", "logits"
+CHANNEL_BLOCK = 16  # a multiple of what ONNX Runtime's fast kernels take at once
 
 
 def onnx_model(model: keras.Model, spec: ModelSpec) -> Any:
@@ -45,14 +50,16 @@ def onnx_model(model: keras.Model, spec: ModelSpec) -> Any:
     from onnx import TensorProto, helper  # imported here: half a second, and only needed to export
 
     graph = _Graph()
-    features = {id(model.input): graph.prepare(spec)}
+    # Names of the features of a tensor; several, if they are not joined.
+    features = {id(model.input): [graph.prepare(spec)]}
     consumers: dict[int, list[keras.Layer]] = defaultdict(list)
     for layer in model.layers[1:]:
         for tensor in _inputs_of(layer):
             consumers[id(tensor)].append(layer)
+    widths: dict[int, list[int]] = {}  # channels of features that are not joined
     folded: set[str] = set()
     for layer in model.layers[1:]:
-        names = [features[id(tensor)] for tensor in _inputs_of(layer)]
+        names = [name for tensor in _inputs_of(layer) for name in features[id(tensor)]]
         if isinstance(layer, CONVOLUTIONS):
             following = consumers[id(layer.output)]
             norm = following[0] if len(following) == 1 else None
@@ -60,12 +67,16 @@ def onnx_model(model: keras.Model, spec: ModelSpec) -> Any:
                 folded.add(norm.name)
             else:
                 norm = None
-            features[id(layer.output)] = graph.convolution(layer, names[0], norm)
+            parts = widths.get(id(layer.input), [layer.input.shape[-1]])
+            features[id(layer.output)] = [graph.convolution(layer, names, parts, norm)]
         elif layer.name in folded:
-            features[id(layer.output)] = names[0]
+            features[id(layer.output)] = names
+        elif _stays_apart(layer, consumers[id(layer.output)]):
+            features[id(layer.output)] = names
+            widths[id(layer.output)] = [tensor.shape[-1] for tensor in layer.input]
         else:
-            features[id(layer.output)] = _converter(layer)(graph, layer, names)
-    graph.add("Transpose", [features[id(model.output)]], "last", OUTPUT, perm=CHANNELS_LAST)
+            features[id(layer.output)] = [_converter(layer)(graph, layer, names)]
+    graph.add("Transpose", features[id(model.output)], "last", OUTPUT, perm=CHANNELS_LAST)
 
     sizes: list[Any] = ["height", "width"]
     output_sizes: list[Any] = ["output_height", "output_width"]
@@ -137,8 +148,24 @@ class _Graph:
             "Add", [features, self.constant(f"{name}/shift", shift.reshape(-1, 1, 1))], name
         )
 
-    def convolution(self, layer: keras.Layer, name: str, norm: keras.Layer | None) -> str:
-        """Adds a convolution, with the BatchNorm that follows it."""
+    def convolution(
+        self,
+        layer: keras.Layer,
+        names: Sequence[str],
+        widths: Sequence[int],
+        norm: keras.Layer | None,
+    ) -> str:
+        """Adds a convolution, with the BatchNorm that follows it.
+
+        Args:
+            layer: Convolution of Keras.
+            names: Names of its features; those of several are convolved one by one, and added.
+            widths: Number of channels of each.
+            norm: BatchNorm that follows it; None for none.
+
+        Returns:
+            The name of its output.
+        """
         kernel = keras.ops.convert_to_numpy(layer.kernel)
         size = kernel.shape[:2]
         attributes: dict[str, Any] = {
@@ -171,11 +198,31 @@ class _Graph:
             shape = [1] * weights.ndim
             shape[channel] = -1
             weights, bias = weights * scale.reshape(shape), bias * scale + shift
-        constants = [
-            self.constant(f"{layer.name}/kernel", weights),
-            self.constant(f"{layer.name}/bias", bias),
-        ]
-        return self.add(kind, [name, *constants], layer.name, **attributes)
+        if len(names) == 1:
+            constants = [
+                self.constant(f"{layer.name}/kernel", weights),
+                self.constant(f"{layer.name}/bias", bias),
+            ]
+            return self.add(kind, [*names, *constants], layer.name, **attributes)
+        outputs = []
+        for place, part in enumerate(np.split(weights, np.cumsum(widths)[:-1], axis=1)):
+            name = f"{layer.name}/part{place}"
+            constants = [self.constant(f"{name}/kernel", part)]
+            if place == 0:
+                constants.append(self.constant(f"{layer.name}/bias", bias))
+            outputs.append(self.add(kind, [names[place], *constants], name, **attributes))
+        return self.add("Add", outputs, layer.name)
+
+
+def _stays_apart(layer: keras.Layer, consumers: Sequence[keras.Layer]) -> bool:
+    """Whether features are convolved one by one, in place of their concatenation.
+
+    Some have a number of channels that fast kernels take, and the sum of all has not.
+    """
+    if type(layer) is not layers.Concatenate or [type(one) for one in consumers] != [layers.Conv2D]:
+        return False
+    widths = [tensor.shape[-1] for tensor in layer.input]
+    return sum(widths) % CHANNEL_BLOCK != 0 and any(width % CHANNEL_BLOCK == 0 for width in widths)
 
 
 def _pads(size: Sequence[int], layer: keras.Layer) -> list[int]:

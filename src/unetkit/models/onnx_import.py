@@ -11,6 +11,7 @@ beta the folded shift. The output is the same up to rounding; the trained gamma 
 not in the file.
 """
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -157,14 +158,15 @@ def rebuild(exported: Exported) -> keras.Model:
         exported.network, in_channels=spec.pixels.channels, num_classes=spec.channels
     )
     graph = _Graph(exported)
-    features = {id(model.input): graph.after_preparation()}
+    # Names of the features of a tensor; several, if the graph convolves them one by one.
+    features = {id(model.input): [graph.after_preparation()]}
     unfinished: dict[str, np.ndarray] = {}  # shifts of the BatchNorm that follows
     for layer in model.layers[1:]:
         inputs = layer.input if isinstance(layer.input, list) else [layer.input]
-        names = [features[id(tensor)] for tensor in inputs]
+        names = [name for tensor in inputs for name in features[id(tensor)]]
         name = names[0]
         if isinstance(layer, CONVOLUTIONS):
-            name, kernel, shift = graph.convolution(name, layer)
+            name, kernel, shift = graph.convolution(names, layer)
             layer.set_weights([kernel, shift] if layer.use_bias else [kernel])
             if not layer.use_bias:
                 unfinished[name] = shift
@@ -181,10 +183,18 @@ def rebuild(exported: Exported) -> keras.Model:
             name = graph.gelu(name, layer.name)
         elif isinstance(layer, layers.ReLU) and layer.max_value is not None:
             name = graph.clip(name, float(layer.max_value), layer.name)
+        elif isinstance(layer, layers.Concatenate) and not graph.joins(names):
+            features[id(layer.output)] = names
+            continue
         elif type(layer) in OPERATIONS:
             name = graph.only(names, OPERATIONS[type(layer)], layer.name).output[0]
-        features[id(layer.output)] = name
+        features[id(layer.output)] = [name]
     return model
+
+
+def _strides(node: Any) -> tuple[int, ...]:
+    found = [tuple(one.ints) for one in node.attribute if one.name == "strides"]
+    return found[0] if found else (1, 1)
 
 
 CONVOLUTIONS = (layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D)
@@ -247,8 +257,17 @@ class _Graph:
     def _is_prepared(self, name: str) -> bool:
         return bool(self._nodes([name], "Conv") or self._nodes([name], "Concat"))
 
-    def convolution(self, name: str, layer: keras.Layer) -> tuple[str, np.ndarray, np.ndarray]:
-        """Output name of a convolution, and its kernel and bias in the layout of Keras."""
+    def joins(self, names: Sequence[str]) -> bool:
+        """Whether the graph has a concatenation of these features."""
+        return bool(self._nodes(names, "Concat"))
+
+    def convolution(
+        self, names: Sequence[str], layer: keras.Layer
+    ) -> tuple[str, np.ndarray, np.ndarray]:
+        """Output name of a convolution, and its kernel and bias in the layout of Keras.
+
+        Several features are convolved one by one, and added.
+        """
         kind = "ConvTranspose" if isinstance(layer, layers.Conv2DTranspose) else "Conv"
         # Both kinds have the axes of Keras, with rows and columns last instead of first.
         is_depthwise = isinstance(layer, layers.DepthwiseConv2D)
@@ -256,17 +275,37 @@ class _Graph:
         shape = tuple(layer.kernel.shape)
         filters = shape[2] if is_depthwise else layer.filters
         wanted = tuple(shape[axis] for axis in axes)
-        nodes = [n for n in self._nodes([name], kind) if self._shape(n.input[1]) == wanted]
-        if len(nodes) != 1:
+        found = [
+            nodes
+            for nodes in itertools.product(*(self._nodes([name], kind) for name in names))
+            if self._is_of_kernel(nodes, wanted)
+            and all(_strides(node) == tuple(layer.strides) for node in nodes)
+            and (len(nodes) == 1 or self._nodes([n.output[0] for n in nodes], "Add"))
+        ]
+        if len(found) != 1:
             raise self._unknown(layer.name)
-        kernel = self._array(nodes[0].input[1], layer.name).transpose(np.argsort(axes))
+        (nodes,) = found
+        parts = [self._array(node.input[1], layer.name) for node in nodes]
+        kernel = np.concatenate(parts, axis=1).transpose(np.argsort(axes))
         shift = np.zeros(filters, np.float32)  # a bias of 0 is not in the graph
-        if len(nodes[0].input) > 2:
-            shift = shift + self._channels(nodes[0].input[2], filters, layer.name)
+        for node in nodes:
+            if len(node.input) > 2:
+                shift = shift + self._channels(node.input[2], filters, layer.name)
         output = nodes[0].output[0]
+        if len(nodes) > 1:
+            output = self.only([node.output[0] for node in nodes], "Add", layer.name).output[0]
         if layer.use_bias:  # else the added constant is that of the BatchNorm
             output, _, shift = self.affine(output, shift, kinds=("Add",))
         return output, kernel, shift
+
+    def _is_of_kernel(self, nodes: Sequence[Any], shape: Sequence[int]) -> bool:
+        """Whether the weights of nodes, joined along their channels, have a shape."""
+        shapes = [self._shape(node.input[1]) for node in nodes if node.output]
+        if len(shapes) != len(nodes) or any(len(one) != len(shape) for one in shapes):
+            return False
+        total = shapes[0][0], sum(one[1] for one in shapes), *shapes[0][2:]
+        same = {(one[0], *one[2:]) for one in shapes}
+        return total == tuple(shape) and len(same) == 1
 
     def affine(
         self, name: str, shift: np.ndarray, kinds: Sequence[str] = ("Mul", "Add")

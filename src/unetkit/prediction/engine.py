@@ -13,6 +13,7 @@ import numpy as np
 
 from unetkit._shared import run_folder
 from unetkit._shared.memory_budget import DEFAULT_MEMORY, MIB
+from unetkit._shared.threads import usable_cores
 from unetkit.errors import DataNotFoundError, ModelFileError, SizeError, UnetkitError
 from unetkit.models.built_in import is_built_in
 from unetkit.models.int8_card import INT8_KEY, Int8Card, card_from_json
@@ -125,12 +126,15 @@ class Engine:
         )
 
     def on_threads(self, threads: int) -> "Engine":
-        """Returns the same network with another number of threads; its file is not read again."""
+        """Returns the same network with a number of threads; its file is not read again."""
+        if threads == self._threads:
+            return self
         other = copy.copy(self)
         other._start(threads)
         return other
 
     def _start(self, threads: int | None) -> None:
+        self._threads = threads or usable_cores()
         try:
             self._session = self.runtime.start(self._content, threads)
         except UnetkitError:

@@ -4,6 +4,7 @@ Small images are decoded whole, so that damage is found at once. Large ones are 
 where their file allows it (TIFF, Zarr, NumPy); every conversion of pixels is applied to windows.
 """
 
+import hashlib
 import math
 import tempfile
 from collections.abc import Callable, Iterator
@@ -40,12 +41,14 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.io.tiff.file_bytes import version_of
 from unetkit.io.tiff.reader import NODATA_TAG, TiffImage
 from unetkit.io.windows import ArrayWindows, Windows
+from unetkit.remote.addresses import Address, Location, as_location
+from unetkit.remote.transfers import fetched, find_file, version_of_folder
 
 # A larger image is not held in memory: 200 MB of colours, decoded twice over at times.
 WHOLE_PIXELS = 1 << 26
 SAMPLED_ROWS = 16  # of an array that is not in memory, to find its scale
-ARRAY, ZARR = ".npy", ".zarr"
-SUFFIXES = (*IMAGE_SUFFIXES, ZARR)
+ARRAY = ".npy"
+SUFFIXES = (*IMAGE_SUFFIXES, zarr_reader.ZARR_SUFFIX)
 STREAM = "the open file"
 
 
@@ -144,11 +147,11 @@ class InputFile:
     It is opened when something is asked of it, and opened again if that is after `close`.
 
     Args:
-        path: Path of the file.
+        path: Path of the file, or address of an OME-Zarr image.
         format: Pixel format of the model.
     """
 
-    def __init__(self, path: Path, format: PixelFormat) -> None:
+    def __init__(self, path: Location, format: PixelFormat) -> None:
         self.path, self._format = path, format
         self._arrays: list[Any] | None = None
         self._file: ImageFile | None = None
@@ -208,6 +211,8 @@ class InputFile:
         Raises:
             DataNotFoundError, DataError: The file cannot be opened or read.
         """
+        if isinstance(self.path, Address):
+            return _version_of_address(self.path)
         if is_array_file(self.path):
             return image_version(self.path)
         with _still_there(self.path):
@@ -278,9 +283,17 @@ class InputFile:
             self._file.close()
             self._file = None
 
+    @property
+    def _local_path(self) -> Path:
+        if isinstance(self.path, Address):
+            raise DataError(
+                f"{self.path} is not an OME-Zarr image; accepted here are files of this machine"
+            )
+        return self.path
+
     def _opened(self) -> ImageFile:
         if self._file is None:
-            self._file = ImageFile(self.path, self._format.channel_axis)
+            self._file = ImageFile(self._local_path, self._format.channel_axis)
         return self._file
 
     def _opened_arrays(self) -> list[Any]:
@@ -304,7 +317,7 @@ class InputFile:
         return page.shape[2] - page.has_alpha == 1
 
     def _open_tiff(self, file: ImageFile, page: int | None) -> Iterator[Source]:
-        path, format, tiff = self.path, self._format, file.windows(page)
+        path, format, tiff = self._local_path, self._format, file.windows(page)
         nodata = tiff.nodata
 
         def convert(window: np.ndarray) -> np.ndarray:
@@ -346,7 +359,9 @@ def _gaps_of(tiff: TiffImage) -> Callable[[slice, slice], np.ndarray] | None:
     return gaps
 
 
-Image = np.ndarray | str | Path | bytes | BinaryIO | PillowImage.Image | Windows | InputFile
+Image = (
+    np.ndarray | str | Path | Address | bytes | BinaryIO | PillowImage.Image | Windows | InputFile
+)
 
 
 @contextmanager
@@ -354,9 +369,9 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
     """Opens an image for a model; a file is closed afterwards.
 
     Args:
-        image: A file of one image, its path or its content in bytes; or an image of Pillow; or
-            (H, W, C) or (H, W) pixel values: an array, a memory map, a Zarr array, or anything that
-            is read by windows.
+        image: A file of one image, its path, its address (extra `remote`) or its content in bytes;
+            or an image of Pillow; or (H, W, C) or (H, W) pixel values: an array, a memory map, a
+            Zarr array, or anything that is read by windows.
         format: Pixel format of the model.
         page: Number of the image in a file of several, from 0; None for the only one.
 
@@ -365,8 +380,13 @@ def open_source(image: Image, format: PixelFormat, page: int | None = None) -> I
             not take.
         SizeError: The array has other axes or channels.
     """
-    if isinstance(image, str | Path):
-        image = InputFile(Path(image), format)
+    if isinstance(image, str | Path | Address):
+        location = as_location(image)
+        if isinstance(location, Address) and not is_array_file(location):
+            with _fetched(location) as path, open_source(path, format, page) as source:
+                yield source
+            return
+        image = InputFile(location, format)
     elif isinstance(image, bytes | bytearray | memoryview):
         image = BytesIO(image)
     elif isinstance(image, PillowImage.Image):
@@ -406,6 +426,16 @@ def _spooled(stream: BinaryIO) -> Iterator[Path]:
             )
         path.write_bytes(content)
         yield path
+
+
+@contextmanager
+def _fetched(address: Address) -> Iterator[Path]:
+    """A file of another machine as one of this machine, whose errors have the address."""
+    with fetched(address) as path:
+        try:
+            yield path
+        except (DataError, DataNotFoundError, SizeError) as error:
+            raise type(error)(str(error).replace(str(path), str(address))) from error
 
 
 @contextmanager
@@ -488,9 +518,10 @@ def array_of_pillow(image: PillowImage.Image) -> np.ndarray:
     return np.asarray(image)
 
 
-def is_array_file(path: Path) -> bool:
+def is_array_file(path: Location) -> bool:
     """Returns whether a file or folder holds arrays of NumPy or Zarr."""
-    return path.suffix.lower() == ARRAY or zarr_reader.is_zarr(path)
+    is_array = path.suffix.lower() == ARRAY and not isinstance(path, Address)
+    return is_array or zarr_reader.is_zarr(path)
 
 
 def is_image(path: Path) -> bool:
@@ -502,9 +533,9 @@ def is_image(path: Path) -> bool:
     )
 
 
-def _open_arrays(path: Path, format: PixelFormat) -> list[Any]:
+def _open_arrays(path: Location, format: PixelFormat) -> list[Any]:
     """The images of a file of arrays, each read by windows."""
-    if zarr_reader.is_zarr(path):
+    if isinstance(path, Address) or zarr_reader.is_zarr(path):
         return list(zarr_reader.open_zarr(path, format.channel_axis))
     require_file(path)
     try:
@@ -547,6 +578,12 @@ def image_version(path: Path) -> ImageVersion:
         DataError: It does not exist any more, or the system cannot read it.
     """
     return ImageVersion(image_state(path), image_sha256(path))
+
+
+def _version_of_address(address: Address) -> ImageVersion:
+    """Version of an OME-Zarr image of another machine, by what its server lists of its chunks."""
+    state = () if address.is_http else version_of_folder(find_file(address))
+    return ImageVersion(state, hashlib.sha256(repr(state).encode()).hexdigest())
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from unetkit._shared.records import RecordError, read_json
 from unetkit.data.annotations.writers import write_json
 from unetkit.data.classes import Classes
 from unetkit.errors import DataError, OutputExistsError
+from unetkit.remote.addresses import is_address
 from unetkit.results.outputs import OUTPUTS
 
 # First bytes of each collected file, by which it is known again.
@@ -117,7 +118,9 @@ def _collect_coco(file: Path, parts: Sequence[Path]) -> None:
             )
         inside = part.parent.relative_to(file.parent).as_posix()
         for image in document["images"]:
-            path = posixpath.normpath(posixpath.join(inside, image["file_name"]))
+            path = image["file_name"]
+            if not is_address(path):
+                path = posixpath.normpath(posixpath.join(inside, path))
             images.append({**image, "id": len(images) + 1, "file_name": path})
 
     def annotations() -> Iterator[dict[str, Any]]:

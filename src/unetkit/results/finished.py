@@ -20,6 +20,7 @@ from unetkit._shared.files import open_input, read_bytes
 from unetkit._shared.records import read_json
 from unetkit.errors import OutputExistsError
 from unetkit.prediction.sources import image_sha256, image_state, stamp
+from unetkit.remote.addresses import Location
 from unetkit.results.records import Records, ResultOrigin, ResultRecord
 
 
@@ -185,7 +186,7 @@ READERS_OF_RESULTS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def earlier_result_error(file: Path, state: ResultState) -> OutputExistsError:
+def earlier_result_error(file: Location, state: ResultState) -> OutputExistsError:
     """The error about a result that is left as it is."""
     return OutputExistsError(
         f"{file} exists already and is {state.value}; accepted are results of the same image, "

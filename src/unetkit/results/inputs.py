@@ -15,6 +15,7 @@ from unetkit._shared.installation import install_command
 from unetkit.data.tables import COLUMNS, read_table_text
 from unetkit.errors import ConfigError, DataError, DataNotFoundError, MissingExtraError
 from unetkit.prediction.sources import SUFFIXES, is_array_file, is_image
+from unetkit.remote.addresses import Address, Location
 
 TABLES = (".csv", ".parquet")
 LISTS = (".txt", *TABLES)
@@ -30,15 +31,24 @@ class InputImage:
     Args:
         path: Path of the image file.
         subfolder: Folder of its results, from the folder of all results.
+        address: Where the file was fetched from; or the address of an OME-Zarr image, whose chunks
+            are fetched when they are read. None for a file of this machine.
     """
 
     path: Path
     subfolder: PurePosixPath = TREE_TOP
+    address: Address | None = None
 
     @property
     def name(self) -> str:
         """What its results are named after, with their subfolder: the name without a suffix."""
         return (self.subfolder / self.path.stem.removesuffix(".ome")).as_posix()
+
+    @property
+    def source(self) -> Location:
+        """What its pixels are read from."""
+        is_read_there = self.address is not None and is_array_file(self.address)
+        return self.address if self.address is not None and is_read_there else self.path
 
 
 def as_input(image: Path | InputImage) -> InputImage:

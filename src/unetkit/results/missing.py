@@ -7,6 +7,7 @@ from pathlib import Path
 
 from unetkit.errors import UnetkitError
 from unetkit.prediction.predictor import Predictor
+from unetkit.remote.addresses import Location
 from unetkit.results.finished import MADE_AGAIN, Finder, ResultState, earlier_result_error
 from unetkit.results.inputs import InputImage
 from unetkit.results.outputs import require_outputs
@@ -22,13 +23,13 @@ class MissingResult:
     """An image without finished results.
 
     Args:
-        image: Image file.
+        image: Image file, or its address.
         page: Number of the image in a file of several, or None.
         state: What is known of its results, a value of `ResultState`; or `UNREADABLE`.
         reason: The same as a sentence with the name of the file.
     """
 
-    image: Path
+    image: Location
     page: int | None
     state: str
     reason: str
@@ -52,13 +53,15 @@ def find_missing(
     def note(job: Job) -> bool:
         state, file = finder.state_of(job)
         if state is not ResultState.FINISHED:
-            missing.append(MissingResult(job.image, job.page, state.value, _reason(state, file)))
+            missing.append(MissingResult(job.image, job.page, state.value, reason_of(state, file)))
         return False
 
     def on_error(image: Path, error: UnetkitError) -> None:
         missing.append(MissingResult(image, None, UNREADABLE, str(error)))
 
-    with closing(Records(find_destination(out, format).folder)) as records:
+    destination = find_destination(out, format)
+    names = None if destination.mask else {image.name for image in images}
+    with closing(Records(destination.folder, names=names)) as records:
         finder = Finder(records, origin_of(predictor, options))
         plan_outputs(
             predictor,
@@ -74,7 +77,8 @@ def find_missing(
     return missing
 
 
-def _reason(state: ResultState, file: Path) -> str:
+def reason_of(state: ResultState, file: Location) -> str:
+    """What is known of a result, as a sentence with its name."""
     if state in MADE_AGAIN:
         return f"{file} is {state.value}"
     return str(earlier_result_error(file, state))

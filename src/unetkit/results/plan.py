@@ -17,6 +17,7 @@ from unetkit.errors import (
 )
 from unetkit.prediction.predictor import Predictor
 from unetkit.prediction.sources import InputFile
+from unetkit.remote.addresses import Address, Location
 from unetkit.results.inputs import InputImage
 from unetkit.results.large_images import lock_of, store_beside
 from unetkit.results.needs import bytes_to_predict
@@ -47,7 +48,8 @@ class Job:
         needed: Bytes that the image and its results take, if it is predicted in memory.
         format: Format of the files, a key of `outputs.FORMAT_SUFFIXES`.
         files: File to write for each kind of output.
-        source: The image file, which may be open; or the path of a file of several images.
+        source: The image file, which may be open; or the location of a file of several images.
+        address: Where the image was fetched from; None for a file of this machine.
     """
 
     image: Path
@@ -56,7 +58,8 @@ class Job:
     needed: int
     format: str
     files: Mapping[str, Path]
-    source: InputFile | Path
+    source: InputFile | Location
+    address: Address | None = None
 
     @property
     def is_whole(self) -> bool:
@@ -65,7 +68,9 @@ class Job:
 
     @property
     def path_in_results(self) -> str:
-        """Path of the image from the folder of its results, with forward slashes."""
+        """Path of the image from the folder of its results, with forward slashes; or address."""
+        if self.address is not None:
+            return str(self.address)
         folder = next(iter(self.files.values())).parent
         try:
             path = Path(os.path.relpath(self.image, folder))
@@ -173,14 +178,14 @@ def _plan(
         files = {kind: out / f"{name}{end}" for kind, end in ends.items()}
         if destination.mask is not None and MASK in files:
             files[MASK] = destination.mask
-        source = file if count is None else path
+        source = file if count is None else image.source
         needed = 0
         if chosen == WHOLE_FORMAT:
             decoding = file.needed_bytes(page)
             needed = bytes_to_predict(
                 decoding, (height, width), predictor.spec, kinds, len(predictor.members)
             )
-        job = Job(path, page, height * width, needed, chosen, files, source)
+        job = Job(path, page, height * width, needed, chosen, files, source, image.address)
         _require_short_names(job)
         yield job
     if count is not None:  # each page is read by itself, some at the same time
@@ -233,7 +238,9 @@ def plan_outputs(
     for image in images:
         jobs: list[Job] = []
         with ExitStack() as closing_file:
-            file = closing_file.enter_context(closing(InputFile(image.path, predictor.spec.pixels)))
+            file = closing_file.enter_context(
+                closing(InputFile(image.source, predictor.spec.pixels))
+            )
             with going_on(image.path, on_error):
                 jobs = list(
                     _plan(predictor, image, destination, kinds, file, options or ResultOptions())

@@ -166,7 +166,7 @@ def newest_checkpoint(
 
 @dataclass
 class Best:
-    """The validation pass with the best score, whose weights are kept.
+    """The validation pass whose weights are kept: that with the best score, or the last one.
 
     Args:
         step: Number of updates before it.

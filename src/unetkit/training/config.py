@@ -28,6 +28,7 @@ Kind = TypeVar("Kind")
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "constant")
+KEPT_WEIGHTS = ("best", "last")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 LEAST_STEPS_PER_VALIDATION = 20  # a pass takes about as long as five updates
 AUTO = "auto"  # leaves a value to the data or the device
@@ -66,8 +67,10 @@ class TrainingConfig:
             clipping.
         averaging: Decay per update of the exponential moving average of the weights, which is
             validated beside the current weights; 0 for no average.
+        keep: Which weights are kept: "best", those of the validation pass with the best score; or
+            "last", for validation pairs that are too few to choose by.
         patience: Number of validation passes without a better result after which training stops;
-            0 to never stop early.
+            0 to never stop early, as with the last weights.
         start: Run folder or model file with the initial weights; None for random ones.
         encoder_weights: Initial weights of a pretrained encoder: "imagenet", "random", or the path
             of a file in a format of Keras, PATH.h5; used with such an encoder only, and not with
@@ -104,6 +107,7 @@ class TrainingConfig:
     momentum: float = 0.99
     clip_norm: float = 0.0
     averaging: float = 0.0
+    keep: str = "best"
     patience: int = 0
     start: str | None = None
     encoder_weights: str = IMAGENET
@@ -120,6 +124,7 @@ class TrainingConfig:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
+            ("keep", KEPT_WEIGHTS),
         ):
             value = getattr(self, name)
             if value not in accepted:
@@ -168,6 +173,11 @@ class TrainingConfig:
             raise ConfigError(
                 f"averaging is {self.averaging}; accepted are values from 0 to below 1; try 0.99, "
                 "or 0 for no average"
+            )
+        if self.patience and self.keep == "last":
+            raise ConfigError(
+                f"patience is {self.patience} and keep 'last'; accepted is patience with keep "
+                "'best' only; leave one of them out"
             )
         for name, zero in (
             ("clip_norm", "for no clipping"),

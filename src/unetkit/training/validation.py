@@ -148,7 +148,9 @@ class Recorder:
     def _keep_if_best(
         self, model: keras.Model, score: float, mean_iou: float, *, averaged: bool
     ) -> None:
-        if score > self.progress.best.score:
+        is_first = self.progress.best.step != self.progress.step  # of this pass
+        is_kept = is_first and self.config.training.keep == "last"
+        if is_kept or score > self.progress.best.score:
             self.progress.best = Best(self.progress.step, mean_iou, averaged, score)
             self.best_weights = values_of(model)
 

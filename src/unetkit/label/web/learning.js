@@ -24,8 +24,8 @@ class Learning {
     const wasActive = this.isActive, before = this.state;
     this.state = state;
     this.show();
-    const isNew = !before || Object.keys(state.uncertainties).some((id) => state.uncertainties[id] !== before.uncertainties[id]);
-    if (isNew || (wasActive && !this.isActive)) this.hooks.suggested(state.uncertainties);
+    const isNew = !before || ["uncertainties", "failures"].some((name) => Object.keys(state[name]).some((id) => state[name][id] !== before[name][id]));
+    if (isNew || (wasActive && !this.isActive)) this.hooks.suggested(state);
     if (state.problem && state.problem !== before?.problem) this.hooks.warn(new Error(state.problem));
   }
 

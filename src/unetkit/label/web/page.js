@@ -137,6 +137,7 @@ function reload(mask, error, lost) { // another window changed it, or the server
 
 async function loadSuggestion() {
   const {mask} = view, {id} = entry;
+  if (entry.failure) say(`No suggestion: ${entry.failure}.`);
   if (!mask || !(id in (learning.state?.uncertainties ?? {}))) return showSuggestion();
   try {
     const answer = await ask(`v1/images/${id}/suggestion`);
@@ -165,9 +166,10 @@ function showSuggestion() {
   view.changed();
 }
 
-function suggested(uncertainties) { // there are new suggestions
+function suggested({uncertainties, failures}) { // there are new suggestions
   for (const one of project.entries) {
     one.uncertainty = uncertainties[one.id] ?? null;
+    one.failure = failures[one.id] ?? "";
     describe(one);
   }
   orderList();
@@ -330,8 +332,10 @@ async function fetchThumbnails() { // one after another, so that the open image 
 }
 
 function describe(one) {
-  const words = [one.has_mask ? "has a mask" : "", one.uncertainty != null ? `${(100 * (1 - one.uncertainty)).toFixed(0)} % certain` : ""];
+  const certain = one.uncertainty != null ? `${(100 * (1 - one.uncertainty)).toFixed(0)} % certain` : "";
+  const words = [one.has_mask ? "has a mask" : "", one.failure ? "no suggestion" : certain];
   one.button.querySelector("small").textContent = words.filter(Boolean).join(", ");
+  one.button.title = one.failure ?? "";
 }
 
 function orderList() { // the most uncertain first, those with a mask last, if that is wished
