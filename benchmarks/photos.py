@@ -9,13 +9,14 @@ writing on one thread, summed and divided by the number of cores; their ratio is
 processors that was used. The second table has the time of one thread for a file of each kind,
 beside Pillow and NumPy with their defaults. The third compares masks with those of
 `plain_predict.py`, a short script of OpenCV and ONNX Runtime, each in a process of its own. The
-last has the time of whole processes, including the start of Python and all imports: predicting one
-photo, showing the help, and importing ONNX Runtime only.
+last has the time and processor time of whole processes, including the start of Python and all
+imports: predicting one photo, showing the help, and importing ONNX Runtime only.
 """
 
 import argparse
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -231,11 +232,11 @@ def measure_processes(model: str, photo: Path, folder: Path, repeats: int) -> st
         "`import onnxruntime, numpy`": [sys.executable, "-c", "import onnxruntime, numpy"],
         "`python -c pass`": [sys.executable, "-c", "pass"],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
     for repeat in range(repeats + 1):  # the first fills the file cache of the system
         for name, command in commands.items():
             extra = [folder / f"cold-{repeat}"] if command[-1] == "--out" else []
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), children_seconds()
             subprocess.run(
                 [*map(str, command), *map(str, extra)],
                 check=True,
@@ -243,9 +244,19 @@ def measure_processes(model: str, photo: Path, folder: Path, repeats: int) -> st
                 env=quiet_environment(),
             )
             if repeat:
-                times[name].append(time.perf_counter() - started)
-    rows = [f"| {name} | {spread(found)} |" for name, found in times.items()]
-    return "\n".join(["| whole process | s, median (range) |", "| --- | --- |", *rows])
+                times[name].append((time.perf_counter() - started, children_seconds() - busy))
+    rows = [
+        f"| {name} | " + " | ".join(map(spread, zip(*found, strict=True))) + " |"
+        for name, found in times.items()
+    ]
+    header = "| whole process | s, median (range) | processor s, median (range) |"
+    return "\n".join([header, "| --- | --- | --- |", *rows])
+
+
+def children_seconds() -> float:
+    """Returns the processor seconds of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def spread(values: Sequence[float]) -> str:
