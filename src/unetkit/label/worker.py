@@ -21,7 +21,7 @@ from unetkit.errors import UnetkitError, without_remedy
 from unetkit.label.propagation import propagate_table
 from unetkit.label.suggestions import suggest
 
-LOWER_PRIORITY = 5  # added to the niceness; with 10, a busy machine leaves it next to nothing
+LOWER_PRIORITY = 5  # added to the niceness; 10 starves on a busy machine
 SAY_SECONDS = 0.5  # between two messages about progress
 VALIDATION_OF_FEW = 0.2  # of few images
 SETTINGS: dict[str, dict[str, Any]] = {
