@@ -30,7 +30,7 @@ from unetkit.models.unet import SizeCheck
 IR_VERSION = 8  # of the same release of ONNX: later ones are refused by older runtimes
 CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 INPUT, OUTPUT = "image", "logits"
-CHANNEL_BLOCK = 4  # ONNX Runtime's fast kernels take features of multiples of it
+CHANNEL_MULTIPLE = 4  # ONNX Runtime's fast kernels take features of multiples of it
 
 
 def onnx_model(model: keras.Model, spec: ModelSpec) -> Any:
@@ -224,7 +224,9 @@ def _stays_apart(layer: keras.Layer, consumers: Sequence[keras.Layer]) -> bool:
     if type(consumers[0]) is not layers.Conv2D or consumers[0].groups != 1:
         return False
     widths = [tensor.shape[-1] for tensor in layer.input]
-    return sum(widths) % CHANNEL_BLOCK != 0 and any(width % CHANNEL_BLOCK == 0 for width in widths)
+    return sum(widths) % CHANNEL_MULTIPLE != 0 and any(
+        width % CHANNEL_MULTIPLE == 0 for width in widths
+    )
 
 
 def _pads(size: Sequence[int], layer: keras.Layer) -> list[int]:
