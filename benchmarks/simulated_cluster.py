@@ -33,7 +33,10 @@ class Cluster:
         workers: Number of workers, each a process.
         rate: Images that a worker of median speed predicts in a second.
         batch: Images of a task.
-        start: Time that a task takes before its first image.
+        start: Time that a task takes before its first image, apart from names.
+        folder: Images in one list and one folder of results, whose names and records each task
+            reads.
+        name_seconds: Time that a task takes for each of them.
         recorded: Images between two records; 0 for one record of a whole task.
         copies: Whether idle workers run copies of tasks.
         speed_spread: Standard deviation of the logarithm of workers' speeds.
@@ -49,7 +52,9 @@ class Cluster:
     workers: int = 1000
     rate: float = 4.0
     batch: int = 100_000
-    start: float = 10.0
+    start: float = 2.0
+    folder: int = 10**6
+    name_seconds: float = 16e-6
     recorded: int = 1
     copies: bool = True
     speed_spread: float = 0.15
@@ -59,6 +64,11 @@ class Cluster:
     slow_every: float = 12 * HOUR
     slow_for: float = 900.0
     slow_factor: float = 5.0
+
+    @property
+    def before(self) -> float:
+        """Time that a task takes before its first image."""
+        return self.start + min(self.folder, self.images) * self.name_seconds
 
 
 @dataclass
@@ -200,7 +210,7 @@ class _Run:
         if task is None:
             self.idle.add(worker)
             return
-        work = self.cluster.start + task.count / self.speeds[worker]
+        work = self.cluster.before + task.count / self.speeds[worker]
         end = self.storage.time_of(self.storage.work_until(time) + work)
         if task.attempts and end >= max(one[1] for one in task.attempts.values()):
             self.idle.add(worker)  # its copy would end later
@@ -214,7 +224,7 @@ class _Run:
 
     def _done_by(self, task: Task, worker: int, time: float) -> int:
         """Images of its task that a worker has done until a time."""
-        begun = self.storage.work_until(task.attempts[worker][0]) + self.cluster.start
+        begun = self.storage.work_until(task.attempts[worker][0]) + self.cluster.before
         work = max(self.storage.work_until(time) - begun, 0.0)
         return min(int(work * self.speeds[worker]), task.count)
 
@@ -266,7 +276,7 @@ def row(name: str, cluster: Cluster, seeds: int) -> str:
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def table(base: Cluster, seeds: int = 3) -> str:
+def table(base: Cluster, seeds: int) -> str:
     """The decisions, a row each."""
     lines = [
         "| images of a task, records, copies | hours | above ideal | failures | done twice "
@@ -282,6 +292,8 @@ def table(base: Cluster, seeds: int = 3) -> str:
             cluster = replace(base, batch=batch, recorded=recorded, copies=copies)
             name = f"{batch:,}, {words[recorded]}, {'copies' if copies else 'none'}"
             lines.append(row(name, cluster, seeds))
+    one = replace(base, batch=100_000, folder=base.images)
+    lines.append(row("100,000, each image, copies; one folder of all images", one, seeds))
     calm = replace(base, slow_every=1e9, failure=1e9, slow_workers=0.0, speed_spread=0.0)
     lines.append(row("100,000, nothing goes wrong", replace(calm, batch=100_000), 1))
     return "\n".join(lines)
@@ -292,7 +304,8 @@ def main() -> None:
     parser.add_argument("--images", type=float, default=1e9)
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=4.0, help="images a second of a worker")
-    parser.add_argument("--start", type=float, default=10.0, help="seconds before a task's first")
+    parser.add_argument("--start", type=float, default=2.0, help="seconds before a task's first")
+    parser.add_argument("--name-seconds", type=float, default=16e-6, help="seconds for each name")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     base = Cluster(
@@ -300,6 +313,7 @@ def main() -> None:
         workers=options.workers,
         rate=options.rate,
         start=options.start,
+        name_seconds=options.name_seconds,
     )
     print(table(base, options.seeds))
 

@@ -80,12 +80,14 @@ def test_time_where_nothing_goes_wrong(simulated):
         slow_workers=0.0,
         failure=1e12,
         slow_every=1e12,
+        folder=50,
+        name_seconds=0.1,
     )
-    # Each of 5 workers has 2 of 10 tasks, each of 3 s and 100 images of half a second.
-    assert simulated.simulate(calm).seconds == pytest.approx(2 * (3 + 100 / 2))
+    # Each of 5 workers has 2 of 10 tasks, each of 3 s, 50 names and 100 images of half a second.
+    assert simulated.simulate(calm).seconds == pytest.approx(2 * (3 + 50 * 0.1 + 100 / 2))
     # Where the storage is slow all the time, images take five times as long; so does the start.
     slow = replace(calm, slow_every=1e-9, slow_for=1e12)
-    assert simulated.simulate(slow).seconds == pytest.approx(5 * 106)
+    assert simulated.simulate(slow).seconds == pytest.approx(5 * 116)
 
 
 def test_copies_shorten_the_end(simulated, rough):
