@@ -174,8 +174,8 @@ def sizing(rates: Rates, workers: int) -> str:
         ("read, GB", lambda n: f"{n * rates.read / 1e9:,.0f}"),
         ("written as masks, GB", lambda n: f"{n * rates.written / 1e9:,.1f}"),
         ("records, GB", lambda n: f"{n * rates.recorded / 1e9:,.1f}"),
-        ("list of names as CSV, GB", lambda n: f"{n * rates.listed / 1e9:,.2f}"),
-        ("list of names as Parquet, GB", lambda n: f"{n * from_parquet / 1e9:,.2f}"),
+        ("list of names as CSV, GB", lambda n: f"{n * rates.listed / 1e9:,.3f}"),
+        ("list of names as Parquet, GB", lambda n: f"{n * from_parquet / 1e9:,.3f}"),
         (
             f"storage reads at {workers:,} cores, MB/s",
             lambda n: f"{workers / rates.seconds * rates.read / 1e6:,.0f}",

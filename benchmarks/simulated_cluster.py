@@ -287,11 +287,19 @@ def table(base: Cluster, seeds: int) -> str:
     for batch in (1_000, 10_000, 100_000, 1_000_000):
         cluster = replace(base, batch=batch)
         lines.append(row(f"{batch:,}, each image, copies", cluster, seeds))
-    for recorded, copies in ((1, False), (64, True), (0, True), (0, False)):
-        for batch in (100_000, 1_000_000) if recorded != 64 else (100_000,):
-            cluster = replace(base, batch=batch, recorded=recorded, copies=copies)
-            name = f"{batch:,}, {words[recorded]}, {'copies' if copies else 'none'}"
-            lines.append(row(name, cluster, seeds))
+    for batch, recorded, copies in (
+        (10_000, 1, False),
+        (100_000, 1, False),
+        (10_000, 64, True),
+        (100_000, 64, True),
+        (10_000, 0, True),
+        (100_000, 0, True),
+        (1_000_000, 0, True),
+        (1_000_000, 0, False),
+    ):
+        cluster = replace(base, batch=batch, recorded=recorded, copies=copies)
+        name = f"{batch:,}, {words[recorded]}, {'copies' if copies else 'none'}"
+        lines.append(row(name, cluster, seeds))
     one = replace(base, batch=100_000, folder=base.images)
     lines.append(row("100,000, each image, copies; one folder of all images", one, seeds))
     calm = replace(base, slow_every=1e9, failure=1e9, slow_workers=0.0, speed_spread=0.0)
