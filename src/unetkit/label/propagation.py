@@ -30,10 +30,8 @@ MOST_LABELLED = 0.2  # fraction of labelled pixels; masks with more are left as 
 CHECKED_IMAGES = 20  # whose hidden strokes are looked for
 LEAST_FOUND = 0.25  # fraction of hidden strokes that get a class, for propagation at all
 LEAST_AGREEMENT = 0.6  # fraction of these that get the right one (docs/log.md)
-PROPAGATED_TABLE, PROPAGATED_MASKS = (
-    "propagated.csv",
-    "propagated",
-)  # beside the table of drawn ones
+PROPAGATED_TABLE = "propagated.csv"  # beside the table of drawn masks
+PROPAGATED_MASKS = "propagated"  # folder of its masks
 
 
 @dataclass(frozen=True)
