@@ -156,6 +156,7 @@ class Workers:
                     task.arguments,
                     key=f"{task.function.__name__}-{uuid.uuid4().hex}",
                     workers=able if self._unable else None,
+                    allow_other_workers=bool(self._unable),  # when those have ended
                     retries=1,
                 )
             running[future] = number, task
