@@ -59,6 +59,8 @@ CONTENTS = {
         "prediction",
         "video",
         "cluster",
+        "scale-out",
+        "remote",
         "serve",
         "export",
         "original-notebook",

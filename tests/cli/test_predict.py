@@ -463,6 +463,11 @@ class TestWorkers:
         masks = [(tmp_path / name / "a.png").read_bytes() for name in ("one", "two")]
         assert masks[0] == masks[1]
 
+    def test_a_time_for_workers_needs_workers(self, grey_model, pictures):
+        options = ("--model", grey_model, "--stalled-minutes", "5")
+        result = predict(pictures / "a.png", *options, code=2)
+        assert "--stalled-minutes is 5 without workers; accepted is it together" in result.output
+
     @pytest.mark.parametrize(
         ("options", "message"),
         [

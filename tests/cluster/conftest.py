@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+from distributed import Client
 
 START_SECONDS = 120
 
@@ -36,15 +37,19 @@ class SchedulerProcess:
             time.sleep(0.1)
 
     def start_worker(self, *options):
-        """Starts a worker, with one thread and a nanny unless options say otherwise."""
-        return self._run(
+        """Starts a worker of one thread, with a nanny, and waits until there is one."""
+        self._run(
             "dask_worker", self.address, "--host", "127.0.0.1", "--nthreads", 1, "--no-dashboard",
             "--local-directory", self._folder, *options,
         )  # fmt: skip
+        with Client(self.address, timeout=START_SECONDS) as client:
+            client.wait_for_workers(1, timeout=START_SECONDS)
 
     def kill(self):
-        os.kill(self._scheduler.pid, signal.SIGKILL)
-        self._scheduler.wait()
+        """Kills the scheduler, unless it is killed already."""
+        if self._scheduler.poll() is None:
+            os.kill(self._scheduler.pid, signal.SIGKILL)
+            self._scheduler.wait()
 
     def close(self):
         for process in self._processes:

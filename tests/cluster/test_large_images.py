@@ -1,19 +1,22 @@
 """One image shared by workers, in processes of their own, against the result of one machine."""
 
+import logging
 import os
 import random
 import signal
 import sys
+import time
 
 import numpy as np
 import pytest
 import tifffile
 
 from tests.conftest import export_untrained
-from unetkit.cluster import large_images
-from unetkit.cluster.connection import local_workers
+from unetkit.cluster import large_images, tasks
+from unetkit.cluster import predict as predict_module
+from unetkit.cluster.connection import connect, local_workers
 from unetkit.cluster.predict import predict_on_workers
-from unetkit.errors import DataError
+from unetkit.errors import ConfigError, DataError, DataNotFoundError
 from unetkit.io.pixel_format import PixelFormat
 from unetkit.objects.separation import ObjectRule
 from unetkit.prediction.predictor import Predictor
@@ -212,6 +215,112 @@ def test_workers_that_are_killed_change_nothing(models, slides, tmp_path):
             )
             assert len(killed) == 1
             assert contents(out) == wanted
+
+
+def test_a_scheduler_that_is_killed_is_named_and_the_same_command_finishes(
+    scheduler, models, slides, tmp_path
+):
+    predictor = Predictor(models["classes"], threads=1, tile_pixels=200**2)
+    wanted = on_one_machine(predictor, slides[".tif"], tmp_path / "one", ("mask",))
+    begun = []
+
+    def predict(on_tile):
+        scheduler.start()
+        scheduler.start_worker()
+        with connect(scheduler.address) as client:
+            on_workers(
+                client,
+                predictor,
+                slides[".tif"],
+                tmp_path / "out",
+                ("mask",),
+                begin=lambda image, tiling, finished: begun.append(finished) or on_tile,
+            )
+
+    with pytest.raises(DataNotFoundError, match=f"the scheduler at {scheduler.address} does not"):
+        predict(scheduler.kill)
+    assert not list((tmp_path / "out").glob("*.zarr"))
+    predict(lambda: None)
+    assert begun[0] == 0 < begun[1]
+    assert contents(tmp_path / "out") == wanted
+
+
+def test_a_tile_that_never_ends_is_named_and_the_same_command_finishes(
+    models, slides, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tasks, "CHECK_SECONDS", 0.2)
+    predictor = Predictor(models["classes"], threads=1, tile_pixels=TILE**2)
+
+    def hang():
+        from unetkit.cluster import large_images
+
+        large_images.predict_tiles = lambda *_: time.sleep(10_000)
+
+    arguments = (predictor, slides[".tif"], tmp_path / "out", ("mask",))
+    with local_workers(2) as client:
+        client.run(hang, workers=list(client.nthreads())[:1])
+        words = (
+            r"tiles of \S+slide\.tif: worker tls://\S+ began it and did not .* is kept; the same"
+        )
+        with pytest.raises(DataError, match=words):
+            on_workers(client, *arguments, stalled_minutes=3 / 60)
+        on_workers(client, *arguments)
+    wanted = on_one_machine(predictor, slides[".tif"], tmp_path / "one", ("mask",))
+    assert contents(tmp_path / "out") == wanted
+
+
+def test_a_full_disk_of_one_worker_is_named_and_others_do_the_rest(
+    models, slides, tmp_path, caplog
+):
+    """While tiles are written, then while outputs are: a limit in one worker is as a full disk."""
+
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, 300))
+
+    predictor = Predictor(models["classes"], threads=1, tile_pixels=TILE**2)
+    kinds = ("mask", "probabilities")
+    wanted = on_one_machine(predictor, slides[".tif"], tmp_path / "one", kinds)
+    for number, at in enumerate((1, 12)):
+        with local_workers(2) as client, caplog.at_level(logging.WARNING, "unetkit"):
+            caplog.clear()
+            full = next(iter(client.nthreads()))
+            tiles = []
+
+            def count(tiles=tiles, client=client, full=full, at=at):
+                tiles.append(1)
+                if len(tiles) == at:
+                    client.run(limit, workers=[full])
+
+            out = tmp_path / f"out{number}"
+            on_workers(
+                client, predictor, slides[".tif"], out, kinds, begin=lambda *_, count=count: count
+            )
+            assert contents(out) == wanted
+            found = [one.getMessage() for one in caplog.records if one.name.startswith("unetkit")]
+            assert len(found) == 1
+            assert found[0].startswith(f"worker {full} cannot write ([Errno 27] File too large")
+
+
+def test_a_worker_with_another_model_or_version_is_named(
+    client, models, slides, tmp_path, monkeypatch
+):
+    model = tmp_path / "m.onnx"
+    model.write_bytes(models["classes"].read_bytes())
+    predictor = Predictor(model, threads=1)
+    monkeypatch.setattr(predict_module, "__version__", "99.0")
+    with pytest.raises(
+        ConfigError, match=r"worker t\w+://\S+ has unetkit \S+, and this command 99"
+    ):
+        on_workers(client, predictor, slides[".tif"], tmp_path / "out", ("mask",))
+    monkeypatch.undo()
+    content = bytearray(model.read_bytes())
+    content[-1] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(DataError, match=r"worker t\w+://\S+: .*m\.onnx"):
+        on_workers(client, predictor, slides[".tif"], tmp_path / "out", ("mask",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_image_is_named_and_leaves_nothing(client, models, tmp_path):

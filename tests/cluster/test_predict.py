@@ -1,7 +1,9 @@
 """Images predicted by workers, in processes of their own, against the results of one machine."""
 
+import logging
 import os
 import random
+import re
 import signal
 import sys
 import time
@@ -13,6 +15,7 @@ from PIL import Image
 
 from tests.commands import Process
 from unetkit.cluster import predict as predict_module
+from unetkit.cluster import tasks
 from unetkit.cluster.connection import local_workers
 from unetkit.cluster.predict import predict_on_workers
 from unetkit.errors import ConfigError, DataError, OutputExistsError
@@ -196,3 +199,142 @@ def test_two_images_of_one_name_are_refused(client, predictor, images, tmp_path)
 def test_results_among_the_images_are_refused(client, predictor, images, tmp_path):
     with pytest.raises(OutputExistsError, match="where results might replace images"):
         predict_on_workers(client, predictor, images, tmp_path / "in", kinds=["mask"])
+
+
+def change_workers(client, image, change):
+    """Has workers, also those that start later, do something before they predict an image."""
+    from distributed import WorkerPlugin
+
+    class Change(WorkerPlugin):
+        def setup(self, worker):
+            from unetkit.results import files
+
+            predict = files._predict_whole
+
+            def changed(predictor, job, keeper):
+                if job.image.name == image:
+                    change()
+                return predict(predictor, job, keeper)
+
+            files._predict_whole = changed
+
+    client.register_plugin(Change())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda: os._exit(1), r"workers that began it ended, at last tls://127\.0\.0\.1:\d+; acc"),
+        (
+            lambda: time.sleep(10_000),
+            r"worker tls://127\.0\.0\.1:\d+ began it and did not go on for 0\.05 minutes; acc",
+        ),
+    ],
+)
+def test_an_image_that_ends_or_holds_a_worker_is_named_and_the_rest_is_done(
+    predictor, images, tmp_path, monkeypatch, change, fault
+):
+    monkeypatch.setattr(tasks, "CHECK_SECONDS", 0.2)
+    failed = []
+    with local_workers(2) as client:
+        change_workers(client, "05.png", change)
+        predict_on_workers(
+            client,
+            predictor,
+            images,
+            tmp_path / "out",
+            kinds=["mask"],
+            stalled_minutes=3 / 60,
+            on_error=lambda image, error: failed.append((image.name, str(error))),
+        )
+    ((name, message),) = failed
+    assert name == "05.png"
+    assert re.search(rf"05\.png: {fault}", message)
+    good = [one for one in images if one.path.name != "05.png"]
+    predict_files(predictor, good, tmp_path / "one", kinds=["mask"])
+    assert contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_worker_that_is_stopped_is_named_with_its_images_and_others_predict_them(
+    predictor, images, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(tasks, "CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(tasks, "SILENT_SECONDS", 5.0)
+    mark = tmp_path / "stopped"
+
+    def stop_once():
+        if not mark.exists():
+            mark.touch()
+            time.sleep(0.5)
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    with local_workers(2) as client, caplog.at_level(logging.WARNING, "unetkit"):
+        change_workers(client, "05.png", stop_once)
+        predict_on_workers(client, predictor, images, tmp_path / "out", kinds=KINDS)
+    assert contents(tmp_path / "out") == on_one_machine(predictor, images, tmp_path / "one")
+    (message,) = [one.getMessage() for one in caplog.records if one.name.startswith("unetkit")]
+    assert re.search(r"worker tls://\S+ has not answered for 5 seconds, at \S+\.png", message)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_full_disk_of_one_worker_is_named_and_others_do_the_rest(
+    predictor, images, tmp_path, caplog
+):
+    def limit():
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+
+    with local_workers(2) as client, caplog.at_level(logging.WARNING, "unetkit"):
+        full, other = client.nthreads()
+        client.run(limit, workers=[full])
+        predict_on_workers(client, predictor, images, tmp_path / "out", kinds=KINDS)
+        messages = [
+            one.getMessage() for one in caplog.records if "cannot write" in one.getMessage()
+        ]
+        assert len(messages) == 1
+        assert messages[0].startswith(f"worker {full} cannot write ([Errno 27] File too large: '")
+        assert contents(tmp_path / "out") == on_one_machine(predictor, images, tmp_path / "one")
+        client.run(limit, workers=[other])
+        with pytest.raises(OSError, match="File too large"):
+            predict_on_workers(client, predictor, images, tmp_path / "full", kinds=KINDS)
+        assert contents(tmp_path / "full") == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_scheduler_that_is_killed_is_named_and_the_same_command_finishes(
+    scheduler, grey_model, tmp_path
+):
+    rng = np.random.default_rng(0)
+    (tmp_path / "in").mkdir()
+    for number in range(60):
+        pixels = rng.integers(0, 256, (400, 400), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
+    out = tmp_path / "out"
+    words = ["-m", "unetkit", "predict", tmp_path / "in", "--model", grey_model, "--out", out]
+    words += ["--cluster", scheduler.address]
+    scheduler.start()
+    scheduler.start_worker()
+    process = Process(words, fresh=True)
+    while process.poll() is None and not list(out.glob("*.png")):
+        time.sleep(0.01)
+    scheduler.kill()
+    _, errors = process.communicate()
+    assert process.poll() == 1
+    assert f"the scheduler at {scheduler.address} does not answer any more" in errors
+    assert "Traceback" not in errors
+    scheduler.start()
+    scheduler.start_worker()
+    again = Process(words, fresh=True)
+    output, errors = again.communicate()
+    assert again.poll() == 0, errors
+    assert "finished before" in output
+    predict_files(
+        Predictor(grey_model, threads=1),
+        find_inputs([tmp_path / "in"]),
+        tmp_path / "one",
+        kinds=["mask"],
+    )
+    assert contents(out) == contents(tmp_path / "one")

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections import deque
 
@@ -105,6 +106,29 @@ def test_a_task_that_never_returns_is_given_up_and_the_rest_is_done(monkeypatch)
     assert fault.startswith("worker tls://127.0.0.1:")
     assert fault.endswith(" began it and did not go on for 0.05 minutes")
     assert found == {"slow": "slow", **{f"{n}": n**2 for n in range(6)}}
+
+
+def test_a_worker_without_a_nanny_that_holds_a_task_is_left_out(scheduler, monkeypatch):
+    monkeypatch.setattr(tasks, "CHECK_SECONDS", 0.2)
+
+    def hang(show_life):
+        time.sleep(1000)
+
+    scheduler.start()
+    scheduler.start_worker("--no-nanny")
+    with connect(scheduler.address) as client:
+        (alone,) = client.nthreads()
+        workers = Workers(client, stalled_minutes=3 / 60)
+        waiting = deque([Task(hang, (), "bad"), *(Task(number(n), (), f"{n}") for n in range(6))])
+        found = {}
+        another = threading.Timer(1, scheduler.start_worker)
+        another.start()
+        for one in workers.hand_out(lambda: waiting.popleft() if waiting else None):
+            found[one.task.what] = one.fault or one.value
+        another.join()
+        assert alone not in client.nthreads()
+    assert found.pop("bad").startswith(f"worker {alone} began it and did not go on")
+    assert found == {f"{n}": n**2 for n in range(6)}
 
 
 def test_a_worker_that_is_stopped_is_ended_and_others_do_its_tasks(monkeypatch, caplog, tmp_path):

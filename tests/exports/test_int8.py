@@ -108,6 +108,30 @@ class TestFile:
             Predictor(tmp_path / "m.onnx")
 
 
+def up_convolution(rng, kernel, stride, **attributes):
+    """A graph of one transposed convolution, from 5 channels to 3."""
+    arrays = {
+        "kernel": rng.normal(0, 1, (5, 3, *kernel)).astype(np.float32),
+        "bias": rng.normal(0, 1, 3).astype(np.float32),
+    }
+    node = onnx.helper.make_node(
+        "ConvTranspose",
+        ["x", *arrays],
+        ["y"],
+        name="up",
+        kernel_shape=kernel,
+        strides=[stride, stride],
+        **attributes,
+    )
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"
+    ]
+    initializers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
+    graph = onnx.helper.make_graph([node], "up", values[:1], values[1:], initializers)
+    opset = onnx.helper.make_opsetid("", 17)
+    return onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+
+
 class TestUpConvolutions:
     @pytest.mark.parametrize(
         ("kernel", "stride", "pads", "extra"),
@@ -123,28 +147,7 @@ class TestUpConvolutions:
     def test_the_sums_are_those_of_the_transposed_convolution(self, kernel, stride, pads, extra):
         """Beside ONNX Runtime's own, and with every border of a small image."""
         rng = np.random.default_rng(0)
-        arrays = {
-            "kernel": rng.normal(0, 1, (5, 3, *kernel)).astype(np.float32),
-            "bias": rng.normal(0, 1, 3).astype(np.float32),
-        }
-        node = onnx.helper.make_node(
-            "ConvTranspose",
-            ["x", *arrays],
-            ["y"],
-            name="up",
-            kernel_shape=kernel,
-            strides=[stride, stride],
-            dilations=[1, 1],
-            pads=pads,
-            output_padding=extra,
-        )
-        values = [
-            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"
-        ]
-        initializers = [onnx.numpy_helper.from_array(array, name) for name, array in arrays.items()]
-        graph = onnx.helper.make_graph([node], "up", values[:1], values[1:], initializers)
-        opset = onnx.helper.make_opsetid("", 17)
-        model = onnx.helper.make_model(graph, opset_imports=[opset], ir_version=8)
+        model = up_convolution(rng, kernel, stride, pads=pads, output_padding=extra)
         image = rng.normal(0, 1, (2, 5, 4, 6)).astype(np.float32)
         answers = []
         for replace in (False, True):
@@ -155,6 +158,21 @@ class TestUpConvolutions:
             answers.append(session.run(None, {"x": image})[0])
         assert answers[0].shape == (2, 3, 4 * stride, 6 * stride)
         np.testing.assert_allclose(*answers, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            {"pads": [0, 0, 0, 0]},  # one row and column more than twice the input
+            {"pads": [0, 0, 1, 1], "dilations": [2, 2]},
+            {"auto_pad": "SAME_UPPER"},
+            {"output_shape": [8, 12]},
+        ],
+    )
+    def test_those_of_another_form_stay(self, attributes):
+        model = up_convolution(np.random.default_rng(0), (3, 3), 2, **attributes)
+        before = model.SerializeToString(deterministic=True)
+        _replace_up_convolutions(model.graph)
+        assert model.SerializeToString(deterministic=True) == before
 
 
 class TestTiles:

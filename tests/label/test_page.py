@@ -480,6 +480,30 @@ class TestObjects:
         assert np.array_equal(mask != 65535, whole)
         assert (mask[20, 28], mask[20, 22]) == (1, 2)
 
+    def test_suggested_objects_are_new_or_complete_a_stroke_but_never_fringe_an_outline(self, page):
+        page.resize_brush(5)
+        for x in (6, 26, 44, 56):  # objects 1 to 4
+            page.click(x, 6)
+            page.keys("n")
+        page.keys("1")
+        page.click(6, 34)  # background
+        drawn = page.mask()
+        suggestion = np.zeros((40, 60), np.uint16)
+        suggestion[1:12, 1:20] = 11  # object 1 is a small part of it
+        suggestion[4:9, 24:29] = 12  # object 2 is most of it
+        suggestion[1:12, 40:60] = 13  # objects 3 and 4 are in it
+        suggestion[20:30, 20:40] = 14  # nothing is drawn there
+        page(f"view.suggestion = new Uint16Array({suggestion.ravel().tolist()})")
+        page("view.certainty = new Uint8Array(2400).fill(255); accept(0)")
+        page.settle()
+        expected = np.where(suggestion == 0, 0, drawn)
+        expected[(suggestion == 11) & (drawn == 65535)] = 1
+        expected[suggestion == 14] = 5
+        assert np.array_equal(page.mask(), np.where(drawn == 65535, expected, drawn))
+        page.keys("z", control=True)
+        page.settle()
+        assert np.array_equal(page.mask(), drawn)
+
     def test_a_picked_object_goes_on(self, page):
         page.resize_brush(7)
         page.click(10, 10)

@@ -18,7 +18,7 @@ from unetkit.label.suggestions import read_record
 from unetkit.label.tiles import PyramidCache
 from unetkit.prediction.predictor import Predictor
 
-SECONDS = 300  # for a process, on a busy machine
+SECONDS = 1200  # for a process of low priority, on a busy machine
 
 
 @pytest.fixture
@@ -180,14 +180,15 @@ class TestScores:
         assert rounds.finished[0].scored == 0
 
 
-def scored(*scores, changed=0.2):
-    return [{"scored": 5, "score": score, "changed": changed} for score in scores]
+def scored(*scores, changed=0.2, updates=200):
+    rounds = [{"scored": 5, "score": score, "changed": changed} for score in scores]
+    return [{**one, "updates": updates} for one in rounds]
 
 
 class TestAdvice:
     def test_without_scores_there_is_none(self):
         assert advise([]) == ""
-        assert advise([{"scored": 0, "score": None, "changed": None}]) == ""
+        assert advise([{"scored": 0, "score": None, "changed": None, "updates": 200}]) == ""
         assert advise(scored(0.5, 0.6)) == ""
 
     def test_two_rounds_without_gain_end_it(self):
@@ -200,6 +201,12 @@ class TestAdvice:
     def test_few_images_say_nothing(self):
         few = [{**one, "scored": 2} for one in scored(0.8, 0.8, 0.8, 0.8)]
         assert advise(few) == ""
+
+    def test_a_round_of_few_updates_is_said(self):
+        said = advise(scored(0.5, updates=1))
+        assert said.startswith("Only 1 update of the network fitted into the time")
+        assert "Only 39 updates" in advise(scored(0.5, 0.8, 0.805, 0.79, updates=39))
+        assert advise(scored(0.5, updates=40)) == advise(scored(0.5, updates=0)) == ""
 
     def test_little_to_change_ends_it(self):
         assert "you changed 1.0 % of the pixels" in advise(scored(0.9, changed=0.01))
@@ -248,5 +255,7 @@ class TestProcesses:
         assert rounds.status.problem == ""
         assert {"preparing", "training"} <= states
         assert isinstance(rounds.finished[0], Round)
+        assert rounds.finished[0].updates >= 1
+        assert rounds.describe()["advice"].startswith("Only ")
         assert rounds.known[entry_of(rounds.project, "more/c.png").id].is_unseen
         assert not rounds.known[entry_of(rounds.project, "a.png").id].is_unseen

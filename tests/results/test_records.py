@@ -15,7 +15,7 @@ from unetkit.io.pixel_size import PixelSize
 from unetkit.results import records as records_module
 from unetkit.results.files import predict_files
 from unetkit.results.predicted_image import ResultOptions
-from unetkit.results.records import RECORDS, Records, origin_of
+from unetkit.results.records import RECORDS, Records, is_result_of, origin_of
 
 
 @pytest.fixture
@@ -180,3 +180,31 @@ class TestReading:
         mask.write_bytes(first)
         record, is_whole = Records(out).find(mask)
         assert (record.origin, is_whole) == (origin_of(grey, ResultOptions()), True)
+
+
+def test_shards_keep_records_of_their_own_images_only(grey_model, tmp_path):
+    for name in ("cat", "cat_1", "dog"):
+        Image.fromarray(np.zeros((20, 30), np.uint8)).save(tmp_path / f"{name}.png")
+    predictor = Predictor(grey_model)
+    kinds = ("mask", "overlay")
+    images = [tmp_path / f"{name}.png" for name in ("cat", "cat_1", "dog")]
+    predict_files(predictor, images, tmp_path / "out", kinds=kinds)
+    records = Records(tmp_path / "out", names={"cat_1"})
+    found = {
+        path.name for path in (tmp_path / "out").glob("*.png") if records.find(path) is not None
+    }
+    assert found == {"cat_1.png", "cat_1_overlay.png"}
+
+
+@pytest.mark.parametrize(
+    ("file", "names", "belongs"),
+    [
+        ("a.b/cat.ome.zarr", {"a.b/cat"}, True),
+        ("a.b/cat.png", {"a", "a.b"}, False),
+        ("cat_1.png", {"cat"}, True),  # perhaps its page: kept rather than lost
+        ("cats.png", {"cat"}, False),
+        ("cat", {"cat"}, True),
+    ],
+)
+def test_results_belong_to_names(file, names, belongs):
+    assert is_result_of(file, names) == belongs

@@ -96,6 +96,7 @@ def test_objects_in_and_out_have_the_bytes_of_one_machine(predictor, bucket, obj
 
 
 def test_results_on_this_machine(predictor, bucket, photos, wanted, tmp_path):
+    tmp_path = tmp_path / "with spaces %20 and #"
     images = find_remote_inputs([f"{bucket}/photos"], recursive=True)
     for count in (6, 0):
         seen = Seen()
@@ -255,9 +256,10 @@ def test_bad_images_are_named_and_the_rest_is_done(
     with pytest.raises(DataError, match="access is denied"):
         predict_remote(predictor, denied, tmp_path / "out")
     found = find_remote_missing(
-        predictor, denied, tmp_path / "out", ("mask",), "auto", ResultOptions()
+        predictor, denied, tmp_path / "none", ("mask",), "auto", ResultOptions()
     )
     assert [(str(one.image), one.state) for one in found] == [(web.url("denied.png"), "unreadable")]
+    assert not (tmp_path / "none").exists()
     with pytest.raises(DataError, match=r"photos/page\.png"):
         predict_remote(predictor, find_remote_inputs([f"{bucket}/photos/page.png"]), tmp_path)
 
@@ -322,6 +324,7 @@ def test_shards_and_what_is_missing(predictor, bucket, objects, wanted):
         return sorted(str(one.image) for one in found)
 
     assert len(missing()) == 6
+    assert objects.contents(str(out)) == {}
     for number in (1, 2):
         images = find_remote_inputs([f"{bucket}/photos"], recursive=True, shard=Shard(number, 2))
         predict_remote(

@@ -1,5 +1,6 @@
 """What is known of a folder of results on another machine."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -16,9 +17,12 @@ from unetkit.results.remote_results import RemoteDestination, RemoteResults
 ORIGIN = ResultOrigin("model", "options", "1")
 
 
+@contextmanager
 def opened(out, kinds=("mask", "areas"), format="auto", origin=ORIGIN):
     destination = RemoteDestination.of(out, format)
-    return RemoteResults.opened(destination, "", kinds, format, ResultOptions(), origin)
+    results = RemoteResults(destination, kinds, format, ResultOptions(), origin)
+    with results.locked(""):
+        yield results
 
 
 @pytest.fixture

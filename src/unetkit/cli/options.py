@@ -509,12 +509,18 @@ predict_options = _together(
         "--workers",
         type=POSITIVE,
         help="Processes of this machine that predict, each with its part of the cores and its own "
-        "--memory (default: this one alone).",
+        "--memory; with --format zarr, they share each large image (default: this one alone).",
     ),
     click.option(
         "--cluster",
         help="Address of a scheduler of Dask whose workers predict, such as tcp://HOST:8786 "
         "(default: none).",
+    ),
+    click.option(
+        "--stalled-minutes",
+        type=click.FloatRange(min=0, min_open=True),
+        help="Minutes after which an image that a worker has begun and not finished, or a tile of "
+        "a large one, is given up; its worker is started again (default: 30).",
     ),
     click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each image."),
     click.option(

@@ -21,6 +21,7 @@ from unetkit.cli.video import run_videos
 from unetkit.cli.watched_folder import watch
 from unetkit.cluster.connection import connect, describe_workers, local_workers, require_dask
 from unetkit.cluster.predict import predict_on_workers
+from unetkit.cluster.tasks import STALLED_MINUTES
 from unetkit.cluster.worker import FinishedResult
 from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
@@ -96,6 +97,7 @@ class OutputOptions:
         as_json: Whether to print one line of JSON for each image to standard output, and nothing
             else.
         fail_fast: Whether to stop at the first image that cannot be predicted.
+        stalled_minutes: Time after which an image that a worker does not finish is given up.
         options: How results are written.
     """
 
@@ -106,6 +108,7 @@ class OutputOptions:
     show: bool
     as_json: bool
     fail_fast: bool = False
+    stalled_minutes: float = STALLED_MINUTES
     options: ResultOptions = field(default_factory=ResultOptions)
 
 
@@ -135,6 +138,7 @@ def run_prediction(
     list_missing: bool,
     workers: int | None,
     cluster: str | None,
+    stalled_minutes: float | None,
     polygons: str | None,
     simplify: float | None,
     table: bool,
@@ -205,6 +209,11 @@ def run_prediction(
     selection = Selection(images, recursive, None if shard is None else parse_shard(shard))
     others_given = shard or watch or list_missing or show or threads is not None
     connected = _require_workers(workers, cluster, others_given, videos)
+    if stalled_minutes is not None and connected is None:
+        raise ConfigError(
+            f"--stalled-minutes is {stalled_minutes:g} without workers; accepted is it together "
+            "with --workers or --cluster; leave it out"
+        )
     if connected is not None:
         arguments["threads"] = 1  # a worker has an image on each of its threads
     display = open_display(stderr=as_json or list_missing)
@@ -212,7 +221,17 @@ def run_prediction(
         display.say(NOTICE)
     folder = Path(out or "predictions")
     kinds = tuple(wanted)
-    output = OutputOptions(folder, kinds, format, overwrite, show, as_json, fail_fast, options)
+    output = OutputOptions(
+        folder,
+        kinds,
+        format,
+        overwrite,
+        show,
+        as_json,
+        fail_fast,
+        stalled_minutes or STALLED_MINUTES,
+        options,
+    )
     try:
         display.waiting("loading   the network")
         predictor = Predictor(models or None, **arguments)
@@ -316,7 +335,8 @@ def _refuse_beside_pipe(ctx: click.Context, count: int) -> None:
         name
         for name in (
             *("as_json", "format", "list_missing", "out", "overwrite"),
-            *("cluster", "recursive", "shard", "show", "smooth", "watch", "workers"),
+            *("cluster", "recursive", "shard", "show", "smooth", "stalled_minutes", "watch"),
+            "workers",
         )
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     ]
@@ -616,6 +636,7 @@ class _Run:
                 format=output.format,
                 overwrite=output.overwrite,
                 options=output.options,
+                stalled_minutes=output.stalled_minutes,
                 on_result=self._on_result,
                 begin=self._begin,
                 on_error=None if is_strict else self._on_error,

@@ -79,16 +79,19 @@ def connect(address: str) -> Iterator[Any]:
         )
     require_dask()
     from distributed import Client
+    from distributed.utils import silence_logging_cmgr
 
-    try:
-        client = Client(address, timeout=CONNECT_SECONDS)
-    except (OSError, ValueError) as error:
-        raise DataNotFoundError(
-            f"no scheduler answers at {address} ({type(error).__name__}); accepted is that of a "
-            "running cluster; start one: dask scheduler"
-        ) from error
-    with client:
-        yield client
+    # What a lost connection means is said by whoever notices it.
+    with silence_logging_cmgr(logging.CRITICAL):
+        try:
+            client = Client(address, timeout=CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise DataNotFoundError(
+                f"no scheduler answers at {address} ({type(error).__name__}); accepted is that of "
+                "a running cluster; start one: dask scheduler"
+            ) from error
+        with client:
+            yield client
 
 
 def require_dask() -> None:

@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, pairwise
 from typing import Any, TypeVar
@@ -156,6 +156,7 @@ class Workers:
                     task.arguments,
                     key=f"{task.function.__name__}-{uuid.uuid4().hex}",
                     workers=able if self._unable else None,
+                    allow_other_workers=bool(self._unable),  # when those have ended
                     retries=1,
                 )
             running[future] = number, task
@@ -187,8 +188,9 @@ class Workers:
                     number, task = running.pop(future)
                     yield Outcome(task, fault=self._give_up(future, self._signs.pop(number)))
         finally:
-            if running:
-                self.client.cancel(list(running))
+            with suppress(OSError, CancelledError, RuntimeError):  # the scheduler may have ended
+                if running:
+                    self.client.cancel(list(running))
 
     def _on_sign(self, event: tuple[float, dict[str, Any]]) -> None:
         _, sign = event
@@ -317,11 +319,9 @@ def named_if_lost(client: Any) -> Iterator[None]:
     Raises:
         DataNotFoundError: The scheduler does not answer.
     """
-    from distributed.comm import CommClosedError
-
     try:
         yield
-    except (CommClosedError, CancelledError, RuntimeError) as error:
+    except (OSError, CancelledError, RuntimeError) as error:
         raise lost(client) from error
 
 

@@ -12,7 +12,7 @@ What this costs is measured on validation images, stands in the file, and is ref
 import hashlib
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -213,13 +213,14 @@ def _replace_up_convolutions(graph: Any) -> None:
     """Replaces each transposed convolution by a convolution and DepthToSpace, of equal sums.
 
     With stride s, the output has s x s positions for each of the input. A convolution computes
-    those of one input position as s x s times the channels, which DepthToSpace spreads.
+    those of one input position as s x s times the channels, which DepthToSpace spreads. Nodes of
+    another form than those of our exports stay as they are.
     """
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     for place, node in reversed(list(enumerate(graph.node))):
-        if node.op_type != "ConvTranspose":
-            continue
         attributes = {one.name: helper.get_attribute_value(one) for one in node.attribute}
+        if not _is_up_convolution(node, attributes, arrays):
+            continue
         kernel, bias = (arrays[name] for name in node.input[1:])
         stride = attributes["strides"][0]
         kernels, pads = _kernel_of_positions(kernel, stride, attributes["pads"][:2])
@@ -245,6 +246,26 @@ def _replace_up_convolutions(graph: Any) -> None:
     used = {name for node in graph.node for name in node.input}
     for tensor in [tensor for tensor in graph.initializer if tensor.name not in used]:
         graph.initializer.remove(tensor)
+
+
+def _is_up_convolution(
+    node: Any, attributes: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
+) -> bool:
+    """Whether a node is a transposed convolution whose output is a multiple of its input."""
+    if node.op_type != "ConvTranspose" or not set(node.input[1:]) <= set(arrays):
+        return False
+    if len(node.input) != 3 or attributes.get("group", 1) != 1:
+        return False
+    if not {"strides", "pads"} <= set(attributes) or "output_shape" in attributes:
+        return False
+    if set(attributes.get("dilations", [1])) != {1} or len(set(attributes["strides"])) != 1:
+        return False
+    sizes, pads = arrays[node.input[1]].shape[2:], attributes["pads"]
+    extra = attributes.get("output_padding", [0, 0])
+    return attributes.get("auto_pad", b"NOTSET") == b"NOTSET" and all(
+        size + more - before - after == attributes["strides"][0]
+        for size, more, before, after in zip(sizes, extra, pads[:2], pads[2:], strict=True)
+    )
 
 
 def _kernel_of_positions(

@@ -28,12 +28,10 @@ EDGES = 5000.0  # how strongly differences of colour hold the walk up (docs/log.
 WALK_PROBABILITY = 0.9  # of a class, for a pixel to be labelled
 MOST_LABELLED = 0.2  # fraction of labelled pixels; masks with more are left as they are
 CHECKED_IMAGES = 20  # whose hidden strokes are looked for
-LEAST_FOUND = 0.2  # fraction of hidden strokes that get a class, for propagation at all
-LEAST_AGREEMENT = 0.8  # fraction of these that get the right one
-PROPAGATED_TABLE, PROPAGATED_MASKS = (
-    "propagated.csv",
-    "propagated",
-)  # beside the table of drawn ones
+LEAST_FOUND = 0.25  # fraction of hidden strokes that get a class, for propagation at all
+LEAST_AGREEMENT = 0.6  # fraction of these that get the right one (docs/log.md)
+PROPAGATED_TABLE = "propagated.csv"  # beside the table of drawn masks
+PROPAGATED_MASKS = "propagated"  # folder of its masks
 
 
 @dataclass(frozen=True)

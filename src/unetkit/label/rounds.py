@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from unetkit._shared.files import read_text, remove, write_text
+from unetkit._shared.wording import format_count
 from unetkit.errors import ConfigError, DataError, UnetkitError
 from unetkit.label.project import PAIRS_TABLE, ImageEntry, write_class_file, write_pairs
 from unetkit.label.store import DrawnMasks
@@ -35,6 +36,7 @@ LEAST_SCORED = 3  # images, for a score that says something
 ROUND_GAIN = 0.01  # of the score; less is no gain
 LITTLE_CHANGED = 0.02  # fraction of labelled pixels that had to be changed
 ROUND_MINUTES = 1.5  # of a training
+FEW_UPDATES = 40  # of the network; a round of fewer has hardly learnt
 END_SECONDS = 5.0  # for a process to end, before it is killed
 ROUNDS_RECORD = "rounds.json"
 
@@ -52,6 +54,7 @@ class Round:
         counts: Confusion matrix of its suggestions, (K, K): rows drawn afterwards, columns
             suggested; of images that it had not seen.
         scored: Number of these images.
+        updates: Number of updates of the network; 0 if there was none.
     """
 
     number: int
@@ -61,6 +64,7 @@ class Round:
     seconds: float
     counts: tuple[tuple[int, ...], ...] = ()
     scored: int = 0
+    updates: int = 0
 
     @property
     def changed(self) -> float | None:
@@ -182,6 +186,7 @@ class Rounds:
                     "scored": one.scored,
                     "score": score_of(np.array(one.counts), self.project) if one.scored else None,
                     "changed": one.changed,
+                    "updates": one.updates,
                 }
                 for one in self.finished
             ]
@@ -311,7 +316,8 @@ class Rounds:
             while True:
                 message = receiver.recv()
                 if message.get("state") == "trained":
-                    self._keep(replace(record, seconds=time.monotonic() - started))
+                    seconds, updates = time.monotonic() - started, message["updates"]
+                    self._keep(replace(record, seconds=seconds, updates=updates))
                 elif self._take(message):
                     return
         except EOFError:
@@ -367,11 +373,16 @@ def advise(rounds: Sequence[dict[str, Any]]) -> str:
     """Says whether more labelling pays, from the scores of the rounds; "" if that is not known.
 
     Args:
-        rounds: Rounds in their order, with "scored", "score" and "changed".
+        rounds: Rounds in their order, with "scored", "score", "changed" and "updates".
 
-    >>> advise([{"scored": 5, "score": 0.9, "changed": 0.01}])
+    >>> advise([{"scored": 5, "score": 0.9, "changed": 0.01, "updates": 200}])
     'Of the last suggestions you changed 1.0 % of the pixels: little is left to be learnt.'
     """
+    if rounds and 0 < rounds[-1]["updates"] < FEW_UPDATES:
+        return (
+            f"Only {format_count(rounds[-1]['updates'], 'update')} of the network fitted into the "
+            "time, which is few: learn for longer, or close other programs."
+        )
     known = [one for one in rounds if one["scored"] >= LEAST_SCORED and one["score"] is not None]
     if known and known[-1]["changed"] is not None and known[-1]["changed"] < LITTLE_CHANGED:
         return (

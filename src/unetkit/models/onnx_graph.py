@@ -30,7 +30,7 @@ from unetkit.models.unet import SizeCheck
 IR_VERSION = 8  # of the same release of ONNX: later ones are refused by older runtimes
 CHANNELS_FIRST, CHANNELS_LAST = [0, 3, 1, 2], [0, 2, 3, 1]
 INPUT, OUTPUT = "image", "logits"
-CHANNEL_BLOCK = 16  # a multiple of what ONNX Runtime's fast kernels take at once
+CHANNEL_MULTIPLE = 4  # ONNX Runtime's fast kernels take features of multiples of it
 
 
 def onnx_model(model: keras.Model, spec: ModelSpec) -> Any:
@@ -219,10 +219,14 @@ def _stays_apart(layer: keras.Layer, consumers: Sequence[keras.Layer]) -> bool:
 
     Some have a number of channels that fast kernels take, and the sum of all has not.
     """
-    if type(layer) is not layers.Concatenate or [type(one) for one in consumers] != [layers.Conv2D]:
+    if not isinstance(layer, layers.Concatenate) or len(consumers) != 1:
+        return False
+    if type(consumers[0]) is not layers.Conv2D or consumers[0].groups != 1:
         return False
     widths = [tensor.shape[-1] for tensor in layer.input]
-    return sum(widths) % CHANNEL_BLOCK != 0 and any(width % CHANNEL_BLOCK == 0 for width in widths)
+    return sum(widths) % CHANNEL_MULTIPLE != 0 and any(
+        width % CHANNEL_MULTIPLE == 0 for width in widths
+    )
 
 
 def _pads(size: Sequence[int], layer: keras.Layer) -> list[int]:

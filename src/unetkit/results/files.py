@@ -174,7 +174,8 @@ def predict_files(
         opened.enter_context(writing_into(folder, part))
         if collected:
             require_collectable(folder, kinds)
-        records = opened.enter_context(closing(Records(folder, part)))
+        names = None if shard is None else {image.name for image in inputs}
+        records = opened.enter_context(closing(Records(folder, part, names)))
         finder = Finder(records, origin_of(predictor, options))
 
         def is_needed(job: Job) -> bool:

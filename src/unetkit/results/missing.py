@@ -59,7 +59,9 @@ def find_missing(
     def on_error(image: Path, error: UnetkitError) -> None:
         missing.append(MissingResult(image, None, UNREADABLE, str(error)))
 
-    with closing(Records(find_destination(out, format).folder)) as records:
+    destination = find_destination(out, format)
+    names = None if destination.mask else {image.name for image in images}
+    with closing(Records(destination.folder, names=names)) as records:
         finder = Finder(records, origin_of(predictor, options))
         plan_outputs(
             predictor,

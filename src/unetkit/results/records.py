@@ -18,7 +18,7 @@ import json
 import os
 import threading
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -108,9 +108,11 @@ class Records:
         folder: Folder of the results.
         part: End of the name of the file that records are added to, so that processes that write
             into one folder have a file each.
+        names: Names of the images, as results begin with them, whose records are kept in memory;
+            None for those of all images.
     """
 
-    def __init__(self, folder: Path, part: str = "") -> None:
+    def __init__(self, folder: Path, part: str = "", names: Collection[str] | None = None) -> None:
         self._folder = folder
         self._file = folder / f"{RECORDS}{part}.jsonl"
         self._descriptor: int | None = None
@@ -119,7 +121,8 @@ class Records:
         for file in sorted(folder.glob(f"{RECORDS}*.jsonl")):
             for record in read_records(file):
                 for name in record.files:
-                    self._by_file[name].append(record)
+                    if names is None or is_result_of(name, names):
+                        self._by_file[name].append(record)
 
     def close(self) -> None:
         """Closes the file that records are added to."""
@@ -190,6 +193,21 @@ class Records:
     def name_of(self, file: Path) -> str:
         """Path of a result from the folder, as it is recorded."""
         return file.relative_to(self._folder).as_posix()
+
+
+def is_result_of(file: str, names: Collection[str]) -> bool:
+    """Whether a result belongs to one of some images; each ending begins with "." or "_".
+
+    >>> is_result_of("deep/cat_1_p000_overlay.png", {"deep/cat_1"})
+    True
+    """
+    name = file
+    while name not in names:
+        cut = max(name.rfind("."), name.rfind("_"))
+        if cut <= name.rfind("/"):
+            return False
+        name = name[:cut]
+    return True
 
 
 def recorded_path(image: Path, folder: Path) -> str:

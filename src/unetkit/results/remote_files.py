@@ -130,8 +130,10 @@ def predict_remote(
     reports = _Reports(on_result, begin, on_error, on_finished)
     collected = collected and shard is None
     written: list[Location] = []
+    part = "" if shard is None else f"-{shard.number}-of-{shard.count}"
+    results = _results_in(predictor, images, out, kinds, format, options)
     with (
-        opened_results(predictor, images, out, kinds, format, options, shard) as results,
+        results.locked(part),
         tempfile.TemporaryDirectory(prefix="unetkit-") as folder,
     ):
         collected = collected and results.destination.mask is None
@@ -155,20 +157,15 @@ def predict_remote(
     return written
 
 
-@contextmanager
-def opened_results(
+def _results_in(
     predictor: Predictor,
     images: Sequence[Image],
     out: Location,
     kinds: Sequence[str] | None,
     format: str,
     options: ResultOptions | None,
-    shard: Shard | None = None,
-) -> Iterator[RemoteResults]:
-    """Checks what is asked for, and lists the folder of the results.
-
-    Args and Raises are those of `predict_remote`.
-    """
+) -> RemoteResults:
+    """Checks what is asked for; the folder of the results is not listed yet."""
     kinds = default_outputs(predictor.spec) if kinds is None else kinds
     options = options or ResultOptions()
     require_outputs(predictor, kinds, format, options)
@@ -179,10 +176,7 @@ def opened_results(
             "several results is a folder; name one with --out"
         )
     _require_own_names(images, out)
-    part = "" if shard is None else f"-{shard.number}-of-{shard.count}"
-    origin = origin_of(predictor, options)
-    with RemoteResults.opened(destination, part, kinds, format, options, origin) as results:
-        yield results
+    return RemoteResults(destination, kinds, format, options, origin_of(predictor, options))
 
 
 def find_remote_missing(
@@ -198,17 +192,17 @@ def find_remote_missing(
     Nothing is fetched but the list of results and their records: an image that was changed where
     its server names no version counts as finished. Args and Raises are those of `predict_remote`.
     """
-    with opened_results(predictor, images, out, kinds, format, options, Shard(1, 1)) as results:
-        missing = []
-        for image in images:
-            location = _location_of(image)
-            if isinstance(image, RemoteImage) and image.fault is not None:
-                missing.append(MissingResult(location, None, UNREADABLE, str(image.fault)))
-                continue
-            state, place = results.state_of(image)
-            if state is not ResultState.FINISHED:
-                reason = reason_of(state, place)
-                missing.append(MissingResult(location, None, state.value, reason))
+    results = _results_in(predictor, images, out, kinds, format, options)
+    results.refresh()
+    missing = []
+    for image in images:
+        location = _location_of(image)
+        if isinstance(image, RemoteImage) and image.fault is not None:
+            missing.append(MissingResult(location, None, UNREADABLE, str(image.fault)))
+            continue
+        state, place = results.state_of(image)
+        if state is not ResultState.FINISHED:
+            missing.append(MissingResult(location, None, state.value, reason_of(state, place)))
     return missing
 
 

@@ -75,7 +75,7 @@ class RemoteDestination:
 class RemoteResults:
     """The results in a folder, of this machine or of another one.
 
-    What is there is listed once. Use `opened`.
+    What is there is listed once: by `locked`, or by `refresh`.
 
     Args:
         destination: Where results are written.
@@ -97,37 +97,31 @@ class RemoteResults:
         self._formats = tuple(FORMAT_SUFFIXES) if format == "auto" else (format,)
         self._origin = origin
         folder = destination.folder
-        address = Address(folder.resolve().as_uri()) if isinstance(folder, Path) else folder
-        self._sender = Sender(address)
+        if isinstance(folder, Path):
+            folder = Address(f"file://{folder.resolve().as_posix()}")
+        self._sender = Sender(folder)
         self._sizes: dict[str, int] = {}
-        for name, size in sizes_below(self._sender.find()).items():
-            self._add_size(name, size)
         self._by_image: dict[str, list[ResultRecord]] = defaultdict(list)
         self._by_file: dict[str, list[ResultRecord]] = defaultdict(list)
-        self._read_records()
 
-    @classmethod
     @contextmanager
-    def opened(
-        cls,
-        destination: RemoteDestination,
-        part: str,
-        kinds: Sequence[str],
-        format: str,
-        options: ResultOptions,
-        origin: ResultOrigin,
-    ) -> Iterator["RemoteResults"]:
-        """Lists a folder; one of this machine is locked as `writing_into` locks it.
+    def locked(self, part: str) -> Iterator[None]:
+        """Lists the folder; one of this machine is locked until the end, as by `writing_into`.
 
         Args:
             part: Name of the part of a job that this process writes.
-
-        Other Args are those of the class.
         """
-        with ExitStack() as locked:
-            if isinstance(destination.folder, Path):
-                locked.enter_context(writing_into(destination.folder, part))
-            yield cls(destination, kinds, format, options, origin)
+        with ExitStack() as held:
+            if isinstance(self.destination.folder, Path):
+                held.enter_context(writing_into(self.destination.folder, part))
+            self.refresh()
+            yield
+
+    def refresh(self) -> None:
+        """Reads which results there are, and their records."""
+        for name, size in sizes_below(self._sender.find()).items():
+            self._add_size(name, size)
+        self._read_records()
 
     def name_of(self, image: InputImage | RemoteImage) -> str:
         """How records name an image: its address, or its path from the folder if both are here."""

@@ -87,16 +87,38 @@ class Learning {
   }
 }
 
-// Takes a suggestion over where nothing is drawn, within a stroke that has begun. Numbers of objects
-// are moved beyond those that are drawn.
+// Takes a suggestion over where nothing is drawn, within a stroke that has begun.
 function acceptSuggestion(mask, suggestion, certainty, least, background) {
-  const {values, unlabelled} = mask, shift = background === null ? 0 : largestNumber(mask);
+  const {values, unlabelled} = mask, numbers = background === null ? null : numbersOfSuggested(mask, suggestion, background);
   const wanted = (i) => (values[i] === unlabelled && certainty[i] >= least ? suggestion[i] : unlabelled);
   for (let i = 0; i < values.length;) {
     const value = wanted(i);
     let end = i + 1;
     while (end < values.length && wanted(end) === value) end += 1;
-    if (value !== unlabelled) mask.set(i, end - i, value === background ? value : value + shift);
+    const taken = numbers === null || value === unlabelled ? value : numbers.get(value);
+    if (taken !== unlabelled) mask.set(i, end - i, taken);
     i = end;
   }
+}
+
+// The number that each suggested object gets: a new one if nothing of it is drawn; that of the drawn
+// object on it, if this covers less than half of it; else none, since its outline is drawn already,
+// or it would join two.
+function numbersOfSuggested(mask, suggestion, background) {
+  const {values, unlabelled} = mask, sizes = new Map(), drawn = new Map(), numbers = new Map();
+  for (let i = 0; i < suggestion.length; i++) {
+    const value = suggestion[i], own = values[i];
+    sizes.set(value, (sizes.get(value) ?? 0) + 1);
+    if (own === unlabelled || own === background) continue;
+    if (!drawn.has(value)) drawn.set(value, new Map());
+    drawn.get(value).set(own, (drawn.get(value).get(own) ?? 0) + 1);
+  }
+  let next = largestNumber(mask);
+  for (const [value, size] of sizes) {
+    const [first, second] = drawn.get(value) ?? [];
+    if (value === background) numbers.set(value, background);
+    else if (!first) numbers.set(value, next += 1);
+    else numbers.set(value, second || first[1] >= size / 2 ? unlabelled : first[0]);
+  }
+  return numbers;
 }

@@ -4,7 +4,7 @@ const find = (selector) => document.querySelector(selector);
 const stage = find("#stage"), problem = find(".problem"), saved = find("#saved"), waiting = find("#waiting");
 const KEPT_MASKS = 4; // of images that were open, with what undoes their strokes
 const KEYS = [
-  ["1 … 9", "class; again 0: the tenth"], ["Ctrl+Z, Ctrl+Y", "undo, redo"], ["[ and ]", "smaller, larger brush"],
+  ["Ctrl+Z, Ctrl+Y", "undo, redo"], ["[ and ]", "smaller, larger brush"],
   ["+ and −, wheel, pinch", "zoom"], ["space bar, right button", "move the image while it is held"], ["Home", "whole image"],
   ["Page Up, Page Down", "previous, next image"], ["arrows", "move the cross; with Shift further, with Alt by one pixel"],
   ["Enter", "begin and end a stroke at the cross; add a corner, twice on the spot: close the polygon"],
@@ -64,6 +64,7 @@ async function begin() {
   fillClasses();
   fillTools();
   fillList();
+  showSaved();
   learning.ask();
   const asked = sessionStorage.getItem("image");
   openImage(project.entries.find(({id}) => id === asked) ?? project.entries[0]);
@@ -252,7 +253,7 @@ function fillTools() {
     return button;
   }));
   chooseTool("brush");
-  const list = [...Object.values(allTools()).map(([words, key, what]) => [key.toUpperCase(), `${words}: ${what}`]), ...(project.has_objects ? [["N", "new object"]] : []), ...KEYS];
+  const list = [...Object.values(allTools()).map(([words, key, what]) => [key.toUpperCase(), `${words}: ${what}`]), ...(project.has_objects ? [["N", "new object"], ["1, 2", "background, object"]] : [["1 … 9, 0", "class by its place in the list; 0 for the tenth"]]), ...KEYS];
   find("#help dl").replaceChildren(...list.flatMap(([key, words]) => {
     const term = document.createElement("dt");
     term.append(Object.assign(document.createElement("kbd"), {textContent: key}));
