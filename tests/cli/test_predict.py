@@ -206,7 +206,7 @@ class TestWatch:
             yield from sorted(folder.iterdir())
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        monkeypatch.setattr("unetkit.cli.watched_folder.watch", once)
         out = tmp_path / "out"
         result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
         lines = [json.loads(line) for line in result.stdout.splitlines()]
@@ -218,7 +218,7 @@ class TestWatch:
             yield from sorted(folder.iterdir())
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        monkeypatch.setattr("unetkit.cli.watched_folder.watch", once)
         out = tmp_path / "out"
         predict(pictures / "a.png", "--model", grey_model, "--out", out)
         result = predict("--watch", pictures, "-m", grey_model, "-o", out)
@@ -238,7 +238,7 @@ class TestWatch:
             yield from sorted(folder.iterdir())
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("unetkit.cli.predict.watch", once)
+        monkeypatch.setattr("unetkit.cli.watched_folder.watch", once)
         result = predict("--watch", pictures, "--model", grey_model, "--out", out, "--json")
         lines = [json.loads(line) for line in result.stdout.splitlines()]
         assert [line["image"] for line in lines] == [str(pictures / n) for n in ("a.png", "b.png")]

@@ -1,11 +1,10 @@
 """`unetkit predict`: image files, a pipe or a watched folder in, files and text or JSON out."""
 
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,25 +13,26 @@ import click
 from click.core import ParameterSource
 
 from unetkit._shared.wording import format_count
-from unetkit.cli.console import ConsoleDisplay, draw_result, require_colours
+from unetkit.cli.console import ConsoleDisplay, require_colours
 from unetkit.cli.group import open_display
+from unetkit.cli.prediction_run import (
+    Connect,
+    OutputOptions,
+    PredictionRun,
+    describe_uncertainties,
+)
 from unetkit.cli.terminal import echo, print_json
 from unetkit.cli.video import run_videos
-from unetkit.cli.watched_folder import watch
-from unetkit.cluster.connection import connect, describe_workers, local_workers, require_dask
-from unetkit.cluster.predict import predict_on_workers
+from unetkit.cli.watched_folder import watch_folder
+from unetkit.cluster.connection import connect, local_workers, require_dask
 from unetkit.cluster.tasks import STALLED_MINUTES
-from unetkit.cluster.worker import FinishedResult
-from unetkit.errors import ConfigError, OutputExistsError, UnetkitError
+from unetkit.errors import ConfigError, UnetkitError
 from unetkit.io.pixel_size import parse_pixel_size
 from unetkit.models.built_in import NOTICE
 from unetkit.prediction.predictor import Predictor
-from unetkit.prediction.tiling import Tiling
 from unetkit.remote.addresses import Address, Location, as_location, is_address
 from unetkit.results.collected import COLLECTED
 from unetkit.results.files import (
-    Prediction,
-    predict_files,
     predict_stream,
 )
 from unetkit.results.inputs import InputImage, Shard, find_inputs, parse_shard
@@ -46,16 +46,13 @@ from unetkit.results.outputs import (
     default_outputs,
 )
 from unetkit.results.passed_over import describe_passed_over, find_passed_over
-from unetkit.results.plan import Job, find_destination, plan_outputs
-from unetkit.results.remote_files import find_remote_missing, predict_remote
+from unetkit.results.plan import find_destination
+from unetkit.results.remote_files import find_remote_missing
 from unetkit.results.remote_inputs import RemoteImage, find_remote_inputs
 from unetkit.video.containers import VIDEO_SUFFIXES
 from unetkit.video.plan import separate_videos
 
 PIPE = "-"
-Connect = Callable[[], AbstractContextManager[Any]]  # to workers: yields a client of Dask
-MOST_LISTED = 100  # images that were not predicted, at the end
-LISTED = 3  # images that are named because they are the most uncertain
 
 
 @dataclass(frozen=True)
@@ -82,34 +79,6 @@ class Selection:
     def find_remote(self, out: Location) -> list[InputImage | RemoteImage]:
         """Returns the images, of this machine and others."""
         return find_remote_inputs(self.items, recursive=self.recursive, shard=self.shard, skip=out)
-
-
-@dataclass(frozen=True)
-class OutputOptions:
-    """Where outputs are written, and what is printed.
-
-    Args:
-        out: Folder for the outputs, or file of the mask of one image.
-        kinds: Kinds of output; see `predict_files`.
-        format: Format of the files; see `predict_files`.
-        overwrite: Whether to replace existing outputs.
-        show: Whether to draw each mask in the terminal.
-        as_json: Whether to print one line of JSON for each image to standard output, and nothing
-            else.
-        fail_fast: Whether to stop at the first image that cannot be predicted.
-        stalled_minutes: Time after which an image that a worker does not finish is given up.
-        options: How results are written.
-    """
-
-    out: Path
-    kinds: tuple[str, ...]
-    format: str
-    overwrite: bool
-    show: bool
-    as_json: bool
-    fail_fast: bool = False
-    stalled_minutes: float = STALLED_MINUTES
-    options: ResultOptions = field(default_factory=ResultOptions)
 
 
 def run_prediction(
@@ -365,7 +334,7 @@ def predict_images(
         require_colours(display.console)
     files, shard = selection.find(output.out), selection.shard
     is_strict = output.fail_fast or (len(files) == 1 and shard is None)
-    run = _Run(predictor, output, display, len(files), shard)
+    run = PredictionRun(predictor, output, display, len(files), shard)
     if connected is None:
         written = run.predict(files, is_strict)
     else:
@@ -439,7 +408,7 @@ def predict_remote_images(
     files = selection.find_remote(out)
     display.finish()
     is_strict = output.fail_fast or (len(files) == 1 and selection.shard is None)
-    run = _Run(predictor, output, display, len(files), selection.shard)
+    run = PredictionRun(predictor, output, display, len(files), selection.shard)
     written = run.predict_remote(files, out, is_strict)
     if not output.as_json:
         display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {out}")
@@ -484,314 +453,3 @@ def predict_pipe(predictor: Predictor, kind: str, options: ResultOptions) -> Non
         )
     content = sys.stdin.buffer.read()
     sys.stdout.buffer.write(predict_stream(predictor, content, kind, options))
-
-
-def watch_folder(
-    predictor: Predictor, folder: Path, output: OutputOptions, display: ConsoleDisplay
-) -> None:
-    """Segments each image that is put into a folder, until interrupted.
-
-    Images whose results are finished are skipped. An image that fails is reported, and the next one
-    is predicted.
-
-    Raises:
-        OutputExistsError: The outputs would be written into the watched folder.
-        DataNotFoundError: The folder does not exist.
-    """
-    if find_destination(output.out, output.format).mask is not None:
-        raise ConfigError(
-            f"output {output.out} names one file, and --watch predicts many images; accepted is a "
-            "folder; name one with --out"
-        )
-    if output.out.resolve() == folder.resolve():
-        raise OutputExistsError(
-            f"output {output.out} is the folder that is watched, where results would be taken "
-            "for new images; accepted is another folder; choose one with --out"
-        )
-    display.say(f"watching  {folder}; results go to {output.out}; Ctrl-C ends")
-    owners: dict[Path, Path] = {}
-    for image in watch(folder):
-        try:
-            plan = plan_outputs(
-                predictor,
-                [InputImage(image)],
-                output.out,
-                output.kinds,
-                output.format,
-                output.overwrite,
-                options=output.options,
-            )
-            files = {file for job in plan for file in job.files.values()}
-            _require_free(image, files, owners)
-            owners |= dict.fromkeys(files, image)
-            started = time.monotonic()
-            run = _Run(predictor, output, display, 1)
-            written = run.predict([image], True)
-            if not output.as_json:
-                shown = ", ".join(map(str, written))
-                took = f"{shown} ({time.monotonic() - started:.1f} s)"
-                display.say(f"{image.name}: {took if written else 'finished before'}")
-        except (UnetkitError, OSError) as error:
-            if output.as_json:
-                print_json({"image": str(image), "error": str(error)})
-            else:
-                display.warn(str(error))
-
-
-def _require_free(image: Path, files: set[Path], owners: dict[Path, Path]) -> None:
-    """Refuses an image whose outputs would replace those of another.
-
-    Raises:
-        OutputExistsError: One of `files` was written for another image.
-    """
-    for file in files:
-        if owners.get(file, image) != image:
-            raise OutputExistsError(
-                f"{owners[file]} and {image} would both be written to {file}; accepted are images "
-                "of different names; rename one of them"
-            )
-
-
-class _Run:
-    """Prediction of some image files: what it shows meanwhile, and what became of each.
-
-    Args:
-        predictor: The model.
-        output: Where outputs are written, and what is printed.
-        display: Where progress is shown.
-        total: Number of image files.
-        shard: Part of all images that these files are; None for all.
-    """
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        output: OutputOptions,
-        display: ConsoleDisplay,
-        total: int,
-        shard: Shard | None = None,
-    ) -> None:
-        self._predictor, self._output, self._display = predictor, output, display
-        self._total, self._shard = total, shard
-        self._predicted: set[Location] = set()
-        self._finished_before: set[Location] = set()
-        self.failed: dict[Location, UnetkitError] = {}  # the first error of each image
-        self.uncertainties: list[tuple[float, str]] = []  # with the name of each image
-        self._advance: Callable[[], object] | None = None
-
-    def predict(self, files: Sequence[Path | InputImage], is_strict: bool) -> list[Path]:
-        """Predicts image files, and returns the files written.
-
-        Args:
-            files: Image files.
-            is_strict: Whether to raise the first error, instead of going on.
-        """
-        output = self._output
-        if self._total > 1:
-            self._display.waiting(f"opening   {self._total} images")
-        written = predict_files(
-            self._predictor,
-            files,
-            output.out,
-            kinds=output.kinds,
-            format=output.format,
-            overwrite=output.overwrite,
-            options=output.options,
-            collected=True,
-            shard=self._shard,
-            on_result=self._on_result,
-            begin=self._begin,
-            on_error=None if is_strict else self._on_error,
-            on_finished=self._on_finished,
-        )
-        self._display.finish()
-        return written
-
-    def predict_on(
-        self, connected: Connect, files: Sequence[InputImage], is_strict: bool
-    ) -> list[Path]:
-        """Predicts image files on workers, and returns the files written.
-
-        Args:
-            connected: Connects to the workers.
-            files: Image files.
-            is_strict: Whether to raise the first error, instead of going on.
-        """
-        output = self._output
-        if find_destination(output.out, output.format).mask is not None:
-            raise ConfigError(
-                f"output {output.out} names one file; accepted for workers is a folder; name one "
-                "with --out"
-            )
-        self._display.waiting("starting  workers")
-        with connected() as client:
-            self._display.finish()
-            self._display.say(describe_workers(client))
-            written = predict_on_workers(
-                client,
-                self._predictor,
-                files,
-                output.out,
-                kinds=output.kinds,
-                format=output.format,
-                overwrite=output.overwrite,
-                options=output.options,
-                stalled_minutes=output.stalled_minutes,
-                on_result=self._on_result,
-                begin=self._begin,
-                on_error=None if is_strict else self._on_error,
-                on_finished=self._on_finished,
-            )
-            self._display.finish()
-        return written
-
-    def predict_remote(
-        self, files: Sequence[InputImage | RemoteImage], out: Location, is_strict: bool
-    ) -> list[Location]:
-        """Predicts images of other machines, or to another one, and returns the files written.
-
-        Args:
-            files: The images.
-            out: Where results are written.
-            is_strict: Whether to raise the first error, instead of going on.
-        """
-        output = self._output
-        written = predict_remote(
-            self._predictor,
-            files,
-            out,
-            kinds=output.kinds,
-            format=output.format,
-            overwrite=output.overwrite,
-            options=output.options,
-            collected=True,
-            shard=self._shard,
-            on_result=lambda one: self._on_result(one.prediction, one.image, one.files),
-            begin=self._begin,
-            on_error=None if is_strict else self._on_error,
-            on_finished=self._on_finished_image,
-        )
-        self._display.finish()
-        return written
-
-    def describe(self) -> str:
-        """How many images were predicted, and how many an earlier run had finished."""
-        every = format_count(self._total, "image")
-        if self._shard is not None:
-            every += f" of shard {self._shard}"
-        before = len(self._finished_before - self._predicted - self.failed.keys())
-        done = len(self._predicted - self.failed.keys())
-        number = every if done == self._total else f"{done} of {every}"
-        return f"{number}, {before} finished before" if before else number
-
-    def list_failed(self) -> None:
-        """Prints the images that were not predicted."""
-        earlier = [i for i, error in self.failed.items() if isinstance(error, OutputExistsError)]
-        bad = [image for image in self.failed if image not in earlier]
-        for images, what in (
-            (bad, "not predicted"),
-            (earlier, "with results of other origin, left as they are; --overwrite replaces these"),
-        ):
-            if images:
-                self._display.say(f"{format_count(len(images), 'image')} {what}:")
-                for image in images[:MOST_LISTED]:
-                    self._display.say(f"  {image}")
-                if len(images) > MOST_LISTED:
-                    self._display.say(f"  and {len(images) - MOST_LISTED} more, named above")
-
-    def _on_finished(self, job: Job | FinishedResult) -> None:
-        self._finished_before.add(job.image)
-        if self._output.as_json:
-            print_json({**_files_as_json(job.image, job.page, job.files), "finished_before": True})
-
-    def _on_finished_image(self, image: Location) -> None:
-        self._finished_before.add(image)
-        if self._output.as_json:
-            print_json({"image": str(image), "finished_before": True})
-
-    def _on_error(self, image: Location, error: UnetkitError) -> None:
-        self.failed.setdefault(image, error)
-        if self._output.as_json:
-            print_json({"image": str(image), "error": str(error)})
-        else:
-            self._display.warn(str(error))
-        if self._advance is not None:
-            self._advance()
-
-    def _on_result(
-        self,
-        result: Prediction,
-        image: Location | None = None,
-        files: Mapping[str, Location] | None = None,
-    ) -> None:
-        """Shows a prediction; `image` and `files` say where it is, if not in `result`."""
-        output = self._output
-        image = result.image if image is None else image
-        if output.as_json:
-            print_json(prediction_as_json(result, self._predictor, image, files or result.files))
-        elif output.show and result.photo is not None and result.mask is not None:
-            classes = self._predictor.spec.classes
-            draw_result(self._display.console, classes, result.name, result.photo, result.mask)
-        if result.uncertainty is not None:
-            self.uncertainties.append((result.uncertainty, result.name))
-        is_new = image not in self._predicted
-        self._predicted.add(image)
-        if is_new and self._total > 1:
-            if self._advance is None:  # all others are known to be finished, or not to be predicted
-                left = self._total - len(self._finished_before | self.failed.keys())
-                self._advance = self._display.task("predicting", max(left, 1))
-            self._advance()
-
-    def _begin(self, image: Location, tiling: Tiling, finished: int) -> Callable[[], object]:
-        earlier = f", {finished} of them finished by an earlier run" if finished else ""
-        done = len(self._predicted | self._finished_before | self.failed.keys())
-        number = f" ({min(done + 1, self._total)} of {self._total})" if self._total > 1 else ""
-        self._display.say(f"{image.name}{number}: {tiling.describe()}{earlier}")
-        self._advance = lambda: None  # tiles show the progress instead of images
-        return self._display.task("tiles", len(tiling) - finished)
-
-
-def describe_uncertainties(uncertainties: Sequence[tuple[float, str]]) -> str:
-    """Says in one line how uncertain images are, and which of them most.
-
-    >>> describe_uncertainties([(0.1, "a.png"), (0.4, "b.png"), (0.1, "c.png")])
-    'mean uncertainty 0.200, from 0 to 1; largest: b.png 0.400, a.png 0.100, c.png 0.100'
-    """
-    mean = sum(value for value, _ in uncertainties) / len(uncertainties)
-    largest = sorted(uncertainties, key=lambda one: (-one[0], one[1]))[:LISTED]
-    named = ", ".join(f"{name} {value:.3f}" for value, name in largest)
-    return f"mean uncertainty {mean:.3f}, from 0 to 1; largest: {named}"
-
-
-def prediction_as_json(
-    result: Prediction, predictor: Predictor, image: Location, files: Mapping[str, Location]
-) -> dict[str, Any]:
-    """Returns what `--json` prints of an image.
-
-    Args:
-        result: Its prediction.
-        predictor: The model.
-        image: Where the image is.
-        files: Where its results are, by their kinds.
-    """
-    names = predictor.spec.classes.names
-    counts = None if result.counts is None else [int(count) for count in result.counts]
-    return {
-        **_files_as_json(image, result.page, files),
-        "height": result.size[0],
-        "width": result.size[1],
-        "objects": result.objects,
-        "uncertainty": result.uncertainty,
-        "disagreement": result.disagreement,
-        "pixels": None if counts is None else dict(zip(names, counts, strict=True)),
-        "exact": result.tiling.is_exact,
-        "tiles": len(result.tiling),
-        "waste": round(result.tiling.waste, 4),
-    }
-
-
-def _files_as_json(
-    image: Location, page: int | None, files: Mapping[str, Location]
-) -> dict[str, Any]:
-    named = {kind: str(file) for kind, file in files.items()}
-    return {"image": str(image), "page": page, "files": named}
