@@ -151,13 +151,13 @@ def test_a_command_that_is_killed_takes_its_workers_along_and_goes_on(grey_model
     out = tmp_path / "out"
     words = ["-m", "unetkit", "predict", tmp_path / "in", "--model", grey_model, "--out", out]
     process = Process([*words, "--workers", "1"], fresh=True)
-    while process.poll() is None and not list(out.glob("*.png")):
+    while process.poll() is None and not list(out.glob("[!.]*.png")):
         time.sleep(0.01)
     children = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(children, timeout=60)
     assert alive == []
-    finished = len(list(out.glob("*.png")))
+    finished = len(list(out.glob("[!.]*.png")))
     assert finished > 0
     predictor, before = Predictor(grey_model, threads=1), []
     images = find_inputs([tmp_path / "in"])
@@ -318,7 +318,7 @@ def test_a_scheduler_that_is_killed_is_named_and_the_same_command_finishes(
     scheduler.start()
     scheduler.start_worker()
     process = Process(words, fresh=True)
-    while process.poll() is None and not list(out.glob("*.png")):
+    while process.poll() is None and not list(out.glob("[!.]*.png")):
         time.sleep(0.01)
     scheduler.kill()
     _, errors = process.communicate()

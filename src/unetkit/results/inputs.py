@@ -106,7 +106,7 @@ def parse_shard(text: str) -> Shard:
         ConfigError: The text is something else.
 
     >>> parse_shard("3/64")
-    Shard(number=3, count=64)
+    Shard(number=3, count=64, attempt='')
     """
     number, _, count = text.partition("/")
     if not (number.isdecimal() and count.isdecimal()):
