@@ -19,7 +19,6 @@ from unetkit.cli.prediction_run import (
     Connect,
     OutputOptions,
     PredictionRun,
-    describe_uncertainties,
 )
 from unetkit.cli.terminal import echo, print_json
 from unetkit.cli.video import run_videos
@@ -36,7 +35,6 @@ from unetkit.results.files import (
     predict_stream,
 )
 from unetkit.results.inputs import InputImage, Shard, find_inputs, parse_shard
-from unetkit.results.masks import describe_masks
 from unetkit.results.missing import MissingResult, find_missing
 from unetkit.results.outputs import (
     DISAGREEMENT,
@@ -340,12 +338,7 @@ def predict_images(
     else:
         written = run.predict_on(connected, files, is_strict)
     if not output.as_json:
-        where = find_destination(output.out, output.format).folder
-        display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {where}")
-        if written:
-            display.say(describe_masks(predictor.spec.classes, output.options.mask))
-        if run.uncertainties:
-            display.say(describe_uncertainties(run.uncertainties))
+        run.summarise(written, find_destination(output.out, output.format).folder)
         if shard is None:
             found = find_passed_over(
                 selection.items, recursive=selection.recursive, skip=output.out
@@ -411,11 +404,7 @@ def predict_remote_images(
     run = PredictionRun(predictor, output, display, len(files), selection.shard)
     written = run.predict_remote(files, out, is_strict)
     if not output.as_json:
-        display.say(f"{run.describe()}, {format_count(len(written), 'file')} in {out}")
-        if written:
-            display.say(describe_masks(predictor.spec.classes, output.options.mask))
-        if run.uncertainties:
-            display.say(describe_uncertainties(run.uncertainties))
+        run.summarise(written, out)
         run.list_failed()
     if run.failed:
         sys.exit(1)

@@ -23,6 +23,7 @@ from unetkit.prediction.tiling import Tiling
 from unetkit.remote.addresses import Location
 from unetkit.results.files import Prediction, predict_files
 from unetkit.results.inputs import InputImage, Shard
+from unetkit.results.masks import describe_masks
 from unetkit.results.outputs import ResultOptions
 from unetkit.results.plan import Job, find_destination
 from unetkit.results.remote_files import predict_remote
@@ -95,23 +96,15 @@ class PredictionRun:
             files: Image files.
             is_strict: Whether to raise the first error, instead of going on.
         """
-        output = self._output
         if self._total > 1:
             self._display.waiting(f"opening   {self._total} images")
         written = predict_files(
             self._predictor,
             files,
-            output.out,
-            kinds=output.kinds,
-            format=output.format,
-            overwrite=output.overwrite,
-            options=output.options,
+            self._output.out,
+            **self._arguments(is_strict),
             collected=True,
             shard=self._shard,
-            on_result=self._on_result,
-            begin=self._begin,
-            on_error=None if is_strict else self._on_error,
-            on_finished=self._on_finished,
         )
         self._display.finish()
         return written
@@ -141,15 +134,8 @@ class PredictionRun:
                 self._predictor,
                 files,
                 output.out,
-                kinds=output.kinds,
-                format=output.format,
-                overwrite=output.overwrite,
-                options=output.options,
+                **self._arguments(is_strict),
                 stalled_minutes=output.stalled_minutes,
-                on_result=self._on_result,
-                begin=self._begin,
-                on_error=None if is_strict else self._on_error,
-                on_finished=self._on_finished,
             )
             self._display.finish()
         return written
@@ -164,24 +150,39 @@ class PredictionRun:
             out: Where results are written.
             is_strict: Whether to raise the first error, instead of going on.
         """
-        output = self._output
+        arguments = self._arguments(is_strict) | {
+            "on_result": lambda one: self._on_result(one.prediction, one.image, one.files),
+            "on_finished": self._on_finished_image,
+        }
         written = predict_remote(
-            self._predictor,
-            files,
-            out,
-            kinds=output.kinds,
-            format=output.format,
-            overwrite=output.overwrite,
-            options=output.options,
-            collected=True,
-            shard=self._shard,
-            on_result=lambda one: self._on_result(one.prediction, one.image, one.files),
-            begin=self._begin,
-            on_error=None if is_strict else self._on_error,
-            on_finished=self._on_finished_image,
+            self._predictor, files, out, **arguments, collected=True, shard=self._shard
         )
         self._display.finish()
         return written
+
+    def _arguments(self, is_strict: bool) -> dict[str, Any]:
+        """What all three ways to predict take alike."""
+        output = self._output
+        return {
+            "kinds": output.kinds,
+            "format": output.format,
+            "overwrite": output.overwrite,
+            "options": output.options,
+            "on_result": self._on_result,
+            "begin": self._begin,
+            "on_error": None if is_strict else self._on_error,
+            "on_finished": self._on_finished,
+        }
+
+    def summarise(self, written: Sequence[Location], where: Location) -> None:
+        """Prints how many images have how many new files, what masks are, and how uncertain."""
+        self._display.say(f"{self.describe()}, {format_count(len(written), 'file')} in {where}")
+        if written:
+            self._display.say(
+                describe_masks(self._predictor.spec.classes, self._output.options.mask)
+            )
+        if self.uncertainties:
+            self._display.say(describe_uncertainties(self.uncertainties))
 
     def describe(self) -> str:
         """How many images were predicted, and how many an earlier run had finished."""
