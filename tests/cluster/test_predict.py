@@ -141,15 +141,20 @@ def test_workers_that_are_killed_change_nothing(predictor, images, tmp_path, mon
             assert contents(out) == wanted
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals")
-def test_a_command_that_is_killed_takes_its_workers_along_and_goes_on(grey_model, tmp_path):
+def long_command(folder, model, out):
+    """Words of a command that takes some seconds, on images that are written for it."""
     rng = np.random.default_rng(0)
-    (tmp_path / "in").mkdir()
+    folder.mkdir()
     for number in range(60):
         pixels = rng.integers(0, 256, (400, 400), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
+        Image.fromarray(pixels).save(folder / f"{number:02d}.png")
+    return ["-m", "unetkit", "predict", folder, "--model", model, "--out", out]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_command_that_is_killed_takes_its_workers_along_and_goes_on(grey_model, tmp_path):
     out = tmp_path / "out"
-    words = ["-m", "unetkit", "predict", tmp_path / "in", "--model", grey_model, "--out", out]
+    words = long_command(tmp_path / "in", grey_model, out)
     process = Process([*words, "--workers", "1"], fresh=True)
     while process.poll() is None and not list(out.glob("[!.]*.png")):
         time.sleep(0.01)
@@ -307,13 +312,8 @@ def test_a_full_disk_of_one_worker_is_named_and_others_do_the_rest(
 def test_a_scheduler_that_is_killed_is_named_and_the_same_command_finishes(
     scheduler, grey_model, tmp_path
 ):
-    rng = np.random.default_rng(0)
-    (tmp_path / "in").mkdir()
-    for number in range(60):
-        pixels = rng.integers(0, 256, (400, 400), np.uint8)
-        Image.fromarray(pixels).save(tmp_path / "in" / f"{number:02d}.png")
     out = tmp_path / "out"
-    words = ["-m", "unetkit", "predict", tmp_path / "in", "--model", grey_model, "--out", out]
+    words = long_command(tmp_path / "in", grey_model, out)
     words += ["--cluster", scheduler.address]
     scheduler.start()
     scheduler.start_worker()

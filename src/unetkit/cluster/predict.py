@@ -32,7 +32,7 @@ from unetkit.results.collected import COLLECTED, collect, require_collectable
 from unetkit.results.files import Prediction, predict_files
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard
 from unetkit.results.outputs import require_outputs
-from unetkit.results.plan import Job
+from unetkit.results.plan import Job, require_own_names
 from unetkit.results.predicted_image import ResultOptions
 
 BATCH = 64  # images of a task: seconds of work, beside which its milliseconds do not count
@@ -97,7 +97,8 @@ def predict_on_workers(
     folder = out.absolute()
     given = {image.path.absolute(): image.path for image in images}
     images = [InputImage(path, one.subfolder) for path, one in zip(given, images, strict=True)]
-    _require_own_names(images, folder)
+    require_own_names([(image.name, image.path) for image in images], folder)
+    _require_apart(images, folder)
     task = PredictionTask(pickle.dumps(predictor), folder, tuple(kinds), format, overwrite, options)
     _require_fitting_workers(client, task)
     workers = Workers(client, stalled_minutes)
@@ -162,16 +163,9 @@ def _remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-def _require_own_names(images: Sequence[InputImage], folder: Path) -> None:
-    """Refuses results that would replace images, or one another, before any batch is handed out."""
-    owners: dict[str, Path] = {}
+def _require_apart(images: Sequence[InputImage], folder: Path) -> None:
+    """Refuses results that might replace images, before any batch is handed out."""
     for image in images:
-        owner = owners.setdefault(image.name.casefold(), image.path)
-        if owner != image.path:
-            raise OutputExistsError(
-                f"{owner} and {image.path} would have results of one name in {folder}; accepted "
-                "are images of different names; predict them into two folders"
-            )
         if image.path.parent.resolve() == (folder / image.subfolder).resolve():
             raise OutputExistsError(
                 f"output {folder} is the folder of {image.path}, where results might replace "

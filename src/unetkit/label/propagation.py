@@ -171,8 +171,8 @@ def propagate_table(table: Path) -> Path:
         mask = read(place)
         grown = propagate(reduced(place, mask), mask, unlabelled)
         path = Path(PROPAGATED_MASKS, f"{place:06d}.png")
-        small = grown.max() <= np.iinfo(np.uint8).max
-        Image.fromarray(grown.astype(np.uint8) if small else grown).save(folder / path)
+        is_small = grown.max() <= np.iinfo(np.uint8).max
+        Image.fromarray(grown.astype(np.uint8) if is_small else grown).save(folder / path)
         rows[place]["mask"] = path.as_posix()
     text = io.StringIO()
     writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")

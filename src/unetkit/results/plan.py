@@ -255,6 +255,26 @@ def plan_outputs(
     return plan
 
 
+def require_own_names(images: Iterable[tuple[str, Location]], out: Location) -> None:
+    """Refuses results of one name of two images, before any of them is opened.
+
+    Args:
+        images: Name of the results of each image, whose case does not count, and where it is.
+        out: Folder of the results.
+
+    Raises:
+        OutputExistsError: Two images share a name.
+    """
+    owners: dict[str, Location] = {}
+    for name, location in images:
+        owner = owners.setdefault(name.casefold(), location)
+        if owner != location:
+            raise OutputExistsError(
+                f"{owner} and {location} would have results of one name in {out}; accepted are "
+                "images of different names; predict them into two folders"
+            )
+
+
 def _require_own_files(job: Job, owners: dict[str, Path], sources: Collection[str]) -> None:
     """Refuses results that would replace images, or those of another image.
 

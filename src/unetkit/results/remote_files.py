@@ -29,7 +29,7 @@ from unetkit.results.finished import MADE_AGAIN, ResultState, earlier_result_err
 from unetkit.results.inputs import TREE_TOP, InputImage, Shard
 from unetkit.results.missing import UNREADABLE, MissingResult, reason_of
 from unetkit.results.outputs import default_outputs, require_outputs
-from unetkit.results.plan import IMAGE_ERRORS
+from unetkit.results.plan import IMAGE_ERRORS, require_own_names
 from unetkit.results.predicted_image import ResultOptions
 from unetkit.results.records import RECORDS, ResultRecord, origin_of, read_records, recorded_path
 from unetkit.results.remote_inputs import TRANSFERS, RemoteImage
@@ -130,7 +130,7 @@ def predict_remote(
     reports = _Reports(on_result, begin, on_error, on_finished)
     collected = collected and shard is None
     written: list[Location] = []
-    part = "" if shard is None else f"-{shard.number}-of-{shard.count}"
+    part = "" if shard is None else shard.part
     results = _results_in(predictor, images, out, kinds, format, options)
     with (
         results.locked(part),
@@ -175,7 +175,7 @@ def _results_in(
             f"output {out} names one file, and there are {len(images)} images; accepted for "
             "several results is a folder; name one with --out"
         )
-    _require_own_names(images, out)
+    require_own_names([(image.name, _location_of(image)) for image in images], out)
     return RemoteResults(destination, kinds, format, options, origin_of(predictor, options))
 
 
@@ -341,19 +341,6 @@ class _Job:
 
 def _location_of(image: Image) -> Location:
     return image.address if isinstance(image, RemoteImage) else image.path
-
-
-def _require_own_names(images: Sequence[Image], out: Location) -> None:
-    """Refuses results of one name of two images, before any is fetched."""
-    owners: dict[str, Location] = {}
-    for image in images:
-        location = _location_of(image)
-        owner = owners.setdefault(image.name.casefold(), location)
-        if owner != location:
-            raise OutputExistsError(
-                f"{owner} and {location} would have results of one name in {out}; accepted are "
-                "images of different names; predict them into two folders"
-            )
 
 
 def _groups(images: Sequence[Image]) -> Iterator[list[Image]]:
